@@ -1,0 +1,1 @@
+"""The workstation half: checkpoint → module → graph → plan → bundle."""

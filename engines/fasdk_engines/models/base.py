@@ -1,0 +1,93 @@
+"""What every model brings: its published weights' layout, its deployed form, its preprocessing."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fasdk.capture import Modality
+from fasdk.preprocess import PreprocessSpec
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+
+class ModelConfig(BaseModel):
+    """Settings of one model; subclasses add theirs, each with the published value as default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublishedModule(nn.Module, abc.ABC):
+    """A model whose `state_dict` has exactly the published keys and shapes.
+
+    `forward` is the plain reading of the published evaluation (sampling replaced by its exact
+    expectation); `deployed` is the same function rearranged for speed. Parity between the two is
+    checked at every build.
+    """
+
+    @abc.abstractmethod
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the model.
+
+        Args:
+            inputs: float32 [B, 3, H, W] per modality, in model order, normalised.
+
+        Returns:
+            logits [B, classes] and, where the family has it, reliability [B, modalities] in [0, 1].
+        """
+
+    @abc.abstractmethod
+    def deployed(self) -> nn.Module:
+        """Return a module of the same signature with everything foldable folded."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family as the rest of fasdk sees it.
+
+    Attributes:
+        name: What `--model` takes.
+        published_in: Paper or project that defines it.
+        modalities: Argument order of `forward`.
+        labels: Class names in logit order.
+        live_index: Which logit is bona fide.
+        has_reliability: Whether `forward` returns a second output.
+        config_type: Type of its settings.
+        configs: Named settings; the first is the published one and the default.
+        build: Make the module, weights not loaded.
+        preprocess: Preprocessing by modality.
+        research_only: Regular expressions of published keys that deployment drops.
+    """
+
+    name: str
+    published_in: str
+    modalities: tuple[Modality, ...]
+    labels: tuple[str, ...]
+    live_index: int
+    has_reliability: bool
+    config_type: type[ModelConfig]
+    configs: Mapping[str, ModelConfig]
+    build: Callable[[Any], PublishedModule]
+    preprocess: Callable[[Any], dict[Modality, PreprocessSpec]]
+    research_only: tuple[str, ...] = ()
+
+    @property
+    def default_config(self) -> ModelConfig:
+        """The published settings."""
+        return next(iter(self.configs.values()))
+
+    def example_inputs(self, config: ModelConfig, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
+        """Return smooth random fields, float32 [batch, 3, H, W] per modality, about [-1, 1]."""
+        specs = self.preprocess(config)
+        generator = torch.Generator().manual_seed(seed)
+        tensors = []
+        for modality in self.modalities:
+            spec = specs[modality]
+            coarse = torch.randn(batch, 3, 8, 8, generator=generator)
+            field = nn.functional.interpolate(coarse, (spec.height, spec.width), mode="nearest")
+            noise = torch.randn(batch, 3, spec.height, spec.width, generator=generator)
+            tensors.append(torch.tanh(field + 0.25 * noise))
+        return tuple(tensors)

@@ -1,0 +1,139 @@
+"""What runs a bundle's graph: one protocol, one factory, backends imported only when used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fasdk.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from fasdk.bundle import Bundle
+
+
+class Backend(str, Enum):
+    """How a bundle can be run."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+@dataclass(frozen=True)
+class EngineOutputs:
+    """What one engine call returns.
+
+    Attributes:
+        logits: float32 [B, classes].
+        reliability: float32 [B, modalities] in model order, or None where the model has none.
+    """
+
+    logits: NDArray[np.float32]
+    reliability: NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_named(cls, outputs: Mapping[str, NDArray[Any]]) -> EngineOutputs:
+        """Build from a graph's outputs by name, as float32."""
+        reliability = outputs.get("reliability")
+        return cls(
+            logits=np.asarray(outputs["logits"], np.float32),
+            reliability=None if reliability is None else np.asarray(reliability, np.float32),
+        )
+
+
+class Engine(Protocol):
+    """A loaded graph, ready to be called from one thread at a time.
+
+    Attributes:
+        backend: Which backend it is.
+        version: The backend library's own version.
+        max_batch: Largest batch one call may hold, or None when the backend sets no limit.
+    """
+
+    backend: Backend
+    version: str
+    max_batch: int | None
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
+        """Run one batch.
+
+        Args:
+            inputs: float32 [B, 3, H, W] by modality name, normalised, same B throughout.
+
+        Raises:
+            BackendError: The backend failed; nothing it returned may be used.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device's memory; a second call does nothing."""
+        ...
+
+
+def parse_backend(name: str) -> Backend | None:
+    """Return the backend called `name`, or None for `auto`.
+
+    Raises:
+        UsageError: There is no such backend.
+    """
+    if name == "auto":
+        return None
+    try:
+        return Backend(name)
+    except ValueError:
+        known = ", ".join(["auto", *(b.value for b in Backend)])
+        raise UsageError(f"unknown backend {name!r}: choose one of {known}") from None
+
+
+def installed_backends() -> tuple[Backend, ...]:
+    """Return the backends whose package is installed here, best first, importing none of them."""
+    from importlib.util import find_spec
+
+    modules = {
+        Backend.TENSORRT: "tensorrt",
+        Backend.TENSORRT_RTX: "tensorrt_rtx",
+        Backend.ONNXRUNTIME: "onnxruntime",
+    }
+    return tuple(b for b, module in modules.items() if find_spec(module) is not None)
+
+
+def open_engine(bundle: Bundle, backend: Backend | None = None, *, threads: int = 0) -> Engine:
+    """Load a verified bundle's graph on one backend.
+
+    `None` takes TensorRT where it is installed and ONNX Runtime elsewhere; once chosen, a backend
+    that fails raises and nothing else is tried.
+
+    Args:
+        bundle: A bundle whose digests were checked.
+        backend: Which backend, or None to choose.
+        threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
+
+    Raises:
+        BackendError: The backend is not installed or refuses the graph.
+    """
+    installed = installed_backends()
+    if backend is None:
+        # TensorRT-RTX is asked for by name: its wheel is also the workstation's builder.
+        candidates = [b for b in installed if b is not Backend.TENSORRT_RTX]
+        if not candidates:
+            raise BackendError("no backend is installed: install tensorrt or onnxruntime")
+        backend = candidates[0]
+    if backend not in installed:
+        raise BackendError(
+            f"backend {backend.value} is not installed; installed here: "
+            f"{', '.join(b.value for b in installed) or 'none'}"
+        )
+    if backend is Backend.ONNXRUNTIME:
+        from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(bundle.graph, threads=threads)
+    from fasdk.backends.tensorrt.execution import open_tensorrt_engine
+
+    return open_tensorrt_engine(bundle, backend)

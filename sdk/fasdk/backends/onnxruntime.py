@@ -1,0 +1,59 @@
+"""Run a bundle's graph with ONNX Runtime on the CPU: anywhere, and the default without TensorRT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+
+from fasdk.backends import Backend, EngineOutputs
+from fasdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class OnnxRuntimeEngine:
+    """One ONNX Runtime session.
+
+    Args:
+        graph: The ONNX file's bytes, already verified.
+        threads: CPU threads; 0 lets ONNX Runtime take one per core.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph.
+    """
+
+    backend = Backend.ONNXRUNTIME
+    version: str = ort.__version__
+    max_batch: int | None = None
+
+    def __init__(self, graph: bytes | memoryview, *, threads: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                bytes(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - its exceptions share no narrower base
+            raise BackendError(f"ONNX Runtime {ort.__version__} refuses the graph: {error}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
+        """Run one batch; see `Engine.run`."""
+        if self._session is None:
+            raise BackendError("the engine is closed")
+        try:
+            values: list[NDArray[Any]] = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # noqa: BLE001 - its exceptions share no narrower base
+            raise BackendError(f"ONNX Runtime failed: {error}") from error
+        return EngineOutputs.from_named(dict(zip(self._outputs, values, strict=True)))
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None

@@ -1,0 +1,183 @@
+"""What a camera hands in: frames with units, and where the face is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasdk.errors import CaptureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class Modality(str, Enum):
+    """One sensor's view of the face."""
+
+    RGB = "rgb"
+    DEPTH = "depth"
+    IR = "ir"
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """Where the face is, in pixels of the frame it was found in.
+
+    Attributes:
+        x: Left edge, inclusive.
+        y: Top edge, inclusive.
+        width: Width in pixels, at least 1.
+        height: Height in pixels, at least 1.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        """Refuse a box with no area."""
+        if self.width < 1 or self.height < 1:
+            raise CaptureError(
+                f"face box {self.describe()} has no area: width and height must be at least 1 pixel"
+            )
+
+    @classmethod
+    def of(cls, box: FaceBox | Sequence[int]) -> FaceBox:
+        """Return `box` as a FaceBox; a sequence is (x, y, width, height) in pixels.
+
+        Raises:
+            CaptureError: The sequence does not hold four whole numbers.
+        """
+        if isinstance(box, FaceBox):
+            return box
+        values = tuple(box)
+        if len(values) != 4 or any(int(v) != v for v in values):
+            raise CaptureError(
+                f"face box {values!r} is not (x, y, width, height) in whole pixels"
+            )
+        return cls(*(int(v) for v in values))
+
+    def describe(self) -> str:
+        """Return the box as `x,y,width,height`, the form the command line takes."""
+        return f"{self.x},{self.y},{self.width},{self.height}"
+
+    def require_inside(self, frame_width: int, frame_height: int) -> None:
+        """Check that the whole box lies in a frame of that size.
+
+        Raises:
+            CaptureError: Any part of the box is outside.
+        """
+        inside = (
+            self.x >= 0
+            and self.y >= 0
+            and self.x + self.width <= frame_width
+            and self.y + self.height <= frame_height
+        )
+        if not inside:
+            raise CaptureError(
+                f"face box {self.describe()} leaves the {frame_width}x{frame_height} frame: "
+                "give the box in pixels of that frame"
+            )
+
+    def scaled_to(
+        self, from_size: tuple[int, int], to_size: tuple[int, int]
+    ) -> FaceBox:
+        """Return the box in another frame of the same view; sizes are (width, height) in pixels."""
+        if from_size == to_size:
+            return self
+        sx, sy = to_size[0] / from_size[0], to_size[1] / from_size[1]
+        x, y = int(self.x * sx), int(self.y * sy)
+        width = min(max(1, round(self.width * sx)), to_size[0] - x)
+        height = min(max(1, round(self.height * sy)), to_size[1] - y)
+        return FaceBox(x, y, width, height)
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """One synchronised look at a face; modalities a rig does not have stay None.
+
+    The frames must show the same view (registered); they may differ in resolution.
+
+    Attributes:
+        rgb: uint8 [H, W, 3], red first.
+        depth: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
+        ir: uint8 [H, W], near infrared.
+        face: The face in pixels of `rgb`, or of the first frame present in the order rgb, depth,
+            ir; a FaceBox or (x, y, width, height). None only suits models that look at whole
+            frames.
+
+    Raises:
+        CaptureError: No frame at all, or a frame of another dtype or shape, or a box outside.
+    """
+
+    rgb: NDArray[np.uint8] | None = None
+    depth: NDArray[np.uint16] | None = None
+    ir: NDArray[np.uint8] | None = None
+    face: FaceBox | Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        """Check dtypes, shapes and the face box once, where the mistake was made."""
+        if not self.present:
+            raise CaptureError("the capture holds no frame: give at least one of rgb, depth, ir")
+        _require(Modality.RGB, self.rgb, np.uint8, "uint8 [H, W, 3], red first")
+        _require(Modality.DEPTH, self.depth, np.uint16, "uint16 [H, W] in millimetres")
+        _require(Modality.IR, self.ir, np.uint8, "uint8 [H, W]")
+        if self.face is not None:
+            box = FaceBox.of(self.face)
+            box.require_inside(*self.size_of(self.present[0]))
+            object.__setattr__(self, "face", box)
+
+    @property
+    def present(self) -> tuple[Modality, ...]:
+        """The modalities this capture holds, in the order rgb, depth, ir."""
+        return tuple(m for m in Modality if self._field(m) is not None)
+
+    def frame(self, modality: Modality) -> NDArray[Any]:
+        """Return one modality's frame as it was handed in.
+
+        Raises:
+            CaptureError: The capture does not hold that modality.
+        """
+        frame = self._field(modality)
+        if frame is None:
+            held = ", ".join(m.value for m in self.present)
+            raise CaptureError(f"the capture holds no {modality.value} frame, only {held}")
+        return frame
+
+    def size_of(self, modality: Modality) -> tuple[int, int]:
+        """Return (width, height) in pixels of one modality's frame."""
+        height, width = self.frame(modality).shape[:2]
+        return width, height
+
+    def face_in(self, modality: Modality) -> FaceBox | None:
+        """Return the face box in pixels of that modality's frame, or None if none was given."""
+        if self.face is None:
+            return None
+        box = FaceBox.of(self.face)
+        return box.scaled_to(self.size_of(self.present[0]), self.size_of(modality))
+
+    def _field(self, modality: Modality) -> NDArray[Any] | None:
+        frame: NDArray[Any] | None = getattr(self, modality.value)
+        return frame
+
+
+def _require(modality: Modality, frame: object, dtype: type[np.generic], expected: str) -> None:
+    if frame is None:
+        return
+    if not isinstance(frame, np.ndarray):
+        raise CaptureError(
+            f"{modality.value} is a {type(frame).__name__}, expected a NumPy array {expected}"
+        )
+    shape_fits = (
+        frame.ndim == 3 and frame.shape[2] == 3 if modality is Modality.RGB else frame.ndim == 2
+    )
+    if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
+        raise CaptureError(
+            f"{modality.value} is {frame.dtype} {list(frame.shape)}, expected {expected}"
+        )

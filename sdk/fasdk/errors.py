@@ -1,0 +1,61 @@
+"""Every error fasdk raises: one sentence that names the thing, what was found and the mend."""
+
+
+class FasdkError(Exception):
+    """Base of all errors a caller of fasdk may want to catch."""
+
+
+class UsageError(FasdkError):
+    """A command or call was asked for something that does not exist or does not fit together."""
+
+
+class CaptureError(FasdkError):
+    """A capture cannot be judged: wrong dtype, shape or unit, absent modality, bad face box."""
+
+
+class PreprocessError(FasdkError):
+    """A frame cannot be turned into the tensor the model was trained on."""
+
+
+class BundleError(FasdkError):
+    """A bundle is truncated, altered, malformed or of another schema version."""
+
+
+class TrustError(BundleError):
+    """A bundle's signature is absent where one is required, or does not hold."""
+
+
+class OperatingPointError(FasdkError):
+    """No threshold was tuned for what was asked, so nothing may be decided."""
+
+
+class BackendError(FasdkError):
+    """A backend is not installed, cannot load the graph, or failed while running it."""
+
+
+class PlanError(BackendError):
+    """A TensorRT plan could not be built, does not fit this machine, or fails its own captures."""
+
+
+class CheckpointError(FasdkError):
+    """A checkpoint is unreadable, unsafe, truncated, or holds the weights of another model."""
+
+
+class ModelError(FasdkError):
+    """A model name or its configuration is unknown or inconsistent."""
+
+
+class ExportError(FasdkError):
+    """A module cannot be turned into a graph every backend accepts."""
+
+
+class ParityError(FasdkError):
+    """Two forms of one model disagree by more than their budget."""
+
+
+class PrecisionError(FasdkError):
+    """A precision is unknown, not available yet, or breaks its numeric budget."""
+
+
+class DatasetError(FasdkError):
+    """A folder or list of captures is missing, malformed or too small for what was asked."""

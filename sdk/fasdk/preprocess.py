@@ -1,0 +1,257 @@
+"""Turn a camera frame into the tensor the model was trained on.
+
+Frame → (depth to 8 bits) → crop → bilinear resize on 8 bits → channel order → normalise → NCHW.
+The order is the training pipeline's; `sdk/native` does crop to NCHW in one pass, bit for bit equal.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import PreprocessError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class CropRule(str, Enum):
+    """Which part of the frame the model looks at."""
+
+    FRAME = "frame"
+    FACE = "face"
+
+
+class ChannelOrder(str, Enum):
+    """Order of the colour planes in the tensor."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class DepthPolarity(str, Enum):
+    """Which end of the depth range the data set drew bright."""
+
+    NEAR_BRIGHT = "near-bright"
+    FAR_BRIGHT = "far-bright"
+
+
+class DepthEncoding(BaseModel):
+    """How the training set turned millimetres into 8 bits; 0 mm (no return) stays 0.
+
+    Attributes:
+        near_mm: Distance drawn at one end; anything nearer is clipped to it.
+        far_mm: Distance drawn at the other end; anything farther is clipped to it.
+        polarity: Which end is 255. Valid depth never maps below 1, so it differs from no return.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    near_mm: int = Field(ge=1, le=65534)
+    far_mm: int = Field(ge=2, le=65535)
+    polarity: DepthPolarity
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DepthEncoding:
+        if self.near_mm >= self.far_mm:
+            raise ValueError(f"near_mm {self.near_mm} must be less than far_mm {self.far_mm}")
+        return self
+
+
+class PreprocessSpec(BaseModel):
+    """One modality's way from frame to tensor; it travels in the bundle.
+
+    Attributes:
+        width: Tensor width in pixels.
+        height: Tensor height in pixels.
+        crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
+        crop_scale: Factor on the face box's width and height, about its centre.
+        channel_order: Order of the tensor's colour planes; grey frames are replicated.
+        depth: How millimetres become 8 bits; only, and always, for depth.
+        mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
+        std: Divides each tensor plane after that, in 8-bit units.
+        missing_value: What the whole tensor holds when the modality is absent, after normalisation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1, le=4096)
+    height: int = Field(ge=1, le=4096)
+    crop: CropRule
+    crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
+    channel_order: ChannelOrder = ChannelOrder.RGB
+    depth: DepthEncoding | None = None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    missing_value: float = Field(default=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _finite(self) -> PreprocessSpec:
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()) or 0.0 in self.std:
+            raise ValueError("mean and std must be finite and std must not be 0")
+        return self
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """The normalisation as float32 [3, 256]: one value per tensor plane and 8-bit level.
+
+        Every implementation looks values up here, so host and device cannot round differently.
+        """
+        return _table(self.mean, self.std)
+
+
+@lru_cache(maxsize=64)
+def _table(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    levels = np.arange(256, dtype=np.float32)[None, :]
+    table = (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]
+    table.setflags(write=False)
+    return np.ascontiguousarray(table, np.float32)
+
+
+@lru_cache(maxsize=16)
+def _depth_levels(encoding: DepthEncoding) -> NDArray[np.uint8]:
+    """Return uint8 [65536]: the 8-bit level of every depth in millimetres."""
+    depth_mm = np.arange(65536, dtype=np.float64)
+    span = encoding.far_mm - encoding.near_mm
+    fraction = (np.clip(depth_mm, encoding.near_mm, encoding.far_mm) - encoding.near_mm) / span
+    if encoding.polarity is DepthPolarity.NEAR_BRIGHT:
+        fraction = 1.0 - fraction
+    levels = np.maximum(np.rint(255.0 * fraction), 1).astype(np.uint8)
+    levels[0] = 0
+    levels.setflags(write=False)
+    return levels
+
+
+def depth_to_8bit(depth_mm: NDArray[np.uint16], encoding: DepthEncoding) -> NDArray[np.uint8]:
+    """Return depth as the training set drew it.
+
+    Args:
+        depth_mm: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
+        encoding: Range and polarity of the data set.
+
+    Returns:
+        uint8 [H, W]; 0 exactly where `depth_mm` is 0.
+    """
+    return np.asarray(_depth_levels(encoding)[depth_mm])
+
+
+def crop_box(
+    frame_size: tuple[int, int], face: FaceBox, scale: float
+) -> tuple[int, int, int, int]:
+    """Return the enlarged face box, moved and shrunk so that it stays inside the frame.
+
+    The rule is the one the Silent-Face checkpoints were trained with, edges truncated towards 0.
+
+    Args:
+        frame_size: (width, height) in pixels.
+        face: The face in that frame.
+        scale: Factor on width and height; reduced where the enlarged box would exceed the frame.
+
+    Returns:
+        left, top, right, bottom in pixels, right and bottom inclusive.
+    """
+    last_x, last_y = frame_size[0] - 1, frame_size[1] - 1
+    scale = min(last_y / face.height, last_x / face.width, scale)
+    width, height = face.width * scale, face.height * scale
+    centre_x, centre_y = face.width / 2 + face.x, face.height / 2 + face.y
+    left, top = centre_x - width / 2, centre_y - height / 2
+    right, bottom = centre_x + width / 2, centre_y + height / 2
+    if left < 0:
+        left, right = 0.0, right - left
+    if top < 0:
+        top, bottom = 0.0, bottom - top
+    if right > last_x:
+        left, right = left - (right - last_x), float(last_x)
+    if bottom > last_y:
+        top, bottom = top - (bottom - last_y), float(last_y)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def region_of(
+    frame_size: tuple[int, int], face: FaceBox | None, spec: PreprocessSpec
+) -> tuple[int, int, int, int]:
+    """Return the part of the frame `spec` looks at: left, top, right, bottom, inclusive.
+
+    Raises:
+        PreprocessError: The spec crops to the face and no face box was given.
+    """
+    if spec.crop is CropRule.FRAME:
+        return 0, 0, frame_size[0] - 1, frame_size[1] - 1
+    if face is None:
+        raise PreprocessError(
+            "this model looks at the face and the capture has no face box: "
+            "give Capture(face=(x, y, width, height)) or --face x,y,width,height"
+        )
+    return crop_box(frame_size, face, spec.crop_scale)
+
+
+def to_tensor(
+    frame: NDArray[Any], face: FaceBox | None, spec: PreprocessSpec
+) -> NDArray[np.float32]:
+    """Return one frame as the model's input.
+
+    Args:
+        frame: uint8 [H, W, 3] red first, uint8 [H, W], or uint16 [H, W] in millimetres where
+            `spec.depth` is set.
+        face: The face in pixels of this frame; needed when `spec.crop` is the face.
+        spec: The modality's preprocessing.
+
+    Returns:
+        float32 [3, spec.height, spec.width], normalised.
+
+    Raises:
+        PreprocessError: The frame and the spec do not fit, or the face box is missing.
+    """
+    if (frame.dtype == np.uint16) != (spec.depth is not None):
+        raise PreprocessError(
+            f"frame is {frame.dtype} but the spec "
+            f"{'describes depth' if spec.depth else 'describes 8-bit images'}"
+        )
+    if spec.depth is not None:
+        frame = depth_to_8bit(frame, spec.depth)
+    left, top, right, bottom = region_of((frame.shape[1], frame.shape[0]), face, spec)
+    return _reference(frame[top : bottom + 1, left : right + 1], spec)
+
+
+def _reference(region: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Resize and normalise with OpenCV and NumPy: the definition the native pass is held to."""
+    resized = cv2.resize(region, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    planes = [resized] * 3 if resized.ndim == 2 else [resized[..., c] for c in range(3)]
+    if spec.channel_order is ChannelOrder.BGR:
+        planes.reverse()
+    return np.stack([spec.table[c][plane] for c, plane in enumerate(planes)])
+
+
+def to_batch(
+    captures: list[Capture], specs: Mapping[Modality, PreprocessSpec]
+) -> dict[str, NDArray[np.float32]]:
+    """Return a batch of captures as the graph's inputs; absent modalities hold `missing_value`.
+
+    Returns:
+        float32 [B, 3, H, W] by modality name, one entry per spec.
+
+    Raises:
+        PreprocessError: A frame does not fit its spec.
+    """
+    batch: dict[str, NDArray[np.float32]] = {}
+    for modality, spec in specs.items():
+        tensor = np.empty((len(captures), 3, spec.height, spec.width), np.float32)
+        for index, capture in enumerate(captures):
+            if modality in capture.present:
+                tensor[index] = to_tensor(
+                    capture.frame(modality), capture.face_in(modality), spec
+                )
+            else:
+                tensor[index] = spec.missing_value
+        batch[modality.value] = tensor
+    return batch

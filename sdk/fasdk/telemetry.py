@@ -1,0 +1,47 @@
+"""How long each stage of one check took."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Stage(str, Enum):
+    """The stages of a check, in order; `OTHER` is what is left of the end-to-end time."""
+
+    PREPROCESS = "preprocess"
+    ENGINE = "engine"
+    DECISION = "decision"
+    OTHER = "other"
+
+
+class StageClock:
+    """Adds up stage times of one call, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._start_ns = time.perf_counter_ns()
+        self._spent_ns: dict[Stage, int] = {}
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Count the time inside the block towards `stage`, also when it raises."""
+        start_ns = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter_ns() - start_ns
+            self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent
+
+    def finish(self) -> dict[str, float]:
+        """Return milliseconds by stage name, plus `end_to_end`, which they add up to."""
+        total_ns = time.perf_counter_ns() - self._start_ns
+        measured_ns = sum(self._spent_ns.values())
+        spent_ns = self._spent_ns | {Stage.OTHER: total_ns - measured_ns}
+        timings = {stage.value: spent_ns.get(stage, 0) / 1e6 for stage in Stage}
+        timings["end_to_end"] = total_ns / 1e6
+        return timings

@@ -1,0 +1,49 @@
+# Every target makes its own virtual environment first; nothing else needs to be installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint slow bench bindings verify-main clean
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+install: $(STAMP)  ## Make .venv with everything pinned
+
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*)
+	@echo "Installing into $(VENV) (pinned by constraints.txt; a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
+	$(PIP) install -q --no-deps -c constraints.txt tensorrt-stubs
+	@touch $@
+
+demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about two minutes
+	$(BIN)/fasdk demo
+
+lint: $(STAMP)  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/
+	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+slow: $(STAMP) bindings  ## What is too heavy for `make test`
+	$(BIN)/pytest -m 'slow and not gpu'
+
+bench: $(STAMP)  ## One JSON line a benchmark
+	$(BIN)/python tools/bench/preprocess.py
+	$(BIN)/python tools/bench/mmdg_latency.py $(PUBLISHED_MMDG)
+
+bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
+	$(BIN)/python tests/tensorrt_bindings/fetch.py
+
+verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED_MMDG=u_adapter.py adds its latency
+	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED_MMDG),--published-mmdg $(PUBLISHED_MMDG))
+
+clean:  ## Remove everything made here
+	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 
 from fasdk.errors import ModelError
-
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 
 _MODULES = {

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from fasdk.capture import Modality
+from fasdk.preprocess import PreprocessSpec
 
 
 class ModelConfig(BaseModel):

@@ -6,15 +6,22 @@
         decision = liveness.check(fasdk.Capture(rgb=rgb, depth=depth_mm, ir=ir, face=(x, y, w, h)))
         if decision.verdict is fasdk.Verdict.LIVE:
             ...
+
+Each public name loads its module when it is first used, so that importing fasdk costs nothing.
 """
 
-from fasdk.backends import Backend
-from fasdk.bundle import Bundle, Precision, open_bundle
-from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.decision import OperatingPoint, Verdict
-from fasdk.errors import FasdkError
-from fasdk.session import Decision, Liveness, open  # noqa: A004
-from fasdk.trust import TrustPolicy
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fasdk.backends import Backend
+    from fasdk.bundle import Bundle, Precision, open_bundle
+    from fasdk.capture import Capture, FaceBox, Modality
+    from fasdk.decision import OperatingPoint, Verdict
+    from fasdk.errors import FasdkError
+    from fasdk.session import Decision, Liveness, open  # noqa: A004
+    from fasdk.trust import TrustPolicy
 
 __version__ = "0.1.0"
 
@@ -34,3 +41,29 @@ __all__ = [
     "open",
     "open_bundle",
 ]
+
+_MODULES = {
+    "backends": ("Backend",),
+    "bundle": ("Bundle", "Precision", "open_bundle"),
+    "capture": ("Capture", "FaceBox", "Modality"),
+    "decision": ("OperatingPoint", "Verdict"),
+    "errors": ("FasdkError",),
+    "session": ("Decision", "Liveness", "open"),
+    "trust": ("TrustPolicy",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name's module and return it (PEP 562)."""
+    from importlib import import_module
+
+    for module, names in _MODULES.items():
+        if name in names:
+            value: object = getattr(import_module(f"fasdk.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'fasdk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,23 +23,23 @@ _END = struct.Struct("<4s4H2IH")
 _VERSION = 20
 _EPOCH_TIME, _EPOCH_DATE = 0, 0x21  # 1980-01-01, the earliest a zip can say
 _FILE_MODE = 0o100644 << 16
-_LIMIT_BYTES = 0xFFFFFFFF
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?")
+MAX_BYTES = 0xFFFFFFFF
+"""Largest archive in bytes: sizes and offsets are 32-bit, and zip64 is not canonical."""
+_MAX_MEMBERS = 4096
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}(/[a-z0-9][a-z0-9._-]{0,99})?")
 
 
 def write_archive(file: IO[bytes], members: Mapping[str, bytes]) -> None:
     """Write `members` in their order as a canonical archive.
 
     Raises:
-        BundleError: A name is not canonical, or the archive would pass 4 GiB.
+        BundleError: There is no member, or too many; a name is not canonical; or the archive
+            would pass 4 GiB. Nothing is written then.
     """
+    _check_writable(members)
     central = bytearray()
     offset = 0
     for name, content in members.items():
-        if not _NAME.fullmatch(name):
-            raise BundleError(f"member name {name!r} is not canonical")
-        if offset + len(content) > _LIMIT_BYTES - 1024:
-            raise BundleError(f"member {name} takes the bundle past 4 GiB")
         local, entry = _headers(name, len(content), zlib.crc32(content), offset)
         file.write(local)
         file.write(content)
@@ -60,11 +60,15 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
         BundleError: The file is not an archive, is truncated, or any byte differs from the
             canonical form of its own members.
     """
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"{name}: {len(data)} bytes, a bundle has at most {MAX_BYTES}")
     view = memoryview(data)
     members: dict[str, memoryview] = {}
     central = bytearray()
     offset = 0
-    while view[offset : offset + 4] == b"PK\x03\x04":
+    while bytes(view[offset : offset + 4]) == b"PK\x03\x04":
+        if len(members) == _MAX_MEMBERS:
+            raise BundleError(f"{name}: more than {_MAX_MEMBERS} members")
         member, content, entry = _read_member(view, offset, name)
         if member in members:
             raise BundleError(f"{name}: member {member} appears twice")
@@ -82,6 +86,18 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
     return members
 
 
+def _check_writable(members: Mapping[str, bytes]) -> None:
+    if not 1 <= len(members) <= _MAX_MEMBERS:
+        raise BundleError(f"{len(members)} members, a bundle has 1 to {_MAX_MEMBERS}")
+    total = _END.size
+    for name, content in members.items():
+        if not _NAME.fullmatch(name):
+            raise BundleError(f"member name {name!r} is not canonical: use {_NAME.pattern}")
+        total += _LOCAL.size + _CENTRAL.size + 2 * len(name) + len(content)
+        if total > MAX_BYTES:
+            raise BundleError(f"member {name} takes the bundle past 4 GiB")
+
+
 def _read_member(view: memoryview, offset: int, name: str) -> tuple[str, memoryview, bytes]:
     header = view[offset : offset + _LOCAL.size]
     if len(header) < _LOCAL.size:
@@ -94,7 +110,8 @@ def _read_member(view: memoryview, offset: int, name: str) -> tuple[str, memoryv
         raise BundleError(f"{name}: truncated in the member at byte {offset}")
     member = raw_name.decode("ascii", "replace")
     if not _NAME.fullmatch(member):
-        raise BundleError(f"{name}: member name {member!r} at byte {offset} is not canonical")
+        shown = f"{member[:40]!r}{'...' if len(member) > 40 else ''}"
+        raise BundleError(f"{name}: member name {shown} at byte {offset} is not canonical")
     local, entry = _headers(member, size, crc, offset)
     if view[offset:start] != local:
         raise BundleError(f"{name}: header of member {member} is not canonical")
@@ -108,9 +125,7 @@ def _headers(name: str, size: int, crc: int, offset: int) -> tuple[bytes, bytes]
     common = (_VERSION, 0, 0, _EPOCH_TIME, _EPOCH_DATE, crc, size, size, len(encoded), 0)
     local = _LOCAL.pack(b"PK\x03\x04", *common) + encoded
     made_by = (3 << 8) | _VERSION  # Unix, so that the file mode below is understood
-    entry = (
-        _CENTRAL.pack(b"PK\x01\x02", made_by, *common, 0, 0, 0, _FILE_MODE, offset) + encoded
-    )
+    entry = _CENTRAL.pack(b"PK\x01\x02", made_by, *common, 0, 0, 0, _FILE_MODE, offset) + encoded
     return local, entry
 
 

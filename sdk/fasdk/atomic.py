@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -15,36 +15,34 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Yield a binary file that takes the name `path` only if the block ends without an error.
 
     Args:
         path: The file's final name.
-        mode: Its permission bits; the process's usual ones when None.
+        mode: Its permission bits from the first byte on; the process's umask takes some away.
 
     Raises:
         FasdkError: The folder does not exist, is not writable, or the disk is full; whatever was
-            at `path` before is untouched.
+            at `path` before is untouched. Errors the block raises about other files pass through.
     """
     path = Path(path)
-    temporary: Path | None = None
+    if not path.name:
+        raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+    created = False
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        created = True
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) != temporary:
+            raise
         raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
+        if created:
             temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -9,24 +9,26 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fasdk.archive import read_archive, write_archive
+from fasdk.archive import MAX_BYTES, read_archive, write_archive
 from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint
-from fasdk.errors import BundleError, FasdkError
+from fasdk.errors import BundleError
 from fasdk.preprocess import PreprocessSpec
 from fasdk.trust import TrustPolicy, sign
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 MANIFEST, SIGNATURE, GRAPH = "manifest.json", "manifest.sig", "model.onnx"
 CALIBRATION, EVALUATION = "calibration.json", "evaluation.json"
 _MEMBER_ORDER = re.compile(
@@ -138,6 +140,14 @@ class Manifest(_Record):
     def _consistent(self) -> Manifest:
         if set(self.inputs) != set(self.modalities):
             raise ValueError("inputs and modalities name different modalities")
+        for what, names in (
+            ("modalities", self.modalities),
+            ("required", self.required),
+            ("labels", self.labels),
+            ("operating_points", tuple(_combination(p) for p in self.operating_points)),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} names one thing twice")
         if not set(self.required) <= set(self.modalities):
             raise ValueError("a required modality is not among the model's modalities")
         if self.live_index >= len(self.labels):
@@ -147,15 +157,31 @@ class Manifest(_Record):
                 raise ValueError(f"operating point {point.id} names a modality the model lacks")
         for modality, spec in self.inputs.items():
             if (spec.depth is not None) != (modality is Modality.DEPTH):
-                raise ValueError(f"inputs.{modality.value}: a depth encoding belongs to depth alone")
+                raise ValueError(
+                    f"inputs.{modality.value}: a depth encoding belongs to depth alone"
+                )
         return self
 
     def to_bytes(self) -> bytes:
-        """Return the one canonical JSON form: sorted keys, no spaces, UTF-8."""
-        document = self.model_dump(mode="json")
-        return json.dumps(
-            document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        ).encode()
+        """Return the one canonical JSON form: sorted keys, no spaces, UTF-8.
+
+        Raises:
+            BundleError: A value has no JSON form, such as a NaN in the model's config.
+        """
+        try:
+            return json.dumps(
+                self.model_dump(mode="json"),
+                sort_keys=True,
+                separators=(",", ":"),
+                ensure_ascii=False,
+                allow_nan=False,
+            ).encode()
+        except (ValueError, TypeError) as error:
+            raise BundleError(f"{MANIFEST} has no canonical JSON form: {error}") from error
+
+
+def _combination(point: OperatingPoint) -> tuple[str, frozenset[Modality]]:
+    return point.level, frozenset(point.modalities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +217,16 @@ class GoldenCapture:
             BundleError: It is not an npz of the expected plain arrays.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                face = arrays["face"].tolist() if "face" in arrays else None
-                frames = {m.value: arrays[m.value] for m in Modality if m.value in arrays}
-                return cls(Capture(**frames, face=face), arrays["logits"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, FasdkError) as error:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
+            frames = {m.value: arrays.pop(m.value) for m in Modality if m.value in arrays}
+            face, logits = arrays.pop("face", None), arrays.pop("logits")
+            if arrays:
+                raise ValueError(f"it holds {', '.join(sorted(arrays))} besides")
+            if logits.dtype != np.float32 or logits.ndim != 1:
+                raise ValueError(f"logits are {logits.dtype} {list(logits.shape)}, not float32 [n]")
+            return cls(Capture(**frames, face=None if face is None else face.tolist()), logits)
+        except Exception as error:
             raise BundleError(f"{name}: not a golden capture: {error}") from error
 
 
@@ -244,11 +275,14 @@ class Bundle:
         return self._members[entry.member]
 
     def document(self, name: str) -> dict[str, Any] | None:
-        """Return calibration.json or evaluation.json as a dictionary, or None if absent."""
+        """Return calibration.json or evaluation.json as a dictionary, or None if absent.
+
+        Raises:
+            BundleError: The member is not a JSON object.
+        """
         if name not in self._members:
             return None
-        parsed: dict[str, Any] = json.loads(bytes(self._members[name]))
-        return parsed
+        return _parse_object(bytes(self._members[name]), f"{self.path}: {name}")
 
 
 def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
@@ -263,11 +297,8 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         TrustError: A required signature is absent or does not hold.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot read bundle {path}: {error.strerror}") from error
     name = str(path)
+    data = _read(path)
     members = read_archive(data, name)
     if next(iter(members)) != MANIFEST:
         raise BundleError(f"{name} is not a fasdk bundle: its first member is not {MANIFEST}")
@@ -299,15 +330,22 @@ def write_bundle(
         sign_key: PEM file of an Ed25519 private key, or None to leave it unsigned.
 
     Raises:
+        BundleError: The members and the manifest do not make a bundle `open_bundle` would read.
         FasdkError: The disk is full or the folder is not writable.
         TrustError: The key is unusable.
     """
+    for name in (MANIFEST, SIGNATURE):
+        if name in members:
+            raise BundleError(f"{path}: {name} is written by write_bundle, do not pass it")
     ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0])))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
     manifest = manifest.model_copy(update={"members": digests})
     head = {MANIFEST: manifest.to_bytes()}
     if sign_key is not None:
         head[SIGNATURE] = sign(head[MANIFEST], sign_key)
+    # What is written must open: no later reader gets a bundle this writer would refuse.
+    views = {member: memoryview(content) for member, content in (head | ordered).items()}
+    _check_members(_parse_manifest(head[MANIFEST], str(path)), views, str(path))
     with atomic_write(path) as file:
         write_archive(file, head | ordered)
     return manifest
@@ -321,14 +359,37 @@ def _rank(name: str) -> tuple[int, str]:
     raise BundleError(f"{name!r} is not a member a bundle can hold")
 
 
-def _parse_manifest(raw: bytes, name: str) -> Manifest:
+def _read(path: Path) -> bytes:
     try:
-        version = json.loads(raw).get("schema_version")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{name}: {MANIFEST} is not a JSON object: {error}") from error
-    if version != SCHEMA_VERSION:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"cannot read bundle {path}: not a regular file")
+            if found.st_size > MAX_BYTES:
+                raise BundleError(
+                    f"{path}: {found.st_size} bytes, a bundle has at most {MAX_BYTES}"
+                )
+            return file.read()
+    except (OSError, ValueError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BundleError(f"cannot read bundle {path}: {why}") from error
+
+
+def _parse_object(raw: bytes, name: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{name} is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise BundleError(f"{name} is a JSON {type(parsed).__name__}, expected an object")
+    return parsed
+
+
+def _parse_manifest(raw: bytes, name: str) -> Manifest:
+    version = _parse_object(raw, f"{name}: {MANIFEST}").get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise BundleError(
-            f"{name}: schema version {version!r}, this fasdk reads {SCHEMA_VERSION}: "
+            f"{name}: schema version {str(version)[:40]!r}, this fasdk reads {SCHEMA_VERSION}: "
             "use the release that built it, or build it again"
         )
     try:
@@ -353,6 +414,8 @@ def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str
     for member, view in content.items():
         if hashlib.sha256(view).hexdigest() != manifest.members[member]:
             raise BundleError(f"{name}: member {member} does not match its digest")
-    for entry in manifest.plans:
-        if entry.member not in content:
-            raise BundleError(f"{name}: manifest lists a plan the bundle lacks: {entry.member}")
+    held = {member for member in content if member.startswith("plans/")}
+    listed = [entry.member for entry in manifest.plans]
+    if held != set(listed) or len(listed) != len(held):
+        odd = sorted(held ^ set(listed)) or listed
+        raise BundleError(f"{name}: plans and manifest disagree about {', '.join(odd)}")

@@ -41,7 +41,9 @@ class FaceBox:
     height: int
 
     def __post_init__(self) -> None:
-        """Refuse a box with no area."""
+        """Make the numbers plain ints and refuse a box with no area."""
+        for name in ("x", "y", "width", "height"):
+            object.__setattr__(self, name, _whole(getattr(self, name), name))
         if self.width < 1 or self.height < 1:
             raise CaptureError(
                 f"face box {self.describe()} has no area: width and height must be at least 1 pixel"
@@ -56,12 +58,13 @@ class FaceBox:
         """
         if isinstance(box, FaceBox):
             return box
-        values = tuple(box)
-        if len(values) != 4 or any(int(v) != v for v in values):
-            raise CaptureError(
-                f"face box {values!r} is not (x, y, width, height) in whole pixels"
-            )
-        return cls(*(int(v) for v in values))
+        try:
+            values = tuple(box)
+        except TypeError:
+            values = ()
+        if len(values) != 4:
+            raise CaptureError(f"face box {box!r} is not (x, y, width, height) in whole pixels")
+        return cls(*values)
 
     def describe(self) -> str:
         """Return the box as `x,y,width,height`, the form the command line takes."""
@@ -85,9 +88,7 @@ class FaceBox:
                 "give the box in pixels of that frame"
             )
 
-    def scaled_to(
-        self, from_size: tuple[int, int], to_size: tuple[int, int]
-    ) -> FaceBox:
+    def scaled_to(self, from_size: tuple[int, int], to_size: tuple[int, int]) -> FaceBox:
         """Return the box in another frame of the same view; sizes are (width, height) in pixels."""
         if from_size == to_size:
             return self
@@ -165,6 +166,15 @@ class Capture:
     def _field(self, modality: Modality) -> NDArray[Any] | None:
         frame: NDArray[Any] | None = getattr(self, modality.value)
         return frame
+
+
+def _whole(value: object, name: str) -> int:
+    """Return a whole number of any numeric type as an int; detectors hand in NumPy and float."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    raise CaptureError(f"face box {name} is {value!r}, expected a whole number of pixels")
 
 
 def _require(modality: Modality, frame: object, dtype: type[np.generic], expected: str) -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fasdk.capture import Modality
 from fasdk.errors import OperatingPointError
@@ -41,10 +41,17 @@ class OperatingPoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: str
-    modalities: tuple[Modality, ...]
+    modalities: tuple[Modality, ...] = Field(min_length=1)
     threshold: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
     source: str
     apcer_upper: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+
+    @field_validator("modalities")
+    @classmethod
+    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        if len(set(modalities)) != len(modalities):
+            raise ValueError("a modality is named twice")
+        return modalities
 
     @property
     def id(self) -> str:

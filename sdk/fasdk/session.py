@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
 from fasdk.bundle import Bundle, open_bundle
 from fasdk.decision import OperatingPoint, Verdict, class_scores, decide, select_point
-from fasdk.errors import CaptureError, FasdkError, OperatingPointError, PlanError, PreprocessError
+from fasdk.errors import (
+    BackendError,
+    CaptureError,
+    FasdkError,
+    OperatingPointError,
+    PlanError,
+    PreprocessError,
+)
 from fasdk.preprocess import region_of, to_batch
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy
@@ -18,6 +26,9 @@ from fasdk.trust import TrustPolicy
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from fasdk.capture import Capture, Modality
 
@@ -56,6 +67,8 @@ class Decision:
 class Liveness:
     """A session on one bundle; made by `fasdk.open`, used as a context manager.
 
+    Checks may come from any thread; they take turns at the engine.
+
     Attributes:
         bundle: The verified bundle.
         engine: The backend that runs it.
@@ -66,6 +79,8 @@ class Liveness:
         self.bundle = bundle
         self.engine = engine
         self.level = level
+        self._turn = threading.Lock()
+        self._closed = False
 
     def __enter__(self) -> Liveness:
         """Return self."""
@@ -81,8 +96,10 @@ class Liveness:
         self.close()
 
     def close(self) -> None:
-        """Release the backend; later checks answer ERROR."""
-        self.engine.close()
+        """Release the backend once a check under way is done; later checks answer ERROR."""
+        with self._turn:
+            self._closed = True
+            self.engine.close()
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.
@@ -112,20 +129,17 @@ class Liveness:
         """Judge captures in one engine call; see `check`.
 
         Returns:
-            One decision per capture, in order. A fault of the engine is an ERROR for all of them.
+            One decision per capture, in order. A capture that cannot be judged is an ERROR for
+            itself alone, a fault of the engine is one for all. All carry the same timings.
         """
+        captures = list(captures)
         clock = StageClock()
         try:
-            judged = self._judge(list(captures), clock)
-        except FasdkError as error:
-            judged = [self._error(str(error)) for _ in captures]
+            judged = self._judge(captures, clock)
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
-            reason = f"unexpected {type(error).__name__}: {error}"
-            judged = [self._error(reason) for _ in captures]
+            judged = [self._error(error) for _ in captures]
         timings = clock.finish()
-        for decision in judged:
-            decision.timings_ms.update(timings)
-        return judged
+        return [replace(decision, timings_ms=dict(timings)) for decision in judged]
 
     def replay_golden(self) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
@@ -133,6 +147,8 @@ class Liveness:
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
                 the bundle holds no golden capture: this engine does not reproduce the bundle.
+            BackendError: The engine failed, or the session is closed.
+            BundleError: A golden capture cannot be read.
         """
         worst = 0.0
         manifest = self.bundle.manifest
@@ -140,14 +156,24 @@ class Liveness:
         if not golden:
             raise PlanError(f"{self.bundle.path} holds no golden capture to prove an engine with")
         for number, item in enumerate(golden):
-            self.require(item.capture)
-            outputs = self.engine.run(to_batch([item.capture], manifest.inputs))
-            found = self._scored(item.capture, outputs, 0)
-            expected = self._scored(item.capture, EngineOutputs(item.logits[None]), 0)
-            drift = abs(found.score - expected.score)
+            where = f"{self.bundle.path}: golden capture {number}"
+            if item.logits.shape != (len(manifest.labels),):
+                raise PlanError(
+                    f"{where} has {item.logits.shape[0]} logits, "
+                    f"the bundle {len(manifest.labels)} labels: build it again"
+                )
+            try:
+                self.require(item.capture)
+                batch = to_batch([item.capture], manifest.inputs)
+            except (CaptureError, PreprocessError) as error:
+                raise PlanError(f"{where} cannot be judged: {error}") from error
+            outputs = self._run(batch, 1, StageClock())
+            found = self._scored(item.capture, outputs.logits[0], _row(outputs.reliability, 0))
+            expected = self._scored(item.capture, item.logits, None)
+            drift = abs(found.score - expected.score)  # NaN, and so refused, where either is
             if not drift <= manifest.golden_tolerance or found.verdict is not expected.verdict:
                 raise PlanError(
-                    f"golden capture {number}: score {found.score:.6f} ({found.verdict.value}), "
+                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
                     f"the bundle says {expected.score:.6f} ({expected.verdict.value}); "
                     f"allowed drift {manifest.golden_tolerance}"
                 )
@@ -156,52 +182,89 @@ class Liveness:
 
     def _judge(self, captures: list[Capture], clock: StageClock) -> list[Decision]:
         with clock.stage(Stage.PREPROCESS):
-            for capture in captures:
-                self.require(capture)
-            batch = to_batch(captures, self.bundle.manifest.inputs)
-        with clock.stage(Stage.ENGINE):
-            outputs = self.engine.run(batch)
-        with clock.stage(Stage.DECISION):
-            return [self._scored(capture, outputs, i) for i, capture in enumerate(captures)]
+            faults = {i: self._fault(capture) for i, capture in enumerate(captures)}
+            answers = {i: fault for i, fault in faults.items() if fault is not None}
+            fit = [index for index in range(len(captures)) if index not in answers]
+            if fit:
+                batch = to_batch([captures[i] for i in fit], self.bundle.manifest.inputs)
+        if fit:
+            outputs = self._run(batch, len(fit), clock)
+            with clock.stage(Stage.DECISION):
+                for row, index in enumerate(fit):
+                    reliability = _row(outputs.reliability, row)
+                    answers[index] = self._scored(captures[index], outputs.logits[row], reliability)
+        return [answers[index] for index in range(len(captures))]
 
-    def _scored(self, capture: Capture, outputs: EngineOutputs, index: int) -> Decision:
+    def _run(
+        self, batch: dict[str, NDArray[np.float32]], size: int, clock: StageClock
+    ) -> EngineOutputs:
+        limit = self.engine.max_batch
+        if limit is not None and size > limit:
+            raise BackendError(
+                f"{size} captures in one call, this engine takes {limit}: split them"
+            )
+        # Waiting for one's turn is not the engine's time, so it counts as OTHER.
+        with self._turn:
+            if self._closed:
+                raise BackendError("this session is closed: open the bundle again")
+            with clock.stage(Stage.ENGINE):
+                outputs = self.engine.run(batch)
         manifest = self.bundle.manifest
-        scores = class_scores(outputs.logits[index])
+        modalities = len(manifest.modalities) if manifest.reliability else None
+        outputs.require(size, len(manifest.labels), modalities)
+        return outputs
+
+    def _scored(
+        self,
+        capture: Capture,
+        logits: NDArray[np.float32],
+        reliability: NDArray[np.float32] | None,
+    ) -> Decision:
+        manifest = self.bundle.manifest
+        scores = class_scores(logits)
+        certainty = [] if reliability is None else [float(v) for v in reliability]
         score = float(scores[manifest.live_index])
-        used = tuple(m for m in manifest.modalities if m in capture.present)
-        reliability = (
-            {}
-            if outputs.reliability is None
-            else {
-                m.value: float(v)
-                for m, v in zip(manifest.modalities, outputs.reliability[index], strict=True)
-            }
-        )
-        point: OperatingPoint | None = None
         reasons: tuple[str, ...] = ()
+        if not all(map(math.isfinite, [score, *certainty])):
+            score = _NAN  # an engine that is wrong about one output is not believed on another
+            reasons = ("the engine returned a number that is not finite",)
+        used = tuple(m for m in manifest.modalities if m in capture.present)
+        point: OperatingPoint | None = None
         verdict = Verdict.ERROR
         try:
             point = select_point(manifest.operating_points, self.level, frozenset(used))
         except OperatingPointError as error:
-            reasons = (str(error),)
+            reasons = (*reasons, str(error))
         else:
             verdict = decide(score, point)
-            if verdict is Verdict.ERROR:
-                reasons = ("the engine returned a score that is not a number in [0, 1]",)
         return Decision(
             verdict=verdict,
             reasons=reasons,
-            score=score if math.isfinite(score) else _NAN,
+            score=score,
             threshold=None if point is None else point.threshold,
             operating_point=None if point is None else point.id,
             class_scores=dict(zip(manifest.labels, map(float, scores), strict=True)),
             modalities=used,
-            reliability=reliability,
+            reliability=dict(zip((m.value for m in manifest.modalities), certainty, strict=False)),
             bundle_id=self.bundle.id,
         )
 
-    def _error(self, reason: str) -> Decision:
+    def _fault(self, capture: Capture) -> Decision | None:
+        """Return the ERROR of a capture that cannot be judged, so that it spoils no other's."""
+        try:
+            self.require(capture)
+        except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
+            return self._error(error)
+        return None
+
+    def _error(self, error: Exception) -> Decision:
+        known = isinstance(error, FasdkError)
+        reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
         return Decision(verdict=Verdict.ERROR, reasons=(reason,), bundle_id=self.bundle.id)
+
+
+def _row(values: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:
+    return None if values is None else values[index]
 
 
 def open(  # noqa: A001 - `fasdk.open` is the word a caller expects

@@ -40,11 +40,52 @@ class EngineOutputs:
 
     @classmethod
     def from_named(cls, outputs: Mapping[str, NDArray[Any]]) -> EngineOutputs:
-        """Build from a graph's outputs by name, as float32."""
+        """Build from a graph's outputs by name, as float32.
+
+        Raises:
+            BackendError: There are no logits, or an output does not hold floating-point numbers.
+        """
+        if "logits" not in outputs:
+            raise BackendError(
+                f"the graph has outputs {', '.join(outputs) or 'none'}, expected logits: "
+                "build the bundle again"
+            )
         reliability = outputs.get("reliability")
         return cls(
-            logits=np.asarray(outputs["logits"], np.float32),
-            reliability=None if reliability is None else np.asarray(reliability, np.float32),
+            logits=_as_float32("logits", outputs["logits"]),
+            reliability=None if reliability is None else _as_float32("reliability", reliability),
+        )
+
+    def require(self, batch: int, classes: int, modalities: int | None) -> None:
+        """Check that the engine answered what it was asked, row for row.
+
+        Args:
+            batch: Captures in the call.
+            classes: Logits by capture.
+            modalities: Reliabilities by capture, or None where the model has no such output.
+
+        Raises:
+            BackendError: An output is absent, of another dtype, or of another shape.
+        """
+        _require_rows("logits", self.logits, (batch, classes))
+        if modalities is not None:
+            _require_rows("reliability", self.reliability, (batch, modalities))
+
+
+def _as_float32(name: str, values: object) -> NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        raise BackendError(f"output {name} is {array.dtype}, expected floating point")
+    return array.astype(np.float32, copy=False)
+
+
+def _require_rows(name: str, values: object, shape: tuple[int, int]) -> None:
+    if not isinstance(values, np.ndarray):
+        raise BackendError(f"the engine returned no {name}, expected float32 {list(shape)}")
+    if values.dtype != np.float32 or values.shape != shape:
+        raise BackendError(
+            f"the engine returned {name} {values.dtype} {list(values.shape)}, "
+            f"expected float32 {list(shape)}"
         )
 
 
@@ -101,7 +142,9 @@ def installed_backends() -> tuple[Backend, ...]:
         Backend.TENSORRT_RTX: "tensorrt_rtx",
         Backend.ONNXRUNTIME: "onnxruntime",
     }
-    return tuple(b for b, module in modules.items() if find_spec(module) is not None)
+    found = {b: find_spec(module) for b, module in modules.items()}
+    # A folder of that name on the path is a package without an origin, not the library.
+    return tuple(b for b, spec in found.items() if spec is not None and spec.origin is not None)
 
 
 def open_engine(bundle: Bundle, backend: Backend | None = None, *, threads: int = 0) -> Engine:

@@ -32,16 +32,14 @@ class OnnxRuntimeEngine:
     max_batch: int | None = None
 
     def __init__(self, graph: bytes | memoryview, *, threads: int = 0) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(
-                bytes(graph), options, providers=["CPUExecutionProvider"]
+            self._session: ort.InferenceSession | None = ort.InferenceSession(
+                bytes(graph), _options(threads), providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # noqa: BLE001 - its exceptions share no narrower base
-            raise BackendError(f"ONNX Runtime {ort.__version__} refuses the graph: {error}") from error
+        except Exception as error:
+            raise BackendError(
+                f"ONNX Runtime {ort.__version__} refuses the graph: {error}"
+            ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
@@ -50,10 +48,22 @@ class OnnxRuntimeEngine:
             raise BackendError("the engine is closed")
         try:
             values: list[NDArray[Any]] = self._session.run(self._outputs, dict(inputs))
-        except Exception as error:  # noqa: BLE001 - its exceptions share no narrower base
+        except Exception as error:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
         return EngineOutputs.from_named(dict(zip(self._outputs, values, strict=True)))
 
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    # Only verified bytes may run: a graph that names weights in other files is refused.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", "/dev/null"
+    )
+    return options

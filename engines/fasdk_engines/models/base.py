@@ -61,6 +61,8 @@ class Family:
         build: Make the module, weights not loaded.
         preprocess: Preprocessing by modality.
         research_only: Regular expressions of published keys that deployment drops.
+        older_names: (regular expression, replacement) pairs that turn other spellings of the
+            published keys into the module's own.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Family:
     build: Callable[[Any], PublishedModule]
     preprocess: Callable[[Any], dict[Modality, PreprocessSpec]]
     research_only: tuple[str, ...] = ()
+    older_names: tuple[tuple[str, str], ...] = ()
 
     @property
     def default_config(self) -> ModelConfig:

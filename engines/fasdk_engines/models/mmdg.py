@@ -309,5 +309,9 @@ FAMILIES = (
         },
         build=Mmdg,
         preprocess=_preprocess,
+        older_names=(
+            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
+            (r"\.mlp\.linear_2\.", ".mlp.3."),
+        ),
     ),
 )

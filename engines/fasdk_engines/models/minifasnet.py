@@ -1,0 +1,313 @@
+"""MiniFASNetV2 and MiniFASNetV1SE: small convolutional RGB models with published trained weights.
+
+Minivision, Silent-Face-Anti-Spoofing (Apache-2.0): pruned MobileFaceNets on an 80x80 crop around
+the face, each trained at its own crop scale; their softmaxes are meant to be averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fasdk.capture import Modality
+from fasdk.preprocess import ChannelOrder, CropRule, PreprocessSpec
+from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+
+_EMBEDDING = 128
+_CLASSES = 3
+_SIDE = 80  # pixels
+
+
+class MiniFasNetConfig(ModelConfig):
+    """Nothing to set: the channels are what pruning left, and the weights fit no others."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resolution of the network.
+
+    Attributes:
+        reduce: Channels inside the unit of stride 2 that opens the stage.
+        units: Channels inside each residual unit that follows.
+        out: Channels of the stage's output.
+    """
+
+    reduce: int
+    units: tuple[int, ...]
+    out: int
+
+
+# What pruning left (src/model_lib/MiniFASNet.py, `1.8M_` and `1.8M`).
+_V2_STAGES = (
+    Stage(103, (13, 13, 13, 13), 64),
+    Stage(231, (231, 52, 26, 77, 26, 26), 128),
+    Stage(308, (26, 26), 128),
+)
+_V1_STAGES = (
+    Stage(103, (13, 26, 13, 52), 64),
+    Stage(231, (154, 52, 26, 52, 26, 26), 128),
+    Stage(308, (26, 26), 128),
+)
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch norm and, unless it is linear, PReLU.
+
+    Args:
+        channels: Input and output channels.
+        kernel: Side of the kernel.
+        stride: Stride.
+        padding: Zero padding.
+        groups: Groups of the convolution.
+        linear: Leave the PReLU out.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(*channels, kernel, stride, padding, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(channels[1])
+        self.prelu: nn.Module = nn.Identity() if linear else nn.PReLU(channels[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to float [B, C, H, W]."""
+        activated: Tensor = self.prelu(self.bn(self.conv(x)))
+        return activated
+
+    def deployed(self) -> nn.Module:
+        """Return it with the batch norm folded into the convolution."""
+        return nn.Sequential(_folded_conv(self.conv, self.bn), self.prelu)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate from the global average (Hu et al., CVPR 2018), a quarter as wide inside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // 4, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels // 4)
+        self.fc2 = nn.Conv2d(channels // 4, channels, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale float [B, C, H, W] channel by channel."""
+        pooled = x.mean((2, 3), keepdim=True)
+        inner = torch.relu(self.bn1(self.fc1(pooled)))
+        return x * torch.sigmoid(self.bn2(self.fc2(inner)))
+
+    def deployed(self) -> nn.Module:
+        """Return it with both batch norms folded."""
+        return _Gate(_folded_conv(self.fc1, self.bn1), _folded_conv(self.fc2, self.bn2))
+
+
+class BottleneckUnit(nn.Module):
+    """Pointwise, depthwise, pointwise; residual where the stride is 1.
+
+    Args:
+        channels: Input, inner and output channels.
+        stride: 1 or 2.
+        squeeze: Gate the result's channels before it is added.
+    """
+
+    def __init__(
+        self, channels: tuple[int, int, int], *, stride: int = 1, squeeze: bool = False
+    ) -> None:
+        super().__init__()
+        before, inner, after = channels
+        self.residual = stride == 1
+        self.conv = ConvUnit((before, inner))
+        self.conv_dw = ConvUnit((inner, inner), 3, stride=stride, padding=1, groups=inner)
+        self.project = ConvUnit((inner, after), linear=True)
+        self.se_module: nn.Module = SqueezeExcite(after) if squeeze else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to float [B, C, H, W]."""
+        y: Tensor = self.se_module(self.project(self.conv_dw(self.conv(x))))
+        return x + y if self.residual else y
+
+    def deployed(self) -> nn.Module:
+        """Return it with every batch norm folded."""
+        steps = [self.conv.deployed(), self.conv_dw.deployed(), self.project.deployed()]
+        if isinstance(self.se_module, SqueezeExcite):
+            steps.append(self.se_module.deployed())
+        body = nn.Sequential(*steps)
+        return _Residual(body) if self.residual else body
+
+
+class _Units(nn.Module):
+    """A stage's residual units; the published names have `model` between stage and number."""
+
+    def __init__(self, units: Sequence[BottleneckUnit]) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.model(x)
+        return result
+
+
+class MiniFasNet(PublishedModule):
+    """A MiniFASNet under its published parameter names.
+
+    Args:
+        stages: The channels of its three stages.
+        squeeze: Gate each stage's last unit, as the SE variant does.
+    """
+
+    def __init__(self, stages: tuple[Stage, Stage, Stage], *, squeeze: bool) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit((3, 32), 3, stride=2, padding=1)
+        self.conv2_dw = ConvUnit((32, 32), 3, padding=1, groups=32)
+        channels = 32
+        for stage, (opening, units) in zip(stages, self._stage_names(), strict=True):
+            setattr(self, opening, BottleneckUnit((channels, stage.reduce, stage.out), stride=2))
+            last = len(stage.units) - 1
+            setattr(
+                self,
+                units,
+                _Units(
+                    [
+                        BottleneckUnit((stage.out, inner, stage.out), squeeze=squeeze and i == last)
+                        for i, inner in enumerate(stage.units)
+                    ]
+                ),
+            )
+            channels = stage.out
+        self.conv_6_sep = ConvUnit((channels, 512))
+        self.conv_6_dw = ConvUnit((512, 512), (_SIDE + 15) // 16, groups=512, linear=True)
+        self.linear = nn.Linear(512, _EMBEDDING, bias=False)
+        self.bn = nn.BatchNorm1d(_EMBEDDING)
+        self.prob = nn.Linear(_EMBEDDING, _CLASSES, bias=False)
+
+    @staticmethod
+    def _stage_names() -> tuple[tuple[str, str], ...]:
+        return (("conv_23", "conv_3"), ("conv_34", "conv_4"), ("conv_45", "conv_5"))
+
+    def _trunk(self) -> list[ConvUnit | BottleneckUnit | _Units]:
+        stages = [getattr(self, name) for pair in self._stage_names() for name in pair]
+        return [self.conv1, self.conv2_dw, *stages, self.conv_6_sep, self.conv_6_dw]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Run the model; see `PublishedModule.forward`."""
+        (x,) = inputs
+        for step in self._trunk():
+            x = step(x)
+        return (self.prob(self.bn(self.linear(x.flatten(1)))),)
+
+    def deployed(self) -> nn.Module:
+        """Return the same function with batch norms folded and the two last layers made one."""
+        steps: list[nn.Module] = []
+        for step in self._trunk():
+            if isinstance(step, _Units):
+                units = [u for u in step.model if isinstance(u, BottleneckUnit)]
+                steps.extend(unit.deployed() for unit in units)
+            else:
+                steps.append(step.deployed())
+        scale, shift = _affine(self.bn)
+        prob = self.prob.weight.detach().double()
+        classify = nn.Linear(512, _CLASSES)
+        weight = prob @ (scale[:, None] * self.linear.weight.detach().double())
+        classify.weight.data.copy_(weight)
+        classify.bias.data.copy_(prob @ shift)
+        return _Deployed(nn.Sequential(*steps, nn.Flatten(), classify)).eval()
+
+
+class _Deployed(nn.Module):
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (self.body(*inputs),)
+
+
+class _Residual(nn.Module):
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.body(x)
+        return result
+
+
+class _Gate(nn.Module):
+    def __init__(self, squeeze: nn.Conv2d, excite: nn.Conv2d) -> None:
+        super().__init__()
+        self.squeeze, self.excite = squeeze, excite
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
+
+
+def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return the batch norm as (scale, shift), float64 per channel."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise AssertionError("a batch norm without running statistics cannot be folded")
+    scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
+
+
+def _folded_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return one convolution with a bias for a convolution without one and its batch norm."""
+    scale, shift = _affine(norm)
+    folded = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        (conv.kernel_size[0], conv.kernel_size[1]),
+        (conv.stride[0], conv.stride[1]),
+        (int(conv.padding[0]), int(conv.padding[1])),
+        groups=conv.groups,
+    )
+    folded.weight.data.copy_(conv.weight.detach().double() * scale[:, None, None, None])
+    folded.get_parameter("bias").data.copy_(shift)
+    return folded
+
+
+def _preprocess(crop_scale: float) -> dict[Modality, PreprocessSpec]:
+    """Return how the published loader makes its tensor: BGR, 0 to 255, not scaled."""
+    return {
+        Modality.RGB: PreprocessSpec(
+            width=_SIDE,
+            height=_SIDE,
+            crop=CropRule.FACE,
+            crop_scale=crop_scale,
+            channel_order=ChannelOrder.BGR,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        )
+    }
+
+
+def _family(name: str, stages: tuple[Stage, Stage, Stage], *, squeeze: bool, crop: float) -> Family:
+    return Family(
+        name=name,
+        published_in="Minivision, Silent-Face-Anti-Spoofing, 2020",
+        modalities=(Modality.RGB,),
+        # The project names only class 1; the others are attacks it does not tell apart in words.
+        labels=("attack-0", "live", "attack-2"),
+        live_index=1,
+        has_reliability=False,
+        config_type=MiniFasNetConfig,
+        configs={"published": MiniFasNetConfig()},
+        build=lambda _config: MiniFasNet(stages, squeeze=squeeze),
+        preprocess=lambda _config: _preprocess(crop),
+    )
+
+
+FAMILIES = (
+    _family("minifasnet-v2", _V2_STAGES, squeeze=False, crop=2.7),
+    _family("minifasnet-v1se", _V1_STAGES, squeeze=True, crop=4.0),
+)

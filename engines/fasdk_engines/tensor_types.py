@@ -1,0 +1,127 @@
+"""Read a graph's bytes and infer the type and shape of every value in it, weights left out.
+
+The weights' values are what makes a graph large and say nothing about its types, so inference runs
+on a copy without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fasdk.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx
+
+# Shapes and axes are small constants that inference reads; every weight is larger than this.
+_KEPT_ELEMENTS = 64
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """Type of one value.
+
+    Attributes:
+        element: Element type, a member of `onnx.TensorProto.DataType`; 0 where unknown.
+        shape: Extents, None for a symbolic or unknown one; None where the rank is unknown.
+    """
+
+    element: int
+    shape: tuple[int | None, ...] | None
+
+
+def parse_graph(graph: bytes | memoryview) -> onnx.ModelProto:
+    """Parse an ONNX file's bytes.
+
+    Raises:
+        ExportError: They are not an ONNX model.
+    """
+    import onnx
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(bytes(graph))
+    except Exception as error:  # protobuf's own, which has no type stubs to name it by
+        raise ExportError(f"the graph is not an ONNX file: {error}") from error
+    if not model.graph.output:
+        raise ExportError("the graph is not an ONNX file: it declares no output")
+    return model
+
+
+def infer_types(
+    model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, ValueType]:
+    """Infer every value's type with ONNX's own rules, weights and inputs included.
+
+    Args:
+        model: Not changed. What it claims about intermediate values is not believed.
+        input_shapes: Extents to put in place of the declared ones, by graph input.
+
+    Raises:
+        ExportError: Two operands of a node disagree, or a node has no such types at all.
+    """
+    import onnx
+
+    skeleton = _without_weights(model)
+    for value in skeleton.graph.input:
+        for axis, extent in enumerate((input_shapes or {}).get(value.name, ())):
+            value.type.tensor_type.shape.dim[axis].dim_value = extent
+    try:
+        inferred = onnx.shape_inference.infer_shapes(
+            skeleton, check_type=True, strict_mode=True, data_prop=True
+        )
+    except Exception as error:  # its exceptions share no narrower base
+        reason = " ".join(str(error).split())
+        raise ExportError(f"the graph's types do not fit together: {reason}") from error
+    types = {t.name: ValueType(t.data_type, tuple(t.dims)) for t in model.graph.initializer}
+    for group in (inferred.graph.input, inferred.graph.value_info, inferred.graph.output):
+        for value in group:
+            types[value.name] = _value_type(value.type.tensor_type)
+    return types
+
+
+def subgraph_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes that hold a graph of their own (If, Loop, Scan)."""
+    for node in model.graph.node:
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            yield node
+
+
+def label(node: onnx.NodeProto) -> str:
+    """Return how an error names a node: operator and node name, or its first output."""
+    return f"{node.op_type} {(node.name or next(iter(node.output), ''))!r}"
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    skeleton = onnx.ModelProto(ir_version=max(model.ir_version, 4))
+    skeleton.opset_import.extend(model.opset_import)
+    skeleton.functions.extend(model.functions)
+    graph = skeleton.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    declared = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        elements = 1
+        for extent in tensor.dims:
+            elements *= extent
+        if elements <= _KEPT_ELEMENTS:
+            graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return skeleton
+
+
+def _value_type(tensor: onnx.TypeProto.Tensor) -> ValueType:
+    if not tensor.HasField("shape"):
+        return ValueType(tensor.elem_type, None)
+    extents = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    return ValueType(tensor.elem_type, extents)

@@ -86,9 +86,8 @@ def build_engine(
     from fasdk.backends import parse_backend
 
     _require_build_half()
-    from fasdk_engines.precision import parse_precision
-
     from fasdk_engines.build import BuildRequest, build_bundle
+    from fasdk_engines.precision import parse_precision
 
     request = BuildRequest(
         source=source,
@@ -250,12 +249,11 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Judge one capture; exit 0 only for LIVE."""
-    from fasdk_calibration.datasets import read_frame
-
     from fasdk.backends import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
     from fasdk.session import open as open_session
+    from fasdk_calibration.datasets import read_frame
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     frames: dict[str, Any] = {
@@ -299,7 +297,7 @@ def models(as_json: JsonOption = False) -> None:
     _require_build_half()
     from fasdk_engines.models import family_names, get_family
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for family in map(get_family, family_names()):
         for name, config in family.configs.items():
             module = family.build(config)
@@ -438,17 +436,21 @@ def synth(
     from fasdk_calibration.synthetic import write_dataset
 
     with progress_view() as view:
-        path = write_dataset(
+        lists = write_dataset(
             out,
-            captures=captures,
-            seed=seed,
+            captures,
+            seed,
             on_capture=lambda done, total: view.update("captures", done, total),
         )
-    document = {"list": str(path), "captures": captures, "seed": seed}
+    document = {
+        "captures": captures,
+        "seed": seed,
+        "lists": {split.value: str(path) for split, path in lists.items()},
+    }
     if as_json:
         print_json(document)
     else:
-        print_fields(f"Wrote {path}", document)
+        print_fields(f"Wrote {out}", document)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from fasdk.errors import ParityError, UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if model is None:
         raise UsageError(f"{path} is read as a checkpoint, which needs --model NAME")
-    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
     from fasdk_engines.export import export_graph
+
+    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
     from fasdk_engines.models import get_family
 
     family = get_family(model)
@@ -110,13 +112,9 @@ def _seeded_inputs(first: bytes, second: bytes) -> dict[str, NDArray[np.float32]
 
 
 def _input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
-    import onnx
-    from google.protobuf.message import DecodeError
+    from fasdk_engines.tensor_types import parse_graph
 
-    try:
-        inputs = onnx.load_from_string(graph).graph.input
-    except DecodeError as error:
-        raise UsageError(f"not an ONNX graph: {error}") from error
+    inputs = parse_graph(graph).graph.input
     return {
         value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:])
         for value in inputs

@@ -1,0 +1,168 @@
+"""Each verb does its work on a tiny bundle, and its JSON says so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+FACE = ["--face", "80,40,150,160"]
+STAGES = ["preprocess", "engine", "decision", "other"]
+
+
+def document(ran, status=0):
+    assert ran.status == status, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def test_a_build_reports_parity_and_says_why_there_is_no_threshold(fasdk, checkpoint, tmp_path):
+    out = tmp_path / "tiny.fasb"
+    ran = fasdk(
+        *("build-engine", checkpoint, "-o", out, "--model", "mmdg", "--json"),
+        *("--backend", "onnxruntime", "--precision", "fp16"),
+    )
+    built = document(ran)
+    assert built["torch_parity"] < 1e-4
+    assert built["graph_parity"] < 1e-4
+    assert built["half_max_activation"] < 16384
+    assert built["plan"] is None
+    assert built["operating_points"] == {}
+    assert "no evaluation data" in built["operating_points_note"]
+    assert built["size_bytes"] == out.stat().st_size
+
+
+def test_two_builds_of_one_checkpoint_are_the_same_bytes(fasdk, checkpoint, bundle, tmp_path):
+    out = tmp_path / "again.fasb"
+    fasdk("build-engine", checkpoint, "-o", out, "--model", "mmdg", "--backend", "onnxruntime")
+    assert out.read_bytes() == bundle.read_bytes()
+
+
+def test_a_build_with_rtx_carries_a_plan_for_every_target(fasdk, checkpoint, tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    out = tmp_path / "tiny.fasb"
+    built = document(
+        fasdk(
+            *("build-engine", checkpoint, "-o", out, "--model", "mmdg", "--json"),
+            *("--backend", "tensorrt-rtx", "--precision", "fp16"),
+        )
+    )
+    assert built["plan_targets"] == ["8.6", "8.9", "12.0"]
+    shown = document(fasdk("inspect", out, "--json"))
+    (plan,) = shown["manifest"]["plans"]
+    assert plan["compute_capabilities"] == ["8.6", "8.9", "12.0"]
+    assert shown["member_bytes"][plan["member"]] == built["plan_bytes"] > 0
+
+
+def test_inspect_shows_the_manifest(fasdk, bundle):
+    shown = document(fasdk("inspect", bundle, "--json"))
+    assert shown["manifest"]["model"]["family"] == "mmdg"
+    assert shown["manifest"]["modalities"] == ["rgb", "depth", "ir"]
+    assert shown["signed"] is False
+    assert sum(shown["member_bytes"].values()) < shown["size_bytes"]
+    assert "model.onnx" in fasdk("inspect", bundle).stdout
+
+
+def test_verify_replays_the_golden_captures(fasdk, bundle):
+    verified = document(fasdk("verify", bundle, "--json"))
+    assert verified["ok"] is True
+    assert verified["golden_captures"] > 0
+    assert verified["golden_drift"] <= 1e-5
+
+
+def test_verify_says_no_to_an_altered_bundle(fasdk, bundle, tmp_path):
+    altered = bytearray(bundle.read_bytes())
+    altered[len(altered) // 2] ^= 1
+    path = tmp_path / "altered.fasb"
+    path.write_bytes(altered)
+    verified = document(fasdk("verify", path, "--json"), status=1)
+    assert verified["ok"] is False
+    assert "altered.fasb" in verified["reason"]
+
+
+def test_a_signature_is_required_once_a_key_is_trusted(fasdk, checkpoint, bundle, tmp_path):
+    key, other, out = tmp_path / "key.pem", tmp_path / "other.pem", tmp_path / "signed.fasb"
+    made = document(fasdk("keygen", key, "--json"))
+    fasdk("keygen", other)
+    fasdk(
+        *("build-engine", checkpoint, "-o", out, "--model", "mmdg"),
+        *("--backend", "onnxruntime", "--sign-key", key),
+    )
+    assert document(fasdk("verify", out, "--key", f"{key}.pub", "--json"))["ok"] is True
+    shown = document(fasdk("inspect", out, "--key", f"{key}.pub", "--json"))
+    assert shown["signed_by"] == made["key_id"]
+    assert fasdk("verify", out, "--key", f"{other}.pub").status == 1
+    assert fasdk("verify", bundle, "--key", f"{key}.pub").status == 1
+
+
+def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk, bundle, frames):
+    decision = document(fasdk("check", bundle, *frames.options, *FACE, "--json"), status=1)
+    assert decision["verdict"] == "error"
+    assert "no operating point" in decision["reasons"][0]
+    assert 0 < decision["score"] < 1
+    assert sum(decision["class_scores"].values()) == pytest.approx(1)
+    assert set(decision["reliability"]) == {"rgb", "depth", "ir"}
+    assert decision["timings_ms"]["end_to_end"] == pytest.approx(
+        sum(decision["timings_ms"][stage] for stage in STAGES)
+    )
+
+
+def test_profile_reports_every_stage_of_every_batch(fasdk, bundle):
+    profiled = document(
+        fasdk("profile", bundle, "--batch", "1,2", "--seconds", "0.1", "--warmup", "1", "--json")
+    )
+    assert [run["batch"] for run in profiled["runs"]] == [1, 2]
+    for run in profiled["runs"]:
+        assert list(run["stages"]) == STAGES
+        assert run["calls"] >= 10
+        for figures in [*run["stages"].values(), run["end_to_end"]]:
+            assert set(figures) == {"mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms"}
+            assert 0 <= figures["p50_ms"] <= figures["p90_ms"] <= figures["p99_ms"]
+            assert figures["p99_ms"] <= figures["max_ms"]
+        means = [run["stages"][stage]["mean_ms"] for stage in STAGES]
+        assert sum(means) == pytest.approx(run["end_to_end"]["mean_ms"])
+    assert "engine" in fasdk("profile", bundle, "--seconds", "0.1").stdout
+
+
+def test_models_lists_every_family_and_configuration(fasdk):
+    listed = document(fasdk("models", "--json"))["models"]
+    by_name = {(row["model"], row["config"]): row for row in listed}
+    assert by_name["mmdg", "full"]["parameters"] == 88_247_554
+    assert by_name["mmdg", "tiny"]["inputs"].keys() == {"rgb", "depth", "ir"}
+    assert by_name["minifasnet-v2", "published"]["inputs"] == {"rgb": [3, 80, 80]}
+
+
+def test_debug_parity_names_the_layer_that_differs(fasdk, bundle, checkpoint, tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(checkpoint)
+    with safe_open(checkpoint, framework="np") as file:
+        metadata = file.metadata()
+    name = "ViT_Encoder.2.mlp.0.weight"
+    weights[name] = weights[name] + np.float32(0.5)
+    other = tmp_path / "other.safetensors"
+    save_file(weights, other, metadata=metadata)
+    arguments = ["debug-parity", bundle, "--against", other, "--model", "mmdg", "--json"]
+    found = document(fasdk(*arguments), status=1)
+    assert found["divergence"]["operator"] in {"MatMul", "Gemm"}
+    same = document(fasdk("debug-parity", bundle, "--against", bundle, "--json"))
+    assert same["diverges"] is False
+
+
+def test_build_engine_on_a_bundle_proves_it_on_this_machine(fasdk, bundle):
+    ready = document(fasdk("build-engine", bundle, "--backend", "onnxruntime", "--json"))
+    assert ready["golden_captures"] > 0
+    assert ready["golden_drift"] <= 1e-5
+
+
+def test_build_engine_on_a_bundle_never_writes_one(fasdk, bundle, tmp_path):
+    ran = fasdk("build-engine", bundle, "-o", tmp_path / "out.fasb")
+    assert ran.status == 2
+    assert not (tmp_path / "out.fasb").exists()
+
+
+def test_no_arguments_print_the_help(fasdk):
+    ran = fasdk()
+    assert ran.status == 0
+    assert "build-engine" in ran.stdout

@@ -1,0 +1,74 @@
+"""A claim the README makes, measured: one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One figure held against its limit.
+
+    Attributes:
+        claim: What is claimed, with its unit.
+        measured: What was found; None when it could not be measured here.
+        comparison: How `measured` must stand to `limit`.
+        limit: The bound.
+        note: How it was measured, or what is missing to measure it.
+    """
+
+    claim: str
+    measured: Any
+    comparison: str
+    limit: Any
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the claim holds; what was not measured does not."""
+        if self.measured is None:
+            return False
+        return bool(_COMPARISONS[self.comparison](self.measured, self.limit))
+
+    def to_json(self) -> str:
+        """Return the claim as one JSON line."""
+        measured = self.measured
+        if isinstance(measured, float):
+            measured = float(f"{measured:.4g}")
+        line = {
+            "claim": self.claim,
+            "measured": measured,
+            "limit": f"{self.comparison} {self.limit}",
+            "ok": self.ok,
+        }
+        return json.dumps(line | ({"note": self.note} if self.note else {}))
+
+
+def report(groups: dict[str, Callable[[], Iterator[Claim]]]) -> int:
+    """Print every claim of every group as it is measured and return the exit status.
+
+    A group that raises is a missed claim of its own, so that one fault hides nothing else.
+    """
+    missed = 0
+    for name, measure in groups.items():
+        try:
+            for claim in measure():
+                print(claim.to_json(), flush=True)
+                missed += not claim.ok
+        except Exception as error:  # noqa: BLE001 - whatever broke, the claims were not shown
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            print(
+                Claim(f"{name} could be measured", None, "==", True, reason).to_json(), flush=True
+            )
+            missed += 1
+    return 1 if missed else 0

@@ -1,0 +1,370 @@
+"""`make verify-main`: every claim of the walking skeleton, measured, one JSON line each.
+
+Run from the project's root in its virtual environment. `--published-mmdg FILE` names the published
+u_adapter.py (not part of this project) and adds the latency comparison with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from claims import Claim, report
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT.parent / "shared" / "reference"
+FASDK = [sys.executable, "-m", "fasdk_tools.cli"]
+GIB = 1024**3
+
+
+def fasdk_json(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """Run the command line in a process of its own and return its JSON document."""
+    words = [*FASDK, *(str(a) for a in arguments), "--json"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    if ran.returncode not in ok_status:
+        raise RuntimeError(f"{' '.join(words)} exited {ran.returncode}: {ran.stderr[-300:]}")
+    document: dict[str, Any] = json.loads(ran.stdout)
+    return document
+
+
+def pytest_claim(claim: str, *selection: str) -> Claim:
+    """Run part of the test suite and return how many tests failed; none run is a miss."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.xml"
+        words = [sys.executable, "-m", "pytest", f"--junitxml={path}", *selection]
+        subprocess.run(
+            words, check=False, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CI": "true"}
+        )
+        suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
+    if suite is None or int(suite.get("tests", "0")) == 0:
+        return Claim(claim, None, "==", 0, "no test ran")
+    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+    skipped = int(suite.get("skipped", "0"))
+    return Claim(claim, failed + skipped, "==", 0, f"{suite.get('tests')} tests, failed or skipped")
+
+
+def load_fill() -> Any:
+    """Import reference/fill.py, which rebuilds the golden weights and inputs from names."""
+    spec = importlib.util.spec_from_file_location("fill", REFERENCE / "fill.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(REFERENCE / "fill.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def demo_claims(demo: Path) -> Iterator[Claim]:
+    """The demo leaves what it promises, and its bundle keeps its half-precision budget."""
+    start = time.perf_counter()
+    shown = fasdk_json("demo", "--out", demo)
+    took = time.perf_counter() - start
+    left = ["demo.fasb", "checkpoint.safetensors", "captures/held-out.jsonl"]
+    missing = [name for name in left if not (demo / name).is_file()]
+    yield Claim("demo: promised files missing", len(missing), "==", 0, ", ".join(missing))
+    yield Claim("demo: seconds, environment already made", took, "<=", 240)
+    yield Claim("demo: held-out captures judged ERROR", shown["errors"], "==", 0)
+    yield Claim(
+        "demo: held-out AUC",
+        shown["auc"],
+        ">=",
+        0.9,
+        f"{shown['captures']} captures of {shown['subjects']} other subjects; synthetic",
+    )
+    build = shown["build"]
+    yield Claim("fp16: largest |activation|, demo", build["half_max_activation"], "<=", 16384)
+    yield Claim(
+        "fp16: logit drift over logits' standard deviation, demo captures",
+        build["half_drift_ratio"],
+        "<=",
+        0.01,
+        "every operator's output rounded to float16",
+    )
+    yield Claim("demo: plan targets", len(build["plan_targets"]), "==", 3, str(build["plan"]))
+
+
+def silent_face_claims() -> Iterator[Claim]:
+    """The real checkpoints' bundles give the published scores on the published photographs."""
+    folder = REFERENCE / "silent-face"
+    golden = json.loads((folder / "golden.json").read_text())
+    models = {
+        "2.7_80x80_MiniFASNetV2.pth": "minifasnet-v2",
+        "4_0_0_80x80_MiniFASNetV1SE.pth": "minifasnet-v1se",
+    }
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as out:
+        for checkpoint, model in models.items():
+            bundle = Path(out) / f"{model}.fasb"
+            build = ["build-engine", folder / checkpoint, "-o", bundle, "--model", model]
+            fasdk_json(*build, "--backend", "onnxruntime")
+            for image, expected in golden.items():
+                face = ",".join(map(str, expected["face_box_xywh"]))
+                decision = fasdk_json(
+                    *("check", bundle, "--rgb", folder / image, "--face", face), ok_status=(0, 1)
+                )
+                found = list(decision["class_scores"].values())
+                wanted = expected["models"][checkpoint]["softmax"]
+                worst = max(worst, *(abs(a - b) for a, b in zip(found, wanted, strict=True)))
+    yield Claim("silent-face: largest softmax error of 4 bundle answers", worst, "<=", 1e-4)
+
+
+def crop_claims() -> Iterator[Claim]:
+    """The crop rule where it does not clamp."""
+    from fasdk.capture import FaceBox
+    from fasdk.preprocess import crop_box
+
+    face = FaceBox(300, 200, 60, 60)
+    for scale, expected in ((2.7, [249, 149, 411, 311]), (4.0, [210, 110, 450, 350])):
+        found = list(crop_box((640, 480), face, scale))
+        yield Claim(f"crop: 640x480, box 300,200,60,60, scale {scale}", found, "==", expected)
+
+
+def build_full_mmdg(folder: Path) -> Iterator[Claim]:
+    """Build the full model from a .pth and watch time and memory."""
+    import torch
+
+    fill = load_fill()
+    golden = np.load(REFERENCE / "mmdg.golden.npz")
+    shapes = json.loads((REFERENCE / "mmdg.keys.json").read_text())
+    weights = fill.state_dict(shapes, int(golden["weights_seed"]))
+    checkpoint, bundle = folder / "mmdg.pth", folder / "mmdg.fasb"
+    torch.save({k: torch.from_numpy(v) for k, v in weights.items()}, checkpoint)
+    del weights
+    words = ["build-engine", str(checkpoint), "-o", str(bundle), "--model", "mmdg"]
+    words += ["--precision", "fp32", "--backend", "onnxruntime", "--json"]
+    start = time.perf_counter()
+    ran = subprocess.run([*FASDK, *words], capture_output=True, text=True, check=True, cwd=ROOT)
+    took = time.perf_counter() - start
+    # The largest child so far; nothing before it comes near.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    built = json.loads(ran.stdout)
+    yield Claim("full MMDG: build seconds, fp32, no plan", took, "<=", 120)
+    yield Claim("full MMDG: build peak RSS in GiB", peak / GIB, "<=", 6e9 / GIB)
+    yield Claim("full MMDG: ONNX nodes", built["nodes"], "<=", 2500)
+
+
+def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
+    """Full MMDG against the published implementation's outputs, in torch and in the bundle."""
+    import torch
+
+    from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+    from fasdk.bundle import open_bundle
+    from fasdk_engines.checkpoint import load_checkpoint, load_into
+    from fasdk_engines.models import get_family
+
+    fill = load_fill()
+    golden = np.load(REFERENCE / "mmdg.golden.npz")
+    inputs = fill.inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
+    family = get_family("mmdg")
+    module = family.build(family.default_config).eval()
+    load_into(module, load_checkpoint(folder / "mmdg.pth"), family)
+    deployed = module.deployed().eval()
+    bundle = open_bundle(folder / "mmdg.fasb")
+    engine = OnnxRuntimeEngine(bundle.graph, threads=2)
+
+    def in_torch(form: torch.nn.Module, case: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(case[m.value]) for m in family.modalities]
+            return np.asarray(form(*tensors)[0].numpy())
+
+    forms = {
+        "torch, published form": partial(in_torch, module),
+        "torch, deployed form": partial(in_torch, deployed),
+        "bundle's ONNX": lambda case: engine.run(case).logits,
+    }
+    for name, run in forms.items():
+        worst = 0.0
+        for absent in ("none", "depth", "ir"):
+            case = {m: np.zeros_like(x) if m == absent else x.copy() for m, x in inputs.items()}
+            mean = golden[f"logits_missing_{absent}"]
+            std = golden[f"logits_std_missing_{absent}"]
+            worst = max(worst, float((np.abs(run(case) - mean) / (4 * std + 1e-4)).max()))
+        yield Claim(f"full MMDG golden, {name}: error over (4 std + 1e-4)", worst, "<=", 1.0)
+
+    first = engine.run(inputs)
+    again = OnnxRuntimeEngine(bundle.graph, threads=2).run(inputs)
+    same = first.logits.tobytes() == again.logits.tobytes()
+    yield Claim("full MMDG: two runs are bit-identical", same, "==", True)
+    eight = fill.inputs(8, 224, 11)
+    whole = softmax(engine.run(eight).logits)
+    worst = 0.0
+    for size in (1, 3):
+        for start in range(0, 8, size):
+            part = {m: x[start : start + size] for m, x in eight.items()}
+            drift = np.abs(softmax(engine.run(part).logits) - whole[start : start + size])
+            worst = max(worst, float(drift.max()))
+    yield Claim("full MMDG: largest score difference, batch 1 and 3 against 8", worst, "<=", 1e-5)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return row-wise softmax in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def latency_claims(published: Path | None) -> Iterator[Claim]:
+    """One engine call against the published forward and against pure GEMM time."""
+    words = [sys.executable, str(ROOT / "tools" / "bench" / "mmdg_latency.py")]
+    if published is not None:
+        words.append(str(published))
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    found = json.loads(ran.stdout)
+    yield Claim(
+        "full MMDG: published forward over one engine call, median of pairs",
+        found.get("published_over_ours"),
+        ">=",
+        7.0,
+        "" if published else "not measured: name the published u_adapter.py with PUBLISHED_MMDG=",
+    )
+    yield Claim("full MMDG: engine call over pure GEMM time", found["ours_over_gemm"], "<=", 1.4)
+
+
+def half_precision_claims(folder: Path) -> Iterator[Claim]:
+    """Every graph in FP16 builds in TensorRT-RTX for three targets, and its rounding is judged."""
+    import onnx
+    from fasdk_engines.export import export_graph
+
+    from fasdk.backends import Backend
+    from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+    from fasdk.backends.tensorrt.plan import build_plan
+    from fasdk.bundle import Precision
+    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.lint import lint_tensorrt
+    from fasdk_engines.models import get_family
+    from fasdk_engines.precision import convert
+    from fasdk_engines.rounding import judge_half
+
+    silent = REFERENCE / "silent-face"
+    sources = {
+        "mmdg full": ("mmdg", folder / "mmdg.pth"),
+        "mmdg tiny": ("mmdg", folder / "demo" / "checkpoint.safetensors"),
+        "minifasnet-v2": ("minifasnet-v2", silent / "2.7_80x80_MiniFASNetV2.pth"),
+        "minifasnet-v1se": ("minifasnet-v1se", silent / "4_0_0_80x80_MiniFASNetV1SE.pth"),
+    }
+    for name, (model, path) in sources.items():
+        family = get_family(model)
+        checkpoint = load_checkpoint(path)
+        config = resolve_config(family, checkpoint, None)
+        module = family.build(config).eval()
+        load_into(module, checkpoint, family)
+        fp32 = export_graph(module.deployed().eval(), family, config)
+        fp16 = convert(fp32, Precision.FP16)
+        for precision, graph in (("fp32", fp32), ("fp16", fp16)):
+            lint_tensorrt(graph)
+            specs = family.preprocess(config)
+            plan = build_plan(
+                graph,
+                Backend.TENSORRT_RTX,
+                shapes={m.value: (3, s.height, s.width) for m, s in specs.items()},
+                max_batch=8,
+                compute_capabilities=("8.6", "8.9", "12.0"),
+            )
+            yield Claim(
+                f"{name} {precision}: compute capabilities of its TensorRT-RTX plan",
+                len(plan.compute_capabilities),
+                "==",
+                3,
+                f"{plan.version}, {len(onnx.load_from_string(graph).graph.node)} nodes, "
+                f"{len(plan.data) / 1e6:.0f} MB, {plan.seconds:.0f} s; passes the 10.3 lint",
+            )
+        tensors = family.example_inputs(config, 4, 3)
+        # A MiniFASNet takes 0 to 255, as its preprocessing gives.
+        scale = 1.0 if model == "mmdg" else 127.5
+        inputs = {
+            m.value: (scale * (x.numpy() + (scale > 1))).astype(np.float32)
+            for m, x in zip(family.modalities, tensors, strict=True)
+        }
+        half = judge_half(fp16, [inputs], OnnxRuntimeEngine(fp32).run(inputs).logits)
+        yield Claim(f"{name} fp16: finite with every output rounded", half.finite, "==", True)
+        yield Claim(
+            f"{name} fp16: largest |activation|",
+            half.max_activation,
+            "<=",
+            16384,
+            half.worst_tensor,
+        )
+
+
+def import_claims() -> Iterator[Claim]:
+    """`import fasdk` is light."""
+    times_ms = []
+    for _ in range(7):
+        ran = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import fasdk"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        times_ms.append(int(ran.stderr.strip().splitlines()[-1].split("|")[1]) / 1000)
+    yield Claim("import fasdk: ms, median of 7", statistics.median(times_ms), "<=", 300)
+    code = (
+        "import sys, fasdk; print([m for m in ('torch','onnx','onnxruntime','tensorrt',"
+        "'tensorrt_rtx','pycuda','cv2') if m in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    yield Claim("import fasdk: heavy modules loaded", loaded, "==", "[]")
+
+
+def suite_claims() -> Iterator[Claim]:
+    """What the test suite shows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "coverage.json"
+        yield pytest_claim(
+            "tests of sdk/ that fail or skip", "tests/sdk", "--cov", f"--cov-report=json:{path}"
+        )
+        covered = json.loads(path.read_text())["totals"]["percent_covered"]
+    yield Claim("coverage of sdk/ in percent, by its own tests", covered, ">=", 90)
+    yield pytest_claim("bad inputs: tests that fail or skip", "tests/tools/test_bad_input.py")
+    yield pytest_claim(
+        "planted half-precision overflow: tests that fail or skip", "tests/engines/test_rounding.py"
+    )
+    yield pytest_claim(
+        "TensorRT attributes in 10.3, 11.4 and RTX: tests that fail or skip",
+        "tests/tensorrt_bindings",
+    )
+    yield pytest_claim("TensorRT 10.3 lint: tests that fail or skip", "tests/engines/test_lint.py")
+    yield pytest_claim(
+        "device install, aarch64 wheels and qemu vectors: tests that fail or skip",
+        *("-m", "slow", "tests/test_device_install.py", "tests/native"),
+    )
+
+
+def main() -> int:
+    """Measure everything and return 1 on any miss."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--published-mmdg", type=Path)
+    published = parser.parse_args().published_mmdg
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return report(
+            {
+                "full MMDG build": partial(build_full_mmdg, folder),
+                "full MMDG golden": partial(mmdg_golden_claims, folder),
+                "latency": partial(latency_claims, published),
+                "silent-face": silent_face_claims,
+                "crop": crop_claims,
+                "demo": partial(demo_claims, folder / "demo"),
+                "half precision": partial(half_precision_claims, folder),
+                "import": import_claims,
+                "suite": suite_claims,
+            }
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Find the TensorRT module of a backend, and keep what it says while it works."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from fasdk.backends import Backend
+from fasdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fasdk.backends.tensorrt import api
+
+
+class TensorRt(Protocol):
+    """The module `tensorrt` or `tensorrt_rtx`."""
+
+    __version__: str
+    ILogger: api.LoggerClass
+    IProgressMonitor: api.MonitorClass
+    Builder: Callable[[api.ILogger], api.Builder | None]
+    OnnxParser: Callable[[api.INetworkDefinition, api.ILogger], api.OnnxParser]
+    Runtime: Callable[[api.ILogger], api.Runtime | None]
+    DataType: api.DataTypeEnum
+    TensorIOMode: api.TensorIOModeEnum
+    MemoryPoolType: api.MemoryPoolTypeEnum
+    NetworkDefinitionCreationFlag: api.NetworkDefinitionCreationFlagEnum
+
+
+class RtxTensorRt(TensorRt, Protocol):
+    """The module `tensorrt_rtx`, with what `tensorrt` lacks."""
+
+    ComputeCapability: api.ComputeCapabilityEnum
+
+
+MODULES = {Backend.TENSORRT: "tensorrt", Backend.TENSORRT_RTX: "tensorrt_rtx"}
+
+_MENDS = {
+    Backend.TENSORRT: "it comes with JetPack, or with `pip install tensorrt` on a workstation",
+    Backend.TENSORRT_RTX: "`pip install fasdk[rtx]`",
+}
+# What every call of a builder logs on a machine without a driver; it builds all the same.
+_NO_DRIVER = re.compile(r"cudaError 35\b|CUDA driver version is insufficient")
+
+
+@dataclass(frozen=True)
+class NativeLog:
+    """What TensorRT said at severity error or above, while `logger` was in use.
+
+    Attributes:
+        logger: The object TensorRT takes; it must outlive every object made with it.
+        errors: Messages in the order they came.
+    """
+
+    logger: api.ILogger
+    errors: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return the errors as one line, or say that there were none."""
+        return one_line("; ".join(dict.fromkeys(self.errors))) or "it gave no reason"
+
+
+def load_module(backend: Backend) -> TensorRt:
+    """Return `tensorrt` or `tensorrt_rtx`.
+
+    Raises:
+        BackendError: The backend is not a TensorRT one, or its module is absent or cannot load its
+            libraries.
+    """
+    if backend not in MODULES:
+        raise BackendError(f"backend {backend.value} is not TensorRT: use tensorrt or tensorrt-rtx")
+    name = MODULES[backend]
+    try:
+        module = import_module(name)
+        # An installed stub package leaves a folder of that name that imports as an empty namespace.
+        _ = module.__version__
+    except (ImportError, OSError, AttributeError) as error:
+        raise BackendError(
+            f"cannot import {name} for backend {backend.value} ({error}): {_MENDS[backend]}"
+        ) from error
+    return cast("TensorRt", module)
+
+
+def open_log(trt: TensorRt, *, needs_driver: bool) -> NativeLog:
+    """Return a logger for one builder or runtime.
+
+    Warnings go to the `fasdk.tensorrt` logger, errors are kept.
+
+    Args:
+        trt: The module.
+        needs_driver: Whether a missing CUDA driver is an error; a builder works without one.
+    """
+    errors: list[str] = []
+    forward = logging.getLogger("fasdk.tensorrt")
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined,misc]
+        def log(self, severity: object, msg: str) -> None:
+            if not needs_driver and _NO_DRIVER.search(msg):
+                return
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                errors.append(msg)
+            elif severity == trt.ILogger.Severity.WARNING:
+                forward.warning("%s", msg)
+
+    return NativeLog(Logger(), errors)
+
+
+def one_line(text: str) -> str:
+    """Return `text` without line breaks and without the lines a missing driver adds."""
+    lines = (line.strip() for line in text.splitlines())
+    return " ".join(line for line in lines if line and not _NO_DRIVER.search(line))

@@ -1,0 +1,246 @@
+"""Graph to plan: the one builder, on the workstation (TensorRT-RTX) and on the device (TensorRT).
+
+Precision lives in the graph. The network is strongly typed and no precision flag is ever set, so
+one code path serves TensorRT 10.3, where those flags still exist, and 11.4, where they are gone.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+from fasdk.backends import Backend
+from fasdk.backends.tensorrt.module import NativeLog, load_module, one_line, open_log
+from fasdk.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import FrameType
+
+    from fasdk.backends.tensorrt import api
+    from fasdk.backends.tensorrt.module import RtxTensorRt, TensorRt
+
+WORKSPACE_MIB = 1024
+
+
+class ProgressListener(Protocol):
+    """Hears how far a build is; called from the builder's threads."""
+
+    def update(self, phase: str, step: int, steps: int, /) -> None:
+        """Take note that `phase` has done `step` of `steps`; phases nest and repeat."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """A plan, and what it can be used for.
+
+    Attributes:
+        data: The serialised plan: executable code.
+        backend: Which TensorRT built it.
+        version: That library's version; no other may load it.
+        compute_capabilities: GPU generations it holds code for; empty means this machine's GPU.
+        max_batch: Largest batch of its optimisation profile.
+        seconds: How long the build took.
+    """
+
+    data: bytes = field(repr=False)
+    backend: Backend
+    version: str
+    compute_capabilities: tuple[str, ...]
+    max_batch: int
+    seconds: float
+
+
+def build_plan(
+    graph: bytes | memoryview,
+    backend: Backend,
+    *,
+    shapes: Mapping[str, tuple[int, int, int]],
+    max_batch: int,
+    compute_capabilities: Sequence[str] = (),
+    progress: ProgressListener | None = None,
+    workspace_mib: int = WORKSPACE_MIB,
+) -> BuiltPlan:
+    """Compile a typed ONNX graph.
+
+    One optimisation profile: batch 1 to `max_batch`, tuned for 1, because a door waits for a single
+    capture and a full batch is the exception.
+
+    Args:
+        graph: The ONNX file's bytes, already verified.
+        backend: TENSORRT or TENSORRT_RTX.
+        shapes: (C, H, W) by input name; the graph must have exactly these inputs, in float32.
+        max_batch: Largest batch.
+        compute_capabilities: GPU generations such as "8.6". At least one for TensorRT-RTX, which
+            puts all of them in one plan; none for TensorRT, which builds for this machine's GPU.
+        progress: Hears each phase of the build.
+        workspace_mib: Scratch memory a layer may use, in MiB.
+
+    Raises:
+        BackendError: The backend is not installed.
+        PlanError: The graph, the targets or the profile do not fit, or the compiler failed.
+        KeyboardInterrupt: The user cancelled; the compiler stopped at its next step.
+    """
+    trt = load_module(backend)
+    version = str(trt.__version__)
+    name = f"{backend.value} {version}"
+    log = open_log(trt, needs_driver=backend is Backend.TENSORRT)
+    start = time.perf_counter()
+    builder = _make_builder(trt, log, name)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    # The parser must live as long as the network, which borrows the graph's weights from it.
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse(graph):
+        raise PlanError(f"{name} refuses the graph: {_parser_errors(parser) or log.summary()}")
+    _check_inputs(trt, network, shapes, name)
+
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    targets = tuple(dict.fromkeys(compute_capabilities))
+    if backend is Backend.TENSORRT_RTX:
+        _set_targets(cast("RtxTensorRt", trt), cast("api.RtxBuilderConfig", config), targets)
+    elif targets:
+        raise PlanError(
+            f"{name} builds for this machine's GPU only, not for compute capability "
+            f"{', '.join(targets)}: leave the compute capabilities out"
+        )
+    _add_profile(builder, config, shapes, max_batch, name)
+    with _build_monitor(trt, progress) as monitor:
+        config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise PlanError(f"{name} cannot build a plan: {log.summary()}")
+    return BuiltPlan(bytes(plan), backend, version, targets, max_batch, time.perf_counter() - start)
+
+
+def _make_builder(trt: TensorRt, log: NativeLog, name: str) -> api.Builder:
+    try:
+        builder = trt.Builder(log.logger)
+    except (TypeError, RuntimeError) as error:
+        # What the bindings make of a factory that returned nothing, as without a usable GPU.
+        raise PlanError(f"{name} cannot make a builder: {log.summary()} ({error})") from error
+    if builder is None:
+        raise PlanError(f"{name} cannot make a builder: {log.summary()}")
+    return builder
+
+
+def _parser_errors(parser: api.OnnxParser) -> str:
+    found = []
+    for index in range(int(parser.num_errors)):
+        error = parser.get_error(index)
+        node, reason = int(error.node()), one_line(str(error.desc()))
+        found.append(reason if node < 0 else f"node {node} ({error.node_operator()}): {reason}")
+    return "; ".join(found)
+
+
+def _check_inputs(
+    trt: TensorRt,
+    network: api.INetworkDefinition,
+    shapes: Mapping[str, tuple[int, int, int]],
+    name: str,
+) -> None:
+    found: dict[str, str] = {}
+    for index in range(int(network.num_inputs)):
+        tensor = network.get_input(index)
+        dtype = "float32" if tensor.dtype == trt.DataType.FLOAT else str(tensor.dtype)
+        found[str(tensor.name)] = f"{dtype} {[int(size) for size in tensor.shape]}"
+    expected = {key: f"float32 {[-1, *shape]}" for key, shape in shapes.items()}
+    if found != expected:
+        raise PlanError(
+            f"{name}: the graph's inputs are {_listed(found)}, the manifest asks for "
+            f"{_listed(expected)} with -1 a symbolic batch: export the graph again"
+        )
+
+
+def _listed(tensors: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {tensors[key]}" for key in sorted(tensors)) or "none"
+
+
+def _set_targets(trt: RtxTensorRt, config: api.RtxBuilderConfig, targets: tuple[str, ...]) -> None:
+    members = trt.ComputeCapability.__members__
+    known = {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
+    unknown = [target for target in targets if target not in known]
+    if unknown or not targets:
+        found = f"compute capability {', '.join(unknown)}" if unknown else "no compute capability"
+        raise PlanError(
+            f"{found} for tensorrt-rtx {trt.__version__}: give some of {', '.join(known)}"
+        )
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        if not config.set_compute_capability(known[target], index):
+            raise PlanError(f"tensorrt-rtx {trt.__version__} refuses compute capability {target}")
+
+
+def _dotted(name: str) -> str:
+    """Turn SM86 into 8.6 and SM120 into 12.0."""
+    digits = name.removeprefix("SM")
+    return f"{digits[:-1]}.{digits[-1]}"
+
+
+def _add_profile(
+    builder: api.Builder,
+    config: api.IBuilderConfig,
+    shapes: Mapping[str, tuple[int, int, int]],
+    max_batch: int,
+    name: str,
+) -> None:
+    if max_batch < 1:
+        raise PlanError(f"largest batch {max_batch} for {name}: it must be at least 1")
+    profile = builder.create_optimization_profile()
+    for tensor, shape in shapes.items():
+        one, most = (1, *shape), (max_batch, *shape)
+        profile.set_shape(tensor, one, one, most)
+    if config.add_optimization_profile(profile) < 0:
+        raise PlanError(f"{name} refuses batch 1 to {max_batch} for {', '.join(sorted(shapes))}")
+
+
+@contextmanager
+def _build_monitor(
+    trt: TensorRt, progress: ProgressListener | None
+) -> Iterator[api.IProgressMonitor]:
+    """Yield a monitor that forwards progress and stops the build on Ctrl-C.
+
+    No exception may cross the compiler's frames, so SIGINT and a listener's own failure are kept
+    and raised when the block ends.
+    """
+    stopped: list[BaseException] = []
+    steps_of: dict[str, int] = {}
+
+    def tell(phase: str, step: int) -> None:
+        if progress is None or stopped:
+            return
+        try:
+            progress.update(phase, step, steps_of.get(phase, 0))
+        except Exception as error:  # noqa: BLE001 - kept, and raised when the build has stopped
+            stopped.append(error)
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            steps_of[phase_name] = num_steps
+            tell(phase_name, 0)
+
+        def phase_finish(self, phase_name: str) -> None:
+            tell(phase_name, steps_of.get(phase_name, 0))
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            tell(phase_name, step + 1)
+            return not stopped
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        stopped.append(KeyboardInterrupt())
+
+    # Python lets only the main thread handle signals; elsewhere Ctrl-C is not ours to see.
+    handles_signals = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, interrupt) if handles_signals else None
+    try:
+        yield Monitor()
+    finally:
+        if handles_signals:
+            signal.signal(signal.SIGINT, before)
+        if stopped:
+            raise stopped[0]

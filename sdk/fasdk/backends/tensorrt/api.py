@@ -86,7 +86,7 @@ class IBuilderConfig(Protocol):
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
 
 
-class RtxBuilderConfig(IBuilderConfig, Protocol):
+class RtxIBuilderConfig(IBuilderConfig, Protocol):
     """Adds the GPU generations of TensorRT-RTX."""
 
     num_compute_capabilities: int
@@ -165,7 +165,6 @@ class TensorIOModeEnum(Protocol):
     """`TensorIOMode`."""
 
     INPUT: object
-    OUTPUT: object
 
 
 class MemoryPoolTypeEnum(Protocol):

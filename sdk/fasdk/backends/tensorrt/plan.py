@@ -103,7 +103,7 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     targets = tuple(dict.fromkeys(compute_capabilities))
     if backend is Backend.TENSORRT_RTX:
-        _set_targets(cast("RtxTensorRt", trt), cast("api.RtxBuilderConfig", config), targets)
+        _set_targets(cast("RtxTensorRt", trt), cast("api.RtxIBuilderConfig", config), targets)
     elif targets:
         raise PlanError(
             f"{name} builds for this machine's GPU only, not for compute capability "
@@ -161,7 +161,7 @@ def _listed(tensors: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {tensors[key]}" for key in sorted(tensors)) or "none"
 
 
-def _set_targets(trt: RtxTensorRt, config: api.RtxBuilderConfig, targets: tuple[str, ...]) -> None:
+def _set_targets(trt: RtxTensorRt, config: api.RtxIBuilderConfig, targets: tuple[str, ...]) -> None:
     members = trt.ComputeCapability.__members__
     known = {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
     unknown = [target for target in targets if target not in known]

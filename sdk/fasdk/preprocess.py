@@ -1,16 +1,16 @@
 """Turn a camera frame into the tensor the model was trained on.
 
-Frame → (depth to 8 bits) → crop → bilinear resize on 8 bits → channel order → normalise → NCHW.
-The order is the training pipeline's; `sdk/native` does crop to NCHW in one pass, bit for bit equal.
+Frame → crop → (depth to 8 bits) → bilinear resize on 8 bits → channel order → normalise → NCHW.
+The arithmetic is the training pipeline's. `sdk/native` does all of it in one pass; where that
+module was not built, OpenCV and NumPy give the same bits, only slower.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,8 +19,16 @@ from fasdk.errors import PreprocessError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
     from numpy.typing import NDArray
+
+
+class Implementation(str, Enum):
+    """What turns frames into tensors; both give the same bits."""
+
+    NATIVE = "native"
+    OPENCV = "opencv"
 
 
 class CropRule(str, Enum):
@@ -95,8 +103,14 @@ class PreprocessSpec(BaseModel):
 
     @model_validator(mode="after")
     def _finite(self) -> PreprocessSpec:
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()) or 0.0 in self.std:
-            raise ValueError("mean and std must be finite and std must not be 0")
+        if not np.isfinite(np.float32(self.missing_value)):
+            raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
+        with np.errstate(all="ignore"):  # the look-up table says whether it worked
+            if not np.isfinite(self.table).all():
+                raise ValueError(
+                    f"mean {self.mean} and std {self.std} do not normalise 8-bit levels to finite "
+                    "float32: give finite values and no std of 0"
+                )
         return self
 
     @property
@@ -113,9 +127,10 @@ def _table(
     mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> NDArray[np.float32]:
     levels = np.arange(256, dtype=np.float32)[None, :]
-    table = (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]
+    offset, scale = np.array([mean, std], np.float32)[:, :, None]
+    table: NDArray[np.float32] = (levels - offset) / scale
     table.setflags(write=False)
-    return np.ascontiguousarray(table, np.float32)
+    return table
 
 
 @lru_cache(maxsize=16)
@@ -145,9 +160,7 @@ def depth_to_8bit(depth_mm: NDArray[np.uint16], encoding: DepthEncoding) -> NDAr
     return np.asarray(_depth_levels(encoding)[depth_mm])
 
 
-def crop_box(
-    frame_size: tuple[int, int], face: FaceBox, scale: float
-) -> tuple[int, int, int, int]:
+def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> tuple[int, int, int, int]:
     """Return the enlarged face box, moved and shrunk so that it stays inside the frame.
 
     The rule is the one the Silent-Face checkpoints were trained with, edges truncated towards 0.
@@ -195,41 +208,119 @@ def region_of(
     return crop_box(frame_size, face, spec.crop_scale)
 
 
+@cache
+def _native() -> ModuleType | None:
+    try:
+        from fasdk import _native as module
+    except ImportError:  # no compiler where it was installed
+        return None
+    return module
+
+
+def implementation() -> Implementation:
+    """Return what `to_tensor` uses here: the native pass wherever it was built."""
+    return Implementation.OPENCV if _native() is None else Implementation.NATIVE
+
+
 def to_tensor(
-    frame: NDArray[Any], face: FaceBox | None, spec: PreprocessSpec
+    frame: NDArray[Any],
+    face: FaceBox | None,
+    spec: PreprocessSpec,
+    *,
+    out: NDArray[np.float32] | None = None,
+    using: Implementation | None = None,
 ) -> NDArray[np.float32]:
     """Return one frame as the model's input.
 
     Args:
         frame: uint8 [H, W, 3] red first, uint8 [H, W], or uint16 [H, W] in millimetres where
-            `spec.depth` is set.
+            `spec.depth` is set. Any strides.
         face: The face in pixels of this frame; needed when `spec.crop` is the face.
         spec: The modality's preprocessing.
+        out: float32 [3, spec.height, spec.width], C-contiguous, to write to; None makes a new one.
+        using: The implementation, or None for `implementation()`. The tensor is the same.
 
     Returns:
-        float32 [3, spec.height, spec.width], normalised.
+        float32 [3, spec.height, spec.width], normalised; `out` where it was given.
 
     Raises:
-        PreprocessError: The frame and the spec do not fit, or the face box is missing.
+        PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, or the
+            native pass was asked for and not built.
     """
-    if (frame.dtype == np.uint16) != (spec.depth is not None):
+    _require_frame(frame, spec)
+    region = region_of((frame.shape[1], frame.shape[0]), face, spec)
+    if out is None:
+        out = np.empty((3, spec.height, spec.width), np.float32)
+    else:
+        _require_out(out, spec)
+    if (using or implementation()) is Implementation.OPENCV:
+        _opencv_pass(frame, region, spec, out)
+    else:
+        _native_pass(frame, region, spec, out)
+    return out
+
+
+def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
+    shape_fits = frame.ndim == 2 or (spec.depth is None and frame.shape[2:] == (3,))
+    dtype = np.dtype(np.uint8 if spec.depth is None else np.uint16)
+    if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
+        expected = "uint8 [H, W, 3] or [H, W]" if spec.depth is None else "uint16 [H, W] depth"
         raise PreprocessError(
-            f"frame is {frame.dtype} but the spec "
-            f"{'describes depth' if spec.depth else 'describes 8-bit images'}"
+            f"frame is {frame.dtype} {list(frame.shape)}, its spec describes {expected}: "
+            "give the frame of the modality the spec is for"
         )
-    if spec.depth is not None:
-        frame = depth_to_8bit(frame, spec.depth)
-    left, top, right, bottom = region_of((frame.shape[1], frame.shape[0]), face, spec)
-    return _reference(frame[top : bottom + 1, left : right + 1], spec)
 
 
-def _reference(region: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.float32]:
+def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
+    shape = (3, spec.height, spec.width)
+    fits = out.dtype == np.float32 and out.shape == shape
+    if not (fits and out.flags.c_contiguous and out.flags.writeable):
+        raise PreprocessError(
+            f"out is {out.dtype} {list(out.shape)}, expected a writeable C-contiguous "
+            f"float32 {list(shape)}"
+        )
+
+
+def _native_pass(
+    frame: NDArray[Any],
+    region: tuple[int, int, int, int],
+    spec: PreprocessSpec,
+    out: NDArray[np.float32],
+) -> None:
+    module = _native()
+    if module is None:
+        raise PreprocessError(
+            "the native pass was not built here: install a C++17 compiler and reinstall fasdk, "
+            "or use Implementation.OPENCV, which gives the same tensor"
+        )
+    if spec.depth is None:
+        swap = spec.channel_order is ChannelOrder.BGR
+        module.image_to_tensor(frame, region, spec.table, out, swap=swap)
+    else:
+        module.depth_to_tensor(frame, region, _depth_levels(spec.depth), spec.table, out)
+
+
+def _opencv_pass(
+    frame: NDArray[Any],
+    region: tuple[int, int, int, int],
+    spec: PreprocessSpec,
+    out: NDArray[np.float32],
+) -> None:
     """Resize and normalise with OpenCV and NumPy: the definition the native pass is held to."""
-    resized = cv2.resize(region, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    import cv2
+
+    left, top, right, bottom = region
+    pixels = frame[top : bottom + 1, left : right + 1]
+    if spec.depth is not None:
+        pixels = depth_to_8bit(pixels, spec.depth)
+    resized: NDArray[Any] = cv2.resize(
+        np.ascontiguousarray(pixels), (spec.width, spec.height), interpolation=cv2.INTER_LINEAR
+    )
     planes = [resized] * 3 if resized.ndim == 2 else [resized[..., c] for c in range(3)]
     if spec.channel_order is ChannelOrder.BGR:
         planes.reverse()
-    return np.stack([spec.table[c][plane] for c, plane in enumerate(planes)])
+    for plane, levels in enumerate(planes):
+        np.take(spec.table[plane], levels, out=out[plane], mode="clip")  # "raise" would copy
 
 
 def to_batch(
@@ -248,9 +339,8 @@ def to_batch(
         tensor = np.empty((len(captures), 3, spec.height, spec.width), np.float32)
         for index, capture in enumerate(captures):
             if modality in capture.present:
-                tensor[index] = to_tensor(
-                    capture.frame(modality), capture.face_in(modality), spec
-                )
+                face = capture.face_in(modality)
+                to_tensor(capture.frame(modality), face, spec, out=tensor[index])
             else:
                 tensor[index] = spec.missing_value
         batch[modality.value] = tensor

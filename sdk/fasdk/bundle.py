@@ -48,7 +48,8 @@ class Precision(str, Enum):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # "constants" keeps a NaN a NaN, which the canonical form refuses, rather than a silent null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class ModelInfo(_Record):
@@ -334,10 +335,10 @@ def write_bundle(
         FasdkError: The disk is full or the folder is not writable.
         TrustError: The key is unusable.
     """
-    for name in (MANIFEST, SIGNATURE):
-        if name in members:
-            raise BundleError(f"{path}: {name} is written by write_bundle, do not pass it")
-    ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0])))
+    for own in (MANIFEST, SIGNATURE):
+        if own in members:
+            raise BundleError(f"{path}: {own} is written by write_bundle, do not pass it")
+    ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0], str(path))))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
     manifest = manifest.model_copy(update={"members": digests})
     head = {MANIFEST: manifest.to_bytes()}
@@ -351,12 +352,12 @@ def write_bundle(
     return manifest
 
 
-def _rank(name: str) -> tuple[int, str]:
+def _rank(member: str, name: str) -> tuple[int, str]:
     order = (MANIFEST, SIGNATURE, GRAPH, "plans/", "golden/", CALIBRATION, EVALUATION)
     for rank, prefix in enumerate(order):
-        if name.startswith(prefix) and _MEMBER_ORDER.fullmatch(name):
-            return rank, name
-    raise BundleError(f"{name!r} is not a member a bundle can hold")
+        if member.startswith(prefix) and _MEMBER_ORDER.fullmatch(member):
+            return rank, member
+    raise BundleError(f"{name}: {member!r} is not a member a bundle can hold")
 
 
 def _read(path: Path) -> bytes:
@@ -398,13 +399,17 @@ def _parse_manifest(raw: bytes, name: str) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
         raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}") from error
-    if manifest.to_bytes() != raw:
+    try:
+        canonical = manifest.to_bytes()
+    except BundleError as error:
+        raise BundleError(f"{name}: {error}") from error
+    if canonical != raw:
         raise BundleError(f"{name}: {MANIFEST} is not in canonical form")
     return manifest
 
 
 def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str) -> None:
-    ranks = [_rank(member) for member in members]
+    ranks = [_rank(member, name) for member in members]
     if ranks != sorted(ranks):
         raise BundleError(f"{name}: members are not in canonical order")
     content = {k: v for k, v in members.items() if k not in (MANIFEST, SIGNATURE)}

@@ -1,0 +1,125 @@
+"""A capture is checked where the mistake was made, in words of the camera."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import CaptureError
+
+RGB = np.zeros((24, 32, 3), np.uint8)
+DEPTH = np.zeros((12, 16), np.uint16)
+IR = np.zeros((24, 32), np.uint8)
+
+
+def test_a_capture_says_what_it_holds():
+    capture = Capture(ir=IR, rgb=RGB)
+    assert capture.present == (Modality.RGB, Modality.IR)
+    assert capture.frame(Modality.IR) is IR
+    assert capture.size_of(Modality.RGB) == (32, 24)
+    assert capture.face_in(Modality.RGB) is None
+    with pytest.raises(CaptureError, match="no depth frame, only rgb, ir"):
+        capture.frame(Modality.DEPTH)
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ({}, "no frame"),
+        ({"rgb": RGB.astype(np.float32)}, "float32"),
+        ({"rgb": RGB[..., 0]}, r"uint8 \[24, 32\], expected uint8 \[H, W, 3\]"),
+        ({"rgb": np.zeros((24, 32, 4), np.uint8)}, r"\[24, 32, 4\]"),
+        ({"rgb": np.zeros((3, 24, 32), np.uint8)}, r"\[3, 24, 32\]"),
+        ({"rgb": RGB[:0]}, r"\[0, 32, 3\]"),
+        ({"rgb": RGB.tolist()}, "rgb is a list"),
+        ({"rgb": "face.png"}, "rgb is a str"),
+        ({"rgb": RGB.astype(bool)}, "bool"),
+        ({"rgb": RGB.astype(object)}, "object"),
+        ({"depth": DEPTH.astype(np.int16)}, "millimetres"),
+        ({"depth": DEPTH.astype(np.float32) / 1000}, "millimetres"),
+        ({"depth": DEPTH.astype(">u2")}, ">u2"),
+        ({"depth": DEPTH[..., None]}, r"\[12, 16, 1\]"),
+        ({"ir": RGB}, r"expected uint8 \[H, W\]"),
+        ({"ir": IR.astype(np.uint16)}, "ir is uint16"),
+        ({"rgb": RGB, "ir": IR[0]}, r"ir is uint8 \[32\]"),
+    ],
+)
+def test_a_frame_of_another_kind_is_named(frames, words):
+    with pytest.raises(CaptureError, match=words):
+        Capture(**frames)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (4, 3, 20, 15),
+        [4, 3, 20, 15],
+        np.array([4, 3, 20, 15], np.int64),
+        (4.0, np.float32(3), np.uint8(20), 15),
+        FaceBox(4, 3, 20, 15),
+        iter((4, 3, 20, 15)),
+    ],
+)
+def test_a_box_may_come_as_any_four_whole_numbers(box):
+    found = Capture(rgb=RGB, face=box).face
+    assert found == FaceBox(4, 3, 20, 15)
+    assert all(type(v) is int for v in (found.x, found.y, found.width, found.height))
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((1, 2, 3), "is not"),
+        ((1, 2, 3, 4, 5), "is not"),
+        (7, "is not"),
+        ((), "is not"),
+        ("1234", "x is '1'"),
+        ((1, 2, None, 4), "width is None"),
+        ((math.nan, 2, 3, 4), "x is nan"),
+        ((1, math.inf, 3, 4), "y is inf"),
+        ((1, 2, 3.5, 4), "width is 3.5"),
+        ((1, 2, 3, True), "height is True"),
+        ((1, 2, 3, np.bool_(True)), "height is"),
+        ((1, 2, 3, 1 + 0j), "height is"),
+        (np.ones((4, 1)), "x is array"),
+        ((1, 2, 0, 4), "no area"),
+        ((1, 2, 3, -4), "no area"),
+        ((-1, 0, 4, 4), "leaves the 32x24 frame"),
+        ((0, -1, 4, 4), "leaves"),
+        ((29, 0, 4, 4), "leaves"),
+        ((0, 21, 4, 4), "leaves"),
+        ((10**400, 0, 1, 1), "leaves"),
+    ],
+)
+def test_a_box_that_is_none_is_refused(box, words):
+    with pytest.raises(CaptureError, match=words):
+        Capture(rgb=RGB, face=box)
+
+
+def test_a_box_made_by_hand_is_held_to_the_same():
+    with pytest.raises(CaptureError, match="width is nan"):
+        FaceBox(0, 0, math.nan, 4)
+    assert FaceBox(np.int32(1), 2, 3, 4).describe() == "1,2,3,4"
+
+
+def test_the_box_is_in_pixels_of_the_first_frame_and_follows_the_others_resolution():
+    capture = Capture(rgb=RGB, depth=DEPTH, face=(4, 6, 20, 12))
+    assert capture.face_in(Modality.RGB) == FaceBox(4, 6, 20, 12)
+    assert capture.face_in(Modality.DEPTH) == FaceBox(2, 3, 10, 6)
+
+
+SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+
+
+@given(st.data(), SIZES, SIZES)
+def test_a_box_inside_one_frame_is_inside_every_other(data, size, other):
+    x, y = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
+    box = FaceBox(
+        x, y, data.draw(st.integers(1, size[0] - x)), data.draw(st.integers(1, size[1] - y))
+    )
+    box.scaled_to(size, other).require_inside(*other)

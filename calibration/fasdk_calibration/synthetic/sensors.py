@@ -1,0 +1,147 @@
+"""What an RGB camera, a stereo depth camera and its near-infrared imager make of one view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasdk_calibration.synthetic.scene import Camera, View
+
+_BASELINE_MM = 50.0
+_NEAREST_MM, _FURTHEST_MM = 250.0, 4000.0
+# Display encoding of 12-bit linear light.
+_ENCODED = np.rint(255.0 * np.linspace(0.0, 1.0, 4096) ** (1 / 2.2)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """The light in the room.
+
+    Attributes:
+        direction: Unit vector from the scene towards the key light, view frame.
+        key: Strength of the key light, ambient light and key together being about 1.
+        tint: Linear RGB colour of all visible light.
+        exposure: Mean luma an automatic exposure aims at on the face, in [0, 1].
+        nir_gain: The near-infrared imager's gain; 1 exposes skin at half a metre to mid grey.
+        nir_ambient: Near-infrared daylight, relative to the illuminator at half a metre.
+    """
+
+    direction: tuple[float, float, float]
+    key: float
+    tint: tuple[float, float, float]
+    exposure: float
+    nir_gain: float
+    nir_ambient: float
+
+
+def draw_lighting(rng: np.random.Generator) -> Lighting:
+    """Return the light of a room drawn at random."""
+    direction = np.array([rng.uniform(-1.0, 1.0), rng.uniform(-1.2, 0.1), rng.uniform(0.5, 1.2)])
+    direction /= np.linalg.norm(direction)
+    warmth = rng.uniform(-0.18, 0.18)
+    return Lighting(
+        direction=(float(direction[0]), float(direction[1]), float(direction[2])),
+        key=rng.uniform(0.15, 0.8),
+        tint=(1.0 + warmth, 1.0, 1.0 - warmth),
+        exposure=rng.uniform(0.14, 0.34),
+        nir_gain=rng.uniform(0.7, 1.35),
+        nir_ambient=rng.uniform(0.0, 0.25) if rng.random() < 0.5 else 0.0,
+    )
+
+
+def expose_rgb(
+    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return uint8 [H, W, 3], red first: shaded, exposed for the face, with noise, sRGB curve."""
+    import cv2
+
+    direction = np.asarray(light.direction, np.float32)
+    diffuse = np.maximum(view.normal @ direction, 0.0)
+    # The half vector between key light and camera; rays are near enough to the axis.
+    half = direction + np.array([0, 0, 1], np.float32)
+    half /= np.linalg.norm(half)
+    lobe = _squared(np.maximum(view.normal @ half, 0.0), 4)
+    ambient = (1.0 - light.key) * (0.75 - 0.25 * view.normal[..., 1])
+    shade = ambient + 1.6 * light.key * diffuse
+    tint = np.asarray(light.tint, np.float32)
+    linear = view.albedo * (shade[..., None] * tint)
+    linear += (2.0 * light.key * view.gloss * lobe)[..., None] * tint
+    linear += view.emission
+    face = view.face > 0.5
+    luma = linear[face].mean() if face.any() else linear.mean()
+    linear = linear * np.float32(light.exposure / max(float(luma), 1e-3))
+    linear = cv2.GaussianBlur(linear, (0, 0), 0.6 * camera.width / 320.0 + rng.uniform(0.0, 0.35))
+    noise = rng.standard_normal(linear.shape, np.float32)
+    linear = linear + noise * (0.004 + 0.022 * np.sqrt(np.maximum(linear, 0.0)))
+    return _ENCODED[np.rint(4095.0 * np.clip(linear, 0.0, 1.0)).astype(np.uint16)]
+
+
+def expose_nir(
+    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return uint8 [H, W]: lit by an illuminator beside the camera, falling with distance squared."""
+    import cv2
+
+    received = nir_return(view) * 0.62 * light.nir_gain
+    received = received + light.nir_gain * light.nir_ambient * view.nir * 0.5
+    received = cv2.GaussianBlur(received, (0, 0), 0.7 * camera.width / 320.0)
+    noise = rng.standard_normal(received.shape, np.float32)
+    received = received + noise * (0.008 + 0.02 * np.sqrt(np.maximum(received, 0.0)))
+    return np.rint(255.0 * np.clip(received, 0.0, 1.0)).astype(np.uint8)
+
+
+def nir_return(view: View) -> NDArray[np.float32]:
+    """Return what comes back of the illuminator's light, 1 for a white facing surface at 0.5 m."""
+    lobe = 3.0 * view.gloss * _squared(view.facing, 8)
+    return np.asarray((view.nir * view.facing + lobe) * (500.0 / view.distance) ** 2, np.float32)
+
+
+def measure_depth(
+    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return uint16 [H, W] in millimetres, 0 where active stereo finds no match.
+
+    Noise grows with distance squared; the far side of an edge is hidden from the second imager;
+    pixels on an edge fly between front and back; dark, glossy and distant surfaces leave holes.
+    """
+    import cv2
+
+    true = view.distance
+    shape = true.shape
+    grain = rng.standard_normal((shape[0] // 2 + 1, shape[1] // 2 + 1), np.float32)
+    coarse = cv2.resize(grain, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    sigma = 0.7 + 2.6 * (true / 1000.0) ** 2
+    depth = true + sigma * (coarse + 0.5 * rng.standard_normal(shape, np.float32))
+
+    kernel = np.ones((3, 3), np.uint8)
+    near, far = cv2.erode(true, kernel), cv2.dilate(true, kernel)
+    chance = rng.random(shape, np.float32)
+    edge = (far - near) > 35.0
+    flying = edge & (chance < 0.35)
+    depth[flying] = (near + (far - near) * rng.random(shape, np.float32))[flying]
+
+    hole = edge & (chance > 0.75)
+    disparity = camera.focal_px * _BASELINE_MM / true
+    for shift in range(2, 22, 2):
+        hidden = disparity[:, shift:] - disparity[:, :-shift] > shift
+        hole[:, :-shift] |= hidden
+    blotch = rng.random((shape[0] // 3 + 1, shape[1] // 3 + 1), np.float32)
+    blotch = cv2.resize(blotch, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    back = nir_return(view) * light.nir_gain
+    hole |= blotch < 0.32 * np.clip(1.0 - back / 0.06, 0.0, 1.0)
+    hole |= (view.gloss > 0.3) & (back > 0.8) & (blotch < 0.8)
+    hole |= (depth < _NEAREST_MM) | (depth > _FURTHEST_MM)
+    depth[hole] = 0.0
+    return np.rint(depth).astype(np.uint16)
+
+
+def _squared(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+    """Return `values` squared so many times in a row."""
+    for _ in range(times):
+        values = values * values
+    return values

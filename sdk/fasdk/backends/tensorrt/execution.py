@@ -14,7 +14,7 @@ import numpy as np
 from fasdk.backends import Backend, EngineOutputs
 from fasdk.backends.cuda import PyCudaDriver
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
-from fasdk.backends.tensorrt.module import load_module, open_log
+from fasdk.backends.tensorrt.module import load_module, open_log, released_on_error
 from fasdk.backends.tensorrt.plan import WORKSPACE_MIB, BuiltPlan, build_plan
 from fasdk.errors import BackendError, PlanError
 
@@ -113,7 +113,7 @@ class TensorRtEngine:
         self._ports: dict[str, _Port] = {}
         self._held: list[DeviceBuffer | HostBuffer] = []
         try:
-            with driver.current():
+            with released_on_error(), driver.current():
                 self._load(trt, plan)
         except BaseException:
             self.close()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fasdk.backends import Backend
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fasdk.backends.tensorrt import api
 
@@ -108,6 +110,20 @@ def open_log(trt: TensorRt, *, needs_driver: bool) -> NativeLog:
                 forward.warning("%s", msg)
 
     return NativeLog(Logger(), errors)
+
+
+@contextmanager
+def released_on_error() -> Iterator[None]:
+    """Let go of TensorRT's objects in the frames an error leaves behind.
+
+    Its traceback would keep them until the collector comes by, which may be inside one of
+    TensorRT's own callbacks: freeing a builder there waits for a lock its own thread holds.
+    """
+    try:
+        yield
+    except BaseException as error:
+        clear_frames(error.__traceback__)
+        raise
 
 
 def one_line(text: str) -> str:

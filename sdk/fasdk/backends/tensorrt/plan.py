@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fasdk.backends import Backend
-from fasdk.backends.tensorrt.module import NativeLog, load_module, one_line, open_log
+from fasdk.backends.tensorrt.module import (
+    NativeLog,
+    load_module,
+    one_line,
+    open_log,
+    released_on_error,
+)
 from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
@@ -88,9 +94,25 @@ def build_plan(
     """
     trt = load_module(backend)
     version = str(trt.__version__)
-    name = f"{backend.value} {version}"
-    log = open_log(trt, needs_driver=backend is Backend.TENSORRT)
+    targets = tuple(dict.fromkeys(compute_capabilities))
     start = time.perf_counter()
+    with released_on_error():
+        data = _compile(trt, graph, backend, shapes, max_batch, targets, progress, workspace_mib)
+    return BuiltPlan(data, backend, version, targets, max_batch, time.perf_counter() - start)
+
+
+def _compile(
+    trt: TensorRt,
+    graph: bytes | memoryview,
+    backend: Backend,
+    shapes: Mapping[str, tuple[int, int, int]],
+    max_batch: int,
+    targets: tuple[str, ...],
+    progress: ProgressListener | None,
+    workspace_mib: int,
+) -> bytes:
+    name = f"{backend.value} {trt.__version__}"
+    log = open_log(trt, needs_driver=backend is Backend.TENSORRT)
     builder = _make_builder(trt, log, name)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     # The parser must live as long as the network, which borrows the graph's weights from it.
@@ -101,7 +123,6 @@ def build_plan(
 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
-    targets = tuple(dict.fromkeys(compute_capabilities))
     if backend is Backend.TENSORRT_RTX:
         _set_targets(cast("RtxTensorRt", trt), cast("api.RtxIBuilderConfig", config), targets)
     elif targets:
@@ -115,7 +136,7 @@ def build_plan(
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise PlanError(f"{name} cannot build a plan: {log.summary()}")
-    return BuiltPlan(bytes(plan), backend, version, targets, max_batch, time.perf_counter() - start)
+    return bytes(plan)
 
 
 def _make_builder(trt: TensorRt, log: NativeLog, name: str) -> api.Builder:

@@ -1,8 +1,8 @@
 """Turn a camera frame into the tensor the model was trained on.
 
 Frame → crop → (depth to 8 bits) → bilinear resize on 8 bits → channel order → normalise → NCHW.
-The arithmetic is the training pipeline's. `sdk/native` does all of it in one pass; where that
-module was not built, OpenCV and NumPy give the same bits, only slower.
+The arithmetic is the training pipeline's: OpenCV's on x86-64. `sdk/native` does all of it in one
+pass; where that module was not built, NumPy gives the same bits, only slower.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import PreprocessError
+from fasdk.resize import resize_bilinear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ class Implementation(str, Enum):
     """What turns frames into tensors; both give the same bits."""
 
     NATIVE = "native"
-    OPENCV = "opencv"
+    NUMPY = "numpy"
 
 
 class CropRule(str, Enum):
@@ -103,9 +104,9 @@ class PreprocessSpec(BaseModel):
 
     @model_validator(mode="after")
     def _finite(self) -> PreprocessSpec:
-        if not np.isfinite(np.float32(self.missing_value)):
-            raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
-        with np.errstate(all="ignore"):  # the look-up table says whether it worked
+        with np.errstate(all="ignore"):  # the results say whether it worked
+            if not np.isfinite(np.float32(self.missing_value)):
+                raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
             if not np.isfinite(self.table).all():
                 raise ValueError(
                     f"mean {self.mean} and std {self.std} do not normalise 8-bit levels to finite "
@@ -219,7 +220,7 @@ def _native() -> ModuleType | None:
 
 def implementation() -> Implementation:
     """Return what `to_tensor` uses here: the native pass wherever it was built."""
-    return Implementation.OPENCV if _native() is None else Implementation.NATIVE
+    return Implementation.NUMPY if _native() is None else Implementation.NATIVE
 
 
 def to_tensor(
@@ -253,8 +254,8 @@ def to_tensor(
         out = np.empty((3, spec.height, spec.width), np.float32)
     else:
         _require_out(out, spec)
-    if (using or implementation()) is Implementation.OPENCV:
-        _opencv_pass(frame, region, spec, out)
+    if (using or implementation()) is Implementation.NUMPY:
+        _numpy_pass(frame, region, spec, out)
     else:
         _native_pass(frame, region, spec, out)
     return out
@@ -291,7 +292,7 @@ def _native_pass(
     if module is None:
         raise PreprocessError(
             "the native pass was not built here: install a C++17 compiler and reinstall fasdk, "
-            "or use Implementation.OPENCV, which gives the same tensor"
+            "or use Implementation.NUMPY, which gives the same tensor"
         )
     if spec.depth is None:
         swap = spec.channel_order is ChannelOrder.BGR
@@ -300,22 +301,17 @@ def _native_pass(
         module.depth_to_tensor(frame, region, _depth_levels(spec.depth), spec.table, out)
 
 
-def _opencv_pass(
+def _numpy_pass(
     frame: NDArray[Any],
     region: tuple[int, int, int, int],
     spec: PreprocessSpec,
     out: NDArray[np.float32],
 ) -> None:
-    """Resize and normalise with OpenCV and NumPy: the definition the native pass is held to."""
-    import cv2
-
     left, top, right, bottom = region
     pixels = frame[top : bottom + 1, left : right + 1]
     if spec.depth is not None:
         pixels = depth_to_8bit(pixels, spec.depth)
-    resized: NDArray[Any] = cv2.resize(
-        np.ascontiguousarray(pixels), (spec.width, spec.height), interpolation=cv2.INTER_LINEAR
-    )
+    resized = resize_bilinear(pixels, spec.width, spec.height)
     planes = [resized] * 3 if resized.ndim == 2 else [resized[..., c] for c in range(3)]
     if spec.channel_order is ChannelOrder.BGR:
         planes.reverse()

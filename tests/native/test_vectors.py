@@ -1,0 +1,144 @@
+"""The C++ core against OpenCV's answers, with no Python in between: here and on 64-bit Arm."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+VECTORS = HERE / "vectors.bin"
+ON_CI = os.environ.get("CI", "").lower() == "true"
+ARM_TOOLS = ("aarch64-linux-gnu-g++", "qemu-aarch64")
+ARM_PACKAGES = "apt-get update && apt-get install -y g++-aarch64-linux-gnu qemu-user"
+
+
+def require_tools(*names: str, mend: str) -> None:
+    absent = [name for name in names if shutil.which(name) is None]
+    if absent:
+        reason = f"{', '.join(absent)} not found: {mend}"
+        pytest.fail(reason) if ON_CI else pytest.skip(reason)
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+        env={**os.environ, **environment},
+    )
+
+
+def configure(build: Path, *options: object, **environment: str) -> str:
+    done = run("cmake", "-S", ROOT, "-B", build, *options, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def build_vectors(build: Path, *options: object) -> Path:
+    configure(build, "-DFASDK_NATIVE=OFF", "-DFASDK_TESTS=ON", *options)
+    done = run("cmake", "--build", build)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return build / "fasdk_vectors"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_tools("cmake", "c++", mend="apt-get update && apt-get install -y cmake g++ make")
+    return build_vectors(tmp_path_factory.mktemp("host"))
+
+
+def test_every_vector_matches_on_this_machine(program):
+    done = run(program, VECTORS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("241 of 241 vectors match")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="OpenCV differs on other machines")
+def test_the_committed_vectors_are_what_opencv_answers_today():
+    done = run(
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, sys.argv[1]); from make_vectors import encode; "
+        "sys.stdout.buffer.write(encode().hex().encode())",
+        HERE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert bytes.fromhex(done.stdout) == VECTORS.read_bytes()
+
+
+def test_one_wrong_level_fails_the_program(program, tmp_path):
+    data = bytearray(VECTORS.read_bytes())
+    first_level = 8 + 4 + 13 * 4
+    data[first_level] ^= 1
+    (tmp_path / "wrong.bin").write_bytes(data)
+    done = run(program, tmp_path / "wrong.bin")
+    assert done.returncode == 1
+    assert "vector 0: 1x1x1 to 1x1 differs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"X" + data[1:]]
+)
+def test_a_damaged_vector_file_is_refused(program, tmp_path, damage):
+    (tmp_path / "damaged.bin").write_bytes(damage(VECTORS.read_bytes()))
+    assert run(program, tmp_path / "damaged.bin").returncode == 2
+
+
+def test_without_a_compiler_the_native_module_is_left_out(tmp_path):
+    require_tools("cmake", mend="apt-get update && apt-get install -y cmake")
+    said = configure(tmp_path / "auto", CXX="/no/such/compiler")
+    assert "fasdk._native is left out" in " ".join(said.split())
+    asked = run(
+        "cmake", "-S", ROOT, "-B", tmp_path / "on", "-DFASDK_NATIVE=ON", CXX="/no/such/compiler"
+    )
+    assert asked.returncode != 0
+    assert "no C++17 compiler found" in asked.stderr
+
+
+@pytest.mark.slow
+def test_every_vector_matches_on_aarch64(tmp_path):
+    require_tools("cmake", *ARM_TOOLS, mend=ARM_PACKAGES)
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'aarch64.cmake'}"
+    program = build_vectors(tmp_path, toolchain)
+    assert machine_of(program) == "AArch64"
+    done = run("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", program, VECTORS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("241 of 241 vectors match")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_python_module_compiles_for_aarch64(tmp_path):
+    require_tools("cmake", "aarch64-linux-gnu-g++", mend=ARM_PACKAGES)
+    nanobind = pytest.importorskip("nanobind")
+    # This Python's headers serve: both machines are little-endian LP64.
+    configure(
+        tmp_path,
+        f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'aarch64.cmake'}",
+        "-DFASDK_NATIVE=ON",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-DPython_INCLUDE_DIR={sysconfig.get_path('include')}",
+        f"-Dnanobind_DIR={nanobind.cmake_dir()}",
+    )
+    done = subprocess.run(
+        ["cmake", "--build", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (module,) = tmp_path.glob("_native*.so")
+    assert machine_of(module) == "AArch64"
+
+
+def machine_of(binary: Path) -> str:
+    header = binary.read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    return {0xB7: "AArch64", 0x3E: "x86-64"}[int.from_bytes(header[18:20], "little")]

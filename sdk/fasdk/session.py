@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture, Modality
 
 _NAN = float("nan")
@@ -274,6 +275,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     level: str = "standard",
     trust: TrustPolicy | None = None,
     threads: int = 0,
+    progress: ProgressListener | None = None,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
@@ -283,6 +285,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         level: Security level whose thresholds to use.
         trust: Which signatures are required; None asks for none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
+        progress: Hears the phases of a TensorRT plan's build, where one is needed.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
@@ -290,4 +293,5 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         BackendError: The backend is not installed or refuses the graph.
     """
     bundle = open_bundle(Path(path), trust)
-    return Liveness(bundle, open_engine(bundle, backend, threads=threads), level)
+    engine = open_engine(bundle, backend, threads=threads, progress=progress)
+    return Liveness(bundle, engine, level)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.bundle import Bundle
 
 
@@ -147,7 +148,13 @@ def installed_backends() -> tuple[Backend, ...]:
     return tuple(b for b, spec in found.items() if spec is not None and spec.origin is not None)
 
 
-def open_engine(bundle: Bundle, backend: Backend | None = None, *, threads: int = 0) -> Engine:
+def open_engine(
+    bundle: Bundle,
+    backend: Backend | None = None,
+    *,
+    threads: int = 0,
+    progress: ProgressListener | None = None,
+) -> Engine:
     """Load a verified bundle's graph on one backend.
 
     `None` takes TensorRT where it is installed and ONNX Runtime elsewhere; once chosen, a backend
@@ -157,6 +164,7 @@ def open_engine(bundle: Bundle, backend: Backend | None = None, *, threads: int 
         bundle: A bundle whose digests were checked.
         backend: Which backend, or None to choose.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
+        progress: Hears the phases of a TensorRT plan's build, where one is needed.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
@@ -179,4 +187,4 @@ def open_engine(bundle: Bundle, backend: Backend | None = None, *, threads: int 
         return OnnxRuntimeEngine(bundle.graph, threads=threads)
     from fasdk.backends.tensorrt.execution import open_tensorrt_engine
 
-    return open_tensorrt_engine(bundle, backend)
+    return open_tensorrt_engine(bundle, backend, progress=progress)

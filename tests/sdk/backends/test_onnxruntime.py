@@ -170,13 +170,13 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
     pretend_installed(monkeypatch, "tensorrt", "tensorrt_rtx", "onnxruntime")
     asked = []
 
-    def fail(_bundle, backend):
-        asked.append(backend)
+    def fail(_bundle, backend, *, progress):
+        asked.append((backend, progress))
         raise BackendError("no GPU")
 
     execution = pytest.importorskip("fasdk.backends.tensorrt.execution")
     monkeypatch.setattr(execution, "open_tensorrt_engine", fail)
     with pytest.raises(BackendError, match="no GPU"):
-        open_engine(bundle)
-    assert asked == [Backend.TENSORRT]
+        open_engine(bundle, progress="bar")
+    assert asked == [(Backend.TENSORRT, "bar")]
     assert backends.installed_backends()[0] is Backend.TENSORRT

@@ -15,7 +15,12 @@ from graphs import SIZE, model, small_graph
 from onnx import TensorProto, helper
 
 from fasdk.backends import Backend
-from fasdk.backends.tensorrt.module import load_module, one_line, open_log
+from fasdk.backends.tensorrt.module import (
+    load_module,
+    one_line,
+    open_log,
+    without_driver_noise,
+)
 from fasdk.backends.tensorrt.plan import BuiltPlan, build_plan
 from fasdk.errors import BackendError, PlanError
 
@@ -214,5 +219,6 @@ def test_warnings_are_forwarded_and_errors_kept(caplog: pytest.LogCaptureFixture
     assert log.summary() == "fell down; stairs"
 
 
-def test_one_line_keeps_all_but_breaks_and_driver_noise() -> None:
-    assert one_line("a\n  b\n\n(cudaError 35: no)\nc") == "a b c"
+def test_a_builders_errors_lose_driver_noise_and_line_breaks() -> None:
+    text = "a\n  b\n\n[f] Error Code 1 (cudaError 35: CUDA driver version is insufficient)\nc"
+    assert one_line(without_driver_noise(text)) == "a b c"

@@ -11,12 +11,11 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
 
 from fasdk.backends import Backend
+from fasdk.backends.tensorrt import api
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from fasdk.backends.tensorrt import api
 
 
 class TensorRt(Protocol):
@@ -126,7 +125,11 @@ def released_on_error() -> Iterator[None]:
         raise
 
 
+def without_driver_noise(text: str) -> str:
+    """Return `text` without the lines a missing driver adds to a builder's errors."""
+    return "\n".join(line for line in text.splitlines() if not _NO_DRIVER.search(line))
+
+
 def one_line(text: str) -> str:
-    """Return `text` without line breaks and without the lines a missing driver adds."""
-    lines = (line.strip() for line in text.splitlines())
-    return " ".join(line for line in lines if line and not _NO_DRIVER.search(line))
+    """Return `text` without line breaks."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -154,7 +154,7 @@ def _parser_errors(parser: api.OnnxParser) -> str:
     found = []
     for index in range(int(parser.num_errors)):
         error = parser.get_error(index)
-        node, reason = int(error.node()), one_line(str(error.desc()))
+        node, reason = int(error.node()), one_line(without_driver_noise(str(error.desc())))
         found.append(reason if node < 0 else f"node {node} ({error.node_operator()}): {reason}")
     return "; ".join(found)
 

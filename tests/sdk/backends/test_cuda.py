@@ -1,0 +1,282 @@
+"""pycuda's form of the driver: the primary context, pushed and popped around every use."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasdk.backends.cuda import CudaDevice, PyCudaDriver, _primary_context
+from fasdk.errors import BackendError
+
+
+class NativeError(Exception):
+    """Stands for pycuda.driver.Error."""
+
+
+class Allocation:
+    """Stands for device memory and for page-locked memory."""
+
+    def __init__(self, stack: Stack, size: int) -> None:
+        self.stack, self.memory, self.is_free = stack, np.zeros(size, np.uint8), False
+
+    def __int__(self) -> int:
+        return int(self.memory.ctypes.data)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self.memory.__array_interface__
+
+    def free(self) -> None:
+        self.stack.require()
+        assert not self.is_free
+        self.is_free = True
+
+
+class Stack(threading.local):
+    """A thread's stack of current contexts."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def require(self) -> None:
+        if self.depth < 1:
+            raise NativeError("no currently active context")
+
+
+class FakePyCuda(ModuleType):
+    """The part of pycuda.driver that is used; an attribute it lacks is an error."""
+
+    Error = NativeError
+
+    def __init__(self) -> None:
+        super().__init__("pycuda.driver")
+        self.stack = stack = Stack()
+        self.retained: list[int] = []
+        self.allocations: list[Allocation] = []
+        self.broken: str | None = None
+        module = self
+
+        class Context:
+            def push(self) -> None:
+                if module.broken == "push":
+                    raise NativeError("device lost")
+                stack.depth += 1
+
+            @staticmethod
+            def pop() -> None:
+                stack.require()
+                stack.depth -= 1
+
+        class Device:
+            def __init__(self, ordinal: int) -> None:
+                if ordinal > 1:
+                    raise NativeError("invalid device ordinal")
+                self.ordinal = ordinal
+
+            def retain_primary_context(self) -> Context:
+                module.retained.append(self.ordinal)
+                return Context()
+
+            def compute_capability(self) -> tuple[int, int]:
+                return 8, 7
+
+            def name(self) -> str:
+                return "Orin"
+
+        class Stream:
+            handle = 77
+
+            def __init__(self) -> None:
+                stack.require()
+
+            def synchronize(self) -> None:
+                stack.require()
+                if module.broken == "synchronize":
+                    raise NativeError("illegal address")
+
+        self.Context, self.Device, self.Stream = Context, Device, Stream
+
+    def init(self) -> None:
+        if self.broken == "init":
+            raise NativeError("no CUDA-capable device is detected")
+
+    def get_driver_version(self) -> int:
+        return 12060
+
+    def mem_alloc(self, size: int) -> Allocation:
+        self.stack.require()
+        self.allocations.append(Allocation(self.stack, size))
+        return self.allocations[-1]
+
+    def pagelocked_empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+        self.stack.require()
+        allocation = Allocation(self.stack, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        self.allocations.append(allocation)
+        return _Locked(shape, dtype, allocation.memory, allocation)
+
+    def memcpy_htod_async(self, address: int, source: np.ndarray[Any, Any], stream: Any) -> None:
+        self.stack.require()
+        assert stream.handle == 77
+        self._at(address)[: source.nbytes] = source.reshape(-1).view(np.uint8)
+
+    def memcpy_dtoh_async(self, target: np.ndarray[Any, Any], address: int, stream: Any) -> None:
+        self.stack.require()
+        assert stream.handle == 77
+        target.reshape(-1).view(np.uint8)[:] = self._at(address)[: target.nbytes]
+
+    def _at(self, address: int) -> np.ndarray[Any, Any]:
+        return next(a.memory for a in self.allocations if int(a) == address)
+
+
+class _Locked(np.ndarray):
+    """An array whose `base` is its allocation, as pycuda's is."""
+
+    allocation: Allocation
+
+    def __new__(
+        cls, shape: tuple[int, ...], dtype: str, memory: Any, allocation: Allocation
+    ) -> _Locked:
+        made = np.ndarray.__new__(cls, shape, dtype, memory)
+        made.allocation = allocation
+        return made
+
+    @property
+    def base(self) -> Any:
+        return self.allocation
+
+
+@pytest.fixture
+def pycuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePyCuda]:
+    module, package = FakePyCuda(), ModuleType("pycuda")
+    package.driver = module  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", module)
+    _primary_context.cache_clear()
+    yield module
+    assert module.stack.depth == 0
+    _primary_context.cache_clear()
+
+
+def test_the_device_is_described(pycuda: FakePyCuda) -> None:
+    assert PyCudaDriver().device == CudaDevice("Orin", "8.7", "12.6")
+
+
+def test_the_primary_context_is_retained_once_for_all_drivers_of_a_gpu(pycuda: FakePyCuda) -> None:
+    PyCudaDriver(0)
+    PyCudaDriver(0)
+    PyCudaDriver(1)
+    assert pycuda.retained == [0, 1]
+
+
+def test_a_value_survives_the_way_to_the_device_and_back(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    with driver.current():
+        stream = driver.stream()
+        assert stream.handle == 77
+        host, device = driver.host_buffer((2, 3)), driver.device_buffer(24)
+        assert host.array.shape == (2, 3)
+        assert host.array.dtype == np.float32
+        host.array[...] = np.arange(6, dtype=np.float32).reshape(2, 3)
+        driver.copy_to_device(device, host.array, stream)
+        host.array.fill(0)
+        driver.copy_to_host(host.array[:1], device, stream)
+        stream.synchronize()
+        np.testing.assert_array_equal(host.array, [[0, 1, 2], [0, 0, 0]])
+        host.free()
+        device.free()
+    assert all(allocation.is_free for allocation in pycuda.allocations)
+
+
+def test_it_works_on_any_thread_and_leaves_each_threads_stack_as_it_was(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    depths: list[int] = []
+
+    def work() -> None:
+        with driver.current():
+            depths.append(pycuda.stack.depth)
+        depths.append(pycuda.stack.depth)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert depths == [1, 0]
+
+
+def test_cuda_faults_become_backend_errors_and_the_context_is_popped(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    pycuda.broken = "synchronize"
+    with (
+        pytest.raises(BackendError, match="CUDA failed on Orin: illegal address"),
+        driver.current(),
+    ):
+        driver.stream().synchronize()
+    assert pycuda.stack.depth == 0
+
+
+def test_other_errors_pass_and_the_context_is_popped(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    with pytest.raises(ValueError, match="mine"), driver.current():
+        raise ValueError("mine")
+    assert pycuda.stack.depth == 0
+
+
+def test_a_lost_device_is_a_backend_error(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    pycuda.broken = "push"
+    with pytest.raises(BackendError, match="device lost"), driver.current():
+        pytest.fail("the block ran without a context")
+
+
+@pytest.mark.parametrize(
+    ("ordinal", "broken", "words"),
+    [
+        (0, "init", "cannot use GPU 0: no CUDA-capable device"),
+        (7, None, "cannot use GPU 7: invalid device ordinal"),
+    ],
+)
+def test_no_usable_gpu_is_named(
+    pycuda: FakePyCuda, ordinal: int, broken: str | None, words: str
+) -> None:
+    pycuda.broken = broken
+    with pytest.raises(BackendError, match=words):
+        PyCudaDriver(ordinal)
+
+
+def test_another_drivers_stream_is_refused(pycuda: FakePyCuda) -> None:
+    class Stranger:
+        handle = 1
+
+        def synchronize(self) -> None: ...
+
+    driver = PyCudaDriver()
+    with driver.current(), pytest.raises(BackendError, match="Stranger is not a stream"):
+        driver.copy_to_device(driver.device_buffer(4), np.zeros(1, np.float32), Stranger())
+
+
+def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(BackendError, match=r"pip install fasdk\[cuda\]"):
+        PyCudaDriver()
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_a_machine_without_tensorrt_is_told_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from fasdk.backends.tensorrt.module import MODULES, load_module
+
+    backend = next(b for b, module in MODULES.items() if module == name)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BackendError, match="pip install"):
+        load_module(backend)
+    # What a stub package leaves: a folder that imports as an empty namespace.
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    with pytest.raises(BackendError, match=f"cannot import {name}"):
+        load_module(backend)

@@ -20,6 +20,7 @@ from fasdk.backends.tensorrt.module import (
     one_line,
     open_log,
     released_on_error,
+    without_driver_noise,
 )
 from fasdk.errors import PlanError
 

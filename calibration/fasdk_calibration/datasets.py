@@ -22,10 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
 from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +135,9 @@ def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CaptureError(f"cannot read {modality.value} frame {path}: {error.strerror}") from error
+        raise CaptureError(
+            f"cannot read {modality.value} frame {path}: {error.strerror}"
+        ) from error
     frame = _decode(data)
     if frame is None:
         raise CaptureError(
@@ -351,4 +354,6 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _is_grey(planes: NDArray[Any]) -> bool:
-    return bool((planes[..., 0] == planes[..., 1]).all() and (planes[..., 1] == planes[..., 2]).all())
+    return bool(
+        (planes[..., 0] == planes[..., 1]).all() and (planes[..., 1] == planes[..., 2]).all()
+    )

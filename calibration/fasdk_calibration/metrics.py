@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from fasdk.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def binomial_upper(errors: int, total: int, confidence: float = 0.95) -> float:
     """Return the exact one-sided upper confidence bound of a proportion.
 
     The largest p with P(X <= errors | total, p) >= 1 - confidence (Clopper and Pearson, Biometrika
-    26, 1934), found by bisection to the last bit and rounded away from zero. It assumes independent
-    presentations.
+    26, 1934), by bisection in log space. It assumes independent presentations.
 
     Raises:
         DatasetError: The counts are impossible, or `confidence` is not inside (0, 1).
@@ -58,12 +58,17 @@ def binomial_upper(errors: int, total: int, confidence: float = 0.95) -> float:
     if errors == total:
         return 1.0
     log_tail = math.log1p(-confidence)
+    kept = np.arange(errors + 1)
+    log_choices = np.array(
+        [-math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(errors + 1)]
+    ) + math.lgamma(total + 1)
     low, high = errors / total, 1.0
     while True:
         middle = (low + high) / 2
         if not low < middle < high:
             return high
-        if _log_at_most(errors, total, middle) >= log_tail:
+        terms = log_choices + kept * math.log(middle) + (total - kept) * math.log1p(-middle)
+        if float(np.logaddexp.reduce(terms)) >= log_tail:
             low = middle
         else:
             high = middle
@@ -141,18 +146,3 @@ def _checked(
             "expected one of each a capture"
         )
     return scores, is_bona_fide
-
-
-def _log_at_most(errors: int, total: int, p: float) -> float:
-    """Return log P(X <= errors) of a binomial, summed from its terms' logarithms."""
-    log_p, log_q = math.log(p), math.log1p(-p)
-    terms = [
-        math.lgamma(total + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(total - k + 1)
-        + k * log_p
-        + (total - k) * log_q
-        for k in range(errors + 1)
-    ]
-    largest = max(terms)
-    return largest + math.log(math.fsum(math.exp(term - largest) for term in terms))

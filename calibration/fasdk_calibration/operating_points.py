@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
-
 from fasdk_calibration.metrics import apcer_by_species, bpcer
 
 if TYPE_CHECKING:

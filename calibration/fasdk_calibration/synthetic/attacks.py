@@ -90,24 +90,24 @@ def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     """
     import cv2
 
-    blur_mm = rng.uniform(2.5, 5.5)
+    blur_mm = rng.uniform(3.5, 7.0)
     solid = np.where(victim.height > NOTHING_MM, victim.height, 0.0).astype(np.float32)
     smooth = cv2.GaussianBlur(solid, (0, 0), blur_mm / STEP_MM)
     covered = cv2.erode(victim.face, np.ones((3, 3), np.uint8)) > 0.5
     eyes = (victim.gloss > 0.4) & covered
-    height = np.where(covered, np.maximum(smooth, wearer.height) + rng.uniform(2, 6), wearer.height)
+    height = np.where(covered, np.maximum(smooth, wearer.height) + rng.uniform(3, 9), wearer.height)
     height = np.where(eyes, height - rng.uniform(3, 7), height)
 
-    paint = rng.uniform(0.45, 0.95)  # how much of the victim's colours was painted on
-    tone = victim.albedo[covered].mean(axis=0) * rng.uniform(0.85, 1.2, 3).astype(np.float32)
+    paint = rng.uniform(0.3, 0.85)  # how much of the victim's colours was painted on
+    tone = victim.albedo[covered].mean(axis=0) * rng.uniform(0.75, 1.3, 3).astype(np.float32)
     picture = cv2.GaussianBlur(victim.albedo, (0, 0), rng.uniform(1.0, 2.5) / STEP_MM)
     coat = paint * picture + (1.0 - paint) * tone
     albedo = np.where((covered & ~eyes)[..., None], coat, wearer.albedo)
     albedo = np.where(eyes[..., None], victim.albedo, albedo)
     kind = rng.random()
-    if kind < 0.25:  # silicone
+    if kind < 0.15:  # silicone
         reflectance = rng.uniform(0.45, 0.7)
-    elif kind < 0.65:  # latex and resin
+    elif kind < 0.6:  # latex and resin
         reflectance = rng.uniform(0.22, 0.42)
     else:  # plaster and plastic
         reflectance = rng.uniform(0.72, 0.92)
@@ -119,7 +119,7 @@ def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
         albedo=np.clip(albedo, 0, 1).astype(np.float32),
         nir=np.where(eyes, victim.nir, np.where(covered, material, wearer.nir)).astype(np.float32),
         gloss=np.where(
-            eyes, victim.gloss, np.where(covered, rng.uniform(0.02, 0.3), wearer.gloss)
+            eyes, victim.gloss, np.where(covered, rng.uniform(0.05, 0.28), wearer.gloss)
         ).astype(np.float32),
         face=victim.face,
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+
 from fasdk.capture import Capture, FaceBox
 from fasdk.errors import DatasetError
-
 from fasdk_calibration.datasets import BONA_FIDE_SPECIES, Label, LabelledCapture
 from fasdk_calibration.synthetic.attacks import print_face, replay_face, wear_mask
 from fasdk_calibration.synthetic.head import Head, build_head, draw_subject
@@ -51,7 +51,14 @@ _SUBJECTS = {
     Split.HELD_OUT: range(400, 500),
 }
 # Every other capture is bona fide; the species take turns between.
-_TURNS = (Species.BONA_FIDE, Species.PRINT, Species.BONA_FIDE, Species.REPLAY, Species.BONA_FIDE, Species.MASK)
+_TURNS = (
+    Species.BONA_FIDE,
+    Species.PRINT,
+    Species.BONA_FIDE,
+    Species.REPLAY,
+    Species.BONA_FIDE,
+    Species.MASK,
+)
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,9 @@ def _draw_pose(rng: np.random.Generator, settings: SceneSettings) -> Pose:
 
 def _box_of(view: View, rng: np.random.Generator) -> FaceBox:
     """Return the face's box as a detector would: near the truth, a few per cent off."""
-    rows, columns = np.flatnonzero((view.face > 0.5).any(axis=1)), np.flatnonzero(
-        (view.face > 0.5).any(axis=0)
+    rows, columns = (
+        np.flatnonzero((view.face > 0.5).any(axis=1)),
+        np.flatnonzero((view.face > 0.5).any(axis=0)),
     )
     height, width = view.face.shape
     if rows.size == 0:

@@ -157,7 +157,9 @@ def build_head(subject: Subject) -> Head:
     nir[cloth] = subject.clothes_nir
     gloss[cloth] = 0.02
     face = np.where(hair | cloth | neck, 0.0, face).astype(np.float32)
-    return Head(height.astype(np.float32), np.clip(albedo, 0.0, 1.0), np.clip(nir, 0, 1), gloss, face)
+    return Head(
+        height.astype(np.float32), np.clip(albedo, 0.0, 1.0), np.clip(nir, 0, 1), gloss, face
+    )
 
 
 class _Grid:
@@ -211,7 +213,9 @@ def _skin(subject: Subject, grid: _Grid) -> tuple[NDArray[np.float32], NDArray[n
     height = height + 6.0 * grid.bump(0, s.half_height - 16, 14.0, 9.0)
     ear = grid.ellipse(s.half_width, 2, 9, 30), grid.ellipse(-s.half_width, 2, 9, 30)
     ears = np.maximum(ear[0], ear[1])
-    skin = np.where(inside > 0, height, np.where(ears > 0, 14.0 * np.sqrt(np.abs(ears)), NOTHING_MM))
+    skin = np.where(
+        inside > 0, height, np.where(ears > 0, 14.0 * np.sqrt(np.abs(ears)), NOTHING_MM)
+    )
     face = (inside > 0) & (grid.y > s.hairline)
     return skin.astype(np.float32), face.astype(np.float32)
 
@@ -225,7 +229,9 @@ def _hair(subject: Subject, grid: _Grid) -> NDArray[np.float32]:
     hair = np.where((cap > 0) & (grid.y < line), height, NOTHING_MM)
     if s.long_hair:
         beside = np.abs(np.abs(grid.x) - s.half_width * 0.99) / 19.0
-        lock = np.where((beside < 1) & (grid.y > -60) & (grid.y < 150), 34.0 - 20.0 * beside**2, 0.0)
+        lock = np.where(
+            (beside < 1) & (grid.y > -60) & (grid.y < 150), 34.0 - 20.0 * beside**2, 0.0
+        )
         hair = np.where(lock > 0, np.maximum(hair, lock), hair)
     return np.asarray(hair, np.float32)
 
@@ -239,7 +245,9 @@ def _body(grid: _Grid) -> NDArray[np.float32]:
     slope = grid.y - 132.0 - 0.0014 * grid.x**2
     torso = np.where(
         (slope > 0) & (np.abs(grid.x) < 215),
-        -48.0 + 62.0 * np.sqrt(np.maximum(1.0 - (grid.x / 215.0) ** 2, 0.0)) + np.minimum(slope, 60) / 3,
+        -48.0
+        + 62.0 * np.sqrt(np.maximum(1.0 - (grid.x / 215.0) ** 2, 0.0))
+        + np.minimum(slope, 60) / 3,
         NOTHING_MM,
     )
     return np.maximum(neck, torso).astype(np.float32)
@@ -272,11 +280,13 @@ def _paint_face(
     mouth_y = eye_y + s.nose_length + 24
     blush = grid.pair(eye_x + 10, eye_y + 34, 16, 14)
     albedo[..., 0] += s.redness * blush
-    lips = np.clip(
-        1.6 * grid.ellipse(0, mouth_y + 1, s.mouth_width / 2, 8.5 + 0.4 * s.lips), 0, 1
-    )
+    lips = np.clip(1.6 * grid.ellipse(0, mouth_y + 1, s.mouth_width / 2, 8.5 + 0.4 * s.lips), 0, 1)
     _blend(albedo, base * np.array([0.9, 0.52, 0.55], np.float32), 0.8 * lips)
-    _blend(albedo, base * 0.25, 0.9 * np.clip(grid.ellipse(0, mouth_y + 1, s.mouth_width / 2, 1.4), 0, 1))
+    _blend(
+        albedo,
+        base * 0.25,
+        0.9 * np.clip(grid.ellipse(0, mouth_y + 1, s.mouth_width / 2, 1.4), 0, 1),
+    )
     nostrils = grid.pair(s.nose_width / 4, eye_y + s.nose_length + 8, 3.2, 2.0)
     _blend(albedo, base * 0.15, 0.9 * nostrils)
     nir *= 1.0 - 0.5 * nostrils
@@ -315,7 +325,9 @@ def _paint_eyes(
         gloss += 0.5 * opening
 
 
-def _blend(image: NDArray[np.float32], colour: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
+def _blend(
+    image: NDArray[np.float32], colour: NDArray[np.float32], weight: NDArray[np.float32]
+) -> None:
     image += weight[..., None] * (colour - image)
 
 
@@ -325,4 +337,6 @@ def _grain(rng: np.random.Generator, cell: tuple[int, int]) -> NDArray[np.float3
 
     rows, columns = -(-ROWS // cell[1]), -(-COLUMNS // cell[0])
     coarse = rng.standard_normal((rows, columns), np.float32)
-    return np.asarray(cv2.resize(coarse, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC), np.float32)
+    return np.asarray(
+        cv2.resize(coarse, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC), np.float32
+    )

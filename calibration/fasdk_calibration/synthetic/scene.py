@@ -178,7 +178,9 @@ def see_head(head: Head, pose: Pose, camera: Camera, behind: View) -> View:
     row_a = (eye[1] - eye[2] * down - TOP_MM) / STEP_MM
     column_b, row_b = across / STEP_MM, down / STEP_MM
 
-    def sample(maps: NDArray[np.float32], z: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    def sample(
+        maps: NDArray[np.float32], z: NDArray[np.float32] | np.float32
+    ) -> NDArray[np.float32]:
         found = cv2.remap(
             maps,
             column_a + z * column_b,
@@ -195,7 +197,8 @@ def see_head(head: Head, pose: Pose, camera: Camera, behind: View) -> View:
     while level > _FURTHEST_MM:
         gap = np.float32(level) - sample(head.height, np.float32(level))
         crossed = pending & (gap <= 0)
-        hit_z[crossed] = level + _MARCH_STEP_MM * (gap / (gap - before))[crossed]
+        past = gap[crossed]
+        hit_z[crossed] = level + _MARCH_STEP_MM * past / (past - before[crossed])
         pending &= ~crossed
         before = np.maximum(gap, 1e-3)
         level -= _MARCH_STEP_MM
@@ -247,7 +250,7 @@ def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> V
         carrier.half_width_mm - np.abs(x), np.minimum(y - carrier.top_mm, carrier.bottom_mm - y)
     )
     picture = inside > carrier.border_mm
-    albedo = np.where(picture[..., None], sample(carrier.albedo), np.float32(carrier.rim))
+    albedo = np.where(picture[..., None], sample(carrier.albedo), np.asarray(carrier.rim, np.float32))
     emission = np.where(picture[..., None], sample(carrier.emission), np.float32(0.0))
     other = sample(np.dstack([carrier.nir, carrier.shape, carrier.face]))
     bent = np.dstack([2.0 * carrier.bend * x, np.zeros_like(x), np.ones_like(x)])
@@ -273,7 +276,7 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _facing(normal: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
     towards = _unit(-camera.rays())
-    return np.maximum(np.einsum("hwc,hwc->hw", normal, towards), 0.0).astype(np.float32)
+    return np.asarray(np.maximum(np.einsum("hwc,hwc->hw", normal, towards), 0.0), np.float32)
 
 
 def _into_frame(

@@ -49,8 +49,8 @@ def draw_lighting(rng: np.random.Generator) -> Lighting:
         key=rng.uniform(0.15, 0.8),
         tint=(1.0 + warmth, 1.0, 1.0 - warmth),
         exposure=rng.uniform(0.14, 0.34),
-        nir_gain=rng.uniform(0.7, 1.35),
-        nir_ambient=rng.uniform(0.0, 0.25) if rng.random() < 0.5 else 0.0,
+        nir_gain=rng.uniform(0.88, 1.14),
+        nir_ambient=rng.uniform(0.0, 0.15) if rng.random() < 0.5 else 0.0,
     )
 
 
@@ -78,21 +78,22 @@ def expose_rgb(
     linear = cv2.GaussianBlur(linear, (0, 0), 0.6 * camera.width / 320.0 + rng.uniform(0.0, 0.35))
     noise = rng.standard_normal(linear.shape, np.float32)
     linear = linear + noise * (0.004 + 0.022 * np.sqrt(np.maximum(linear, 0.0)))
-    return _ENCODED[np.rint(4095.0 * np.clip(linear, 0.0, 1.0)).astype(np.uint16)]
+    levels = np.rint(4095.0 * np.clip(linear, 0.0, 1.0)).astype(np.uint16)
+    return np.asarray(_ENCODED[levels], np.uint8)
 
 
 def expose_nir(
     view: View, camera: Camera, light: Lighting, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return uint8 [H, W]: lit by an illuminator beside the camera, falling with distance squared."""
+    """Return uint8 [H, W]: lit from beside the camera, falling with distance squared."""
     import cv2
 
-    received = nir_return(view) * 0.62 * light.nir_gain
-    received = received + light.nir_gain * light.nir_ambient * view.nir * 0.5
-    received = cv2.GaussianBlur(received, (0, 0), 0.7 * camera.width / 320.0)
+    lit = nir_return(view) * 0.62 * light.nir_gain
+    lit = lit + light.nir_gain * light.nir_ambient * view.nir * 0.5
+    received = np.asarray(cv2.GaussianBlur(lit, (0, 0), 0.7 * camera.width / 320.0))
     noise = rng.standard_normal(received.shape, np.float32)
     received = received + noise * (0.008 + 0.02 * np.sqrt(np.maximum(received, 0.0)))
-    return np.rint(255.0 * np.clip(received, 0.0, 1.0)).astype(np.uint8)
+    return np.asarray(np.rint(255.0 * np.clip(received, 0.0, 1.0)), np.uint8)
 
 
 def nir_return(view: View) -> NDArray[np.float32]:
@@ -130,8 +131,8 @@ def measure_depth(
     for shift in range(2, 22, 2):
         hidden = disparity[:, shift:] - disparity[:, :-shift] > shift
         hole[:, :-shift] |= hidden
-    blotch = rng.random((shape[0] // 3 + 1, shape[1] // 3 + 1), np.float32)
-    blotch = cv2.resize(blotch, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    cells = rng.random((shape[0] // 3 + 1, shape[1] // 3 + 1), np.float32)
+    blotch = np.asarray(cv2.resize(cells, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
     back = nir_return(view) * light.nir_gain
     hole |= blotch < 0.32 * np.clip(1.0 - back / 0.06, 0.0, 1.0)
     hole |= (view.gloss > 0.3) & (back > 0.8) & (blotch < 0.8)

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
-
 from fasdk_calibration.datasets import LabelledCapture, write_captures
 from fasdk_calibration.synthetic.generator import SceneSettings, Split, generate
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # (captures done, captures in all)
 
-_SHARES = {Split.DEVELOPMENT: 0.2, Split.HELD_OUT: 0.2}
 _SMALLEST = 6  # one turn through bona fide and every species
 
 
@@ -50,14 +48,13 @@ def split_sizes(captures: int) -> dict[Split, int]:
     Raises:
         DatasetError: A split would lack a species.
     """
-    sizes = {split: round(captures * share) for split, share in _SHARES.items()}
-    sizes = {Split.TRAIN: captures - sum(sizes.values()), **sizes}
-    if min(sizes.values()) < _SMALLEST:
+    fifth = captures // 5
+    if fifth < _SMALLEST:
         raise DatasetError(
-            f"{captures} captures are too few for {len(sizes)} splits with every species: "
+            f"{captures} captures are too few for {len(Split)} splits with every species: "
             f"ask for at least {5 * _SMALLEST}"
         )
-    return sizes
+    return {Split.TRAIN: captures - 2 * fifth, Split.DEVELOPMENT: fifth, Split.HELD_OUT: fifth}
 
 
 def write_dataset(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fasdk_calibration.datasets import LabelledCapture
-from fasdk_calibration.metrics import auc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -20,6 +18,8 @@ from torch.nn import functional
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk.preprocess import PreprocessSpec, to_batch
+from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.metrics import auc
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 
 _EVALUATION_BATCH = 64
@@ -143,7 +143,9 @@ def train_supervised(
         best: Epoch | None = None
         weights: dict[str, Tensor] = {}
         for number in range(1, settings.epochs + 1):
-            loss = _run_epoch(module, family, specs, train, settings, optimizer, schedule, generator)
+            loss = _run_epoch(
+                module, family, specs, train, settings, optimizer, schedule, generator
+            )
             epoch = _evaluate(module, family, held, number, settings.epochs, loss)
             history.append(epoch)
             if on_epoch is not None:
@@ -178,7 +180,9 @@ def _require_usable(
         if len(kinds) < 2:
             found = ", ".join(kind.value for kind in kinds) or "no capture"
             raise DatasetError(f"the {name} captures hold {found} alone: both classes are needed")
-    shared = {(c.domain, c.subject) for c in captures} & {(d.domain, d.subject) for d in development}
+    shared = {(c.domain, c.subject) for c in captures} & {
+        (d.domain, d.subject) for d in development
+    }
     if shared:
         domain, subject = min(shared)
         raise DatasetError(
@@ -230,7 +234,7 @@ def _run_epoch(
     module.train()
     total = 0.0
     order = torch.randperm(len(train), generator=generator)
-    for rows in order.split(settings.batch):
+    for rows in torch.split(order, settings.batch):
         inputs = {m: x[rows] for m, x in train.inputs.items()}
         inputs = augment(inputs, specs, settings, generator)
         logits = module(*(inputs[m] for m in family.modalities))[0]
@@ -238,7 +242,7 @@ def _run_epoch(
             logits, train.targets[rows], label_smoothing=settings.label_smoothing
         )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -300,7 +304,7 @@ def _evaluate(
 
 
 def _logits(module: PublishedModule, family: Family, tensors: _Tensors) -> Tensor:
-    rows = torch.arange(len(tensors)).split(_EVALUATION_BATCH)
+    rows = torch.split(torch.arange(len(tensors)), _EVALUATION_BATCH)
     with torch.inference_mode():
         return torch.cat(
             [module(*(tensors.inputs[m][r] for m in family.modalities))[0] for r in rows]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fasdk.capture import Modality
+from fasdk.errors import DatasetError
+from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.metrics import auc
+from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
+from fasdk_engines.models import get_family
+from fasdk_engines.training import (
+    Epoch,
+    TrainingResult,
+    TrainingSettings,
+    score_captures,
+    train_supervised,
+)
+from fasdk_engines.training.supervised import augment
+
+FAMILY = get_family("mmdg")
+CONFIG = FAMILY.configs["tiny"].model_copy(
+    update={"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "mlp_width": 64}
+)
+SETTINGS = TrainingSettings(epochs=2, batch=8, threads=1)
+Sets = dict[Split, list[LabelledCapture]]
+
+
+@pytest.fixture(scope="module")
+def sets() -> Sets:
+    small = SceneSettings(width=160, height=120)
+    sizes = {Split.TRAIN: 120, Split.DEVELOPMENT: 36}
+    return {s: list(generate_many(2, n, s, settings=small)) for s, n in sizes.items()}
+
+
+def train(sets: Sets, settings: TrainingSettings, count: int = 24) -> TrainingResult:
+    return train_supervised(
+        FAMILY, CONFIG, sets[Split.TRAIN][:count], sets[Split.DEVELOPMENT][:12], settings
+    )
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(sets):
+    torch.manual_seed(1)
+    first = train(sets, SETTINGS).module.state_dict()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    threads = torch.get_num_threads()
+    second = train(sets, SETTINGS).module.state_dict()
+    assert torch.equal(torch.get_rng_state(), state), "the caller's random state was touched"
+    assert torch.get_num_threads() == threads
+    other = train(sets, SETTINGS.model_copy(update={"seed": 1})).module.state_dict()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+def test_a_short_training_learns_something_about_other_subjects(sets):
+    epochs: list[Epoch] = []
+    settings = TrainingSettings(epochs=12, batch=16, threads=1)
+    held = sets[Split.DEVELOPMENT]
+    result = train_supervised(FAMILY, CONFIG, sets[Split.TRAIN], held, settings, epochs.append)
+    assert tuple(epochs) == result.history
+    assert epochs[-1].loss < epochs[0].loss
+    assert result.best.development_loss == min(e.development_loss for e in epochs)
+    scores = score_captures(result.module, FAMILY, CONFIG, held)
+    labels = np.array([c.is_bona_fide for c in held])
+    assert not result.module.training
+    assert auc(scores, labels) == pytest.approx(result.best.development_auc)
+    assert result.best.development_auc > 0.75
+
+
+def test_training_ends_when_the_development_loss_stops_falling(sets):
+    settings = TrainingSettings(epochs=40, batch=8, learning_rate=0.5, patience=2, threads=1)
+    result = train(sets, settings, count=12)
+    assert len(result.history) == result.best.number + 2 < 40
+
+
+def test_augmentation_mirrors_all_modalities_together_and_drops_one_at_most():
+    specs = FAMILY.preprocess(CONFIG)
+    generator = torch.Generator().manual_seed(0)
+    inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 64), strict=True))
+    settings = TrainingSettings(brightness=0.0, modality_dropout=0.5)
+    changed = augment(inputs, specs, settings, generator)
+    absent = torch.stack([(x == 0).flatten(1).all(dim=1) for x in changed.values()])
+    assert 16 < int(absent.sum()) < 48 and int(absent.sum(dim=0).max()) == 1
+    mirrored = torch.stack(
+        [(changed[m] == x.flip(3)).flatten(1).all(dim=1) for m, x in inputs.items()]
+    )
+    same = torch.stack([(changed[m] == x).flatten(1).all(dim=1) for m, x in inputs.items()])
+    assert bool((mirrored | same | absent).all())
+    assert not bool((mirrored.any(dim=0) & same.any(dim=0)).any()), "modalities came apart"
+
+
+def test_brightness_leaves_depth_alone_and_stays_in_eight_bits():
+    specs = FAMILY.preprocess(CONFIG)
+    inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 8), strict=True))
+    inputs = {m: x.clamp(-127.5 / 128, 127.5 / 128) for m, x in inputs.items()}
+    settings = TrainingSettings(brightness=0.5, modality_dropout=0.0)
+    changed = augment(inputs, specs, settings, torch.Generator().manual_seed(0))
+    for modality, tensor in inputs.items():
+        out = changed[modality]
+        assert float(out.abs().max()) <= 127.5 / 128 + 1e-6
+        kept = (out == tensor) | (out == tensor.flip(3))
+        assert bool(kept.all()) == (modality is Modality.DEPTH)
+
+
+def test_captures_that_teach_nothing_are_refused(sets):
+    both, development = sets[Split.TRAIN], sets[Split.DEVELOPMENT]
+    live = [c for c in both if c.is_bona_fide]
+    with pytest.raises(DatasetError, match="training captures hold bona fide alone"):
+        train_supervised(FAMILY, CONFIG, live, development)
+    with pytest.raises(DatasetError, match="development captures hold no capture"):
+        train_supervised(FAMILY, CONFIG, both, [])
+    with pytest.raises(DatasetError, match=r"subject 's\d+' of 'synthetic' is in training and"):
+        train_supervised(FAMILY, CONFIG, both, [*development, both[0]])

@@ -7,7 +7,6 @@ expectation (`expectation.py`), so a score is a function of the capture alone.
 
 from __future__ import annotations
 
-import copy
 from itertools import starmap
 
 import torch
@@ -200,19 +199,26 @@ class Mmdg(PublishedModule):
         )
         self.fc_all = nn.Sequential(nn.Linear(3 * width, 2))
 
-        def adapters() -> nn.Sequential:
+        def stack() -> nn.Sequential:
             return nn.Sequential(*(UncertaintyAdapter(config) for _ in range(config.depth)))
 
         # adapter_X_Y_2 adds to modality X what it takes from Y; 1 RGB, 2 depth, 3 IR.
-        self.adapter_1_2_2 = adapters()
-        self.adapter_2_1_2 = adapters()
-        self.adapter_1_3_2 = adapters()
-        self.adapter_3_1_2 = adapters()
+        self.adapter_1_2_2 = stack()
+        self.adapter_2_1_2 = stack()
+        self.adapter_1_3_2 = stack()
+        self.adapter_3_1_2 = stack()
 
     @property
     def blocks(self) -> list[EncoderBlock]:
         """The transformer blocks, in order."""
         return [layer for layer in self.ViT_Encoder if isinstance(layer, EncoderBlock)]
+
+    def adapters(self, index: int) -> list[UncertaintyAdapter]:
+        """Return a block's adapters: RGB from depth, RGB from IR, depth from RGB, IR from RGB."""
+        found = (
+            self.get_submodule(f"adapter_{pair}_2.{index}") for pair in ("1_2", "1_3", "2_1", "3_1")
+        )
+        return [adapter for adapter in found if isinstance(adapter, UncertaintyAdapter)]
 
     def embed(self, index: int, image: Tensor) -> Tensor:
         """Return the tokens [B, N, width] of modality `index` (0 RGB, 1 depth, 2 IR)."""
@@ -244,10 +250,10 @@ class Mmdg(PublishedModule):
             rgb, depth, ir = (h + block.mlp(y) for h, y in zip(hidden, normed, strict=True))
             y_rgb, y_depth, y_ir = normed
             c_rgb, c_depth, c_ir = certainties
-            rgb = rgb + self.adapter_1_2_2[index](y_rgb, y_depth, c_depth)
-            rgb = rgb + self.adapter_1_3_2[index](y_rgb, y_ir, c_ir)
-            depth = depth + self.adapter_2_1_2[index](y_depth, y_rgb, c_rgb)
-            ir = ir + self.adapter_3_1_2[index](y_ir, y_rgb, c_rgb)
+            from_depth, from_ir, into_depth, into_ir = self.adapters(index)
+            rgb = rgb + from_depth(y_rgb, y_depth, c_depth) + from_ir(y_rgb, y_ir, c_ir)
+            depth = depth + into_depth(y_depth, y_rgb, c_rgb)
+            ir = ir + into_ir(y_ir, y_rgb, c_rgb)
         classes = torch.stack([rgb[:, 0], depth[:, 0], ir[:, 0]], dim=1)
         final_norm = self.ViT_Encoder[-1]
         return final_norm(classes), torch.stack([c.mean(dim=1) for c in certainties], dim=1)
@@ -259,7 +265,9 @@ class Mmdg(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        return copy.deepcopy(self).eval()
+        from fasdk_engines.models.mmdg_deployed import DeployedMmdg
+
+        return DeployedMmdg(self).eval()
 
 
 def _preprocess(config: MmdgConfig) -> dict[Modality, PreprocessSpec]:

@@ -1,0 +1,116 @@
+"""Hold two forms of one model against each other, and refuse a build where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.errors import ParityError
+
+# Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6; a wrong
+# fold differs by far more. The last is how far a score may depend on its batch-mates.
+TORCH_BUDGET = 1e-4
+GRAPH_BUDGET = 1e-4
+BATCH_BUDGET = 1e-5
+_BATCH_SIZES = (1, 3)
+
+
+def torch_parity(
+    published: nn.Module,
+    deployed: nn.Module,
+    inputs: Sequence[Tensor],
+    budget: float = TORCH_BUDGET,
+) -> float:
+    """Return the largest difference of any output, published form against deployed form.
+
+    Args:
+        published: The model as it was trained.
+        deployed: The same function, rearranged.
+        inputs: float32 [B, 3, H, W] per modality.
+        budget: Largest difference that passes.
+
+    Raises:
+        ParityError: They differ by more, or an output is not finite.
+    """
+    with torch.no_grad():
+        expected = [output.numpy() for output in published.eval()(*inputs)]
+        found = [output.numpy() for output in deployed.eval()(*inputs)]
+    return _compare("the deployed form in torch", found, expected, budget)
+
+
+def graph_parity(
+    graph: bytes,
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    budget: float = GRAPH_BUDGET,
+    threads: int = 2,
+) -> float:
+    """Return the largest difference of any output, module against its graph in ONNX Runtime.
+
+    The graph is run on one capture and on three, and the first capture's outputs must not depend
+    on who else is in the batch.
+
+    Args:
+        graph: A serialised ONNX model.
+        module: What it was exported from.
+        inputs: float32 [B, 3, H, W] per graph input, in graph order, B at least 3.
+        budget: Largest difference that passes.
+        threads: CPU threads for ONNX Runtime.
+
+    Raises:
+        ParityError: They differ by more, an output is not finite, or a score depends on its batch.
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    import onnx
+
+    names = [value.name for value in onnx.load_from_string(graph).graph.input]
+    engine = OnnxRuntimeEngine(graph, threads=threads)
+    try:
+        largest, alone = 0.0, None
+        for size in _BATCH_SIZES:
+            part = [tensor[:size] for tensor in inputs]
+            if part[0].shape[0] != size:
+                raise ParityError(f"parity needs {size} captures, got {part[0].shape[0]}")
+            with torch.no_grad():
+                expected = [output.numpy() for output in module.eval()(*part)]
+            named = {
+                name: np.ascontiguousarray(tensor.numpy())
+                for name, tensor in zip(names, part, strict=True)
+            }
+            outputs = engine.run(named)
+            found = [outputs.logits]
+            if outputs.reliability is not None:
+                found.append(outputs.reliability)
+            largest = max(largest, _compare(f"the graph at batch {size}", found, expected, budget))
+            first = [output[:1] for output in found]
+            if alone is None:
+                alone = first
+            else:
+                _compare("a capture among others", first, alone, BATCH_BUDGET)
+    finally:
+        engine.close()
+    return largest
+
+
+def _compare(
+    what: str,
+    found: Sequence[NDArray[np.float32]],
+    expected: Sequence[NDArray[np.float32]],
+    budget: float,
+) -> float:
+    largest = 0.0
+    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+        name = ("logits", "reliability")[index]
+        if a.shape != b.shape:
+            raise ParityError(f"{what}: {name} is {list(a.shape)}, expected {list(b.shape)}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ParityError(f"{what}: {name} is not finite: the weights overflow float32")
+        largest = max(largest, float(np.abs(a - b).max(initial=0.0)))
+    if largest > budget:
+        raise ParityError(f"{what} differs by {largest:.3g}, more than {budget:.3g}: do not deploy")
+    return largest

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -72,6 +73,10 @@ class FramePass {
         if (std::is_same_v<Sample, std::uint16_t> && levels == nullptr) {
             throw std::invalid_argument("a 16-bit frame needs its table of levels");
         }
+        const std::size_t plane = 256 * sizeof(float);
+        planes_equal_ = frame.channels == 1 &&
+                        std::memcmp(target.table, target.table + 256, plane) == 0 &&
+                        std::memcmp(target.table, target.table + 512, plane) == 0;
         levels_row_.resize(static_cast<std::size_t>(target.width) *
                            static_cast<std::size_t>(frame.channels));
     }
@@ -107,6 +112,12 @@ class FramePass {
         const int channels = frame_.channels;
         scratch.resize(static_cast<std::size_t>(width_) * static_cast<std::size_t>(channels));
         std::uint8_t* to = scratch.data();
+        if (channels == 1 && frame_.column_stride == 1) {
+            for (int x = 0; x < width_; ++x) {
+                to[x] = level_of(source[x]);
+            }
+            return scratch.data();
+        }
         for (int x = 0; x < width_; ++x) {
             const Sample* pixel = source + x * frame_.column_stride;
             for (int c = 0; c < channels; ++c) {
@@ -167,17 +178,30 @@ class FramePass {
     // Normalise `levels_row_` into row `y` of all three planes.
     void write(int y) {
         const std::size_t width = static_cast<std::size_t>(target_.width);
-        const std::size_t step = static_cast<std::size_t>(frame_.channels);
-        for (std::size_t plane = 0; plane < 3; ++plane) {
-            const std::size_t channel = step == 1 ? 0 : (target_.swap ? 2 - plane : plane);
-            const std::uint8_t* level = levels_row_.data() + channel;
-            const float* table = target_.table + 256 * plane;
-            float* to = target_.data + (plane * static_cast<std::size_t>(target_.height) +
-                                        static_cast<std::size_t>(y)) *
-                                           width;
-            for (std::size_t x = 0; x < width; ++x, level += step) {
-                to[x] = table[*level];
+        const std::size_t plane = static_cast<std::size_t>(target_.height) * width;
+        const std::uint8_t* level = levels_row_.data();
+        const float* const table = target_.table;
+        float* const to = target_.data + static_cast<std::size_t>(y) * width;
+        if (frame_.channels == 3) {
+            const std::size_t first = target_.swap ? 2 : 0;
+            for (std::size_t x = 0; x < width; ++x, level += 3) {
+                to[x] = table[level[first]];
+                to[plane + x] = table[256 + level[1]];
+                to[2 * plane + x] = table[512 + level[2 - first]];
             }
+            return;
+        }
+        for (std::size_t x = 0; x < width; ++x) {
+            to[x] = table[level[x]];
+        }
+        if (planes_equal_) {
+            std::memcpy(to + plane, to, width * sizeof(float));
+            std::memcpy(to + 2 * plane, to, width * sizeof(float));
+            return;
+        }
+        for (std::size_t x = 0; x < width; ++x) {
+            to[plane + x] = table[256 + level[x]];
+            to[2 * plane + x] = table[512 + level[x]];
         }
     }
 
@@ -187,7 +211,8 @@ class FramePass {
     const std::uint8_t* levels_;
     int width_;
     int height_;
-    ColumnPlan columns_{};
+    ColumnPlan columns_;
+    bool planes_equal_ = false;  // one channel, one normalisation: the planes are copies
     std::vector<std::uint8_t> levels_row_;  // one output row before normalisation, interleaved
     std::vector<std::uint8_t> scratch_;
     std::vector<std::uint8_t> other_scratch_;

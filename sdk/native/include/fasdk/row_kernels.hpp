@@ -18,18 +18,23 @@
 
 namespace fasdk {
 
-// Columns of one row, and how many of them vector code may read eight bytes at a time.
+// Columns of one row, laid out for vector code.
 struct ColumnPlan {
-    std::vector<Tap> taps;  // indices multiplied by the channel count
-    std::size_t paired;     // for these first taps, 8 bytes from `first` lie inside the row
+    std::vector<Tap> taps;              // indices multiplied by the channel count
+    std::vector<std::int16_t> weights;  // first and second of every tap in turn
+    std::size_t paired = 0;  // of these first taps, 8 bytes from `first` hold both samples
 };
 
 inline ColumnPlan plan_columns(int from, int to, int channels) {
-    ColumnPlan plan{column_taps(from, to), 0};
+    ColumnPlan plan;
+    plan.taps = column_taps(from, to);
+    plan.weights.reserve(2 * plan.taps.size());
     const int last = from * channels - 8;
     for (Tap& tap : plan.taps) {
         tap.first *= channels;
         tap.second *= channels;
+        plan.weights.push_back(tap.first_weight);
+        plan.weights.push_back(tap.second_weight);
         if (tap.second == tap.first + channels && tap.first <= last) {
             ++plan.paired;  // taps only move right, so the paired ones come first
         }
@@ -38,12 +43,11 @@ inline ColumnPlan plan_columns(int from, int to, int channels) {
 }
 
 #if defined(__SSE2__)
-// Both weights of a tap, the first in the low half: what _mm_madd_epi16 takes.
-inline std::int32_t weights_of(const Tap& tap) {
-    std::int32_t weights;
-    std::memcpy(&weights, reinterpret_cast<const char*>(&tap) + offsetof(Tap, first_weight),
-                sizeof weights);
-    return weights;
+template <typename Value>
+Value load_as(const void* from) {
+    Value value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
 }
 #endif
 
@@ -58,12 +62,11 @@ inline void resize_columns_3(const std::uint8_t* source, const ColumnPlan& plan,
 #if defined(__SSE2__)
     const __m128i zero = _mm_setzero_si128();
     for (; x < plan.paired; ++x, to += 3) {
-        const Tap& tap = taps[x];
         const __m128i pair =
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(source + tap.first));
+            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(source + taps[x].first));
         const __m128i both = _mm_unpacklo_epi8(pair, _mm_srli_si128(pair, 3));
-        const __m128i sums =
-            _mm_madd_epi16(_mm_unpacklo_epi8(both, zero), _mm_set1_epi32(weights_of(tap)));
+        const __m128i weights = _mm_set1_epi32(load_as<std::int32_t>(&plan.weights[2 * x]));
+        const __m128i sums = _mm_madd_epi16(_mm_unpacklo_epi8(both, zero), weights);
         _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
                          _mm_packs_epi32(_mm_srli_epi32(sums, 4), zero));
     }
@@ -96,22 +99,22 @@ inline void resize_columns_1(const std::uint8_t* source, const ColumnPlan& plan,
     const std::size_t count = plan.taps.size();
     std::size_t x = 0;
 #if defined(__SSE2__)
-    const auto four = [&](const Tap* tap) {
-        std::uint16_t pairs[4];
-        for (int i = 0; i < 4; ++i) {
-            std::memcpy(&pairs[i], source + tap[i].first, sizeof pairs[i]);
-        }
-        const __m128i samples = _mm_unpacklo_epi8(
-            _mm_setr_epi16(static_cast<short>(pairs[0]), static_cast<short>(pairs[1]),
-                           static_cast<short>(pairs[2]), static_cast<short>(pairs[3]), 0, 0, 0, 0),
-            _mm_setzero_si128());
-        const __m128i weights = _mm_setr_epi32(weights_of(tap[0]), weights_of(tap[1]),
-                                               weights_of(tap[2]), weights_of(tap[3]));
-        return _mm_srli_epi32(_mm_madd_epi16(samples, weights), 4);
+    const auto pair = [&](std::size_t at) {
+        return static_cast<int>(load_as<std::uint16_t>(source + taps[at].first));
+    };
+    const auto four = [&](std::size_t at) {
+        __m128i samples = _mm_cvtsi32_si128(pair(at));
+        samples = _mm_insert_epi16(samples, pair(at + 1), 1);
+        samples = _mm_insert_epi16(samples, pair(at + 2), 2);
+        samples = _mm_insert_epi16(samples, pair(at + 3), 3);
+        const __m128i weights =
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(&plan.weights[2 * at]));
+        const __m128i wide = _mm_unpacklo_epi8(samples, _mm_setzero_si128());
+        return _mm_srli_epi32(_mm_madd_epi16(wide, weights), 4);
     };
     for (; x + 8 <= plan.paired; x += 8) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to + x),
-                         _mm_packs_epi32(four(taps + x), four(taps + x + 4)));
+                         _mm_packs_epi32(four(x), four(x + 4)));
     }
 #endif
     for (; x < count; ++x) {

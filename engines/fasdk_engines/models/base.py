@@ -84,7 +84,10 @@ class Family:
         return next(iter(self.configs.values()))
 
     def example_inputs(self, config: ModelConfig, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
-        """Return smooth random fields, float32 [batch, 3, H, W] per modality, about [-1, 1]."""
+        """Return smooth random images over the full 8-bit range, normalised as the model's own are.
+
+        float32 [batch, 3, H, W] per modality, in model order.
+        """
         specs = self.preprocess(config)
         generator = torch.Generator().manual_seed(seed)
         tensors = []
@@ -93,5 +96,7 @@ class Family:
             coarse = torch.randn(batch, 3, 8, 8, generator=generator)
             field = nn.functional.interpolate(coarse, (spec.height, spec.width), mode="nearest")
             noise = torch.randn(batch, 3, spec.height, spec.width, generator=generator)
-            tensors.append(torch.tanh(field + 0.25 * noise))
+            levels = 127.5 * (1.0 + torch.tanh(field + 0.25 * noise))
+            mean = torch.tensor(spec.mean)[:, None, None]
+            tensors.append((levels - mean) / torch.tensor(spec.std)[:, None, None])
         return tuple(tensors)

@@ -17,7 +17,6 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*)
 	@echo "Installing into $(VENV) (pinned by constraints.txt; a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
-	$(PIP) install -q --no-deps -c constraints.txt tensorrt-stubs
 	@touch $@
 
 demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about two minutes

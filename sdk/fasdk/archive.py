@@ -12,7 +12,7 @@ import struct
 import zlib
 from typing import IO, TYPE_CHECKING
 
-from fasdk.errors import BundleError
+from fasdk.errors import BundleError, TamperedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +57,8 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
         name: What to call it in errors.
 
     Raises:
-        BundleError: The file is not an archive, is truncated, or any byte differs from the
-            canonical form of its own members.
+        BundleError: The file is not an archive or is truncated.
+        TamperedError: It is whole, and a byte differs from the canonical form of its own members.
     """
     if len(data) > MAX_BYTES:
         raise BundleError(f"{name}: {len(data)} bytes, a bundle has at most {MAX_BYTES}")
@@ -78,10 +78,15 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
     if not members:
         raise BundleError(f"{name} is not a fasdk bundle: it does not start with a zip member")
     tail = bytes(central) + _end(len(members), len(central), offset)
-    if view[offset:] != tail:
+    found = len(view) - offset
+    if found < len(tail):
         raise BundleError(
-            f"{name}: truncated or altered after the last member: byte {offset} on differs from "
-            "the canonical directory"
+            f"{name}: truncated: {found} of the {len(tail)} bytes after the last member are there"
+        )
+    if view[offset:] != tail:
+        raise TamperedError(
+            f"{name}: altered after the last member: byte {offset} on differs from the canonical "
+            "directory"
         )
     return members
 
@@ -114,9 +119,9 @@ def _read_member(view: memoryview, offset: int, name: str) -> tuple[str, memoryv
         raise BundleError(f"{name}: member name {shown} at byte {offset} is not canonical")
     local, entry = _headers(member, size, crc, offset)
     if view[offset:start] != local:
-        raise BundleError(f"{name}: header of member {member} is not canonical")
+        raise TamperedError(f"{name}: header of member {member} is not canonical")
     if zlib.crc32(content) != crc:
-        raise BundleError(f"{name}: member {member} is damaged (CRC differs)")
+        raise TamperedError(f"{name}: member {member} is damaged (CRC differs)")
     return member, content, entry
 
 

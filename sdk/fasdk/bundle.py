@@ -24,7 +24,7 @@ from fasdk.archive import MAX_BYTES, read_archive, write_archive
 from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint
-from fasdk.errors import BundleError
+from fasdk.errors import BundleError, TamperedError
 from fasdk.preprocess import PreprocessSpec
 from fasdk.trust import TrustPolicy, sign
 
@@ -418,7 +418,7 @@ def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str
         raise BundleError(f"{name}: members and manifest disagree about {', '.join(odd)}")
     for member, view in content.items():
         if hashlib.sha256(view).hexdigest() != manifest.members[member]:
-            raise BundleError(f"{name}: member {member} does not match its digest")
+            raise TamperedError(f"{name}: member {member} does not match its digest")
     held = {member for member in content if member.startswith("plans/")}
     listed = [entry.member for entry in manifest.plans]
     if held != set(listed) or len(listed) != len(held):

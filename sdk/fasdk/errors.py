@@ -21,6 +21,10 @@ class BundleError(FasdkError):
     """A bundle is truncated, altered, malformed or of another schema version."""
 
 
+class TamperedError(BundleError):
+    """A whole bundle's bytes are not those it was written with."""
+
+
 class TrustError(BundleError):
     """A bundle's signature is absent where one is required, or does not hold."""
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasdk.errors import BundleError, CaptureError, FasdkError, PlanError, TrustError, UsageError
+from fasdk.errors import (
+    BundleError,
+    CaptureError,
+    FasdkError,
+    PlanError,
+    TamperedError,
+    TrustError,
+    UsageError,
+)
 from fasdk_tools.output import (
     STDERR,
     STDOUT,
@@ -126,7 +134,9 @@ def _build_on_device(
         )
     with (
         progress_view() as view,
-        open_session(source, backend=parse_backend(backend), trust=_trust(keys)) as liveness,
+        open_session(
+            source, backend=parse_backend(backend), trust=_trust(keys), progress=view
+        ) as liveness,
     ):
         view.phase("golden captures")
         drift = liveness.replay_golden()
@@ -136,7 +146,7 @@ def _build_on_device(
             "bundle_id": liveness.bundle.id,
             "backend": engine.backend.value,
             "version": engine.version,
-            "plan": "none needed" if engine.backend.value == "onnxruntime" else "active",
+            "plan": getattr(engine, "plan_source", None) or "none needed",
             "golden_captures": len(liveness.bundle.golden),
             "golden_drift": drift,
         }
@@ -222,7 +232,7 @@ def verify(
                 "golden_drift": liveness.replay_golden(),
             }
             document["ok"] = True
-    except (TrustError, PlanError) as error:
+    except (TamperedError, TrustError, PlanError) as error:
         document["reason"] = str(error)
     if as_json:
         print_json(document)

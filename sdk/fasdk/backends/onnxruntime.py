@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class OnnxRuntimeEngine:
     """One ONNX Runtime session.
 
+    Attributes:
+        input_names: The graph's inputs, in its order.
+
     Args:
         graph: The ONNX file's bytes, already verified.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
@@ -41,6 +44,7 @@ class OnnxRuntimeEngine:
                 f"ONNX Runtime {ort.__version__} refuses the graph: {error}"
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self.input_names = tuple(value.name for value in self._session.get_inputs())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
         """Run one batch; see `Engine.run`."""

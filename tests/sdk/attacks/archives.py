@@ -111,7 +111,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "members swapped": Attack(swapped, "canonical directory"),
     "directory names another member": Attack(renamed_in_the_directory, "canonical directory"),
-    "directory missing": Attack(lambda: raw_member(b"manifest.json"), "canonical directory"),
+    "directory missing": Attack(lambda: raw_member(b"manifest.json"), "truncated"),
     "duplicate name": Attack(
         lambda: raw_member(b"manifest.json") * 2 + b"PK\x01\x02", "appears twice"
     ),

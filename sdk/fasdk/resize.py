@@ -78,7 +78,7 @@ def resize_bilinear(image: NDArray[np.uint8], width: int, height: int) -> NDArra
     # Channels become columns, and rows nobody samples are left out: plain 2-D arithmetic is fast.
     channels = image.size // (image.shape[0] * image.shape[1])
     used = np.union1d(rows.first, rows.second)
-    flat = image[used].reshape(used.size, -1)
+    flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)[used]
     across = _samples(flat, columns.first, columns.first_weight, channels)
     across += _samples(flat, columns.second, columns.second_weight, channels)
     across >>= 4

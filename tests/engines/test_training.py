@@ -29,8 +29,8 @@ Sets = dict[Split, list[LabelledCapture]]
 
 @pytest.fixture(scope="module")
 def sets() -> Sets:
-    small = SceneSettings(width=160, height=120)
-    sizes = {Split.TRAIN: 120, Split.DEVELOPMENT: 36}
+    small = SceneSettings(width=96, height=72)
+    sizes = {Split.TRAIN: 96, Split.DEVELOPMENT: 36}
     return {s: list(generate_many(2, n, s, settings=small)) for s, n in sizes.items()}
 
 
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(sets):
 
 def test_a_short_training_learns_something_about_other_subjects(sets):
     epochs: list[Epoch] = []
-    settings = TrainingSettings(epochs=12, batch=16, threads=1)
+    settings = TrainingSettings(epochs=10, batch=16, threads=1)
     held = sets[Split.DEVELOPMENT]
     result = train_supervised(FAMILY, CONFIG, sets[Split.TRAIN], held, settings, epochs.append)
     assert tuple(epochs) == result.history

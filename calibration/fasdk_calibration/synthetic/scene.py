@@ -7,6 +7,7 @@ surface at distance d has z = -d. All maps of one view share one pixel grid, so 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +36,26 @@ class Camera:
     focal_px: float
 
     def rays(self) -> NDArray[np.float32]:
-        """Return float32 [H, W, 3]: directions in the view frame, z = -1."""
-        x = (np.arange(self.width, dtype=np.float32) - (self.width - 1) / 2) / self.focal_px
-        y = (np.arange(self.height, dtype=np.float32) - (self.height - 1) / 2) / self.focal_px
-        rays = np.empty((self.height, self.width, 3), np.float32)
-        rays[..., 0], rays[..., 1], rays[..., 2] = x[None, :], y[:, None], -1.0
-        return rays
+        """Return float32 [H, W, 3], read-only: directions in the view frame, z = -1."""
+        return _rays_of(self)
+
+
+@lru_cache(maxsize=4)
+def _rays_of(camera: Camera) -> NDArray[np.float32]:
+    x = (np.arange(camera.width, dtype=np.float32) - (camera.width - 1) / 2) / camera.focal_px
+    y = (np.arange(camera.height, dtype=np.float32) - (camera.height - 1) / 2) / camera.focal_px
+    rays = np.empty((camera.height, camera.width, 3), np.float32)
+    rays[..., 0], rays[..., 1], rays[..., 2] = x[None, :], y[:, None], -1.0
+    rays.setflags(write=False)
+    return rays
+
+
+@lru_cache(maxsize=4)
+def _towards_of(camera: Camera) -> NDArray[np.float32]:
+    """Return unit vectors from what each pixel sees to the camera."""
+    towards = _unit(-_rays_of(camera))
+    towards.setflags(write=False)
+    return towards
 
 
 @dataclass(frozen=True)
@@ -250,7 +265,9 @@ def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> V
         carrier.half_width_mm - np.abs(x), np.minimum(y - carrier.top_mm, carrier.bottom_mm - y)
     )
     picture = inside > carrier.border_mm
-    albedo = np.where(picture[..., None], sample(carrier.albedo), np.asarray(carrier.rim, np.float32))
+    albedo = np.where(
+        picture[..., None], sample(carrier.albedo), np.asarray(carrier.rim, np.float32)
+    )
     emission = np.where(picture[..., None], sample(carrier.emission), np.float32(0.0))
     other = sample(np.dstack([carrier.nir, carrier.shape, carrier.face]))
     bent = np.dstack([2.0 * carrier.bend * x, np.zeros_like(x), np.ones_like(x)])
@@ -270,13 +287,15 @@ def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> V
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.sqrt(np.einsum("hwc,hwc->hw", vectors, vectors))
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    lengths = np.sqrt(x * x + y * y + z * z)
     return np.asarray(vectors / lengths[..., None], np.float32)
 
 
 def _facing(normal: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    towards = _unit(-camera.rays())
-    return np.asarray(np.maximum(np.einsum("hwc,hwc->hw", normal, towards), 0.0), np.float32)
+    n, t = normal, _towards_of(camera)
+    cosine = n[..., 0] * t[..., 0] + n[..., 1] * t[..., 1] + n[..., 2] * t[..., 2]
+    return np.asarray(np.maximum(cosine, 0.0), np.float32)
 
 
 def _into_frame(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.errors import ParityError, PrecisionError
-from fasdk_engines.rounding import round_graph
+from fasdk.errors import ParityError
+from fasdk_engines.rounding import rounded_model
 from fasdk_engines.tensor_types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # onnx.TensorProto.DataType, a fixed part of the file format
 _FLOAT16 = 10
-_CHUNK_BYTES = 384 << 20  # of one graph's values; both graphs' are held together
+_CHUNK_BYTES = 192 << 20  # of one graph's values; both graphs' are held together
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,8 @@ def _comparable(graph: bytes) -> onnx.ModelProto:
     model = parse_graph(graph)
     types = infer_types(model)
     if any(value.element == _FLOAT16 for value in types.values()):
-        try:
-            return parse_graph(round_graph(graph))
-        except PrecisionError as error:
-            raise ParityError(f"the half-precision graph cannot be run: {error}") from error
+        del model
+        return rounded_model(graph)
     return model
 
 

@@ -109,16 +109,15 @@ def judge_half(
     return _report(rounded.watched, magnitudes, sums, np.concatenate(rows), reference_logits)
 
 
-def round_graph(graph_fp16: bytes) -> bytes:
-    """Return a float32 graph whose values are those of a half-precision one, rounding included.
+def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
+    """Return a float32 model whose values are those of a half-precision one, rounding included.
 
     Values keep their names. Weights hold the float32 form of their float16 values.
 
     Raises:
         PrecisionError: The graph holds no float16 tensor.
     """
-    rounded: bytes = _Rounded.of(graph_fp16).model.SerializeToString()
-    return rounded
+    return _Rounded.of(graph_fp16).model
 
 
 def require_half(report: HalfReport, *, check_drift: bool = True) -> None:

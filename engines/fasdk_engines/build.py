@@ -38,9 +38,9 @@ from fasdk_engines.evaluation import (
 from fasdk_engines.models import Family, ModelConfig, get_family
 
 if TYPE_CHECKING:
-    from fasdk.backends.tensorrt.plan import BuiltPlan, ProgressListener
     from numpy.typing import NDArray
 
+    from fasdk.backends.tensorrt.plan import BuiltPlan, ProgressListener
     from fasdk_engines.rounding import HalfReport
 
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fasdk_calibration.datasets import CaptureRecord, load_capture, read_list
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint, class_scores
 from fasdk.preprocess import to_batch
+from fasdk_calibration.datasets import CaptureRecord, load_capture, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

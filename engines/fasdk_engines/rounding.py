@@ -263,6 +263,8 @@ def _session(graph: bytes, threads: int) -> Any:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # A second, packed copy of the weights pays only over many runs.
+    options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -55,7 +55,7 @@ class MmdgConfig(ModelConfig):
     adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
     adapter_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     dropout_ratio: float = Field(default=0.3, ge=0.0, lt=1.0)
-    exp_rate: float = Field(default=2.25, ge=0.0, le=100.0)
+    exp_rate: float = Field(default=2.25, gt=0.0, le=100.0)
     num_sample: int = Field(default=20, ge=2, le=1000)
     depth_near_mm: int = Field(default=300, ge=1, le=65534)
     depth_far_mm: int = Field(default=1500, ge=2, le=65535)

@@ -148,11 +148,14 @@ class _Block(nn.Module):
         return torch.addmm(self.out_bias, mixed, self.out)
 
     def _mean_certainty(self, attended: Tensor) -> Tensor:
+        rates, weights = self.certainty.rates, self.certainty.weights
+        if not rates:  # a dropout of probability 0: always certain
+            return torch.full_like(attended[:, :1], self.certainty.floor)
         magnitude = attended.abs()
-        total = torch.full((1, 1), self.certainty.floor, device=magnitude.device)
-        for rate, weight in zip(self.certainty.rates, self.certainty.weights, strict=True):
+        total = weights[0] * torch.exp(magnitude * -rates[0]).mean(dim=-1, keepdim=True)
+        for rate, weight in zip(rates[1:], weights[1:], strict=True):
             total = total + weight * torch.exp(magnitude * -rate).mean(dim=-1, keepdim=True)
-        return total
+        return total + self.certainty.floor
 
     def _class_rows(self, x: Tensor) -> Tensor:
         return x.reshape(self.config.tokens, -1, self.config.width)[0]
@@ -206,7 +209,7 @@ class _Adapters(nn.Module):
         """
         config = self.config
         own, other, certain = self._down(normed, certainty)
-        mixed = self._attend(own, other, certain)
+        mixed = self._attend(own, other, certain, config.tokens)
         dim, four, grid = config.adapter_dim, len(_DIRECTIONS), config.grid
         patches = mixed[1:].reshape(grid, grid, -1, four * dim).permute(2, 3, 0, 1)
         patches = functional.conv2d(patches, self.kernel, padding=1, groups=four)
@@ -216,7 +219,7 @@ class _Adapters(nn.Module):
     def class_token(self, normed: Tensor, certainty: Tensor) -> Tensor:
         """Return the same for the class tokens alone, [3 * B, 4 * dim + 3]."""
         own, other, certain = self._down(normed, certainty)
-        return self._spread(self._attend(own, other[:1], certain[:1]) @ self.centre)
+        return self._spread(self._attend(own, other[:1], certain[:1], 1) @ self.centre)
 
     def _down(self, normed: Tensor, certainty: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return own and other modality's channels [N, B, 4 * dim], and certainty [N, B, 4, 1]."""
@@ -232,11 +235,10 @@ class _Adapters(nn.Module):
             certain.append(factor[:, asked])
         return torch.cat(own, -1), torch.cat(other, -1), torch.stack(certain, -2)
 
-    def _attend(self, own: Tensor, other: Tensor, certain: Tensor) -> Tensor:
-        """Return the normalised mixture [Q, B, 4 * dim] for Q queries."""
+    def _attend(self, own: Tensor, other: Tensor, certain: Tensor, queries: int) -> Tensor:
+        """Return the normalised mixture [queries, B, 4 * dim]."""
         tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(_DIRECTIONS)
         head = dim // self.config.adapter_heads
-        queries = other.shape[0]
         asked = (other @ self.query).reshape(queries, -1, four, dim) * certain
         query = asked.reshape(queries, -1, head).transpose(0, 1)
         key = (own @ self.key).reshape(tokens, -1, head).permute(1, 2, 0)

@@ -83,9 +83,8 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if model is None:
         raise UsageError(f"{path} is read as a checkpoint, which needs --model NAME")
-    from fasdk_engines.export import export_graph
-
     from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.export import export_graph
     from fasdk_engines.models import get_family
 
     family = get_family(model)

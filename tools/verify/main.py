@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
             tensors = [torch.from_numpy(case[m.value]) for m in family.modalities]
             return np.asarray(form(*tensors)[0].numpy())
 
-    forms = {
+    forms: dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]] = {
         "torch, published form": partial(in_torch, module),
         "torch, deployed form": partial(in_torch, deployed),
         "bundle's ONNX": lambda case: engine.run(case).logits,
@@ -220,28 +220,28 @@ def latency_claims(published: Path | None) -> Iterator[Claim]:
     words = [sys.executable, str(ROOT / "tools" / "bench" / "mmdg_latency.py")]
     if published is not None:
         words.append(str(published))
-    ran = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     found = json.loads(ran.stdout)
     yield Claim(
         "full MMDG: published forward over one engine call, median of pairs",
-        found.get("published_over_ours"),
+        found.get("speedup"),
         ">=",
         7.0,
         "" if published else "not measured: name the published u_adapter.py with PUBLISHED_MMDG=",
     )
-    yield Claim("full MMDG: engine call over pure GEMM time", found["ours_over_gemm"], "<=", 1.4)
+    yield Claim("full MMDG: engine call over pure GEMM time", found["gemm_ratio"], "<=", 1.4)
 
 
 def half_precision_claims(folder: Path) -> Iterator[Claim]:
     """Every graph in FP16 builds in TensorRT-RTX for three targets, and its rounding is judged."""
     import onnx
-    from fasdk_engines.export import export_graph
 
     from fasdk.backends import Backend
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
     from fasdk.backends.tensorrt.plan import build_plan
     from fasdk.bundle import Precision
     from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.export import export_graph
     from fasdk_engines.lint import lint_tensorrt
     from fasdk_engines.models import get_family
     from fasdk_engines.precision import convert

@@ -127,6 +127,8 @@ def product_flops(graph: bytes, batch: int) -> float:
             inner = int(np.prod(shapes[node.input[1]][1:]))
         else:
             continue
+        if 0 in shapes[node.output[0]]:
+            raise SystemExit(f"{node.name}: its shape is not known, so neither is its work")
         total += 2.0 * inner * float(np.prod(shapes[node.output[0]]))
     return total
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import sys
 import time
@@ -94,6 +95,7 @@ def main() -> int:
         "most_gemm_ratio": arguments.most_gemm_ratio,
         "pairs": arguments.pairs,
         "threads": arguments.threads,
+        "load_average": round(os.getloadavg()[0], 1),  # above `threads`, others were competing
         "logit_difference": None if theirs is None else _difference(first, theirs, tensors),
         "batch_difference": max(float(np.abs(b - first).max()) for b in batches.values()),
         "bit_identical": bool(np.array_equal(engine.run(one).logits, first)),

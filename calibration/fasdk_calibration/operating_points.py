@@ -24,14 +24,14 @@ def provisional_point(
     *,
     level: str = "standard",
     source: str,
+    max_apcer: float = 0.0,
 ) -> OperatingPoint:
-    """Return the point that accepts no attack of the captures at hand and most bona fide ones.
+    """Return the point with the lowest BPCER among those that accept few enough attacks.
 
-    Lowest APCER first, of the worst species; lowest BPCER second: that leaves the thresholds from
-    the highest attack score up to the lowest bona fide score above it, and the middle of that gap
-    is taken. Provisional, because it is chosen and counted on the same captures: `apcer_upper` is
-    the worst species' bound for 0 errors, which says how few captures there were, not how the point
-    does on others.
+    Few enough: of every PAI species at most the share `max_apcer`, by default none at all. The
+    thresholds that do equally well lie between two neighbouring scores; their middle is taken.
+    Provisional, because it is chosen and counted on the same captures: `apcer_upper`, the worst
+    species' bound, says how few captures there were, not how the point does on others.
 
     Args:
         scores: float [N], P(bona fide) in [0, 1].
@@ -40,13 +40,17 @@ def provisional_point(
         modalities: Modalities every capture held, in model order.
         level: Security level the point is for.
         source: Which captures these are, in words; the measured rates are added.
+        max_apcer: Largest APCER allowed of any species, in [0, 1); 0.05 gives BPCER20 of
+            ISO/IEC 30107-3.
 
     Raises:
-        DatasetError: A class is absent, a score is not in [0, 1], or no bona fide capture scores
-            above every attack.
+        DatasetError: A class is absent, a score is not in [0, 1], or `max_apcer` is outside its
+            range, or every bona fide capture would be refused.
     """
     scores = np.asarray(scores, np.float64)
     labels = np.asarray(labels, bool)
+    if not 0.0 <= max_apcer < 1.0:
+        raise DatasetError(f"max_apcer {max_apcer} is not in [0, 1)")
     outside = ~((scores >= 0.0) & (scores <= 1.0))  # true for NaN as well
     if outside.any():
         raise DatasetError(
@@ -58,16 +62,22 @@ def provisional_point(
         raise DatasetError(
             f"the captures hold no {absent} presentation: a threshold needs both classes"
         )
-    highest_attack = float(scores[~labels].max())
-    above = scores[labels & (scores > highest_attack)]
+    names = np.asarray(species, dtype=object)
+    lowest = max(
+        _lowest_threshold(scores[~labels & (names == name)], max_apcer)
+        for name in set(names[~labels])
+    )
+    above = scores[labels & (scores > lowest)]
     if not above.size:
         raise DatasetError(
-            f"no bona fide capture scores above the highest attack ({highest_attack:.4f}): "
+            f"no bona fide capture scores above {lowest:.4f}, which the attacks ask for: "
             "no threshold is of use, train the model further"
         )
-    threshold = (highest_attack + float(above.min())) / 2
-    if not highest_attack <= threshold < float(above.min()):  # neighbouring floats
-        threshold = highest_attack
+    # Up to the next score of either class nothing changes.
+    following = float(scores[scores > lowest].min())
+    threshold = (lowest + following) / 2
+    if not lowest <= threshold < following:  # neighbouring floats
+        threshold = lowest
     by_species = apcer_by_species(scores, labels, species, threshold)
     missed = bpcer(scores, labels, threshold)
     counts = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in by_species.items())
@@ -76,8 +86,14 @@ def provisional_point(
         modalities=tuple(modalities),
         threshold=threshold,
         source=(
-            f"{source}; threshold midway between the highest attack score and the next bona fide "
-            f"one; on these captures APCER {counts}, BPCER {missed.errors}/{missed.total}"
+            f"{source}; lowest BPCER with APCER at most {max_apcer:g} of every species; "
+            f"on these captures APCER {counts}, BPCER {missed.errors}/{missed.total}"
         ),
         apcer_upper=max(rate.upper() for rate in by_species.values()),
     )
+
+
+def _lowest_threshold(attacks: NDArray[np.float64], max_apcer: float) -> float:
+    """Return the least score that may serve as threshold for one species."""
+    accepted = int(max_apcer * attacks.size + 1e-9)  # 0.05 of 60 is 3, whatever binary makes of it
+    return float(np.sort(attacks)[::-1][accepted])

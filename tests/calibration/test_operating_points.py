@@ -6,6 +6,7 @@ import pytest
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
+from fasdk_calibration.metrics import apcer_by_species, bpcer
 from fasdk_calibration.operating_points import provisional_point
 
 ALL = tuple(Modality)
@@ -32,7 +33,7 @@ def choose(
         ([1.0], [np.nextafter(1.0, 0.0)], np.nextafter(1.0, 0.0)),  # no float between them
     ],
 )
-def test_the_threshold_lies_midway_above_the_highest_attack(live, attack, threshold):
+def test_by_default_the_threshold_lies_midway_above_the_highest_attack(live, attack, threshold):
     point = choose(live, attack)
     assert point.threshold == pytest.approx(threshold, abs=1e-15)
     assert not (np.array(attack) > point.threshold).any()
@@ -45,6 +46,40 @@ def test_the_bound_is_the_worst_species_and_the_source_tells_the_counts():
     assert point.id == "standard/rgb+depth+ir"
     assert point.source.startswith("two subjects; ")
     assert point.source.endswith("APCER mask 0/60, print 0/70, BPCER 1/2")
+
+
+@pytest.mark.parametrize(
+    ("max_apcer", "threshold", "errors"),
+    [
+        (0.0, 0.95, (0, 0, 3)),
+        (0.3, 0.75, (0, 1, 2)),  # a third of two prints is none, of four masks one
+        (0.5, 0.45, (1, 2, 0)),
+    ],
+)
+def test_every_species_keeps_its_own_share(max_apcer, threshold, errors):
+    live, prints, masks = [0.5, 0.6, 0.8, 1.0], [0.1, 0.7], [0.2, 0.4, 0.55, 0.9]
+    scores = np.array(live + prints + masks)
+    labels = np.arange(10) < 4
+    species = ["bona fide"] * 4 + ["print"] * 2 + ["mask"] * 4
+    point = provisional_point(scores, labels, species, ALL, source="x", max_apcer=max_apcer)
+    assert point.threshold == pytest.approx(threshold)
+    apcer = apcer_by_species(scores, labels, species, point.threshold)
+    missed = bpcer(scores, labels, point.threshold)
+    assert (apcer["print"].errors, apcer["mask"].errors, missed.errors) == errors
+    assert point.apcer_upper == max(rate.upper() for rate in apcer.values())
+
+
+@pytest.mark.parametrize("max_apcer", [-0.1, 1.0, np.nan])
+def test_a_share_of_attacks_outside_its_range_is_refused(max_apcer):
+    with pytest.raises(DatasetError, match="max_apcer"):
+        provisional_point(
+            np.array([0.1, 0.9]),
+            np.array([False, True]),
+            ["print", "bona fide"],
+            ALL,
+            source="x",
+            max_apcer=max_apcer,
+        )
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_evaluation_is_a_function_of_the_capture_alone():
         ({"patch_size": 9}, "image_size 64 is not a multiple of patch_size 9"),
         ({"heads": 5}, "width 64 is not a multiple of heads 5"),
         ({"adapter_dim": 9}, "adapter_dim 9 is not a multiple of adapter_heads 8"),
-        ({"depth_near_mm": 1500}, "depth_near_mm 1500 must be less than depth_far_mm 1500"),
+        ({"depth_near_mm": 1500}, "depth_near_mm 1500 must be less than depth_far_mm"),
         ({"dropout_ratio": 1.0}, "dropout_ratio"),
         ({"num_sample": 1}, "num_sample"),
         ({"layers": 3}, "layers"),

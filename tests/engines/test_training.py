@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(sets):
 
 def test_a_short_training_learns_something_about_other_subjects(sets):
     epochs: list[Epoch] = []
-    settings = TrainingSettings(epochs=10, batch=16, threads=1)
+    settings = TrainingSettings(epochs=14, batch=16, shift=0.0, modality_dropout=0.1, threads=1)
     held = sets[Split.DEVELOPMENT]
     result = train_supervised(FAMILY, CONFIG, sets[Split.TRAIN], held, settings, epochs.append)
     assert tuple(epochs) == result.history
@@ -79,7 +79,7 @@ def test_augmentation_mirrors_all_modalities_together_and_drops_one_at_most():
     specs = FAMILY.preprocess(CONFIG)
     generator = torch.Generator().manual_seed(0)
     inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 64), strict=True))
-    settings = TrainingSettings(brightness=0.0, modality_dropout=0.5)
+    settings = TrainingSettings(brightness=0.0, shift=0.0, modality_dropout=0.5)
     changed = augment(inputs, specs, settings, generator)
     absent = torch.stack([(x == 0).flatten(1).all(dim=1) for x in changed.values()])
     assert 16 < int(absent.sum()) < 48 and int(absent.sum(dim=0).max()) == 1
@@ -91,17 +91,32 @@ def test_augmentation_mirrors_all_modalities_together_and_drops_one_at_most():
     assert not bool((mirrored.any(dim=0) & same.any(dim=0)).any()), "modalities came apart"
 
 
-def test_brightness_leaves_depth_alone_and_stays_in_eight_bits():
+def test_brightness_changes_rgb_alone_and_stays_in_eight_bits():
     specs = FAMILY.preprocess(CONFIG)
     inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 8), strict=True))
     inputs = {m: x.clamp(-127.5 / 128, 127.5 / 128) for m, x in inputs.items()}
-    settings = TrainingSettings(brightness=0.5, modality_dropout=0.0)
+    settings = TrainingSettings(brightness=0.5, shift=0.0, modality_dropout=0.0)
     changed = augment(inputs, specs, settings, torch.Generator().manual_seed(0))
     for modality, tensor in inputs.items():
         out = changed[modality]
         assert float(out.abs().max()) <= 127.5 / 128 + 1e-6
         kept = (out == tensor) | (out == tensor.flip(3))
-        assert bool(kept.all()) == (modality is Modality.DEPTH)
+        assert bool(kept.all()) == (modality is not Modality.RGB)
+
+
+def test_a_shift_moves_all_modalities_alike_and_repeats_the_edge():
+    specs = FAMILY.preprocess(CONFIG)
+    ramp = torch.arange(32.0).expand(16, 3, 32, 32)
+    inputs = dict.fromkeys(FAMILY.modalities, ramp + ramp.mT * 100)
+    settings = TrainingSettings(brightness=0.0, shift=0.25, modality_dropout=0.0)
+    changed = augment(inputs, specs, settings, torch.Generator().manual_seed(0))
+    first = changed[Modality.RGB]
+    assert all(torch.equal(first, other) for other in changed.values())
+    column, row = first % 100, first // 100
+    assert bool((column[:, :, 0] == column[:, :, -1]).all())
+    moved = row[:, 0, 16, 16] - 16
+    assert float(moved.abs().max()) <= 8 and len(moved.unique()) > 4
+    assert float(row.min()) >= 0 and float(row.max()) <= 31
 
 
 def test_captures_that_teach_nothing_are_refused(sets):

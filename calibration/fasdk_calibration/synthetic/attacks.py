@@ -85,8 +85,8 @@ def replay_face(head: Head, rng: np.random.Generator) -> Carrier:
 def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     """Return the wearer's head with a rigid mask of the victim's face over it.
 
-    The mask is smoother than a face and one material all over, eye holes apart; some are close to
-    skin in the near infrared, most are not.
+    The mask is smoother than a face and one material all over, eye holes apart, darker or
+    brighter than skin in the near infrared; none is made to match it yet.
     """
     import cv2
 
@@ -104,13 +104,8 @@ def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     coat = paint * picture + (1.0 - paint) * tone
     albedo = np.where((covered & ~eyes)[..., None], coat, wearer.albedo)
     albedo = np.where(eyes[..., None], victim.albedo, albedo)
-    kind = rng.random()
-    if kind < 0.15:  # silicone
-        reflectance = rng.uniform(0.45, 0.7)
-    elif kind < 0.6:  # latex and resin
-        reflectance = rng.uniform(0.22, 0.42)
-    else:  # plaster and plastic
-        reflectance = rng.uniform(0.72, 0.92)
+    dark = rng.random() < 0.5  # latex and resin; else silicone, plaster and plastic
+    reflectance = rng.uniform(0.15, 0.36) if dark else rng.uniform(0.7, 0.95)
     drift = cv2.resize(rng.standard_normal((5, 5), np.float32), (COLUMNS, ROWS))
     material = np.clip(reflectance * (1.0 + 0.04 * drift), 0.05, 0.95)
     return replace(

@@ -312,7 +312,13 @@ FAMILIES = (
             "full": MmdgConfig(),
             # Trains to something useful on two cores in a minute or two.
             "tiny": MmdgConfig(
-                image_size=64, patch_size=8, width=64, depth=3, heads=4, mlp_width=128
+                image_size=64,
+                patch_size=16,
+                width=64,
+                depth=2,
+                heads=4,
+                mlp_width=128,
+                depth_far_mm=900,
             ),
         },
         build=Mmdg,

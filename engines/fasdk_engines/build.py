@@ -276,7 +276,7 @@ def _float_graph(request: BuildRequest, family: Family, phases: _Phases) -> _Flo
     phases.start("torch parity")
     deployed = published.deployed().eval()
     inputs = family.example_inputs(config, batch=3, seed=1)
-    in_torch = torch_parity(published, deployed, inputs)
+    in_torch = torch_parity(published, deployed, [tensor[:2] for tensor in inputs])
     sha256 = checkpoint.sha256
     del checkpoint, published
     phases.start("export")

@@ -24,12 +24,13 @@ def provisional_point(
     *,
     level: str = "standard",
     source: str,
-    max_apcer: float = 0.0,
+    max_apcer: float = 0.05,
 ) -> OperatingPoint:
     """Return the point with the lowest BPCER among those that accept few enough attacks.
 
-    Few enough: of every PAI species at most the share `max_apcer`, by default none at all. The
-    thresholds that do equally well lie between two neighbouring scores; their middle is taken.
+    Few enough: of every PAI species at most the share `max_apcer`. The thresholds that do equally
+    well lie between two neighbouring scores; their middle is taken. The default gives BPCER20 of
+    ISO/IEC 30107-3: asking for no attack at all lets the one oddest capture set the threshold.
     Provisional, because it is chosen and counted on the same captures: `apcer_upper`, the worst
     species' bound, says how few captures there were, not how the point does on others.
 
@@ -40,8 +41,7 @@ def provisional_point(
         modalities: Modalities every capture held, in model order.
         level: Security level the point is for.
         source: Which captures these are, in words; the measured rates are added.
-        max_apcer: Largest APCER allowed of any species, in [0, 1); 0.05 gives BPCER20 of
-            ISO/IEC 30107-3.
+        max_apcer: Largest APCER allowed of any species, in [0, 1).
 
     Raises:
         DatasetError: A class is absent, a score is not in [0, 1], or `max_apcer` is outside its

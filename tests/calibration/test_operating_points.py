@@ -33,7 +33,7 @@ def choose(
         ([1.0], [np.nextafter(1.0, 0.0)], np.nextafter(1.0, 0.0)),  # no float between them
     ],
 )
-def test_by_default_the_threshold_lies_midway_above_the_highest_attack(live, attack, threshold):
+def test_with_few_attacks_the_threshold_lies_midway_above_them_all(live, attack, threshold):
     point = choose(live, attack)
     assert point.threshold == pytest.approx(threshold, abs=1e-15)
     assert not (np.array(attack) > point.threshold).any()

@@ -54,11 +54,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(sets):
     assert not all(torch.equal(first[k], other[k]) for k in first)
 
 
-def test_a_short_training_learns_something_about_other_subjects(sets):
+def test_a_short_training_tells_screens_from_faces_of_other_subjects(sets):
     epochs: list[Epoch] = []
-    settings = TrainingSettings(epochs=14, batch=16, shift=0.0, modality_dropout=0.1, threads=1)
-    held = sets[Split.DEVELOPMENT]
-    result = train_supervised(FAMILY, CONFIG, sets[Split.TRAIN], held, settings, epochs.append)
+    settings = TrainingSettings(epochs=8, batch=16, shift=0.0, threads=1)
+    easy = {
+        s: [c for c in part if c.species in ("bona fide", "replay")] for s, part in sets.items()
+    }
+    held = easy[Split.DEVELOPMENT]
+    result = train_supervised(FAMILY, CONFIG, easy[Split.TRAIN], held, settings, epochs.append)
     assert tuple(epochs) == result.history
     assert epochs[-1].loss < epochs[0].loss
     assert result.best.development_loss == min(e.development_loss for e in epochs)
@@ -66,7 +69,7 @@ def test_a_short_training_learns_something_about_other_subjects(sets):
     labels = np.array([c.is_bona_fide for c in held])
     assert not result.module.training
     assert auc(scores, labels) == pytest.approx(result.best.development_auc)
-    assert result.best.development_auc > 0.75
+    assert result.best.development_auc > 0.9 and result.best.development_accuracy > 0.8
 
 
 def test_training_ends_when_the_development_loss_stops_falling(sets):

@@ -105,7 +105,7 @@ def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     albedo = np.where((covered & ~eyes)[..., None], coat, wearer.albedo)
     albedo = np.where(eyes[..., None], victim.albedo, albedo)
     dark = rng.random() < 0.5  # latex and resin; else silicone, plaster and plastic
-    reflectance = rng.uniform(0.15, 0.36) if dark else rng.uniform(0.7, 0.95)
+    reflectance = rng.uniform(0.1, 0.28) if dark else rng.uniform(0.8, 0.95)
     drift = cv2.resize(rng.standard_normal((5, 5), np.float32), (COLUMNS, ROWS))
     material = np.clip(reflectance * (1.0 + 0.04 * drift), 0.05, 0.95)
     return replace(

@@ -75,7 +75,7 @@ class SceneSettings:
 
     width: int = 320
     height: int = 240
-    distance_mm: tuple[float, float] = (400.0, 650.0)
+    distance_mm: tuple[float, float] = (420.0, 620.0)
     yaw: float = 0.3
     pitch: float = 0.18
 

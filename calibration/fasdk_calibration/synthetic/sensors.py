@@ -49,7 +49,7 @@ def draw_lighting(rng: np.random.Generator) -> Lighting:
         key=rng.uniform(0.15, 0.8),
         tint=(1.0 + warmth, 1.0, 1.0 - warmth),
         exposure=rng.uniform(0.14, 0.34),
-        nir_gain=rng.uniform(0.88, 1.14),
+        nir_gain=rng.uniform(0.92, 1.09),
         nir_ambient=rng.uniform(0.0, 0.15) if rng.random() < 0.5 else 0.0,
     )
 

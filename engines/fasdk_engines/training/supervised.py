@@ -43,7 +43,7 @@ class TrainingSettings(BaseModel):
         patience: Epochs without a lower development loss before training ends.
         seed: Of initial weights, order and augmentation.
         threads: CPU threads; part of what makes two runs equal to the bit. A tiny model's steps
-            are short: on idle cores a second thread saves a third, on busy ones it costs more.
+            are short: a second thread saves a third on idle cores and costs many times on busy ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,7 @@ class TrainingSettings(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1)
 
 
 @dataclass(frozen=True)

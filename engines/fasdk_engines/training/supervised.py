@@ -43,7 +43,7 @@ class TrainingSettings(BaseModel):
         patience: Epochs without a lower development loss before training ends.
         seed: Of initial weights, order and augmentation.
         threads: CPU threads; part of what makes two runs equal to the bit. A tiny model's steps
-            are short: a second thread saves a third on idle cores and costs many times on busy ones.
+            are short: a second thread saves a third on idle cores, and costs far more on busy ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

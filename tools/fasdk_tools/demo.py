@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fasdk.session import Decision, Liveness
     from fasdk_tools.output import ProgressView
 
-TRAIN, DEVELOPMENT, HELD_OUT = 900, 240, 300
+TRAIN, DEVELOPMENT, HELD_OUT = 720, 180, 240
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _train(
         config,
         train,
         development,
-        TrainingSettings(seed=seed),
+        TrainingSettings(seed=seed, threads=2),
         on_epoch=lambda epoch: view.update("training", epoch.number, epoch.of),
     )
     save_checkpoint(checkpoint, result.module, family, config)

@@ -221,13 +221,18 @@ def latency_claims(published: Path | None) -> Iterator[Claim]:
         words.append(str(published))
     ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     found = json.loads(ran.stdout)
-    yield Claim(
-        "full MMDG: published forward over one engine call, median of pairs",
-        found.get("speedup"),
-        ">=",
-        7.0,
-        "" if published else "not measured: name the published u_adapter.py with PUBLISHED_MMDG=",
-    )
+    if published is None:
+        print(
+            "not measured: PUBLISHED_MMDG=u_adapter.py adds the published forward", file=sys.stderr
+        )
+    else:
+        yield Claim(
+            "full MMDG: published forward over one engine call, medians of 10 pairs",
+            found["speedup"],
+            ">=",
+            7.0,
+            f"{found['published_ms']} and {found['ours_ms']} ms, pure GEMM {found['gemm_ms']} ms",
+        )
     yield Claim("full MMDG: engine call over pure GEMM time", found["gemm_ratio"], "<=", 1.4)
 
 

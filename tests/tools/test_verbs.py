@@ -148,6 +148,8 @@ def test_debug_parity_names_the_layer_that_differs(fasdk, bundle, checkpoint, tm
     assert found["divergence"]["operator"] in {"MatMul", "Gemm"}
     same = document(fasdk("debug-parity", bundle, "--against", bundle, "--json"))
     assert same["diverges"] is False
+    half = document(fasdk("debug-parity", bundle, "--json"))
+    assert (half["diverges"], half["tolerance"]) == (False, 0.05)
 
 
 def test_build_engine_on_a_bundle_proves_it_on_this_machine(fasdk, bundle):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SEED = 7
+_TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
 
 
 def compare(
@@ -23,18 +24,18 @@ def compare(
     against: Path | None,
     model: str | None,
     config: str | None,
-    tolerance: float,
+    tolerance: float | None,
     on_phase: Callable[[str], None],
 ) -> dict[str, Any]:
     """Compare two graphs layer by layer on seeded inputs.
 
     Args:
         source: A bundle, an ONNX file, or a checkpoint.
-        against: The other one; None compares the source's FP32 graph with its FP16 form, which
-            for a bundle that is FP16 already needs the checkpoint's bundle in FP32 instead.
+        against: The other one; None compares an FP32 source with its own FP16 form, rounded.
         model: Model name where a checkpoint is given.
         config: Its settings.
-        tolerance: Largest difference, relative to a tensor's own largest magnitude.
+        tolerance: Largest difference, relative to a tensor's own largest magnitude; None takes
+            1e-3, or 0.05 against the half-precision form.
         on_phase: Hears what is being done.
 
     Returns:
@@ -57,6 +58,8 @@ def compare(
     else:
         on_phase(f"graph of {against.name}")
         second, second_name = _graph_of(against, model, config), str(against)
+    if tolerance is None:
+        tolerance = _HALF_TOLERANCE if against is None else _TOLERANCE
     on_phase("layer by layer")
     inputs = _seeded_inputs(first, second)
     divergence = first_divergence(first, second, inputs, tolerance=tolerance)

@@ -198,17 +198,20 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     floating = _float_graph(request, family, phases)
     specs = family.preprocess(floating.config)
     phases.start("precision")
-    graph, half = _convert(floating.graph, request.precision, to_batch(seen, specs))
+    graph, half = _convert(
+        floating.graph, request.precision, to_batch(seen, specs, family.presence_order)
+    )
     if half is not None:
         _require_half(half, family.live_index, judged_on_captures=development is not None)
     _lint(graph)
     plan = None
     if backend is not None:
         phases.start("plan")
-        plan = _build_plan(graph, backend, request, specs, listener)
+        shapes = family.input_shapes(floating.config)
+        plan = _build_plan(graph, backend, request, shapes, listener)
 
     phases.start("evaluation")
-    runner = GraphRunner(graph, specs)
+    runner = GraphRunner(graph, specs, family.presence_order)
     golden_logits = runner.logits(golden)
     update, evaluation = _decide_points(family, development, runner)
     phases.start("bundle")
@@ -333,7 +336,7 @@ def _build_plan(
     graph: bytes,
     backend: Backend,
     request: BuildRequest,
-    specs: dict[Any, Any],
+    shapes: dict[str, tuple[int, ...]],
     listener: BuildListener | None,
 ) -> BuiltPlan:
     from fasdk.backends.tensorrt.plan import build_plan
@@ -344,7 +347,7 @@ def _build_plan(
     return build_plan(
         graph,
         backend,
-        shapes={m.value: (3, spec.height, spec.width) for m, spec in specs.items()},
+        shapes=shapes,
         max_batch=request.max_batch,
         compute_capabilities=targets,
         progress=None if listener is None else listener.plan_progress,
@@ -377,11 +380,12 @@ def _manifest(
             published_in=family.published_in,
         ),
         modalities=family.modalities,
-        required=family.modalities,
+        required=family.required,
         inputs=family.preprocess(floating.config),
         labels=family.labels,
         live_index=family.live_index,
         reliability=family.has_reliability,
+        presence=family.takes_presence,
         precision=request.precision,
         operating_points=(),
         operating_points_note=NO_EVALUATION,

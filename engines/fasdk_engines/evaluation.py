@@ -95,16 +95,22 @@ def seeded_captures(modalities: Sequence[Modality], count: int) -> list[Capture]
 class GraphRunner:
     """A graph on ONNX Runtime with its preprocessing: captures in, logits out."""
 
-    def __init__(self, graph: bytes, specs: Mapping[Modality, PreprocessSpec]) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        specs: Mapping[Modality, PreprocessSpec],
+        presence: Sequence[Modality] | None = None,
+    ) -> None:
         self._engine = OnnxRuntimeEngine(graph)
         self._specs = specs
+        self._presence = presence
 
     def logits(self, captures: Sequence[Capture]) -> NDArray[np.float32]:
         """Return float32 [N, classes], one row a capture."""
-        rows = [
-            self._engine.run(to_batch(list(captures[i : i + _BATCH]), self._specs)).logits
-            for i in range(0, len(captures), _BATCH)
-        ]
+        rows = []
+        for start in range(0, len(captures), _BATCH):
+            part = list(captures[start : start + _BATCH])
+            rows.append(self._engine.run(to_batch(part, self._specs, self._presence)).logits)
         return np.concatenate(rows)
 
 

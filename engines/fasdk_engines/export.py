@@ -32,7 +32,8 @@ _LARGEST_GRAPH = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
 def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> bytes:
     """Return a deployed module as a self-contained ONNX model, the same bytes every time.
 
-    Inputs are float32 [batch, 3, H, W] named after the modalities; outputs are `logits` and, where
+    Inputs are float32 [batch, 3, H, W] named after the modalities, and `present` [batch, modalities]
+    where the family takes presence; outputs are `logits` and, where
     the family has it, `reliability`. The batch is symbolic; there is no random node, no training
     mode, no external data, and nothing about the machine it was made on.
 
@@ -42,7 +43,7 @@ def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> byte
     import onnx
 
     inputs = family.example_inputs(config, batch=2)
-    input_names = [modality.value for modality in family.modalities]
+    input_names = list(family.input_names)
     output_names = ["logits", "reliability"] if family.has_reliability else ["logits"]
     buffer = io.BytesIO()
     try:
@@ -217,7 +218,7 @@ def _check(model: onnx.ModelProto, family: Family) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first = str(error).strip().splitlines()[0]
         raise ExportError(f"{family.name}'s graph is not valid ONNX: {first}") from error
-    for value in [*inferred.graph.input[: len(family.modalities)], *inferred.graph.output]:
+    for value in [*inferred.graph.input[: len(family.input_names)], *inferred.graph.output]:
         if value.type.tensor_type.shape.dim[0].dim_param != BATCH:
             raise ExportError(f"{family.name}'s graph fixes the batch of {value.name}")
 

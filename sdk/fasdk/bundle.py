@@ -25,7 +25,7 @@ from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import BundleError, TamperedError
-from fasdk.preprocess import PreprocessSpec
+from fasdk.preprocess import PRESENCE, PreprocessSpec
 from fasdk.trust import TrustPolicy, sign
 
 SCHEMA_VERSION: Final = 1
@@ -104,11 +104,14 @@ class Manifest(_Record):
         revision: Rises by one with every change; a device may refuse an older one.
         model: Which model.
         modalities: Model order.
-        required: Modalities without which a capture is refused.
+        required: Modalities without which a capture is refused; any other may be missing.
         inputs: Preprocessing by modality.
         labels: Class names in logit order.
         live_index: Which logit is bona fide.
-        reliability: Whether the graph has a per-modality `reliability` output.
+        reliability: Whether the graph has a per-modality `reliability` output: how certain the
+            model is of what each sensor shows, not how likely the face is genuine.
+        presence: Whether the graph takes `present`, float32 [B, modalities] in model order, 1 where
+            a capture holds the modality; then an absent one's pixels cannot matter.
         precision: Types of the graph.
         operating_points: Thresholds; none means the bundle can be profiled, never answer LIVE.
         operating_points_note: Where the thresholds come from, or why there are none.
@@ -123,11 +126,12 @@ class Manifest(_Record):
     revision: int = Field(default=1, ge=1)
     model: ModelInfo
     modalities: tuple[Modality, ...] = Field(min_length=1)
-    required: tuple[Modality, ...] = Field(min_length=1)
+    required: tuple[Modality, ...]
     inputs: dict[Modality, PreprocessSpec]
     labels: tuple[str, ...] = Field(min_length=2)
     live_index: int = Field(ge=0)
     reliability: bool
+    presence: bool = False
     precision: Precision
     operating_points: tuple[OperatingPoint, ...]
     operating_points_note: str
@@ -162,6 +166,21 @@ class Manifest(_Record):
                     f"inputs.{modality.value}: a depth encoding belongs to depth alone"
                 )
         return self
+
+    @property
+    def presence_order(self) -> tuple[Modality, ...] | None:
+        """Column order of the `present` input, or None where the graph takes none."""
+        return self.modalities if self.presence else None
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each graph input by name, without the batch axis."""
+        shapes: dict[str, tuple[int, ...]] = {
+            m.value: (3, spec.height, spec.width) for m, spec in self.inputs.items()
+        }
+        if self.presence:
+            shapes[PRESENCE] = (len(self.modalities),)
+        return shapes
 
     def to_bytes(self) -> bytes:
         """Return the one canonical JSON form: sorted keys, no spaces, UTF-8.

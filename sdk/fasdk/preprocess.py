@@ -19,10 +19,13 @@ from fasdk.errors import PreprocessError
 from fasdk.resize import resize_bilinear
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     from numpy.typing import NDArray
+
+
+PRESENCE = "present"  # the graph input that says which modalities a capture holds
 
 
 class Implementation(str, Enum):
@@ -320,12 +323,20 @@ def _numpy_pass(
 
 
 def to_batch(
-    captures: list[Capture], specs: Mapping[Modality, PreprocessSpec]
+    captures: list[Capture],
+    specs: Mapping[Modality, PreprocessSpec],
+    presence: Sequence[Modality] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return a batch of captures as the graph's inputs; absent modalities hold `missing_value`.
 
+    Args:
+        captures: Any mixture of present and absent modalities.
+        specs: Preprocessing by modality.
+        presence: Column order of the presence input, for a graph that takes one.
+
     Returns:
-        float32 [B, 3, H, W] by modality name, one entry per spec.
+        float32 [B, 3, H, W] by modality name, one entry per spec; with `presence`, also `present`,
+        float32 [B, modalities], 1 where a capture holds the modality and 0 where not.
 
     Raises:
         PreprocessError: A frame does not fit its spec.
@@ -340,4 +351,7 @@ def to_batch(
             else:
                 tensor[index] = spec.missing_value
         batch[modality.value] = tensor
+    if presence is not None:
+        rows = [[float(m in capture.present) for m in presence] for capture in captures]
+        batch[PRESENCE] = np.array(rows, np.float32).reshape(len(captures), len(presence))
     return batch

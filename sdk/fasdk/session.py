@@ -106,7 +106,7 @@ class Liveness:
         """Check that a capture can be judged by this bundle at all.
 
         Raises:
-            CaptureError: A required modality is absent, or the model needs a face box.
+            CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
         manifest = self.bundle.manifest
         absent = [m.value for m in manifest.required if m not in capture.present]
@@ -114,6 +114,11 @@ class Liveness:
             raise CaptureError(
                 f"the capture lacks {', '.join(absent)}, which this bundle requires "
                 f"({', '.join(m.value for m in manifest.required)}): give every required frame"
+            )
+        if not set(manifest.modalities) & set(capture.present):
+            raise CaptureError(
+                f"the capture holds {', '.join(m.value for m in capture.present)}, this bundle "
+                f"looks at {', '.join(m.value for m in manifest.modalities)}: give one of those"
             )
         try:
             for modality, spec in manifest.inputs.items():
@@ -165,7 +170,7 @@ class Liveness:
                 )
             try:
                 self.require(item.capture)
-                batch = to_batch([item.capture], manifest.inputs)
+                batch = to_batch([item.capture], manifest.inputs, manifest.presence_order)
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be judged: {error}") from error
             outputs = self._run(batch, 1, StageClock())
@@ -182,12 +187,15 @@ class Liveness:
         return worst
 
     def _judge(self, captures: list[Capture], clock: StageClock) -> list[Decision]:
+        manifest = self.bundle.manifest
         with clock.stage(Stage.PREPROCESS):
             faults = {i: self._fault(capture) for i, capture in enumerate(captures)}
             answers = {i: fault for i, fault in faults.items() if fault is not None}
             fit = [index for index in range(len(captures)) if index not in answers]
             if fit:
-                batch = to_batch([captures[i] for i in fit], self.bundle.manifest.inputs)
+                batch = to_batch(
+                    [captures[i] for i in fit], manifest.inputs, manifest.presence_order
+                )
         if fit:
             outputs = self._run(batch, len(fit), clock)
             with clock.stage(Stage.DECISION):

@@ -216,7 +216,6 @@ def plan_entry(member):
     [
         ({"required": (Modality.RGB,), "modalities": (Modality.DEPTH,)}, "modalities"),
         ({"operating_points": (tiny_bundle.point(), tiny_bundle.point())}, "twice"),
-        ({"required": ()}, "required"),
     ],
 )
 def test_an_inconsistent_manifest_cannot_be_made(changes, words):

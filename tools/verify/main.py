@@ -268,11 +268,10 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
         fp16 = convert(fp32, Precision.FP16)
         for precision, graph in (("fp32", fp32), ("fp16", fp16)):
             lint_tensorrt(graph)
-            specs = family.preprocess(config)
             plan = build_plan(
                 graph,
                 Backend.TENSORRT_RTX,
-                shapes={m.value: (3, s.height, s.width) for m, s in specs.items()},
+                shapes=family.input_shapes(config),
                 max_batch=8,
                 compute_capabilities=("8.6", "8.9", "12.0"),
             )

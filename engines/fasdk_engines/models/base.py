@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
+from fasdk.preprocess import PRESENCE, PreprocessSpec
 
 
 class ModelConfig(BaseModel):
@@ -34,7 +34,8 @@ class PublishedModule(nn.Module, abc.ABC):
         """Run the model.
 
         Args:
-            inputs: float32 [B, 3, H, W] per modality, in model order, normalised.
+            inputs: float32 [B, 3, H, W] per modality, in model order, normalised; then, where the
+                family takes presence, float32 [B, modalities] of ones and zeros in model order.
 
         Returns:
             logits [B, classes] and, where the family has it, reliability [B, modalities] in [0, 1].
@@ -53,9 +54,12 @@ class Family:
         name: What `--model` takes.
         published_in: Paper or project that defines it.
         modalities: Argument order of `forward`.
+        required: Modalities without which the model gives no meaningful score.
         labels: Class names in logit order.
         live_index: Which logit is bona fide.
         has_reliability: Whether `forward` returns a second output.
+        takes_presence: Whether `forward` takes one more input that says which modalities are there;
+            then an absent one's pixels do not matter. Else it is filled with its `missing_value`.
         config_type: Type of its settings.
         configs: Named settings; the first is the published one and the default.
         build: Make the module, weights not loaded.
@@ -77,16 +81,39 @@ class Family:
     preprocess: Callable[[Any], dict[Modality, PreprocessSpec]]
     research_only: tuple[str, ...] = ()
     older_names: tuple[tuple[str, str], ...] = ()
+    required: tuple[Modality, ...] = ()
+    takes_presence: bool = False
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of `forward`'s inputs and of the graph's, in order."""
+        names = tuple(modality.value for modality in self.modalities)
+        return (*names, PRESENCE) if self.takes_presence else names
 
     @property
     def default_config(self) -> ModelConfig:
         """The published settings."""
         return next(iter(self.configs.values()))
 
+    @property
+    def presence_order(self) -> tuple[Modality, ...] | None:
+        """Column order of the presence input, or None where the family takes none."""
+        return self.modalities if self.takes_presence else None
+
+    def input_shapes(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each graph input by name, without the batch axis."""
+        shapes: dict[str, tuple[int, ...]] = {
+            m.value: (3, s.height, s.width) for m, s in self.preprocess(config).items()
+        }
+        if self.takes_presence:
+            shapes[PRESENCE] = (len(self.modalities),)
+        return shapes
+
     def example_inputs(self, config: ModelConfig, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
         """Return smooth random images over the full 8-bit range, normalised as the model's own are.
 
-        float32 [batch, 3, H, W] per modality, in model order.
+        float32 [batch, 3, H, W] per modality, in model order; then, where the family takes it,
+        presence [batch, modalities]: all there in the first capture, then one absent in turn.
         """
         specs = self.preprocess(config)
         generator = torch.Generator().manual_seed(seed)
@@ -99,4 +126,9 @@ class Family:
             levels = 127.5 * (1.0 + torch.tanh(field + 0.25 * noise))
             mean = torch.tensor(spec.mean)[:, None, None]
             tensors.append((levels - mean) / torch.tensor(spec.std)[:, None, None])
+        if self.takes_presence:
+            present = torch.ones(batch, len(self.modalities))
+            for index in range(1, batch):
+                present[index, index % len(self.modalities)] = 0.0
+            tensors.append(present)
         return tuple(tensors)

@@ -59,13 +59,13 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend over float [B, N, width]; same shape."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend over float [B, N, width], same shape; `mask` [N, N] is added to the scores."""
         batch, tokens, width = x.shape
         stacked = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         split = stacked.reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         projected: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, tokens, width))
         return projected
 

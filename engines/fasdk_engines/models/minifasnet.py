@@ -296,6 +296,7 @@ def _family(name: str, stages: tuple[Stage, Stage, Stage], *, squeeze: bool, cro
         name=name,
         published_in="Minivision, Silent-Face-Anti-Spoofing, 2020",
         modalities=(Modality.RGB,),
+        required=(Modality.RGB,),
         # The project names only class 1; the others are attacks it does not tell apart in words.
         labels=("attack-0", "live", "attack-2"),
         live_index=1,

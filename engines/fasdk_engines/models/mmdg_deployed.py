@@ -19,6 +19,13 @@ from torch.nn import functional
 
 from fasdk_engines.models.expectation import shortened
 from fasdk_engines.models.layers import EncoderBlock
+from fasdk_engines.models.stacked import (
+    StackedAttention,
+    block_diagonal,
+    constant,
+    patches,
+    quick_gelu,
+)
 
 if TYPE_CHECKING:
     from fasdk_engines.models.mmdg import Mmdg, MmdgConfig, UncertaintyAdapter
@@ -43,12 +50,12 @@ class DeployedMmdg(nn.Module):
         positions = []
         for index in (1, 2, 3):
             conv = getattr(published, f"conv_proj{index}")
-            self.patchify.append(_constant(conv.weight.detach().flatten(1).T))
+            self.patchify.append(constant(conv.weight.detach().flatten(1).T))
             position = getattr(published, f"pos_embedding{index}").detach()[0].clone()
             position[0] += getattr(published, f"class_token{index}").detach()[0, 0]
             position[1:] += conv.bias.detach()
             positions.append(position)
-        self.position = _constant(torch.stack(positions, dim=1)[:, :, None, :])
+        self.position = constant(torch.stack(positions, dim=1)[:, :, None, :])
         blocks = published.blocks
         self.blocks = nn.ModuleList(
             _Block(config, block, published.adapters(index), last=index == len(blocks) - 1)
@@ -71,12 +78,10 @@ class DeployedMmdg(nn.Module):
 
     def _embed(self, images: tuple[Tensor, ...]) -> Tensor:
         """Return [N * 3 * B, width]."""
-        grid, patch, width = self.config.grid, self.config.patch_size, self.config.width
+        patch, width = self.config.patch_size, self.config.width
         embedded = []
         for image, weight in zip(images, self.patchify, strict=True):
-            squares = image.reshape(-1, 3, grid, patch, grid, patch).permute(2, 4, 0, 1, 3, 5)
-            product = squares.reshape(-1, 3 * patch * patch) @ weight
-            embedded.append(product.reshape(grid * grid, 1, -1, width))
+            embedded.append((patches(image, patch) @ weight)[:, None])
         # A row of zeros in front is where the position table adds the class tokens.
         tokens = functional.pad(torch.cat(embedded, dim=1), (0, 0, 0, 0, 0, 0, 1, 0))
         return (tokens + self.position).reshape(-1, width)
@@ -96,34 +101,19 @@ class _Block(nn.Module):
         super().__init__()
         self.config = config
         self.last = last
-        width = config.width
-        attention = block.self_attention
-        query, key, value = attention.in_proj_weight.detach().chunk(3)
-        query_bias, _, value_bias = attention.in_proj_bias.detach().chunk(3)
-        scale = (width // config.heads) ** -0.5
-        out = attention.out_proj
         self.ln_1 = copy.deepcopy(block.ln_1)
-        self.query = _constant(query.T * scale)
-        self.query_bias = _constant(query_bias * scale)
-        self.key = _constant(key.T)
-        self.value = _constant(value.T)
-        self.out = _constant(out.weight.detach().T)
-        self.out_bias = _constant(
-            (out.bias.detach().double() + out.weight.detach().double() @ value_bias.double()).to(
-                out.bias.dtype
-            )
-        )
+        self.attention = StackedAttention(block.self_attention, config.tokens)
         self.certainty = shortened(config.certainty)
         self.ln_2 = copy.deepcopy(block.ln_2)
-        self.expand = _constant(block.mlp.get_parameter("0.weight").T)
-        self.expand_bias = _constant(block.mlp.get_parameter("0.bias"))
-        self.contract = _constant(block.mlp.get_parameter("3.weight").T)
+        self.expand = constant(block.mlp.get_parameter("0.weight").T)
+        self.expand_bias = constant(block.mlp.get_parameter("0.bias"))
+        self.contract = constant(block.mlp.get_parameter("3.weight").T)
         self.adapters = _Adapters(config, adapters, block.mlp.get_parameter("3.bias").detach())
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens after the block and their certainty [N * 3 * B, 1]."""
         normed = self.ln_1(tokens)
-        attended = self._attend(normed)
+        attended = self.attention(normed)
         certainty = self._mean_certainty(attended)
         hidden = tokens + attended
         normed = self.ln_2(hidden)
@@ -136,16 +126,6 @@ class _Block(nn.Module):
         # The residual rides along as each product's addend.
         residual = torch.addmm(hidden, received, self.adapters.up)
         return torch.addmm(residual, inner, self.contract), certainty
-
-    def _attend(self, normed: Tensor) -> Tensor:
-        tokens, width = self.config.tokens, self.config.width
-        head = width // self.config.heads
-        query = torch.addmm(self.query_bias, normed, self.query).reshape(tokens, -1, head)
-        key = (normed @ self.key).reshape(tokens, -1, head)
-        value = (normed @ self.value).reshape(tokens, -1, head)
-        weights = (query.transpose(0, 1) @ key.permute(1, 2, 0)).softmax(dim=-1)
-        mixed = (weights @ value.transpose(0, 1)).transpose(0, 1).reshape(-1, width)
-        return torch.addmm(self.out_bias, mixed, self.out)
 
     def _mean_certainty(self, attended: Tensor) -> Tensor:
         rates, weights = self.certainty.rates, self.certainty.weights
@@ -172,20 +152,20 @@ class _Adapters(nn.Module):
         dim, four = config.adapter_dim, len(_DIRECTIONS)
         attentions = [a.cross_attention for a in adapters]
         downs = [a.adapter_down_1 for a in adapters] + [a.adapter_down_2 for a in adapters]
-        self.down = _constant(torch.cat([d.weight.detach() for d in downs]).T)
-        self.down_bias = _constant(torch.cat([d.bias.detach() for d in downs]))
+        self.down = constant(torch.cat([d.weight.detach() for d in downs]).T)
+        self.down_bias = constant(torch.cat([d.bias.detach() for d in downs]))
         scale = (dim // config.adapter_heads) ** -0.5
-        self.query = _constant(_diagonal([a.q_linear.weight * scale for a in attentions]))
-        self.key = _constant(_diagonal([a.k_linear.weight for a in attentions]))
-        self.value = _constant(_diagonal([a.v_linear.weight for a in attentions]))
-        self.proj = _constant(_diagonal([a.proj.weight for a in attentions]))
-        self.proj_bias = _constant(torch.cat([a.proj.bias.detach() for a in attentions]))
+        self.query = constant(block_diagonal([a.q_linear.weight * scale for a in attentions]))
+        self.key = constant(block_diagonal([a.k_linear.weight for a in attentions]))
+        self.value = constant(block_diagonal([a.v_linear.weight for a in attentions]))
+        self.proj = constant(block_diagonal([a.proj.weight for a in attentions]))
+        self.proj_bias = constant(torch.cat([a.proj.bias.detach() for a in attentions]))
         self.norm_eps = adapters[0].ln_before.eps
-        self.gain = _constant(torch.stack([a.ln_before.weight.detach() for a in adapters]))
-        self.shift = _constant(torch.stack([a.ln_before.bias.detach() for a in adapters]))
+        self.gain = constant(torch.stack([a.ln_before.weight.detach() for a in adapters]))
+        self.shift = constant(torch.stack([a.ln_before.bias.detach() for a in adapters]))
         kernels = [a.adapter_conv.folded_weight() for a in adapters]
-        self.kernel = _constant(torch.cat(kernels))
-        self.centre = _constant(_diagonal([k[:, :, 1, 1] for k in kernels]))
+        self.kernel = constant(torch.cat(kernels))
+        self.centre = constant(block_diagonal([k[:, :, 1, 1] for k in kernels]))
         # Which channels reach which modality, then one column a modality for the biases.
         mask = torch.zeros(_MODALITIES, four * dim + _MODALITIES)
         biases = output_bias.repeat(_MODALITIES, 1)
@@ -193,9 +173,9 @@ class _Adapters(nn.Module):
             mask[receives, index * dim : (index + 1) * dim] = 1.0
             biases[receives] += adapters[index].adapter_up.bias.detach()
         mask[:, four * dim :] = torch.eye(_MODALITIES)
-        self.mask = _constant(mask[:, None, :])
+        self.mask = constant(mask[:, None, :])
         ups = [a.adapter_up.weight.detach().T for a in adapters]
-        self.up = _constant(torch.cat([*ups, biases]))
+        self.up = constant(torch.cat([*ups, biases]))
 
     def forward(self, normed: Tensor, certainty: Tensor) -> Tensor:
         """Return what `up` turns into the addend of every token.
@@ -224,7 +204,7 @@ class _Adapters(nn.Module):
     def _down(self, normed: Tensor, certainty: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return own and other modality's channels [N, B, 4 * dim], and certainty [N, B, 4, 1]."""
         tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(_DIRECTIONS)
-        down = _quick_gelu(torch.addmm(self.down_bias, normed, self.down))
+        down = quick_gelu(torch.addmm(self.down_bias, normed, self.down))
         by_modality = down.reshape(tokens, _MODALITIES, -1, 2 * four * dim)
         factor = certainty.reshape(tokens, _MODALITIES, -1, 1)
         own, other, certain = [], [], []
@@ -253,19 +233,5 @@ class _Adapters(nn.Module):
 
     def _spread(self, joined: Tensor) -> Tensor:
         """Return [Q, B, 4 * dim] as rows for every modality, with the columns of the biases."""
-        activated = functional.pad(_quick_gelu(joined), (0, _MODALITIES), value=1.0)
+        activated = functional.pad(quick_gelu(joined), (0, _MODALITIES), value=1.0)
         return (activated[:, None] * self.mask).reshape(-1, self.mask.shape[-1])
-
-
-def _quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
-
-
-def _constant(value: Tensor) -> nn.Parameter:
-    return nn.Parameter(value.detach().clone().contiguous(), requires_grad=False)
-
-
-def _diagonal(weights: list[Tensor]) -> Tensor:
-    """Return [out, in] weights as one block-diagonal matrix [all in, all out]."""
-    diagonal: Tensor = torch.block_diag(*(w.detach().T for w in weights))  # type: ignore[no-untyped-call]
-    return diagonal

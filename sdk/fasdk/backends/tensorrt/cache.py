@@ -40,7 +40,7 @@ class PlanKey(BaseModel):
         cuda: Newest CUDA version the driver knows.
         device: The GPU's name: boards of one generation differ in what was tuned.
         compute_capability: The GPU's generation.
-        shapes: (C, H, W) by input name.
+        shapes: (C, H, W), or (values,), by input name.
         max_batch: Largest batch.
         workspace_mib: Scratch memory allowed while building, in MiB.
     """
@@ -53,7 +53,7 @@ class PlanKey(BaseModel):
     cuda: str
     device: str
     compute_capability: str
-    shapes: dict[str, tuple[int, int, int]]
+    shapes: dict[str, tuple[int, ...]]
     max_batch: int = Field(ge=1)
     workspace_mib: int = Field(ge=1)
 

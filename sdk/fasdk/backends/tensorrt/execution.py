@@ -45,21 +45,20 @@ class TensorLayout:
     """The tensors a plan must have: float32, batch axis first and symbolic.
 
     Attributes:
-        inputs: (C, H, W) by input name.
+        inputs: (C, H, W), or (values,), by input name.
         outputs: (values,) by output name.
     """
 
-    inputs: dict[str, tuple[int, int, int]]
+    inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int]]
 
     @classmethod
     def of(cls, manifest: Manifest) -> TensorLayout:
         """Return what the manifest promises of the graph."""
-        inputs = {m.value: (3, s.height, s.width) for m, s in manifest.inputs.items()}
-        outputs = {"logits": (len(manifest.labels),)}
+        outputs: dict[str, tuple[int]] = {"logits": (len(manifest.labels),)}
         if manifest.reliability:
             outputs["reliability"] = (len(manifest.modalities),)
-        return cls(inputs, outputs)
+        return cls(manifest.input_shapes, outputs)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def build_plan(
     graph: bytes | memoryview,
     backend: Backend,
     *,
-    shapes: Mapping[str, tuple[int, int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     max_batch: int,
     compute_capabilities: Sequence[str] = (),
     progress: ProgressListener | None = None,
@@ -81,7 +81,7 @@ def build_plan(
     Args:
         graph: The ONNX file's bytes, already verified.
         backend: TENSORRT or TENSORRT_RTX.
-        shapes: (C, H, W) by input name; the graph must have exactly these inputs, in float32.
+        shapes: (C, H, W), or (values,), by input name; the graph must have exactly these, float32.
         max_batch: Largest batch.
         compute_capabilities: GPU generations such as "8.6". At least one for TensorRT-RTX, which
             puts all of them in one plan; none for TensorRT, which builds for this machine's GPU.
@@ -106,7 +106,7 @@ def _compile(
     trt: TensorRt,
     graph: bytes | memoryview,
     backend: Backend,
-    shapes: Mapping[str, tuple[int, int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     max_batch: int,
     targets: tuple[str, ...],
     progress: ProgressListener | None,
@@ -163,7 +163,7 @@ def _parser_errors(parser: api.OnnxParser) -> str:
 def _check_inputs(
     trt: TensorRt,
     network: api.INetworkDefinition,
-    shapes: Mapping[str, tuple[int, int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     name: str,
 ) -> None:
     found: dict[str, str] = {}
@@ -207,7 +207,7 @@ def _dotted(name: str) -> str:
 def _add_profile(
     builder: api.Builder,
     config: api.IBuilderConfig,
-    shapes: Mapping[str, tuple[int, int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     max_batch: int,
     name: str,
 ) -> None:

@@ -198,9 +198,8 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     floating = _float_graph(request, family, phases)
     specs = family.preprocess(floating.config)
     phases.start("precision")
-    graph, half = _convert(
-        floating.graph, request.precision, to_batch(seen, specs, family.presence_order)
-    )
+    batch = to_batch(seen, specs, family.presence_order)
+    graph, half = _convert(floating.graph, request.precision, batch, family.float32_islands)
     if half is not None:
         _require_half(half, family.live_index, judged_on_captures=development is not None)
     _lint(graph)
@@ -291,14 +290,17 @@ def _float_graph(request: BuildRequest, family: Family, phases: _Phases) -> _Flo
 
 
 def _convert(
-    graph: bytes, precision: Precision, batch: dict[str, NDArray[np.float32]]
+    graph: bytes,
+    precision: Precision,
+    batch: dict[str, NDArray[np.float32]],
+    float32_islands: tuple[str, ...],
 ) -> tuple[bytes, HalfReport | None]:
     """Return the graph in its final types and, for half precision, how far rounding moves it."""
-    from fasdk_engines.precision import convert
+    from fasdk_engines.precision import convert, islands_matching
 
-    converted = convert(graph, precision)
     if precision is Precision.FP32:
-        return converted, None
+        return convert(graph, precision), None
+    converted = convert(graph, precision, islands_matching(graph, float32_islands))
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
     from fasdk_engines.rounding import judge_half
 

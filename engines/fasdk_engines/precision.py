@@ -7,6 +7,7 @@ where a value crosses between the two.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.tensor_types import infer_types, label, parse_graph, subgraph_nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
 
 # onnx.TensorProto.DataType, a fixed part of the file format
@@ -115,6 +118,29 @@ def parse_precision(name: str) -> Precision:
         return Precision(name)
     except ValueError:
         raise PrecisionError(f"unknown precision {name!r}: choose one of {choices}") from None
+
+
+def islands_matching(graph: bytes, patterns: Sequence[str]) -> Islands:
+    """Return the default islands and every node in whose name one of `patterns` is found.
+
+    Args:
+        graph: ONNX file.
+        patterns: Regular expressions, such as a family's `float32_islands`.
+
+    Raises:
+        PrecisionError: A pattern is found in no node's name, so that it would protect nothing.
+        ExportError: The graph is not ONNX.
+    """
+    names = [node.name for node in parse_graph(graph).graph.node] if patterns else []
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = {name for name in names if re.search(pattern, name)}
+        if not matching:
+            raise PrecisionError(
+                f"float32 island {pattern!r} is found in no node's name: name nodes as the graph does"
+            )
+        found |= matching
+    return Islands(nodes=frozenset(found))
 
 
 def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLANDS) -> bytes:

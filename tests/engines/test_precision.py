@@ -9,7 +9,7 @@ from sample_graphs import add_weight, block, images, layer_norm, node, parse, ru
 
 from fasdk.bundle import Precision
 from fasdk.errors import ExportError, PrecisionError
-from fasdk_engines.precision import Islands, convert, parse_precision
+from fasdk_engines.precision import Islands, convert, islands_matching, parse_precision
 from fasdk_engines.tensor_types import infer_types
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -154,6 +154,18 @@ def test_an_island_is_chosen_by_node_name():
 def test_an_island_of_no_such_node_is_refused():
     with pytest.raises(PrecisionError, match="island 'nowhere' names no node"):
         half(block(), Islands(nodes=frozenset(["nowhere"])))
+
+
+def test_islands_are_found_by_pattern_beside_the_default_ones():
+    graph = block().SerializeToString()
+    found = islands_matching(graph, ["^soft", "en$"])
+    assert found == Islands(nodes=frozenset(["soften"]))
+    assert islands_matching(graph, []) == Islands()
+
+
+def test_a_pattern_that_protects_nothing_is_refused():
+    with pytest.raises(PrecisionError, match="'nowhere' is found in no node's name"):
+        islands_matching(block().SerializeToString(), ["^soft", "nowhere"])
 
 
 def test_constants_casts_and_fills_are_retyped_with_their_region():

@@ -67,6 +67,8 @@ class Family:
         research_only: Regular expressions of published keys that deployment drops.
         older_names: (regular expression, replacement) pairs that turn other spellings of the
             published keys into the module's own.
+        float32_islands: Regular expressions found in the names of the graph's nodes that stay
+            float32 in a half-precision graph; node names follow the deployed form's module names.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Family:
     older_names: tuple[tuple[str, str], ...] = ()
     required: tuple[Modality, ...] = ()
     takes_presence: bool = False
+    float32_islands: tuple[str, ...] = ()
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -137,7 +137,8 @@ def islands_matching(graph: bytes, patterns: Sequence[str]) -> Islands:
         matching = {name for name in names if re.search(pattern, name)}
         if not matching:
             raise PrecisionError(
-                f"float32 island {pattern!r} is found in no node's name: name nodes as the graph does"
+                f"float32 island {pattern!r} is found in no node's name: "
+                "name nodes as the graph does"
             )
         found |= matching
     return Islands(nodes=frozenset(found))

@@ -37,13 +37,15 @@ slow: $(STAMP) bindings  ## What is too heavy for `make test`
 
 bench: $(STAMP)  ## One JSON line a benchmark
 	$(BIN)/python tools/bench/preprocess.py
-	$(BIN)/python tools/bench/mmdg_latency.py $(PUBLISHED_MMDG)
+	@for model in mmdg mmdgpp mmda bigmoe; do \
+		$(BIN)/python tools/bench/latency.py $$model $(if $(PUBLISHED),--published $(PUBLISHED)/$$model) || exit 1; \
+	done
 
 bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
 	$(BIN)/python tests/tensorrt_bindings/fetch.py
 
-verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED_MMDG=u_adapter.py adds its latency
-	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED_MMDG),--published-mmdg $(PUBLISHED_MMDG))
+verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED=folder with checkouts adds latencies
+	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -32,10 +32,10 @@ _LARGEST_GRAPH = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
 def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> bytes:
     """Return a deployed module as a self-contained ONNX model, the same bytes every time.
 
-    Inputs are float32 [batch, 3, H, W] named after the modalities, and `present` [batch, modalities]
-    where the family takes presence; outputs are `logits` and, where
-    the family has it, `reliability`. The batch is symbolic; there is no random node, no training
-    mode, no external data, and nothing about the machine it was made on.
+    Inputs are float32 [batch, 3, H, W] named after the modalities, then `present`
+    [batch, modalities] where the family takes presence; outputs are `logits` and, where the family
+    has it, `reliability`. The batch is symbolic; there is no random node, no training mode, no
+    external data, and nothing about the machine it was made on.
 
     Raises:
         ExportError: The module cannot be traced, or its graph is not as described.

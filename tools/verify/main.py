@@ -1,7 +1,8 @@
 """`make verify-main`: every claim of the walking skeleton, measured, one JSON line each.
 
-Run from the project's root in its virtual environment. `--published-mmdg FILE` names the published
-u_adapter.py (not part of this project) and adds the latency comparison with it.
+Run from the project's root in its virtual environment. `--published FOLDER` names a folder in
+which `mmdg` is a checkout of the published code (not part of this project) and adds the latency
+comparison with it.
 """
 
 from __future__ import annotations
@@ -216,15 +217,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def latency_claims(published: Path | None) -> Iterator[Claim]:
     """One engine call against the published forward and against pure GEMM time."""
-    words = [sys.executable, str(ROOT / "tools" / "bench" / "mmdg_latency.py")]
+    words = [sys.executable, str(ROOT / "tools" / "bench" / "latency.py"), "mmdg"]
     if published is not None:
-        words.append(str(published))
+        words += ["--published", str(published / "mmdg")]
     ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     found = json.loads(ran.stdout)
     if published is None:
-        print(
-            "not measured: PUBLISHED_MMDG=u_adapter.py adds the published forward", file=sys.stderr
-        )
+        print("not measured: PUBLISHED=folder adds the published forward", file=sys.stderr)
     else:
         yield Claim(
             "full MMDG: published forward over one engine call, medians of 10 pairs",
@@ -345,8 +344,8 @@ def suite_claims() -> Iterator[Claim]:
 def main() -> int:
     """Measure everything and return 1 on any miss."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--published-mmdg", type=Path)
-    published = parser.parse_args().published_mmdg
+    parser.add_argument("--published", type=Path)
+    published = parser.parse_args().published
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return report(

@@ -41,7 +41,7 @@ def patches(image: Tensor, patch: int) -> Tensor:
         image: [B, 3, H, W], H = W a multiple of `patch`.
         patch: Side of a square in pixels; G is how many there are along a side.
     """
-    grid = image.shape[2] // patch
+    grid = int(image.shape[2]) // patch  # a constant of the graph; only the batch varies
     squares = image.reshape(-1, 3, grid, patch, grid, patch).permute(2, 4, 0, 1, 3, 5)
     return squares.reshape(grid * grid, -1, 3 * patch * patch)
 

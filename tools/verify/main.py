@@ -8,10 +8,7 @@ comparison with it.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,51 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from claims import Claim, report
-
-ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT.parent / "shared" / "reference"
-FASDK = [sys.executable, "-m", "fasdk_tools.cli"]
-
-
-def fasdk_json(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    """Run the command line in a process of its own and return its JSON document."""
-    words = [*FASDK, *(str(a) for a in arguments), "--json"]
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
-    if ran.returncode not in ok_status:
-        raise RuntimeError(f"{' '.join(words)} exited {ran.returncode}: {ran.stderr[-300:]}")
-    document: dict[str, Any] = json.loads(ran.stdout)
-    return document
-
-
-def pytest_claim(claim: str, *selection: str) -> Claim:
-    """Run part of the test suite and return how many tests failed; none run is a miss."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "report.xml"
-        words = [sys.executable, "-m", "pytest", f"--junitxml={path}", *selection]
-        subprocess.run(
-            words, check=False, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CI": "true"}
-        )
-        suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
-    if suite is None or int(suite.get("tests", "0")) == 0:
-        return Claim(claim, None, "==", 0, "no test ran")
-    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
-    skipped = int(suite.get("skipped", "0"))
-    return Claim(claim, failed + skipped, "==", 0, f"{suite.get('tests')} tests, failed or skipped")
-
-
-def load_fill() -> Any:
-    """Import reference/fill.py, which rebuilds the golden weights and inputs from names."""
-    spec = importlib.util.spec_from_file_location("fill", REFERENCE / "fill.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(REFERENCE / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from measuring import (
+    REFERENCE,
+    bench_json,
+    fasdk_json,
+    fasdk_run,
+    load_fill,
+    pytest_claim,
+    softmax,
+    write_golden_checkpoint,
+)
 
 
 def demo_claims(demo: Path) -> Iterator[Claim]:
@@ -134,26 +99,13 @@ def crop_claims() -> Iterator[Claim]:
 
 def build_full_mmdg(folder: Path) -> Iterator[Claim]:
     """Build the full model from a .pth and watch time and memory."""
-    import torch
-
-    fill = load_fill()
-    golden = np.load(REFERENCE / "mmdg.golden.npz")
-    shapes = json.loads((REFERENCE / "mmdg.keys.json").read_text())
-    weights = fill.state_dict(shapes, int(golden["weights_seed"]))
     checkpoint, bundle = folder / "mmdg.pth", folder / "mmdg.fasb"
-    torch.save({k: torch.from_numpy(v) for k, v in weights.items()}, checkpoint)
-    del weights
-    words = ["build-engine", str(checkpoint), "-o", str(bundle), "--model", "mmdg"]
-    words += ["--precision", "fp32", "--backend", "onnxruntime", "--json"]
-    start = time.perf_counter()
-    ran = subprocess.run([*FASDK, *words], capture_output=True, text=True, check=True, cwd=ROOT)
-    took = time.perf_counter() - start
-    # The largest child so far; nothing before it comes near.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    built = json.loads(ran.stdout)
-    yield Claim("full MMDG: build seconds, fp32, no plan", took, "<=", 120)
-    yield Claim("full MMDG: build peak RSS in GB", peak / 1e9, "<=", 6)
-    yield Claim("full MMDG: ONNX nodes", built["nodes"], "<=", 2500)
+    write_golden_checkpoint("mmdg", checkpoint)
+    words = ["build-engine", checkpoint, "-o", bundle, "--model", "mmdg"]
+    built = fasdk_run(*words, "--precision", "fp32", "--backend", "onnxruntime")
+    yield Claim("full MMDG: build seconds, fp32, no plan", built.seconds, "<=", 120)
+    yield Claim("full MMDG: build peak RSS in GB", built.peak_bytes / 1e9, "<=", 6)
+    yield Claim("full MMDG: ONNX nodes", built.document["nodes"], "<=", 2500)
 
 
 def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
@@ -209,19 +161,10 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     yield Claim("full MMDG: largest score difference, batch 1 and 3 against 8", worst, "<=", 1e-5)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return row-wise softmax in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
 def latency_claims(published: Path | None) -> Iterator[Claim]:
     """One engine call against the published forward and against pure GEMM time."""
-    words = [sys.executable, str(ROOT / "tools" / "bench" / "latency.py"), "mmdg"]
-    if published is not None:
-        words += ["--published", str(published / "mmdg")]
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
-    found = json.loads(ran.stdout)
+    arguments = [] if published is None else ["--published", published / "mmdg"]
+    found = bench_json("latency.py", "mmdg", *arguments)
     if published is None:
         print("not measured: PUBLISHED=folder adds the published forward", file=sys.stderr)
     else:

@@ -1,0 +1,118 @@
+"""How claims are measured: the command line in processes of its own, the tests, the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from claims import Claim
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT.parent / "shared" / "reference"
+FASDK = [sys.executable, "-m", "fasdk_tools.cli"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished `fasdk` command.
+
+    Attributes:
+        document: Its JSON document.
+        seconds: Wall-clock time.
+        peak_bytes: Largest resident set of the process.
+    """
+
+    document: dict[str, Any]
+    seconds: float
+    peak_bytes: int
+
+
+def fasdk_run(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> Run:
+    """Run the command line in a process of its own, and watch its time and memory.
+
+    Raises:
+        RuntimeError: It ended in another status than `ok_status`.
+    """
+    import time
+
+    words = [*FASDK, *(str(a) for a in arguments), "--json"]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(words, stdout=out, stderr=err, cwd=ROOT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        err.seek(0)
+        if process.returncode not in ok_status:
+            raise RuntimeError(
+                f"{' '.join(words)} exited {process.returncode}: {err.read()[-300:]}"
+            )
+        document: dict[str, Any] = json.loads(out.read())
+    return Run(document, seconds, usage.ru_maxrss * 1024)
+
+
+def fasdk_json(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """Run the command line in a process of its own and return its JSON document."""
+    return fasdk_run(*arguments, ok_status=ok_status).document
+
+
+def bench_json(script: str, *arguments: object) -> dict[str, Any]:
+    """Run a benchmark of `tools/bench` and return its JSON line, whether or not it met a target."""
+    words = [sys.executable, str(ROOT / "tools" / "bench" / script), *map(str, arguments)]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    if not ran.stdout.strip():
+        raise RuntimeError(f"{' '.join(words)} printed nothing: {ran.stderr[-300:]}")
+    document: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return document
+
+
+def pytest_claim(claim: str, *selection: str) -> Claim:
+    """Run part of the test suite and return how many tests failed; none run is a miss."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.xml"
+        words = [sys.executable, "-m", "pytest", f"--junitxml={path}", *selection]
+        subprocess.run(
+            words, check=False, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CI": "true"}
+        )
+        suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
+    if suite is None or int(suite.get("tests", "0")) == 0:
+        return Claim(claim, None, "==", 0, "no test ran")
+    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+    skipped = int(suite.get("skipped", "0"))
+    return Claim(claim, failed + skipped, "==", 0, f"{suite.get('tests')} tests, failed or skipped")
+
+
+def load_fill() -> Any:
+    """Import reference/fill.py, which rebuilds the golden weights and inputs from names."""
+    spec = importlib.util.spec_from_file_location("fill", REFERENCE / "fill.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(REFERENCE / "fill.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_golden_checkpoint(model: str, path: Path) -> None:
+    """Write a model's golden weights as the state dict its published code would save."""
+    import torch
+
+    golden = np.load(REFERENCE / f"{model}.golden.npz")
+    shapes = json.loads((REFERENCE / f"{model}.keys.json").read_text())
+    weights = load_fill().state_dict(shapes, int(golden["weights_seed"]))
+    torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return row-wise softmax in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

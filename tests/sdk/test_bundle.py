@@ -223,6 +223,14 @@ def test_an_inconsistent_manifest_cannot_be_made(changes, words):
         tiny_bundle.manifest(**changes)
 
 
+@pytest.mark.parametrize("presence", [False, True])
+def test_the_manifest_says_which_inputs_the_graph_has(presence):
+    described = tiny_bundle.manifest(presence=presence)
+    images = {m.value: (3, 16, 16) for m in tiny_bundle.ALL}
+    assert described.input_shapes == images | ({"present": (3,)} if presence else {})
+    assert described.presence_order == (tiny_bundle.ALL if presence else None)
+
+
 def test_points_and_required_modalities_must_be_the_models_own():
     spec = tiny_bundle.manifest().inputs[Modality.RGB]
     only_rgb = {"modalities": (Modality.RGB,), "inputs": {Modality.RGB: spec}}

@@ -248,6 +248,19 @@ def test_a_batch_holds_every_capture_and_the_missing_value_of_absent_ones():
     assert (batch["ir"][1] == 0.25).all()
 
 
+def test_presence_says_which_modalities_each_capture_holds_in_the_order_asked_for():
+    specs = {m: spec_of(depth=depth_of() if m is Modality.DEPTH else None) for m in Modality}
+    rgb, ir = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
+    depth = np.full((4, 4), 500, np.uint16)
+    captures = [Capture(rgb=rgb, depth=depth, ir=ir), Capture(rgb=rgb), Capture(depth=depth, ir=ir)]
+    order = (Modality.RGB, Modality.IR, Modality.DEPTH)
+    present = to_batch(captures, specs, order)["present"]
+    assert present.dtype == np.float32
+    assert present.tolist() == [[1, 1, 1], [1, 0, 0], [0, 1, 1]]
+    assert to_batch([], specs, order)["present"].shape == (0, 3)
+    assert "present" not in to_batch(captures, specs)
+
+
 def test_the_face_box_moves_to_each_frames_own_pixels():
     spec = {m: spec_of(crop=CropRule.FACE, width=2, height=2) for m in (Modality.RGB, Modality.IR)}
     rgb, ir = np.zeros((80, 80, 3), np.uint8), np.zeros((40, 40), np.uint8)

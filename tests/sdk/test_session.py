@@ -119,6 +119,27 @@ def test_an_absent_required_modality_is_error(session):
         session.require(tiny_bundle.capture(250, (DEPTH, IR)))
 
 
+def test_a_graph_that_takes_presence_hears_it_in_model_order_for_each_capture(bundle):
+    manifest = bundle.manifest.model_copy(update={"presence": True, "required": ()})
+    engine = FakeEngine(live)
+    mixed = [tiny_bundle.capture(200), tiny_bundle.capture(200, (IR,)), tiny_bundle.capture(9)]
+    told = Liveness(dataclasses.replace(bundle, manifest=manifest), engine).check_batch(mixed)
+    assert [d.modalities for d in told] == [(RGB, DEPTH, IR), (IR,), (RGB, DEPTH, IR)]
+    assert [d.verdict for d in told] == [Verdict.LIVE, Verdict.ERROR, Verdict.LIVE]
+    assert "no operating point for standard/ir" in told[1].reasons[0]
+    (batch,) = engine.batches
+    assert batch["present"].tolist() == [[1, 1, 1], [0, 0, 1], [1, 1, 1]]
+
+
+def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
+    only_rgb = {"modalities": (RGB,), "inputs": {RGB: bundle.manifest.inputs[RGB]}, "required": ()}
+    manifest = bundle.manifest.model_copy(update=only_rgb)
+    session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
+    decision = session.check(tiny_bundle.capture(200, (IR,)))
+    assert decision.verdict is Verdict.ERROR
+    assert "holds ir, this bundle looks at rgb" in decision.reasons[0]
+
+
 def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
     engine = FakeEngine(live)
     decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB,)))

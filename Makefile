@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow bench bindings verify-main clean
+.PHONY: help install demo test lint slow bench bindings verify-main verify-models clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,9 @@ bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute t
 
 verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED=folder with checkouts adds latencies
 	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))
+
+verify-models: $(STAMP)  ## The same for the published systems
+	$(BIN)/python tools/verify/models.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

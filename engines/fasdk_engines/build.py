@@ -1,4 +1,4 @@
-"""Checkpoint in, verified bundle out: every step of `fasdk build-engine`, in order."""
+"""Checkpoint or ready graph in, verified bundle out: `fasdk build-engine`, step by step."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ from fasdk_engines.evaluation import (
     seeded_captures,
     spread,
 )
-from fasdk_engines.models import Family, ModelConfig, get_family
+from fasdk_engines.models import READY, Family, ModelConfig, get_family
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.plan import BuiltPlan, ProgressListener
+    from fasdk_engines.ready.description import Description
     from fasdk_engines.rounding import HalfReport
 
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
@@ -56,9 +57,9 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        source: Checkpoint file.
+        source: Checkpoint, or a ready ONNX file.
         out: Bundle to write.
-        model: Registered model name.
+        model: Registered model name; `READY` for a ready ONNX file.
         config: Named settings, or a JSON file; None takes the checkpoint's own, else the published.
         precision: Types of the graph.
         backend: Which plan to build along; ONNXRUNTIME builds none, None builds one where a
@@ -68,6 +69,7 @@ class BuildRequest:
             of `DEFAULT_COMPUTE_CAPABILITIES`.
         development: List of labelled captures to choose an operating point on, or None.
         sign_key: PEM file of an Ed25519 private key, or None to leave the bundle unsigned.
+        preprocess: TOML file that describes a ready ONNX file; None for a checkpoint.
     """
 
     source: Path
@@ -80,6 +82,7 @@ class BuildRequest:
     compute_capabilities: tuple[str, ...] = ()
     development: Path | None = None
     sign_key: Path | None = None
+    preprocess: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,10 @@ class BuildReport:
         parameters: Weights in the deployed graph.
         nodes: Nodes in the graph.
         size_bytes: Size of the bundle.
-        torch_parity: Largest logit difference, published form against deployed form, in torch.
-        graph_parity: Largest logit difference, deployed form against its FP32 graph.
+        torch_parity: Largest logit difference, published form against deployed form, in torch;
+            None for a ready graph.
+        graph_parity: Largest logit difference, deployed form against its FP32 graph; for a ready
+            graph the largest score difference, file as given against the graph in the bundle.
         half_drift: Largest logit difference, FP32 graph against the half-precision graph with
             every operator's output rounded; None in FP32.
         half_drift_ratio: The same over the logits' standard deviation; None in FP32.
@@ -117,7 +122,7 @@ class BuildReport:
     parameters: int
     nodes: int
     size_bytes: int
-    torch_parity: float
+    torch_parity: float | None
     graph_parity: float
     half_drift: float | None
     half_drift_ratio: float | None
@@ -166,24 +171,26 @@ class _Phases:
 
 @dataclass(frozen=True)
 class _FloatGraph:
-    """The FP32 graph of a checkpoint, with the parity that was measured on the way."""
+    """An FP32 graph and what it came from, with the parity that was measured on the way."""
 
     graph: bytes
+    family: Family
     config: ModelConfig
     parameters: int
-    checkpoint_sha256: str
-    torch_parity: float
+    source_sha256: str
+    torch_parity: float | None
     graph_parity: float
 
 
 def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -> BuildReport:
-    """Build a bundle from a checkpoint; nothing is written unless every check holds.
+    """Build a bundle from a checkpoint or a ready graph; nothing is written unless all checks hold.
 
     Raises:
         FasdkError: A subclass names what was wrong: the request, the checkpoint, the parity of
             two forms of the model, the precision, the plan or the disk.
     """
-    family = get_family(request.model)
+    description = _description(request)
+    family = get_family(request.model) if description is None else description.family()
     backend = _plan_backend(request)
     if not request.out.resolve().parent.is_dir():
         raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
@@ -195,7 +202,11 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
         seen = spread(development.captures, _JUDGED_COUNT)
     golden = spread(seen, _GOLDEN_COUNT)
 
-    floating = _float_graph(request, family, phases)
+    if description is None:
+        floating = _graph_of_checkpoint(request, family, phases)
+    else:
+        floating = _graph_of_file(request, description, phases)
+        family = floating.family
     specs = family.preprocess(floating.config)
     phases.start("precision")
     batch = to_batch(seen, specs, family.presence_order)
@@ -264,7 +275,54 @@ def _plan_backend(request: BuildRequest) -> Backend | None:
     return None if backend is Backend.ONNXRUNTIME else backend
 
 
-def _float_graph(request: BuildRequest, family: Family, phases: _Phases) -> _FloatGraph:
+def _description(request: BuildRequest) -> Description | None:
+    """Return what describes a ready ONNX file, or None where a checkpoint is to be built.
+
+    Raises:
+        UsageError: Source, model and description do not go together.
+        ModelError: The description is not as it should be.
+    """
+    if request.model != READY:
+        if request.preprocess is not None:
+            raise UsageError(f"--preprocess goes with --model {READY}: {request.model} has its own")
+        if request.source.suffix.lower() == ".onnx":
+            raise UsageError(
+                f"{request.source} is an ONNX file, which needs --model {READY} and --preprocess "
+                "FILE.toml; other models are built from a checkpoint"
+            )
+        return None
+    if request.preprocess is None or request.config is not None:
+        raise UsageError(
+            f"--model {READY} takes --preprocess FILE.toml, which describes inputs and output, and "
+            "no --config"
+        )
+    if request.source.suffix.lower() != ".onnx":
+        raise UsageError(f"{request.source} is not called like an ONNX file: expected .onnx")
+    from fasdk_engines.ready.description import read_description
+
+    return read_description(request.preprocess)
+
+
+def _graph_of_file(request: BuildRequest, description: Description, phases: _Phases) -> _FloatGraph:
+    """Ready ONNX file → FP32 graph under our names, held against the file as it was given."""
+    from fasdk_engines.ready.file import read_file
+    from fasdk_engines.ready.graph import adopt
+
+    phases.start("ready graph")
+    file = read_file(request.source)
+    ready = adopt(file, description)
+    return _FloatGraph(
+        graph=ready.graph,
+        family=ready.family,
+        config=description,
+        parameters=ready.parameters,
+        source_sha256=file.sha256,
+        torch_parity=None,
+        graph_parity=ready.parity,
+    )
+
+
+def _graph_of_checkpoint(request: BuildRequest, family: Family, phases: _Phases) -> _FloatGraph:
     """Checkpoint → module → deployed module → FP32 graph, each held against the one before."""
     from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
     from fasdk_engines.export import export_graph
@@ -286,7 +344,7 @@ def _float_graph(request: BuildRequest, family: Family, phases: _Phases) -> _Flo
     phases.start("graph parity")
     in_graph = graph_parity(graph, deployed, inputs)
     parameters = sum(p.numel() for p in deployed.parameters())
-    return _FloatGraph(graph, config, parameters, sha256, in_torch, in_graph)
+    return _FloatGraph(graph, family, config, parameters, sha256, in_torch, in_graph)
 
 
 def _convert(
@@ -394,7 +452,7 @@ def _manifest(
         max_batch=request.max_batch,
         golden_tolerance=_GOLDEN_TOLERANCE,
         provenance=Provenance(
-            checkpoint_sha256=floating.checkpoint_sha256, tools={"fasdk": version("fasdk"), **tools}
+            checkpoint_sha256=floating.source_sha256, tools={"fasdk": version("fasdk"), **tools}
         ),
     )
 

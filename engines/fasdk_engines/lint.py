@@ -23,7 +23,7 @@ from fasdk_engines.tensorrt_operators import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import onnx
 
@@ -56,13 +56,24 @@ def lint_tensorrt(graph: bytes) -> None:
         ExportError: Names the first offending nodes and what is wrong with each.
     """
     model = parse_graph(graph)
+    lint_operators(model)
+    # Types can be inferred only once every operator is known to be ONNX's own.
+    types = infer_types(model)
+    _refuse([*_type_problems(model, types), *_border_problems(model)])
+
+
+def lint_operators(model: onnx.ModelProto) -> None:
+    """Refuse what `lint_tensorrt` refuses of the file and its operators, before types are known.
+
+    Raises:
+        ExportError: Names the first offending nodes and what is wrong with each.
+    """
     for problem in _file_problems(model):
-        raise ExportError(f"TensorRT 10.3 would refuse the graph: {problem}")
-    problems = [*_operator_problems(model)]
-    if not problems:
-        # Types can be inferred only once every operator is known to be ONNX's own.
-        types = infer_types(model)
-        problems = [*_type_problems(model, types), *_border_problems(model)]
+        _refuse([problem])
+    _refuse([*_operator_problems(model)])
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
         more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
         raise ExportError(

@@ -64,7 +64,10 @@ KeyOption = Annotated[
 @app.command("build-engine")
 def build_engine(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A checkpoint, or on a device a .fasb bundle.")
+        Path,
+        typer.Argument(
+            metavar="SRC", help="A checkpoint or .onnx file, or on a device a .fasb bundle."
+        ),
     ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name; see `fasdk models`.")] = None,
@@ -82,10 +85,14 @@ def build_engine(
         typer.Option(help="List (JSON Lines) of labelled captures to choose a threshold on."),
     ] = None,
     sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
+    preprocess: Annotated[
+        Path | None,
+        typer.Option(help="TOML description of a ready .onnx file, for --model onnx."),
+    ] = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bundle from a checkpoint, or on a device the plan of a bundle."""
+    """Build a bundle from a checkpoint or a ready graph, or on a device the plan of a bundle."""
     if source.suffix == ".fasb":
         _build_on_device(source, out, backend, key, as_json=as_json)
         return
@@ -108,6 +115,7 @@ def build_engine(
         compute_capabilities=tuple(compute_capability or ()),
         development=development,
         sign_key=sign_key,
+        preprocess=preprocess,
     )
     with progress_view() as view:
         report = build_bundle(request, view)

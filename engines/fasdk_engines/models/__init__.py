@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fasdk.errors import ModelError
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GROUP = "fasdk.models"
-READY = "onnx"  # the name that stands for a ready ONNX file; see ready.py
+READY = "onnx"  # the name that stands for a ready ONNX file; see the package `ready`
 
 _MODULES = {
     "mmdg": "fasdk_engines.models.mmdg",
+    "mmda": "fasdk_engines.models.mmda",
+    "mmdgpp": "fasdk_engines.models.mmdgpp",
     "minifasnet-v2": "fasdk_engines.models.minifasnet",
     "minifasnet-v1se": "fasdk_engines.models.minifasnet",
 }
@@ -108,13 +110,13 @@ def _outside_family(entry: EntryPoint) -> Family:
             f"{_described(entry)} cannot be imported: {type(error).__name__}: {first}; "
             "mend or uninstall that distribution"
         ) from error
-    families = [found] if isinstance(found, Family) else found
+    families: Any = [found] if isinstance(found, Family) else found
     if not isinstance(families, (list, tuple)) or not all(isinstance(f, Family) for f in families):
         raise ModelError(
             f"{_described(entry)} is {_kind(found)}, expected a fasdk_engines.models.Family or a "
             "tuple of them"
         )
-    named = [family for family in families if family.name == entry.name]
+    named: list[Family] = [family for family in families if family.name == entry.name]
     if len(named) != 1:
         held = ", ".join(family.name for family in families) or "none"
         raise ModelError(

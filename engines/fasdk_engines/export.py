@@ -18,6 +18,7 @@ from torch import nn
 
 from fasdk.errors import ExportError
 from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.tensor_types import without_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -214,32 +215,10 @@ def _check(model: onnx.ModelProto, family: Family) -> None:
         raise ExportError(f"{family.name}'s graph keeps weights outside the file")
     try:
         onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True)
+        inferred = onnx.shape_inference.infer_shapes(without_weights(model), strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         first = str(error).strip().splitlines()[0]
         raise ExportError(f"{family.name}'s graph is not valid ONNX: {first}") from error
     for value in [*inferred.graph.input[: len(family.input_names)], *inferred.graph.output]:
         if value.type.tensor_type.shape.dim[0].dim_param != BATCH:
             raise ExportError(f"{family.name}'s graph fixes the batch of {value.name}")
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with its large initializers turned into inputs, which inference ignores."""
-    import onnx
-
-    light = onnx.ModelProto()
-    light.ir_version = model.ir_version
-    light.opset_import.extend(model.opset_import)
-    graph = light.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    for tensor in model.graph.initializer:
-        if np.prod(tensor.dims, dtype=np.int64) <= _LARGEST_FOLD:
-            graph.initializer.append(tensor)
-        else:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-    return light

@@ -65,7 +65,7 @@ def infer_types(
     """
     import onnx
 
-    skeleton = _without_weights(model)
+    skeleton = without_weights(model)
     for value in skeleton.graph.input:
         for axis, extent in enumerate((input_shapes or {}).get(value.name, ())):
             value.type.tensor_type.shape.dim[axis].dim_value = extent
@@ -95,7 +95,8 @@ def label(node: onnx.NodeProto) -> str:
     return f"{node.op_type} {(node.name or next(iter(node.output), ''))!r}"
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its weights turned into inputs, whose values inference never reads."""
     import onnx
 
     skeleton = onnx.ModelProto(ir_version=max(model.ir_version, 4))

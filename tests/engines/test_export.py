@@ -38,10 +38,10 @@ def test_inputs_and_outputs_are_named_and_the_batch_is_symbolic(exported):
             for v in values
         }
 
-    specs = family.preprocess(smallest(family))
     assert described(graph.input) == {
-        m.value: ["batch", 3, specs[m].height, specs[m].width] for m in family.modalities
+        name: ["batch", *shape] for name, shape in family.input_shapes(smallest(family)).items()
     }
+    assert [value.name for value in graph.input] == list(family.input_names)
     expected = {"logits": ["batch", len(family.labels)]}
     if family.has_reliability:
         expected["reliability"] = ["batch", len(family.modalities)]

@@ -35,6 +35,7 @@ _MODULES = {
     "mmdg": "fasdk_engines.models.mmdg",
     "mmda": "fasdk_engines.models.mmda",
     "mmdgpp": "fasdk_engines.models.mmdgpp",
+    "bigmoe": "fasdk_engines.models.bigmoe",
     "minifasnet-v2": "fasdk_engines.models.minifasnet",
     "minifasnet-v1se": "fasdk_engines.models.minifasnet",
 }

@@ -19,13 +19,14 @@ class CentralDifferenceConv(nn.Module):
     """3x3 convolution minus `theta` times its response to a constant (Yu et al., CVPR 2020).
 
     Args:
-        channels: Input and output channels.
+        channels: Input channels.
         theta: Share of the central difference, in [0, 1].
+        out_channels: Output channels; as many as there are input channels unless given.
     """
 
-    def __init__(self, channels: int, theta: float) -> None:
+    def __init__(self, channels: int, theta: float, out_channels: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, out_channels or channels, 3, padding=1, bias=False)
         self.theta = theta
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ class CentralDifferenceConv(nn.Module):
         return difference
 
     def folded_weight(self) -> Tensor:
-        """Return the one 3x3 kernel [C, C, 3, 3] that does the same."""
+        """Return the one 3x3 kernel [out, in, 3, 3] that does the same."""
         weight = self.conv.weight.detach().double()
         folded = weight.clone()
         folded[:, :, 1, 1] -= self.theta * weight.sum((2, 3))

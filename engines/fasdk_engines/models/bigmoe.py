@@ -168,7 +168,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale [B, C, H, W]."""
-        weights = self.conv(x.mean(dim=(2, 3))[:, None])[:, 0].sigmoid()
+        weights: Tensor = self.conv(x.mean(dim=(2, 3))[:, None])[:, 0].sigmoid()
         return x * weights[:, :, None, None]
 
 
@@ -194,7 +194,7 @@ class PromptUpdate(nn.Module):
         """Return the next prompt [B, P, prompt_width]."""
 
         def as_map(x: Tensor) -> Tensor:
-            return x.unflatten(1, (self.grid, self.grid)).permute(0, 3, 2, 1)
+            return x.reshape(-1, self.grid, self.grid, x.shape[-1]).permute(0, 3, 2, 1)
 
         own = self.act(self.conv_VP(as_map(prompt)))
         asked = self.act(self.conv_gate(as_map(gate)))

@@ -136,6 +136,55 @@ def auc(scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_]) -> float:
     return float((below + not_above).sum() / (2 * live.size * attack.size))
 
 
+def half_total_error_rate(
+    scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_], threshold: float
+) -> float:
+    """Return HTER: the mean of the shares of attacks accepted and of bona fide captures refused.
+
+    All attacks count alike, whatever their species, as in the papers this figure compares with.
+
+    Args:
+        scores: float64 [N], P(bona fide); NaN is never accepted.
+        is_bona_fide: bool [N].
+        threshold: A capture is accepted when its score is greater; chosen on other captures.
+
+    Raises:
+        DatasetError: The lengths differ, or a class is absent.
+    """
+    attacks = apcer_by_species(scores, is_bona_fide, ["attack"] * len(scores), threshold)
+    refused = bpcer(scores, is_bona_fide, threshold)
+    return (attacks["attack"].rate + refused.rate) / 2
+
+
+def eer_threshold(scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_]) -> float:
+    """Return the threshold at which as many attacks are accepted as bona fide captures refused.
+
+    Where no threshold makes the two shares equal, the nearest is taken: of two equally near, the
+    one with the lower HTER, then the stricter. All thresholds from one score up to the next do the
+    same; their middle is taken.
+
+    Raises:
+        DatasetError: A class is absent, a score is NaN, or the lengths differ.
+    """
+    scores, is_bona_fide = _checked(scores, is_bona_fide, len(scores))
+    if np.isnan(scores).any():
+        raise DatasetError(f"{int(np.isnan(scores).sum())} scores are NaN: no threshold separates")
+    live, attack = np.sort(scores[is_bona_fide]), np.sort(scores[~is_bona_fide])
+    if not live.size or not attack.size:
+        raise DatasetError("an equal error rate needs captures of both classes")
+    levels = np.unique(scores)
+    # Whole numbers, so that shares that are equal compare equal.
+    accepted = (attack.size - np.searchsorted(attack, levels, side="right")) * live.size
+    refused = np.searchsorted(live, levels, side="right") * attack.size
+    order = np.lexsort((-levels, accepted + refused, np.abs(accepted - refused)))
+    best = int(order[0])
+    if best + 1 == levels.size:
+        return float(levels[best])
+    middle = float((levels[best] + levels[best + 1]) / 2)
+    # Between neighbouring floats the middle may round up to the next score, and refuse it.
+    return middle if middle < levels[best + 1] else float(levels[best])
+
+
 def _checked(
     scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +12,19 @@ from fasdk.capture import Capture, FaceBox
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import BONA_FIDE_SPECIES, Label, LabelledCapture
 from fasdk_calibration.synthetic.attacks import print_face, replay_face, wear_mask
-from fasdk_calibration.synthetic.head import Head, build_head, draw_subject
+from fasdk_calibration.synthetic.head import EVERYONE, Head, build_head, draw_subject
 from fasdk_calibration.synthetic.scene import Camera, Pose, View, see_carrier, see_head, see_wall
 from fasdk_calibration.synthetic.sensors import (
+    LightingRange,
+    SensorSettings,
     draw_lighting,
     expose_nir,
     expose_rgb,
     measure_depth,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DOMAIN = "synthetic"
 
@@ -71,6 +77,13 @@ class SceneSettings:
         distance_mm: Nearest and furthest distance of the face.
         yaw: Largest turn of the head to either side, in radians.
         pitch: Largest nod, in radians.
+        domain: Name the captures carry.
+        turns: Species in the order in which captures take turns.
+        melanin_shape: The two parameters of the beta law of the population's melanin.
+        light: What the rooms have in common.
+        sensors: What the sensors have in common.
+        face_only: Whether everything but the face is 0 in every frame, as data sets publish it
+            that cut faces out with a fitted face model.
     """
 
     width: int = 320
@@ -78,6 +91,12 @@ class SceneSettings:
     distance_mm: tuple[float, float] = (420.0, 620.0)
     yaw: float = 0.3
     pitch: float = 0.18
+    domain: str = DOMAIN
+    turns: tuple[Species, ...] = _TURNS
+    melanin_shape: tuple[float, float] = EVERYONE
+    light: LightingRange = field(default_factory=LightingRange)
+    sensors: SensorSettings = field(default_factory=SensorSettings)
+    face_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a frame too small to show a face, or distances the sensors do not reach."""
@@ -88,6 +107,8 @@ class SceneSettings:
             raise DatasetError(
                 f"distance_mm {self.distance_mm} must rise within 300 to 1500 millimetres"
             )
+        if not self.turns or not self.domain:
+            raise DatasetError(f"domain {self.domain!r} needs a name and at least one species")
 
 
 _DEFAULT_SETTINGS = SceneSettings()
@@ -107,8 +128,8 @@ def generate(
         seed: Of the whole population, at least 0.
         index: Number of the capture in its split, at least 0.
         split: Whose subjects are seen.
-        species: What is presented, or None to alternate bona fide and the attacks.
-        settings: Frame size and ranges.
+        species: What is presented, or None for what `settings.turns` says.
+        settings: Frame size, ranges and what the domain has in common.
 
     Returns:
         rgb uint8 [H, W, 3], depth uint16 [H, W] in millimetres, ir uint8 [H, W], registered, and
@@ -119,23 +140,25 @@ def generate(
     """
     if seed < 0 or index < 0:
         raise DatasetError(f"seed {seed} and index {index} must not be negative")
-    species = species or _TURNS[index % len(_TURNS)]
+    species = species or settings.turns[index % len(settings.turns)]
     order = list(Split).index(split)
     rng = np.random.default_rng([seed, 1, order, index, list(Species).index(species)])
     number = int(rng.choice(split.subjects))
-    head = _head_of(seed, number)
+    head = _head_of(seed, number, settings)
     camera = Camera(settings.width, settings.height, 0.9 * settings.width)
     pose = _draw_pose(rng, settings)
-    light = draw_lighting(rng)
+    light = draw_lighting(rng, settings.light)
     wall = see_wall(camera, rng)
-    view = _present(species, head, pose, camera, wall, rng, seed, split)
-    capture = Capture(
-        rgb=expose_rgb(view, camera, light, rng),
-        depth=measure_depth(view, camera, light, rng),
-        ir=expose_nir(view, camera, light, rng),
-        face=_box_of(view, rng),
-    )
-    name = f"{split.value}-{index:06d}"
+    view = _present(species, head, pose, camera, wall, rng, seed, split, settings)
+    rgb = expose_rgb(view, camera, light, rng, settings.sensors)
+    depth = measure_depth(view, camera, light, rng, settings.sensors)
+    ir = expose_nir(view, camera, light, rng, settings.sensors)
+    if settings.face_only:
+        outside = _off_the_face(view)
+        rgb[outside], depth[outside], ir[outside] = 0, 0, 0
+    capture = Capture(rgb=rgb, depth=depth, ir=ir, face=_box_of(view, rng))
+    prefix = "" if settings.domain == DOMAIN else f"{settings.domain}-"
+    name = f"{prefix}{split.value}-{index:06d}"
     bona_fide = species is Species.BONA_FIDE
     return LabelledCapture(
         capture=capture,
@@ -143,7 +166,7 @@ def generate(
         label=Label.BONA_FIDE if bona_fide else Label.ATTACK,
         species=species.value,
         subject=f"s{number:04d}",
-        domain=DOMAIN,
+        domain=settings.domain,
         presentation=name,
     )
 
@@ -157,6 +180,7 @@ def _present(
     rng: np.random.Generator,
     seed: int,
     split: Split,
+    settings: SceneSettings,
 ) -> View:
     if species is Species.PRINT:
         return see_carrier(print_face(head, rng), pose, camera, wall)
@@ -164,13 +188,14 @@ def _present(
         return see_carrier(replay_face(head, rng), pose, camera, wall)
     if species is Species.MASK:
         # The wearer is another subject of the same split.
-        wearer = _head_of(seed, int(rng.choice(split.subjects)))
+        wearer = _head_of(seed, int(rng.choice(split.subjects)), settings)
         return see_head(wear_mask(wearer, head, rng), pose, camera, wall)
     return see_head(head, pose, camera, wall)
 
 
-def _head_of(seed: int, number: int) -> Head:
-    return build_head(draw_subject(np.random.default_rng([seed, 0, number])))
+def _head_of(seed: int, number: int, settings: SceneSettings) -> Head:
+    rng = np.random.default_rng([seed, 0, number])
+    return build_head(draw_subject(rng, settings.melanin_shape))
 
 
 def _draw_pose(rng: np.random.Generator, settings: SceneSettings) -> Pose:
@@ -189,6 +214,14 @@ def _draw_pose(rng: np.random.Generator, settings: SceneSettings) -> Pose:
         pitch=float(rng.uniform(-settings.pitch, settings.pitch)),
         roll=float(rng.uniform(-0.08, 0.08)),
     )
+
+
+def _off_the_face(view: View) -> NDArray[np.bool_]:
+    """Return where a face model fitted to the picture would cut: a little outside the face."""
+    import cv2
+
+    face = cv2.dilate((view.face > 0.5).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(face == 0)
 
 
 def _box_of(view: View, rng: np.random.Generator) -> FaceBox:

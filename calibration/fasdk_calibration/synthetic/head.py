@@ -18,6 +18,7 @@ STEP_MM = 1.6
 LEFT_MM, TOP_MM = -256.0, -152.0
 ROWS, COLUMNS = 260, 320
 NOTHING_MM = -400.0  # height where there is no surface
+EVERYONE = (1.2, 1.6)  # the beta law of melanin in a population of all skin tones
 
 # The window that holds every face, so that painting one is cheap.
 _FACE = (slice(0, 176), slice(96, 224))
@@ -102,9 +103,11 @@ class Head:
     face: NDArray[np.float32]
 
 
-def draw_subject(rng: np.random.Generator) -> Subject:
-    """Return a subject drawn at random."""
-    melanin = float(rng.beta(1.2, 1.6))
+def draw_subject(
+    rng: np.random.Generator, melanin_shape: tuple[float, float] = EVERYONE
+) -> Subject:
+    """Return a subject drawn at random; `melanin_shape` are the two parameters of a beta law."""
+    melanin = float(rng.beta(*melanin_shape))
     shade = int(rng.choice(4, p=[0.45, 0.3, 0.15, 0.1]))
     hair = _HAIR[shade] * (1.0 - 0.6 * melanin) * rng.uniform(0.7, 1.3)
     iris = (0.04, 0.025, 0.015) if rng.random() < 0.4 + melanin else (0.12, 0.16, 0.2)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.errors import DatasetError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,6 +18,56 @@ _BASELINE_MM = 50.0
 _NEAREST_MM, _FURTHEST_MM = 250.0, 4000.0
 # Display encoding of 12-bit linear light.
 _ENCODED = np.rint(255.0 * np.linspace(0.0, 1.0, 4096) ** (1 / 2.2)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class LightingRange:
+    """What rooms of one kind have in common; the fields are those of `Lighting`, as ranges.
+
+    Attributes:
+        key: Least and greatest strength of the key light.
+        warmth: Least and greatest excess of red over green; blue lacks as much.
+        exposure: Least and greatest aim of the automatic exposure.
+        nir_gain: Least and greatest gain of the near-infrared imager.
+        nir_ambient: Greatest near-infrared daylight; half of the rooms have none.
+    """
+
+    key: tuple[float, float] = (0.15, 0.8)
+    warmth: tuple[float, float] = (-0.18, 0.18)
+    exposure: tuple[float, float] = (0.14, 0.34)
+    nir_gain: tuple[float, float] = (0.92, 1.09)
+    nir_ambient: float = 0.15
+
+
+@dataclass(frozen=True)
+class SensorSettings:
+    """What one make of sensors has in common; the defaults are a good stereo camera's.
+
+    Attributes:
+        rgb_noise: Factor on the colour camera's noise.
+        rgb_blur: Standard deviation added to the colour camera's blur, in pixels.
+        nir_noise: Factor on the near-infrared imager's noise.
+        depth_noise: Factor on the noise of a distance.
+        depth_scale: Factor on every distance: a calibration that is off.
+        depth_step_mm: Distances come in multiples of this.
+    """
+
+    rgb_noise: float = 1.0
+    rgb_blur: float = 0.0
+    nir_noise: float = 1.0
+    depth_noise: float = 1.0
+    depth_scale: float = 1.0
+    depth_step_mm: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no sensor does."""
+        if min(self.rgb_noise, self.rgb_blur, self.nir_noise, self.depth_noise) < 0:
+            raise DatasetError(f"noise and blur must not be negative: {self}")
+        if not 0.5 <= self.depth_scale <= 2.0 or self.depth_step_mm < 1:
+            raise DatasetError(
+                f"depth_scale {self.depth_scale} must lie in 0.5 to 2, "
+                f"depth_step_mm {self.depth_step_mm} must be at least 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -39,23 +91,31 @@ class Lighting:
     nir_ambient: float
 
 
-def draw_lighting(rng: np.random.Generator) -> Lighting:
-    """Return the light of a room drawn at random."""
+_ANY_ROOM = LightingRange()
+_STEREO = SensorSettings()
+
+
+def draw_lighting(rng: np.random.Generator, among: LightingRange = _ANY_ROOM) -> Lighting:
+    """Return the light of a room drawn at random `among` a kind of rooms."""
     direction = np.array([rng.uniform(-1.0, 1.0), rng.uniform(-1.2, 0.1), rng.uniform(0.5, 1.2)])
     direction /= np.linalg.norm(direction)
-    warmth = rng.uniform(-0.18, 0.18)
+    warmth = rng.uniform(*among.warmth)
     return Lighting(
         direction=(float(direction[0]), float(direction[1]), float(direction[2])),
-        key=rng.uniform(0.15, 0.8),
+        key=rng.uniform(*among.key),
         tint=(1.0 + warmth, 1.0, 1.0 - warmth),
-        exposure=rng.uniform(0.14, 0.34),
-        nir_gain=rng.uniform(0.92, 1.09),
-        nir_ambient=rng.uniform(0.0, 0.15) if rng.random() < 0.5 else 0.0,
+        exposure=rng.uniform(*among.exposure),
+        nir_gain=rng.uniform(*among.nir_gain),
+        nir_ambient=rng.uniform(0.0, among.nir_ambient) if rng.random() < 0.5 else 0.0,
     )
 
 
 def expose_rgb(
-    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+    view: View,
+    camera: Camera,
+    light: Lighting,
+    rng: np.random.Generator,
+    sensors: SensorSettings = _STEREO,
 ) -> NDArray[np.uint8]:
     """Return uint8 [H, W, 3], red first: shaded, exposed for the face, with noise, sRGB curve."""
     import cv2
@@ -75,15 +135,20 @@ def expose_rgb(
     face = view.face > 0.5
     luma = linear[face].mean() if face.any() else linear.mean()
     linear = linear * np.float32(light.exposure / max(float(luma), 1e-3))
-    linear = cv2.GaussianBlur(linear, (0, 0), 0.6 * camera.width / 320.0 + rng.uniform(0.0, 0.35))
-    noise = rng.standard_normal(linear.shape, np.float32)
+    blur = 0.6 * camera.width / 320.0 + rng.uniform(0.0, 0.35) + sensors.rgb_blur
+    linear = cv2.GaussianBlur(linear, (0, 0), blur)
+    noise = rng.standard_normal(linear.shape, np.float32) * np.float32(sensors.rgb_noise)
     linear = linear + noise * (0.004 + 0.022 * np.sqrt(np.maximum(linear, 0.0)))
     levels = np.rint(4095.0 * np.clip(linear, 0.0, 1.0)).astype(np.uint16)
     return np.asarray(_ENCODED[levels], np.uint8)
 
 
 def expose_nir(
-    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+    view: View,
+    camera: Camera,
+    light: Lighting,
+    rng: np.random.Generator,
+    sensors: SensorSettings = _STEREO,
 ) -> NDArray[np.uint8]:
     """Return uint8 [H, W]: lit from beside the camera, falling with distance squared."""
     import cv2
@@ -91,7 +156,7 @@ def expose_nir(
     lit = nir_return(view) * 0.62 * light.nir_gain
     lit = lit + light.nir_gain * light.nir_ambient * view.nir * 0.5
     received = np.asarray(cv2.GaussianBlur(lit, (0, 0), 0.7 * camera.width / 320.0))
-    noise = rng.standard_normal(received.shape, np.float32)
+    noise = rng.standard_normal(received.shape, np.float32) * np.float32(sensors.nir_noise)
     received = received + noise * (0.008 + 0.02 * np.sqrt(np.maximum(received, 0.0)))
     return np.asarray(np.rint(255.0 * np.clip(received, 0.0, 1.0)), np.uint8)
 
@@ -103,7 +168,11 @@ def nir_return(view: View) -> NDArray[np.float32]:
 
 
 def measure_depth(
-    view: View, camera: Camera, light: Lighting, rng: np.random.Generator
+    view: View,
+    camera: Camera,
+    light: Lighting,
+    rng: np.random.Generator,
+    sensors: SensorSettings = _STEREO,
 ) -> NDArray[np.uint16]:
     """Return uint16 [H, W] in millimetres, 0 where active stereo finds no match.
 
@@ -116,7 +185,7 @@ def measure_depth(
     shape = true.shape
     grain = rng.standard_normal((shape[0] // 2 + 1, shape[1] // 2 + 1), np.float32)
     coarse = cv2.resize(grain, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    sigma = 0.7 + 2.6 * (true / 1000.0) ** 2
+    sigma = np.float32(sensors.depth_noise) * (0.7 + 2.6 * (true / 1000.0) ** 2)
     depth = true + sigma * (coarse + 0.5 * rng.standard_normal(shape, np.float32))
 
     kernel = np.ones((3, 3), np.uint8)
@@ -138,7 +207,8 @@ def measure_depth(
     hole |= (view.gloss > 0.3) & (back > 0.8) & (blotch < 0.8)
     hole |= (depth < _NEAREST_MM) | (depth > _FURTHEST_MM)
     depth[hole] = 0.0
-    return np.rint(depth).astype(np.uint16)
+    step = sensors.depth_step_mm
+    return (step * np.rint(depth * np.float32(sensors.depth_scale / step))).astype(np.uint16)
 
 
 def _squared(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:

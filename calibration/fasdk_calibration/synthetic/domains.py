@@ -1,0 +1,127 @@
+"""Four synthetic domains that differ as data sets do: in people, rooms, sensors and attacks.
+
+Each stands where one data set stands in the protocols of the MMDG benchmark (Lin et al., CVPR
+2024), named by its letter: W for WMCA, C for CeFA, P for PADISI, S for CASIA-SURF. What is copied
+is the kind of difference (which attacks, whose faces, what the sensors do, whether the background
+was cut away), not the data: nothing measured here says how a model does on the data sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fasdk.errors import DatasetError
+from fasdk_calibration.synthetic.generator import SceneSettings, Species
+from fasdk_calibration.synthetic.sensors import LightingRange, SensorSettings
+
+
+@dataclass(frozen=True)
+class SyntheticDomain:
+    """A population before one make of sensors in one kind of room.
+
+    Attributes:
+        letter: Of the data set whose place it takes in the protocols.
+        description: What sets it apart, in a few words.
+        scene: How its captures are drawn.
+    """
+
+    letter: str
+    description: str
+    scene: SceneSettings
+
+    def population(self, seed: int) -> int:
+        """Return the generator's seed: no two domains share a person, whatever their seeds."""
+        return len(DOMAINS) * seed + [domain.letter for domain in DOMAINS].index(self.letter)
+
+
+def _taking_turns(*attacks: Species) -> tuple[Species, ...]:
+    """Return attacks with a bona fide capture before each."""
+    return tuple(kind for attack in attacks for kind in (Species.BONA_FIDE, attack))
+
+
+DOMAINS = (
+    SyntheticDomain(
+        letter="W",
+        description="office, stereo camera, every species, masks most",
+        scene=SceneSettings(
+            width=192,
+            height=144,
+            domain="office",
+            turns=_taking_turns(Species.MASK, Species.PRINT, Species.MASK, Species.REPLAY),
+        ),
+    ),
+    SyntheticDomain(
+        letter="C",
+        description="outdoors, darker skin, hard sun with infrared in it, replays most",
+        scene=SceneSettings(
+            width=192,
+            height=144,
+            distance_mm=(450.0, 750.0),
+            domain="outdoors",
+            turns=_taking_turns(Species.REPLAY, Species.PRINT, Species.REPLAY, Species.MASK),
+            melanin_shape=(4.0, 1.6),
+            light=LightingRange(
+                key=(0.6, 0.95),
+                warmth=(0.0, 0.25),
+                exposure=(0.22, 0.5),
+                nir_gain=(0.8, 1.0),
+                nir_ambient=0.6,
+            ),
+            sensors=SensorSettings(rgb_noise=1.5, nir_noise=1.5, depth_noise=2.0),
+        ),
+    ),
+    SyntheticDomain(
+        letter="P",
+        description="laboratory, coarse and biased depth, strong infrared, mostly masks",
+        scene=SceneSettings(
+            width=192,
+            height=144,
+            distance_mm=(400.0, 520.0),
+            domain="laboratory",
+            turns=_taking_turns(Species.MASK, Species.MASK, Species.PRINT),
+            light=LightingRange(
+                key=(0.1, 0.35),
+                warmth=(-0.25, -0.05),
+                exposure=(0.12, 0.2),
+                nir_gain=(1.15, 1.4),
+                nir_ambient=0.0,
+            ),
+            sensors=SensorSettings(
+                rgb_blur=0.6, nir_noise=0.6, depth_noise=3.0, depth_scale=1.06, depth_step_mm=6
+            ),
+        ),
+    ),
+    SyntheticDomain(
+        letter="S",
+        description="studio, lighter skin, background cut away, prints alone",
+        scene=SceneSettings(
+            width=192,
+            height=144,
+            domain="studio",
+            turns=_taking_turns(Species.PRINT),
+            melanin_shape=(1.0, 4.0),
+            light=LightingRange(
+                key=(0.15, 0.5),
+                warmth=(-0.08, 0.1),
+                exposure=(0.2, 0.34),
+                nir_gain=(0.65, 0.85),
+                nir_ambient=0.05,
+            ),
+            sensors=SensorSettings(rgb_noise=0.7, depth_noise=1.5, depth_step_mm=2),
+            face_only=True,
+        ),
+    ),
+)
+
+
+def get_domain(letter: str) -> SyntheticDomain:
+    """Return the domain that takes a data set's place.
+
+    Raises:
+        DatasetError: There is none of that letter.
+    """
+    for domain in DOMAINS:
+        if domain.letter == letter:
+            return domain
+    letters = ", ".join(domain.letter for domain in DOMAINS)
+    raise DatasetError(f"unknown synthetic domain {letter!r}: choose one of {letters}")

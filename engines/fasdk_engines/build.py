@@ -30,7 +30,7 @@ from fasdk_engines.evaluation import (
     NO_EVALUATION,
     DevelopmentSet,
     GraphRunner,
-    choose_provisional_point,
+    choose_provisional_points,
     read_development,
     seeded_captures,
     spread,
@@ -420,10 +420,10 @@ def _decide_points(
     """Return the manifest's operating points and note, and the evaluation document."""
     if development is None:
         return {"operating_points": (), "operating_points_note": NO_EVALUATION}, None
-    point, note, document = choose_provisional_point(
+    points, note, document = choose_provisional_points(
         development, runner.logits(development.captures), family.live_index, family.modalities
     )
-    return {"operating_points": (point,), "operating_points_note": note}, document
+    return {"operating_points": points, "operating_points_note": note}, document
 
 
 def _manifest(

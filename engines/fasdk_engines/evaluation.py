@@ -1,7 +1,7 @@
 """Run a finished graph on captures: golden answers, and a provisional operating point.
 
-What is decided here is provisional: one threshold for one level with every modality present.
-Tuning with confidence bounds per level and subset is `fasdk tune`'s work.
+What is decided here is provisional: one threshold for one level. Tuning with confidence bounds per
+level is `fasdk tune`'s work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint, class_scores
+from fasdk.errors import DatasetError
 from fasdk.preprocess import to_batch
 from fasdk_calibration.datasets import CaptureRecord, load_capture, read_list
 
@@ -114,53 +115,81 @@ class GraphRunner:
         return np.concatenate(rows)
 
 
-def choose_provisional_point(
+def choose_provisional_points(
     development: DevelopmentSet,
     logits: NDArray[np.float32],
     live_index: int,
     modalities: Sequence[Modality],
-) -> tuple[OperatingPoint, str, dict[str, Any]]:
-    """Choose one threshold on development captures.
+) -> tuple[tuple[OperatingPoint, ...], str, dict[str, Any]]:
+    """Choose one threshold for every combination of modalities the development captures hold.
+
+    Captures that lack a modality choose the threshold for such captures and no other; a combination
+    without both classes gets none, and answers ERROR.
 
     Args:
         development: The captures and their labels.
         logits: float32 [N, classes] of the very graph the bundle will hold.
         live_index: Which logit is bona fide.
-        modalities: Model order; the point holds for exactly these.
+        modalities: Model order.
 
     Returns:
-        The point, a note for the manifest, and the document kept as evaluation.json.
+        The points, most modalities first, a note for the manifest, and the document kept as
+        evaluation.json.
 
     Raises:
-        DatasetError: One class is absent, or a score is not a number.
+        DatasetError: No combination has both classes, or a score is not a number.
     """
     from fasdk_calibration.operating_points import provisional_point
 
     scores = np.array([class_scores(row)[live_index] for row in logits])
-    labels = np.array([record.is_bona_fide for record in development.records])
-    species = [record.species for record in development.records]
-    subjects = sorted({record.subject for record in development.records})
-    source = (
+    records = development.records
+    labels = np.array([record.is_bona_fide for record in records])
+    present = [
+        tuple(m for m in modalities if m in capture.present) for capture in development.captures
+    ]
+    points, skipped = [], []
+    order = list(modalities)
+    for held in sorted(set(present), key=lambda held: (-len(held), [order.index(m) for m in held])):
+        rows = [index for index, found in enumerate(present) if found == held]
+        name = "+".join(m.value for m in held)
+        if len(set(labels[rows])) < 2 and len(set(present)) > 1:  # alone, it is an error
+            skipped.append(f"{name} ({len(rows)} captures of one class)")
+            continue
+        subjects = {records[index].subject for index in rows}
+        points.append(
+            provisional_point(
+                scores=scores[rows],
+                labels=labels[rows],
+                species=[records[index].species for index in rows],
+                modalities=held,
+                level="standard",
+                source=(
+                    f"provisional: {len(rows)} development captures of {len(subjects)} subjects "
+                    f"in {development.name}"
+                ),
+            )
+        )
+    if not points:
+        raise DatasetError(
+            f"{development.name}: no threshold can be chosen: {', '.join(skipped)}: "
+            "give attacks and bona fide captures that hold the same modalities"
+        )
+    subjects = {record.subject for record in records}
+    note = (
         f"provisional: {len(scores)} development captures of {len(subjects)} subjects "
         f"in {development.name}"
     )
-    point = provisional_point(
-        scores=scores,
-        labels=labels,
-        species=species,
-        modalities=tuple(modalities),
-        level="standard",
-        source=source,
-    )
+    if skipped:
+        note += f"; no threshold for {', '.join(skipped)}"
     document = {
         "kind": "provisional",
         "list": development.name,
         "captures": len(scores),
-        "subjects": subjects,
-        "operating_point": point.model_dump(mode="json"),
+        "subjects": sorted(subjects),
+        "operating_points": [point.model_dump(mode="json") for point in points],
         "scores": [
             {"id": record.id, "species": record.species, "score": round(float(score), 6)}
-            for record, score in zip(development.records, scores, strict=True)
+            for record, score in zip(records, scores, strict=True)
         ],
     }
-    return point, source, document
+    return tuple(points), note, document

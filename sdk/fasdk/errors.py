@@ -63,3 +63,7 @@ class PrecisionError(FasdkError):
 
 class DatasetError(FasdkError):
     """A folder or list of captures is missing, malformed or too small for what was asked."""
+
+
+class TrainingError(FasdkError):
+    """A training cannot start as asked, cannot be resumed, or diverged."""

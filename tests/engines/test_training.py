@@ -17,7 +17,8 @@ from fasdk_engines.training import (
     score_captures,
     train_supervised,
 )
-from fasdk_engines.training.supervised import augment
+from fasdk_engines.training.augmentation import augment, leave_out
+from fasdk_engines.training.data import Batch
 
 FAMILY = get_family("mmdg")
 CONFIG = FAMILY.configs["tiny"].model_copy(
@@ -78,14 +79,22 @@ def test_training_ends_when_the_development_loss_stops_falling(sets):
     assert len(result.history) == result.best.number + 2 < 40
 
 
+def batch_of(inputs: dict[Modality, torch.Tensor]) -> Batch:
+    count = len(next(iter(inputs.values())))
+    whole = torch.ones(count, dtype=torch.int64)
+    return Batch(inputs, torch.ones(count, len(inputs)), whole, whole > 0, 0 * whole, False)
+
+
 def test_augmentation_mirrors_all_modalities_together_and_drops_one_at_most():
     specs = FAMILY.preprocess(CONFIG)
     generator = torch.Generator().manual_seed(0)
     inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 64), strict=True))
     settings = TrainingSettings(brightness=0.0, shift=0.0, modality_dropout=0.5)
-    changed = augment(inputs, specs, settings, generator)
+    batch = augment(batch_of(inputs), specs, settings, generator)
+    changed = batch.inputs
     absent = torch.stack([(x == 0).flatten(1).all(dim=1) for x in changed.values()])
     assert 16 < int(absent.sum()) < 48 and int(absent.sum(dim=0).max()) == 1
+    assert torch.equal(batch.present.T == 0, absent)
     mirrored = torch.stack(
         [(changed[m] == x.flip(3)).flatten(1).all(dim=1) for m, x in inputs.items()]
     )
@@ -94,12 +103,25 @@ def test_augmentation_mirrors_all_modalities_together_and_drops_one_at_most():
     assert not bool((mirrored.any(dim=0) & same.any(dim=0)).any()), "modalities came apart"
 
 
+def test_a_captures_last_modality_is_never_left_out():
+    specs = FAMILY.preprocess(CONFIG)
+    inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 3), strict=True))
+    taken = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 0, 0]], dtype=torch.bool)
+    left = leave_out(batch_of(inputs), specs, taken)
+    assert left.present.tolist() == [[1, 1, 1], [0, 0, 1], [1, 1, 1]]
+    for column, modality in enumerate(FAMILY.modalities):
+        gone = left.present[:, column] == 0
+        assert bool((left.inputs[modality][gone] == specs[modality].missing_value).all())
+        assert torch.equal(left.inputs[modality][~gone], inputs[modality][~gone])
+
+
 def test_brightness_changes_rgb_alone_and_stays_in_eight_bits():
     specs = FAMILY.preprocess(CONFIG)
     inputs = dict(zip(FAMILY.modalities, FAMILY.example_inputs(CONFIG, 8), strict=True))
     inputs = {m: x.clamp(-127.5 / 128, 127.5 / 128) for m, x in inputs.items()}
     settings = TrainingSettings(brightness=0.5, shift=0.0, modality_dropout=0.0)
-    changed = augment(inputs, specs, settings, torch.Generator().manual_seed(0))
+    batch = augment(batch_of(inputs), specs, settings, torch.Generator().manual_seed(0))
+    changed = batch.inputs
     for modality, tensor in inputs.items():
         out = changed[modality]
         assert float(out.abs().max()) <= 127.5 / 128 + 1e-6
@@ -112,7 +134,8 @@ def test_a_shift_moves_all_modalities_alike_and_repeats_the_edge():
     ramp = torch.arange(32.0).expand(16, 3, 32, 32)
     inputs = dict.fromkeys(FAMILY.modalities, ramp + ramp.mT * 100)
     settings = TrainingSettings(brightness=0.0, shift=0.25, modality_dropout=0.0)
-    changed = augment(inputs, specs, settings, torch.Generator().manual_seed(0))
+    batch = augment(batch_of(inputs), specs, settings, torch.Generator().manual_seed(0))
+    changed = batch.inputs
     first = changed[Modality.RGB]
     assert all(torch.equal(first, other) for other in changed.values())
     column, row = first % 100, first // 100

@@ -199,7 +199,7 @@ def _train(
 ) -> None:
     """Train the tiny MMDG and save its checkpoint."""
     from fasdk_engines.checkpoint import save_checkpoint
-    from fasdk_engines.training.supervised import TrainingSettings, train_supervised
+    from fasdk_engines.training import TrainingSettings, train_supervised
 
     family = get_family("mmdg")
     config = family.configs["tiny"]

@@ -1,17 +1,21 @@
 """Training on a workstation, on tensors made by the deployment's own preprocessing."""
 
-from fasdk_engines.training.supervised import (
-    Epoch,
-    TrainingResult,
-    TrainingSettings,
-    score_captures,
-    train_supervised,
-)
+from fasdk_engines.training.initial import Initialised, InitialWeights
+from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
+from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
+from fasdk_engines.training.trainer import score_captures, train, train_supervised
 
 __all__ = [
+    "PUBLISHED",
     "Epoch",
+    "InitialWeights",
+    "Initialised",
+    "Step",
     "TrainingResult",
     "TrainingSettings",
+    "get_method",
+    "method_names",
     "score_captures",
+    "train",
     "train_supervised",
 ]

@@ -1,0 +1,97 @@
+"""Change a batch at random: mirrored, shifted, brightened, modalities left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fasdk.capture import Modality
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.training.data import Batch
+from fasdk_engines.training.settings import TrainingSettings
+
+Specs = Mapping[Modality, PreprocessSpec]
+
+
+def augment(
+    batch: Batch, specs: Specs, settings: TrainingSettings, generator: torch.Generator
+) -> Batch:
+    """Return a batch mirrored, shifted, brightened and with modalities left out, each at random.
+
+    Args:
+        batch: On the CPU.
+        specs: How it was normalised; brightness is changed in 8-bit units and clipped there.
+        settings: How strongly.
+        generator: Where all randomness comes from.
+    """
+    count = len(batch)
+
+    def draw() -> Tensor:
+        return torch.rand(count, generator=generator)
+
+    mirrored, moved_x, moved_y, gain = draw(), draw(), draw(), draw()
+    # One modality at most is left out, so that none is ever judged on nothing.
+    dropped = draw() < settings.modality_dropout
+    which = torch.randint(len(batch.inputs), (count,), generator=generator)
+    inputs: dict[Modality, Tensor] = {}
+    for modality, tensor in batch.inputs.items():
+        changed = torch.where(_each(mirrored < 0.5), tensor.flip(3), tensor)
+        changed = _shifted(
+            changed, settings.shift * (2 * moved_x - 1), settings.shift * (2 * moved_y - 1)
+        )
+        if modality is Modality.RGB and settings.brightness > 0:
+            factor = 1.0 + settings.brightness * (2 * gain - 1)
+            brightened = _brightened(changed, specs[modality], factor)
+            column = list(batch.inputs).index(modality)
+            changed = torch.where(_each(batch.present[:, column] > 0), brightened, changed)
+        inputs[modality] = changed
+    columns = torch.arange(len(inputs))
+    absent = dropped[:, None] & (which[:, None] == columns)
+    return leave_out(replace(batch, inputs=inputs), specs, absent)
+
+
+def leave_out(batch: Batch, specs: Specs, absent: Tensor) -> Batch:
+    """Return a batch as if modalities were missing; a capture's last one stays.
+
+    Args:
+        batch: On the CPU.
+        specs: What an absent modality is filled with.
+        absent: bool [B, modalities], which to take away.
+    """
+    if absent.shape[1] < 2:
+        return batch
+    present = batch.present * (~absent)
+    # What would leave nothing changes nothing.
+    present = torch.where(present.any(dim=1, keepdim=True), present, batch.present)
+    inputs = {}
+    for column, (modality, tensor) in enumerate(batch.inputs.items()):
+        gone = (batch.present[:, column] > 0) & (present[:, column] == 0)
+        missing = torch.full_like(tensor, specs[modality].missing_value)
+        inputs[modality] = torch.where(_each(gone), missing, tensor)
+    return replace(batch, inputs=inputs, present=present)
+
+
+def _brightened(images: Tensor, spec: PreprocessSpec, factor: Tensor) -> Tensor:
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in (spec.mean, spec.std))
+    levels = ((images * std + mean) * _each(factor)).clamp(0.0, 255.0)
+    return (levels - mean) / std
+
+
+def _each(values: Tensor) -> Tensor:
+    """Shape one value a capture so that it meets [B, 3, H, W]."""
+    return values[:, None, None, None]
+
+
+def _shifted(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Move each image by shares of its size, in whole pixels; the edge is repeated."""
+    count, _, height, width = images.shape
+    rows = torch.arange(height) + torch.round(down * height).long()[:, None]
+    columns = torch.arange(width) + torch.round(across * width).long()[:, None]
+    captures = torch.arange(count)[:, None, None]
+    found = images.permute(0, 2, 3, 1)[
+        captures, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
+    ]
+    return found.permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,112 @@
+"""What a training method brings: its losses, what becomes of their gradients, what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fasdk.errors import TrainingError
+from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.training.augmentation import Specs
+from fasdk_engines.training.data import Batch, CaptureTensors
+from fasdk_engines.training.settings import TrainingSettings
+
+Scale = Callable[[Tensor], Tensor]
+CLASSIFICATION = "classification"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what.
+
+    Attributes:
+        family: The model's family.
+        module: The model, initial weights in place.
+        specs: Its preprocessing.
+        settings: How to train.
+        domains: Names of the training domains, in index order.
+        generator: Where a method's own randomness comes from; on the CPU.
+        text_weights: A CLIP text tower's weights under OpenAI's names; none trains a small tower.
+        vocabulary: OpenAI's byte-pair merges, for those weights.
+    """
+
+    family: Family
+    module: PublishedModule
+    specs: Specs
+    settings: TrainingSettings
+    domains: tuple[str, ...]
+    generator: torch.Generator
+    text_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    vocabulary: Path | None = None
+
+
+class Method:
+    """One training method; the trainer knows it by this alone. The base is plain cross-entropy.
+
+    Args:
+        task: What is trained.
+
+    Attributes:
+        extra: What is trained along and not deployed, such as prompts; empty by default.
+    """
+
+    name = "plain"
+    families: tuple[str, ...] = ()  # those it was published for; empty: any
+    module_drops = False  # whether the model leaves modalities out itself while it trains
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.extra = nn.Module()
+
+    def frozen(self) -> tuple[str, ...]:
+        """Return regular expressions of parameters the paper keeps at pretrained weights."""
+        return ()
+
+    def begin_epoch(self, number: int, captures: CaptureTensors) -> None:
+        """Prepare for epoch `number`, from 1."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the training loss by name, in nats; their sum is minimised."""
+        return {CLASSIFICATION: self.classification(self.task.module(*batch.arguments)[0], batch)}
+
+    def classification(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the cross-entropy of logits [B, 2]."""
+        return functional.cross_entropy(
+            logits, batch.targets, label_smoothing=self.task.settings.label_smoothing
+        )
+
+    def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
+        """Leave each parameter's gradient in `.grad`; `scale` is for mixed precision."""
+        torch.autograd.backward(scale(torch.stack(list(losses.values())).sum()))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a resumed training needs beside weights."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+
+    def research(self) -> dict[str, Tensor]:
+        """Return `extra`'s weights under the published names."""
+        return dict(self.extra.state_dict())
+
+
+class BranchMethod(Method):
+    """A method for models that give one feature a modality and join them in one linear layer."""
+
+    def run(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits [B, 2], features [B, modalities, width] and certainty [B, modalities]."""
+        module = self.task.module
+        features_of, classifier = getattr(module, "features", None), getattr(module, "fc_all", None)
+        if features_of is None or classifier is None:
+            raise TrainingError(
+                f"method {self.name!r} needs one feature a modality, which "
+                f"{self.task.family.name!r} does not give: choose --method plain"
+            )
+        features, certainty = features_of(*batch.arguments)
+        return classifier(features.flatten(1)), features, certainty

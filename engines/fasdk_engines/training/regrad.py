@@ -1,0 +1,158 @@
+"""ReGrad: rebalance the modalities' gradients by speed, agreement and certainty (MMDG, MMDG++).
+
+A parameter belongs to the modality whose number its name's first part holds (`adapter_1_2_2`,
+`pos_embedding3`, `conv_pass_2`, `prompts_1`). The modality with the lowest loss is the fast one.
+A fast branch follows its own gradient only as far as the other two go along; a slow branch follows
+its own whole and takes from the others what goes along. What is taken on trust is scaled by the
+certainty of the modality it came from. Projections are per parameter tensor.
+
+Put right: the published script reads an undefined `version` (here its last rule, 4, which MMDG++
+made the default), does not advance its index past a parameter without gradients, adds None to a
+shared parameter (here it keeps the classifier's gradient alone; a text tower that is trained along,
+which the classifier does not reach, takes the plain sum), adds 1e-8 to squared norms that
+are often smaller, fails where one of the three gradients is missing (here it is zero), and lets its
+moving average of losses grow without bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fasdk_engines.training.method import CLASSIFICATION, Scale
+
+
+def along(base: Tensor, gradient: Tensor) -> Tensor:
+    """Return the part of `gradient` along `base`, or against it; 0 for a zero base."""
+    squared = torch.dot(base.flatten().double(), base.flatten().double())
+    if squared == 0:
+        return torch.zeros_like(gradient)
+    factor = torch.dot(base.flatten().double(), gradient.flatten().double()) / squared
+    return (factor * base.double()).to(gradient.dtype)
+
+
+def agreeing(base: Tensor, gradient: Tensor) -> Tensor:
+    """Return what of `gradient` goes along with `base`.
+
+    In agreement (positive dot product) that is its projection on `base`; in conflict, what is left
+    of it at right angles to `base`.
+    """
+    projection = along(base, gradient)
+    if torch.dot(base.flatten().double(), gradient.flatten().double()) > 0:
+        return projection
+    return gradient - projection
+
+
+def rebalanced(
+    own: int, gradients: Sequence[Tensor], fast: int | None, certainty: Sequence[float]
+) -> Tensor:
+    """Return the gradient of a parameter of modality `own`.
+
+    Args:
+        own: Which modality's parameter it is.
+        gradients: Of each modality's loss with respect to it, same shape.
+        fast: The fast modality, or None where no loss is below all others.
+        certainty: Of each modality, in [0, 1].
+    """
+    others = [index for index in range(len(gradients)) if index != own]
+    if fast == own:
+        together = torch.stack([gradients[index] for index in others]).sum(0)
+        return certainty[own] * agreeing(together, gradients[own]) + together
+    result = gradients[own].clone()
+    for index in others:
+        result += certainty[index] * agreeing(gradients[own], gradients[index])
+    return result
+
+
+def branch_of(name: str) -> int | None:
+    """Return the modality, from 0, a parameter belongs to by its name; None for a shared one."""
+    number = re.match(r"[^.\d]*(\d+)", name)
+    return int(number[1]) - 1 if number else None
+
+
+class ReGrad:
+    """The rule with its running losses.
+
+    Args:
+        momentum: Share of the running loss that stays at each step: 0 for MMDG, 0.5 for MMDG++.
+    """
+
+    def __init__(self, momentum: float) -> None:
+        self._momentum = momentum
+        self._running: Tensor | None = None
+
+    def backward(
+        self,
+        module: nn.Module,
+        extra: nn.Module,
+        losses: Mapping[str, Tensor],
+        certainty: Tensor,
+        scale: Scale,
+    ) -> None:
+        """Leave the classifier's and the rebalanced gradients in `.grad`.
+
+        Args:
+            module: The model.
+            extra: What is trained along with it.
+            losses: `classification` and one a modality, in model order.
+            certainty: [modalities], in [0, 1].
+            scale: For mixed precision; projections do not mind the scale.
+        """
+        own_losses = [loss for name, loss in losses.items() if name != CLASSIFICATION]
+        fast = self.fast(torch.stack(own_losses).detach())
+        factors = certainty.tolist()
+        branches = [
+            (parameter, branch_of(name))
+            for name, parameter in [*module.named_parameters(), *extra.named_parameters()]
+            if parameter.requires_grad
+        ]
+        mine = [(parameter, branch) for parameter, branch in branches if branch is not None]
+        steering = [
+            parameter
+            for name, parameter in extra.named_parameters()
+            if parameter.requires_grad and branch_of(name) is None
+        ]
+        found = [_gradients(scale(loss), [p for p, _ in mine]) for loss in own_losses]
+        together = _gradients(scale(torch.stack(own_losses).sum()), steering)
+        torch.autograd.backward(scale(losses[CLASSIFICATION]))
+        for parameter, gradient in zip(steering, together, strict=True):
+            parameter.grad = gradient
+        for (parameter, branch), *gradients in zip(mine, *found, strict=True):
+            if all(gradient is None for gradient in gradients):
+                continue
+            whole = [torch.zeros_like(parameter) if g is None else g for g in gradients]
+            added = rebalanced(branch, whole, fast, factors)
+            parameter.grad = added if parameter.grad is None else parameter.grad + added
+
+    def fast(self, losses: Tensor) -> int | None:
+        """Return which modality's running loss is below all others; None for a tie.
+
+        Args:
+            losses: [modalities] of this step; 0 for a modality no capture held, whose running
+                loss stays.
+        """
+        held = losses > 0
+        if self._running is None:
+            self._running = torch.full_like(losses, float("inf"))
+        moved = self._momentum * self._running + (1.0 - self._momentum) * losses
+        moved = torch.where(self._running.isinf(), losses, moved)
+        self._running = torch.where(held, moved, self._running)
+        order = self._running.sort()
+        return int(order.indices[0]) if order.values[0] < order.values[1] else None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the running losses."""
+        return {} if self._running is None else {"running_losses": self._running}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up the running losses."""
+        self._running = state.get("running_losses")
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    if not loss.requires_grad or not parameters:
+        return [None] * len(parameters)
+    return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)

@@ -1,0 +1,120 @@
+"""How to train: settings every method shares, and what a training leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from fasdk_engines.models.base import PublishedModule
+from fasdk_engines.training.initial import Initialised
+
+
+class TrainingSettings(BaseModel):
+    """How to train; the defaults suit the tiny MMDG on about a thousand captures.
+
+    Attributes:
+        epochs: Largest number of passes over the captures.
+        batch: Captures a step.
+        learning_rate: Of AdamW after a linear rise over `warmup` of all steps; then a half cosine
+            down to zero.
+        warmup: Share of all steps, in [0, 1).
+        weight_decay: Of AdamW, on matrices alone.
+        modality_dropout: Probability that one modality, drawn at random, is absent from a capture.
+        brightness: Largest relative change of RGB brightness. IR keeps its level, which together
+            with depth tells a surface's reflectance.
+        shift: Largest displacement of the face to each side, as a share of the image.
+        label_smoothing: In [0, 1); keeps scores from saturating.
+        patience: Epochs without a lower development loss before training ends.
+        seed: Of initial weights, order and augmentation.
+        threads: CPU threads; part of what makes two runs equal to the bit. A tiny model's steps
+            are short: a second thread saves a third on idle cores, and costs far more on busy ones.
+        device: Where torch trains, such as "cpu" or "cuda". Equal bits are promised on a CPU.
+        mixed_precision: Half precision where it is safe, with scaled gradients; on a GPU only.
+        save_every: Steps between two writes of the training state, where one is kept; it is also
+            written after every epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=24, ge=1)
+    batch: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0.0)
+    warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
+    weight_decay: float = Field(default=0.05, ge=0.0)
+    modality_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    brightness: float = Field(default=0.2, ge=0.0, lt=1.0)
+    shift: float = Field(default=0.03, ge=0.0, lt=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    patience: int = Field(default=10, ge=1)
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=1, ge=1)
+    device: str = "cpu"
+    mixed_precision: bool = False
+    save_every: int = Field(default=200, ge=1)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training captures.
+
+    Attributes:
+        number: From 1.
+        of: Largest number of epochs.
+        loss: Mean training loss, in nats: the sum of `losses`.
+        development_loss: Cross-entropy on the development captures, in nats.
+        development_accuracy: Share of them whose larger logit is right.
+        development_auc: Area under their ROC curve.
+        losses: Mean of each part of the training loss, by name.
+    """
+
+    number: int
+    of: int
+    loss: float
+    development_loss: float
+    development_accuracy: float
+    development_auc: float
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a training is.
+
+    Attributes:
+        epoch: From 1.
+        of: Largest number of epochs.
+        done: Captures of this epoch seen so far.
+        captures: Captures an epoch.
+        losses: Mean of each part of this epoch's training loss so far, by name.
+    """
+
+    epoch: int
+    of: int
+    done: int
+    captures: int
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained module.
+
+    Attributes:
+        module: In evaluation mode, with the weights of the best epoch.
+        best: The epoch with the lowest development loss.
+        history: Every epoch, in order.
+        research: What training alone needs, of the same epoch, under the published names: learned
+            prompts, text tower, further stages. Deployment drops them.
+        frozen: How many of the module's parameters were not trained.
+        initialised: What became of pretrained weights, where there were any.
+    """
+
+    module: PublishedModule
+    best: Epoch
+    history: tuple[Epoch, ...]
+    research: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    frozen: int = 0
+    initialised: Initialised | None = None

@@ -1,0 +1,96 @@
+"""A training's state on disk: all a killed run needs to end in the very same weights."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fasdk.atomic import atomic_write
+from fasdk.errors import TrainingError
+from fasdk_calibration.datasets import LabelledCapture
+from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.training.settings import TrainingSettings
+
+_VERSION = 1
+
+
+def fingerprint(
+    family: Family,
+    config: ModelConfig,
+    method: str,
+    settings: TrainingSettings,
+    captures: Sequence[LabelledCapture],
+    development: Sequence[LabelledCapture],
+    start: str,
+) -> dict[str, str]:
+    """Return what must be equal for a training to be continued, by name.
+
+    `start` tells the initial weights apart. How often the state is saved may differ.
+    """
+    return {
+        "model": family.name,
+        "configuration": config.model_dump_json(),
+        "method": method,
+        "settings": settings.model_dump_json(exclude={"save_every"}),
+        "training captures": _digest(captures),
+        "development captures": _digest(development),
+        "initial weights": start,
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def write_state(path: Path, prints: Mapping[str, str], state: Mapping[str, Any]) -> None:
+    """Write a training's state; a reader sees the old one or the whole new one.
+
+    Raises:
+        FasdkError: It cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({"version": _VERSION, "fingerprint": dict(prints), "state": dict(state)}, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
+    """Return a training's state.
+
+    Raises:
+        TrainingError: There is none, it is damaged, or it is of a training that differs.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(
+            f"nothing to resume: {path} does not exist; leave out --resume to start afresh"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"{path} is damaged or no training state ({type(error).__name__}): "
+            "delete it and start afresh"
+        ) from error
+    if not isinstance(found, dict) or found.get("version") != _VERSION:
+        raise TrainingError(
+            f"{path} is no training state of version {_VERSION}: delete it and start afresh"
+        )
+    other = [name for name, value in prints.items() if found["fingerprint"].get(name) != value]
+    if other:
+        raise TrainingError(
+            f"{path} is of a training with another {', '.join(other)}: give what it was started "
+            "with, or delete it and start afresh"
+        )
+    state: dict[str, Any] = found["state"]
+    return state
+
+
+def _digest(captures: Sequence[LabelledCapture]) -> str:
+    """Return a digest of which captures these are, their labels included, frames not."""
+    lines = "\n".join(
+        f"{c.id}\t{c.label.value}\t{c.domain}\t{c.subject}\t{c.presentation}" for c in captures
+    )
+    return sha256(lines.encode()).hexdigest()

@@ -116,8 +116,6 @@ def _inside(path: Path, tensor: str, location: str) -> Path:
 
 def _internalise(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
     """Put the part of a file of weights a tensor names into the tensor."""
-    import onnx
-
     try:
         start = int(_entry(tensor, "offset", "0"))
         length = int(_entry(tensor, "length", str(len(data) - start)))
@@ -129,5 +127,5 @@ def _internalise(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
             f" ({len(data)} bytes): copy both files again"
         )
     tensor.raw_data = data[start : start + length]
-    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.ClearField("data_location")
     del tensor.external_data[:]

@@ -8,7 +8,8 @@ import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -90,10 +91,12 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None
             the module is unchanged.
     """
     tensors = _renamed(checkpoint, family)
-    dropped = [n for n in tensors if any(re.fullmatch(p, n) for p in family.research_only)]
-    if dropped:
-        _log.info("%s: dropped %s", checkpoint.path, _some(dropped))
-    tensors = {name: value for name, value in tensors.items() if name not in set(dropped)}
+    dropped = {
+        name: value
+        for name, value in tensors.items()
+        if any(re.fullmatch(pattern, name) for pattern in family.research_only)
+    }
+    tensors = {name: value for name, value in tensors.items() if name not in dropped}
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
     unknown = [name for name in tensors if name not in own]
@@ -122,6 +125,14 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None
                 f"{checkpoint.path}: {name} holds NaN or infinity: the training diverged, or the "
                 "file is damaged"
             )
+    if dropped:
+        _log.info(
+            "%s: dropped %s; %s parameters that %s does not use once trained",
+            checkpoint.path,
+            _by_stem(dropped),
+            f"{sum(value.numel() for value in dropped.values()):,}",
+            family.name,
+        )
     module.load_state_dict(tensors)
 
 
@@ -298,6 +309,12 @@ def _likeness(tensors: Mapping[str, Tensor]) -> str:
             if sum(shapes.get(n) == shape for n, shape in own.items()) >= 0.9 * len(own):
                 return f"; it looks like --model {name} --config {label}"
     return ""
+
+
+def _by_stem(names: Iterable[str]) -> str:
+    """Name many tensors in few words: by their first two parts, with how many there are."""
+    stems = Counter(".".join(name.split(".")[:2]) for name in names)
+    return ", ".join(f"{stem} ({n} tensors)" if n > 1 else stem for stem, n in stems.items())
 
 
 def _some(names: list[str]) -> str:

@@ -26,6 +26,7 @@ from fasdk_tools.output import (
     STDERR,
     STDOUT,
     format_bytes,
+    log_to_stderr,
     print_fields,
     print_json,
     print_rows,
@@ -569,6 +570,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status; wrong input is one line on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
     asked_for_json = "--json" in words
+    log_to_stderr()
     try:
         status = app(args=words or ["--help"], prog_name="fasdk", standalone_mode=False)
     except _CommandLineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 STDERR = Console(stderr=True, highlight=False)
 STDOUT = Console(highlight=False, soft_wrap=True)
+
+
+class _StderrLog(logging.Handler):
+    """Writes log lines where progress bars are drawn, so that neither spoils the other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        STDERR.print(f"fasdk: {record.getMessage()}", markup=False, soft_wrap=True)
+
+
+def log_to_stderr() -> None:
+    """Show what a build drops or replaces, and every warning, on stderr; once a process."""
+    for name, level in (("fasdk_engines", logging.INFO), ("fasdk", logging.WARNING)):
+        logger = logging.getLogger(name)
+        if not any(isinstance(handler, _StderrLog) for handler in logger.handlers):
+            logger.addHandler(_StderrLog())
+            logger.setLevel(level)
 
 
 def print_json(document: Any) -> None:

@@ -23,6 +23,7 @@ from fasdk.bundle import (
     Provenance,
     write_bundle,
 )
+from fasdk.capture import Modality
 from fasdk.decision import class_scores
 from fasdk.errors import BackendError, PrecisionError, UsageError
 from fasdk.preprocess import to_batch
@@ -70,6 +71,7 @@ class BuildRequest:
         development: List of labelled captures to choose an operating point on, or None.
         sign_key: PEM file of an Ed25519 private key, or None to leave the bundle unsigned.
         preprocess: TOML file that describes a ready ONNX file; None for a checkpoint.
+        required: Modalities without which a capture is refused, besides the model's own.
     """
 
     source: Path
@@ -83,6 +85,7 @@ class BuildRequest:
     development: Path | None = None
     sign_key: Path | None = None
     preprocess: Path | None = None
+    required: tuple[Modality, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     """
     description = _description(request)
     family = get_family(request.model) if description is None else description.family()
+    _required(request, family)
     backend = _plan_backend(request)
     if not request.out.resolve().parent.is_dir():
         raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
@@ -426,6 +430,17 @@ def _decide_points(
     return {"operating_points": points, "operating_points_note": note}, document
 
 
+def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:
+    """Return the modalities a capture must hold, in model order."""
+    unknown = [m.value for m in request.required if m not in family.modalities]
+    if unknown:
+        raise UsageError(
+            f"--require {', '.join(unknown)}: {family.name} does not look at it; "
+            f"choose among {', '.join(m.value for m in family.modalities)}"
+        )
+    return tuple(m for m in family.modalities if m in {*family.required, *request.required})
+
+
 def _manifest(
     request: BuildRequest, family: Family, floating: _FloatGraph, plan: BuiltPlan | None
 ) -> Manifest:
@@ -440,7 +455,7 @@ def _manifest(
             published_in=family.published_in,
         ),
         modalities=family.modalities,
-        required=family.required,
+        required=_required(request, family),
         inputs=family.preprocess(floating.config),
         labels=family.labels,
         live_index=family.live_index,

@@ -105,9 +105,21 @@ def test_a_depth_image_of_8_bits_is_not_millimetres(fasdk, bundle, frames):
     assert_refused(fasdk("check", bundle, *options, *FACE), "16")
 
 
-def test_an_absent_modality_that_the_bundle_requires(fasdk, bundle, frames):
-    ran = fasdk("check", bundle, "--rgb", frames.rgb, "--ir", frames.ir, *FACE)
+def test_an_absent_modality_that_the_bundle_requires(fasdk, checkpoint, frames, tmp_path):
+    strict = tmp_path / "strict.fasb"
+    build = ("build-engine", checkpoint, "-o", strict, "--model", "mmdg")
+    assert fasdk(*build, "--backend", "onnxruntime", "--require", "rgb,depth").status == 0
+    ran = fasdk("check", strict, "--rgb", frames.rgb, "--ir", frames.ir, *FACE)
     assert_refused(ran, "depth")
+
+
+@pytest.mark.parametrize(
+    ("model", "required", "words"),
+    [("mmdg", "rgb,thermal", "thermal"), ("minifasnet-v2", "depth", "does not look at it")],
+)
+def test_a_required_modality_nobody_knows(fasdk, checkpoint, tmp_path, model, required, words):
+    build = ("build-engine", checkpoint, "-o", tmp_path / "x.fasb", "--model", model)
+    assert_refused(fasdk(*build, "--require", required), words)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from fasdk_tools.output import (
 
 if TYPE_CHECKING:
     from fasdk.bundle import Bundle
+    from fasdk.capture import Modality
 
 app = typer.Typer(
     name="fasdk",
@@ -90,6 +91,10 @@ def build_engine(
         Path | None,
         typer.Option(help="TOML description of a ready .onnx file, for --model onnx."),
     ] = None,
+    require: Annotated[
+        str | None,
+        typer.Option(help="Modalities a capture must hold, such as rgb,depth,ir; others may lack."),
+    ] = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,6 +122,7 @@ def build_engine(
         development=development,
         sign_key=sign_key,
         preprocess=preprocess,
+        required=_parse_modalities(require),
     )
     with progress_view() as view:
         report = build_bundle(request, view)
@@ -554,6 +560,19 @@ def _parse_face(text: str) -> tuple[int, ...]:
         raise CaptureError(
             f"--face {text!r} is not x,y,w,h in whole pixels, such as 106,147,207,213"
         ) from None
+
+
+def _parse_modalities(text: str | None) -> tuple[Modality, ...]:
+    from fasdk.capture import Modality
+
+    known = {m.value: m for m in Modality}
+    names = [] if text is None else [part.strip() for part in text.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(
+            f"--require {text!r}: {unknown[0]!r} is no modality: choose among {', '.join(known)}"
+        )
+    return tuple(known[name] for name in names)
 
 
 def _parse_batches(text: str) -> list[int]:

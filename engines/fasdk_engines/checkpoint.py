@@ -165,16 +165,23 @@ def resolve_config(
 
 
 def save_checkpoint(
-    path: Path | str, module: nn.Module, family: Family, config: ModelConfig
+    path: Path | str,
+    module: nn.Module,
+    family: Family,
+    config: ModelConfig,
+    research: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a module's weights as safetensors, with the model's name and settings.
+
+    `research` is what training alone needs, under the published names; deployment drops it.
 
     Raises:
         FasdkError: The file cannot be written; whatever was there before is untouched.
     """
     import safetensors.torch
 
-    tensors = {name: value.contiguous().cpu() for name, value in module.state_dict().items()}
+    both = {**(research or {}), **module.state_dict()}
+    tensors = {name: value.contiguous().cpu() for name, value in both.items()}
     metadata = {_MODEL_KEY: family.name, _CONFIG_KEY: config.model_dump_json()}
     data = safetensors.torch.save(tensors, metadata)
     with atomic_write(Path(path)) as file:

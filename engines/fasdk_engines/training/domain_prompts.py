@@ -1,0 +1,165 @@
+"""ADP: train each modality's feature against texts with learned prompts (MMDG++, TPAMI 2025).
+
+Asymmetric: live is one class for all domains, and every domain's attacks are a class of their own.
+A class has one text feature a modality, the mean over templates that end in placeholders, whose
+places learned vectors take. The loss is the cross-entropy over logit_scale * cos(feature, text).
+Domains are those of the captures, and an absent modality costs nothing. The templates are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fasdk.capture import Modality
+from fasdk_engines.training.data import Batch
+from fasdk_engines.training.method import CLASSIFICATION, BranchMethod, Scale, Task
+from fasdk_engines.training.prototypes import mean_certainty
+from fasdk_engines.training.regrad import ReGrad
+from fasdk_engines.training.text import PLACEHOLDER, TextEncoder, tokenize
+
+PROMPTS = 5  # learned vectors a class
+MOMENTUM = 0.5
+_PLACE = "recorded at a place with " + " ".join([PLACEHOLDER] * PROMPTS)
+_LIVE = (
+    "a living person looks into the camera",
+    "the skin of a person who stands here",
+    "somebody in front of the sensor",
+    "a face that moves and breathes",
+)
+_ATTACK = (
+    "somebody pretends to be another person",
+    "a copy of a face is held up",
+    "a mask or a picture hides the person",
+    "a thing that imitates a face",
+)
+_SEEN = {
+    Modality.RGB: "in a colour image",
+    Modality.DEPTH: "in a map of distances",
+    Modality.IR: "in infrared light",
+}
+
+
+def templates(modality: Modality) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the texts of live and of attacks for a modality, each ending in placeholders."""
+    seen = _SEEN[modality]
+    live, attack = (
+        tuple(f"{sentence} {seen} {_PLACE}" for sentence in kind) for kind in (_LIVE, _ATTACK)
+    )
+    return live, attack
+
+
+def prompt_loss(
+    features: Tensor, present: Tensor, texts: Tensor, scale: Tensor, classes: Tensor
+) -> Tensor:
+    """Return the cross-entropy over scaled cosines to each class's text.
+
+    Args:
+        features: [B, modalities, width].
+        present: [B, modalities]; an absent modality costs nothing.
+        texts: [modalities, classes, width].
+        scale: Factor on the cosines, a scalar.
+        classes: int64 [B].
+
+    Returns:
+        [modalities], means over the captures that hold the modality, in nats; 0 without any.
+    """
+    held = present.T > 0
+    # A zero feature has no direction; its gradient would not be a number.
+    features = torch.where(present[:, :, None] > 0, features, 1.0)
+    features = functional.normalize(features, dim=-1)
+    cosines = torch.einsum("bmw,mcw->mbc", features, functional.normalize(texts, dim=-1))
+    modalities, count, _ = cosines.shape
+    each = functional.cross_entropy(
+        scale * cosines.flatten(0, 1), classes.repeat(modalities), reduction="none"
+    ).reshape(modalities, count)
+    return torch.where(held, each, 0.0).sum(1) / held.sum(1).clamp(min=1)
+
+
+class DomainPrompts(BranchMethod):
+    """MMDG++ whole: cross-entropy, ADP, and ReGrad by running losses."""
+
+    name = "mmdgpp"
+    families = ("mmdgpp",)
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._regrad = ReGrad(MOMENTUM)
+        self._certainty = torch.ones(len(task.family.modalities))
+        kinds = [templates(modality) for modality in task.family.modalities]
+        texts = [text for live, attack in kinds for text in (*live, *attack)]
+        width = int(task.module.get_parameter("visual_proj_1").shape[1])
+        encoder = TextEncoder(texts, width, task.text_weights, task.vocabulary)
+        encoder.requires_grad_(not task.text_weights)
+        classes = 1 + len(task.domains)
+        self._texts, self._encoder = _Texts(kinds, classes, encoder), encoder
+        # The published names: prompts by modality, the tower beside the visual one.
+        for index in range(len(kinds)):
+            prompts = torch.randn(classes, PROMPTS, encoder.width)
+            self.extra.register_parameter(f"prompts_{index + 1}", nn.Parameter(prompts))
+        self.extra.add_module("model", encoder.tower)
+
+    def frozen(self) -> tuple[str, ...]:
+        """CLIP stays as pretrained, but for RGB's class token."""
+        return (r"model\.(?!visual\.class_embedding$).*",)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy and one ADP loss a modality."""
+        logits, features, certainty = self.run(batch)
+        self._certainty = mean_certainty(certainty, batch)
+        each = prompt_loss(
+            features,
+            batch.present,
+            self._texts.features(list(self.extra.parameters(recurse=False))),
+            self._encoder.tower.logit_scale.exp(),
+            batch.classes,
+        )
+        names = [modality.value for modality in batch.inputs]
+        parts = {CLASSIFICATION: self.classification(logits, batch)}
+        return parts | dict(zip(names, each, strict=True))
+
+    def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
+        """Add the rebalanced ADP gradients to the classifier's."""
+        self._regrad.backward(self.task.module, self.extra, losses, self._certainty, scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return ReGrad's running losses."""
+        return self._regrad.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take them up."""
+        self._regrad.restore(state)
+
+
+class _Texts:
+    """Every modality's and class's texts, encoded together."""
+
+    def __init__(
+        self,
+        kinds: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
+        classes: int,
+        encoder: TextEncoder,
+    ) -> None:
+        self._encoder = encoder
+        self._shape = (len(kinds), classes, len(_LIVE))
+        texts = [
+            text
+            for live, attack in kinds
+            for group in (live, *[attack] * (classes - 1))
+            for text in group
+        ]
+        self._tokens = tokenize(texts, encoder.tokenizer)
+
+    def features(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Return [modalities, classes, width]: the mean over templates.
+
+        Args:
+            prompts: [classes, `PROMPTS`, width] for each modality.
+        """
+        _, _, count = self._shape
+        each = torch.stack(list(prompts)).repeat_interleave(count, dim=1).flatten(0, 1)
+        found: Tensor = self._encoder(self._tokens, each)
+        return found.unflatten(0, self._shape).mean(2)

@@ -395,7 +395,7 @@ FAMILIES = (
             (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
             (r"\.mlp\.linear_2\.", ".mlp.3."),
         ),
-        # Rounding the gate would pick other experts.
-        float32_islands=(r"/gating/",),
+        # Rounding the gate would pick other experts; squares of small values would vanish.
+        float32_islands=(r"/gating/", r"/unit/"),
     ),
 )

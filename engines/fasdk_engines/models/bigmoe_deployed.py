@@ -225,6 +225,13 @@ class _Adapter(nn.Module):
         return quick_gelu(answered @ self.up), prompt
 
 
+class _UnitLength(nn.Module):
+    """Rows over their length, in float32: squares of small values vanish in half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
 class _Gating(nn.Module):
     """Which experts answer, and each one's share. Its nodes stay float32 in half precision."""
 
@@ -236,14 +243,14 @@ class _Gating(nn.Module):
         queries = experts.to_queries[0].get_parameter("weight").detach().double() * gain
         by_half = queries.reshape(2, heads, -1, gate)
         keys = torch.einsum("shdg,hksd->gshk", by_half, experts.keys.detach().double())
+        self.unit = _UnitLength()
         self.keys = constant(keys.reshape(gate, -1).float())
         self.choice = ExpertChoice(config.keys, heads, config.experts_per_head)
 
     def forward(self, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Choose for `gate` [Q, gate_width]; expert indices and their shares, [Q, heads, k]."""
-        length = gate.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)
-        halves = (gate / length) @ self.keys
-        halves = halves.reshape(-1, 2, self.config.expert_heads, self.config.keys)
+        split = (-1, 2, self.config.expert_heads, self.config.keys)
+        halves = (self.unit(gate) @ self.keys).reshape(split)
         indices, scores = self.choice(halves[:, 0], halves[:, 1])
         return indices, scores.softmax(dim=-1)
 
@@ -253,6 +260,7 @@ class _Experts(nn.Module):
 
     def __init__(self, config: BigMoeConfig, experts: ProductKeyExperts) -> None:
         super().__init__()
+        self.unit = _UnitLength()
         self.width = config.content_width
         self.count = config.expert_heads * config.experts_per_head
         gain = experts.norm.gamma.detach() * math.sqrt(self.width)
@@ -261,9 +269,8 @@ class _Experts(nn.Module):
 
     def forward(self, content: Tensor, indices: Tensor, shares: Tensor) -> Tensor:
         """Answer [Q, content_width] by the experts [Q, heads, k] in proportion to `shares`."""
-        length = content.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)
         weights = self.table[indices.reshape(-1, self.count)]
-        hidden = weights[..., : self.width] @ (content / length)[..., None]
+        hidden = weights[..., : self.width] @ self.unit(content)[..., None]
         scaled = functional.gelu(hidden.reshape(-1, self.count)) * shares.reshape(-1, self.count)
         return (scaled[:, None] @ weights[..., self.width :])[:, 0]
 

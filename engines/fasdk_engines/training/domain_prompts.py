@@ -162,4 +162,4 @@ class _Texts:
         _, _, count = self._shape
         each = torch.stack(list(prompts)).repeat_interleave(count, dim=1).flatten(0, 1)
         found: Tensor = self._encoder(self._tokens, each)
-        return found.unflatten(0, self._shape).mean(2)
+        return found.reshape(*self._shape, -1).mean(2)

@@ -11,7 +11,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from fasdk.backends import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.tensorrt.plan import build_plan
 from fasdk.bundle import Precision
 from fasdk.errors import ParityError, PrecisionError
 from fasdk_engines.export import count_nodes, export_graph
@@ -331,6 +333,20 @@ def test_half_precision_stays_finite_and_near(tiny_graph):
     report = judge_half(half, [batch], reference, threads=1)
     assert report.finite
     assert report.logit_drift < 0.2
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
+def test_tensorrt_rtx_builds_the_graph(precision, tiny_graph):
+    pytest.importorskip("tensorrt_rtx")
+    islands = islands_matching(tiny_graph, FAMILY.float32_islands)
+    plan = build_plan(
+        convert(tiny_graph, precision, islands),
+        Backend.TENSORRT_RTX,
+        shapes=FAMILY.input_shapes(TINY),
+        max_batch=8,
+        compute_capabilities=("8.9",),
+    )
+    assert plan.data
 
 
 def test_training_blanks_modalities_and_tells_the_prompt():

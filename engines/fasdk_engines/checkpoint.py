@@ -157,11 +157,20 @@ def resolve_config(
             f"{checkpoint.path} holds {trained_as!r}, not {family.name!r}: use --model {trained_as}"
         )
     if requested is not None:
-        named = family.configs.get(str(requested))
-        return named if named is not None else _config_from_file(family, Path(requested))
+        return find_config(family, requested)
     if _CONFIG_KEY in checkpoint.metadata:
         return _config(family, checkpoint.metadata[_CONFIG_KEY], str(checkpoint.path))
     return family.default_config
+
+
+def find_config(family: Family, requested: str | Path) -> ModelConfig:
+    """Return a family's settings by name, or from a JSON file with those that differ.
+
+    Raises:
+        ModelError: There is no such config, or its fields do not fit the model.
+    """
+    named = family.configs.get(str(requested))
+    return named if named is not None else _config_from_file(family, Path(requested))
 
 
 def save_checkpoint(

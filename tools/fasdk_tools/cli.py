@@ -499,6 +499,92 @@ def keygen(
 
 
 @app.command()
+def train(
+    captures: Annotated[
+        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labelled captures.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, .safetensors.")],
+    model: Annotated[str, typer.Option(help="Model name; see `fasdk models`.")],
+    development: Annotated[
+        Path, typer.Option(help="List of captures of other subjects that decide when to stop.")
+    ],
+    config: Annotated[
+        str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="plain, published, or a method's name.")
+    ] = "published",
+    epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 24,
+    batch: Annotated[int, typer.Option(help="Captures a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Largest, of AdamW.")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices.")] = 0.05,
+    modality_dropout: Annotated[
+        float, typer.Option(help="Probability that a capture lacks one modality.")
+    ] = 0.1,
+    patience: Annotated[int, typer.Option(help="Epochs without gain before the end.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision, on a GPU only.")] = False,
+    save_every: Annotated[
+        int, typer.Option(help="Steps between two writes of what --resume needs.")
+    ] = 200,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a training that was cut short.")
+    ] = False,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(help="Pretrained state dict: torchvision ViT-B/16 or OpenAI CLIP ViT-B/16."),
+    ] = None,
+    clip_vocabulary: Annotated[
+        Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Folder of the CSV log; the checkpoint's by default.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="TensorBoard events beside the CSV log.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a checkpoint that `build-engine` takes."""
+    _require_build_half()
+    from fasdk_tools.train import TrainRequest, parse_settings, run_training
+
+    request = TrainRequest(
+        captures=captures,
+        development=development,
+        out=out,
+        model=model,
+        config=config,
+        method=method,
+        settings=parse_settings(
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            modality_dropout=modality_dropout,
+            patience=patience,
+            seed=seed,
+            threads=threads,
+            device=device,
+            mixed_precision=amp,
+            save_every=save_every,
+        ),
+        resume=resume,
+        initial=init_from,
+        vocabulary=clip_vocabulary,
+        log=log,
+        tensorboard=tensorboard,
+    )
+    document = asdict(run_training(request))
+    if as_json:
+        print_json(document)
+    else:
+        print_fields(f"Trained {out}", document)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path(".demo"),
     seed: Annotated[int, typer.Option(help="Seed of captures and training.")] = 0,

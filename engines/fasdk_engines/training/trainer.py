@@ -23,6 +23,7 @@ from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 from fasdk_engines.training.augmentation import augment
 from fasdk_engines.training.data import CaptureTensors, domain_names, require_usable
 from fasdk_engines.training.initial import Initialised, InitialWeights, initialise
+from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
 from fasdk_engines.training.methods import get_method
 from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
@@ -43,6 +44,7 @@ def train(
     frozen: Sequence[str] = (),
     state: Path | None = None,
     resume: bool = False,
+    log: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> TrainingResult:
@@ -63,6 +65,7 @@ def train(
             r"adapter_.*": MMDG without adapters, since a fresh one adds exactly nothing.
         state: File to keep the training's state in; None keeps none.
         resume: Continue from that file.
+        log: CSV file to write every epoch to (`write_csv`).
         on_epoch: Called after every epoch.
         on_step: Called after every step.
 
@@ -108,7 +111,14 @@ def train(
             if state is not None:
                 write_state(state, prints, run.state())
 
-        run.finish(save, on_epoch, on_step)
+        def end_epoch(epoch: Epoch) -> None:
+            save()
+            if log is not None:
+                write_csv(log, run.history)
+            if on_epoch is not None:
+                on_epoch(epoch)
+
+        run.finish(save, end_epoch, on_step)
         return run.result(kept, started)
 
 
@@ -157,7 +167,7 @@ class _Run:
         self._order: Tensor | None = None  # of the epoch under way
         self._done = 0
         self._sums: dict[str, float] = {}
-        self._history: list[Epoch] = []
+        self.history: list[Epoch] = []
         self._best: Epoch | None = None
         self._best_weights: dict[str, Tensor] = {}
         self._best_extra: dict[str, Tensor] = {}
@@ -165,10 +175,10 @@ class _Run:
     def finish(
         self,
         save: Callable[[], None],
-        on_epoch: Callable[[Epoch], None] | None,
+        on_epoch: Callable[[Epoch], None],
         on_step: Callable[[Step], None] | None,
     ) -> None:
-        """Train to the end."""
+        """Train to the end; `save` is called between steps."""
         while not self._ended():
             if self._order is None:
                 self._begin_epoch()
@@ -178,10 +188,7 @@ class _Run:
                     save()
                 if on_step is not None:
                     on_step(self._progress())
-            epoch = self._end_epoch()
-            save()
-            if on_epoch is not None:
-                on_epoch(epoch)
+            on_epoch(self._end_epoch())
 
     def result(self, frozen: int, started: Initialised | None) -> TrainingResult:
         """Return the weights of the best epoch."""
@@ -191,16 +198,16 @@ class _Run:
         self._method.extra.load_state_dict(self._best_extra)
         research = {name: value.cpu() for name, value in self._method.research().items()}
         module = self._module.to("cpu").eval()
-        return TrainingResult(module, self._best, tuple(self._history), research, frozen, started)
+        return TrainingResult(module, self._best, tuple(self.history), research, frozen, started)
 
     def _ended(self) -> bool:
         if self._order is not None or self._best is None:
             return False
-        last = len(self._history)
+        last = len(self.history)
         return last >= self._settings.epochs or last - self._best.number >= self._settings.patience
 
     def _begin_epoch(self) -> None:
-        self._method.begin_epoch(len(self._history) + 1, self._learned)
+        self._method.begin_epoch(len(self.history) + 1, self._learned)
         self._order = torch.randperm(len(self._learned), generator=self._generator)
         self._done, self._sums = 0, {}
 
@@ -227,7 +234,7 @@ class _Run:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"training diverged: {name} loss is {value} in epoch "
-                    f"{len(self._history) + 1}: lower the learning rate"
+                    f"{len(self.history) + 1}: lower the learning rate"
                 )
             self._sums[name] = self._sums.get(name, 0.0) + value * len(rows)
         self._step += 1
@@ -235,7 +242,7 @@ class _Run:
 
     def _progress(self) -> Step:
         return Step(
-            epoch=len(self._history) + 1,
+            epoch=len(self.history) + 1,
             of=self._settings.epochs,
             done=self._done,
             captures=len(self._learned),
@@ -255,7 +262,7 @@ class _Run:
             )
         losses = self._means()
         epoch = Epoch(
-            number=len(self._history) + 1,
+            number=len(self.history) + 1,
             of=self._settings.epochs,
             loss=sum(losses.values()),
             development_loss=loss,
@@ -263,7 +270,7 @@ class _Run:
             development_auc=auc(scores, self._held.is_live.numpy()),
             losses=losses,
         )
-        self._history.append(epoch)
+        self.history.append(epoch)
         if self._best is None or loss < self._best.development_loss:
             self._best = epoch
             self._best_weights = _copied(self._module)
@@ -287,7 +294,7 @@ class _Run:
             "order": self._order,
             "done": self._done,
             "sums": self._sums,
-            "history": [asdict(epoch) for epoch in self._history],
+            "history": [asdict(epoch) for epoch in self.history],
             "best": self._best.number if self._best else 0,
             "best_module": self._best_weights,
             "best_extra": self._best_extra,
@@ -306,8 +313,8 @@ class _Run:
             torch.cuda.set_rng_state(state["cuda"], self._device)
         self._step, self._order, self._done = state["step"], state["order"], state["done"]
         self._sums = dict(state["sums"])
-        self._history = [Epoch(**fields) for fields in state["history"]]
-        self._best = self._history[state["best"] - 1] if state["best"] else None
+        self.history = [Epoch(**fields) for fields in state["history"]]
+        self._best = self.history[state["best"] - 1] if state["best"] else None
         self._best_weights = dict(state["best_module"])
         self._best_extra = dict(state["best_extra"])
 

@@ -5,7 +5,8 @@
 runs random fields through the published form in torch and through the deployed graph, one capture
 at a time, and prints one JSON line: how many decisions differ, by the larger logit and at the
 median score, where half the captures lie on either side; how many experts were picked and how many
-of them only the graph picked; and the largest difference of a logit. It exits 1 when a decision
+of them only the graph picked, at what cost in standard deviations of their scores; and the largest
+difference of a logit, as it is and with the published form led to the graph's experts. It exits 1 when a decision
 differs. With `--rows FILE` each capture's outcome is kept, so that a long run can be split.
 """
 
@@ -25,7 +26,7 @@ from fasdk.decision import class_scores
 from fasdk_engines.export import export_graph
 from fasdk_engines.models import get_family
 from fasdk_engines.models.bigmoe import BigMoe
-from fasdk_engines.models.choices import differing, made_by, recorded
+from fasdk_engines.models.choices import differing, forced, made_by, recorded
 from fasdk_engines.parity import choosing_session
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
@@ -106,19 +107,28 @@ def _compare(module: BigMoe, session: Any, names: list[str], seed: int) -> dict[
     named = {n: x.numpy() for n, x in zip(family.input_names, inputs, strict=True)}
     logits, *found = session.run(["logits", *names], named)
     picked = [torch.from_numpy(chosen) for chosen in found]
+    # The last adapter reaches no logit, so the graph has none.
+    differ = sum(differing(a, b) for a, b in zip(picked, expected, strict=False))
+    led, concession = published, 0.0
+    if differ:
+        with torch.no_grad(), forced(module, picked) as places:
+            led = module(*inputs)[0][0].tolist()
+            concession = max(place.concession for place in places)
     return {
         "seed": seed,
         "published": published,
         "graph": logits[0].tolist(),
         "picked": sum(chosen.numel() for chosen in picked),
-        # The last adapter reaches no logit, so the graph has none.
-        "differ": sum(differing(a, b) for a, b in zip(picked, expected, strict=False)),
+        "differ": differ,
+        "led": led,
+        "concession": concession,
     }
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     published = np.array([row["published"] for row in rows], np.float32)
     graph = np.array([row["graph"] for row in rows], np.float32)
+    led = np.array([row["led"] for row in rows], np.float32)
     live = get_family("bigmoe").live_index
     scores = np.array([class_scores(row)[live] for row in published])
     graph_scores = np.array([class_scores(row)[live] for row in graph])
@@ -134,6 +144,8 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "expert_choices_differ": sum(row["differ"] for row in rows),
         "inputs_with_other_experts": sum(row["differ"] > 0 for row in rows),
         "largest_logit_difference": float(differences.max()),
+        "largest_logit_difference_same_experts": float(np.abs(led - graph).max()),
+        "largest_cost_of_other_experts": max(row["concession"] for row in rows),
         "median_logit_difference": float(np.median(differences.max(axis=1))),
         "logit_standard_deviation": float((published[:, live] - published[:, 1 - live]).std()),
         "score_range": [float(scores.min()), float(scores.max())],

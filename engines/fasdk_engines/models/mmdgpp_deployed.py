@@ -164,7 +164,7 @@ class _Adapters(nn.Module):
         dim = config.adapter_dim
         downs = [a.adapter_down_k_v for a in adapters] + [a.adapter_down_q for a in adapters]
         self.down = constant(torch.cat([d.weight for d in downs]).T)
-        self.down_bias = constant(torch.cat([d.bias for d in downs]))
+        self.down_bias = constant(torch.cat([d.bias.detach() for d in downs]))
         # Of the 3 x 6 groups of channels, own ones first: which modality's rows, which columns.
         own = [receives * 6 + receives for receives in range(_MODALITIES)]
         other = [asked * 6 + 3 + index % _MODALITIES for index, asked in enumerate(_ASKED)]

@@ -7,8 +7,8 @@ at a time, and prints one JSON line: how many decisions differ, by the larger lo
 median score, where half the captures lie on either side; how many experts were picked and how many
 of them only the graph picked, at what cost in standard deviations of their scores; and the largest
 difference of a logit, as it is and with the published form led to the graph's experts. It exits 1
-when a decision differs. With `--rows FILE` each capture's outcome is kept, so that a long run can be
-split.
+when a decision differs. With `--rows FILE` each capture's outcome is kept, so that a long run can
+be split.
 """
 
 from __future__ import annotations

@@ -175,7 +175,9 @@ class _Adapters(nn.Module):
         self.shift = constant(torch.stack([n.bias for n in norms]))
         self.select = _Selection(config, adapters)
         self.proj = constant(block_diagonal([a.cross_attention.proj.weight for a in adapters] * 2))
-        self.proj_bias = constant(torch.cat([a.cross_attention.proj.bias for a in adapters] * 2))
+        self.proj_bias = constant(
+            torch.cat([a.cross_attention.proj.bias.detach() for a in adapters] * 2)
+        )
         # The second norm's gain and shift go into the layer that reads it.
         self.mlp = constant(
             block_diagonal([a.adapter_mlp.weight * a.ln_q.weight for a in adapters] * 2)

@@ -526,6 +526,7 @@ FAMILIES = (
         },
         build=Mmda,
         preprocess=_preprocess,
+        float32_islands=(r"/gate/",),
         research_only=(
             r"model\.(positional_embedding|text_projection|logit_scale)",
             r"model\.(transformer|token_embedding|ln_final)\..*",

@@ -436,5 +436,7 @@ FAMILIES = (
             r"class_token_1",
         ),
         takes_presence=True,
+        # Which modality is surer decides, and the exponential of a log variance may exceed 65504.
+        float32_islands=(r"/judgement/",),
     ),
 )

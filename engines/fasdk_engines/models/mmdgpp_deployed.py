@@ -27,7 +27,12 @@ from fasdk_engines.models.stacked import (
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock
-    from fasdk_engines.models.mmdgpp import Mmdgpp, MmdgppConfig, SelectiveAdapter
+    from fasdk_engines.models.mmdgpp import (
+        Mmdgpp,
+        MmdgppConfig,
+        SelectiveAdapter,
+        TokenSelection,
+    )
 
 _MODALITIES = 3
 # Each modality asks the one after it, then the one before it; stacked in this order.
@@ -242,6 +247,32 @@ class _Adapters(nn.Module):
         return own, torch.where(answered, other, own)
 
 
+class _Judgement(nn.Module):
+    """How sure the adapters are of every token: what decides, and so stays float32."""
+
+    def __init__(self, config: MmdgppConfig, adapters: list[SelectiveAdapter]) -> None:
+        super().__init__()
+        self.config = config
+        attentions = [a.cross_attention for a in adapters]
+        own = [_product(a, "std_mlp_2", "q_linear_2") for a in attentions]
+        other = [_product(a, "std_mlp_1", "q_linear_1") for a in attentions]
+        self.spread = constant(block_diagonal(own + other * 2))
+
+    def forward(self, own: Tensor, other: Tensor, queries: int) -> tuple[Tensor, Tensor]:
+        """Return whether the other is surer [queries, B, 2, 3, 1], and certainties [N, B, 3, 3, 1].
+
+        Args:
+            own: [N, B, 3 * dim].
+            other: [N, B, 6 * dim].
+            queries: How many tokens, from the first, ask.
+        """
+        tokens, dim = self.config.tokens, self.config.adapter_dim
+        variance = torch.exp(torch.cat([own, other], dim=-1) @ self.spread)
+        variance = variance.reshape(tokens, -1, 3, _MODALITIES, dim).mean(dim=-1, keepdim=True)
+        surer = variance[:queries, :, 1:] < variance[:queries, :, :1]
+        return surer, torch.exp(variance * -self.config.exp_rate)
+
+
 class _Selection(nn.Module):
     """The attention, every query taken from whichever of two modalities is surer of the token."""
 
@@ -250,27 +281,20 @@ class _Selection(nn.Module):
         self.config = config
         attentions = [a.cross_attention for a in adapters]
         scale = (config.adapter_dim // config.adapter_heads) ** -0.5
-
-        def product(second: str, first: str) -> list[Tensor]:
-            pairs = ((a.get_parameter(second), a.get_parameter(first)) for a in attentions)
-            return [(s.double() @ f.double()).float() for s, f in pairs]
-
-        mean_other = [scale * w for w in product("mean_mlp_1.weight", "q_linear_1.weight")]
-        mean_own = [scale * w for w in product("mean_mlp_2.weight", "q_linear_2.weight")]
-        spread_other = product("std_mlp_1.weight", "q_linear_1.weight")
-        spread_own = product("std_mlp_2.weight", "q_linear_2.weight")
-        key = [a.get_parameter("k_linear.weight") for a in attentions]
-        value = [a.get_parameter("v_linear.weight") for a in attentions]
-        self.mean_other = constant(block_diagonal(mean_other * 2))
-        self.mean_own = constant(block_diagonal(mean_own))
-        self.spread = constant(block_diagonal(spread_own + spread_other * 2))
-        self.key = constant(block_diagonal(key))
-        self.value = constant(block_diagonal(value))
+        self.judgement = _Judgement(config, adapters)
+        other = [scale * _product(a, "mean_mlp_1", "q_linear_1") for a in attentions]
+        own = [scale * _product(a, "mean_mlp_2", "q_linear_2") for a in attentions]
+        self.mean_other = constant(block_diagonal(other * 2))
+        self.mean_own = constant(block_diagonal(own))
+        keys = [a.get_parameter("k_linear.weight") for a in attentions]
+        values = [a.get_parameter("v_linear.weight") for a in attentions]
+        self.key = constant(block_diagonal(keys))
+        self.value = constant(block_diagonal(values))
         # Of the nine judgements, own ones first, each modality's three make its certainty.
-        judged = torch.zeros(9, _MODALITIES)
+        share = torch.zeros(9, _MODALITIES)
         for index, modality in enumerate((*range(_MODALITIES), *_ASKED)):
-            judged[index, modality] = 1.0 / 3.0
-        self.judged = constant(judged)
+            share[index, modality] = 1.0 / 3.0
+        self.share = constant(share)
 
     def forward(self, own: Tensor, other: Tensor, queries: int) -> tuple[Tensor, Tensor]:
         """Return what was found [queries, B, 6 * dim], and the certainty [B, 3].
@@ -285,16 +309,12 @@ class _Selection(nn.Module):
         head = dim // heads
         flat_own = own.reshape(tokens, -1, 3 * dim)
         flat_other = other.reshape(tokens, -1, 6 * dim)
-        variance = torch.exp(torch.cat([flat_own, flat_other], dim=-1) @ self.spread)
-        variance = variance.reshape(tokens, -1, 3, _MODALITIES, dim).mean(dim=-1, keepdim=True)
-        certainty = torch.exp(variance * -config.exp_rate)
-        own_variance, other_variance = variance[:queries, :, :1], variance[:queries, :, 1:]
-        other_is_surer = other_variance < own_variance
+        surer, certainty = self.judgement(flat_own, flat_other, queries)
         mean_own = (flat_own[:queries] @ self.mean_own).reshape(queries, -1, 1, _MODALITIES, dim)
         mean_other = flat_other[:queries] @ self.mean_other
         mean_other = mean_other.reshape(queries, -1, 2, _MODALITIES, dim)
-        taken = torch.where(other_is_surer, mean_other, mean_own) * torch.where(
-            other_is_surer, certainty[:queries, :, 1:], certainty[:queries, :, :1]
+        taken = torch.where(surer, mean_other, mean_own) * torch.where(
+            surer, certainty[:queries, :, 1:], certainty[:queries, :, :1]
         )
         query = taken.reshape(queries, -1, 2, _MODALITIES * heads, head).permute(1, 3, 2, 0, 4)
         query = query.reshape(-1, 2 * queries, head)
@@ -302,5 +322,12 @@ class _Selection(nn.Module):
         value = (flat_own @ self.value).reshape(tokens, -1, head).transpose(0, 1)
         found = (query @ key).softmax(dim=-1) @ value
         found = found.reshape(-1, _MODALITIES * heads, 2, queries, head).permute(3, 0, 2, 1, 4)
-        judgements = certainty.reshape(tokens, -1, 9).mean(dim=0)
-        return found.reshape(queries, -1, 6 * dim), judgements @ self.judged
+        average = certainty.reshape(tokens, -1, 9).mean(dim=0) @ self.share
+        return found.reshape(queries, -1, 6 * dim), average
+
+
+def _product(attention: TokenSelection, second: str, first: str) -> Tensor:
+    """Return the one weight that does what two linear maps do in turn."""
+    after = attention.get_parameter(f"{second}.weight").detach()
+    before = attention.get_parameter(f"{first}.weight").detach()
+    return (after.double() @ before.double()).to(after.dtype)

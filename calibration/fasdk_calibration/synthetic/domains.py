@@ -76,18 +76,18 @@ DOMAINS = (
         scene=SceneSettings(
             width=192,
             height=144,
-            distance_mm=(400.0, 520.0),
+            distance_mm=(420.0, 560.0),
             domain="laboratory",
             turns=_taking_turns(Species.MASK, Species.MASK, Species.PRINT),
             light=LightingRange(
-                key=(0.1, 0.35),
+                key=(0.1, 0.4),
                 warmth=(-0.25, -0.05),
-                exposure=(0.12, 0.2),
-                nir_gain=(1.15, 1.4),
+                exposure=(0.12, 0.22),
+                nir_gain=(1.1, 1.25),
                 nir_ambient=0.0,
             ),
             sensors=SensorSettings(
-                rgb_blur=0.6, nir_noise=0.6, depth_noise=3.0, depth_scale=1.06, depth_step_mm=6
+                rgb_blur=0.4, nir_noise=0.6, depth_noise=2.5, depth_scale=1.03, depth_step_mm=5
             ),
         ),
     ),

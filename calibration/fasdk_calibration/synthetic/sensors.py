@@ -208,7 +208,8 @@ def measure_depth(
     hole |= (depth < _NEAREST_MM) | (depth > _FURTHEST_MM)
     depth[hole] = 0.0
     step = sensors.depth_step_mm
-    return (step * np.rint(depth * np.float32(sensors.depth_scale / step))).astype(np.uint16)
+    steps = np.rint(depth * np.float32(sensors.depth_scale / step))
+    return np.asarray(step * steps, np.uint16)
 
 
 def _squared(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import CheckpointError, ModelError
-from fasdk_engines.models import family_names, get_family
 from fasdk_engines.models.base import Family, ModelConfig
 
 _log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None
     if complaints:
         raise CheckpointError(
             f"{checkpoint.path} does not fit this {family.name}: {'; '.join(complaints)}"
-            f"{_likeness(tensors)}"
+            f"{_hint(checkpoint, module)}"
         )
     for name, value in tensors.items():
         if value.is_floating_point() != own[name].is_floating_point() or value.is_complex():
@@ -314,17 +313,13 @@ def _config(family: Family, text: str, source: str) -> ModelConfig:
         ) from None
 
 
-def _likeness(tensors: Mapping[str, Tensor]) -> str:
-    """Say which registered model and config the names and shapes fit, if one does."""
-    shapes = {name: value.shape for name, value in tensors.items()}
-    for name in family_names():
-        family = get_family(name)
-        for label, config in family.configs.items():
-            with torch.device("meta"):
-                own = {n: v.shape for n, v in family.build(config).state_dict().items()}
-            if sum(shapes.get(n) == shape for n, shape in own.items()) >= 0.9 * len(own):
-                return f"; it looks like --model {name} --config {label}"
-    return ""
+def _hint(checkpoint: Checkpoint, module: nn.Module) -> str:
+    """Say which registered model and config the names and shapes fit, or nearly fit, if any."""
+    from fasdk_engines.likeness import nearest_model
+
+    shapes = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
+    nearest = nearest_model(shapes, module)
+    return "" if nearest is None else f"; {nearest}"
 
 
 def _by_stem(names: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from fasdk_engines.models.mmdgpp import (
     SelectiveAdapter,
     TokenSelection,
 )
-from fasdk_engines.precision import convert
+from fasdk_engines.precision import convert, islands_matching
 from fasdk_engines.rounding import judge_half
 
 FAMILY = get_family("mmdgpp")
@@ -378,7 +378,7 @@ def test_the_normalisation_a_checkpoint_saw_is_a_setting(normalisation):
 
 def test_tiny_graphs_are_ones_tensorrt_builds(tiny):
     graph = export_graph(tiny.deployed(), FAMILY, TINY)
-    half = convert(graph, Precision.FP16)
+    half = convert(graph, Precision.FP16, islands_matching(graph, FAMILY.float32_islands))
     for precise in (graph, half):
         lint_tensorrt(precise)
     plan = build_plan(
@@ -394,6 +394,21 @@ def test_tiny_graphs_are_ones_tensorrt_builds(tiny):
     report = judge_half(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
     assert report.finite
     assert report.max_activation < 1000.0
+
+
+@pytest.mark.parametrize(("islands", "finite"), [(FAMILY.float32_islands, True), ((), False)])
+def test_a_variance_beyond_half_precision_needs_the_island(islands, finite):
+    model = trained(TINY)
+    for modality in range(3):
+        attention = model.adapter(modality, 0).cross_attention
+        with torch.no_grad():
+            attention.get_parameter("std_mlp_1.weight").mul_(40.0)
+    graph = export_graph(model.deployed(), FAMILY, TINY)
+    tensors = FAMILY.example_inputs(TINY, batch=4)
+    inputs = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
+    half = convert(graph, Precision.FP16, islands_matching(graph, islands))
+    report = judge_half(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
+    assert report.finite == finite
 
 
 @pytest.mark.parametrize(

@@ -349,9 +349,13 @@ def test_features_have_length_one_and_are_zero_where_absent(tiny):
     inputs = list(FAMILY.example_inputs(TINY, batch=2))
     with torch.no_grad():
         features, certainty = tiny.features(*inputs)
+        nothing, unsure = tiny(*inputs[:3], torch.zeros(2, 3))
     torch.testing.assert_close(features.norm(dim=-1), inputs[3])
     assert features.shape == (2, 3, TINY.feature_width)
     assert certainty.shape == (2, 3)
+    # All absent: what is left is the classifier's bias, which no caller may be given as a score.
+    assert torch.equal(nothing, tiny.fc_all[0].bias.expand(2, 2))
+    assert not unsure.any()
 
 
 def test_training_draws_nothing_and_reaches_every_parameter():

@@ -516,7 +516,12 @@ def train(
     ] = "published",
     epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 24,
     batch: Annotated[int, typer.Option(help="Captures a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Largest, of AdamW.")] = 2e-3,
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            help="Largest, of AdamW; this suits tiny models, 5e-6 to 5e-5 pretrained ones."
+        ),
+    ] = 2e-3,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices.")] = 0.05,
     modality_dropout: Annotated[
         float, typer.Option(help="Probability that a capture lacks one modality.")

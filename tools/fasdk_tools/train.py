@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fasdk.errors import UsageError
-from fasdk_calibration.datasets import LabelledCapture, load_list
 from fasdk_engines.checkpoint import find_config, save_checkpoint
 from fasdk_engines.models import get_family
 from fasdk_engines.training import (
@@ -19,6 +18,7 @@ from fasdk_engines.training import (
     InitialWeights,
     Step,
     TrainingSettings,
+    captures_of,
     get_method,
     train,
 )
@@ -122,8 +122,8 @@ def run_training(request: TrainRequest) -> TrainReport:
     """
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
-    config = find_config(family, request.config) if request.config else family.default_config
     method = get_method(request.method, family).name
+    config = find_config(family, request.config) if request.config else family.default_config
     _require_fitting(request)
     log = (request.log or request.out.parent) / f"{request.out.stem}.csv"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -134,8 +134,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             board = TensorBoardLog(log.parent)
             stack.callback(board.close)
         view = stack.enter_context(_training_view())
-        captures = _load(request.captures, "captures", view)
-        development = _load(request.development, "development captures", view)
+        captures = captures_of(request.captures)
 
         def on_epoch(epoch: Epoch) -> None:
             view.epoch(epoch)
@@ -147,7 +146,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             config,
             method,
             captures,
-            development,
+            captures_of(request.development),
             request.settings,
             initial=initial,
             state=request.state,
@@ -155,6 +154,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             log=log,
             on_epoch=on_epoch,
             on_step=view.step,
+            on_read=view.read,
         )
     save_checkpoint(request.out, result.module, family, config, result.research)
     request.state.unlink(missing_ok=True)
@@ -190,10 +190,6 @@ def _require_fitting(request: TrainRequest) -> None:
         )
 
 
-def _load(path: Path, name: str, view: _TrainingView) -> list[LabelledCapture]:
-    return load_list(path, lambda done: view.loaded(name, done))
-
-
 class _TrainingView:
     """A bar for the epoch under way with its losses, and a line for the last whole one."""
 
@@ -201,9 +197,9 @@ class _TrainingView:
         self._progress = progress
         self._bar = progress.add_task("reading", total=None, losses="")
 
-    def loaded(self, name: str, done: int) -> None:
+    def read(self, done: int, of: int) -> None:
         """Say how many captures were read."""
-        self._progress.update(self._bar, description=f"reading {name}", completed=done)
+        self._progress.update(self._bar, description="reading captures", completed=done, total=of)
 
     def step(self, step: Step) -> None:
         """Move the bar."""

@@ -1,5 +1,6 @@
 """Training on a workstation, on tensors made by the deployment's own preprocessing."""
 
+from fasdk_engines.training.data import TrainingCapture, captures_of
 from fasdk_engines.training.initial import Initialised, InitialWeights
 from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
 from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
@@ -11,8 +12,10 @@ __all__ = [
     "InitialWeights",
     "Initialised",
     "Step",
+    "TrainingCapture",
     "TrainingResult",
     "TrainingSettings",
+    "captures_of",
     "get_method",
     "method_names",
     "score_captures",

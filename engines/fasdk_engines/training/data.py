@@ -2,19 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fasdk.capture import Modality
+from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk.preprocess import PRESENCE, PreprocessSpec, to_batch
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import CaptureRecord, Label, load_capture, read_list
 from fasdk_engines.models.base import Family
 
-_PRELOADED_BYTES = 2**31  # a larger set is preprocessed batch by batch
+_PRELOADED_BYTES = 2**31  # tensors of a larger set are made batch by batch
+_READ_AT_ONCE = 32
+
+
+class TrainingCapture(Protocol):
+    """What training needs of a capture; a `LabelledCapture` is one."""
+
+    @property
+    def capture(self) -> Capture:
+        """The frames."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Unique in its list."""
+        ...
+
+    @property
+    def label(self) -> Label:
+        """Bona fide or attack."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """Who is seen."""
+        ...
+
+    @property
+    def domain(self) -> str:
+        """Where it was captured."""
+        ...
+
+    @property
+    def presentation(self) -> str:
+        """Captures of one presentation share this."""
+        ...
+
+    @property
+    def is_bona_fide(self) -> bool:
+        """Whether it is a bona fide presentation."""
+        ...
+
+
+@dataclass(frozen=True)
+class CaptureOnDisk:
+    """A line of a list whose frames are read each time they are asked for.
+
+    Attributes:
+        record: The line.
+        root: The list's folder.
+    """
+
+    record: CaptureRecord
+    root: Path
+
+    @property
+    def capture(self) -> Capture:
+        """The frames; raises DatasetError where one cannot be read."""
+        return load_capture(self.record, self.root)
+
+    @property
+    def id(self) -> str:
+        """Unique in its list."""
+        return self.record.id
+
+    @property
+    def label(self) -> Label:
+        """Bona fide or attack."""
+        return self.record.label
+
+    @property
+    def subject(self) -> str:
+        """Who is seen."""
+        return self.record.subject
+
+    @property
+    def domain(self) -> str:
+        """Where it was captured."""
+        return self.record.domain
+
+    @property
+    def presentation(self) -> str:
+        """Captures of one presentation share this."""
+        return self.record.presentation
+
+    @property
+    def is_bona_fide(self) -> bool:
+        """Whether it is a bona fide presentation."""
+        return self.record.is_bona_fide
+
+
+def captures_of(path: Path) -> list[CaptureOnDisk]:
+    """Return a list's captures, frames left on disk; raises DatasetError as `read_list` does."""
+    return [CaptureOnDisk(record, Path(path).parent) for record in read_list(path)]
 
 
 @dataclass(frozen=True)
@@ -66,21 +161,23 @@ class Batch:
 
 
 class CaptureTensors:
-    """Captures that give batches; a set too large for memory is preprocessed batch by batch.
+    """Captures that give batches; a set too large for memory is read batch by batch.
 
     Args:
         family: The model.
         specs: Its preprocessing.
         captures: Which.
         domains: Names of the domains, in index order.
+        on_read: Called with the captures read so far and their number, where all are read at once.
     """
 
     def __init__(
         self,
         family: Family,
         specs: Mapping[Modality, PreprocessSpec],
-        captures: Sequence[LabelledCapture],
+        captures: Sequence[TrainingCapture],
         domains: Sequence[str],
+        on_read: Callable[[int, int], None] | None = None,
     ) -> None:
         self.domains = tuple(domains)
         self._family, self._specs, self._captures = family, specs, captures
@@ -90,8 +187,7 @@ class CaptureTensors:
         self.targets = torch.where(self.is_live, family.live_index, attack)
         self._domain_of = torch.tensor([index.get(item.domain, -1) for item in captures])
         size = sum(3 * s.height * s.width for s in specs.values()) * 4 * len(captures)
-        whole = torch.arange(len(captures))
-        self._loaded = self._tensors(whole) if size <= _PRELOADED_BYTES else None
+        self._loaded = self._read_all(on_read) if size <= _PRELOADED_BYTES else None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -111,19 +207,27 @@ class CaptureTensors:
             takes_presence=self._family.takes_presence,
         )
 
+    def _read_all(self, on_read: Callable[[int, int], None] | None) -> dict[str, Tensor]:
+        parts = []
+        for rows in torch.split(torch.arange(len(self)), _READ_AT_ONCE):
+            parts.append(self._tensors(rows))
+            if on_read is not None:
+                on_read(int(rows[-1]) + 1, len(self))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
     def _tensors(self, rows: Tensor) -> dict[str, Tensor]:
         chosen = [self._captures[row].capture for row in rows.tolist()]
         arrays = to_batch(chosen, self._specs, self._family.modalities)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def domain_names(captures: Sequence[LabelledCapture]) -> tuple[str, ...]:
+def domain_names(captures: Sequence[TrainingCapture]) -> tuple[str, ...]:
     """Return the names of the domains captures come from, sorted."""
     return tuple(sorted({item.domain for item in captures}))
 
 
 def require_usable(
-    captures: Sequence[LabelledCapture], development: Sequence[LabelledCapture]
+    captures: Sequence[TrainingCapture], development: Sequence[TrainingCapture]
 ) -> None:
     """Refuse captures that teach nothing, or whose result would prove nothing.
 

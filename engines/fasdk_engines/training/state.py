@@ -13,8 +13,8 @@ import torch
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import TrainingError
-from fasdk_calibration.datasets import LabelledCapture
 from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.training.data import TrainingCapture
 from fasdk_engines.training.settings import TrainingSettings
 
 _VERSION = 1
@@ -25,8 +25,8 @@ def fingerprint(
     config: ModelConfig,
     method: str,
     settings: TrainingSettings,
-    captures: Sequence[LabelledCapture],
-    development: Sequence[LabelledCapture],
+    captures: Sequence[TrainingCapture],
+    development: Sequence[TrainingCapture],
     start: str,
 ) -> dict[str, str]:
     """Return what must be equal for a training to be continued, by name.
@@ -88,7 +88,7 @@ def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
     return state
 
 
-def _digest(captures: Sequence[LabelledCapture]) -> str:
+def _digest(captures: Sequence[TrainingCapture]) -> str:
     """Return a digest of which captures these are, their labels included, frames not."""
     lines = "\n".join(
         f"{c.id}\t{c.label.value}\t{c.domain}\t{c.subject}\t{c.presentation}" for c in captures

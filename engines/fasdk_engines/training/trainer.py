@@ -17,11 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.errors import TrainingError
-from fasdk_calibration.datasets import LabelledCapture
 from fasdk_calibration.metrics import auc
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 from fasdk_engines.training.augmentation import augment
-from fasdk_engines.training.data import CaptureTensors, domain_names, require_usable
+from fasdk_engines.training.data import (
+    CaptureTensors,
+    TrainingCapture,
+    domain_names,
+    require_usable,
+)
 from fasdk_engines.training.initial import Initialised, InitialWeights, initialise
 from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
@@ -36,8 +40,8 @@ def train(
     family: Family,
     config: ModelConfig,
     method: str,
-    captures: Sequence[LabelledCapture],
-    development: Sequence[LabelledCapture],
+    captures: Sequence[TrainingCapture],
+    development: Sequence[TrainingCapture],
     settings: TrainingSettings | None = None,
     *,
     initial: InitialWeights | None = None,
@@ -47,6 +51,7 @@ def train(
     log: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> TrainingResult:
     """Train a family.
 
@@ -68,6 +73,7 @@ def train(
         log: CSV file to write every epoch to (`write_csv`).
         on_epoch: Called after every epoch.
         on_step: Called after every step.
+        on_read: Called with the captures read so far and their number, of each set in turn.
 
     Raises:
         DatasetError: A class is absent from either set, or a subject is in both.
@@ -86,8 +92,8 @@ def train(
     start = "|".join([initial.digest if initial else "random", *frozen])
     prints = fingerprint(family, config, chosen.name, settings, captures, development, start)
     resumed = read_state(state, prints) if resume and state is not None else None
-    learned = CaptureTensors(family, specs, captures, domains)
-    held = CaptureTensors(family, specs, development, domains)
+    learned = CaptureTensors(family, specs, captures, domains, on_read)
+    held = CaptureTensors(family, specs, development, domains, on_read)
     with _reproducible(settings, device):
         module = family.build(config)
         started = initialise(module, family, initial) if initial else None
@@ -125,8 +131,8 @@ def train(
 def train_supervised(
     family: Family,
     config: ModelConfig,
-    captures: Sequence[LabelledCapture],
-    development: Sequence[LabelledCapture],
+    captures: Sequence[TrainingCapture],
+    development: Sequence[TrainingCapture],
     settings: TrainingSettings | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainingResult:
@@ -138,7 +144,7 @@ def score_captures(
     module: PublishedModule,
     family: Family,
     config: ModelConfig,
-    captures: Sequence[LabelledCapture],
+    captures: Sequence[TrainingCapture],
 ) -> NDArray[np.float64]:
     """Return P(bona fide) of each capture, float64 [N], by the module as published."""
     tensors = CaptureTensors(family, family.preprocess(config), captures, domain_names(captures))

@@ -12,6 +12,8 @@ from fasdk_calibration.metrics import (
     auc,
     binomial_upper,
     bpcer,
+    eer_threshold,
+    half_total_error_rate,
 )
 
 SCORES = np.array([0.9, 0.6, 0.2, 0.5, 0.7, 0.1, np.nan, np.nan])
@@ -78,8 +80,66 @@ def test_auc_counts_pairs_and_ties_half(live, attack, area):
 
 
 @pytest.mark.parametrize(
+    ("live", "attack", "threshold", "rate"),
+    [
+        ([0.8, 0.9], [0.1, 0.2], 0.5, 0.0),  # the middle between the two nearest
+        ([0.1], [0.9], 0.5, 1.0),  # upside down
+        ([0.2, 0.9], [0.1, 0.4], 0.3, 0.5),  # one of two either way
+        ([0.5], [0.5], 0.5, 0.5),  # accepting none or both is equally far: the stricter
+        ([0.3, 0.7, 0.7], [0.3, 0.3, 0.7], 0.5, 1 / 3),  # ties in both classes
+        ([0.4, 0.6, 0.8], [0.2, 0.5], 0.45, 5 / 12),  # 1/2 and 1/3 are nearer than 0 and 1/3
+        ([0.5, 0.9], [0.1, 0.2, 0.3, 0.5], 0.4, 1 / 8),
+    ],
+)
+def test_the_error_rates_meet_at_the_threshold(live, attack, threshold, rate):
+    scores = np.array(live + attack)
+    labels = np.arange(len(scores)) < len(live)
+    assert eer_threshold(scores, labels) == pytest.approx(threshold)
+    assert half_total_error_rate(scores, labels, eer_threshold(scores, labels)) == (
+        pytest.approx(rate)
+    )
+
+
+def test_no_other_threshold_brings_the_error_rates_nearer():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        labels = np.arange(17) < rng.integers(1, 17)
+        scores = np.round(rng.random(17), 1)  # many ties
+
+        def apart(threshold: float, scores=scores, labels=labels) -> float:
+            accepted = apcer_by_species(scores, labels, ["x"] * 17, threshold)["x"].rate
+            return abs(accepted - bpcer(scores, labels, threshold).rate)
+
+        nearest = min(apart(t) for t in np.linspace(-0.05, 1.05, 45))
+        assert apart(eer_threshold(scores, labels)) == pytest.approx(nearest)
+
+
+def test_neighbouring_floats_still_have_a_threshold_between():
+    low = 0.5
+    high = float(np.nextafter(low, 1.0))
+    scores, labels = np.array([high, low]), np.array([True, False])
+    threshold = eer_threshold(scores, labels)
+    assert low <= threshold < high
+    assert half_total_error_rate(scores, labels, threshold) == 0.0
+
+
+def test_hter_counts_both_classes_alike_and_never_accepts_nan():
+    # Attacks 0.5, 0.7, 0.1, NaN: two of four above 0.3; bona fide 0.9, 0.6, 0.2, NaN: two refused.
+    assert half_total_error_rate(SCORES, LIVE, 0.3) == pytest.approx((2 / 4 + 2 / 4) / 2)
+    many = np.array([0.9] + [0.1] * 99)
+    assert half_total_error_rate(many, many > 0.5, 0.95) == 0.5  # one bona fide capture, refused
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: half_total_error_rate(SCORES[:3], LIVE[:3], 0.5), "no attack"),
+        (lambda: half_total_error_rate(SCORES[3:6], LIVE[3:6], 0.5), "no bona fide"),
+        (lambda: eer_threshold(SCORES[:3], LIVE[:3]), "both classes"),
+        (lambda: eer_threshold(SCORES[3:6], LIVE[3:6]), "both classes"),
+        (lambda: eer_threshold(SCORES[:0], LIVE[:0]), "both classes"),
+        (lambda: eer_threshold(SCORES, LIVE), "2 scores are NaN"),
+        (lambda: eer_threshold(SCORES, LIVE[:2]), "expected one of each"),
         (lambda: auc(SCORES, LIVE), "2 scores are NaN"),
         (lambda: auc(SCORES[:3], LIVE[:3]), "both classes"),
         (lambda: bpcer(SCORES[3:6], LIVE[3:6], 0.5), "no bona fide"),

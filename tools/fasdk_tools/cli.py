@@ -609,6 +609,46 @@ def demo(
         print_report(report)
 
 
+@app.command()
+def protocols(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder of finished trainings; one stopped goes on.")
+    ] = Path(".protocols"),
+    system: Annotated[
+        list[str] | None, typer.Option(help="Only this row, such as regrad. Repeatable.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Only P1, P2 or P3. Repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    captures: Annotated[int, typer.Option(min=12, help="Training captures of each domain.")] = 96,
+    test_captures: Annotated[int, typer.Option(min=12, help="Test captures of each domain.")] = 120,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training captures.")] = 14,
+    as_json: JsonOption = False,
+) -> None:
+    """Train tiny systems over synthetic domains: leave one out, missing modality, few sources."""
+    _require_build_half()
+    from fasdk_tools.protocols import run_named
+
+    with progress_view() as view:
+        report = run_named(
+            out,
+            view,
+            system_names=system or (),
+            protocol_names=protocol or (),
+            seeds=seeds,
+            train=captures,
+            test=test_captures,
+            epochs=epochs,
+        )
+    if as_json:
+        print_json(asdict(report))
+    else:
+        from fasdk_tools.protocols import print_report
+
+        print_report(report)
+
+
 def _open(path: Path, keys: list[Path] | None) -> Bundle:
     from fasdk.bundle import open_bundle
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from fasdk_engines.models import get_family
 from fasdk_engines.training import TrainingSettings, score_captures, train
 from fasdk_tools.output import STDOUT, ProgressView, print_rows
 
+_Item = TypeVar("_Item")
 NOTE = (
     "HTER/AUC in per cent, mean over seeds ± standard deviation. The threshold comes from the "
     "training domains' development captures with the same modalities missing; published tables "
@@ -244,6 +245,56 @@ class ProtocolsReport:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     seconds: float
+
+
+def run_named(
+    out: Path,
+    view: ProgressView,
+    *,
+    system_names: Sequence[str] = (),
+    protocol_names: Sequence[str] = (),
+    seeds: int = 3,
+    train: int = 96,
+    test: int = 120,
+    epochs: int = 14,
+) -> ProtocolsReport:
+    """Run `run_protocols` over the synthetic domains as the command line asks for it.
+
+    Args:
+        out: Folder for the cells.
+        view: Shows progress.
+        system_names: Rows to make; none for all.
+        protocol_names: Protocols to run; none for all.
+        seeds: How many, from 0.
+        train: Training captures of each domain; half as many choose epoch and threshold.
+        test: Test captures of each domain.
+        epochs: Passes over the training captures.
+
+    Raises:
+        UsageError: A name is unknown; see also `run_protocols`.
+    """
+    standard = ProtocolSettings()
+    settings = ProtocolSettings(
+        train=train,
+        development=max(12, train // 2),
+        test=test,
+        training=standard.training.model_copy(update={"epochs": epochs}),
+    )
+    return run_protocols(
+        out,
+        settings,
+        view,
+        systems=_named("system", system_names, {system.name: system for system in SYSTEMS}),
+        chosen=_named("protocol", protocol_names, {p.name: p for p in PROTOCOLS}),
+        seeds=range(seeds),
+    )
+
+
+def _named(kind: str, names: Sequence[str], known: Mapping[str, _Item]) -> list[_Item]:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"unknown {kind} {unknown[0]!r}: choose of {', '.join(known)}")
+    return [item for name, item in known.items() if not names or name in names]
 
 
 def run_protocols(

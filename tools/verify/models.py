@@ -268,10 +268,17 @@ def suite_claims() -> Iterator[Claim]:
     for claim, selection in {
         "properties of every model": ["tests/engines/test_properties.py"],
         "each model's own": [f"tests/engines/test_{model}.py" for model in MODELS],
-        "anyone's model": ["tests/engines/test_registry.py", "tests/engines/test_onnx_source.py"],
+        "anyone's model": [
+            f"tests/engines/test_{name}.py" for name in ("registry", "ready", "cdcn", "likeness")
+        ],
         "ReGrad by hand": ["tests/engines/test_regrad.py"],
         "SSP, RS2 and ADP against NumPy": ["tests/engines/test_losses.py"],
-        "training, resume after a kill": ["tests/engines/test_training.py"],
+        "resume after a kill": ["tests/engines/test_training_resume.py"],
+        "training": [
+            f"tests/engines/test_training{name}.py"
+            for name in ("", "_initial", "_methods", "_text")
+        ],
+        "protocols": ["tests/tools/test_protocols.py"],
         "bad inputs": ["tests/tools/test_bad_input.py"],
     }.items():
         yield pytest_claim(f"{claim}: tests that fail or skip", *selection)

@@ -135,7 +135,10 @@ def test_cells_of_other_settings_are_never_mixed_in(fresh, tmp_path):
     longer = SETTINGS.training.model_copy(update={"epochs": 3})
     with pytest.raises(UsageError, match="other settings: training differs"):
         run(out, settings=SETTINGS.model_copy(update={"training": longer}))
-    with pytest.raises(UsageError, match=r"baseline.S-W.0.json holds .*asked for is .*delete it"):
+    with pytest.raises(
+        UsageError,
+        match=r"holds mmdg by plain, adapter_\.\* frozen, asked for is mmdg by plain, adapter_1",
+    ):
         run(out, systems=(replace(BASELINE, frozen=(r"adapter_1.*",)),))
     run(tmp_path, systems=(BASELINE,), chosen=SMALL[:1])
     (tmp_path / "baseline.S-W.0.json").write_text('{"system": ')

@@ -1,7 +1,8 @@
 """Train small variants of every system and judge them by protocols P1, P2 and P3.
 
 Every training is one cell: a system, a split, a seed. A finished cell is kept as a file, so that a
-run that was stopped goes on where it was. Over the synthetic domains the tables show that the
+run that was stopped goes on where it was; it knows fasdk's version, not its code, so delete the
+files after a change of a model or a method. Over the synthetic domains the tables show that the
 protocols and the training methods work; they say nothing about real attacks.
 """
 
@@ -42,7 +43,8 @@ from fasdk_tools.output import STDOUT, ProgressView, print_rows
 
 _Item = TypeVar("_Item")
 NOTE = (
-    "HTER/AUC in per cent, mean over seeds ± standard deviation. The threshold comes from the "
+    "HTER/AUC in per cent, mean over seeds ± standard deviation; against: the change of HTER with "
+    "the same seed, and in how many seeds it is lower. The threshold comes from the "
     "training domains' development captures with the same modalities missing; published tables "
     "take it from the test set, which --json gives as test_eer. Tiny models on synthetic captures: "
     "no word about real attacks."
@@ -69,10 +71,18 @@ class System:
     frozen: tuple[str, ...] = ()
     against: str | None = "baseline"
 
+    @property
+    def recipe(self) -> str:
+        """What its training depends on, in words."""
+        kept = f", {' '.join(self.frozen)} frozen" if self.frozen else ""
+        return f"{self.family} by {self.method}{kept}"
+
 
 SYSTEMS = (
     # A fresh adapter adds exactly nothing: frozen, MMDG is a ViT with one classifier.
-    System("baseline", "shared ViT, cross-entropy", "mmdg", "plain", (r"adapter_.*",), None),
+    System(
+        "baseline", "MMDG without adapters, cross-entropy", "mmdg", "plain", (r"adapter_.*",), None
+    ),
     System("u-adapter", "baseline + U-Adapter", "mmdg", "plain"),
     System("regrad", "U-Adapter + SSP + ReGrad (MMDG)", "mmdg", "mmdg", against="u-adapter"),
     System("mmdgpp", "MMDG++", "mmdgpp", "mmdgpp"),
@@ -402,8 +412,8 @@ def _read(path: Path, system: System) -> Cell | None:
         raise UsageError(
             f"{path} is no finished cell ({error}); it should hold {names}: delete it"
         ) from error
-    if trained != system:
-        raise UsageError(f"{path} holds {trained}, asked for is {system}: delete it")
+    if trained.recipe != system.recipe:
+        raise UsageError(f"{path} holds {trained.recipe}, asked for is {system.recipe}: delete it")
     return cell
 
 
@@ -540,7 +550,7 @@ def print_report(report: ProtocolsReport, chosen: Sequence[protocols.Protocol] =
         lead = "missing " if len(protocol.missing) > 1 else ""
         print_rows(
             f"{protocol.name}, {protocol.title}",
-            ("system", *(lead + name for name in columns), "HTER", "AUC", "HTER against"),
+            ("system", *(lead + name for name in columns), "HTER", "AUC", "HTER against (better)"),
             [
                 (
                     row.system,
@@ -569,4 +579,4 @@ def _spread(spread: Spread) -> str:
 def _change(row: Row) -> str:
     if row.change is None or row.against is None:
         return "-"
-    return f"{row.against} {100 * row.change.mean:+.1f} ({row.better_seeds}/{row.seeds} better)"
+    return f"{row.against} {100 * row.change.mean:+.1f} ({row.better_seeds}/{row.seeds})"

@@ -31,7 +31,7 @@ TORCH_BUDGET = 1e-4
 GRAPH_BUDGET = 1e-4
 BATCH_BUDGET = 1e-5
 # How much worse a pick of experts may score than the best, in the scores' standard deviations:
-# reordered sums were seen to cost 3e-7, another gate costs about 1.
+# reordered sums were seen to cost 3e-7.
 TIE_BUDGET = 1e-4
 _BATCH_SIZES = (1, 3)
 

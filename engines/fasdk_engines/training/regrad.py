@@ -25,45 +25,36 @@ from torch import Tensor, nn
 from fasdk_engines.training.method import CLASSIFICATION, Scale
 
 
-def along(base: Tensor, gradient: Tensor) -> Tensor:
-    """Return the part of `gradient` along `base`, or against it; 0 for a zero base."""
-    squared = torch.dot(base.flatten().double(), base.flatten().double())
-    if squared == 0:
-        return torch.zeros_like(gradient)
-    factor = torch.dot(base.flatten().double(), gradient.flatten().double()) / squared
-    return (factor * base.double()).to(gradient.dtype)
-
-
 def agreeing(base: Tensor, gradient: Tensor) -> Tensor:
-    """Return what of `gradient` goes along with `base`.
+    """Return what of `gradient` goes along with `base`; both are [N].
 
     In agreement (positive dot product) that is its projection on `base`; in conflict, what is left
-    of it at right angles to `base`.
+    of it at right angles to `base`; with a base of zero, all of it.
     """
-    projection = along(base, gradient)
-    if torch.dot(base.flatten().double(), gradient.flatten().double()) > 0:
-        return projection
-    return gradient - projection
+    agreement, squared = base @ gradient, base @ base
+    if squared == 0:
+        return gradient
+    projection = (agreement / squared) * base
+    return projection if agreement > 0 else gradient - projection
 
 
-def rebalanced(
-    own: int, gradients: Sequence[Tensor], fast: int | None, certainty: Sequence[float]
-) -> Tensor:
-    """Return the gradient of a parameter of modality `own`.
+def rebalanced(own: int, gradients: Tensor, fast: int | None, certainty: Sequence[float]) -> Tensor:
+    """Return the gradient [N] of a parameter of modality `own`.
 
     Args:
         own: Which modality's parameter it is.
-        gradients: Of each modality's loss with respect to it, same shape.
+        gradients: [modalities, N], of each modality's loss with respect to it; float64, since
+            squares of small gradients vanish in float32.
         fast: The fast modality, or None where no loss is below all others.
         certainty: Of each modality, in [0, 1].
     """
-    others = [index for index in range(len(gradients)) if index != own]
     if fast == own:
-        together = torch.stack([gradients[index] for index in others]).sum(0)
+        together = gradients.sum(0) - gradients[own]
         return certainty[own] * agreeing(together, gradients[own]) + together
     result = gradients[own].clone()
-    for index in others:
-        result += certainty[index] * agreeing(gradients[own], gradients[index])
+    for index, gradient in enumerate(gradients):
+        if index != own:
+            result += certainty[index] * agreeing(gradients[own], gradient)
     return result
 
 
@@ -124,7 +115,9 @@ class ReGrad:
             if all(gradient is None for gradient in gradients):
                 continue
             whole = [torch.zeros_like(parameter) if g is None else g for g in gradients]
-            added = rebalanced(branch, whole, fast, factors)
+            stacked = torch.stack(whole).flatten(1).double()
+            added = rebalanced(branch, stacked, fast, factors).to(parameter.dtype)
+            added = added.reshape(parameter.shape)
             parameter.grad = added if parameter.grad is None else parameter.grad + added
 
     def fast(self, losses: Tensor) -> int | None:

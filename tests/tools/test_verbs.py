@@ -138,6 +138,11 @@ def test_models_lists_every_family_and_configuration(fasdk):
     assert by_name["mmdg", "full"]["parameters"] == 88_252_034
     assert by_name["mmdg", "tiny"]["inputs"].keys() == {"rgb", "depth", "ir"}
     assert by_name["minifasnet-v2", "published"]["inputs"] == {"rgb": [3, 80, 80]}
+    # Patches, twelve blocks of 4 x 768 + 2 x 3072 columns and attention over 3 x 197 tokens, and
+    # what the adapters add: about 101 GFLOP.
+    assert by_name["mmdg", "full"]["gflops"] == pytest.approx(101, rel=0.03)
+    for row in listed:
+        assert 0 < row["deployed_parameters"] <= 1.2 * row["parameters"]
 
 
 def test_debug_parity_names_the_layer_that_differs(fasdk, bundle, checkpoint, tmp_path):

@@ -320,40 +320,28 @@ def check(
 def models(as_json: JsonOption = False) -> None:
     """List the models a checkpoint can be built from."""
     _require_build_half()
-    from fasdk_engines.models import family_names, get_family
+    from fasdk_engines.listing import list_models
 
-    rows: list[dict[str, Any]] = []
-    for family in map(get_family, family_names()):
-        for name, config in family.configs.items():
-            module = family.build(config)
-            specs = family.preprocess(config)
-            rows.append(
-                {
-                    "model": family.name,
-                    "config": name,
-                    "parameters": sum(p.numel() for p in module.parameters()),
-                    "inputs": {
-                        m.value: [3, specs[m].height, specs[m].width] for m in family.modalities
-                    },
-                    "labels": list(family.labels),
-                    "published_in": family.published_in,
-                }
-            )
+    listings, problems = list_models()
+    for problem in problems:
+        STDERR.print(f"fasdk: warning: {problem}", markup=False, soft_wrap=True)
     if as_json:
-        print_json({"models": rows})
+        print_json({"models": [asdict(listing) for listing in listings], "warnings": problems})
         return
     print_rows(
-        "Models",
-        ("model", "config", "parameters", "inputs", "published in"),
+        "Models (and onnx: any ready .onnx file, described with --preprocess FILE.toml)",
+        ("model", "config", "parameters", "deployed", "GFLOP", "inputs", "published in"),
         [
             (
-                row["model"],
-                row["config"],
-                row["parameters"],
-                " ".join(f"{m} {'x'.join(map(str, s))}" for m, s in row["inputs"].items()),
-                row["published_in"],
+                row.model,
+                row.config,
+                row.parameters,
+                row.deployed_parameters,
+                row.gflops,
+                " ".join(f"{name} {'x'.join(map(str, s))}" for name, s in row.inputs.items()),
+                row.published_in,
             )
-            for row in rows
+            for row in listings
         ],
     )
 

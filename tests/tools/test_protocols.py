@@ -8,13 +8,22 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from fasdk.errors import UsageError
-from fasdk_calibration.protocols import PROTOCOLS, DomainCaptures, DomainSplit, Outcome, Protocol
+from fasdk_calibration.protocols import (
+    PROTOCOLS,
+    DomainCaptures,
+    DomainSplit,
+    Outcome,
+    Protocol,
+    without,
+)
 from fasdk_calibration.synthetic import Split, generate
 from fasdk_calibration.synthetic.domains import get_domain
 from fasdk_engines.models import get_family
 from fasdk_engines.training import TrainingSettings, get_method
+from fasdk_engines.training.data import CaptureTensors
 from fasdk_tools import protocols as runner
 from fasdk_tools.output import progress_view
 from fasdk_tools.protocols import (
@@ -156,10 +165,34 @@ def test_every_system_fits_its_training_method_and_names_what_it_is_compared_wit
         assert system.against in names or system is BASELINE
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "presence"),
+    [
+        ("mmdg", 0.0, False),
+        ("mmdgpp", 0.0, True),
+        ("mmda", -127.5 / 128, False),
+        ("bigmoe", 0.0, False),
+    ],
+)
+def test_what_p2_takes_away_reaches_each_model_by_its_published_convention(name, value, presence):
+    family = get_family(name)
+    config = family.configs["tiny"]
+    item = draw(0)["W"].test[0]
+    for missing in P2.missing:
+        tensors = CaptureTensors(
+            family, family.preprocess(config), [without(item, missing)], (item.domain,)
+        )
+        arguments = tensors.batch(torch.arange(1)).arguments
+        for modality, tensor in zip(family.modalities, arguments, strict=False):
+            assert bool((tensor == value).all()) == (modality in missing)
+        assert len(arguments) == len(family.modalities) + presence
+        if presence:
+            there = [float(modality not in missing) for modality in family.modalities]
+            assert arguments[-1].tolist() == [there]
+
+
 def test_the_baseline_is_mmdg_whose_adapters_add_nothing():
     """Else the row called baseline would not be one."""
-    import torch
-
     family = get_family("mmdg")
     config = family.configs["tiny"]
     captures = draw(0)["W"]

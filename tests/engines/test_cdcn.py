@@ -62,7 +62,9 @@ def images(batch: int, size: int) -> list[torch.Tensor]:
     return fields
 
 
-def built(family: Family, folder: Path, config: str, precision: Precision) -> BuildReport:
+def built(
+    family: Family, folder: Path, config: str, precision: Precision, max_batch: int = 8
+) -> BuildReport:
     module = family.build(family.configs[config])
     fill(module)
     save_checkpoint(folder / "cdcn.safetensors", module, family, family.configs[config])
@@ -73,6 +75,7 @@ def built(family: Family, folder: Path, config: str, precision: Precision) -> Bu
             model=NAME,
             precision=precision,
             backend=Backend.TENSORRT_RTX,
+            max_batch=max_batch,
         )
     )
 
@@ -157,6 +160,7 @@ def test_it_goes_through_the_checks_of_any_build(precision, family, tmp_path):
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_it_builds_in_full_size(precision, family, tmp_path):
     pytest.importorskip("tensorrt_rtx")
-    report = built(family, tmp_path, "full", precision)
+    # Eight captures of 256 x 256 need more workspace than a plan is granted.
+    report = built(family, tmp_path, "full", precision, max_batch=2)
     assert report.graph_parity < 1e-4
     assert report.plan_bytes > 0

@@ -112,6 +112,7 @@ class _Block(nn.Module):
     def __init__(self, block: ClipBlock, tokens: int, *, last: bool) -> None:
         super().__init__()
         self.tokens, self.last = tokens, last
+        self.width = len(block.ln_1.weight)
         self.ln_1 = copy.deepcopy(block.ln_1)
         self.attention = (ClassTokenAttention if last else StackedAttention)(block.attn, tokens)
         self.ln_2 = copy.deepcopy(block.ln_2)
@@ -124,7 +125,7 @@ class _Block(nn.Module):
         """Transform [N * S, width]."""
         attended = self.attention(self.ln_1(tokens))
         if self.last:
-            tokens = tokens.reshape(self.tokens, -1, tokens.shape[-1])[0]
+            tokens = tokens.reshape(self.tokens, -1, self.width)[0]
         hidden = tokens + attended
         inner = quick_gelu(torch.addmm(self.expand_bias, self.ln_2(hidden), self.expand))
         transformed: Tensor = hidden + torch.addmm(self.contract_bias, inner, self.contract)
@@ -140,6 +141,7 @@ class _Fusion(nn.Module):
         self.attention = _DifferenceAttention(fusion.attn)
         self.ln_2 = copy.deepcopy(fusion.ln2)
         self.mixture = _Mixture(fusion.net)
+        self.width = len(fusion.proj.weight)
         self.project = constant(fusion.proj.weight.T)
         self.bias = constant(fusion.proj.bias)
 
@@ -147,8 +149,9 @@ class _Fusion(nn.Module):
         """Fuse."""
         attended = x + self.attention(self.ln_1(x))
         joined = x + attended + self.mixture(self.ln_2(attended))
-        by_capture = joined.reshape(_MODALITIES, -1, x.shape[-1]).transpose(0, 1)
-        return torch.addmm(self.bias, by_capture.reshape(-1, len(self.project)), self.project)
+        by_capture = joined.reshape(_MODALITIES, -1, self.width).transpose(0, 1)
+        rows = by_capture.reshape(-1, _MODALITIES * self.width)
+        return torch.addmm(self.bias, rows, self.project)
 
 
 class _DifferenceAttention(nn.Module):
@@ -157,7 +160,7 @@ class _DifferenceAttention(nn.Module):
     def __init__(self, attention: DomainDifferenceAttention) -> None:
         super().__init__()
         self.heads = attention.heads
-        width = attention.w_qs.weight.shape[0]
+        width = self.width = len(attention.w_qs.weight)
         scale = width**-0.5
         stacked = [
             attention.w_qs.weight * scale,
@@ -173,8 +176,7 @@ class _DifferenceAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend over [3 * B, width]."""
-        width = x.shape[-1]
-        head = width // self.heads
+        width, head = self.width, self.width // self.heads
         projected = x @ self.project
         query = projected[:, : 2 * width].reshape(_MODALITIES, -1, head).transpose(0, 1)
         key = projected[:, 2 * width : 4 * width].reshape(_MODALITIES, -1, head).permute(1, 2, 0)
@@ -232,23 +234,21 @@ class _Mixture(nn.Module):
         self.norm = _RmsNorm(len(self.expand), perceptrons[0].eps)
         self.contract = constant(contract.float())
         self.offsets = constant(offsets.float())
+        self.hidden = len(contract) // self.experts
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighed sum [rows, out] of the experts' outputs for [rows, width]."""
         weights = self.gate(x)
         inner = torch.addmm(self.expand_bias, self.norm(x), self.expand)
-        value, gate = inner.chunk(2, dim=-1)
-        by_expert = (value * functional.gelu(gate)).reshape(-1, self.experts, self._hidden)
-        weighed = (by_expert * weights[:, : self.experts, None]).reshape(-1, len(self.contract))
+        columns = self.experts * self.hidden
+        value, gate = inner[:, :columns], inner[:, columns:]
+        by_expert = (value * functional.gelu(gate)).reshape(-1, self.experts, self.hidden)
+        weighed = (by_expert * weights[:, : self.experts, None]).reshape(-1, columns)
         if self.output_bias is None:
             offset = weights @ self.offsets
         else:
             offset = torch.addmm(self.output_bias, weights, self.offsets)
         return torch.addmm(offset, weighed, self.contract)
-
-    @property
-    def _hidden(self) -> int:
-        return len(self.contract) // self.experts
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,8 @@ class _Gate(nn.Module):
         """Return [rows, experts] for [rows, width]; at most two of a row are not 0."""
         best, chosen = (x @ self.choose).topk(2, dim=-1)
         # Renormalising two of many softmax values is the softmax of those two.
-        first, second = best.softmax(dim=-1).chunk(2, dim=-1)
+        gates = best.softmax(dim=-1)
+        first, second = gates[:, :1], gates[:, 1:]
         if self.routing is Routing.EXPECTED:
             second = second * (second / self.threshold).clamp(max=1.0)
         elif self.routing is Routing.ABOVE_THRESHOLD:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from fasdk.errors import CheckpointError, TrainingError
+from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.models import get_family
 from fasdk_engines.models.clip import ClipText, ClipVision
 from fasdk_engines.models.layers import EncoderBlock
-from fasdk_engines.training import InitialWeights
+from fasdk_engines.training import InitialWeights, TrainingSettings, train
 from fasdk_engines.training.initial import initialise
 from fasdk_engines.training.method import Task
 from fasdk_engines.training.methods import get_method
-from fasdk_engines.training.settings import TrainingSettings
 from fasdk_engines.training.trainer import _freeze
 
 WIDTH, DEPTH, PATCH, TOKENS, FEATURE = 64, 2, 16, 17, 32
@@ -251,3 +251,49 @@ def test_a_published_method_freezes_what_its_paper_does(name, frozen, trained, t
 def test_a_pattern_that_freezes_nothing_is_refused():
     with pytest.raises(TrainingError, match=r"no parameter is called like 'adaptor_\.\*'"):
         _freeze(fresh("mmdg"), [r"adaptor_.*"])
+
+
+@pytest.mark.parametrize("name", ["mmdgpp", "mmda"])
+def test_training_goes_on_from_clip_and_keeps_what_is_frozen(name, tmp_path):
+    family = get_family(name)
+    source = openai_clip(family.configs["tiny"].feature_width)
+    torch.save(source, tmp_path / "clip.pth")
+    frames = SceneSettings(width=96, height=72)
+    sets = [
+        list(generate_many(2, 12, split, settings=frames))
+        for split in (Split.TRAIN, Split.DEVELOPMENT)
+    ]
+    result = train(
+        family,
+        family.configs["tiny"],
+        "published",
+        *sets,
+        TrainingSettings(epochs=1, batch=6),
+        initial=InitialWeights.load(tmp_path / "clip.pth", merges(tmp_path)),
+    )
+    assert result.initialised is not None
+    assert set(result.initialised.unused) == {"input_resolution", "context_length"}
+    weights = result.module.state_dict()
+
+    def kept(target: dict[str, Tensor], prefix: str, origin: str) -> bool:
+        return torch.equal(target[f"{prefix}{origin}"], source[origin].float())
+
+    tower = "transformer.resblocks.1.mlp.c_fc.weight"
+    frozen = name == "mmdgpp"
+    assert kept(weights, "model.", f"visual.{tower}") == frozen
+    assert kept(dict(result.research), "model.", tower) == frozen
+    assert (result.frozen > 0) == frozen
+    if frozen:
+        assert not torch.equal(weights["pos_1"], source["visual.positional_embedding"].float())
+        assert not torch.equal(weights["class_token_2"], weights["class_token_3"])
+
+
+def test_clip_without_its_vocabulary_is_refused_before_training(tmp_path):
+    family = get_family("mmdgpp")
+    module = fresh("mmdgpp")
+    started = initialise(module, family, written(tmp_path, source_of("mmdgpp")))
+    specs = family.preprocess(family.configs["tiny"])
+    task = Task(family, module, specs, TrainingSettings(), ("a",), torch.Generator(), started.text)
+    with pytest.raises(TrainingError, match="give --clip-vocabulary"):
+        get_method("published", family)(task)
+    assert get_method("plain", family)(task).extra.state_dict() == {}, "plain reads no text"

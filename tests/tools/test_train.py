@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ from fasdk_calibration.datasets import write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.checkpoint import load_checkpoint
 from fasdk_engines.models import get_family
-from fasdk_engines.training import TrainingSettings, train
+from fasdk_engines.training import Epoch, TrainingSettings, train
+from fasdk_engines.training.log import TensorBoardLog
 from fasdk_tools.train import TrainRequest
 
 
@@ -201,6 +204,37 @@ def test_what_cannot_be_done_is_one_line_with_the_mend(options, mend, fasdk, fol
 def test_tensorboard_is_asked_for_by_name_where_it_is_absent(fasdk, folder, tmp_path):
     ran = fasdk(*command(folder, tmp_path / "a.safetensors", "--tensorboard"))
     assert ran.status == 2 and "pip install tensorboard" in ran.error_lines[0]
+
+
+def test_tensorboard_is_told_every_part_of_every_epoch(monkeypatch, tmp_path):
+    told: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path)
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.append((name, value, step))
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    stand_in = ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    monkeypatch.setattr("fasdk_engines.training.log.find_spec", lambda name: name)
+    log = TensorBoardLog(tmp_path)
+    log.write(Epoch(3, 9, 1.5, 0.5, 0.75, 0.875, {"classification": 1.0, "rgb": 0.5}))
+    log.close()
+    assert told == [
+        ("loss", 1.5, 3),
+        ("development_loss", 0.5, 3),
+        ("development_accuracy", 0.75, 3),
+        ("development_auc", 0.875, 3),
+        ("loss/classification", 1.0, 3),
+        ("loss/rgb", 0.5, 3),
+    ]
 
 
 def test_a_subject_in_both_lists_is_refused(fasdk, folder, tmp_path):

@@ -94,6 +94,34 @@ def test_every_family_of_ours_can_be_trained_plainly_or_as_published(family):
             get_method("published", get_family(family))
 
 
+@pytest.mark.parametrize("name", method_names())
+def test_half_precision_where_it_is_safe_leaves_float32_gradients(name, sets):
+    """What --amp does on a GPU, in bfloat16 on the CPU, where torch has the same casts."""
+    family = get_family(FAMILY_OF.get(name, name))
+    torch.manual_seed(0)
+    module = family.build(small(family))
+    captures, specs = sets[Split.TRAIN][:12], family.preprocess(small(family))
+    names = domain_names(captures)
+    task = Task(family, module, specs, TrainingSettings(), names, torch.Generator().manual_seed(0))
+    method = get_method(name, family)(task)
+    tensors = CaptureTensors(family, specs, captures, names)
+    method.begin_epoch(1, tensors)
+    module.train()
+    whole = {}
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        module.zero_grad()
+        task.generator.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses = method.losses(tensors.batch(torch.arange(12)))
+        method.backward(losses, lambda loss: 1024.0 * loss)
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        assert gradients and all(g.dtype is torch.float32 for g in gradients)
+        assert all(bool(g.isfinite().all()) for g in gradients)
+        whole[enabled] = float(torch.stack(list(losses.values())).sum())
+    assert whole[True] == pytest.approx(whole[False], rel=0.05)
+
+
 def test_prototypes_follow_the_domains_of_the_captures(sets):
     family = get_family("mmdg")
     module = family.build(small(family))

@@ -26,7 +26,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tools/bench/*.py tools/verify/*.py
+	$(BIN)/mypy tools/bench/*.py tools/verify/*.py tools/examples/*/*.py
 	$(BIN)/lint-imports
 
 test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/

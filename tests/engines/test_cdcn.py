@@ -23,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "cdcn"
+EXAMPLE = Path(__file__).parents[2] / "tools" / "examples" / "cdcn"
 DATA = Path(__file__).parent / "data"
 NAME = "cdcn-3modality2"
 

@@ -205,7 +205,7 @@ def size_claims() -> Iterator[Claim]:
         limit = {"mmda": 125e6, "mmdgpp": 89e6}.get(model, float(published) * 1.01)
         yield Claim(
             f"{model}: parameters deployed",
-            listed[model]["parameters"],
+            listed[model]["deployed_parameters"],
             "<=",
             round(limit),
             f"published state dict {published:,}",
@@ -213,7 +213,7 @@ def size_claims() -> Iterator[Claim]:
     lacking = [
         f"{name}.{field}"
         for name, row in listed.items()
-        for field in ("parameters", "gflops", "inputs", "published_in")
+        for field in ("parameters", "deployed_parameters", "gflops", "inputs", "published_in")
         if not row.get(field)
     ]
     yield Claim("fasdk models: fields missing", len(lacking), "==", 0, ", ".join(lacking))

@@ -11,7 +11,7 @@ checkpoint's own keys, whose `forward` takes float32 [B, 3, H, W] per modality i
 returns (logits,) or (logits, reliability), and whose `deployed()` is the same function rearranged
 for speed; `preprocess` gives a `PreprocessSpec` per modality. Every check of a build then holds for
 it as for a built-in: whole state dict, parity of the two forms and of the graph, batch
-independence, precision, lint, golden captures. `examples/cdcn` is a whole worked example.
+independence, precision, lint, golden captures. `tools/examples/cdcn` is a whole worked example.
 
 A family is imported when it is asked for, so a broken distribution stops nobody else's model.
 """

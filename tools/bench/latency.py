@@ -33,6 +33,7 @@ from fasdk_engines.checkpoint import Checkpoint, load_into
 from fasdk_engines.export import export_graph
 from fasdk_engines.models import get_family
 
+_REST_SECONDS = 0.3
 _PEAK_SIZES = (1024, 1536, 2048, 3072)
 _PRODUCTS = ("MatMul", "Gemm", "Conv", "FusedMatMul", "FusedGemm", "FusedConv")
 _Inputs = dict[str, NDArray[np.float32]]
@@ -198,6 +199,8 @@ def _product(size: int, threads: int) -> tuple[float, Callable[[], object]]:
 
 
 def _seconds(run: Callable[[], object]) -> float:
+    # The threads of whoever ran last go on spinning for work; let them come to rest.
+    time.sleep(_REST_SECONDS)
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

@@ -215,7 +215,8 @@ class _TrainingView:
         """Print an epoch's line above the bar."""
         self._progress.console.print(
             f"epoch {epoch.number}: {_listed(epoch.losses)}; development "
-            f"{epoch.development_loss:.4f}, AUC {epoch.development_auc:.4f}"
+            f"{epoch.development_loss:.4f}, AUC {epoch.development_auc:.4f}",
+            soft_wrap=True,
         )
 
 
@@ -227,7 +228,7 @@ def _listed(losses: Mapping[str, float]) -> str:
 def _training_view() -> Iterator[_TrainingView]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[losses]}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -51,10 +50,9 @@ def write_state(path: Path, prints: Mapping[str, str], state: Mapping[str, Any])
     Raises:
         FasdkError: It cannot be written.
     """
-    buffer = io.BytesIO()
-    torch.save({"version": _VERSION, "fingerprint": dict(prints), "state": dict(state)}, buffer)
+    whole = {"version": _VERSION, "fingerprint": dict(prints), "state": dict(state)}
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+        torch.save(whole, file)
 
 
 def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:

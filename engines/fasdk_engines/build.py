@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from fasdk.backends import Backend, installed_backends
 from fasdk.bundle import (
     EVALUATION,
@@ -23,10 +21,10 @@ from fasdk.bundle import (
     Provenance,
     write_bundle,
 )
-from fasdk.capture import Modality
+from fasdk.capture import Capture, Modality
 from fasdk.decision import class_scores
 from fasdk.errors import BackendError, PrecisionError, UsageError
-from fasdk.preprocess import to_batch
+from fasdk.preprocess import PreprocessSpec, to_batch
 from fasdk_engines.evaluation import (
     NO_EVALUATION,
     DevelopmentSet,
@@ -39,7 +37,7 @@ from fasdk_engines.evaluation import (
 from fasdk_engines.models import READY, Family, ModelConfig, get_family
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from fasdk.backends.tensorrt.plan import BuiltPlan, ProgressListener
     from fasdk_engines.ready.description import Description
@@ -213,8 +211,7 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
         family = floating.family
     specs = family.preprocess(floating.config)
     phases.start("precision")
-    batch = to_batch(seen, specs, family.presence_order)
-    graph, half = _convert(floating.graph, request.precision, batch, family.float32_islands)
+    graph, half = _convert(floating.graph, request.precision, family, specs, seen)
     if half is not None:
         _require_half(half, family.live_index, judged_on_captures=development is not None)
     _lint(graph)
@@ -354,19 +351,20 @@ def _graph_of_checkpoint(request: BuildRequest, family: Family, phases: _Phases)
 def _convert(
     graph: bytes,
     precision: Precision,
-    batch: dict[str, NDArray[np.float32]],
-    float32_islands: tuple[str, ...],
+    family: Family,
+    specs: dict[Modality, PreprocessSpec],
+    captures: Sequence[Capture],
 ) -> tuple[bytes, HalfReport | None]:
     """Return the graph in its final types and, for half precision, how far rounding moves it."""
     from fasdk_engines.precision import convert, islands_matching
 
     if precision is Precision.FP32:
         return convert(graph, precision), None
-    converted = convert(graph, precision, islands_matching(graph, float32_islands))
-    from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+    converted = convert(graph, precision, islands_matching(graph, family.float32_islands))
     from fasdk_engines.rounding import judge_half
 
-    reference = OnnxRuntimeEngine(graph).run(batch).logits
+    reference = GraphRunner(graph, specs, family.presence_order).logits(captures)
+    batch = to_batch(list(captures), specs, family.presence_order)
     return converted, judge_half(converted, [batch], reference)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import ParityError, UsageError
+from fasdk.preprocess import PRESENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +52,11 @@ def compare(
     first = _graph_of(source, model, config)
     if against is None:
         from fasdk.bundle import Precision
-        from fasdk_engines.precision import convert
+        from fasdk_engines.precision import convert, islands_matching
 
         on_phase("half-precision form")
-        second, second_name = convert(first, Precision.FP16), f"{source} in fp16"
+        islands = islands_matching(first, _float32_islands(source, model))
+        second, second_name = convert(first, Precision.FP16, islands), f"{source} in fp16"
     else:
         on_phase(f"graph of {against.name}")
         second, second_name = _graph_of(against, model, config), str(against)
@@ -98,6 +100,17 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
     return export_graph(module.deployed().eval(), family, settings)
 
 
+def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:
+    """Return what the source's family keeps in float32; nothing where there is no family."""
+    from fasdk_engines.models import family_names, get_family
+
+    if path.suffix == ".fasb":
+        from fasdk.bundle import open_bundle
+
+        model = open_bundle(path).manifest.model.family
+    return get_family(model).float32_islands if model in family_names() else ()
+
+
 def _seeded_inputs(first: bytes, second: bytes) -> dict[str, NDArray[np.float32]]:
     """Return one float32 batch of two per graph input, the same for both graphs."""
     shapes = _input_shapes(first)
@@ -107,10 +120,13 @@ def _seeded_inputs(first: bytes, second: bytes) -> dict[str, NDArray[np.float32]
             "they are not of one model"
         )
     rng = np.random.default_rng(_SEED)
-    return {
+    inputs = {
         name: np.tanh(rng.standard_normal((2, *shape))).astype(np.float32)
         for name, shape in shapes.items()
     }
+    if PRESENCE in inputs:
+        inputs[PRESENCE][:] = 1.0
+    return inputs
 
 
 def _input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:

@@ -190,7 +190,7 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
     from fasdk_engines.export import export_graph
     from fasdk_engines.lint import lint_tensorrt
     from fasdk_engines.models import get_family
-    from fasdk_engines.precision import convert
+    from fasdk_engines.precision import convert, islands_matching
     from fasdk_engines.rounding import judge_half
 
     silent = REFERENCE / "silent-face"
@@ -207,7 +207,7 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
         module = family.build(config).eval()
         load_into(module, checkpoint, family)
         fp32 = export_graph(module.deployed().eval(), family, config)
-        fp16 = convert(fp32, Precision.FP16)
+        fp16 = convert(fp32, Precision.FP16, islands_matching(fp32, family.float32_islands))
         for precision, graph in (("fp32", fp32), ("fp16", fp16)):
             lint_tensorrt(graph)
             plan = build_plan(

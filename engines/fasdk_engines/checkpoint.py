@@ -191,9 +191,19 @@ def save_checkpoint(
     both = {**(research or {}), **module.state_dict()}
     tensors = {name: value.contiguous().cpu() for name, value in both.items()}
     metadata = {_MODEL_KEY: family.name, _CONFIG_KEY: config.model_dump_json()}
-    data = safetensors.torch.save(tensors, metadata)
+    data = _in_order(safetensors.torch.save(tensors, metadata))
     with atomic_write(Path(path)) as file:
         file.write(data)
+
+
+def _in_order(data: bytes) -> bytes:
+    """Return a safetensors file with its notes sorted; the library shuffles them at every call."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def _from_safetensors(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -16,7 +16,7 @@ import torch
 from fasdk.errors import TrainingError
 from fasdk_calibration.datasets import write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.checkpoint import load_checkpoint
+from fasdk_engines.checkpoint import load_checkpoint, save_checkpoint
 from fasdk_engines.models import get_family
 from fasdk_engines.training import Epoch, TrainingSettings, train
 from fasdk_engines.training.log import TensorBoardLog
@@ -235,6 +235,20 @@ def test_tensorboard_is_told_every_part_of_every_epoch(monkeypatch, tmp_path):
         ("loss/classification", 1.0, 3),
         ("loss/rgb", 0.5, 3),
     ]
+
+
+def test_one_module_is_saved_as_the_same_bytes_every_time(tmp_path):
+    family = get_family("mmdg")
+    config = family.configs["tiny"]
+    module = family.build(config)
+    prompts = {"prompts_1": torch.ones(2, 5, 8)}
+    for index in range(12):  # safetensors writes its notes in one of two orders
+        save_checkpoint(tmp_path / f"{index}.safetensors", module, family, config, prompts)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    loaded = load_checkpoint(tmp_path / "0.safetensors")
+    assert torch.equal(loaded.tensors["prompts_1"], prompts["prompts_1"])
+    assert all(torch.equal(loaded.tensors[n], v) for n, v in module.state_dict().items())
+    assert loaded.metadata["fasdk.model"] == "mmdg"
 
 
 def test_a_subject_in_both_lists_is_refused(fasdk, folder, tmp_path):

@@ -276,7 +276,7 @@ def suite_claims() -> Iterator[Claim]:
             f"tests/engines/test_training{name}.py"
             for name in ("", "_initial", "_methods", "_text")
         ],
-        "protocols": ["tests/tools/test_protocols.py"],
+        "protocols": ["tests/calibration/test_protocols.py", "tests/tools/test_protocols_verb.py"],
         "bad inputs": ["tests/tools/test_bad_input.py"],
     }.items():
         yield pytest_claim(f"{claim}: tests that fail or skip", *selection)

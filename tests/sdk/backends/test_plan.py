@@ -120,6 +120,24 @@ def test_inputs_other_than_the_manifests_are_refused() -> None:
         build(small_graph(), shapes=SHAPES | {"depth": (3, SIZE, SIZE)})
 
 
+@pytest.mark.parametrize(("max_batch", "mended"), [(64, True), (1, False)])
+def test_a_build_short_of_memory_says_how_to_need_less(max_batch: int, mended: bool) -> None:
+    rng = np.random.default_rng(1)
+    weights = {
+        "first": rng.standard_normal((256, 3, 3, 3)).astype(np.float32),
+        "second": rng.standard_normal((2, 256, 3, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["rgb", "first"], ["inner"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["inner", "second"], ["outer"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["outer"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    with pytest.raises(PlanError) as caught:
+        build(model(nodes, weights), max_batch=max_batch, workspace_mib=0)
+    assert ("lower --max-batch from 64" in str(caught.value)) is mended
+
+
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(PlanError, match="largest batch 0"):
         build(small_graph(), max_batch=0)

@@ -6,6 +6,7 @@ one code path serves TensorRT 10.3, where those flags still exist, and 11.4, whe
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.module import RtxTensorRt, TensorRt
 
 WORKSPACE_MIB = 1024
+_SHORT_OF_MEMORY = re.compile(r"out of ?memory|workspace", re.IGNORECASE)
 
 
 class ProgressListener(Protocol):
@@ -136,7 +138,11 @@ def _compile(
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise PlanError(f"{name} cannot build a plan: {log.summary()}")
+        reason = log.summary()
+        mend = ""
+        if max_batch > 1 and _SHORT_OF_MEMORY.search(reason):
+            mend = f": lower --max-batch from {max_batch}, or raise the workspace"
+        raise PlanError(f"{name} cannot build a plan: {reason}{mend}")
     return bytes(plan)
 
 

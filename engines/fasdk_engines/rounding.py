@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_ACTIVATION = 16384.0
 MAX_DRIFT_RATIO = 0.01
-_CAPTURES_AT_ONCE = 4
+_CAPTURES_AT_ONCE = 1
 # onnx.TensorProto.DataType, a fixed part of the file format
 _FLOAT, _FLOAT16, _INT64 = 1, 10, 7
 # They hand on the values they are given, so a second rounding would change nothing.
@@ -93,9 +93,12 @@ def judge_half(
     """
     rounded = _Rounded.of(graph_fp16)
     rounded.watch()
-    session = _session(rounded.model.SerializeToString(), threads)
-    magnitudes = np.zeros(len(rounded.watched))
-    sums = np.zeros(len(rounded.watched))
+    watched, data = rounded.watched, rounded.model.SerializeToString()
+    del rounded  # a full model's weights fit in memory a few times, not many
+    session = _session(data, threads)
+    del data
+    magnitudes = np.zeros(len(watched))
+    sums = np.zeros(len(watched))
     rows = []
     names = [output.name for output in session.get_outputs()]
     for batch in _small_batches(inputs):
@@ -106,7 +109,7 @@ def judge_half(
         rows.append(np.asarray(outputs["logits"], np.float32))
         magnitudes = np.maximum(magnitudes, outputs[_MAGNITUDES])
         sums = sums + outputs[_SUMS]
-    return _report(rounded.watched, magnitudes, sums, np.concatenate(rows), reference_logits)
+    return _report(watched, magnitudes, sums, np.concatenate(rows), reference_logits)
 
 
 def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
@@ -248,7 +251,7 @@ def _rounding(source: str, target: str) -> list[onnx.NodeProto]:
 def _small_batches(
     inputs: Sequence[Mapping[str, NDArray[np.float32]]],
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Yield a few captures at a time: without the optimiser every intermediate lives longer."""
+    """Yield one capture at a time: every watched value of a call lives until its end."""
     for batch in inputs:
         count = len(next(iter(batch.values())))
         for start in range(0, count, _CAPTURES_AT_ONCE):

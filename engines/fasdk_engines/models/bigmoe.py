@@ -14,23 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.capture import Modality
-from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.choices import ExpertChoice
+from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
 from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
 
 MODALITIES = (Modality.RGB, Modality.IR, Modality.DEPTH)
 
 
-class BigMoeConfig(ModelConfig):
+class BigMoeConfig(FaceCropConfig):
     """Settings of BIG-MoE; the defaults are the published ones.
 
     Attributes:
-        image_size: Side of the square input in pixels.
-        patch_size: Side of a patch in pixels; divides `image_size`.
-        width: Token width.
-        depth: Number of transformer blocks.
-        heads: Attention heads; divides `width`.
         mlp_width: Hidden width of each block's perceptron.
         adapter_dim: Width of one modality inside an adapter.
         adapter_theta: Share of the central difference in every convolution.
@@ -40,15 +36,8 @@ class BigMoeConfig(ModelConfig):
         expert_heads: Independent picks of experts.
         experts_per_head: Experts picked by each; at most the root of `experts`.
         modality_dropout: Probability, in training, that a modality of a capture is blanked.
-        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
-        depth_far_mm: Depth drawn as 1.
     """
 
-    image_size: int = Field(default=224, ge=8, le=1024)
-    patch_size: int = Field(default=16, ge=2, le=64)
-    width: int = Field(default=768, ge=8, le=4096)
-    depth: int = Field(default=12, ge=1, le=64)
-    heads: int = Field(default=12, ge=1, le=64)
     mlp_width: int = Field(default=3072, ge=8, le=16384)
     adapter_dim: int = Field(default=8, ge=1, le=256)
     adapter_theta: float = Field(default=0.7, ge=0.0, le=1.0)
@@ -58,17 +47,9 @@ class BigMoeConfig(ModelConfig):
     expert_heads: int = Field(default=2, ge=1, le=16)
     experts_per_head: int = Field(default=2, ge=1, le=16)
     modality_dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-    depth_near_mm: int = Field(default=300, ge=1, le=65534)
-    depth_far_mm: int = Field(default=1500, ge=2, le=65535)
 
     @model_validator(mode="after")
     def _fits(self) -> BigMoeConfig:
-        for whole, part in (("image_size", "patch_size"), ("width", "heads")):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"{whole} {getattr(self, whole)} is not a multiple of "
-                    f"{part} {getattr(self, part)}"
-                )
         if self.keys**2 != self.experts:
             raise ValueError(f"experts {self.experts} is not a square number")
         if self.experts_per_head > self.keys:
@@ -76,17 +57,7 @@ class BigMoeConfig(ModelConfig):
                 f"experts_per_head {self.experts_per_head} is more than the {self.keys} keys of "
                 f"{self.experts} experts"
             )
-        if self.depth_near_mm >= self.depth_far_mm:
-            raise ValueError(
-                f"depth_near_mm {self.depth_near_mm} must be less than "
-                f"depth_far_mm {self.depth_far_mm}"
-            )
         return self
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
 
     @property
     def tokens(self) -> int:
@@ -337,32 +308,11 @@ class BigMoe(PublishedModule):
 
 
 def _preprocess(config: BigMoeConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how the same authors' loader for MMDA makes its tensors; BIG-MoE's is not published.
+    """Return how captures become tensors: as the same authors' loader for MMDA makes them.
 
-    It resizes the data sets' own face crops whole, RGB order, (x - 127.5) / 128 on 8 bits, IR
-    replicated; so the face box, not enlarged, stands for the crop. How each data set drew depth is
-    not published: near is bright over arm's length, `depth_near_mm` to `depth_far_mm`, is ours. An
-    absent modality is 0 after normalisation, as the published training blanks it.
+    BIG-MoE's own is not published. An absent modality is 0, as the published training blanks it.
     """
-
-    def spec(depth: DepthEncoding | None = None) -> PreprocessSpec:
-        return PreprocessSpec(
-            width=config.image_size,
-            height=config.image_size,
-            crop=CropRule.FACE,
-            crop_scale=1.0,
-            depth=depth,
-            mean=(127.5, 127.5, 127.5),
-            std=(128.0, 128.0, 128.0),
-            missing_value=0.0,
-        )
-
-    encoding = DepthEncoding(
-        near_mm=config.depth_near_mm,
-        far_mm=config.depth_far_mm,
-        polarity=DepthPolarity.NEAR_BRIGHT,
-    )
-    return {Modality.RGB: spec(), Modality.IR: spec(), Modality.DEPTH: spec(encoding)}
+    return face_crops(config, MODALITIES, missing_value=0.0)
 
 
 FAMILIES = (

@@ -20,14 +20,15 @@ import math
 from enum import Enum
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.capture import Modality
-from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.clip import ClipVision
+from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
 from fasdk_engines.models.layers import SelfAttention
 
 MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
@@ -47,15 +48,10 @@ class Routing(str, Enum):
     ABOVE_THRESHOLD = "above-threshold"  # weight g2 where g2 reaches the threshold, else 0
 
 
-class MmdaConfig(ModelConfig):
+class MmdaConfig(FaceCropConfig):
     """Settings of MMDA; the defaults are the published ones.
 
     Attributes:
-        image_size: Side of the square input in pixels.
-        patch_size: Side of a patch in pixels; divides `image_size`.
-        width: Token width of the visual tower.
-        depth: Number of its blocks.
-        heads: Its attention heads; divides `width`.
         feature_width: Width of an image's feature and of everything behind it.
         attention_heads: Heads of the fusion and of the alignment; divides `feature_width`.
         experts: Perceptron experts of each mixture.
@@ -66,15 +62,10 @@ class MmdaConfig(ModelConfig):
         routing: How an evaluation uses the second expert.
         threshold: Gate from which on the second expert is always used, for a model not yet
             trained; a checkpoint brings its own, which counts.
-        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
-        depth_far_mm: Depth drawn as 1.
     """
 
-    image_size: int = Field(default=224, ge=8, le=1024)
-    patch_size: int = Field(default=16, ge=2, le=64)
-    width: int = Field(default=768, ge=8, le=4096)
-    depth: int = Field(default=12, ge=1, le=64)
-    heads: int = Field(default=12, ge=1, le=64)
+    multiples = (("feature_width", "attention_heads"),)
+
     feature_width: int = Field(default=512, ge=8, le=4096)
     attention_heads: int = Field(default=16, ge=1, le=64)
     experts: int = Field(default=4, ge=1, le=64)
@@ -84,32 +75,6 @@ class MmdaConfig(ModelConfig):
     attention_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     routing: Routing = Routing.EXPECTED
     threshold: float = Field(default=0.2, ge=0.0, le=1.0)
-    depth_near_mm: int = Field(default=300, ge=1, le=65534)
-    depth_far_mm: int = Field(default=1500, ge=2, le=65535)
-
-    @model_validator(mode="after")
-    def _divides(self) -> MmdaConfig:
-        for whole, part in (
-            ("image_size", "patch_size"),
-            ("width", "heads"),
-            ("feature_width", "attention_heads"),
-        ):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"{whole} {getattr(self, whole)} is not a multiple of "
-                    f"{part} {getattr(self, part)}"
-                )
-        if self.depth_near_mm >= self.depth_far_mm:
-            raise ValueError(
-                f"depth_near_mm {self.depth_near_mm} must be less than "
-                f"depth_far_mm {self.depth_far_mm}"
-            )
-        return self
-
-    @property
-    def tokens(self) -> int:
-        """Patches and the class token."""
-        return (self.image_size // self.patch_size) ** 2 + 1
 
 
 class RmsNorm(nn.Module):
@@ -472,31 +437,8 @@ class Mmda(PublishedModule):
 
 
 def _preprocess(config: MmdaConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how the published loaders made their tensors.
-
-    They are MMDG's: the data sets' face crops resized whole, RGB order, (x - 127.5) / 128 on 8
-    bits, IR replicated; `depth_near_mm` to `depth_far_mm` is ours. An absent modality is a black
-    image before normalisation.
-    """
-
-    def spec(depth: DepthEncoding | None = None) -> PreprocessSpec:
-        return PreprocessSpec(
-            width=config.image_size,
-            height=config.image_size,
-            crop=CropRule.FACE,
-            crop_scale=1.0,
-            depth=depth,
-            mean=(127.5, 127.5, 127.5),
-            std=(128.0, 128.0, 128.0),
-            missing_value=-127.5 / 128.0,
-        )
-
-    encoding = DepthEncoding(
-        near_mm=config.depth_near_mm,
-        far_mm=config.depth_far_mm,
-        polarity=DepthPolarity.NEAR_BRIGHT,
-    )
-    return {Modality.RGB: spec(), Modality.DEPTH: spec(encoding), Modality.IR: spec()}
+    """Return how captures become tensors; an absent modality is a black image, normalised."""
+    return face_crops(config, MODALITIES, missing_value=-127.5 / 128.0)
 
 
 FAMILIES = (

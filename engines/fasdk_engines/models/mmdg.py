@@ -16,28 +16,24 @@ from __future__ import annotations
 from itertools import starmap
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.capture import Modality
-from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.expectation import ExponentialSum, dropout_certainty
+from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
 from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
 
 MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
 
 
-class MmdgConfig(ModelConfig):
+class MmdgConfig(FaceCropConfig):
     """Settings of MMDG; the defaults are the published ones.
 
     Attributes:
-        image_size: Side of the square input in pixels.
-        patch_size: Side of a patch in pixels; divides `image_size`.
-        width: Token width.
-        depth: Number of transformer blocks.
-        heads: Attention heads; divides `width`.
         mlp_width: Hidden width of each block's perceptron.
         adapter_dim: Width inside an adapter; a multiple of `adapter_heads`.
         adapter_heads: Heads of an adapter's cross-attention.
@@ -46,15 +42,10 @@ class MmdgConfig(ModelConfig):
         dropout_ratio: Probability of the Monte-Carlo dropout whose expectation is taken.
         exp_rate: Factor on that dropout's standard deviation.
         num_sample: Draws of that dropout.
-        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
-        depth_far_mm: Depth drawn as 1.
     """
 
-    image_size: int = Field(default=224, ge=8, le=1024)
-    patch_size: int = Field(default=16, ge=2, le=64)
-    width: int = Field(default=768, ge=8, le=4096)
-    depth: int = Field(default=12, ge=1, le=64)
-    heads: int = Field(default=12, ge=1, le=64)
+    multiples = (("adapter_dim", "adapter_heads"),)
+
     mlp_width: int = Field(default=3072, ge=8, le=16384)
     adapter_dim: int = Field(default=8, ge=1, le=256)
     adapter_heads: int = Field(default=8, ge=1, le=64)
@@ -63,37 +54,6 @@ class MmdgConfig(ModelConfig):
     dropout_ratio: float = Field(default=0.3, ge=0.0, lt=1.0)
     exp_rate: float = Field(default=2.25, gt=0.0, le=100.0)
     num_sample: int = Field(default=20, ge=2, le=1000)
-    depth_near_mm: int = Field(default=300, ge=1, le=65534)
-    depth_far_mm: int = Field(default=1500, ge=2, le=65535)
-
-    @model_validator(mode="after")
-    def _divides(self) -> MmdgConfig:
-        for whole, part in (
-            ("image_size", "patch_size"),
-            ("width", "heads"),
-            ("adapter_dim", "adapter_heads"),
-        ):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"{whole} {getattr(self, whole)} is not a multiple of "
-                    f"{part} {getattr(self, part)}"
-                )
-        if self.depth_near_mm >= self.depth_far_mm:
-            raise ValueError(
-                f"depth_near_mm {self.depth_near_mm} must be less than "
-                f"depth_far_mm {self.depth_far_mm}"
-            )
-        return self
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
-
-    @property
-    def tokens(self) -> int:
-        """Patches and the class token."""
-        return self.grid**2 + 1
 
     @property
     def certainty(self) -> ExponentialSum:
@@ -277,32 +237,8 @@ class Mmdg(PublishedModule):
 
 
 def _preprocess(config: MmdgConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how the published loaders made their tensors.
-
-    They resize the data sets' own face crops whole, RGB order, (x - 127.5) / 128 on 8 bits, IR
-    replicated; so the face box, not enlarged, stands for the crop. How each data set drew depth is
-    not published: near is bright over arm's length, `depth_near_mm` to `depth_far_mm`, is ours. An
-    absent modality is 0 after normalisation, as in Flex-Modal's evaluation.
-    """
-
-    def spec(depth: DepthEncoding | None = None) -> PreprocessSpec:
-        return PreprocessSpec(
-            width=config.image_size,
-            height=config.image_size,
-            crop=CropRule.FACE,
-            crop_scale=1.0,
-            depth=depth,
-            mean=(127.5, 127.5, 127.5),
-            std=(128.0, 128.0, 128.0),
-            missing_value=0.0,
-        )
-
-    encoding = DepthEncoding(
-        near_mm=config.depth_near_mm,
-        far_mm=config.depth_far_mm,
-        polarity=DepthPolarity.NEAR_BRIGHT,
-    )
-    return {Modality.RGB: spec(), Modality.DEPTH: spec(encoding), Modality.IR: spec()}
+    """Return how captures become tensors; an absent modality is 0, as Flex-Modal evaluates it."""
+    return face_crops(config, MODALITIES, missing_value=0.0)
 
 
 FAMILIES = (

@@ -27,14 +27,15 @@ from enum import Enum
 from itertools import permutations
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.capture import Modality
-from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.clip import ClipTransformer
+from fasdk_engines.models.face_crops import Channels, FaceCropConfig, face_crops
 from fasdk_engines.models.layers import CentralDifferenceConv, QuickGelu
 
 MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
@@ -51,67 +52,26 @@ class Normalisation(str, Enum):
     """CLIP's own channel means and deviations."""
 
 
-class MmdgppConfig(ModelConfig):
+class MmdgppConfig(FaceCropConfig):
     """Settings of MMDG++; the defaults are the published ones.
 
     Attributes:
-        image_size: Side of the square input in pixels.
-        patch_size: Side of a patch in pixels; divides `image_size`.
-        width: Token width; a block's perceptron is four times as wide.
-        depth: Number of transformer blocks.
-        heads: Attention heads; divides `width`.
         feature_width: Width of one modality's feature.
         adapter_dim: Width inside an adapter; a multiple of `adapter_heads`.
         adapter_heads: Heads of an adapter's cross-attention.
         adapter_theta: Share of the central difference in an adapter's convolution.
         exp_rate: Factor on a token's variance: its certainty is exp(-exp_rate * variance).
         normalisation: How 8-bit levels become the input.
-        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
-        depth_far_mm: Depth drawn as 1.
     """
 
-    image_size: int = Field(default=224, ge=8, le=1024)
-    patch_size: int = Field(default=16, ge=2, le=64)
-    width: int = Field(default=768, ge=8, le=4096)
-    depth: int = Field(default=12, ge=1, le=64)
-    heads: int = Field(default=12, ge=1, le=64)
+    multiples = (("adapter_dim", "adapter_heads"),)
+
     feature_width: int = Field(default=512, ge=2, le=4096)
     adapter_dim: int = Field(default=8, ge=2, le=256)
     adapter_heads: int = Field(default=8, ge=1, le=64)
     adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
     exp_rate: float = Field(default=2.5, gt=0.0, le=100.0)
     normalisation: Normalisation = Normalisation.SYMMETRIC
-    depth_near_mm: int = Field(default=300, ge=1, le=65534)
-    depth_far_mm: int = Field(default=1500, ge=2, le=65535)
-
-    @model_validator(mode="after")
-    def _divides(self) -> MmdgppConfig:
-        for whole, part in (
-            ("image_size", "patch_size"),
-            ("width", "heads"),
-            ("adapter_dim", "adapter_heads"),
-        ):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"{whole} {getattr(self, whole)} is not a multiple of "
-                    f"{part} {getattr(self, part)}"
-                )
-        if self.depth_near_mm >= self.depth_far_mm:
-            raise ValueError(
-                f"depth_near_mm {self.depth_near_mm} must be less than "
-                f"depth_far_mm {self.depth_far_mm}"
-            )
-        return self
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
-
-    @property
-    def tokens(self) -> int:
-        """Patches and the class token."""
-        return self.grid**2 + 1
 
 
 class TokenSelection(nn.Module):
@@ -372,34 +332,21 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def _preprocess(config: MmdgppConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors.
+    """Return how captures become tensors; no loader of MMDG++ is published.
 
-    No loader of MMDG++ is published. The default is what the benchmark's loaders do: the face box
-    whole, RGB order, (x - 127.5) / 128, IR replicated. How depth was drawn is not published either:
-    near is bright over arm's length is ours. An absent modality's value is never read.
+    An absent modality's value is never read.
     """
-    clip = config.normalisation is Normalisation.CLIP
-    mean = tuple(255.0 * m for m in _CLIP_MEAN) if clip else (127.5,) * 3
-    std = tuple(255.0 * s for s in _CLIP_STD) if clip else (128.0,) * 3
-
-    def spec(depth: DepthEncoding | None = None) -> PreprocessSpec:
-        return PreprocessSpec(
-            width=config.image_size,
-            height=config.image_size,
-            crop=CropRule.FACE,
-            crop_scale=1.0,
-            depth=depth,
-            mean=mean,
-            std=std,
-            missing_value=0.0,
-        )
-
-    encoding = DepthEncoding(
-        near_mm=config.depth_near_mm,
-        far_mm=config.depth_far_mm,
-        polarity=DepthPolarity.NEAR_BRIGHT,
+    if config.normalisation is Normalisation.SYMMETRIC:
+        return face_crops(config, MODALITIES, missing_value=0.0)
+    return face_crops(
+        config, MODALITIES, missing_value=0.0, mean=_levels(_CLIP_MEAN), std=_levels(_CLIP_STD)
     )
-    return {Modality.RGB: spec(), Modality.DEPTH: spec(encoding), Modality.IR: spec()}
+
+
+def _levels(shares: Channels) -> Channels:
+    """Return shares of full scale in 8-bit levels."""
+    red, green, blue = (255.0 * share for share in shares)
+    return red, green, blue
 
 
 FAMILIES = (

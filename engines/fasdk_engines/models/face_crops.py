@@ -1,0 +1,113 @@
+"""What the published multi-modal models share: square face crops in patches, and their making.
+
+The benchmark's published loaders resize the data sets' own face crops whole: RGB order, 8 bits,
+(x - 127.5) / 128, infrared replicated on three channels. So the face box, not enlarged, stands for
+the crop. How each data set drew depth is not published: near is bright over arm's length,
+`depth_near_mm` to `depth_far_mm`, is ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, model_validator
+
+from fasdk.capture import Modality
+from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
+from fasdk_engines.models.base import ModelConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
+
+Channels = tuple[float, float, float]
+_CENTRE: Channels = (127.5, 127.5, 127.5)
+_SCALE: Channels = (128.0, 128.0, 128.0)
+
+
+class FaceCropConfig(ModelConfig):
+    """Settings every vision transformer here has; the defaults are ViT-B/16's.
+
+    Attributes:
+        image_size: Side of the square input in pixels.
+        patch_size: Side of a patch in pixels; divides `image_size`.
+        width: Token width.
+        depth: Number of transformer blocks.
+        heads: Attention heads; divides `width`.
+        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
+        depth_far_mm: Depth drawn as 1.
+    """
+
+    multiples: ClassVar[tuple[tuple[str, str], ...]] = ()  # further (whole, part) settings
+
+    image_size: int = Field(default=224, ge=8, le=1024)
+    patch_size: int = Field(default=16, ge=2, le=64)
+    width: int = Field(default=768, ge=8, le=4096)
+    depth: int = Field(default=12, ge=1, le=64)
+    heads: int = Field(default=12, ge=1, le=64)
+    depth_near_mm: int = Field(default=300, ge=1, le=65534)
+    depth_far_mm: int = Field(default=1500, ge=2, le=65535)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        pairs = (("image_size", "patch_size"), ("width", "heads"), *self.multiples)
+        for whole, part in pairs:
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"{whole} {getattr(self, whole)} is not a multiple of "
+                    f"{part} {getattr(self, part)}"
+                )
+        if self.depth_near_mm >= self.depth_far_mm:
+            raise ValueError(
+                f"depth_near_mm {self.depth_near_mm} must be less than "
+                f"depth_far_mm {self.depth_far_mm}"
+            )
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """Patches of one image, and the class token."""
+        return self.grid**2 + 1
+
+
+def face_crops(
+    config: FaceCropConfig,
+    modalities: Sequence[Modality],
+    *,
+    missing_value: float,
+    mean: Channels = _CENTRE,
+    std: Channels = _SCALE,
+) -> dict[Modality, PreprocessSpec]:
+    """Return how the benchmark's loaders made their tensors.
+
+    Args:
+        config: Side of the crop and range of depth.
+        modalities: Model order.
+        missing_value: What an absent modality's tensor holds, after normalisation.
+        mean: Subtracted from 8-bit levels, by channel.
+        std: Divides them then.
+    """
+    encoding = DepthEncoding(
+        near_mm=config.depth_near_mm,
+        far_mm=config.depth_far_mm,
+        polarity=DepthPolarity.NEAR_BRIGHT,
+    )
+    return {
+        modality: PreprocessSpec(
+            width=config.image_size,
+            height=config.image_size,
+            crop=CropRule.FACE,
+            crop_scale=1.0,
+            depth=encoding if modality is Modality.DEPTH else None,
+            mean=mean,
+            std=std,
+            missing_value=missing_value,
+        )
+        for modality in modalities
+    }

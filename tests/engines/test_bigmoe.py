@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -66,15 +65,6 @@ def tiny() -> BigMoe:
 @pytest.fixture(scope="module")
 def tiny_graph(tiny: BigMoe) -> bytes:
     return export_graph(tiny.deployed(), FAMILY, TINY)
-
-
-@pytest.fixture(scope="module")
-def fill(reference: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fill", reference / "fill.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import math
@@ -110,11 +109,7 @@ def test_what_only_training_needs_is_dropped_by_name_and_nothing_else(caplog):
 class Golden:
     """The published outputs, and the published weights under each routing."""
 
-    def __init__(self, reference: Path) -> None:
-        spec = importlib.util.spec_from_file_location("fill", reference / "fill.py")
-        assert spec is not None and spec.loader is not None
-        fill: ModuleType = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(fill)
+    def __init__(self, reference: Path, fill: ModuleType) -> None:
         with np.load(reference / "mmda.golden.npz", allow_pickle=False) as archive:
             self.outputs = dict(archive)
         shapes = published_shapes(reference)
@@ -142,8 +137,8 @@ class Golden:
 
 
 @pytest.mark.slow
-def test_every_form_reproduces_the_golden_outputs(reference):
-    golden = Golden(reference)
+def test_every_form_reproduces_the_golden_outputs(reference, fill):
+    golden = Golden(reference, fill)
     for routing in Routing:
         model = golden.model(routing)
         with torch.no_grad():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -30,15 +29,6 @@ def trained(config: MmdgConfig, seed: int = 0) -> Mmdg:
         if ".adapter_" in name or "ln_" in name or name.endswith("bias"):
             nn.init.normal_(parameter, mean=1.0 if "ln_" in name else 0.0, std=0.3)
     return model
-
-
-@pytest.fixture(scope="module")
-def fill(reference: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fill", reference / "fill.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

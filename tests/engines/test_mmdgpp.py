@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -64,15 +63,6 @@ def tiny() -> Mmdgpp:
 @pytest.fixture(scope="module")
 def engine(tiny: Mmdgpp) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(export_graph(tiny.deployed(), FAMILY, TINY), threads=1)
-
-
-@pytest.fixture(scope="module")
-def fill(reference: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fill", reference / "fill.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vit_b_16 import VitB16
 
 
 def load(folder: Path) -> nn.Module:
@@ -30,7 +31,7 @@ def load(folder: Path) -> nn.Module:
         "einops": {"einsum": _named_einsum},
         "einops.layers": {},
         "einops.layers.torch": {"Rearrange": _SplitQueries},
-        "torchvision": {"models": types.SimpleNamespace(vit_b_16=lambda **_: _VitB16())},
+        "torchvision": {"models": types.SimpleNamespace(vit_b_16=lambda **_: VitB16())},
     }
     for name, members in stand_ins.items():
         module = types.ModuleType(name)
@@ -78,29 +79,3 @@ class _SplitQueries(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, _ = x.shape
         return x.reshape(batch, tokens, self.parts, self.heads, -1).permute(2, 0, 1, 3, 4)
-
-
-class _VitBlock(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(768, eps=1e-6)
-        self.self_attention = nn.MultiheadAttention(768, 12, batch_first=True)
-        self.dropout = nn.Dropout(0.0)
-        self.ln_2 = nn.LayerNorm(768, eps=1e-6)
-        self.mlp = nn.Sequential(
-            nn.Linear(768, 3072),
-            nn.GELU(),
-            nn.Dropout(0.0),
-            nn.Linear(3072, 768),
-            nn.Dropout(0.0),
-        )
-
-
-class _VitB16(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_proj = nn.Conv2d(3, 768, 16, stride=16)
-        self.encoder = nn.Module()
-        self.encoder.dropout = nn.Dropout(0.0)
-        self.encoder.layers = nn.Sequential(*(_VitBlock() for _ in range(12)))
-        self.encoder.ln = nn.LayerNorm(768, eps=1e-6)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vit_b_16 import VitB16
 
 
 def load(folder: Path) -> nn.Module:
@@ -31,7 +32,7 @@ def load(folder: Path) -> nn.Module:
         "baal.bayesian.dropout": {"Dropout": _AlwaysDropout},
         "timm": {},
         "torchsnooper": {},
-        "torchvision": {"models": types.SimpleNamespace(vit_b_16=lambda **_: _VitB16())},
+        "torchvision": {"models": types.SimpleNamespace(vit_b_16=lambda **_: VitB16())},
     }
     for name, members in stand_ins.items():
         module = types.ModuleType(name)
@@ -64,30 +65,3 @@ class _AlwaysDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, self.p, training=True)
-
-
-class _VitBlock(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(768, eps=1e-6)
-        self.self_attention = nn.MultiheadAttention(768, 12, batch_first=True)
-        self.dropout = nn.Dropout(0.0)
-        self.ln_2 = nn.LayerNorm(768, eps=1e-6)
-        self.mlp = nn.Sequential(
-            nn.Linear(768, 3072),
-            nn.GELU(),
-            nn.Dropout(0.0),
-            nn.Linear(3072, 768),
-            nn.Dropout(0.0),
-        )
-
-
-class _VitB16(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv_proj = nn.Conv2d(3, 768, 16, stride=16)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, 768))
-        self.encoder = nn.Module()
-        self.encoder.dropout = nn.Dropout(0.0)
-        self.encoder.layers = nn.Sequential(*(_VitBlock() for _ in range(12)))
-        self.encoder.ln = nn.LayerNorm(768, eps=1e-6)

@@ -51,4 +51,4 @@ verify-models: $(STAMP)  ## The same for the published systems
 	$(BIN)/python tools/verify/models.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
 clean:  ## Remove everything made here
-	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	rm -rf $(VENV) .demo .protocols build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

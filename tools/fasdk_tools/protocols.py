@@ -99,8 +99,9 @@ class ProtocolSettings(BaseModel):
         development: Development captures of each domain.
         test: Test captures of each domain.
         config: Named settings that every family is trained in.
-        training: How every system is trained; each seed replaces its own. The learning rate is one
-            of four tried on the development captures of CPS->W.
+        training: How every system is trained; each seed replaces its own. The learning rate is
+            the best of a few by the development captures of CPS->W with one seed, for all systems
+            together; single ones do better at others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -33,7 +33,7 @@ test: lint bindings  ## Lint, types, layers and the quick suite with coverage of
 	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 slow: $(STAMP) bindings  ## What is too heavy for `make test`
-	$(BIN)/pytest -m 'slow and not gpu'
+	$(BIN)/pytest -m 'slow and not gpu' --timeout=900
 
 bench: $(STAMP)  ## One JSON line a benchmark
 	$(BIN)/python tools/bench/preprocess.py

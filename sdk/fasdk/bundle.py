@@ -25,7 +25,7 @@ from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import BundleError, TamperedError
-from fasdk.preprocess import PRESENCE, PreprocessSpec
+from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.trust import TrustPolicy, sign
 
 SCHEMA_VERSION: Final = 1
@@ -175,12 +175,7 @@ class Manifest(_Record):
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each graph input by name, without the batch axis."""
-        shapes: dict[str, tuple[int, ...]] = {
-            m.value: (3, spec.height, spec.width) for m, spec in self.inputs.items()
-        }
-        if self.presence:
-            shapes[PRESENCE] = (len(self.modalities),)
-        return shapes
+        return input_shapes(self.inputs, self.presence_order)
 
     def to_bytes(self) -> bytes:
         """Return the one canonical JSON form: sorted keys, no spaces, UTF-8.

@@ -322,6 +322,18 @@ def _numpy_pass(
         np.take(spec.table[plane], levels, out=out[plane], mode="clip")  # "raise" would copy
 
 
+def input_shapes(
+    specs: Mapping[Modality, PreprocessSpec], presence: Sequence[Modality] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of what `to_batch` makes by name, without the batch axis."""
+    shapes: dict[str, tuple[int, ...]] = {
+        m.value: (3, spec.height, spec.width) for m, spec in specs.items()
+    }
+    if presence is not None:
+        shapes[PRESENCE] = (len(presence),)
+    return shapes
+
+
 def to_batch(
     captures: list[Capture],
     specs: Mapping[Modality, PreprocessSpec],

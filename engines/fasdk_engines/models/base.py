@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fasdk.capture import Modality
-from fasdk.preprocess import PRESENCE, PreprocessSpec
+from fasdk.preprocess import PRESENCE, PreprocessSpec, input_shapes
 
 
 class ModelConfig(BaseModel):
@@ -105,12 +105,7 @@ class Family:
 
     def input_shapes(self, config: ModelConfig) -> dict[str, tuple[int, ...]]:
         """Return the shape of each graph input by name, without the batch axis."""
-        shapes: dict[str, tuple[int, ...]] = {
-            m.value: (3, s.height, s.width) for m, s in self.preprocess(config).items()
-        }
-        if self.takes_presence:
-            shapes[PRESENCE] = (len(self.modalities),)
-        return shapes
+        return input_shapes(self.preprocess(config), self.presence_order)
 
     def example_inputs(self, config: ModelConfig, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
         """Return smooth random images over the full 8-bit range, normalised as the model's own are.

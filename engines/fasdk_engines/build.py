@@ -363,8 +363,8 @@ def _convert(
     converted = convert(graph, precision, islands_matching(graph, family.float32_islands))
     from fasdk_engines.rounding import judge_half
 
-    reference = GraphRunner(graph, specs, family.presence_order).logits(captures)
     batch = to_batch(list(captures), specs, family.presence_order)
+    reference = GraphRunner(graph, specs, family.presence_order).batch_logits(batch)
     return converted, judge_half(converted, [batch], reference)
 
 

@@ -145,18 +145,28 @@ def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainC
 
 
 def without(item: LabelledCapture, missing: Missing) -> LabelledCapture:
+    """Return a labelled capture as a rig without some sensors would hand it in.
+
+    Raises:
+        CaptureError: Nothing would be left.
+    """
+    reduced = reduce_capture(item.capture, missing)
+    return item if reduced is item.capture else replace(item, capture=reduced)
+
+
+def reduce_capture(capture: Capture, missing: Missing) -> Capture:
     """Return a capture as a rig without some sensors would hand it in.
 
     Raises:
         CaptureError: Nothing would be left.
     """
-    if not missing & set(item.capture.present):
-        return item
-    left = [m for m in item.capture.present if m not in missing]
-    frames = {m.value: item.capture.frame(m) for m in left}
+    if not missing & set(capture.present):
+        return capture
+    left = [m for m in capture.present if m not in missing]
+    frames = {m.value: capture.frame(m) for m in left}
     # The face is given in pixels of the first frame present, which may be another now.
-    face = item.capture.face_in(left[0]) if left else None
-    return replace(item, capture=Capture(**frames, face=face))
+    face = capture.face_in(left[0]) if left else None
+    return Capture(**frames, face=face)
 
 
 def missing_name(missing: Missing) -> str:

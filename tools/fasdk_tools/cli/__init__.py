@@ -1,0 +1,60 @@
+"""The command line: one thin function a verb, importing what it needs when called.
+
+Exit status: 0 done (`check`: only for LIVE), 1 the answer is no, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from fasdk.errors import FasdkError
+
+# Importing a module of verbs is what adds them to the root command, in the order of `--help`.
+from fasdk_tools.cli import build, bundle, data, train  # noqa: F401
+from fasdk_tools.cli.root import EXIT_INTERRUPTED, EXIT_USAGE, app
+from fasdk_tools.output import STDERR, log_to_stderr, print_json
+
+# Typer brings click with it or depends on it, by release; its public errors lead to either.
+_CommandLineError: Any = typer.BadParameter.__base__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status; wrong input is one line on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
+    asked_for_json = "--json" in words
+    log_to_stderr()
+    try:
+        status = app(args=words or ["--help"], prog_name="fasdk", standalone_mode=False)
+    except _CommandLineError as error:
+        message = error.format_message()
+    except typer.Exit as error:
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        STDERR.print("fasdk: interrupted")
+        return EXIT_INTERRUPTED
+    except FasdkError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or 'input or output'}: {error.strerror or error}"
+    except Exception as error:
+        if os.environ.get("FASDK_DEBUG"):
+            raise
+        message = (
+            f"unexpected {type(error).__name__}: {error}; set FASDK_DEBUG=1 for where it happened"
+        )
+    else:
+        return status if isinstance(status, int) else 0
+    line = " ".join(message.split())
+    STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
+    if asked_for_json:
+        print_json({"error": line})
+    return EXIT_USAGE
+
+
+def run() -> None:
+    """Entry point of the `fasdk` script."""
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The root command, the options several verbs share, and what they ask of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from fasdk.capture import Modality
+    from fasdk.trust import TrustPolicy
+
+app = typer.Typer(
+    name="fasdk",
+    help="Turn face-liveness checkpoints into verified TensorRT bundles, and ask for verdicts.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fasb file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+BackendOption = Annotated[
+    str,
+    typer.Option(help="onnxruntime, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."),
+]
+KeyOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key", help="PEM public key to trust; then a signature is required. Repeatable."
+    ),
+]
+
+
+def trust_policy(keys: list[Path] | None) -> TrustPolicy | None:
+    """Return the policy that trusts these keys alone, or None where none was given."""
+    from fasdk.trust import TrustPolicy
+
+    return TrustPolicy.from_files(*keys) if keys else None
+
+
+def require_build_half() -> None:
+    """Refuse a workstation's verb on a device install, in one line."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"this verb needs {' and '.join(missing)}, which a device install leaves out: "
+            "install fasdk[build] on a workstation"
+        )
+
+
+def parse_modalities(text: str | None, option: str) -> tuple[Modality, ...]:
+    """Return the modalities a comma separated list names; none for None.
+
+    Raises:
+        UsageError: One of them is no modality; `option` is named.
+    """
+    from fasdk.capture import Modality
+
+    known = {m.value: m for m in Modality}
+    names = [] if text is None else [part.strip() for part in text.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(
+            f"{option} {text!r}: {unknown[0]!r} is no modality: choose among {', '.join(known)}"
+        )
+    return tuple(known[name] for name in names)

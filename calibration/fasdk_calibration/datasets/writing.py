@@ -1,0 +1,98 @@
+"""Labelled captures written as PNG files and a capture list."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from fasdk.atomic import atomic_write
+from fasdk.capture import FaceBox
+from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.frames import encode_png
+from fasdk_calibration.datasets.records import CaptureRecord, LabelledCapture, Progress
+
+
+def write_captures(
+    captures: Iterable[LabelledCapture],
+    folder: Path,
+    list_name: str,
+    progress: Progress | None = None,
+) -> Path:
+    """Write captures as PNG files and a list, `folder/list_name.jsonl` and `folder/list_name/`.
+
+    Everything is written under a temporary name first: on any error the folder is as it was, an
+    older list of that name included.
+
+    Args:
+        captures: What to write; consumed one by one, so a generator needs no memory.
+        folder: Made if it does not exist.
+        list_name: A plain file name without extension.
+        progress: Called with the number of captures written.
+
+    Returns:
+        The list's path.
+
+    Raises:
+        DatasetError: There is nothing to write, an id repeats, or the folder holds something of
+            that name that is not an older list's.
+        FasdkError: The disk is full or the folder not writable.
+    """
+    folder = Path(folder)
+    if PurePosixPath(list_name).name != list_name or list_name.startswith("."):
+        raise DatasetError(f"list name {list_name!r} is not a plain file name")
+    frames, listing = folder / list_name, folder / f"{list_name}.jsonl"
+    if frames.exists() and not listing.is_file():
+        raise DatasetError(f"{frames} exists and is no capture list's: choose another folder")
+    staging: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{list_name}.", suffix=".part", dir=folder))
+        fresh, retired = staging / "new", staging / "old"
+        fresh.mkdir()
+        lines = _write_frames(captures, fresh, list_name, progress)
+        if frames.exists():
+            frames.replace(retired)
+        fresh.replace(frames)
+        with atomic_write(listing) as file:
+            file.write("".join(lines).encode())
+    except OSError as error:
+        raise DatasetError(f"cannot write captures to {folder}: {error.strerror}") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return listing
+
+
+def _write_frames(
+    captures: Iterable[LabelledCapture], fresh: Path, list_name: str, progress: Progress | None
+) -> list[str]:
+    lines: list[str] = []
+    seen: set[str] = set()
+    for number, item in enumerate(captures):
+        if item.id in seen:
+            raise DatasetError(f"capture id {item.id!r} appears twice")
+        seen.add(item.id)
+        names: dict[str, str] = {}
+        for modality in item.capture.present:
+            name = f"{number:06d}.{modality.value}.png"
+            (fresh / name).write_bytes(encode_png(item.capture.frame(modality)))
+            names[modality.value] = f"{list_name}/{name}"
+        face = None if item.capture.face is None else FaceBox.of(item.capture.face)
+        record = CaptureRecord(
+            id=item.id,
+            **names,
+            face=None if face is None else (face.x, face.y, face.width, face.height),
+            label=item.label,
+            species=item.species,
+            subject=item.subject,
+            domain=item.domain,
+            presentation=item.presentation,
+        )
+        lines.append(record.model_dump_json(exclude_none=True) + "\n")
+        if progress is not None:
+            progress(len(lines))
+    if not lines:
+        raise DatasetError(f"no captures to write to list {list_name!r}")
+    return lines

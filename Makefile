@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow bench bindings verify-main verify-models clean
+.PHONY: help install demo test lint slow bench bindings verify-main verify-models verify-calibration clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -50,5 +50,8 @@ verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED=folder with 
 verify-models: $(STAMP)  ## The same for the published systems
 	$(BIN)/python tools/verify/models.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
+verify-calibration: $(STAMP)  ## The same for INT8, operating points and the report
+	$(BIN)/python tools/verify/calibration.py
+
 clean:  ## Remove everything made here
-	rm -rf $(VENV) .demo .protocols build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

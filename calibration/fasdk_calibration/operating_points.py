@@ -24,6 +24,7 @@ def provisional_point(
     *,
     level: str = "standard",
     source: str,
+    graph_sha256: str,
     max_apcer: float = 0.05,
 ) -> OperatingPoint:
     """Return the point with the lowest BPCER among those that accept few enough attacks.
@@ -41,6 +42,7 @@ def provisional_point(
         modalities: Modalities every capture held, in model order.
         level: Security level the point is for.
         source: Which captures these are, in words; the measured rates are added.
+        graph_sha256: The graph that gave the scores.
         max_apcer: Largest APCER allowed of any species, in [0, 1).
 
     Raises:
@@ -90,6 +92,7 @@ def provisional_point(
             f"on these captures APCER {counts}, BPCER {missed.errors}/{missed.total}"
         ),
         apcer_upper=max(rate.upper() for rate in by_species.values()),
+        graph_sha256=graph_sha256,
     )
 
 

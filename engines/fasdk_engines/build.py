@@ -423,7 +423,11 @@ def _decide_points(
     if development is None:
         return {"operating_points": (), "operating_points_note": NO_EVALUATION}, None
     points, note, document = choose_provisional_points(
-        development, runner.logits(development.captures), family.live_index, family.modalities
+        development,
+        runner.logits(development.captures),
+        family.live_index,
+        family.modalities,
+        runner.graph_sha256,
     )
     return {"operating_points": points, "operating_points_note": note}, document
 

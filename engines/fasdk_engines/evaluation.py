@@ -6,6 +6,7 @@ level is `fasdk tune`'s work.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,11 @@ def seeded_captures(modalities: Sequence[Modality], count: int) -> list[Capture]
 
 
 class GraphRunner:
-    """A graph on ONNX Runtime with its preprocessing: captures in, logits out."""
+    """A graph on ONNX Runtime with its preprocessing: captures in, logits out.
+
+    Attributes:
+        graph_sha256: The graph's digest.
+    """
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class GraphRunner:
         presence: Sequence[Modality] | None = None,
     ) -> None:
         self._engine = OnnxRuntimeEngine(graph)
+        self.graph_sha256 = hashlib.sha256(graph).hexdigest()
         self._specs = specs
         self._presence = presence
 
@@ -129,6 +135,7 @@ def choose_provisional_points(
     logits: NDArray[np.float32],
     live_index: int,
     modalities: Sequence[Modality],
+    graph_sha256: str,
 ) -> tuple[tuple[OperatingPoint, ...], str, dict[str, Any]]:
     """Choose one threshold for every combination of modalities the development captures hold.
 
@@ -140,6 +147,7 @@ def choose_provisional_points(
         logits: float32 [N, classes] of the very graph the bundle will hold.
         live_index: Which logit is bona fide.
         modalities: Model order.
+        graph_sha256: That graph's digest.
 
     Returns:
         The points, most modalities first, a note for the manifest, and the document kept as
@@ -172,6 +180,7 @@ def choose_provisional_points(
                 species=[records[index].species for index in rows],
                 modalities=held,
                 level="standard",
+                graph_sha256=graph_sha256,
                 source=(
                     f"provisional: {len(rows)} development captures of {len(subjects)} subjects "
                     f"in {development.name}"

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fasdk.archive import MAX_BYTES, read_archive, write_archive
 from fasdk.atomic import atomic_write
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.decision import OperatingPoint
+from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.errors import BundleError, TamperedError
 from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.trust import TrustPolicy, sign
@@ -115,6 +115,7 @@ class Manifest(_Record):
         precision: Types of the graph.
         operating_points: Thresholds; none means the bundle can be profiled, never answer LIVE.
         operating_points_note: Where the thresholds come from, or why there are none.
+        score_calibrations: What makes scores probabilities, by combination of modalities.
         max_batch: Largest batch a plan is built for.
         golden_tolerance: Largest score difference allowed on the golden captures.
         plans: Prebuilt plans.
@@ -135,6 +136,7 @@ class Manifest(_Record):
     precision: Precision
     operating_points: tuple[OperatingPoint, ...]
     operating_points_note: str
+    score_calibrations: tuple[ScoreCalibration, ...] = ()
     max_batch: int = Field(ge=1)
     golden_tolerance: float = Field(gt=0.0, le=0.05)
     plans: tuple[PlanEntry, ...] = ()
@@ -150,6 +152,7 @@ class Manifest(_Record):
             ("required", self.required),
             ("labels", self.labels),
             ("operating_points", tuple(_combination(p) for p in self.operating_points)),
+            ("score_calibrations", tuple(frozenset(c.modalities) for c in self.score_calibrations)),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} names one thing twice")
@@ -157,15 +160,37 @@ class Manifest(_Record):
             raise ValueError("a required modality is not among the model's modalities")
         if self.live_index >= len(self.labels):
             raise ValueError(f"live_index {self.live_index} is outside labels {self.labels}")
-        for point in self.operating_points:
-            if not set(point.modalities) <= set(self.modalities):
-                raise ValueError(f"operating point {point.id} names a modality the model lacks")
+        self._require_own_points()
         for modality, spec in self.inputs.items():
             if (spec.depth is not None) != (modality is Modality.DEPTH):
                 raise ValueError(
                     f"inputs.{modality.value}: a depth encoding belongs to depth alone"
                 )
         return self
+
+    def _require_own_points(self) -> None:
+        """Refuse thresholds of another model, graph or score: they would be believed."""
+        graph = self.members.get(GRAPH)
+        calibrated = {frozenset(c.modalities) for c in self.score_calibrations}
+        named: list[tuple[str, OperatingPoint | ScoreCalibration]] = [
+            (f"operating point {p.id}", p) for p in self.operating_points
+        ]
+        named += [("score calibration", c) for c in self.score_calibrations]
+        for name, item in named:
+            if not set(item.modalities) <= set(self.modalities):
+                raise ValueError(f"{name} names a modality the model lacks")
+            if graph is not None and item.graph_sha256 != graph:
+                raise ValueError(
+                    f"{name} was chosen on graph {item.graph_sha256[:16]}, this is {graph[:16]}: "
+                    "another precision or model voids it, choose it again with `fasdk tune`"
+                )
+        for point in self.operating_points:
+            if point.calibrated != (frozenset(point.modalities) in calibrated):
+                found = "without" if point.calibrated else "with"
+                raise ValueError(
+                    f"operating point {point.id} was chosen on other scores: the bundle comes "
+                    f"{found} a score calibration for them, run `fasdk tune`"
+                )
 
     @property
     def presence_order(self) -> tuple[Modality, ...] | None:
@@ -284,6 +309,11 @@ class Bundle:
     def member_sizes(self) -> dict[str, int]:
         """Size in bytes of every member, in file order."""
         return {name: len(content) for name, content in self._members.items()}
+
+    @property
+    def members(self) -> dict[str, memoryview]:
+        """Every member's bytes by name, in file order, but the manifest and its signature."""
+        return {k: v for k, v in self._members.items() if k not in (MANIFEST, SIGNATURE)}
 
     def plan(self, entry: PlanEntry) -> memoryview:
         """Return a prebuilt plan's bytes."""
@@ -412,12 +442,19 @@ def _parse_manifest(raw: bytes, name: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}") from error
+        mend = ": build it again with this release" if first["type"] == "missing" else ""
+        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}{mend}") from error
     try:
         canonical = manifest.to_bytes()
     except BundleError as error:
         raise BundleError(f"{name}: {error}") from error
     if canonical != raw:
+        absent = sorted(set(json.loads(canonical)) - set(json.loads(raw)))
+        if absent:
+            raise BundleError(
+                f"{name}: {MANIFEST}: {', '.join(absent)}: Field required: "
+                "build it again with this release"
+            )
         raise BundleError(f"{name}: {MANIFEST} is not in canonical form")
     return manifest
 

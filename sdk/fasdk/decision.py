@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fasdk.capture import Modality
 from fasdk.errors import OperatingPointError
@@ -26,6 +27,46 @@ class Verdict(str, Enum):
     ERROR = "error"
 
 
+def _distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    if len(set(modalities)) != len(modalities):
+        raise ValueError("a modality is named twice")
+    return modalities
+
+
+_Combination = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_distinct)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ScoreCalibration(BaseModel):
+    """What turns a model's score into a probability, for one combination of modalities.
+
+    The score becomes 1 / (1 + exp(-(slope * x + offset))), where x is the natural log-odds of the
+    softmax score of bona fide (Platt, "Probabilistic outputs for support vector machines", 1999).
+    As `slope` is positive no two captures change places.
+
+    Attributes:
+        modalities: The combination it was fitted on, in model order.
+        slope: Factor of the log-odds.
+        offset: What is added to them.
+        graph_sha256: The graph it was fitted on; it says nothing about another.
+        source: Which captures it was fitted on and under which prior, in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modalities: _Combination
+    slope: float = Field(gt=0.0, allow_inf_nan=False)
+    offset: float = Field(allow_inf_nan=False)
+    graph_sha256: _Sha256
+    source: str
+
+    def score(self, log_odds: float) -> float:
+        """Return P(bona fide) in [0, 1]; NaN for log-odds that are not finite."""
+        if not math.isfinite(log_odds):
+            return math.nan
+        return _sigmoid(self.slope * log_odds + self.offset)
+
+
 class OperatingPoint(BaseModel):
     """A threshold with the error rates measured at it.
 
@@ -36,22 +77,19 @@ class OperatingPoint(BaseModel):
         source: Which captures it was chosen on, in words a reviewer can check.
         apcer_upper: One-sided 95 % upper bound of the worst PAI species' APCER
             (ISO/IEC 30107-3, attack presentation classification error rate), in [0, 1].
+        graph_sha256: The graph whose scores it was chosen on. Another precision is another graph.
+        calibrated: Whether those scores were calibrated; a `ScoreCalibration` must then be there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: str
-    modalities: tuple[Modality, ...] = Field(min_length=1)
+    modalities: _Combination
     threshold: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
     source: str
     apcer_upper: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
-
-    @field_validator("modalities")
-    @classmethod
-    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
-        if len(set(modalities)) != len(modalities):
-            raise ValueError("a modality is named twice")
-        return modalities
+    graph_sha256: _Sha256
+    calibrated: bool = False
 
     @property
     def id(self) -> str:
@@ -75,8 +113,15 @@ def select_point(
     asked = f"{level}/{'+'.join(m.value for m in Modality if m in present)}"
     raise OperatingPointError(
         f"no operating point for {asked}; this bundle has {tuned}: "
-        "build it with evaluation captures like these"
+        "run `fasdk tune` on captures like these"
     )
+
+
+def select_calibration(
+    calibrations: Sequence[ScoreCalibration], present: frozenset[Modality]
+) -> ScoreCalibration | None:
+    """Return what was fitted on exactly the modalities in `present`, or None for softmax."""
+    return next((c for c in calibrations if frozenset(c.modalities) == present), None)
 
 
 def class_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -96,8 +141,53 @@ def class_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(shifted / shifted.sum())
 
 
+def log_odds(logits: NDArray[np.float32], live_index: int) -> float:
+    """Return the natural log-odds of the softmax score of bona fide.
+
+    Taken from the logits, because a softmax score within 1e-16 of 1 has lost them.
+
+    Args:
+        logits: float32 [classes], one capture's.
+        live_index: Which logit is bona fide.
+
+    Returns:
+        NaN when any logit is not finite.
+    """
+    values = np.asarray(logits, np.float64)
+    if not np.isfinite(values).all():
+        return math.nan
+    others = np.delete(values, live_index)
+    largest = others.max()
+    return float(values[live_index] - largest - np.log(np.exp(others - largest).sum()))
+
+
+def live_score(
+    logits: NDArray[np.float32], live_index: int, calibration: ScoreCalibration | None = None
+) -> float:
+    """Return P(bona fide) of one capture: its softmax score, calibrated where that was fitted.
+
+    Args:
+        logits: float32 [classes].
+        live_index: Which logit is bona fide.
+        calibration: See `select_calibration`.
+
+    Returns:
+        A number in [0, 1]; NaN when any logit is not finite.
+    """
+    if calibration is None:
+        return float(class_scores(logits)[live_index])
+    return calibration.score(log_odds(logits, live_index))
+
+
 def decide(score: float, point: OperatingPoint) -> Verdict:
     """Judge one score, P(bona fide) in [0, 1]; anything else is an ERROR, never LIVE."""
     if not (0.0 <= score <= 1.0):  # also false for NaN
         return Verdict.ERROR
     return Verdict.LIVE if score > point.threshold else Verdict.SPOOF
+
+
+def _sigmoid(value: float) -> float:
+    # Of the two forms the one whose exponential cannot overflow.
+    if value >= 0.0:
+        return 1.0 / (1.0 + math.exp(-value))
+    return math.exp(value) / (1.0 + math.exp(value))

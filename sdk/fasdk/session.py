@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
 from fasdk.bundle import Bundle, open_bundle
-from fasdk.decision import OperatingPoint, Verdict, class_scores, decide, select_point
+from fasdk.decision import (
+    OperatingPoint,
+    Verdict,
+    class_scores,
+    decide,
+    live_score,
+    select_calibration,
+    select_point,
+)
 from fasdk.errors import (
     BackendError,
     CaptureError,
@@ -43,10 +51,10 @@ class Decision:
     Attributes:
         verdict: Only LIVE opens a door.
         reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
-        score: P(bona fide) in [0, 1]; NaN where there is none.
+        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
         threshold: The score had to be greater than this; None without an operating point.
         operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
-        class_scores: Softmax score by label.
+        class_scores: Softmax score by label, never calibrated.
         modalities: Modalities the capture held and the model used, in model order.
         reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
         bundle_id: Which bundle answered.
@@ -150,6 +158,9 @@ class Liveness:
     def replay_golden(self) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
 
+        The drift is the softmax score's: calibration would flatten or steepen what the engine does.
+        The verdicts are those of every level, so that one proof serves all of them.
+
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
                 the bundle holds no golden capture: this engine does not reproduce the bundle.
@@ -176,15 +187,29 @@ class Liveness:
             outputs = self._run(batch, 1, StageClock())
             found = self._scored(item.capture, outputs.logits[0], _row(outputs.reliability, 0))
             expected = self._scored(item.capture, item.logits, None)
-            drift = abs(found.score - expected.score)  # NaN, and so refused, where either is
-            if not drift <= manifest.golden_tolerance or found.verdict is not expected.verdict:
+            drift = self._drift(found, expected)
+            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
                 raise PlanError(
                     f"{where}: score {found.score:.6f} ({found.verdict.value}), "
-                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}); "
-                    f"allowed drift {manifest.golden_tolerance}"
+                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
+                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
                 )
+            for point in manifest.operating_points:
+                verdict, right = decide(found.score, point), decide(expected.score, point)
+                if set(point.modalities) == set(found.modalities) and verdict is not right:
+                    raise PlanError(
+                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
+                        f"the bundle says {expected.score:.6f} ({right.value})"
+                    )
             worst = max(worst, drift)
         return worst
+
+    def _drift(self, found: Decision, expected: Decision) -> float:
+        """Return the difference of two softmax scores; NaN where either has no score."""
+        if math.isnan(found.score) or math.isnan(expected.score):
+            return _NAN
+        live = self.bundle.manifest.labels[self.bundle.manifest.live_index]
+        return abs(found.class_scores[live] - expected.class_scores[live])
 
     def _judge(self, captures: list[Capture], clock: StageClock) -> list[Decision]:
         manifest = self.bundle.manifest
@@ -232,12 +257,13 @@ class Liveness:
         manifest = self.bundle.manifest
         scores = class_scores(logits)
         certainty = [] if reliability is None else [float(v) for v in reliability]
-        score = float(scores[manifest.live_index])
+        used = tuple(m for m in manifest.modalities if m in capture.present)
+        calibration = select_calibration(manifest.score_calibrations, frozenset(used))
+        score = live_score(logits, manifest.live_index, calibration)
         reasons: tuple[str, ...] = ()
         if not all(map(math.isfinite, [score, *certainty])):
             score = _NAN  # an engine that is wrong about one output is not believed on another
             reasons = ("the engine returned a number that is not finite",)
-        used = tuple(m for m in manifest.modalities if m in capture.present)
         point: OperatingPoint | None = None
         verdict = Verdict.ERROR
         try:

@@ -10,6 +10,7 @@ from fasdk_calibration.metrics import apcer_by_species, bpcer
 from fasdk_calibration.operating_points import provisional_point
 
 ALL = tuple(Modality)
+GRAPH = "0" * 64
 
 
 def choose(
@@ -21,6 +22,7 @@ def choose(
         ["bona fide"] * len(live) + (species or ["print"] * len(attack)),
         ALL,
         source="two subjects",
+        graph_sha256=GRAPH,
     )
 
 
@@ -61,7 +63,9 @@ def test_every_species_keeps_its_own_share(max_apcer, threshold, errors):
     scores = np.array(live + prints + masks)
     labels = np.arange(10) < 4
     species = ["bona fide"] * 4 + ["print"] * 2 + ["mask"] * 4
-    point = provisional_point(scores, labels, species, ALL, source="x", max_apcer=max_apcer)
+    point = provisional_point(
+        scores, labels, species, ALL, source="x", graph_sha256=GRAPH, max_apcer=max_apcer
+    )
     assert point.threshold == pytest.approx(threshold)
     apcer = apcer_by_species(scores, labels, species, point.threshold)
     missed = bpcer(scores, labels, point.threshold)
@@ -78,6 +82,7 @@ def test_a_share_of_attacks_outside_its_range_is_refused(max_apcer):
             ["print", "bona fide"],
             ALL,
             source="x",
+            graph_sha256=GRAPH,
             max_apcer=max_apcer,
         )
 

@@ -11,6 +11,7 @@ from fasdk_calibration.datasets import CaptureRecord, Label
 from fasdk_engines.evaluation import DevelopmentSet, choose_provisional_points
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
+GRAPH = "0" * 64
 FRAMES = {
     RGB: np.zeros((4, 4, 3), np.uint8),
     DEPTH: np.zeros((4, 4), np.uint16),
@@ -44,7 +45,7 @@ def test_each_combination_gets_its_own_threshold():
     whole, no_depth = (RGB, DEPTH, IR), (RGB, IR)
     rows = [(whole, False), (whole, True), (no_depth, False), (no_depth, True)]
     points, note, document = choose_provisional_points(
-        development(rows), logits_of([0.1, 0.9, 0.6, 0.8]), 1, whole
+        development(rows), logits_of([0.1, 0.9, 0.6, 0.8]), 1, whole, GRAPH
     )
     assert [point.id for point in points] == ["standard/rgb+depth+ir", "standard/rgb+ir"]
     assert [point.threshold for point in points] == pytest.approx([0.5, 0.7], abs=1e-6)
@@ -56,7 +57,7 @@ def test_each_combination_gets_its_own_threshold():
 def test_a_combination_of_one_class_gets_none_and_is_named():
     rows = [((RGB, IR), False), ((RGB, IR), True), ((RGB,), True)]
     points, note, _ = choose_provisional_points(
-        development(rows), logits_of([0.1, 0.9, 0.9]), 1, (RGB, IR)
+        development(rows), logits_of([0.1, 0.9, 0.9]), 1, (RGB, IR), GRAPH
     )
     assert [point.id for point in points] == ["standard/rgb+ir"]
     assert note.endswith("; no threshold for rgb (1 captures of one class)")
@@ -71,4 +72,4 @@ def test_a_combination_of_one_class_gets_none_and_is_named():
 )
 def test_without_both_classes_anywhere_there_is_no_threshold(rows, words):
     with pytest.raises(DatasetError, match=words):
-        choose_provisional_points(development(rows), logits_of([0.8, 0.9]), 1, (RGB, IR))
+        choose_provisional_points(development(rows), logits_of([0.8, 0.9]), 1, (RGB, IR), GRAPH)

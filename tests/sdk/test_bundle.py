@@ -173,8 +173,13 @@ def test_a_manifest_in_any_but_its_canonical_form_is_refused(tmp_path, bundle_me
         (lambda d: d.update(backdoor=True), "backdoor"),
         (lambda d: d["inputs"]["rgb"].update(gamma=2.2), "gamma"),
         (lambda d: d.update(revision=0), "revision"),
-        (lambda d: d["members"].update({GRAPH: "0" * 64}), "digest"),
-        (lambda d: d["members"].update({GRAPH: "no digest"}), "digest"),
+        (lambda d: d["members"].update({GRAPH: "0" * 64}), "another precision or model voids it"),
+        (lambda d: d["members"].update({GRAPH: "no digest"}), "this is no digest"),
+        (
+            lambda d: d.update(operating_points=[]) or d["members"].update({GRAPH: "0" * 64}),
+            "digest",
+        ),
+        (lambda d: d["members"].update({"golden/0.npz": "no digest"}), "digest"),
         (lambda d: d["operating_points"][0].update(threshold=-1), "threshold"),
         (lambda d: d["operating_points"].append(d["operating_points"][0]), "twice"),
         (
@@ -238,6 +243,74 @@ def test_points_and_required_modalities_must_be_the_models_own():
         tiny_bundle.manifest(**only_rgb)
     with pytest.raises(ValidationError, match="not among the model's modalities"):
         tiny_bundle.manifest(**only_rgb, operating_points=(), required=(Modality.IR,))
+
+
+def test_thresholds_of_another_graph_are_void(tmp_path):
+    """A graph in another precision is another graph, so its digest tells."""
+    described = tiny_bundle.manifest(reliability=False)
+    bound = tiny_bundle.manifest().operating_points
+    assert bound[0].graph_sha256 != described.operating_points[0].graph_sha256
+    members = tiny_bundle.members(described)
+    write_bundle(tmp_path / "own.fasb", described, members)
+    for changes, words in [
+        (
+            {"operating_points": bound},
+            r"operating point standard/rgb\+depth\+ir was chosen on graph",
+        ),
+        (
+            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),)},
+            "score calibration was chosen on graph .* voids it",
+        ),
+    ]:
+        with pytest.raises(BundleError, match=words):
+            write_bundle(tmp_path / "other.fasb", described.model_copy(update=changes), members)
+    assert not (tmp_path / "other.fasb").exists()
+
+
+def test_a_bundle_older_than_the_binding_says_build_again(tmp_path, bundle_members):
+    def forget_graph(document):
+        for point in document["operating_points"]:
+            del point["graph_sha256"]
+
+    def forget_calibrations(document):
+        del document["score_calibrations"]
+
+    for change, field in [
+        (forget_graph, "operating_points.0.graph_sha256"),
+        (forget_calibrations, "score_calibrations"),
+    ]:
+        refuse(
+            tmp_path,
+            with_manifest(bundle_members, change),
+            f"{field}: Field required: build it again with this release",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"score_calibrations": (tiny_bundle.calibration(),)}, "comes with a score calibration"),
+        (
+            {"operating_points": (tiny_bundle.point(calibrated=True),)},
+            "comes without a score calibration",
+        ),
+        (
+            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),) * 2},
+            "score_calibrations names one thing twice",
+        ),
+    ],
+)
+def test_a_threshold_of_calibrated_scores_needs_that_calibration_and_no_other_has_it(
+    changes, words
+):
+    with pytest.raises(ValidationError, match=words):
+        tiny_bundle.manifest(**changes)
+
+
+def test_the_members_are_handed_out_without_what_write_bundle_writes(bundle, bundle_members):
+    assert {k: bytes(v) for k, v in bundle.members.items()} == {
+        k: v for k, v in bundle_members.items() if k != MANIFEST
+    }
 
 
 def test_a_plan_is_handed_out_as_it_was_verified(tmp_path):

@@ -13,7 +13,17 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from fasdk.capture import Modality
-from fasdk.decision import OperatingPoint, Verdict, class_scores, decide, select_point
+from fasdk.decision import (
+    OperatingPoint,
+    ScoreCalibration,
+    Verdict,
+    class_scores,
+    decide,
+    live_score,
+    log_odds,
+    select_calibration,
+    select_point,
+)
 from fasdk.errors import OperatingPointError
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
@@ -71,6 +81,9 @@ def test_a_bundle_without_points_says_none():
         {"modalities": (RGB, RGB)},
         {"modalities": ("thermal",)},
         {"margin": 0.1},
+        {"graph_sha256": ""},
+        {"graph_sha256": "A" * 64},
+        {"graph_sha256": None},
     ],
 )
 def test_an_operating_point_that_means_nothing_is_refused(change):
@@ -91,3 +104,104 @@ def test_class_scores_are_a_distribution_or_all_nan(logits):
         assert scores[logits.argmax()] == scores.max()
     else:
         assert np.isnan(scores).all()
+
+
+LOGITS = arrays(np.float32, st.integers(2, 5), elements=st.floats(width=32))
+CALIBRATIONS = st.builds(
+    tiny_bundle.calibration,
+    slope=st.floats(min_value=5e-324, max_value=1.7e308),
+    offset=st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slope": 0.0},  # every capture would score alike
+        {"slope": -1.0},  # the ranking would turn round
+        {"slope": math.inf},
+        {"slope": math.nan},
+        {"offset": math.inf},
+        {"offset": math.nan},
+        {"modalities": ()},
+        {"modalities": (RGB, RGB)},
+        {"graph_sha256": ""},
+        {"prior": 0.5},
+    ],
+)
+def test_a_calibration_that_means_nothing_is_refused(change):
+    with pytest.raises(ValidationError):
+        ScoreCalibration(**(tiny_bundle.calibration().model_dump() | change))
+
+
+def test_a_calibration_is_never_borrowed_from_other_modalities():
+    held = [tiny_bundle.calibration(), tiny_bundle.calibration(modalities=(RGB, IR))]
+    assert select_calibration(held, frozenset({IR, RGB})) is held[1]
+    assert select_calibration(held, frozenset({RGB})) is None
+    assert select_calibration([], frozenset({RGB})) is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ([0.0, 2.0], 2.0),
+        ([100.0, -100.0], -200.0),  # a softmax score would have lost this
+        ([-3e38, 3e38], 6e38),
+        ([0.0, 0.0, math.log(2.0)], 0.0),  # bona fide is the last of three
+        ([math.nan, 0.0], math.nan),
+        ([math.inf, 0.0], math.nan),
+        ([0.0, math.inf], math.nan),
+    ],
+)
+def test_log_odds_come_from_the_logits(logits, expected):
+    found = log_odds(np.float32(logits), len(logits) - 1)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "slope", "offset", "expected"),
+    [
+        (0.0, 2.0, 0.0, 0.5),
+        (1.0, 2.0, -1.0, 1 / (1 + math.exp(-1.0))),
+        (1e300, 1e300, -1e300, 1.0),
+        (-1e300, 1e300, 1e300, 0.0),
+        (0.0, 1e308, -1e308, 0.0),
+        (math.inf, 1.0, 0.0, math.nan),
+        (-math.inf, 1.0, 0.0, math.nan),
+        (math.nan, 1.0, 0.0, math.nan),
+    ],
+)
+def test_a_calibrated_score_is_a_probability_or_nan(value, slope, offset, expected):
+    found = tiny_bundle.calibration(slope, offset).score(value)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+@given(LOGITS, st.none() | CALIBRATIONS, st.floats(0.0, 1.0))
+def test_what_is_not_finite_is_never_live_whatever_the_calibration(logits, calibration, threshold):
+    score = live_score(logits, 1, calibration)
+    verdict = decide(score, tiny_bundle.point(threshold=threshold))
+    if np.isfinite(logits).all():
+        assert 0.0 <= score <= 1.0
+        assert verdict is (Verdict.LIVE if score > threshold else Verdict.SPOOF)
+    else:
+        assert math.isnan(score)
+        assert verdict is Verdict.ERROR
+
+
+@given(LOGITS)
+def test_without_a_calibration_the_score_is_the_softmax(logits):
+    assert np.array_equal(live_score(logits, 0), class_scores(logits)[0], equal_nan=True)
+
+
+@given(st.lists(LOGITS, min_size=2, max_size=2), CALIBRATIONS)
+def test_calibration_never_turns_two_captures_round(pair, calibration):
+    below, above = sorted(pair, key=lambda logits: log_odds(logits, 1))
+    scores = [live_score(logits, 1, calibration) for logits in (below, above)]
+    assert any(map(math.isnan, scores)) or scores[0] <= scores[1]
+
+
+def test_the_unit_calibration_is_the_softmax():
+    unit = tiny_bundle.calibration(slope=1.0, offset=0.0)
+    for logits in ([0.0, 1.5], [3.0, -2.0, 0.5], [-80.0, 80.0]):
+        values = np.float32(logits)
+        assert live_score(values, 1, unit) == pytest.approx(live_score(values, 1), rel=1e-12)

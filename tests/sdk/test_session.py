@@ -430,22 +430,65 @@ def test_an_engine_of_another_shape_fails_its_golden_captures(bundle):
         drifted(bundle, lambda o: EngineOutputs(o.logits[:, :1], o.reliability)).replay_golden()
 
 
-def test_a_verdict_that_flips_inside_the_tolerance_fails(tmp_path):
-    described = tiny_bundle.manifest()
-    graph = tiny_bundle.graph_bytes()
+def golden_score(folder):
+    """Return a golden capture and its score before calibration."""
+    described, graph = tiny_bundle.manifest(), tiny_bundle.graph_bytes()
     golden = tiny_bundle.golden(tiny_bundle.capture(200), described, graph)
-    path = _with_golden(tmp_path, described, graph, golden)
+    path = _with_golden(folder, described, graph, golden)
     with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
-        score = session.check(golden.capture).score
+        return golden, session.check(golden.capture).score
+
+
+def lowered(bundle, by):
+    return drifted(bundle, lambda o: EngineOutputs(o.logits - np.float32([0, by]), o.reliability))
+
+
+@pytest.mark.parametrize("level", ["standard", "strict"])
+def test_a_verdict_that_flips_inside_the_tolerance_at_any_level_fails(tmp_path, level):
+    golden, score = golden_score(tmp_path)
+    others = {"standard": 0.5} | {level: score - 1e-4}
+    points = tuple(tiny_bundle.point(name, threshold=value) for name, value in others.items())
+    described = tiny_bundle.manifest(operating_points=points, golden_tolerance=0.05)
+    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
+    assert lowered(bundle, 0.0).replay_golden() == 0.0
+    with pytest.raises(
+        PlanError, match=rf"\(spoof at {level}/rgb\+depth\+ir\), the bundle says .* \(live\)"
+    ):
+        lowered(bundle, 0.01).replay_golden()
+
+
+@pytest.mark.parametrize("slope", [1e-6, 1.0, 1e3])
+def test_golden_drift_is_the_engines_own_whatever_calibration_makes_of_it(tmp_path, slope):
+    golden, _ = golden_score(tmp_path)
     described = tiny_bundle.manifest(
-        operating_points=(tiny_bundle.point(threshold=score - 1e-4),), golden_tolerance=0.05
+        operating_points=(), score_calibrations=(tiny_bundle.calibration(slope, 0.0),)
     )
-    bundle = open_bundle(_with_golden(tmp_path, described, graph, golden))
-    lower = drifted(
-        bundle, lambda o: EngineOutputs(o.logits - np.float32([0, 0.01]), o.reliability)
-    )
-    with pytest.raises(PlanError, match=r"\(spoof\), the bundle says .* \(live\)"):
-        lower.replay_golden()
+    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
+    assert lowered(bundle, 0.1).replay_golden() == pytest.approx(0.0055, abs=0.0005)
+    with pytest.raises(PlanError, match="allowed drift"):
+        lowered(bundle, 0.5).replay_golden()
+
+
+def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
+    _, score = golden_score(tmp_path)
+    calibration = tiny_bundle.calibration(slope=0.5, offset=-1.0)
+    expected = 1 / (1 + math.exp(1.0 - 0.5 * math.log(score / (1 - score))))
+    for threshold, verdict in [(expected - 1e-4, Verdict.LIVE), (expected + 1e-4, Verdict.SPOOF)]:
+        path = tiny_bundle.write(
+            tmp_path / "calibrated.fasb",
+            operating_points=(
+                tiny_bundle.point(threshold=threshold, calibrated=True),
+                tiny_bundle.point(modalities=(RGB,), threshold=0.9),
+            ),
+            score_calibrations=(calibration,),
+        )
+        with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+            decision = session.check(tiny_bundle.capture(200))
+            alone = session.check(tiny_bundle.capture(200, (RGB,)))
+        assert decision.verdict is verdict
+        assert decision.score == pytest.approx(expected, abs=1e-6)
+        assert decision.class_scores["bona fide"] == pytest.approx(score, abs=1e-6)
+        assert alone.score == alone.class_scores["bona fide"]  # nothing was fitted on rgb alone
 
 
 def _with_golden(folder, described, graph, *golden):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from fasdk.bundle import (
     write_bundle,
 )
 from fasdk.capture import Capture, Modality
-from fasdk.decision import OperatingPoint
+from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (
     CropRule,
     DepthEncoding,
@@ -33,6 +34,7 @@ SIZE = 16
 ALL = (Modality.RGB, Modality.DEPTH, Modality.IR)
 
 
+@lru_cache
 def graph_bytes(reliability: bool = True) -> bytes:
     """Return an ONNX graph: averages of rgb, depth and ir, then one matrix product.
 
@@ -86,13 +88,33 @@ def capture(level: int = 200, modalities=ALL, seed: int = 0, face=None) -> Captu
     return Capture(**frames, face=face)
 
 
-def point(level="standard", modalities=ALL, threshold=0.5) -> OperatingPoint:
+def graph_sha256(reliability: bool = True) -> str:
+    return hashlib.sha256(graph_bytes(reliability)).hexdigest()
+
+
+def point(
+    level="standard", modalities=ALL, threshold=0.5, *, calibrated=False, graph=None
+) -> OperatingPoint:
+    """Return an operating point of the tiny graph, or of the graph whose digest is given."""
     return OperatingPoint(
         level=level,
         modalities=modalities,
         threshold=threshold,
         source="made up for this test",
         apcer_upper=0.1,
+        graph_sha256=graph or graph_sha256(),
+        calibrated=calibrated,
+    )
+
+
+def calibration(slope=2.0, offset=-1.0, modalities=ALL, graph=None) -> ScoreCalibration:
+    """Return a score calibration of the tiny graph, or of the graph whose digest is given."""
+    return ScoreCalibration(
+        modalities=modalities,
+        slope=slope,
+        offset=offset,
+        graph_sha256=graph or graph_sha256(),
+        source="made up for this test",
     )
 
 
@@ -101,6 +123,7 @@ def manifest(**changes) -> Manifest:
     spec = PreprocessSpec(
         width=SIZE, height=SIZE, crop=CropRule.FRAME, mean=(127.5,) * 3, std=(127.5,) * 3
     )
+    graph = graph_sha256(changes.get("reliability", True))
     encoding = DepthEncoding(near_mm=250, far_mm=750, polarity=DepthPolarity.NEAR_BRIGHT)
     settings = {
         "model": ModelInfo(family="averages", config={}, parameters=18, published_in="this test"),
@@ -115,7 +138,10 @@ def manifest(**changes) -> Manifest:
         "live_index": 1,
         "reliability": True,
         "precision": Precision.FP32,
-        "operating_points": (point(), point(modalities=(Modality.RGB,), threshold=0.9)),
+        "operating_points": (
+            point(graph=graph),
+            point(modalities=(Modality.RGB,), threshold=0.9, graph=graph),
+        ),
         "operating_points_note": "made up for this test",
         "max_batch": 4,
         "golden_tolerance": 0.01,

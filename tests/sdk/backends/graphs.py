@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def write_small_bundle(path: Path, *, golden: int = 2, **changes: Any) -> Path:
                 threshold=0.5,
                 source="none",
                 apcer_upper=1.0,
+                graph_sha256=hashlib.sha256(graph).hexdigest(),
             ),
         ),
         operating_points_note="for tests",

@@ -1,0 +1,62 @@
+"""Error rates of ISO/IEC 30107-3 with exact bounds, on scores where greater means more live.
+
+Read in this order: scores.py (what was scored, fused to presentations), bounds.py, rates.py (at one
+threshold), curve.py (at all of them), bootstrap.py, summary.py (everything of one set of scores),
+score_file.py (scores from anyone's CSV file).
+"""
+
+from fasdk_calibration.metrics.bootstrap import BootstrapIntervals, bootstrap_intervals
+from fasdk_calibration.metrics.bounds import (
+    ErrorRate,
+    Interval,
+    binomial_interval,
+    binomial_upper,
+)
+from fasdk_calibration.metrics.curve import (
+    Curve,
+    EerRule,
+    RatesAtTarget,
+    auc,
+    bpcer_at_apcer,
+    curve,
+    eer_threshold,
+    equal_error_rate,
+    tpr_at_fpr,
+)
+from fasdk_calibration.metrics.rates import (
+    apcer_by_species,
+    apnrr_by_species,
+    average_error_rate,
+    bpcer,
+    bpnrr,
+    half_total_error_rate,
+    worst_species,
+)
+from fasdk_calibration.metrics.scores import Scores, fuse
+
+__all__ = [
+    "BootstrapIntervals",
+    "Curve",
+    "EerRule",
+    "ErrorRate",
+    "Interval",
+    "RatesAtTarget",
+    "Scores",
+    "apcer_by_species",
+    "apnrr_by_species",
+    "auc",
+    "average_error_rate",
+    "binomial_interval",
+    "binomial_upper",
+    "bootstrap_intervals",
+    "bpcer",
+    "bpcer_at_apcer",
+    "bpnrr",
+    "curve",
+    "eer_threshold",
+    "equal_error_rate",
+    "fuse",
+    "half_total_error_rate",
+    "tpr_at_fpr",
+    "worst_species",
+]

@@ -1,0 +1,121 @@
+"""Exact confidence bounds of a proportion (Clopper and Pearson, Biometrika 26, 1934)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fasdk.errors import DatasetError
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval.
+
+    Attributes:
+        lower: Lower end.
+        upper: Upper end.
+    """
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Errors counted among presentations, which the bounds take to be independent.
+
+    Attributes:
+        errors: How many were judged wrongly.
+        total: How many were judged, at least 1.
+    """
+
+    errors: int
+    total: int
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no experiment can give."""
+        _require_counts(self.errors, self.total)
+
+    @property
+    def rate(self) -> float:
+        """The observed rate, in [0, 1]."""
+        return self.errors / self.total
+
+    def upper(self, confidence: float = CONFIDENCE) -> float:
+        """Return the one-sided upper bound; see `binomial_upper`."""
+        return binomial_upper(self.errors, self.total, confidence)
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return the two-sided interval; see `binomial_interval`."""
+        return binomial_interval(self.errors, self.total, confidence)
+
+
+def binomial_upper(errors: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """Return the exact one-sided upper confidence bound of a proportion.
+
+    The largest p with P(X <= errors | total, p) >= 1 - confidence.
+
+    Raises:
+        DatasetError: The counts are impossible, or `confidence` is not inside (0, 1).
+    """
+    _require_counts(errors, total)
+    _require_confidence(confidence)
+    return _upper(errors, total, 1.0 - confidence)
+
+
+def binomial_interval(errors: int, total: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return the exact two-sided interval of a proportion, half the risk on either side.
+
+    Equal to the quantiles (1 - confidence) / 2 of Beta(errors, total - errors + 1) and
+    (1 + confidence) / 2 of Beta(errors + 1, total - errors); 0 and 1 where those do not exist.
+
+    Raises:
+        DatasetError: The counts are impossible, or `confidence` is not inside (0, 1).
+    """
+    _require_counts(errors, total)
+    _require_confidence(confidence)
+    risk = (1.0 - confidence) / 2
+    return Interval(1.0 - _upper(total - errors, total, risk), _upper(errors, total, risk))
+
+
+@lru_cache(maxsize=4096)
+def _upper(errors: int, total: int, risk: float) -> float:
+    """Return p with P(X <= errors | total, p) = risk, by bisection in log space."""
+    if errors == total:
+        return 1.0
+    # The shorter of the two tails is summed: P(X <= errors), or P(X > errors) counted from the top.
+    from_the_top = errors + 1 > total - errors
+    kept = np.arange(errors + 1, total + 1) if from_the_top else np.arange(errors + 1)
+    rest = total - kept
+    log_choices = math.lgamma(total + 1) - np.array(
+        [math.lgamma(k + 1) + math.lgamma(total - k + 1) for k in kept.tolist()]
+    )
+    log_target = math.log1p(-risk) if from_the_top else math.log(risk)
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if not low < middle < high:
+            return high
+        terms = log_choices + kept * math.log(middle) + rest * math.log1p(-middle)
+        top = float(terms.max())
+        tail = top + math.log(float(np.exp(terms - top).sum()))
+        if (tail <= log_target) if from_the_top else (tail >= log_target):
+            low = middle
+        else:
+            high = middle
+
+
+def _require_counts(errors: int, total: int) -> None:
+    if not 0 <= errors <= total or total < 1:
+        raise DatasetError(f"{errors} errors among {total} presentations: impossible")
+
+
+def _require_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise DatasetError(f"confidence {confidence} is not between 0 and 1")

@@ -1,0 +1,189 @@
+"""Scores of labelled captures, and their fusion into one score a presentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def _nobody_asked() -> NDArray[np.bool_]:
+    return np.ones(0, bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a system said of labelled captures; one entry a frame, or a presentation once fused.
+
+    Arrays are copied and made read-only. A presentation is known by its name and domain.
+
+    Attributes:
+        values: float64 [N], greater is more live: P(bona fide) or any other score. Infinities
+            rank as such; NaN where there was no response.
+        is_bona_fide: bool [N].
+        species: N names of the PAI species; those of bona fide captures are not looked at.
+        presentation: N names; entries that share one are frames of one presentation.
+        subject: N names of who was seen; what one subject did is not independent.
+        domain: N names of where it was captured.
+        responded: bool [N], False where the system gave no score (ISO/IEC 30107-3, non-response);
+            left out, all responded.
+
+    Raises:
+        DatasetError: Nothing is given, the lengths differ, or a score is NaN without being marked
+            as a non-response.
+    """
+
+    values: NDArray[np.float64]
+    is_bona_fide: NDArray[np.bool_]
+    species: tuple[str, ...]
+    presentation: tuple[str, ...]
+    subject: tuple[str, ...]
+    domain: tuple[str, ...]
+    responded: NDArray[np.bool_] = field(default_factory=_nobody_asked)
+
+    def __post_init__(self) -> None:
+        """Check the lengths and that every response is a number."""
+        values = np.array(self.values, np.float64)
+        count = values.size
+        responded = np.array(self.responded, bool)
+        if responded.size == 0:
+            responded = np.ones(count, bool)
+        arrays = {
+            "values": values,
+            "is_bona_fide": np.array(self.is_bona_fide, bool),
+            "responded": responded,
+        }
+        for name, array in arrays.items():
+            if array.shape != (count,):
+                raise DatasetError(f"scores: {name} has shape {array.shape}, expected [{count}]")
+        if not count:
+            raise DatasetError("no scores: at least one labelled capture is needed")
+        for name in ("species", "presentation", "subject", "domain"):
+            names = tuple(getattr(self, name))
+            if len(names) != count:
+                raise DatasetError(f"scores: {len(names)} entries of {name}, expected {count}")
+            object.__setattr__(self, name, names)
+        unmarked = np.flatnonzero(np.isnan(values) & responded)
+        if unmarked.size:
+            first = int(unmarked[0])
+            raise DatasetError(
+                f"{unmarked.size} of {count} scores are NaN, the first is entry {first + 1}, "
+                f"presentation {self.presentation[first]!r}: mark them as non-responses or mend "
+                "what made them"
+            )
+        values[~responded] = np.nan
+        for name, array in arrays.items():
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return int(self.values.size)
+
+    def select(self, chosen: NDArray[np.bool_] | Sequence[int]) -> Scores:
+        """Return the chosen entries, by a bool mask [N] or by indices, in that order.
+
+        Raises:
+            DatasetError: None is chosen.
+        """
+        index = np.asarray(chosen)
+        if index.size == 0:
+            index = index.astype(np.int64)
+        rows = np.flatnonzero(index) if index.dtype == bool else index
+        return Scores(
+            values=self.values[rows],
+            is_bona_fide=self.is_bona_fide[rows],
+            species=tuple(self.species[i] for i in rows),
+            presentation=tuple(self.presentation[i] for i in rows),
+            subject=tuple(self.subject[i] for i in rows),
+            domain=tuple(self.domain[i] for i in rows),
+            responded=self.responded[rows],
+        )
+
+
+def fuse(scores: Scores) -> Scores:
+    """Return one entry a presentation: the mean score of its frames, in order of first appearance.
+
+    The presentation is the unit of every rate of ISO/IEC 30107-3. Frames without a response do not
+    enter the mean; a presentation none of whose frames got one is a non-response. Fusing what is
+    fused changes nothing, to the bit.
+
+    Raises:
+        DatasetError: Frames of one presentation disagree on label, species or subject, or their
+            scores have no mean (infinities of both signs); the presentation is named.
+    """
+    groups: dict[tuple[str, str], int] = {}
+    group_of = np.empty(len(scores), np.int64)
+    first: list[int] = []
+    for row, key in enumerate(zip(scores.domain, scores.presentation, strict=True)):
+        group = groups.setdefault(key, len(groups))
+        group_of[row] = group
+        if group == len(first):
+            first.append(row)
+    if len(first) == len(scores):
+        return scores
+    _require_agreement(scores, group_of, first)
+    fused = scores.select(first)
+    values, responded = _means(scores, group_of, len(first))
+    undefined = np.flatnonzero(responded & np.isnan(values))
+    if undefined.size:
+        name = fused.presentation[int(undefined[0])]
+        raise DatasetError(
+            f"presentation {name!r} has scores of plus and minus infinity: they have no mean"
+        )
+    return Scores(
+        values=values,
+        is_bona_fide=fused.is_bona_fide,
+        species=fused.species,
+        presentation=fused.presentation,
+        subject=fused.subject,
+        domain=fused.domain,
+        responded=responded,
+    )
+
+
+def _require_agreement(scores: Scores, group_of: NDArray[np.int64], first: list[int]) -> None:
+    for row, group in enumerate(group_of):
+        model = first[group]
+        found = [
+            f"{name} {mine} and {theirs}"
+            for name, mine, theirs in (
+                ("bona fide", bool(scores.is_bona_fide[model]), bool(scores.is_bona_fide[row])),
+                ("species", repr(scores.species[model]), repr(scores.species[row])),
+                ("subject", repr(scores.subject[model]), repr(scores.subject[row])),
+            )
+            if mine != theirs
+        ]
+        if found:
+            raise DatasetError(
+                f"presentation {scores.presentation[row]!r}, entries {model + 1} and {row + 1}: "
+                f"{', '.join(found)}: frames of one presentation must agree; name presentations "
+                "apart"
+            )
+
+
+def _means(
+    scores: Scores, group_of: NDArray[np.int64], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    rows = np.flatnonzero(scores.responded)
+    group, values = group_of[rows], scores.values[rows]
+    counts = np.bincount(group, minlength=groups)
+    low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
+    np.minimum.at(low, group, values)
+    np.maximum.at(high, group, values)
+    responded = counts > 0
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Dividing first keeps huge scores finite; equal frames give their very score, not a
+        # neighbouring number that would fall on the other side of a threshold.
+        shares = values / np.maximum(counts, 1)[group]
+        sums = np.asarray(np.bincount(group, weights=shares, minlength=groups), np.float64)
+        means = np.clip(sums, low, high)
+    means[~responded] = np.nan
+    return means, responded

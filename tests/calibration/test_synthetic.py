@@ -53,8 +53,8 @@ def test_a_capture_depends_on_its_seed_split_and_number_alone():
 
 
 def test_labels_alternate_and_every_species_takes_its_turn():
-    made = list(generate_many(0, 12, settings=SMALL))
-    assert sum(item.is_bona_fide for item in made) == 6
+    made = list(generate_many(0, 18, settings=SMALL))
+    assert sum(item.is_bona_fide for item in made) == 9
     assert {item.species for item in made} == {s.value for s in Species}
     assert all(item.is_bona_fide == (item.species == "bona fide") for item in made)
 
@@ -85,8 +85,8 @@ def test_depth_tells_relief_from_flat(population: Population):
         return float(np.percentile(residual[near], 90) - np.percentile(residual[near], 10))
 
     faces = [relief_mm(c) for c in population[Species.BONA_FIDE]]
-    masks = [relief_mm(c) for c in population[Species.MASK]]
-    sheets = [relief_mm(c) for c in population[Species.PRINT]]
+    masks = [relief_mm(c) for c in population[Species.RIGID_MASK]]
+    sheets = [relief_mm(c) for c in population[Species.PRINT_FLAT]]
     assert np.median(faces) > 15 and np.median(masks) > 15
     assert np.median(sheets) < 10
 

@@ -1,9 +1,8 @@
-"""Presentation attack instruments: a printed sheet, a screen, a worn mask."""
+"""Attack instruments that are a sheet or a screen: prints, flat and curved, and replays."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,52 +14,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def print_face(head: Head, rng: np.random.Generator) -> Carrier:
-    """Return a sheet of paper with the head's photograph, flat or bent, sometimes cut out."""
-    photo, shape = _photograph(head, rng)
-    cut_out = bool(rng.random() < 0.35)
+def print_face(head: Head, rng: np.random.Generator, *, curved: bool) -> Carrier:
+    """Return a sheet of paper with the head's photograph.
+
+    Args:
+        head: Who is pictured.
+        rng: Draws paper, ink and size.
+        curved: Bent about the vertical axis, down to the radius of a face, and cut out at times;
+            else flat but for the paper's own warp.
+    """
+    photo, shape = photograph(head, rng)
     scale = rng.uniform(0.8, 1.1)
-    grey = photo.mean(axis=2, keepdims=True)
-    ink = 1.0 - (photo + rng.uniform(0.0, 0.2) * (grey - photo))
-    black, white = rng.uniform(0.02, 0.07), rng.uniform(0.7, 0.88)
-    dots = 1.0 + 0.06 * rng.standard_normal((ROWS, COLUMNS, 1), np.float32)
-    cast = rng.uniform(0.93, 1.07, 3).astype(np.float32)
-    albedo = (white - (white - black) * np.clip(ink * dots, 0, 1)) * cast
-    # Dyes are clear in the near infrared, carbon black is not; printers mix both.
-    carbon = rng.uniform(0.05, 0.75)
-    nir = rng.uniform(0.55, 0.85) * (1.0 - carbon * np.clip(ink.mean(axis=2), 0, 1) ** 1.5)
+    ink = print_on_paper(photo, rng)
+    cut_out = curved and bool(rng.random() < 0.5)
     return Carrier(
         half_width_mm=rng.uniform(95, 135) * scale,
         top_mm=-rng.uniform(132, 150) * scale,
         bottom_mm=rng.uniform(125, 165) * scale,
-        bend=rng.uniform(0.0008, 0.003) if cut_out else rng.uniform(-0.0005, 0.0012),
+        bend=rng.uniform(0.0012, 0.0055) if curved else rng.uniform(-0.0003, 0.0003),
         scale=scale,
         border_mm=0.0 if cut_out else rng.uniform(0.0, 8.0),
         cut_out=cut_out,
-        albedo=np.clip(albedo, 0, 1).astype(np.float32),
+        albedo=ink.albedo,
         emission=np.zeros_like(photo),
-        nir=nir.astype(np.float32),
+        nir=ink.nir,
         shape=shape,
         face=head.face,
         gloss=float(rng.uniform(0.0, 0.12)),
-        rim=(white, white, white),
+        rim=(ink.white, ink.white, ink.white),
         rim_nir=0.8,
     )
 
 
 def replay_face(head: Head, rng: np.random.Generator) -> Carrier:
-    """Return a screen that shows the head: its own light, moire and glass, next to no infrared."""
-    photo, shape = _photograph(head, rng)
+    """Return a screen that shows the head: its own light, pixels, glass, next to no infrared."""
+    photo, shape = photograph(head, rng)
     scale = rng.uniform(0.65, 1.05)
-    rows = np.arange(ROWS, dtype=np.float32)[:, None]
-    columns = np.arange(COLUMNS, dtype=np.float32)[None, :]
-    angle, period = rng.uniform(-0.6, 0.6), rng.uniform(2.5, 7.0)
-    turn = 2 * math.pi / period
-    phase = columns * (turn * math.cos(angle)) + rows * (turn * math.sin(angle))
-    # The beat of two pixel grids; each colour's sub-pixel sits a third of a period further.
-    beat = np.dstack([np.sin(phase + k * 2.1) for k in range(3)])
     white = rng.uniform(0.9, 1.1, 3).astype(np.float32) * np.array([0.96, 1.0, 1.1], np.float32)
-    emission = photo * white * (1.0 + rng.uniform(0.02, 0.09) * beat) * rng.uniform(0.9, 2.0)
+    emission = photo * (white * np.float32(rng.uniform(0.9, 2.0)))
     leak = rng.uniform(0.0, 0.05)
     nir = np.full((ROWS, COLUMNS), rng.uniform(0.03, 0.14), np.float32) + leak * photo.mean(axis=2)
     return Carrier(
@@ -79,48 +70,41 @@ def replay_face(head: Head, rng: np.random.Generator) -> Carrier:
         gloss=float(rng.uniform(0.1, 0.45)),
         rim=(0.03, 0.03, 0.03),
         rim_nir=float(rng.uniform(0.04, 0.3)),
+        pitch_mm=float(rng.uniform(0.09, 0.28)),
+        moire=float(rng.uniform(0.02, 0.12)),
     )
 
 
-def wear_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
-    """Return the wearer's head with a rigid mask of the victim's face over it.
+@dataclass(frozen=True, eq=False)
+class Ink:
+    """A picture printed on paper.
 
-    The mask is smoother than a face and one material all over, eye holes apart, darker or
-    brighter than skin in the near infrared; none is made to match it yet.
+    Attributes:
+        albedo: float32 [H, W, 3], linear RGB reflectance.
+        nir: float32 [H, W], near-infrared reflectance.
+        white: Reflectance of the bare paper.
     """
-    import cv2
 
-    blur_mm = rng.uniform(3.5, 7.0)
-    solid = np.where(victim.height > NOTHING_MM, victim.height, 0.0).astype(np.float32)
-    smooth = cv2.GaussianBlur(solid, (0, 0), blur_mm / STEP_MM)
-    covered = cv2.erode(victim.face, np.ones((3, 3), np.uint8)) > 0.5
-    eyes = (victim.gloss > 0.4) & covered
-    height = np.where(covered, np.maximum(smooth, wearer.height) + rng.uniform(3, 9), wearer.height)
-    height = np.where(eyes, height - rng.uniform(3, 7), height)
-
-    paint = rng.uniform(0.3, 0.85)  # how much of the victim's colours was painted on
-    tone = victim.albedo[covered].mean(axis=0) * rng.uniform(0.75, 1.3, 3).astype(np.float32)
-    picture = cv2.GaussianBlur(victim.albedo, (0, 0), rng.uniform(1.0, 2.5) / STEP_MM)
-    coat = paint * picture + (1.0 - paint) * tone
-    albedo = np.where((covered & ~eyes)[..., None], coat, wearer.albedo)
-    albedo = np.where(eyes[..., None], victim.albedo, albedo)
-    dark = rng.random() < 0.5  # latex and resin; else silicone, plaster and plastic
-    reflectance = rng.uniform(0.1, 0.28) if dark else rng.uniform(0.8, 0.95)
-    drift = cv2.resize(rng.standard_normal((5, 5), np.float32), (COLUMNS, ROWS))
-    material = np.clip(reflectance * (1.0 + 0.04 * drift), 0.05, 0.95)
-    return replace(
-        wearer,
-        height=height.astype(np.float32),
-        albedo=np.clip(albedo, 0, 1).astype(np.float32),
-        nir=np.where(eyes, victim.nir, np.where(covered, material, wearer.nir)).astype(np.float32),
-        gloss=np.where(
-            eyes, victim.gloss, np.where(covered, rng.uniform(0.05, 0.28), wearer.gloss)
-        ).astype(np.float32),
-        face=victim.face,
-    )
+    albedo: NDArray[np.float32]
+    nir: NDArray[np.float32]
+    white: float
 
 
-def _photograph(
+def print_on_paper(photo: NDArray[np.float32], rng: np.random.Generator) -> Ink:
+    """Return what a printer makes of a picture, linear RGB in [0, 1]."""
+    grey = photo.mean(axis=2, keepdims=True)
+    ink = 1.0 - (photo + rng.uniform(0.0, 0.2) * (grey - photo))
+    black, white = rng.uniform(0.02, 0.07), rng.uniform(0.7, 0.88)
+    dots = 1.0 + 0.06 * rng.standard_normal((*photo.shape[:2], 1), np.float32)
+    cast = rng.uniform(0.93, 1.07, 3).astype(np.float32)
+    albedo = (white - (white - black) * np.clip(ink * dots, 0, 1)) * cast
+    # Dyes are clear in the near infrared, carbon black is not; printers mix both.
+    carbon = rng.uniform(0.05, 0.75)
+    nir = rng.uniform(0.55, 0.85) * (1.0 - carbon * np.clip(ink.mean(axis=2), 0, 1) ** 1.5)
+    return Ink(np.clip(albedo, 0, 1).astype(np.float32), nir.astype(np.float32), float(white))
+
+
+def photograph(
     head: Head, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a frontal picture, linear RGB in [0, 1] on the map grid, and where the head is."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.synthetic.generator import SceneSettings, Species
+from fasdk_calibration.synthetic.generator import SceneSettings
 from fasdk_calibration.synthetic.sensors import LightingRange, SensorSettings
+from fasdk_calibration.synthetic.species import Species, taking_turns
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,24 @@ class SyntheticDomain:
         return len(DOMAINS) * seed + [domain.letter for domain in DOMAINS].index(self.letter)
 
 
-def _taking_turns(*attacks: Species) -> tuple[Species, ...]:
-    """Return attacks with a bona fide capture before each."""
-    return tuple(kind for attack in attacks for kind in (Species.BONA_FIDE, attack))
-
-
 DOMAINS = (
     SyntheticDomain(
         letter="W",
-        description="office, stereo camera, every species, masks most",
+        description="office, stereo camera, every kind of attack, masks most",
         scene=SceneSettings(
             width=192,
             height=144,
             domain="office",
-            turns=_taking_turns(Species.MASK, Species.PRINT, Species.MASK, Species.REPLAY),
+            turns=taking_turns(
+                Species.RIGID_MASK,
+                Species.PRINT_FLAT,
+                Species.FLEXIBLE_MASK,
+                Species.REPLAY,
+                Species.PAPER_MASK,
+                Species.FAKE_HEAD,
+                Species.RIGID_MASK,
+                Species.PARTIAL_GLASSES,
+            ),
         ),
     ),
     SyntheticDomain(
@@ -58,7 +63,9 @@ DOMAINS = (
             height=144,
             distance_mm=(450.0, 750.0),
             domain="outdoors",
-            turns=_taking_turns(Species.REPLAY, Species.PRINT, Species.REPLAY, Species.MASK),
+            turns=taking_turns(
+                Species.REPLAY, Species.PRINT_FLAT, Species.REPLAY, Species.RIGID_MASK
+            ),
             melanin_shape=(4.0, 1.6),
             light=LightingRange(
                 key=(0.6, 0.95),
@@ -72,13 +79,20 @@ DOMAINS = (
     ),
     SyntheticDomain(
         letter="P",
-        description="laboratory, coarse and biased depth, strong infrared, mostly masks",
+        description="laboratory, coarse biased depth, strong infrared, masks and partial attacks",
         scene=SceneSettings(
             width=192,
             height=144,
             distance_mm=(420.0, 560.0),
             domain="laboratory",
-            turns=_taking_turns(Species.MASK, Species.MASK, Species.PRINT),
+            turns=taking_turns(
+                Species.RIGID_MASK,
+                Species.FLEXIBLE_MASK,
+                Species.PRINT_FLAT,
+                Species.MAKEUP,
+                Species.PARTIAL_GLASSES,
+                Species.FAKE_HEAD,
+            ),
             light=LightingRange(
                 key=(0.1, 0.4),
                 warmth=(-0.25, -0.05),
@@ -98,7 +112,7 @@ DOMAINS = (
             width=192,
             height=144,
             domain="studio",
-            turns=_taking_turns(Species.PRINT),
+            turns=taking_turns(Species.PRINT_FLAT, Species.PRINT_CURVED),
             melanin_shape=(1.0, 4.0),
             light=LightingRange(
                 key=(0.15, 0.5),

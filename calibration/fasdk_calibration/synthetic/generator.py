@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,28 @@ import numpy as np
 
 from fasdk.capture import Capture, FaceBox
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import BONA_FIDE_SPECIES, Label, LabelledCapture
-from fasdk_calibration.synthetic.attacks import print_face, replay_face, wear_mask
+from fasdk_calibration.datasets import Label, LabelledCapture
+from fasdk_calibration.synthetic.attacks import print_face, replay_face
 from fasdk_calibration.synthetic.head import EVERYONE, Head, build_head, draw_subject
 from fasdk_calibration.synthetic.scene import Camera, Pose, View, see_carrier, see_head, see_wall
 from fasdk_calibration.synthetic.sensors import (
     LightingRange,
     SensorSettings,
     draw_lighting,
+    draw_misregistration,
     expose_nir,
     expose_rgb,
     measure_depth,
+)
+from fasdk_calibration.synthetic.species import Species, taking_turns
+from fasdk_calibration.synthetic.worn import (
+    fake_head,
+    wear_flexible_mask,
+    wear_makeup,
+    wear_paper_mask,
+    wear_partial_glasses,
+    wear_rigid_mask,
+    wear_spectacles,
 )
 
 if TYPE_CHECKING:
@@ -42,28 +54,22 @@ class Split(str, Enum):
         return _SUBJECTS[self]
 
 
-class Species(str, Enum):
-    """What is presented to the camera."""
-
-    BONA_FIDE = BONA_FIDE_SPECIES
-    PRINT = "print"
-    REPLAY = "replay"
-    MASK = "mask"
-
-
 _SUBJECTS = {
     Split.TRAIN: range(300),
     Split.DEVELOPMENT: range(300, 400),
     Split.HELD_OUT: range(400, 500),
 }
-# Every other capture is bona fide; the species take turns between.
-_TURNS = (
-    Species.BONA_FIDE,
-    Species.PRINT,
-    Species.BONA_FIDE,
+# Bona fide takes every other turn, the species the turns between: three unlike ones first.
+_TURNS = taking_turns(
+    Species.PRINT_FLAT,
     Species.REPLAY,
-    Species.BONA_FIDE,
-    Species.MASK,
+    Species.RIGID_MASK,
+    Species.PRINT_CURVED,
+    Species.FLEXIBLE_MASK,
+    Species.PAPER_MASK,
+    Species.MAKEUP,
+    Species.FAKE_HEAD,
+    Species.PARTIAL_GLASSES,
 )
 
 
@@ -78,7 +84,10 @@ class SceneSettings:
         yaw: Largest turn of the head to either side, in radians.
         pitch: Largest nod, in radians.
         domain: Name the captures carry.
-        turns: Species in the order in which captures take turns.
+        turns: Species in the order in which presentations take turns.
+        frames_per_presentation: Captures that one presentation holds: the same subject, attack and
+            room, the pose drifting from frame to frame.
+        spectacles: Share of bona fide presentations with ordinary glasses.
         melanin_shape: The two parameters of the beta law of the population's melanin.
         light: What the rooms have in common.
         sensors: What the sensors have in common.
@@ -93,6 +102,8 @@ class SceneSettings:
     pitch: float = 0.18
     domain: str = DOMAIN
     turns: tuple[Species, ...] = _TURNS
+    frames_per_presentation: int = 1
+    spectacles: float = 0.15
     melanin_shape: tuple[float, float] = EVERYONE
     light: LightingRange = field(default_factory=LightingRange)
     sensors: SensorSettings = field(default_factory=SensorSettings)
@@ -107,11 +118,23 @@ class SceneSettings:
             raise DatasetError(
                 f"distance_mm {self.distance_mm} must rise within 300 to 1500 millimetres"
             )
+        if self.frames_per_presentation < 1 or not 0.0 <= self.spectacles <= 1.0:
+            raise DatasetError(
+                f"frames_per_presentation {self.frames_per_presentation} must be at least 1, "
+                f"spectacles {self.spectacles} must lie in 0 to 1"
+            )
         if not self.turns or not self.domain:
             raise DatasetError(f"domain {self.domain!r} needs a name and at least one species")
 
 
 _DEFAULT_SETTINGS = SceneSettings()
+_WORN: dict[Species, Callable[[Head, Head, np.random.Generator], Head]] = {
+    Species.PAPER_MASK: wear_paper_mask,
+    Species.RIGID_MASK: wear_rigid_mask,
+    Species.FLEXIBLE_MASK: wear_flexible_mask,
+    Species.PARTIAL_GLASSES: wear_partial_glasses,
+    Species.MAKEUP: wear_makeup,
+}
 
 
 def generate(
@@ -140,34 +163,39 @@ def generate(
     """
     if seed < 0 or index < 0:
         raise DatasetError(f"seed {seed} and index {index} must not be negative")
-    species = species or settings.turns[index % len(settings.turns)]
-    order = list(Split).index(split)
-    rng = np.random.default_rng([seed, 1, order, index, list(Species).index(species)])
-    number = int(rng.choice(split.subjects))
-    head = _head_of(seed, number, settings)
+    number, frame = divmod(index, settings.frames_per_presentation)
+    species = species or settings.turns[number % len(settings.turns)]
+    order, kind = list(Split).index(split), list(Species).index(species)
+    # What a presentation's frames share, and what each has of its own.
+    rng = np.random.default_rng([seed, 1, order, number, kind])
+    own = np.random.default_rng([seed, 2, order, number, kind, frame])
+    person = int(rng.choice(split.subjects))
+    head = _head_of(seed, person, settings)
     camera = Camera(settings.width, settings.height, 0.9 * settings.width)
-    pose = _draw_pose(rng, settings)
+    pose = _drift(_draw_pose(rng, settings), rng, own, frame)
     light = draw_lighting(rng, settings.light)
+    apart = draw_misregistration(rng, settings.sensors)
     wall = see_wall(camera, rng)
     view = _present(species, head, pose, camera, wall, rng, seed, split, settings)
-    rgb = expose_rgb(view, camera, light, rng, settings.sensors)
-    depth = measure_depth(view, camera, light, rng, settings.sensors)
-    ir = expose_nir(view, camera, light, rng, settings.sensors)
+    rgb = expose_rgb(view, camera, light, own, settings.sensors)
+    depth = apart.apply(measure_depth(view, camera, light, own, settings.sensors))
+    ir = apart.apply(expose_nir(view, camera, light, own, settings.sensors))
     if settings.face_only:
         outside = _off_the_face(view)
         rgb[outside], depth[outside], ir[outside] = 0, 0, 0
-    capture = Capture(rgb=rgb, depth=depth, ir=ir, face=_box_of(view, rng))
+    capture = Capture(rgb=rgb, depth=depth, ir=ir, face=_box_of(view, own))
     prefix = "" if settings.domain == DOMAIN else f"{settings.domain}-"
     name = f"{prefix}{split.value}-{index:06d}"
+    first = f"{prefix}{split.value}-{index - frame:06d}"
     bona_fide = species is Species.BONA_FIDE
     return LabelledCapture(
         capture=capture,
         id=name,
         label=Label.BONA_FIDE if bona_fide else Label.ATTACK,
         species=species.value,
-        subject=f"s{number:04d}",
+        subject=f"{prefix}s{person:04d}",
         domain=settings.domain,
-        presentation=name,
+        presentation=first,
     )
 
 
@@ -182,14 +210,19 @@ def _present(
     split: Split,
     settings: SceneSettings,
 ) -> View:
-    if species is Species.PRINT:
-        return see_carrier(print_face(head, rng), pose, camera, wall)
+    if species in (Species.PRINT_FLAT, Species.PRINT_CURVED):
+        sheet = print_face(head, rng, curved=species is Species.PRINT_CURVED)
+        return see_carrier(sheet, pose, camera, wall)
     if species is Species.REPLAY:
         return see_carrier(replay_face(head, rng), pose, camera, wall)
-    if species is Species.MASK:
+    if species is Species.FAKE_HEAD:
+        return see_head(fake_head(head, rng), pose, camera, wall)
+    if species in _WORN:
         # The wearer is another subject of the same split.
         wearer = _head_of(seed, int(rng.choice(split.subjects)), settings)
-        return see_head(wear_mask(wearer, head, rng), pose, camera, wall)
+        return see_head(_WORN[species](wearer, head, rng), pose, camera, wall)
+    if rng.random() < settings.spectacles:
+        head = wear_spectacles(head, rng)
     return see_head(head, pose, camera, wall)
 
 
@@ -213,6 +246,23 @@ def _draw_pose(rng: np.random.Generator, settings: SceneSettings) -> Pose:
         yaw=float(rng.uniform(-settings.yaw, settings.yaw)),
         pitch=float(rng.uniform(-settings.pitch, settings.pitch)),
         roll=float(rng.uniform(-0.08, 0.08)),
+    )
+
+
+def _drift(pose: Pose, shared: np.random.Generator, own: np.random.Generator, frame: int) -> Pose:
+    """Return where the head has got to by one frame: a steady drift and a little tremor."""
+    steady = shared.uniform(-1.0, 1.0, 6)
+    if frame == 0:
+        return pose
+    # Back and forth, so that a long presentation stays in view.
+    along = np.sin(0.35 * frame) * steady + 0.15 * own.uniform(-1.0, 1.0, 6)
+    x, y, z = pose.position_mm
+    return replace(
+        pose,
+        position_mm=(x + 12.0 * along[0], y + 8.0 * along[1], z + 15.0 * along[2]),
+        yaw=pose.yaw + 0.1 * along[3],
+        pitch=pose.pitch + 0.06 * along[4],
+        roll=pose.roll + 0.03 * along[5],
     )
 
 

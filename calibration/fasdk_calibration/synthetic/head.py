@@ -18,10 +18,12 @@ STEP_MM = 1.6
 LEFT_MM, TOP_MM = -256.0, -152.0
 ROWS, COLUMNS = 260, 320
 NOTHING_MM = -400.0  # height where there is no surface
+EYES_Y_MM = -18.0
 EVERYONE = (1.2, 1.6)  # the beta law of melanin in a population of all skin tones
 
-# The window that holds every face, so that painting one is cheap.
+# The windows that hold every face and all hair, so that making one is cheap.
 _FACE = (slice(0, 176), slice(96, 224))
+_HAIR_AREA = (slice(0, 192), slice(96, 224))
 _LIGHT_SKIN = np.array([0.72, 0.47, 0.36], np.float32)
 _DARK_SKIN = np.array([0.16, 0.085, 0.055], np.float32)
 _HAIR = np.array(
@@ -94,6 +96,8 @@ class Head:
         nir: Near-infrared reflectance in [0, 1].
         gloss: Strength of the specular lobe in [0, 1].
         face: 1 on the face, forehead to chin, else 0.
+        hair: True where hair is the outer surface.
+        eye_spacing: Between the pupils, in millimetres; they lie at y = EYES_Y_MM.
     """
 
     height: NDArray[np.float32]
@@ -101,6 +105,8 @@ class Head:
     nir: NDArray[np.float32]
     gloss: NDArray[np.float32]
     face: NDArray[np.float32]
+    hair: NDArray[np.bool_]
+    eye_spacing: float
 
 
 def draw_subject(
@@ -140,32 +146,52 @@ def draw_subject(
 
 def build_head(subject: Subject) -> Head:
     """Return the maps of one subject's head, shoulders included."""
-    grid = _Grid()
-    skin_height, face = _skin(subject, grid)
-    hair_height = _hair(subject, grid)
+    skin_height, face = _everywhere(NOTHING_MM), _everywhere(0.0)
+    skin_height[_FACE], face[_FACE] = _skin(subject, Grid(*_FACE))
+    hair_height = _everywhere(NOTHING_MM)
+    hair_height[_HAIR_AREA] = _hair(subject, Grid(*_HAIR_AREA))
+    grid = Grid()
+    body = _body(grid)
     # Hair lies over the skin only where it is the outer surface.
     hair = (hair_height > skin_height) & (hair_height > NOTHING_MM)
-    body = _body(grid)
-    height = np.maximum(np.maximum(skin_height, hair_height), body)
+    upper = np.maximum(skin_height, hair_height)
+    lower = body >= upper
+    neck = lower & (grid.y < 150.0 - 0.0009 * grid.x**2)
+    cloth = lower & ~neck
     rng = np.random.default_rng(subject.texture)
-    albedo, nir, gloss = _paint_skin(subject, rng)
-    strands = 1.0 + 0.2 * _grain(rng, (1, 6))[..., None]
-    albedo[hair] = (np.array(subject.hair, np.float32) * strands)[hair]
-    nir[hair] = 0.16 + 0.25 * float(np.mean(subject.hair)) + 0.05 * strands[..., 0][hair]
-    gloss[hair] = 0.08
-    neck = (body >= np.maximum(skin_height, hair_height)) & (grid.y < 150.0 - 0.0009 * grid.x**2)
-    cloth = (body >= np.maximum(skin_height, hair_height)) & ~neck
-    weave = 1.0 + 0.08 * _grain(rng, (2, 2))[..., None]
-    albedo[cloth] = (np.array(subject.clothes, np.float32) * weave)[cloth]
+    colours, nir, gloss = _paint_skin(subject, rng)
+    strands = 1.0 + 0.2 * _grain(rng, (1, 6))
+    weave = 1.0 + 0.08 * _grain(rng, (2, 2))
+    for plane, tone, stuff in zip(colours, subject.hair, subject.clothes, strict=True):
+        np.copyto(plane, np.float32(tone) * strands, where=hair)
+        np.copyto(plane, np.float32(stuff) * weave, where=cloth)
+    dark = np.float32(0.16 + 0.25 * np.mean(subject.hair))
+    np.copyto(nir, dark + np.float32(0.05) * strands, where=hair)
     nir[cloth] = subject.clothes_nir
-    gloss[cloth] = 0.02
-    face = np.where(hair | cloth | neck, 0.0, face).astype(np.float32)
+    gloss[hair], gloss[cloth] = 0.08, 0.02
+    face[hair | lower] = 0.0
     return Head(
-        height.astype(np.float32), np.clip(albedo, 0.0, 1.0), np.clip(nir, 0, 1), gloss, face
+        height=np.maximum(upper, body),
+        albedo=_interleaved(np.clip(colours, 0.0, 1.0)),
+        nir=np.clip(nir, 0, 1),
+        gloss=gloss,
+        face=face,
+        hair=hair,
+        eye_spacing=subject.eye_spacing,
     )
 
 
-class _Grid:
+def _everywhere(value: float) -> NDArray[np.float32]:
+    return np.full((ROWS, COLUMNS), value, np.float32)
+
+
+def _interleaved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    import cv2
+
+    return np.asarray(cv2.merge(list(planes)), np.float32)
+
+
+class Grid:
     """Coordinates of the maps, or of a window of them, in millimetres, and bumps on them."""
 
     def __init__(self, rows: slice = slice(ROWS), columns: slice = slice(COLUMNS)) -> None:
@@ -191,14 +217,14 @@ class _Grid:
         )
 
 
-def _skin(subject: Subject, grid: _Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _skin(subject: Subject, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     s = subject
     lower = np.clip(grid.y / s.half_height, 0.0, 1.0)
     half_width = s.half_width * (1.0 - 0.28 * s.jaw * lower**2 - 0.06 * lower)
     radius = np.abs(grid.x / half_width) ** 2.3 + np.abs(grid.y / s.half_height) ** 2.3
     inside = np.maximum(1.0 - radius, 0.0)
     height = s.half_depth * inside**0.42
-    eye_x, eye_y = s.eye_spacing / 2, -18.0
+    eye_x, eye_y = s.eye_spacing / 2, EYES_Y_MM
     tip_y = eye_y + s.nose_length
     for fraction in (0.15, 0.4, 0.65, 0.9):  # the bridge, rising towards the tip
         y = eye_y + fraction * s.nose_length
@@ -223,7 +249,7 @@ def _skin(subject: Subject, grid: _Grid) -> tuple[NDArray[np.float32], NDArray[n
     return skin.astype(np.float32), face.astype(np.float32)
 
 
-def _hair(subject: Subject, grid: _Grid) -> NDArray[np.float32]:
+def _hair(subject: Subject, grid: Grid) -> NDArray[np.float32]:
     s = subject
     half_width, half_height = s.half_width + 9.0, s.half_height + 14.0
     cap = grid.ellipse(0, -8, half_width, half_height)
@@ -239,7 +265,7 @@ def _hair(subject: Subject, grid: _Grid) -> NDArray[np.float32]:
     return np.asarray(hair, np.float32)
 
 
-def _body(grid: _Grid) -> NDArray[np.float32]:
+def _body(grid: Grid) -> NDArray[np.float32]:
     neck = np.where(
         (np.abs(grid.x) < 54) & (grid.y > 40),
         -22.0 + 56.0 * np.sqrt(np.maximum(1.0 - (grid.x / 54.0) ** 2, 0.0)),
@@ -259,13 +285,13 @@ def _body(grid: _Grid) -> NDArray[np.float32]:
 def _paint_skin(
     subject: Subject, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return albedo, near-infrared reflectance and gloss, skin all over with a face painted on."""
+    """Return albedo in planes, near-infrared reflectance and gloss: skin with a face painted on."""
     base = _LIGHT_SKIN * (1.0 - subject.melanin) + _DARK_SKIN * subject.melanin
     mottle = 0.05 * _grain(rng, (16, 16)) + 0.04 * _grain(rng, (4, 4)) + 0.035 * _grain(rng, (1, 1))
-    albedo = base * (1.0 + mottle)[..., None]
+    albedo = base[:, None, None] * (1.0 + mottle)
     nir = (0.6 - 0.1 * subject.melanin) * (1.0 + 0.35 * mottle)
     gloss = np.full((ROWS, COLUMNS), 0.06, np.float32)
-    _paint_face(subject, base, rng, albedo[_FACE], nir[_FACE], gloss[_FACE])
+    _paint_face(subject, base, rng, albedo[:, _FACE[0], _FACE[1]], nir[_FACE], gloss[_FACE])
     return albedo, nir, gloss
 
 
@@ -277,12 +303,12 @@ def _paint_face(
     nir: NDArray[np.float32],
     gloss: NDArray[np.float32],
 ) -> None:
-    grid = _Grid(*_FACE)
+    grid = Grid(*_FACE)
     gloss += 0.05 * grid.bump(0, -60, 30, 18) + 0.05 * grid.bump(0, 20, 10, 14)
-    eye_x, eye_y = s.eye_spacing / 2, -18.0
+    eye_x, eye_y = s.eye_spacing / 2, EYES_Y_MM
     mouth_y = eye_y + s.nose_length + 24
     blush = grid.pair(eye_x + 10, eye_y + 34, 16, 14)
-    albedo[..., 0] += s.redness * blush
+    albedo[0] += s.redness * blush
     lips = np.clip(1.6 * grid.ellipse(0, mouth_y + 1, s.mouth_width / 2, 8.5 + 0.4 * s.lips), 0, 1)
     _blend(albedo, base * np.array([0.9, 0.52, 0.55], np.float32), 0.8 * lips)
     _blend(
@@ -308,16 +334,16 @@ def _paint_face(
 
 def _paint_eyes(
     s: Subject,
-    grid: _Grid,
+    grid: Grid,
     albedo: NDArray[np.float32],
     nir: NDArray[np.float32],
     gloss: NDArray[np.float32],
 ) -> None:
     for x in (-s.eye_spacing / 2, s.eye_spacing / 2):
-        opening = np.clip(4.0 * grid.ellipse(x, -18.0, 14.0, 6.0), 0, 1)
-        iris = np.clip(3.0 * grid.ellipse(x, -18.0, 6.2, 6.2), 0, 1) * opening
-        pupil = np.clip(3.0 * grid.ellipse(x, -18.0, 2.8, 2.8), 0, 1)
-        lid = np.clip(grid.ellipse(x, -20.0, 16.0, 8.0), 0, 1) * (1.0 - opening)
+        opening = np.clip(4.0 * grid.ellipse(x, EYES_Y_MM, 14.0, 6.0), 0, 1)
+        iris = np.clip(3.0 * grid.ellipse(x, EYES_Y_MM, 6.2, 6.2), 0, 1) * opening
+        pupil = np.clip(3.0 * grid.ellipse(x, EYES_Y_MM, 2.8, 2.8), 0, 1)
+        lid = np.clip(grid.ellipse(x, EYES_Y_MM - 2.0, 16.0, 8.0), 0, 1) * (1.0 - opening)
         _blend(albedo, np.array([0.1, 0.06, 0.05], np.float32), 0.5 * lid)
         _blend(albedo, np.array([0.5, 0.47, 0.45], np.float32), opening)
         _blend(albedo, np.array(s.iris, np.float32), iris)
@@ -329,9 +355,10 @@ def _paint_eyes(
 
 
 def _blend(
-    image: NDArray[np.float32], colour: NDArray[np.float32], weight: NDArray[np.float32]
+    planes: NDArray[np.float32], colour: NDArray[np.float32], weight: NDArray[np.float32]
 ) -> None:
-    image += weight[..., None] * (colour - image)
+    for channel, level in enumerate(colour):
+        planes[channel] += weight * (level - planes[channel])
 
 
 def _grain(rng: np.random.Generator, cell: tuple[int, int]) -> NDArray[np.float32]:

@@ -130,6 +130,8 @@ class Carrier:
         gloss: Strength of the specular lobe.
         rim: Linear RGB reflectance of the rim.
         rim_nir: Near-infrared reflectance of the rim.
+        pitch_mm: Between a screen's pixels, in its own millimetres; 0 for what has none.
+        moire: Contrast that is left of its pixel grid after the camera's lens, in [0, 1].
     """
 
     half_width_mm: float
@@ -147,6 +149,8 @@ class Carrier:
     gloss: float
     rim: tuple[float, float, float]
     rim_nir: float
+    pitch_mm: float = 0.0
+    moire: float = 0.0
 
 
 def see_wall(camera: Camera, rng: np.random.Generator) -> View:
@@ -221,26 +225,30 @@ def see_head(head: Head, pose: Pose, camera: Camera, behind: View) -> View:
     # One more step of the secant: the march is coarse, the noses are not.
     miss = hit_z - sample(head.height, hit_z)
     hit_z = np.where(np.abs(miss) < _MARCH_STEP_MM, hit_z - 0.7 * miss, hit_z).astype(np.float32)
-    slope_y, slope_x = np.gradient(head.height, STEP_MM)
-    steep = np.float32(3.0)  # beyond this it is a silhouette, not a slope
-    normal_map = np.stack(
-        [-np.clip(slope_x, -steep, steep), -np.clip(slope_y, -steep, steep), np.ones_like(slope_x)],
-        axis=-1,
-    )
-    colour = sample(np.dstack([head.albedo, head.nir]), hit_z)
-    normal = _unit(sample(normal_map.astype(np.float32), hit_z) @ rotation.T)
-    other = sample(np.dstack([head.gloss, head.face]), hit_z)
+    normal = _unit(sample(_normal_map(head.height), hit_z) @ rotation.T)
+    albedo = sample(head.albedo, hit_z)
+    other = sample(np.asarray(cv2.merge([head.nir, head.gloss, head.face]), np.float32), hit_z)
     front = View(
         distance=((hit_z - eye[2]) / rays[..., 2]).astype(np.float32),
         facing=_facing(normal, camera),
         normal=normal,
-        albedo=colour[..., :3],
+        albedo=albedo,
         emission=np.zeros_like(normal),
-        nir=colour[..., 3],
-        gloss=other[..., 0],
-        face=other[..., 1],
+        nir=other[..., 0],
+        gloss=other[..., 1],
+        face=other[..., 2],
     )
     return _over(front, hit, behind)
+
+
+def _normal_map(height: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return float32 [H, W, 3], normals of a height field, not of unit length."""
+    import cv2
+
+    slope_y, slope_x = np.gradient(height, STEP_MM)
+    steep = 3.0  # beyond this it is a silhouette, not a slope
+    across, down = np.clip(-slope_x, -steep, steep), np.clip(-slope_y, -steep, steep)
+    return np.asarray(cv2.merge([across, down, np.ones_like(across)]), np.float32)
 
 
 def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> View:
@@ -269,7 +277,9 @@ def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> V
         picture[..., None], sample(carrier.albedo), np.asarray(carrier.rim, np.float32)
     )
     emission = np.where(picture[..., None], sample(carrier.emission), np.float32(0.0))
-    other = sample(np.dstack([carrier.nir, carrier.shape, carrier.face]))
+    if carrier.pitch_mm > 0:
+        emission *= _pixel_grid(carrier, x, y)
+    other = sample(np.asarray(cv2.merge([carrier.nir, carrier.shape, carrier.face]), np.float32))
     bent = np.dstack([2.0 * carrier.bend * x, np.zeros_like(x), np.ones_like(x)])
     normal = _unit(bent.astype(np.float32) @ rotation.T)
     front = View(
@@ -284,6 +294,21 @@ def see_carrier(carrier: Carrier, pose: Pose, camera: Camera, behind: View) -> V
     )
     there = (inside > 0) & (other[..., 1] > 0.5) if carrier.cut_out else inside > 0
     return _over(front, there, behind)
+
+
+def _pixel_grid(
+    carrier: Carrier, x: NDArray[np.float32], y: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return float32 [H, W, 3], a screen's pixel grid as it falls on the camera's pixels.
+
+    One sample a camera pixel of a grid much finer: what is left is the beat of the two, moire.
+    """
+    turn = np.float32(2 * np.pi / carrier.pitch_mm)
+    rows = np.sin(turn * y.astype(np.float32))
+    # Each colour's sub-pixel sits a third of a pixel further.
+    across = turn * x.astype(np.float32)
+    beats = [np.sin(across + np.float32(2 * np.pi * k / 3)) + rows for k in range(3)]
+    return np.asarray(1.0 + np.float32(0.5 * carrier.moire) * np.dstack(beats), np.float32)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,23 +46,42 @@ class SensorSettings:
     Attributes:
         rgb_noise: Factor on the colour camera's noise.
         rgb_blur: Standard deviation added to the colour camera's blur, in pixels.
+        rgb_full: Linear level at which the colour camera saturates; a white surface in the light
+            the exposure aims at is about 0.7.
         nir_noise: Factor on the near-infrared imager's noise.
+        nir_full: Level at which the near-infrared imager saturates, as `rgb_full`.
         depth_noise: Factor on the noise of a distance.
         depth_scale: Factor on every distance: a calibration that is off.
         depth_step_mm: Distances come in multiples of this.
+        flying: Share of a silhouette's pixels that fly between front and back.
+        misregistration_px: Largest shift of the depth camera's frames against the colour camera's
+            to each side, in pixels of a frame 320 wide.
     """
 
     rgb_noise: float = 1.0
     rgb_blur: float = 0.0
+    rgb_full: float = 1.0
     nir_noise: float = 1.0
+    nir_full: float = 1.0
     depth_noise: float = 1.0
     depth_scale: float = 1.0
     depth_step_mm: int = 1
+    flying: float = 0.35
+    misregistration_px: float = 1.5
 
     def __post_init__(self) -> None:
         """Refuse what no sensor does."""
         if min(self.rgb_noise, self.rgb_blur, self.nir_noise, self.depth_noise) < 0:
             raise DatasetError(f"noise and blur must not be negative: {self}")
+        if not (min(self.rgb_full, self.nir_full) >= 0.2 and 0.0 <= self.flying <= 0.7):
+            raise DatasetError(
+                f"rgb_full {self.rgb_full} and nir_full {self.nir_full} must be at least 0.2, "
+                f"flying {self.flying} must lie in 0 to 0.7"
+            )
+        if not 0.0 <= self.misregistration_px <= 10.0:
+            raise DatasetError(
+                f"misregistration_px {self.misregistration_px} must lie in 0 to 10 pixels"
+            )
         if not 0.5 <= self.depth_scale <= 2.0 or self.depth_step_mm < 1:
             raise DatasetError(
                 f"depth_scale {self.depth_scale} must lie in 0.5 to 2, "
@@ -121,26 +140,29 @@ def expose_rgb(
     import cv2
 
     direction = np.asarray(light.direction, np.float32)
-    diffuse = np.maximum(view.normal @ direction, 0.0)
+    diffuse = _along(view, direction)
     # The half vector between key light and camera; rays are near enough to the axis.
     half = direction + np.array([0, 0, 1], np.float32)
     half /= np.linalg.norm(half)
-    lobe = _squared(np.maximum(view.normal @ half, 0.0), 4)
+    lobe = _squared(_along(view, half), 4)
     ambient = (1.0 - light.key) * (0.75 - 0.25 * view.normal[..., 1])
-    shade = ambient + 1.6 * light.key * diffuse
-    tint = np.asarray(light.tint, np.float32)
-    linear = view.albedo * (shade[..., None] * tint)
-    linear += (2.0 * light.key * view.gloss * lobe)[..., None] * tint
+    shade = np.asarray(ambient + 1.6 * light.key * diffuse, np.float32)
+    shine = 2.0 * light.key * view.gloss * lobe
+    linear = view.albedo * _tinted(shade, light)
+    linear += _tinted(shine, light)
     linear += view.emission
     face = view.face > 0.5
     luma = linear[face].mean() if face.any() else linear.mean()
-    linear = linear * np.float32(light.exposure / max(float(luma), 1e-3))
+    linear *= np.float32(light.exposure / max(float(luma), 1e-3))
     blur = 0.6 * camera.width / 320.0 + rng.uniform(0.0, 0.35) + sensors.rgb_blur
-    linear = cv2.GaussianBlur(linear, (0, 0), blur)
-    noise = rng.standard_normal(linear.shape, np.float32) * np.float32(sensors.rgb_noise)
-    linear = linear + noise * (0.004 + 0.022 * np.sqrt(np.maximum(linear, 0.0)))
-    levels = np.rint(4095.0 * np.clip(linear, 0.0, 1.0)).astype(np.uint16)
-    return np.asarray(_ENCODED[levels], np.uint8)
+    linear = np.asarray(cv2.GaussianBlur(linear, (0, 0), blur), np.float32)
+    noise = rng.standard_normal(linear.shape, np.float32)
+    noise *= np.float32(0.022) * np.sqrt(linear) + np.float32(0.004)
+    noise *= np.float32(sensors.rgb_noise)
+    linear += noise
+    linear *= np.float32(4095.0 / sensors.rgb_full)
+    np.clip(linear, 0.0, 4095.0, out=linear)
+    return np.asarray(np.take(_ENCODED, np.rint(linear, out=linear).astype(np.uint16)), np.uint8)
 
 
 def expose_nir(
@@ -156,8 +178,13 @@ def expose_nir(
     lit = nir_return(view) * 0.62 * light.nir_gain
     lit = lit + light.nir_gain * light.nir_ambient * view.nir * 0.5
     received = np.asarray(cv2.GaussianBlur(lit, (0, 0), 0.7 * camera.width / 320.0))
+    # Charge that does not fit a pixel spills over its neighbours.
+    spilt = np.maximum(received - np.float32(sensors.nir_full), 0.0)
+    if spilt.any():
+        received += 0.3 * cv2.GaussianBlur(spilt, (0, 0), 3.0 * camera.width / 320.0)
     noise = rng.standard_normal(received.shape, np.float32) * np.float32(sensors.nir_noise)
     received = received + noise * (0.008 + 0.02 * np.sqrt(np.maximum(received, 0.0)))
+    received = received * np.float32(1.0 / sensors.nir_full)
     return np.asarray(np.rint(255.0 * np.clip(received, 0.0, 1.0)), np.uint8)
 
 
@@ -192,7 +219,7 @@ def measure_depth(
     near, far = cv2.erode(true, kernel), cv2.dilate(true, kernel)
     chance = rng.random(shape, np.float32)
     edge = (far - near) > 35.0
-    flying = edge & (chance < 0.35)
+    flying = edge & (chance < sensors.flying)
     depth[flying] = (near + (far - near) * rng.random(shape, np.float32))[flying]
 
     hole = edge & (chance > 0.75)
@@ -210,6 +237,59 @@ def measure_depth(
     step = sensors.depth_step_mm
     steps = np.rint(depth * np.float32(sensors.depth_scale / step))
     return np.asarray(step * steps, np.uint16)
+
+
+@dataclass(frozen=True)
+class Misregistration:
+    """How far the depth camera's frames lie off the colour camera's, as an affine map.
+
+    Attributes:
+        shift_px: Right and down, in pixels of a frame 320 wide.
+        turn: In radians, about the frame's centre.
+        zoom: Factor about the frame's centre.
+    """
+
+    shift_px: tuple[float, float]
+    turn: float
+    zoom: float
+
+    def apply(self, frame: NDArray[np.uint8] | NDArray[np.uint16]) -> Any:
+        """Return the frame moved; distances are picked, not mixed, and so are grey levels."""
+        import cv2
+
+        height, width = frame.shape
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        matrix = cv2.getRotationMatrix2D(centre, float(np.degrees(self.turn)), self.zoom)
+        matrix[:, 2] += np.asarray(self.shift_px) * width / 320.0
+        return cv2.warpAffine(
+            frame, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        )
+
+
+def draw_misregistration(rng: np.random.Generator, sensors: SensorSettings) -> Misregistration:
+    """Return the calibration error of one rig."""
+    reach = sensors.misregistration_px
+    x, y = rng.uniform(-reach, reach, 2)
+    return Misregistration(
+        shift_px=(float(x), float(y)),
+        turn=float(rng.uniform(-0.004, 0.004)) * min(reach, 1.0),
+        zoom=1.0 + float(rng.uniform(-0.008, 0.008)) * min(reach, 1.0),
+    )
+
+
+def _along(view: View, direction: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine between what each pixel sees and a direction, 0 from behind."""
+    import cv2
+
+    cosine = np.asarray(cv2.transform(view.normal, direction[None].astype(np.float32)), np.float32)
+    return np.asarray(np.maximum(cosine, 0.0), np.float32)
+
+
+def _tinted(light: NDArray[np.float32], of: Lighting) -> NDArray[np.float32]:
+    """Return float32 [H, W, 3], light of the room's colour."""
+    import cv2
+
+    return np.asarray(cv2.merge([light * np.float32(t) for t in of.tint]), np.float32)
 
 
 def _squared(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:

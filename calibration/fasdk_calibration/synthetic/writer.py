@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # (captures done, captures in all)
 
-_SMALLEST = 6  # one turn through bona fide and every species
+_SMALLEST = 6  # bona fide and three species unlike each other
 
 
 def generate_many(
@@ -46,12 +46,12 @@ def split_sizes(captures: int) -> dict[Split, int]:
     """Return how many captures each split gets: three fifths train, a fifth each of the others.
 
     Raises:
-        DatasetError: A split would lack a species.
+        DatasetError: A split would hold fewer than three attacks.
     """
     fifth = captures // 5
     if fifth < _SMALLEST:
         raise DatasetError(
-            f"{captures} captures are too few for {len(Split)} splits with every species: "
+            f"{captures} captures are too few for {len(Split)} splits with attacks enough: "
             f"ask for at least {5 * _SMALLEST}"
         )
     return {Split.TRAIN: captures - 2 * fifth, Split.DEVELOPMENT: fifth, Split.HELD_OUT: fifth}

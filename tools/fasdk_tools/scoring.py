@@ -37,7 +37,8 @@ class ScoredDataset:
         dataset: Where the captures are.
         logits: float32 [N, classes], as the graph gave them.
         present: Modalities each capture held and the model used, in model order.
-        scores: One value a capture: `Decision.score`, NaN where the device would answer ERROR.
+        scores: One value a capture: `Decision.score`; a non-response where the graph gave a number
+            that is not finite and the device would answer ERROR.
     """
 
     dataset: Dataset
@@ -225,16 +226,18 @@ def _reduce(
 
 def _gather(dataset: Dataset, answers: Sequence[_Answer]) -> ScoredDataset:
     records = dataset.records
+    values = np.array([answer.score for answer in answers], np.float64)
     return ScoredDataset(
         dataset=dataset,
         logits=np.stack([answer.logits for answer in answers]),
         present=tuple(answer.present for answer in answers),
         scores=Scores(
-            values=np.array([answer.score for answer in answers], np.float64),
+            values=values,
             is_bona_fide=np.array([record.is_bona_fide for record in records], bool),
             species=tuple(record.species for record in records),
             presentation=tuple(record.presentation for record in records),
             subject=tuple(record.subject for record in records),
             domain=tuple(record.domain for record in records),
+            responded=~np.isnan(values),
         ),
     )

@@ -129,10 +129,25 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
             "give captures of different people and attacks"
         )
     chosen, distances = _k_centre(values, strata, quotas)
-    counts = Counter(strata[index] for index in chosen)
+    return _selection(chosen, strata, float(np.sqrt(distances.max())))
+
+
+def take_all(strata: Sequence[Stratum]) -> Selection:
+    """Return every candidate: there are no more than places.
+
+    Raises:
+        DatasetError: There is no candidate.
+    """
+    _quotas(strata, max(1, len(strata)))
+    return _selection(range(len(strata)), strata, 0.0)
+
+
+def _selection(chosen: Iterable[int], strata: Sequence[Stratum], radius: float) -> Selection:
+    indices = tuple(sorted(chosen))
+    counts = Counter(strata[index] for index in indices)
     return Selection(
-        indices=tuple(sorted(chosen)),
-        radius=float(np.sqrt(distances.max())),
+        indices=indices,
+        radius=radius,
         strata=tuple(
             StratumShare(stratum, len(positions), counts[stratum])
             for stratum, positions in sorted(_positions(strata).items())

@@ -17,6 +17,7 @@ from fasdk_calibration.selection import (
     require_other_people,
     select,
     stratum_of,
+    take_all,
     thin,
 )
 
@@ -95,6 +96,15 @@ def test_a_selection_is_as_large_as_asked_without_a_repeat_and_the_same_again(ki
     assert selection == select(features, strata, size)
     if size >= len(set(kinds)):
         assert all(share.chosen for share in selection.strata)
+
+
+def test_with_places_for_all_all_are_taken():
+    strata = [stratum(), stratum(domain="hall"), stratum()]
+    taken = take_all(strata)
+    assert taken.indices == select(scattered(3), strata, 3).indices == (0, 1, 2)
+    assert taken.strata == select(scattered(3), strata, 8).strata
+    with pytest.raises(DatasetError, match="nothing is calibrated on nothing"):
+        take_all([])
 
 
 def test_the_radius_is_the_largest_gap():

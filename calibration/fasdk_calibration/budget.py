@@ -1,0 +1,274 @@
+"""Judge what a change of precision does to decisions: flips, score drift and error rates.
+
+The scores of the float graph are the reference and its operating points are frozen: the changed
+graph is judged at the very same thresholds, one combination of modalities at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.errors import DatasetError, UsageError
+from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from fasdk.capture import Modality
+    from fasdk.decision import OperatingPoint
+
+_WINDOW = 32  # captures whose drift stands for that of a capture scored alike
+_SMALLEST = 1e-15  # a softmax in float64 resolves no less
+_ROUNDING = 1e-12  # 1 of 1,000 is 0.001, whatever binary makes of it
+
+
+@dataclass(frozen=True)
+class BudgetLimits:
+    """How much of each figure is allowed, in each combination of modalities.
+
+    Attributes:
+        max_flips: Share of captures whose verdict changes at the frozen operating point.
+        max_drift: Mean absolute difference of scores, in [0, 1].
+        max_rate_change: Change of the worst species' APCER and of BPCER, as a share.
+    """
+
+    max_flips: float = 0.001
+    max_drift: float = 0.005
+    max_rate_change: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that is no share."""
+        for name in ("max_flips", "max_drift", "max_rate_change"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {value}: give a share from 0 to below 1"
+                )
+
+
+@dataclass(frozen=True)
+class RateChange:
+    """An error rate of ISO/IEC 30107-3 before and after, each of presentations.
+
+    Attributes:
+        species: The worst PAI species before and after, or "bona fide" twice for BPCER.
+        before: Rate with the float graph, in [0, 1].
+        after: Rate with the changed one.
+        presentations: Of the class it speaks of.
+    """
+
+    species: tuple[str, str]
+    before: float
+    after: float
+    presentations: int
+
+    @property
+    def change(self) -> float:
+        """How far they are apart."""
+        return abs(self.after - self.before)
+
+
+@dataclass(frozen=True)
+class CombinationFigures:
+    """What the change does to captures that hold one combination of modalities.
+
+    Attributes:
+        modalities: The combination, in model order, joined by "+".
+        captures: How many hold it.
+        threshold: Its frozen operating point, or None where there is none: then drift alone counts.
+        flips: Captures whose verdict changes; a score that is not a number is no verdict.
+        expected_flips: Share of flips to expect of other captures with the same scores: each meets
+            the drifts, in log-odds, of the captures scored most alike. Where the captures are too
+            few to show a rare flip, this still tells a small drift from a large one.
+        mean_drift: Mean absolute difference of scores; one that is not a number counts as 1.
+        largest_drift: The largest.
+        apcer: Worst species' APCER, or None without a threshold or attacks.
+        bpcer: BPCER, or None without a threshold or bona fide presentations.
+    """
+
+    modalities: str
+    captures: int
+    threshold: float | None
+    flips: int | None
+    expected_flips: float | None
+    mean_drift: float
+    largest_drift: float
+    apcer: RateChange | None
+    bpcer: RateChange | None
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """The figures of every combination, and which limits they miss.
+
+    Attributes:
+        limits: What was allowed.
+        combinations: Most captures first.
+        misses: One line a figure above its limit; empty when the budget holds.
+    """
+
+    limits: BudgetLimits
+    combinations: tuple[CombinationFigures, ...]
+    misses: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every figure is within its limit."""
+        return not self.misses
+
+    @property
+    def expected_flips(self) -> float:
+        """The largest share of flips to expect, of any combination; see `CombinationFigures`."""
+        return max((c.expected_flips or 0.0 for c in self.combinations), default=0.0)
+
+    @property
+    def mean_drift(self) -> float:
+        """The largest mean score drift of any combination."""
+        return max(c.mean_drift for c in self.combinations)
+
+
+def judge_budget(
+    reference: Scores,
+    values: NDArray[np.float64],
+    present: Sequence[tuple[Modality, ...]],
+    points: Sequence[OperatingPoint],
+    limits: BudgetLimits,
+) -> BudgetReport:
+    """Compare the scores of a changed graph with the float graph's, capture for capture.
+
+    Args:
+        reference: The float graph's scores, P(bona fide), with what each capture is.
+        values: float64 [N], the changed graph's scores of the same captures, in order.
+        present: Modalities each capture held, in model order.
+        points: The float graph's operating points: one a combination, of one level.
+        limits: What is allowed.
+
+    Raises:
+        DatasetError: There is no capture, a reference score is not a number, or the lengths differ.
+    """
+    values = np.asarray(values, np.float64)
+    count = len(reference.values)
+    if not count or values.shape != (count,) or len(present) != count:
+        raise DatasetError(
+            f"{count} reference scores, {values.shape} scores and {len(present)} combinations: "
+            "expected one of each a capture, and at least one capture"
+        )
+    if not np.isfinite(reference.values).all():
+        raise DatasetError("a reference score is not a number: nothing can be compared with it")
+    thresholds = {tuple(point.modalities): point.threshold for point in points}
+    figures = []
+    for held in set(present):
+        rows = np.array([found == held for found in present])
+        figures.append(_judge_combination(held, reference, values, rows, thresholds.get(held)))
+    figures.sort(key=lambda found: (-found.captures, found.modalities))
+    misses = tuple(miss for found in figures for miss in _misses(found, limits))
+    return BudgetReport(limits, tuple(figures), misses)
+
+
+def _judge_combination(
+    held: tuple[Modality, ...],
+    reference: Scores,
+    values: NDArray[np.float64],
+    rows: NDArray[np.bool_],
+    threshold: float | None,
+) -> CombinationFigures:
+    before, after = reference.values[rows], values[rows]
+    known = np.isfinite(after)
+    drift = np.where(known, np.abs(after - before), 1.0)
+    flips = expected = None
+    apcer = refused = None
+    if threshold is not None:
+        flips = int((((before > threshold) != (after > threshold)) | ~known).sum())
+        expected = expected_flips(before, after, threshold)
+        one = reference.select(rows)
+        # A score that is no number is no acceptance.
+        other = replace(one, values=np.where(known, after, 0.0))
+        apcer, refused = _rate_changes(fuse(one), fuse(other), threshold)
+    return CombinationFigures(
+        modalities="+".join(modality.value for modality in held),
+        captures=len(before),
+        threshold=threshold,
+        flips=flips,
+        expected_flips=expected,
+        mean_drift=float(drift.mean()),
+        largest_drift=float(drift.max()),
+        apcer=apcer,
+        bpcer=refused,
+    )
+
+
+def _rate_changes(
+    before: Scores, after: Scores, threshold: float
+) -> tuple[RateChange | None, RateChange | None]:
+    live = before.is_bona_fide
+    apcer = refused = None
+    if not live.all():
+        rates = [apcer_by_species(s.values, live, s.species, threshold) for s in (before, after)]
+        worst = [max(found, key=lambda name: found[name].rate) for found in rates]
+        apcer = RateChange(
+            (worst[0], worst[1]),
+            rates[0][worst[0]].rate,
+            rates[1][worst[1]].rate,
+            int((~live).sum()),
+        )
+    if live.any():
+        lost, now = (bpcer(s.values, live, threshold).rate for s in (before, after))
+        refused = RateChange(("bona fide", "bona fide"), lost, now, int(live.sum()))
+    return apcer, refused
+
+
+def expected_flips(
+    before: NDArray[np.float64], after: NDArray[np.float64], threshold: float
+) -> float:
+    """Return the share of flips when each capture meets the drifts of those scored most alike.
+
+    Args:
+        before: float64 [N], P(bona fide).
+        after: float64 [N]; one that is not a number counts as a flip.
+        threshold: A capture is live when its score is greater.
+
+    Returns:
+        The share, in [0, 1]: of N times `_WINDOW` trials, so that it resolves what N do not.
+    """
+    known = np.isfinite(after)
+    lost = float((~known).mean())
+    if not known.any():
+        return lost
+    odds, moved = _log_odds(before[known]), _log_odds(after[known])
+    order = np.argsort(odds, kind="stable")
+    odds, drift = odds[order], (moved - _log_odds(before[known]))[order]
+    count = len(odds)
+    window = min(_WINDOW, count)
+    starts = np.clip(np.arange(count) - window // 2, 0, count - window)
+    drifts = drift[starts[:, None] + np.arange(window)]
+    limit = float(_log_odds(np.array([threshold]))[0])
+    flipped = (odds[:, None] + drifts > limit) != (odds > limit)[:, None]
+    return lost + (1.0 - lost) * float(flipped.mean())
+
+
+def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(scores, _SMALLEST, 1.0 - _SMALLEST)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+
+
+def _misses(found: CombinationFigures, limits: BudgetLimits) -> list[str]:
+    measured: list[tuple[str, float, float, str]] = []
+    if found.flips is not None:
+        share = found.flips / found.captures
+        of = f" ({found.flips} of {found.captures} captures)"
+        measured.append(("decision flips", share, limits.max_flips, of))
+    measured.append(("mean score drift", found.mean_drift, limits.max_drift, ""))
+    for name, rate in (("worst species' APCER", found.apcer), ("BPCER", found.bpcer)):
+        if rate is not None:
+            of = f" (from {rate.before:.4%} to {rate.after:.4%})"
+            measured.append((f"change of {name}", rate.change, limits.max_rate_change, of))
+    return [
+        f"{found.modalities}: {name} {value:.4f}{of}, limit {limit:g}"
+        for name, value, limit, of in measured
+        if not value <= limit + _ROUNDING
+    ]

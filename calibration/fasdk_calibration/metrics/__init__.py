@@ -32,7 +32,9 @@ from fasdk_calibration.metrics.rates import (
     half_total_error_rate,
     worst_species,
 )
+from fasdk_calibration.metrics.score_file import ScoreFile, read_scores
 from fasdk_calibration.metrics.scores import Scores, fuse
+from fasdk_calibration.metrics.summary import Summary, ThresholdSource, summarise
 
 __all__ = [
     "BootstrapIntervals",
@@ -41,7 +43,10 @@ __all__ = [
     "ErrorRate",
     "Interval",
     "RatesAtTarget",
+    "ScoreFile",
     "Scores",
+    "Summary",
+    "ThresholdSource",
     "apcer_by_species",
     "apnrr_by_species",
     "auc",
@@ -57,6 +62,8 @@ __all__ = [
     "equal_error_rate",
     "fuse",
     "half_total_error_rate",
+    "read_scores",
+    "summarise",
     "tpr_at_fpr",
     "worst_species",
 ]

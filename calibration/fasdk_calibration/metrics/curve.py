@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics.bounds import ErrorRate
+from fasdk_calibration.metrics.bounds import ErrorRate, Interval
 from fasdk_calibration.metrics.rates import apcer_by_species, bpcer, checked, worst_species
 
 if TYPE_CHECKING:
@@ -219,6 +219,12 @@ class RatesAtTarget:
     def tpr(self) -> float:
         """Share of bona fide presentations accepted."""
         return (self.bpcer.total - self.bpcer.errors) / self.bpcer.total
+
+    @property
+    def tpr_interval(self) -> Interval:
+        """Two-sided 95 % Clopper-Pearson bounds of `tpr`."""
+        missed = self.bpcer.interval()
+        return Interval(1.0 - missed.upper, 1.0 - missed.lower)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,237 @@
+"""Error rates of anyone's scores: metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fasdk.errors import UsageError
+from fasdk_tools.cli.root import JsonOption, app
+from fasdk_tools.output import STDERR, STDOUT, print_fields, print_json, print_rows, progress_view
+
+if TYPE_CHECKING:
+    from fasdk_calibration.metrics import (
+        ErrorRate,
+        Interval,
+        RatesAtTarget,
+        ScoreFile,
+        Scores,
+        Summary,
+    )
+
+NOT_OF_THE_STANDARD = ("acer", "hter", "hter_at_eer")
+
+
+@app.command()
+def metrics(
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SCORES.csv",
+            help="Columns score (greater is more live), label (1 bona fide, 0 attack), species; "
+            "also presentation, subject, domain, responded.",
+        ),
+    ],
+    threshold: Annotated[
+        float | None, typer.Option(help="LIVE means a greater score; else the EER's on SCORES.")
+    ] = None,
+    development: Annotated[
+        Path | None, typer.Option(help="Other scores to choose the threshold on, at their EER.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=1, help="Of the subjects, for intervals of AUC, EER and HTER.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same intervals.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute APCER, BPCER, AUC, EER and more, with 95 % bounds, from a CSV file of scores."""
+    from fasdk_calibration.metrics import read_scores, summarise
+
+    if threshold is not None and development is not None:
+        raise UsageError("--threshold and --development both set the threshold: give one of them")
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold {threshold}: expected a finite number")
+    judged = read_scores(scores)
+    chosen_on = None if development is None else read_scores(development)
+    with progress_view() as view:
+        view.phase("resampling subjects")
+        summary = summarise(
+            judged.scores,
+            threshold=threshold,
+            development=None if chosen_on is None else chosen_on.scores,
+            resamples=resamples,
+            seed=seed,
+        )
+    warnings = [*judged.warnings, *summary.warnings]
+    if chosen_on is not None:
+        warnings += [*chosen_on.warnings, *_shared_subjects(judged, chosen_on)]
+    for warning in warnings:
+        STDERR.print(f"fasdk: warning: {warning}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"scores": str(scores)} | _document(summary) | {"warnings": warnings})
+    else:
+        _print(scores, summary)
+
+
+def _shared_subjects(judged: ScoreFile, chosen_on: ScoreFile) -> list[str]:
+    if not (judged.has_subjects and chosen_on.has_subjects):
+        return []
+    shared = _subjects(judged.scores) & _subjects(chosen_on.scores)
+    if not shared:
+        return []
+    return [
+        f"{len(shared)} subjects, such as {min(shared)[1]!r}, stand in {judged.path} and in "
+        f"{chosen_on.path}: the threshold was chosen on people it judges"
+    ]
+
+
+def _subjects(scores: Scores) -> set[tuple[str, str]]:
+    return set(zip(scores.domain, scores.subject, strict=True))
+
+
+def _document(summary: Summary) -> dict[str, Any]:
+    """Return the figures as the JSON document has them."""
+    intervals = summary.intervals
+    return {
+        "frames": summary.frames,
+        "presentations": summary.presentations,
+        "subjects": summary.subjects,
+        "confidence": 0.95,
+        "threshold": summary.threshold,
+        "threshold_from": summary.threshold_source.value,
+        "apcer": {name: _rate(rate) for name, rate in summary.apcer.items()},
+        "worst_species": summary.worst_species,
+        "bpcer": _rate(summary.bpcer),
+        "apnrr": {name: _rate(rate) for name, rate in summary.apnrr.items()},
+        "bpnrr": _rate(summary.bpnrr),
+        "bpcer_at_apcer": [
+            {"name": at.name, "species": at.species, "apcer": _rate(at.apcer)} | _at_target(at)
+            for at in summary.bpcer_at_apcer
+        ],
+        "auc": summary.auc,
+        "eer": summary.eer,
+        "eer_threshold": summary.eer_threshold,
+        "tpr_at_fpr": [
+            {"tpr": at.tpr, "fpr": _rate(at.apcer)} | _at_target(at) for at in summary.tpr_at_fpr
+        ],
+        "acer": summary.acer,
+        "hter": summary.hter,
+        "hter_at_eer": summary.hter_at_eer,
+        "not_of_iso_iec_30107_3": list(NOT_OF_THE_STANDARD),
+        "intervals": None if intervals is None else asdict(intervals),
+        "resampled": {"unit": "subject", "resamples": summary.resamples, "seed": summary.seed},
+    }
+
+
+def _at_target(at: RatesAtTarget) -> dict[str, Any]:
+    return {"target": at.target, "threshold": at.threshold, "bpcer": _rate(at.bpcer)}
+
+
+def _rate(counted: ErrorRate) -> dict[str, Any]:
+    interval = counted.interval()
+    return {
+        "rate": counted.rate,
+        "lower": interval.lower,
+        "upper": interval.upper,
+        "upper_one_sided": counted.upper(),
+        "errors": counted.errors,
+        "attempts": counted.total,
+    }
+
+
+def _print(path: Path, summary: Summary) -> None:
+    """Print the figures as tables."""
+    non_responses = sum(rate.errors for rate in (*summary.apnrr.values(), summary.bpnrr))
+    print_fields(
+        str(path),
+        {
+            "presentations": f"{summary.presentations} of {summary.subjects} subjects, "
+            f"{summary.frames} frames, {non_responses} without a response",
+            "threshold": f"{summary.threshold:.6g}, {_SOURCES[summary.threshold_source.value]}",
+            "worst species": f"{summary.worst_species}, "
+            f"APCER {_percent(summary.apcer[summary.worst_species].rate)} %",
+            "AUC": _figure(summary, "auc"),
+            "EER": _figure(summary, "eer"),
+            "HTER at EER*": _figure(summary, "hter_at_eer"),
+            "HTER*": _figure(summary, "hter"),
+            "ACER*": f"{_percent(summary.acer)} %",
+        },
+    )
+    print_rows(
+        "At the threshold, per cent (bounds: Clopper-Pearson, 95 %)",
+        ("rate", "species", "measured", "two-sided", "one-sided", "errors", "of"),
+        [
+            *(_row("APCER", name, rate) for name, rate in summary.apcer.items()),
+            _row("BPCER", "bona fide", summary.bpcer),
+            *(_row("APNRR", name, rate) for name, rate in summary.apnrr.items() if non_responses),
+            *([_row("BPNRR", "bona fide", summary.bpnrr)] if non_responses else []),
+        ],
+    )
+    print_rows(
+        "At thresholds chosen on these scores, per cent",
+        ("rate", "at most", "threshold", "measured", "two-sided"),
+        [
+            *(
+                (
+                    at.name,
+                    f"APCER {100 * at.target:g}",
+                    at.threshold,
+                    _percent(at.bpcer.rate),
+                    _span(at.bpcer.interval()),
+                )
+                for at in summary.bpcer_at_apcer
+            ),
+            *(
+                (
+                    "TPR",
+                    f"FPR {100 * at.target:g}",
+                    at.threshold,
+                    _percent(at.tpr),
+                    _span(at.tpr_interval),
+                )
+                for at in summary.tpr_at_fpr
+            ),
+        ],
+    )
+    STDOUT.print(
+        "APCER, BPCER, APNRR, BPNRR: ISO/IEC 30107-3; * not of that standard. FPR: all attacks "
+        f"pooled. Intervals of AUC, EER, HTER: {summary.resamples} resamples of the subjects."
+    )
+
+
+_SOURCES = {
+    "given": "as given",
+    "development set": "the EER's on the development scores",
+    "these scores": "the EER's on these very scores",
+}
+
+
+def _row(name: str, species: str, rate: ErrorRate) -> tuple[object, ...]:
+    return (
+        name,
+        species,
+        _percent(rate.rate),
+        _span(rate.interval()),
+        _percent(rate.upper()),
+        rate.errors,
+        rate.total,
+    )
+
+
+def _figure(summary: Summary, name: str) -> str:
+    text = f"{_percent(getattr(summary, name))} %"
+    if summary.intervals is None:
+        return text
+    return f"{text} ({_span(getattr(summary.intervals, name))})"
+
+
+def _span(interval: Interval) -> str:
+    return f"{_percent(interval.lower)} to {_percent(interval.upper)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"

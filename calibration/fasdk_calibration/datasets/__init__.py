@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from fasdk_calibration.datasets.benchmark import (
+    BenchmarkList,
+    BenchmarkRow,
+    LabelConvention,
+    read_benchmark_list,
+    write_benchmark_list,
+)
 from fasdk_calibration.datasets.dataset import Dataset, load_capture, load_list, open_dataset
+from fasdk_calibration.datasets.depth import levels_to_millimetres
 from fasdk_calibration.datasets.frames import read_frame
-from fasdk_calibration.datasets.manifest import read_list
+from fasdk_calibration.datasets.manifest import read_list, write_list
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
+    DepthUnit,
     Label,
     LabelledCapture,
     Progress,
@@ -16,15 +25,23 @@ from fasdk_calibration.datasets.writing import write_captures
 
 __all__ = [
     "BONA_FIDE_SPECIES",
+    "BenchmarkList",
+    "BenchmarkRow",
     "CaptureRecord",
     "Dataset",
+    "DepthUnit",
     "Label",
+    "LabelConvention",
     "LabelledCapture",
     "Progress",
+    "levels_to_millimetres",
     "load_capture",
     "load_list",
     "open_dataset",
+    "read_benchmark_list",
     "read_frame",
     "read_list",
+    "write_benchmark_list",
     "write_captures",
+    "write_list",
 ]

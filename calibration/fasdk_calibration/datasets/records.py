@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fasdk.capture import Capture
+from fasdk.capture import Capture, Modality
 
 BONA_FIDE_SPECIES = "bona fide"
 Progress = Callable[[int], None]  # called with the number of captures done so far
@@ -20,6 +19,13 @@ class Label(str, Enum):
 
     BONA_FIDE = "bona fide"
     ATTACK = "attack"
+
+
+class DepthUnit(str, Enum):
+    """What a depth file's numbers are."""
+
+    MILLIMETRE = "millimetre"
+    LEVEL = "level"  # 8 bits, as a data set drew its depth; only a model's encoding gives it a unit
 
 
 class CaptureRecord(BaseModel):
@@ -36,6 +42,9 @@ class CaptureRecord(BaseModel):
         subject: Who is seen; splits must not share one.
         domain: Where it was captured, such as a data set's or a site's name.
         presentation: Captures of one presentation are not independent and share this.
+        depth_unit: What the depth file's numbers are.
+        face_crop: The frames were cut to the face, so the face is the whole of each.
+        present: The modalities it says it holds, or None; must be those it gives paths for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,14 +59,17 @@ class CaptureRecord(BaseModel):
     subject: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     presentation: str = Field(min_length=1)
+    depth_unit: DepthUnit = DepthUnit.MILLIMETRE
+    face_crop: bool = False
+    present: tuple[Modality, ...] | None = Field(default=None, exclude=True, repr=False)
 
     @field_validator("rgb", "depth", "ir")
     @classmethod
     def _stays_below_the_list(cls, path: str | None) -> str | None:
-        if path is not None:
-            pure = PurePosixPath(path)
-            if pure.is_absolute() or ".." in pure.parts or not pure.parts:
-                raise ValueError(f"path {path!r} must lie below the list's folder")
+        if path is not None and (
+            path.startswith("/") or ".." in path.split("/") or not path.strip("./")
+        ):
+            raise ValueError(f"path {path!r} must lie below the list's folder")
         return path
 
     @model_validator(mode="after")
@@ -66,12 +78,29 @@ class CaptureRecord(BaseModel):
             raise ValueError("names no frame: give at least one of rgb, depth, ir")
         if (self.label is Label.BONA_FIDE) != (self.species == BONA_FIDE_SPECIES):
             raise ValueError(f"label {self.label.value!r} and species {self.species!r} contradict")
+        if self.face is not None and self.face_crop:
+            raise ValueError("gives a face box and says its frames are face crops: drop one")
+        if self.present is not None and set(self.present) != set(self.modalities):
+            said, given = (
+                "+".join(sorted(m.value for m in s)) for s in (self.present, self.modalities)
+            )
+            raise ValueError(f"says it holds {said or 'nothing'} and gives paths for {given}")
         return self
 
     @property
     def is_bona_fide(self) -> bool:
         """Whether it is a bona fide presentation."""
         return self.label is Label.BONA_FIDE
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities it gives paths for, in the order rgb, depth, ir."""
+        return tuple(m for m in Modality if self.path(m) is not None)
+
+    def path(self, modality: Modality) -> str | None:
+        """Return the path of one modality's frame, or None where it is absent."""
+        path: str | None = getattr(self, modality.value)
+        return path
 
 
 @dataclass(frozen=True, eq=False)

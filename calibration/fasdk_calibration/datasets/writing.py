@@ -11,6 +11,7 @@ from fasdk.atomic import atomic_write
 from fasdk.capture import FaceBox
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.frames import encode_png
+from fasdk_calibration.datasets.manifest import json_line
 from fasdk_calibration.datasets.records import CaptureRecord, LabelledCapture, Progress
 
 
@@ -90,7 +91,7 @@ def _write_frames(
             domain=item.domain,
             presentation=item.presentation,
         )
-        lines.append(record.model_dump_json(exclude_none=True) + "\n")
+        lines.append(json_line(record))
         if progress is not None:
             progress(len(lines))
     if not lines:

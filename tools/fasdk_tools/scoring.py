@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fasdk.backends import Engine
     from fasdk.bundle import Bundle, Manifest
     from fasdk.capture import Capture, Modality
+    from fasdk.preprocess import DepthEncoding
     from fasdk_calibration.datasets import CaptureRecord, Dataset
 
 BATCH = 8
@@ -116,25 +117,30 @@ def require_judgeable(
             f"--missing {','.join(sorted(foreign))}: this bundle looks at "
             f"{', '.join(m.value for m in manifest.modalities)}: name one of those"
         )
+    fault = fault_of(manifest, dataset, NONE_MISSING)
+    if fault is not None:
+        raise DatasetError(fault)
+    fault = fault_of(manifest, dataset, missing)
+    if fault is not None:
+        raise UsageError(f"--missing {missing_name(missing)}: {fault}")
+
+
+def fault_of(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | None:
+    """Return why a data set cannot be judged with some modalities taken away, or None."""
     for record in dataset.records:
-        held = {m for m in manifest.modalities if getattr(record, m.value) is not None}
-        fault = _fault(manifest, held)
-        if fault is not None:
-            raise DatasetError(f"{dataset.name}: capture {record.id} {fault}")
-        fault = _fault(manifest, held - missing)
-        if fault is not None:
-            raise UsageError(
-                f"--missing {missing_name(missing)}: capture {record.id} of {dataset.name} {fault}"
+        held = set(manifest.modalities) & set(record.modalities) - missing
+        absent = [m.value for m in manifest.required if m not in held]
+        if absent:
+            return (
+                f"capture {record.id} of {dataset.name} is left without {', '.join(absent)}, "
+                "which this bundle requires"
             )
-
-
-def _fault(manifest: Manifest, held: set[Modality]) -> str | None:
-    absent = [m.value for m in manifest.required if m not in held]
-    if absent:
-        return f"is left without {', '.join(absent)}, which this bundle requires"
-    if not held:
-        names = ", ".join(m.value for m in manifest.modalities)
-        return f"is left without any of {names}, which this bundle looks at"
+        if not held:
+            names = ", ".join(m.value for m in manifest.modalities)
+            return (
+                f"capture {record.id} of {dataset.name} is left without any of {names}, "
+                "which this bundle looks at"
+            )
     return None
 
 
@@ -178,7 +184,7 @@ def _batches(
     parts = [dataset.records[i : i + BATCH] for i in range(0, len(dataset.records), BATCH)]
 
     def load(records: Sequence[CaptureRecord]) -> list[Capture]:
-        return [dataset.load(record, depth) for record in records]
+        return [dataset.load(_looked_at(record, depth), depth) for record in records]
 
     with ThreadPoolExecutor(max_workers=1) as reader:
         following = reader.submit(load, parts[0]) if parts else None
@@ -188,6 +194,17 @@ def _batches(
             if index + 1 < len(parts):
                 following = reader.submit(load, parts[index + 1])
             yield part, captures
+
+
+def _looked_at(record: CaptureRecord, depth: DepthEncoding | None) -> CaptureRecord:
+    """Return a record without the depth frame where the model has no use for one.
+
+    Without its encoding, depth kept as 8-bit levels has no unit. The face box stays where it is:
+    it is given in pixels of the colour frame.
+    """
+    if depth is not None or record.depth is None or record.rgb is None:
+        return record
+    return record.model_copy(update={"depth": None, "present": None})
 
 
 def _judge(

@@ -1,0 +1,212 @@
+"""What an evaluation is asked for, and whether it may be: levels, lists, people seen before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from fasdk.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.capture import Modality
+from fasdk.errors import DatasetError, UsageError
+from fasdk_calibration.datasets import Dataset
+from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
+from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
+from fasdk_tools.scoring import fault_of, require_judgeable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STANDARD = "standard"
+NAMED_AT_MOST = 10  # shared subjects that an error names
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate, and how.
+
+    Attributes:
+        bundle: A verified bundle.
+        protocols: Test lists.
+        root: Folder their paths are relative to; None for each list's own.
+        missing: What to take away, one entry a test besides taking nothing; None for every
+            combination that leaves what the bundle requires.
+        development: List of other people to choose a threshold on, or None.
+        level: The one security level to judge at; None for all the bundle has.
+        family: Protocol family, or None.
+        source: What the model was trained on, in words, or None.
+        allow_overlap: Whether people seen before may stand in the lists.
+        worst: How many worst-scored captures to name of each list and class.
+        threads: CPU threads; 0 lets ONNX Runtime take one per core.
+    """
+
+    bundle: Bundle
+    protocols: tuple[Path, ...]
+    root: Path | None = None
+    missing: tuple[Missing, ...] | None = ()
+    development: Path | None = None
+    level: str | None = None
+    family: ProtocolFamily | None = None
+    source: str | None = None
+    allow_overlap: bool = False
+    worst: int = 6
+    threads: int = 0
+
+
+def parse_missing(texts: Sequence[str]) -> tuple[Missing, ...] | None:
+    """Return what `--missing` asks for: one set a word, or None for `all`.
+
+    Raises:
+        UsageError: A name is no modality.
+    """
+    if any(text.strip() == "all" for text in texts):
+        return None
+    known = {m.value: m for m in Modality}
+    found: list[Missing] = []
+    for text in texts:
+        names = [name.strip() for name in text.replace("+", ",").split(",")]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UsageError(
+                f"--missing {text!r}: {unknown[0]!r} is no modality: "
+                f"choose among {', '.join(known)}, joined by commas, or all"
+            )
+        found.append(frozenset(known[name] for name in names))
+    return tuple(found)
+
+
+def parse_family(text: str | None) -> ProtocolFamily | None:
+    """Return the protocol family of that name.
+
+    Raises:
+        UsageError: There is no such family.
+    """
+    if text is None:
+        return None
+    try:
+        return ProtocolFamily(text.upper())
+    except ValueError:
+        known = ", ".join(family.value for family in ProtocolFamily)
+        raise UsageError(f"--family {text!r}: choose one of {known}") from None
+
+
+def require_level(bundle: Bundle, level: str | None) -> None:
+    """Refuse a level that the bundle, having others, does not have.
+
+    Raises:
+        UsageError: Its levels are named.
+    """
+    levels = sorted({point.level for point in bundle.manifest.operating_points})
+    if level is not None and levels and level not in levels:
+        raise UsageError(
+            f"--level {level!r}: this bundle has {', '.join(levels)}: choose one of those"
+        )
+
+
+def require_protocol(request: EvaluationRequest, datasets: Sequence[Dataset]) -> None:
+    """Refuse lists that do not make the protocol asked for, or of which captures count twice.
+
+    Raises:
+        UsageError: Too many lists, two of one name, or two that share presentations.
+    """
+    if request.family in (ProtocolFamily.P1, ProtocolFamily.P2) and len(datasets) > 1:
+        raise UsageError(
+            f"--family {request.family.value}: one domain is left out, so there is one test list; "
+            f"{len(datasets)} were given"
+        )
+    names = [dataset.name for dataset in datasets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"--protocol: two lists are called {twice[0]}: rename one of them")
+    held = [{(r.domain, r.presentation) for r in dataset.records} for dataset in datasets]
+    for (one, first), (other, second) in combinations(zip(names, held, strict=True), 2):
+        shared = sorted(first & second)
+        if shared:
+            raise UsageError(
+                f"--protocol: lists {one} and {other} share {len(shared)} presentations, such as "
+                f"{shared[0][1]} of {shared[0][0]}: judged together they would count twice"
+            )
+
+
+def find_overlap(
+    bundle: Bundle, datasets: Sequence[Dataset], development: Dataset | None
+) -> tuple[Overlap, ...]:
+    """Return who of each list was seen in calibration, when thresholds were chosen, or both."""
+    seen = [
+        ("the bundle's calibration", known_subjects(bundle, CALIBRATION)),
+        ("the list the bundle's thresholds came from", known_subjects(bundle, EVALUATION)),
+    ]
+    if development is not None:
+        seen.append(("the development list", frozenset(r.subject for r in development.records)))
+    found = []
+    for dataset in datasets:
+        people = {record.subject for record in dataset.records}
+        for name, subjects in seen:
+            shared = people & (subjects or frozenset())
+            if shared:
+                found.append(Overlap(name, dataset.name, tuple(sorted(shared))))
+    return tuple(found)
+
+
+def known_subjects(bundle: Bundle, member: str) -> frozenset[str] | None:
+    """Return the people a bundle's document names; None where it does not say."""
+    document = bundle.document(member)
+    subjects = None if document is None else document.get("subjects")
+    return frozenset(map(str, subjects)) if isinstance(subjects, list) else None
+
+
+def require_new_people(overlap: Sequence[Overlap]) -> None:
+    """Refuse lists of people seen before.
+
+    Raises:
+        DatasetError: There are such people; the first ten of the first list are named.
+    """
+    if not overlap:
+        return
+    first = overlap[0]
+    shown = ", ".join(first.subjects[:NAMED_AT_MOST])
+    more = len(first.subjects) - NAMED_AT_MOST
+    raise DatasetError(
+        f"{first.list} shares {len(first.subjects)} subjects with {first.seen_in}: {shown}"
+        f"{f' and {more} more' if more > 0 else ''}: evaluate on people never seen before, or give "
+        "--allow-overlap, which the report will say"
+    )
+
+
+def choose_missing(
+    request: EvaluationRequest, datasets: Sequence[Dataset]
+) -> tuple[tuple[Missing, ...], tuple[str, ...]]:
+    """Return what to take away, nothing first, and why other combinations cannot be.
+
+    Raises:
+        UsageError: A combination that was asked for by name cannot be.
+        DatasetError: A capture cannot be judged as it is.
+    """
+    manifest = request.bundle.manifest
+    asked = request.missing
+    if asked == () and request.family is ProtocolFamily.P2:
+        asked = next(p.missing for p in PROTOCOLS if p.name == ProtocolFamily.P2.value)
+    wanted = (NONE_MISSING,) if asked is None else tuple(dict.fromkeys((NONE_MISSING, *asked)))
+    for missing in wanted:
+        for dataset in datasets:
+            require_judgeable(manifest, dataset, missing)
+    if asked is not None:
+        return wanted, ()
+    possible, refused = list(wanted), []
+    for count in range(1, len(manifest.modalities)):
+        for names in combinations(manifest.modalities, count):
+            faults = [f for d in datasets if (f := fault_of(manifest, d, frozenset(names)))]
+            if faults:
+                refused.append(f"{missing_name(frozenset(names))}: {faults[0]}")
+            else:
+                possible.append(frozenset(names))
+    return tuple(possible), tuple(refused)
+
+
+def headline_level(bundle: Bundle, level: str | None) -> str | None:
+    """Return the level asked for, else "standard", else the bundle's first; None without any."""
+    levels = [point.level for point in bundle.manifest.operating_points]
+    if not levels:
+        return None
+    return level or (STANDARD if STANDARD in levels else levels[0])

@@ -1,0 +1,205 @@
+"""Evaluate a bundle on test lists: refuse people seen before, score, count, name the worst."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fasdk.backends import Backend
+from fasdk.bundle import CALIBRATION, EVALUATION, Bundle, Precision
+from fasdk_calibration.datasets import Dataset, open_dataset
+from fasdk_calibration.protocols import NONE_MISSING
+from fasdk_tools.evaluation.cases import (
+    build_cases,
+    development_thresholds,
+    family_figure,
+    worst_captures,
+)
+from fasdk_tools.evaluation.record import BundleIdentity, Case, Evaluation, ListIdentity, Overlap
+from fasdk_tools.evaluation.request import (
+    EvaluationRequest,
+    choose_missing,
+    find_overlap,
+    headline_level,
+    known_subjects,
+    require_level,
+    require_new_people,
+    require_protocol,
+)
+from fasdk_tools.scoring import score_subsets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fasdk_tools.output import ProgressView
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationRun:
+    """What an evaluation leaves: the record, and the data sets for who wants to see the worst."""
+
+    record: Evaluation
+    datasets: tuple[Dataset, ...]
+
+
+def run_evaluation(request: EvaluationRequest, view: ProgressView) -> EvaluationRun:
+    """Score every list of a request and count what the scores come to.
+
+    Raises:
+        UsageError: The request does not fit the bundle or itself.
+        DatasetError: A list or frame is missing or malformed, or people were seen before.
+        BackendError: ONNX Runtime refuses the graph or failed.
+    """
+    bundle = request.bundle
+    require_level(bundle, request.level)
+    datasets = tuple(open_dataset(path, request.root) for path in request.protocols)
+    require_protocol(request, datasets)
+    development = (
+        None if request.development is None else open_dataset(request.development, request.root)
+    )
+    overlap = find_overlap(bundle, datasets, development)
+    if not request.allow_overlap:
+        require_new_people(overlap)
+    every = (*datasets, *(() if development is None else (development,)))
+    for dataset in every:
+        dataset.require_files()
+    missing, not_judged = choose_missing(request, every)
+    scored = [
+        score_subsets(
+            bundle,
+            dataset,
+            missing,
+            threads=request.threads,
+            progress=lambda done, d=dataset: view.update(d.name, done, len(d.records)),  # type: ignore[misc]
+        )
+        for dataset in every
+    ]
+    tests = scored[: len(datasets)]
+    thresholds = development_thresholds(
+        development, () if development is None else scored[-1], missing
+    )
+    cases = build_cases(request, tests, missing, thresholds, view)
+    return EvaluationRun(
+        Evaluation(
+            document="fasdk evaluation",
+            version=1,
+            bundle=_identify(bundle),
+            backend=_backend(),
+            family=None if request.family is None else request.family.value,
+            source=request.source,
+            unit="presentation",
+            level=headline_level(bundle, request.level),
+            lists=tuple(
+                _identify_list(path, dataset)
+                for path, dataset in zip(request.protocols, datasets, strict=True)
+            ),
+            development=None
+            if development is None or request.development is None
+            else _identify_list(request.development, development),
+            overlap=overlap,
+            cases=cases,
+            not_judged=not_judged,
+            family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
+            worst=tuple(
+                item
+                for each in tests
+                for item in worst_captures(each[missing.index(NONE_MISSING)], request)
+            ),
+            limits=_limits(request, datasets, overlap, cases),
+        ),
+        datasets,
+    )
+
+
+def _identify(bundle: Bundle) -> BundleIdentity:
+    manifest = bundle.manifest
+    return BundleIdentity(
+        path=str(bundle.path),
+        id=bundle.id,
+        revision=manifest.revision,
+        is_signed=bundle.is_signed,
+        signed_by=bundle.signed_by,
+        model=manifest.model.family,
+        published_in=manifest.model.published_in,
+        precision=manifest.precision.value,
+        graph_sha256=hashlib.sha256(bundle.graph).hexdigest(),
+        checkpoint_sha256=manifest.provenance.checkpoint_sha256,
+        modalities=tuple(m.value for m in manifest.modalities),
+        required=tuple(m.value for m in manifest.required),
+        operating_points_note=manifest.operating_points_note,
+        is_calibrated=bool(manifest.score_calibrations),
+    )
+
+
+def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
+    records = dataset.records
+    live = sum(record.is_bona_fide for record in records)
+    return ListIdentity(
+        name=dataset.name,
+        path=str(path),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        captures=len(records),
+        presentations=len({(record.domain, record.presentation) for record in records}),
+        subjects=len({record.subject for record in records}),
+        bona_fide=live,
+        attacks=len(records) - live,
+        species=tuple(sorted({record.species for record in records if not record.is_bona_fide})),
+        domains=tuple(sorted({record.domain for record in records})),
+    )
+
+
+def _backend() -> str:
+    import onnxruntime
+
+    return f"{Backend.ONNXRUNTIME.value} {onnxruntime.__version__}, CPU"
+
+
+def _limits(
+    request: EvaluationRequest,
+    datasets: Sequence[Dataset],
+    overlap: Sequence[Overlap],
+    cases: Sequence[Case],
+) -> tuple[str, ...]:
+    bundle = request.bundle
+    said = [
+        "Only the attacks of these lists were tried: nothing follows for a species, camera, light "
+        "or distance that is not among them.",
+        "The bounds of APCER and BPCER take presentations to be independent. Several of one "
+        "subject are not, so the truth may lie outside them more often than one time in twenty.",
+        "BPCER at APCER targets, TPR at FPR, EER and HTER at the EER use a threshold chosen on the "
+        "test itself, which no device can do.",
+        "No capture was sent back for another try: a device that does so accepts and refuses at "
+        "other rates. A presentation's score is the mean of its captures, a device may judge one.",
+        "What the model was trained on is not recorded in a bundle; "
+        + (f"the user says: {request.source}." if request.source else "nobody said."),
+    ]
+    if bundle.manifest.precision is not Precision.FP32:
+        said.append(
+            f"The graph is {bundle.manifest.precision.value}. ONNX Runtime on a CPU computes half "
+            "precision in single precision: TensorRT on a GPU gives other last digits, and a score "
+            "that lies on a threshold may fall on its other side."
+        )
+    for member, what in ((CALIBRATION, "calibrated"), (EVALUATION, "given thresholds")):
+        needed = member == EVALUATION and bundle.manifest.operating_points
+        if known_subjects(bundle, member) is None and (
+            needed or bundle.document(member) is not None
+        ):
+            said.append(
+                f"The bundle does not say on whose captures it was {what}: that nobody here was "
+                "among them could not be checked."
+            )
+    said += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
+    if overlap:
+        said.append(
+            "People seen before stand in these lists, as was allowed: every figure is likely too "
+            "good."
+        )
+    if any(case.figures.non_responses.frames for case in cases):
+        said.append(
+            "Captures without a score are counted as non-responses (APNRR, BPNRR) and in no other "
+            "rate."
+        )
+    said.append("The report shows faces: keep it as you keep the captures.")
+    return tuple(said)

@@ -1,0 +1,164 @@
+"""Scales and axes of the report's charts, as SVG written by hand: no library, no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import NormalDist
+
+WIDTH, HEIGHT = 380.0, 300.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 44.0
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value on an axis and the words beside it."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values run along an axis; what lies outside is drawn at its end.
+
+    Attributes:
+        low: Value at the axis' start.
+        high: Value at its end.
+        ticks: What is written along it.
+        warp: Monotone function after which values are equally spaced.
+    """
+
+    low: float
+    high: float
+    ticks: tuple[Tick, ...]
+    warp: Callable[[float], float] = float
+
+    def place(self, value: float) -> float:
+        """Return where a value lies between the axis' ends, in [0, 1]."""
+        low, high = self.warp(self.low), self.warp(self.high)
+        clipped = min(max(value, self.low), self.high)
+        return (self.warp(clipped) - low) / (high - low)
+
+
+def linear_percent() -> Scale:
+    """Return a scale of shares from 0 to 1, written in per cent."""
+    return Scale(0.0, 1.0, tuple(Tick(v / 100, f"{v} %") for v in (0, 20, 40, 60, 80, 100)))
+
+
+def share_percent(largest: float) -> Scale:
+    """Return a scale of shares from 0 to somewhat above the largest, written in per cent."""
+    step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if largest <= 5 * s), 0.25)
+    count = max(1, math.ceil(largest / step - 1e-9))
+    return Scale(
+        0.0,
+        count * step,
+        tuple(Tick(i * step, f"{100 * i * step:.0f} %") for i in range(count + 1)),
+    )
+
+
+def normal_deviate(smallest: float) -> Scale:
+    """Return the scale of a DET curve (Martin et al., Eurospeech 1997), up to 60 %.
+
+    Args:
+        smallest: The least share above 0 that the curve holds.
+    """
+    marks = (0.0001, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
+    low = max((mark for mark in marks if mark <= smallest), default=marks[0])
+    ticks = tuple(Tick(m, f"{100 * m:g} %") for m in marks if m >= low)
+    return Scale(low, 0.6, ticks, _NORMAL.inv_cdf)
+
+
+def log_odds(limit: float) -> Scale:
+    """Return a scale of probabilities spaced by their log-odds, from -limit to limit."""
+    marks = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+    low, high = logistic(-limit), logistic(limit)
+    return Scale(low, high, tuple(Tick(m, f"{m:g}") for m in marks if low < m < high), logit)
+
+
+def logistic(value: float) -> float:
+    """Return the probability of some log-odds."""
+    return 1.0 / (1.0 + math.exp(-value))
+
+
+def logit(probability: float) -> float:
+    """Return a probability's log-odds; 0 and 1 give those of the nearest float inside."""
+    inside = min(max(probability, 5e-324), 1.0 - 2.0**-53)
+    return math.log(inside) - math.log1p(-inside)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rectangle between two axes; turns values into SVG user units."""
+
+    x: Scale
+    y: Scale
+
+    def left(self, value: float) -> float:
+        """Return the horizontal place of a value, in user units."""
+        return LEFT + self.x.place(value) * (WIDTH - LEFT - RIGHT)
+
+    def top(self, value: float) -> float:
+        """Return the vertical place of a value, in user units."""
+        return HEIGHT - BOTTOM - self.y.place(value) * (HEIGHT - TOP - BOTTOM)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        """Return a polyline's `d`, leaving out points that would not be told apart."""
+        kept: list[str] = []
+        last: tuple[float, float] | None = None
+        for index, (x, y) in enumerate(points):
+            place = (self.left(x), self.top(y))
+            near = last is not None and math.dist(place, last) < 0.25
+            if near and index + 1 < len(points):
+                continue
+            kept.append(f"{'L' if kept else 'M'}{place[0]:.1f} {place[1]:.1f}")
+            last = place
+        return "".join(kept)
+
+    def axes(self, x_title: str, y_title: str) -> str:
+        """Return grid, axes, ticks and titles."""
+        parts = []
+        for tick in self.x.ticks:
+            at = f"{self.left(tick.value):.1f}"
+            parts.append(
+                f'<path class="grid" d="M{at} {TOP}V{HEIGHT - BOTTOM}"/>'
+                f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">'
+                f"{escape(tick.text)}</text>"
+            )
+        for tick in self.y.ticks:
+            at = f"{self.top(tick.value):.1f}"
+            parts.append(
+                f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>'
+                f'<text class="tick" x="{LEFT - 5}" y="{at}" dy="0.32em" text-anchor="end">'
+                f"{escape(tick.text)}</text>"
+            )
+        middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+        parts.append(
+            f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>'
+            f'<text class="label" x="{middle_x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">'
+            f"{escape(x_title)}</text>"
+            f'<text class="label" transform="translate(12 {middle_y:.1f}) rotate(-90)" '
+            f'text-anchor="middle">{escape(y_title)}</text>'
+        )
+        return "".join(parts)
+
+
+def drawing(key: str, title: str, description: str, body: str, height: float = HEIGHT) -> str:
+    """Return a whole SVG element that says in words what it shows.
+
+    Args:
+        key: Unique on the page; the title's and the description's ids hang on it.
+        title: What it is.
+        description: What it shows, for who does not see it.
+        body: SVG inside.
+        height: In user units; the width is fixed.
+    """
+    return (
+        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
+        f'aria-labelledby="{key}-title {key}-description">'
+        f'<title id="{key}-title">{escape(title)}</title>'
+        f'<desc id="{key}-description">{escape(description)}</desc>{body}</svg>'
+    )

@@ -1,0 +1,209 @@
+"""The report's charts: ROC, DET, score histogram, error rates with bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from fasdk_tools.report.axes import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Frame,
+    drawing,
+    linear_percent,
+    log_odds,
+    normal_deviate,
+    share_percent,
+)
+
+LINE_STYLES = 7  # of the style sheet: a colour and a dash each
+_NAME_WIDTH, _TEXT_WIDTH, _ROW = 112.0, 86.0, 24.0
+_LONGEST_NAME = 19
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An operating point on a curve.
+
+    Attributes:
+        name: What it is called.
+        accepted: Share of attacks accepted, in [0, 1].
+        refused: Share of bona fide presentations refused, in [0, 1].
+    """
+
+    name: str
+    accepted: float
+    refused: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of error rates.
+
+    Attributes:
+        name: What it is of.
+        points: (share of attacks accepted, share of bona fide refused), along the thresholds.
+        marks: Operating points on it.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold drawn into a histogram."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An error rate with its bounds, all in [0, 1], and what is written beside it."""
+
+    name: str
+    rate: float
+    lower: float
+    upper: float
+    text: str
+    is_bona_fide: bool
+
+
+def roc(key: str, title: str, lines: Sequence[Line]) -> str:
+    """Return receiver operating characteristics: bona fide accepted over attacks accepted."""
+    frame = Frame(linear_percent(), linear_percent())
+    body = frame.axes("attacks accepted", "bona fide accepted")
+    body += f'<path class="chance" d="{frame.path([(0, 0), (1, 1)])}"/>'
+    for style, line in enumerate(lines):
+        points = [(accepted, 1 - refused) for accepted, refused in line.points]
+        body += _line(frame, style, points)
+        body += "".join(_dot(frame, style, m, m.accepted, 1 - m.refused) for m in line.marks)
+    return drawing(key, title, f"{_of(lines)} Bona fide accepted against attacks accepted.", body)
+
+
+def det(key: str, title: str, lines: Sequence[Line]) -> str:
+    """Return detection error trade-offs on normal deviate scales."""
+    rates = [rate for line in lines for point in line.points for rate in point if rate > 0]
+    scale = normal_deviate(min(rates, default=0.5))
+    frame = Frame(scale, scale)
+    body = frame.axes("attacks accepted", "bona fide refused")
+    for style, line in enumerate(lines):
+        body += _line(frame, style, line.points)
+        body += "".join(_dot(frame, style, m, m.accepted, m.refused) for m in line.marks)
+    least = f"{100 * scale.low:g}"
+    return drawing(
+        key,
+        title,
+        f"{_of(lines)} Bona fide refused against attacks accepted, both on normal deviate scales "
+        f"from {least} % to 60 %; what lies outside is drawn at the edge.",
+        body,
+    )
+
+
+def histogram(
+    key: str,
+    title: str,
+    limit: float,
+    bona_fide: Sequence[int],
+    attacks: Sequence[int],
+    thresholds: Sequence[Threshold],
+) -> str:
+    """Return two histograms of scores over their log-odds, with thresholds drawn in.
+
+    Args:
+        key: Unique on the page.
+        title: What it is.
+        limit: The bins run from -limit to limit, equally wide; the outer ones hold the rest.
+        bona_fide: Presentations by bin.
+        attacks: The same; as many bins.
+        thresholds: Where LIVE begins.
+    """
+    shares = [[count / max(1, sum(counts)) for count in counts] for counts in (attacks, bona_fide)]
+    frame = Frame(log_odds(limit), share_percent(max(max(of_class) for of_class in shares)))
+    body = frame.axes("score, spaced by log-odds", "share of the class")
+    width = (WIDTH - LEFT - RIGHT) / len(bona_fide)
+    for name, of_class in zip(("attack", "bona-fide"), shares, strict=True):
+        outline = f"M{LEFT} {HEIGHT - BOTTOM}"
+        for index, share in enumerate(of_class):
+            outline += f"V{frame.top(share):.1f}H{LEFT + (index + 1) * width:.1f}"
+        body += f'<path class="area {name}" d="{outline}V{HEIGHT - BOTTOM}Z"/>'
+    for row, threshold in enumerate(sorted(thresholds, key=lambda t: t.value)):
+        at = frame.left(threshold.value)
+        side, shift = ("end", -4) if at > WIDTH / 2 else ("start", 4)
+        body += (
+            f'<path class="threshold" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+            f'<text class="mark" x="{at + shift:.1f}" y="{TOP + 10 + 13 * row}" '
+            f'text-anchor="{side}">{escape(threshold.name)}</text>'
+        )
+    names = ", ".join(f"{t.name} at {t.value:.4f}" for t in thresholds) or "no threshold"
+    return drawing(
+        key,
+        title,
+        f"Share of {sum(bona_fide)} bona fide and {sum(attacks)} attack presentations by score; "
+        f"{names}.",
+        body,
+    )
+
+
+def bars(key: str, title: str, rows: Sequence[Bar]) -> str:
+    """Return error rates as bars with their two-sided bounds as whiskers, one row each."""
+    left, right = _NAME_WIDTH, WIDTH - _TEXT_WIDTH
+    largest = max((row.upper for row in rows), default=1.0)
+    scale = share_percent(largest)
+    bottom = TOP + _ROW * len(rows)
+    body = ""
+    for tick in scale.ticks:
+        at = left + scale.place(tick.value) * (right - left)
+        body += (
+            f'<path class="grid" d="M{at:.1f} {TOP}V{bottom}"/><text class="tick" '
+            f'x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{escape(tick.text)}</text>'
+        )
+    for index, row in enumerate(rows):
+        middle = TOP + _ROW * (index + 0.5)
+        rate, lower, upper = (
+            left + scale.place(v) * (right - left) for v in (row.rate, row.lower, row.upper)
+        )
+        kind = "bona-fide" if row.is_bona_fide else "attack"
+        short = row.name if len(row.name) <= _LONGEST_NAME else row.name[: _LONGEST_NAME - 1] + "…"
+        body += (
+            f'<text class="name" x="{left - 6}" y="{middle}" dy="0.32em" text-anchor="end">'
+            f"{escape(short)}</text>"
+            f'<path class="bar {kind}" d="M{left} {middle - 6}H{rate:.1f}v12H{left}Z"/>'
+            f'<path class="whisker" d="M{lower:.1f} {middle}H{upper:.1f}'
+            f'M{lower:.1f} {middle - 4}v8M{upper:.1f} {middle - 4}v8"/>'
+            f'<text class="tick" x="{WIDTH - 2}" y="{middle}" dy="0.32em" text-anchor="end">'
+            f"{escape(row.text)}</text>"
+        )
+    body += f'<path class="axis" d="M{left} {TOP}V{bottom}H{right}"/>'
+    said = "; ".join(
+        f"{r.name} {r.text}, {100 * r.lower:.1f} % to {100 * r.upper:.1f} %" for r in rows
+    )
+    return drawing(key, title, f"Error rates with 95 % bounds: {said}.", body, bottom + 22)
+
+
+def _line(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> str:
+    return f'<path class="line line-{style % LINE_STYLES}" d="{frame.path(points)}"/>'
+
+
+def _dot(frame: Frame, style: int, mark: Mark, x: float, y: float) -> str:
+    left, top = frame.left(x), frame.top(y)
+    side, shift = ("end", -7) if left > 0.6 * WIDTH else ("start", 7)
+    below = 12 if top < TOP + 14 else -6
+    return (
+        f'<circle class="dot line-{style % LINE_STYLES}" cx="{left:.1f}" cy="{top:.1f}" r="4"/>'
+        f'<text class="mark" x="{left + shift:.1f}" y="{top + below:.1f}" text-anchor="{side}">'
+        f"{escape(mark.name)}</text>"
+    )
+
+
+def _of(lines: Sequence[Line]) -> str:
+    return (
+        f"{len(lines)} curve{'' if len(lines) == 1 else 's'}: {', '.join(x.name for x in lines)}."
+    )

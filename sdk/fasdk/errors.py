@@ -61,6 +61,18 @@ class PrecisionError(FasdkError):
     """A precision is unknown, not available yet, or breaks its numeric budget."""
 
 
+class BudgetError(PrecisionError):
+    """A precision moves decisions by more than the liveness budget allows.
+
+    Attributes:
+        report: What was tried and what it missed: a dataclass.
+    """
+
+    def __init__(self, message: str, report: object) -> None:
+        super().__init__(message)
+        self.report = report
+
+
 class DatasetError(FasdkError):
     """A folder or list of captures is missing, malformed or too small for what was asked."""
 

@@ -1,0 +1,327 @@
+"""Make a graph in eight bits and hold it to the liveness budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.bundle import Precision
+from fasdk.errors import BudgetError
+from fasdk_engines.evaluation import GraphRunner, choose_provisional_points
+from fasdk_engines.int8.calibration_set import CalibrationSet, captures_digest, choose_captures
+from fasdk_engines.int8.costs import LayerCost, measure_costs, ranked
+from fasdk_engines.int8.judge import Judge, Judgement
+from fasdk_engines.int8.record import CalibrationCapture, CalibrationRecord
+from fasdk_engines.int8.search import Level, Search, Trial, guess_length, int8_share
+from fasdk_engines.quantisation import Quantiser, RangeMethod, WrittenRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasdk.capture import Modality
+    from fasdk.preprocess import PreprocessSpec
+    from fasdk_calibration.budget import BudgetLimits, BudgetReport
+    from fasdk_calibration.datasets import Dataset
+    from fasdk_engines.evaluation import DevelopmentSet
+    from fasdk_engines.int8.judge import Batch, Runner
+    from fasdk_engines.int8.request import Int8Request
+    from fasdk_engines.int8.work_folder import Section, WorkFolder
+    from fasdk_engines.models import Family
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+_RECORD = "calibration.json"
+_COSTLIEST = 10
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be made.
+
+    Attributes:
+        request: Captures, budget, search.
+        precision: INT8 or INT8_FP32.
+        graph: Float32 graph.
+        family: Its model.
+        specs: Preprocessing by modality.
+        calibration: What `open_calibration` gave.
+        development: Captures it is judged on, or None.
+    """
+
+    request: Int8Request
+    precision: Precision
+    graph: bytes
+    family: Family
+    specs: Mapping[Modality, PreprocessSpec]
+    calibration: Dataset
+    development: DevelopmentSet | None
+
+
+@dataclass(frozen=True, eq=False)
+class Int8Graph:
+    """A graph in eight bits that holds its budget, or was not judged.
+
+    Attributes:
+        graph: Typed ONNX file.
+        record: What calibration.json says.
+        development_logits: float32 [N, classes] on the development captures as it was judged, or
+            None.
+    """
+
+    graph: bytes
+    record: CalibrationRecord
+    development_logits: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class MissedBudget:
+    """Why there is no graph in eight bits.
+
+    Attributes:
+        precision: What was asked for.
+        searched: Whether layers were given back.
+        development: List it was judged on.
+        captures: How many those are.
+        limits: The budget.
+        misses: What the last candidate missed, one line each.
+        figures: Its figures, or None where it was given up before the last capture.
+        trials: Every candidate, in order.
+        costliest: The layers that cost most in eight bits, worst first; empty without a search.
+        record: File with all of it.
+    """
+
+    precision: str
+    searched: bool
+    development: str
+    captures: int
+    limits: BudgetLimits
+    misses: tuple[str, ...]
+    figures: BudgetReport | None
+    trials: tuple[Trial, ...]
+    costliest: tuple[LayerCost, ...]
+    record: str
+
+
+def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
+    """Choose captures, quantise, judge, and give layers back where that was asked for.
+
+    Raises:
+        BudgetError: The budget is missed; the error carries a `MissedBudget`.
+        DatasetError: The captures cannot calibrate or choose no threshold.
+        FasdkError: The graph cannot be quantised or run.
+    """
+    family, request = task.family, task.request
+    about = [
+        version("fasdk"),
+        sha256(task.graph).hexdigest(),
+        task.precision.value,
+        *(record.model_dump_json() for record in task.calibration.records),
+        str(request.size),
+    ]
+    chosen = choose_captures(
+        task.calibration,
+        request,
+        task.graph,
+        task.specs,
+        family.presence_order,
+        work.section("candidates", *about),
+        lambda done, of: progress("calibration set", done, of),
+    )
+    method = request.method or RangeMethod.MSE
+    quantiser = Quantiser.prepare(
+        task.graph,
+        chosen.batches,
+        task.specs,
+        precision=task.precision,
+        method=method,
+        float32_islands=family.float32_islands,
+        cache=work.section("activations").path,
+        progress=progress,
+    )
+    if task.development is None:
+        graph = quantiser.write()
+        return Int8Graph(graph, _record(task, chosen, method, quantiser, (), (), None), None)
+    section = work.section(
+        "trials", *about, chosen.digest, method.value, captures_digest(task.development.captures)
+    )
+    judge = _open_judge(task, task.development, section, progress)
+    candidates = _Candidates(task.precision, quantiser, judge, section, progress)
+    if request.search:
+        outcome, costs, trials = _search(candidates)
+    else:
+        judgement = candidates.judge(frozenset(), stop_early=False)
+        trial = Trial.of(quantiser.layers, (), judgement, request.limits)
+        outcome, costs, trials = (trial, judgement), (), (trial,)
+    if outcome is None or not outcome[1].holds:
+        report = None if outcome is None else outcome[1].report
+        record = _record(task, chosen, method, quantiser, costs, trials, report)
+        raise _missed(task, record, work)
+    kept = frozenset(outcome[0].kept_float)
+    record = _record(
+        task, chosen, method, quantiser, costs, trials, outcome[1].report, kept_float=kept
+    )
+    return Int8Graph(quantiser.write(kept), record, outcome[1].logits)
+
+
+def _open_judge(
+    task: Task, development: DevelopmentSet, section: Section, progress: Progress
+) -> Judge:
+    """Run the float graph on the development captures and freeze its operating points."""
+    family = task.family
+    stored = section.load_array("reference")
+    if stored is None or len(stored) != len(development.captures):
+        runner = GraphRunner(task.graph, task.specs, family.presence_order)
+        rows: list[NDArray[np.float32]] = []
+        for start in range(0, len(development.captures), _BATCH):
+            rows += list(runner.logits(development.captures[start : start + _BATCH]))
+            progress("float graph", len(rows), len(development.captures))
+        section.save_rows("reference", rows, last=True)
+        stored = section.load_array("reference")
+        assert stored is not None  # noqa: S101 - it was written just now
+    points, _, _ = choose_provisional_points(
+        development,
+        stored,
+        family.live_index,
+        family.modalities,
+        sha256(task.graph).hexdigest(),
+    )
+    return Judge(
+        development,
+        stored,
+        points,
+        specs=task.specs,
+        presence=family.presence_order,
+        live_index=family.live_index,
+        modalities=family.modalities,
+        limits=task.request.limits,
+    )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Writes and judges graphs that differ in which layers stay in floating point."""
+
+    precision: Precision
+    quantiser: Quantiser
+    judge_on: Judge
+    section: Section
+    progress: Progress
+
+    def judge(self, kept_float: frozenset[str], *, stop_early: bool = True) -> Judgement:
+        name = sha256("\0".join(sorted(kept_float)).encode()).hexdigest()[:16]
+        what = f"judging, {len(kept_float)} layers in float" if kept_float else "judging"
+        return self.judge_on.judge(
+            lambda: self._open(kept_float),
+            self.section,
+            f"trial-{name}",
+            progress=lambda done, of: self.progress(what, done, of),
+            stop_early=stop_early,
+        )
+
+    def _open(self, kept_float: frozenset[str]) -> Runner:
+        """Load a candidate as it is to be judged: as written, or in the form the CPU runs."""
+        graph = self.quantiser.write(kept_float)
+        if self.precision is Precision.INT8:
+            return WrittenRunner(graph).logits
+        engine = OnnxRuntimeEngine(graph)
+
+        def logits(batch: Batch) -> NDArray[np.float32]:
+            return engine.run(batch).logits
+
+        return logits
+
+
+def _search(
+    candidates: _Candidates,
+) -> tuple[tuple[Trial, Judgement] | None, tuple[LayerCost, ...], tuple[Trial, ...]]:
+    layers, limits = candidates.quantiser.layers, candidates.judge_on.limits
+    first = candidates.judge(frozenset())
+    trial = Trial.of(layers, (), first, limits)
+    if trial.level is Level.HOLDS_WITH_MARGIN:
+        return (trial, first), (), (trial,)
+    costs = measure_costs(
+        candidates.quantiser.probe,
+        layers,
+        candidates.judge_on,
+        candidates.section,
+        lambda done, of: candidates.progress("layers probed", done, of),
+    )
+    search = Search(layers, ranked(costs), candidates.judge, limits)
+    outcome = search.run(lambda trial: guess_length(costs, trial, limits))
+    return outcome, costs, tuple(search.trials)
+
+
+def _record(
+    task: Task,
+    chosen: CalibrationSet,
+    method: RangeMethod,
+    quantiser: Quantiser,
+    costs: tuple[LayerCost, ...],
+    trials: tuple[Trial, ...],
+    budget: BudgetReport | None,
+    kept_float: frozenset[str] = frozenset(),
+) -> CalibrationRecord:
+    return CalibrationRecord(
+        kind="int8",
+        precision=task.precision.value,
+        list=chosen.name,
+        listed=chosen.listed,
+        captures=tuple(CalibrationCapture(r.id, r.subject) for r in chosen.records),
+        subjects=tuple(sorted({record.subject for record in chosen.records})),
+        strata=chosen.selection.strata,
+        coverage_radius=chosen.selection.radius,
+        method=method.value,
+        ranges=quantiser.ranges,
+        layers=quantiser.layers_without(kept_float),
+        int8_share=int8_share(quantiser.layers, tuple(kept_float)),
+        searched=task.request.search,
+        costs=costs,
+        trials=trials,
+        development=None if task.development is None else task.development.name,
+        budget=budget,
+    )
+
+
+def _missed(task: Task, record: CalibrationRecord, work: WorkFolder) -> BudgetError:
+    """Return the error that ends the build; the record stays in the work folder."""
+    from fasdk.atomic import atomic_write
+
+    path = work.path / _RECORD
+    with atomic_write(path) as file:
+        file.write(record.to_bytes())
+    assert task.development is not None  # noqa: S101 - nothing is judged without
+    last = record.trials[-1]
+    worst = sorted(record.costs, key=lambda cost: -cost.error)[:_COSTLIEST]
+    report = MissedBudget(
+        precision=task.precision.value,
+        searched=task.request.search,
+        development=task.development.name,
+        captures=len(task.development.captures),
+        limits=task.request.limits,
+        misses=last.misses,
+        figures=record.budget,
+        trials=record.trials,
+        costliest=tuple(worst),
+        record=str(path),
+    )
+    base = "" if task.precision is Precision.INT8 else f" --auto-base {task.precision.value}"
+    if task.request.search:
+        tried = (
+            f"none of {len(record.trials)} candidates holds, not even with "
+            f"{len(last.kept_float)} layers in floating point"
+        )
+        mend = "train longer, give more development captures, or build with --precision fp16"
+    else:
+        tried, mend = f"{task.precision.value} misses it", f"build with --precision auto{base}"
+    return BudgetError(
+        f"liveness budget missed on {task.development.name}: {tried}: "
+        f"{'; '.join(last.misses)}: {mend}",
+        report,
+    )

@@ -1,0 +1,82 @@
+"""calibration.json: which captures calibrated a graph, what was decided, tried and measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasdk_calibration.budget import BudgetReport
+    from fasdk_calibration.selection import StratumShare
+    from fasdk_engines.int8.costs import LayerCost
+    from fasdk_engines.int8.search import Trial
+    from fasdk_engines.quantisation import ActivationRange, Layer
+
+
+@dataclass(frozen=True)
+class CalibrationCapture:
+    """One capture that calibrated."""
+
+    id: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """The member calibration.json of a bundle in eight bits.
+
+    Attributes:
+        kind: "int8".
+        precision: Types of the graph.
+        list: Calibration list.
+        listed: Captures in it.
+        captures: The chosen ones, in list order.
+        subjects: Everybody in them: nobody whom the model is judged on may be among these.
+        strata: Candidates and chosen ones by stratum.
+        coverage_radius: Largest distance, in the float graph's features, of a candidate to the
+            nearest chosen one; 0 where all were taken.
+        method: How activations' ranges were chosen.
+        ranges: What was chosen, by activation.
+        layers: Every Linear and Conv with its precision and why.
+        int8_share: Share of their multiply-accumulates in eight bits.
+        searched: Whether layers could be given back (`--precision auto`).
+        costs: What each layer costs in eight bits, where that was measured.
+        trials: Every candidate that was judged, in order.
+        development: List it was judged on, or None.
+        budget: Limits and figures on that list, or None where it was not judged.
+    """
+
+    kind: str
+    precision: str
+    list: str
+    listed: int
+    captures: tuple[CalibrationCapture, ...]
+    subjects: tuple[str, ...]
+    strata: tuple[StratumShare, ...]
+    coverage_radius: float
+    method: str
+    ranges: tuple[ActivationRange, ...]
+    layers: tuple[Layer, ...]
+    int8_share: float
+    searched: bool
+    costs: tuple[LayerCost, ...]
+    trials: tuple[Trial, ...]
+    development: str | None
+    budget: BudgetReport | None
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON document; equal records give equal bytes."""
+        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: a number that is none becomes null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(held) for held in value]
+    return value

@@ -6,6 +6,7 @@ from fasdk_calibration.datasets.benchmark import (
     BenchmarkList,
     BenchmarkRow,
     LabelConvention,
+    parse_convention,
     read_benchmark_list,
     write_benchmark_list,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "load_capture",
     "load_list",
     "open_dataset",
+    "parse_convention",
     "read_benchmark_list",
     "read_frame",
     "read_list",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from fasdk.preprocess import DepthEncoding
 
+Arrays = dict[str, "NDArray[np.float32]"]  # by path; PADISI keeps all modalities in one file
+
 _NAMED = 10  # missing files that an error names
 
 
@@ -52,18 +54,25 @@ class Dataset:
     records: tuple[CaptureRecord, ...]
     notes: tuple[str, ...] = ()
 
-    def load(self, record: CaptureRecord, depth: DepthEncoding | None = None) -> Capture:
+    def load(
+        self,
+        record: CaptureRecord,
+        depth: DepthEncoding | None = None,
+        *,
+        modalities: Collection[Modality] = tuple(Modality),
+    ) -> Capture:
         """Return one record's frames.
 
         Args:
             record: One of `records`.
             depth: The depth encoding of the model that will judge the capture; needed where depth
                 is kept as 8-bit levels, which then become the millimetres it draws as the same.
+            modalities: Frames of no other modality are loaded: what the model looks at.
 
         Raises:
             DatasetError: See `load_capture`.
         """
-        return load_capture(record, self.root, depth)
+        return load_capture(record, self.root, depth, modalities=modalities)
 
     def missing_files(self) -> list[Path]:
         """Return the frames that are not there, each once, in the order of the records."""
@@ -129,7 +138,13 @@ def open_dataset(
     )
 
 
-def load_capture(record: CaptureRecord, root: Path, depth: DepthEncoding | None = None) -> Capture:
+def load_capture(
+    record: CaptureRecord,
+    root: Path,
+    depth: DepthEncoding | None = None,
+    *,
+    modalities: Collection[Modality] = tuple(Modality),
+) -> Capture:
     """Return one record's frames.
 
     Args:
@@ -137,23 +152,33 @@ def load_capture(record: CaptureRecord, root: Path, depth: DepthEncoding | None 
         root: The folder its paths are relative to.
         depth: The depth encoding of the model that will judge the capture; needed where depth is
             kept as 8-bit levels.
+        modalities: Frames of no other modality are loaded: what the model looks at.
 
     Raises:
         DatasetError: A frame is unreadable or of another kind than its modality, the face box
-            leaves the frame, or levels cannot become millimetres; the record is named.
+            leaves the frame, levels cannot become millimetres, or the record holds none of
+            `modalities`; the record is named.
     """
+    arrays: Arrays = {}
     try:
-        frames = dict(read_frames(record, root))
+        frames = {
+            modality: read_stored(record, modality, root, arrays)
+            for modality in record.modalities
+            if modality in modalities
+        }
+        if not frames:
+            raise DatasetError(
+                f"holds {_names(record.modalities)}, and none of {_names(modalities)} is there"
+            )
+        face = _face(record, frames, root, arrays)
         if Modality.DEPTH in frames and record.depth_unit is DepthUnit.LEVEL:
             if depth is None:
                 raise DatasetError(
                     "depth is kept as 8-bit levels, which only a model's depth encoding turns into "
-                    "millimetres: give one"
+                    "millimetres: give one, or leave depth out"
                 )
             frames[Modality.DEPTH] = levels_to_millimetres(frames[Modality.DEPTH], depth)
-        return Capture(
-            **{m.value: frame for m, frame in frames.items()}, face=_face(record, frames)
-        )
+        return Capture(**{m.value: frame for m, frame in frames.items()}, face=face)
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 
@@ -184,28 +209,57 @@ def load_list(path: Path, progress: Progress | None = None) -> list[LabelledCapt
     return loaded
 
 
-def read_frames(record: CaptureRecord, root: Path) -> Iterator[tuple[Modality, NDArray[Any]]]:
-    """Yield a record's frames as they are kept: depth may still be 8-bit levels.
+def read_stored(
+    record: CaptureRecord, modality: Modality, root: Path, arrays: Arrays | None = None
+) -> NDArray[Any]:
+    """Return one frame as it is kept: depth may still be 8-bit levels.
+
+    Args:
+        record: A line of a list.
+        modality: One it gives a path for.
+        root: The folder its paths are relative to.
+        arrays: Files of several modalities that were read before; grows.
 
     Raises:
-        CaptureError: A frame is unreadable or of another kind than its modality.
+        CaptureError: The frame is unreadable or of another kind than its modality.
     """
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for modality in record.modalities:
-        name = str(record.path(modality))
-        if name.endswith(".npz"):
-            if name not in arrays:
-                arrays[name] = padisi.read_array(Path(root) / name)
-            yield modality, padisi.frame_of(arrays[name], modality)
-        elif modality is Modality.DEPTH and record.depth_unit is DepthUnit.LEVEL:
-            yield modality, read_depth_levels(Path(root) / name)
-        else:
-            yield modality, read_frame(Path(root) / name, modality)
+    name = str(record.path(modality))
+    path = Path(root) / name
+    if name.endswith(".npz"):
+        arrays = {} if arrays is None else arrays
+        if name not in arrays:
+            arrays[name] = padisi.read_array(path)
+        return padisi.frame_of(arrays[name], modality)
+    if modality is Modality.DEPTH and record.depth_unit is DepthUnit.LEVEL:
+        return read_depth_levels(path)
+    return read_frame(path, modality)
 
 
-def _face(record: CaptureRecord, frames: dict[Modality, NDArray[Any]]) -> FaceBox | None:
-    """Return the face box; of a face crop, the whole first frame."""
+def _face(
+    record: CaptureRecord,
+    frames: Mapping[Modality, NDArray[Any]],
+    root: Path,
+    arrays: Arrays,
+) -> FaceBox | None:
+    """Return the face in pixels of the first frame loaded; of a face crop, all of it."""
+    size = _size(next(iter(frames.values())))
     if record.face_crop:
-        height, width = frames[record.modalities[0]].shape[:2]
-        return FaceBox(0, 0, width, height)
-    return None if record.face is None else FaceBox(*record.face)
+        return FaceBox(0, 0, *size)
+    if record.face is None:
+        return None
+    box, first = FaceBox(*record.face), record.modalities[0]
+    if first in frames:
+        return box
+    # The record's box is in pixels of a frame that is not wanted: its size is.
+    size_of_first = _size(read_stored(record, first, root, arrays))
+    box.require_inside(*size_of_first)
+    return box.scaled_to(size_of_first, size)
+
+
+def _size(frame: NDArray[Any]) -> tuple[int, int]:
+    """Return a frame's (width, height) in pixels."""
+    return frame.shape[1], frame.shape[0]
+
+
+def _names(modalities: Collection[Modality]) -> str:
+    return ", ".join(m.value for m in modalities)

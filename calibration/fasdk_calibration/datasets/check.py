@@ -1,0 +1,281 @@
+"""What is in a data set and what is wrong with it, before anything is trained or measured on it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fasdk.capture import Modality
+from fasdk.errors import CaptureError
+from fasdk_calibration.datasets.dataset import Arrays, Dataset, read_stored
+from fasdk_calibration.datasets.padisi import UNSPECIFIED_SPECIES
+from fasdk_calibration.datasets.records import CaptureRecord
+
+NAMED = 10  # how many of each kind of fault a report names
+Progress = Callable[[int, int], None]  # captures done, of how many
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A frame that does not decode as what its modality is.
+
+    Attributes:
+        file: Its path.
+        reason: What is wrong.
+    """
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FrameSize:
+    """How many frames of a modality have one size.
+
+    Attributes:
+        modality: rgb, depth or ir.
+        width: In pixels.
+        height: In pixels.
+        frames: How many.
+    """
+
+    modality: str
+    width: int
+    height: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """What opening every frame showed.
+
+    Attributes:
+        files: Frames that are named, each once.
+        missing: Files that are not there.
+        first_missing: The first ten of them.
+        unreadable: Files that are there and do not decode as their modality.
+        first_unreadable: The first ten of them, with reasons.
+        mixed_sizes: Captures with a frame of another size than most of its modality.
+        sizes: The ten commonest sizes of each modality, commonest first.
+    """
+
+    files: int
+    missing: int
+    first_missing: tuple[str, ...]
+    unreadable: int
+    first_unreadable: tuple[Unreadable, ...]
+    mixed_sizes: int
+    sizes: tuple[FrameSize, ...]
+
+
+@dataclass(frozen=True)
+class SharedSubjects:
+    """Who is seen in two lists that should not share anyone.
+
+    Attributes:
+        against: The other list.
+        subjects: How many subjects are in both.
+        first: The first ten of them.
+    """
+
+    against: str
+    subjects: int
+    first: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What is in a data set, and what is wrong with it.
+
+    Attributes:
+        name: The data set.
+        rows: Captures, repeated ones counted each time.
+        bona_fide: Rows of bona fide presentations.
+        attack: Rows of attacks.
+        duplicates: Rows beyond the first of each set of frames.
+        presentations: Different presentations: what error rates count.
+        subjects: Different subjects.
+        species: Rows by PAI species.
+        domains: Rows by domain.
+        modalities: Rows by the modalities they hold, such as "rgb+depth+ir".
+        frames: What the files showed, or None where nobody said where they lie.
+        shared_subjects: One for each list it was held against.
+        warnings: What results on it should be read with.
+        faults: What must be mended before it is used.
+    """
+
+    name: str
+    rows: int
+    bona_fide: int
+    attack: int
+    duplicates: int
+    presentations: int
+    subjects: int
+    species: dict[str, int]
+    domains: dict[str, int]
+    modalities: dict[str, int]
+    frames: FrameReport | None
+    shared_subjects: tuple[SharedSubjects, ...]
+    warnings: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def check_dataset(
+    dataset: Dataset,
+    against: Sequence[Dataset] = (),
+    *,
+    with_frames: bool,
+    progress: Progress | None = None,
+) -> DatasetReport:
+    """Look a data set over.
+
+    Args:
+        dataset: What to look at.
+        against: Other splits, which must not share a subject with it.
+        with_frames: Open every frame as well.
+        progress: Called with captures opened, of how many.
+    """
+    records = dataset.records
+    frames = _check_frames(dataset, progress) if with_frames else None
+    shared = tuple(_shared(dataset, other) for other in against)
+    bona_fide = sum(record.is_bona_fide for record in records)
+    duplicates = len(records) - len({_frames_of(record) for record in records})
+    return DatasetReport(
+        name=dataset.name,
+        rows=len(records),
+        bona_fide=bona_fide,
+        attack=len(records) - bona_fide,
+        duplicates=duplicates,
+        presentations=len({record.presentation for record in records}),
+        subjects=len({record.subject for record in records}),
+        species=_count(record.species for record in records),
+        domains=_count(record.domain for record in records),
+        modalities=_count("+".join(m.value for m in record.modalities) for record in records),
+        frames=frames,
+        shared_subjects=shared,
+        warnings=(*dataset.notes, *_warnings(records, duplicates, frames)),
+        faults=(*_contradictions(records), *_frame_faults(dataset, frames), *_leaks(shared)),
+    )
+
+
+def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
+    missing: dict[str, None] = {}
+    unreadable: dict[str, str] = {}
+    sizes: dict[Modality, Counter[tuple[int, int]]] = {m: Counter() for m in Modality}
+    sizes_of_captures: list[dict[Modality, tuple[int, int]]] = []
+    seen: set[tuple[str | None, ...]] = set()
+    for done, record in enumerate(dataset.records, start=1):
+        arrays: Arrays = {}
+        found: dict[Modality, tuple[int, int]] = {}
+        is_new = _frames_of(record) not in seen
+        seen.add(_frames_of(record))
+        for modality in record.modalities if is_new else ():
+            file = str(dataset.root / str(record.path(modality)))
+            if not Path(file).is_file():
+                missing[file] = None
+                continue
+            try:
+                height, width = read_stored(record, modality, dataset.root, arrays).shape[:2]
+            except CaptureError as error:
+                unreadable.setdefault(file, str(error))
+            else:
+                found[modality] = (width, height)
+                sizes[modality][width, height] += 1
+        sizes_of_captures.append(found)
+        if progress is not None:
+            progress(done, len(dataset.records))
+    usual = {m: counts.most_common(1)[0][0] for m, counts in sizes.items() if counts}
+    mixed = sum(any(size != usual[m] for m, size in s.items()) for s in sizes_of_captures)
+    names = {record.path(m) for record in dataset.records for m in record.modalities}
+    return FrameReport(
+        files=len(names),
+        missing=len(missing),
+        first_missing=tuple(missing)[:NAMED],
+        unreadable=len(unreadable),
+        first_unreadable=tuple(Unreadable(*item) for item in list(unreadable.items())[:NAMED]),
+        mixed_sizes=mixed,
+        sizes=tuple(
+            FrameSize(m.value, *size, count)
+            for m, counts in sizes.items()
+            for size, count in counts.most_common(NAMED)
+        ),
+    )
+
+
+def _warnings(
+    records: Sequence[CaptureRecord], duplicates: int, frames: FrameReport | None
+) -> list[str]:
+    warnings: list[str] = []
+    if duplicates:
+        warnings.append(f"{duplicates} rows repeat the frames of an earlier row")
+    unspecified = sum(record.species == UNSPECIFIED_SPECIES for record in records)
+    if unspecified:
+        warnings.append(f"the species of {unspecified} attacks is not known")
+    for label, count in (
+        ("bona fide", sum(record.is_bona_fide for record in records)),
+        ("attack", sum(not record.is_bona_fide for record in records)),
+    ):
+        if not count:
+            warnings.append(f"there is no {label} row, so no error rate of that kind")
+    if frames is not None and frames.mixed_sizes:
+        warnings.append(f"{frames.mixed_sizes} captures have frames of another size than most")
+    return warnings
+
+
+def _contradictions(records: Sequence[CaptureRecord]) -> list[str]:
+    """Return what rows of one set of frames, or of one presentation, say against each other."""
+    faults: list[str] = []
+    labels: dict[tuple[str | None, ...], CaptureRecord] = {}
+    groups: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        first = labels.setdefault(_frames_of(record), record)
+        if (first.label, first.species) != (record.label, record.species):
+            faults.append(f"{record.id} and {first.id} have one set of frames and two labels")
+        groups[record.presentation].add((record.subject, record.species))
+    torn = [name for name, kinds in groups.items() if len(kinds) > 1]
+    if torn:
+        faults.append(
+            f"{len(torn)} presentations have rows of several subjects or species, such as {torn[0]}"
+        )
+    return faults
+
+
+def _frame_faults(dataset: Dataset, frames: FrameReport | None) -> list[str]:
+    if frames is None:
+        return []
+    faults: list[str] = []
+    if frames.missing:
+        faults.append(
+            f"{frames.missing} of {frames.files} files are not below {dataset.root}: "
+            f"{', '.join(frames.first_missing)}"
+        )
+    if frames.unreadable:
+        faults.append(
+            f"{frames.unreadable} of {frames.files} files cannot be read: "
+            f"{'; '.join(each.reason for each in frames.first_unreadable)}"
+        )
+    return faults
+
+
+def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:
+    return [
+        f"subjects also in {each.against}: {each.subjects}, {', '.join(each.first)}"
+        for each in shared
+        if each.subjects
+    ]
+
+
+def _shared(dataset: Dataset, other: Dataset) -> SharedSubjects:
+    theirs = {record.subject for record in other.records}
+    both = sorted({record.subject for record in dataset.records} & theirs)
+    return SharedSubjects(other.name, len(both), tuple(both[:NAMED]))
+
+
+def _frames_of(record: CaptureRecord) -> tuple[str | None, ...]:
+    return tuple(record.path(m) for m in Modality)
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))

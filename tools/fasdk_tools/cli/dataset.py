@@ -1,0 +1,106 @@
+"""Data sets: dataset check."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasdk_tools.cli.root import EXIT_NO, JsonOption, app
+from fasdk_tools.output import STDERR, print_fields, print_json, print_rows, progress_view
+
+if TYPE_CHECKING:
+    from fasdk_calibration.datasets.check import DatasetReport
+
+dataset = typer.Typer()
+app.add_typer(dataset, name="dataset")
+
+
+@dataset.callback()
+def _group() -> None:
+    """Look data sets over before training or measuring on them."""
+
+
+@dataset.command()
+def check(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LIST",
+            help="A list (.jsonl, .csv, or the benchmark's .txt, .txt.gz) or a data set's folder.",
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder its paths start from; then every frame is opened as well."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another split, which must not share a subject. Repeatable."),
+    ] = None,
+    live_label: Annotated[
+        str, typer.Option(help="What a .txt list writes for a bona fide row: 1 or 0.")
+    ] = "1",
+    as_json: JsonOption = False,
+) -> None:
+    """Count what a data set holds; find missing and damaged frames and shared subjects.
+
+    Exit 1 for a fault: frames missing or unreadable, subjects shared, rows that contradict.
+    """
+    from fasdk_calibration.datasets import open_dataset, parse_convention
+    from fasdk_calibration.datasets.check import check_dataset
+
+    convention = parse_convention(live_label)
+    opened = open_dataset(source, root, convention)
+    others = [open_dataset(other, None, convention) for other in against or ()]
+    # A list in the benchmark's form does not say where its frames lie; the others do.
+    with_frames = root is not None or not source.name.endswith((".txt", ".txt.gz"))
+    with progress_view() as view:
+        report = check_dataset(
+            opened,
+            others,
+            with_frames=with_frames,
+            progress=lambda done, total: view.update("captures", done, total),
+        )
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print_report(report)
+    for line in report.warnings:
+        STDERR.print(f"fasdk: warning: {line}", markup=False, soft_wrap=True)
+    for line in report.faults:
+        STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
+    if report.faults:
+        raise typer.Exit(EXIT_NO)
+
+
+def _print_report(report: DatasetReport) -> None:
+    fields: dict[str, object] = {
+        "rows": report.rows,
+        "bona fide": report.bona_fide,
+        "attack": report.attack,
+        "duplicates": report.duplicates,
+        "presentations": report.presentations,
+        "subjects": report.subjects,
+        "domains": report.domains,
+        "modalities": report.modalities,
+    }
+    for shared in report.shared_subjects:
+        fields[f"shared with {shared.against}"] = shared.subjects
+    if report.frames is None:
+        fields["frames"] = "not opened: give --root"
+    else:
+        fields["files"] = report.frames.files
+        fields["missing"] = report.frames.missing
+        fields["unreadable"] = report.frames.unreadable
+        fields["mixed sizes"] = report.frames.mixed_sizes
+    print_fields(report.name, fields)
+    print_rows("Species", ["species", "rows"], list(report.species.items()))
+    if report.frames is not None:
+        print_rows(
+            "Commonest sizes",
+            ["modality", "width", "height", "frames"],
+            [(s.modality, s.width, s.height, s.frames) for s in report.frames.sizes],
+        )

@@ -228,8 +228,11 @@ class RatesAtTarget:
 
     @property
     def name(self) -> str:
-        """The short name of ISO/IEC 30107-3, such as BPCER20 for a target of 5 %."""
-        return f"BPCER{round(1 / self.target)}" if self.target > 0 else "BPCER at APCER 0"
+        """The short name, such as BPCER20 of ISO/IEC 30107-3 for a target of 5 %."""
+        inverse = round(1 / self.target) if self.target > 0 else 0
+        if inverse and abs(self.target * inverse - 1) < 1e-9:
+            return f"BPCER{inverse}"
+        return f"BPCER at APCER {100 * self.target:g} %"
 
 
 def bpcer_at_apcer(

@@ -4,17 +4,24 @@ A test instrument: it exercises every path with data whose truth is known and ne
 claim about real attacks, real cameras or real people rests on it.
 """
 
-from fasdk_calibration.synthetic.generator import SceneSettings, Split, generate
+from fasdk_calibration.synthetic.generator import Population, SceneSettings, Split, generate
 from fasdk_calibration.synthetic.species import ATTACKS, Species, parse_attacks, taking_turns
-from fasdk_calibration.synthetic.writer import generate_many, split_sizes, write_dataset
+from fasdk_calibration.synthetic.writer import (
+    generate_many,
+    generate_mixed,
+    split_sizes,
+    write_dataset,
+)
 
 __all__ = [
     "ATTACKS",
+    "Population",
     "SceneSettings",
     "Species",
     "Split",
     "generate",
     "generate_many",
+    "generate_mixed",
     "parse_attacks",
     "split_sizes",
     "taking_turns",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,26 +24,47 @@ _INK, _WHITE, _PAPER = (30, 30, 30), (255, 255, 255), 245
 Colour = tuple[int, int, int]
 
 
-def choose_for_sheet(
-    captures: Iterable[LabelledCapture], each: int = 3
-) -> dict[str, list[LabelledCapture]]:
-    """Return the first captures of every species, bona fide first, then as `Species` orders them.
+class ContactSheet:
+    """Collects the first captures of every species and draws them.
 
     Args:
-        captures: Consumed once; of one presentation only the first frame is taken.
-        each: How many of a species.
+        each: How many of a species; of one presentation only the first frame is taken.
     """
-    found: dict[str, list[LabelledCapture]] = {}
-    seen: set[tuple[str, str]] = set()
-    for item in captures:
-        row = found.setdefault(item.species, [])
-        key = (item.species, item.presentation)
-        if len(row) < each and key not in seen:
-            seen.add(key)
+
+    def __init__(self, each: int = 3) -> None:
+        self._each = each
+        self._rows: dict[str, list[LabelledCapture]] = {}
+
+    def add(self, item: LabelledCapture) -> None:
+        """Take a capture, unless there are enough of its species."""
+        row = self._rows.setdefault(item.species, [])
+        if len(row) < self._each and all(c.presentation != item.presentation for c in row):
             row.append(item)
-    known = [species.value for species in Species]
-    order = sorted(found, key=lambda s: (known.index(s) if s in known else len(known), s))
-    return {name: found[name] for name in order}
+
+    @property
+    def rows(self) -> dict[str, list[LabelledCapture]]:
+        """The captures by species: bona fide first, then as `Species` orders them."""
+        known = [species.value for species in Species]
+        order = sorted(self._rows, key=lambda s: (known.index(s) if s in known else len(known), s))
+        return {name: self._rows[name] for name in order}
+
+    def write(self, path: Path) -> None:
+        """Write a PNG of `draw_contact_sheet`.
+
+        Raises:
+            DatasetError: There is no capture, or `path` cannot be written.
+        """
+        import cv2
+
+        sheet = draw_contact_sheet(self.rows)
+        encoded, data = cv2.imencode(".png", sheet[..., ::-1])
+        if not encoded:
+            raise DatasetError(f"OpenCV cannot encode contact sheet {path} as PNG")
+        try:
+            with atomic_write(path) as file:
+                file.write(data.tobytes())
+        except OSError as error:
+            raise DatasetError(f"cannot write contact sheet {path}: {error.strerror}") from error
 
 
 def draw_contact_sheet(rows: dict[str, list[LabelledCapture]]) -> NDArray[np.uint8]:
@@ -86,25 +106,6 @@ def draw_contact_sheet(rows: dict[str, list[LabelledCapture]]) -> NDArray[np.uin
                 write(item.subject, left + 4 + offset, top + height - 5 + offset, 0.36, ink)
                 write(item.domain, left + 4 + offset, top + height - 19 + offset, 0.36, ink)
     return sheet
-
-
-def write_contact_sheet(captures: Iterable[LabelledCapture], path: Path, each: int = 3) -> None:
-    """Write a PNG of `draw_contact_sheet`.
-
-    Raises:
-        DatasetError: There is no capture, or `path` cannot be written.
-    """
-    import cv2
-
-    sheet = draw_contact_sheet(choose_for_sheet(captures, each))
-    encoded, data = cv2.imencode(".png", sheet[..., ::-1])
-    if not encoded:
-        raise DatasetError(f"OpenCV cannot encode contact sheet {path} as PNG")
-    try:
-        with atomic_write(path) as file:
-            file.write(data.tobytes())
-    except OSError as error:
-        raise DatasetError(f"cannot write contact sheet {path}: {error.strerror}") from error
 
 
 def _tile(item: LabelledCapture, modality: Modality) -> NDArray[np.uint8]:

@@ -8,10 +8,12 @@ was cut away), not the data: nothing measured here says how a model does on the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.synthetic.generator import SceneSettings
+from fasdk_calibration.synthetic.generator import Population, SceneSettings
 from fasdk_calibration.synthetic.sensors import LightingRange, SensorSettings
 from fasdk_calibration.synthetic.species import Species, taking_turns
 
@@ -74,7 +76,9 @@ DOMAINS = (
                 nir_gain=(0.8, 1.0),
                 nir_ambient=0.6,
             ),
-            sensors=SensorSettings(rgb_noise=1.5, nir_noise=1.5, depth_noise=2.0),
+            sensors=SensorSettings(
+                rgb_noise=1.5, rgb_full=0.8, nir_noise=1.5, depth_noise=2.0, misregistration_px=2.5
+            ),
         ),
     ),
     SyntheticDomain(
@@ -101,7 +105,13 @@ DOMAINS = (
                 nir_ambient=0.0,
             ),
             sensors=SensorSettings(
-                rgb_blur=0.4, nir_noise=0.6, depth_noise=2.5, depth_scale=1.03, depth_step_mm=5
+                rgb_blur=0.4,
+                nir_noise=0.6,
+                nir_full=0.85,
+                depth_noise=2.5,
+                depth_scale=1.03,
+                depth_step_mm=5,
+                flying=0.6,
             ),
         ),
     ),
@@ -121,7 +131,9 @@ DOMAINS = (
                 nir_gain=(0.65, 0.85),
                 nir_ambient=0.05,
             ),
-            sensors=SensorSettings(rgb_noise=0.7, depth_noise=1.5, depth_step_mm=2),
+            sensors=SensorSettings(
+                rgb_noise=0.7, depth_noise=1.5, depth_step_mm=2, flying=0.15, misregistration_px=0.5
+            ),
             face_only=True,
         ),
     ),
@@ -139,3 +151,36 @@ def get_domain(letter: str) -> SyntheticDomain:
             return domain
     letters = ", ".join(domain.letter for domain in DOMAINS)
     raise DatasetError(f"unknown synthetic domain {letter!r}: choose one of {letters}")
+
+
+def populations_of(
+    letters: Sequence[str],
+    seed: int,
+    *,
+    size: tuple[int, int] | None = None,
+    attacks: tuple[Species, ...] = (),
+    frames_per_presentation: int = 1,
+) -> tuple[Population, ...]:
+    """Return the populations of some domains, or of the general one, changed as asked for.
+
+    Args:
+        letters: Domains; none means the general population.
+        seed: Of all of them; no two share a person.
+        size: Frame width and height in pixels, or None for each domain's own.
+        attacks: Species to take turns with bona fide, or none for each domain's own.
+        frames_per_presentation: Captures that one presentation holds.
+
+    Raises:
+        DatasetError: A letter is unknown or named twice, or the frame is too small.
+    """
+    if len(set(letters)) < len(letters):
+        raise DatasetError(f"domains {','.join(letters)} name one twice")
+    changes: dict[str, Any] = {"frames_per_presentation": frames_per_presentation}
+    if size is not None:
+        changes |= {"width": size[0], "height": size[1]}
+    if attacks:
+        changes["turns"] = taking_turns(*attacks)
+    if not letters:
+        return (Population(seed, replace(SceneSettings(), **changes)),)
+    chosen = [get_domain(letter) for letter in letters]
+    return tuple(Population(d.population(seed), replace(d.scene, **changes)) for d in chosen)

@@ -103,7 +103,7 @@ class SceneSettings:
     domain: str = DOMAIN
     turns: tuple[Species, ...] = _TURNS
     frames_per_presentation: int = 1
-    spectacles: float = 0.15
+    spectacles: float = 0.1
     melanin_shape: tuple[float, float] = EVERYONE
     light: LightingRange = field(default_factory=LightingRange)
     sensors: SensorSettings = field(default_factory=SensorSettings)
@@ -125,6 +125,19 @@ class SceneSettings:
             )
         if not self.turns or not self.domain:
             raise DatasetError(f"domain {self.domain!r} needs a name and at least one species")
+
+
+@dataclass(frozen=True)
+class Population:
+    """People before one kind of sensors.
+
+    Attributes:
+        seed: Of its people and captures.
+        settings: How its captures are drawn.
+    """
+
+    seed: int
+    settings: SceneSettings
 
 
 _DEFAULT_SETTINGS = SceneSettings()

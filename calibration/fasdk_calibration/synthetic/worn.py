@@ -63,11 +63,13 @@ def wear_rigid_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Hea
     covered = cv2.erode(victim.face, np.ones((3, 3), np.uint8)) > 0.5
     holes = _eye_holes(wearer, Grid(), rng.uniform(0.8, 1.25)) & covered
     thick = rng.uniform(3.0, 9.0)
-    height = np.where(covered, np.maximum(smooth, wearer.height) + thick, wearer.height)
+    # The victim's form, pushed forward until the wearer's face fits behind most of it.
+    room = max(0.0, float(np.quantile((wearer.height - smooth)[covered], 0.8)))
+    height = np.where(covered, np.maximum(smooth + room, wearer.height) + thick, wearer.height)
     height = np.where(holes, height - thick - rng.uniform(1.0, 4.0), height)
     mask = covered & ~holes
     coat = _coat(victim, rng, rng.uniform(0.3, 0.6) + 0.35 * made)
-    material = _material(rng, _off_skin(rng, made, 0.14, 0.4), 0.04)
+    material = _material(rng, _off_skin(rng, made, 0.2, 0.4), 0.04)
     return replace(
         wearer,
         height=height.astype(np.float32),
@@ -96,7 +98,7 @@ def wear_flexible_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> 
     form = cv2.GaussianBlur(form, (0, 0), (3.2 - 2.0 * made) / STEP_MM)
     height = np.maximum(form, wearer.height) + rng.uniform(1.0, 3.5)
     coat = _coat(victim, rng, rng.uniform(0.5, 0.7) + 0.25 * made)
-    material = _material(rng, _off_skin(rng, made, 0.06, 0.26), 0.05)
+    material = _material(rng, _off_skin(rng, made, 0.15, 0.32), 0.05)
     seam = cv2.dilate(holes.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     dark = np.where(seam & mask, np.float32(rng.uniform(0.45, 0.9)), np.float32(1.0))
     return replace(
@@ -126,7 +128,7 @@ def fake_head(victim: Head, rng: np.random.Generator) -> Head:
     kept = ((victim.hair & wig) | (cloth & dressed)) & there
     moulded = there & ~kept
     coat = _coat(victim, rng, rng.uniform(0.4, 0.65) + 0.3 * made)
-    material = _material(rng, _off_skin(rng, made, 0.12, 0.38), 0.03)
+    material = _material(rng, _off_skin(rng, made, 0.2, 0.4), 0.03)
     return replace(
         victim,
         height=np.where(moulded, np.where(there, smooth, NOTHING_MM), victim.height).astype(
@@ -143,19 +145,19 @@ def wear_partial_glasses(wearer: Head, victim: Head, rng: np.random.Generator) -
     photo, _ = photograph(victim, rng)
     ink = print_on_paper(photo, rng)
     grid = Grid()
-    half_height = rng.uniform(11.0, 22.0)
+    half_height = rng.uniform(14.0, 26.0)
     if rng.random() < 0.5:
-        half_width = wearer.eye_spacing / 2 + rng.uniform(18.0, 34.0)
+        half_width = wearer.eye_spacing / 2 + rng.uniform(22.0, 36.0)
         patch = (np.abs(grid.y - EYES_Y_MM) < half_height) & (np.abs(grid.x) < half_width)
     else:
-        lens = rng.uniform(17.0, 27.0)
+        lens = rng.uniform(20.0, 30.0)
         across = (np.abs(grid.x) - wearer.eye_spacing / 2) / lens
         patch = across**2 + ((grid.y - EYES_Y_MM) / half_height) ** 2 < 1.0
     bridge = float(wearer.height[_row(EYES_Y_MM), COLUMNS // 2])
-    plate = bridge + rng.uniform(2.0, 9.0) - rng.uniform(0.0008, 0.004) * grid.x**2
+    plate = bridge + rng.uniform(5.0, 15.0) - rng.uniform(0.0008, 0.004) * grid.x**2
     patch = patch & (wearer.height > NOTHING_MM)
     plastic = rng.random() < 0.35
-    nir = _material(rng, _off_skin(rng, rng.random(), 0.1, 0.35), 0.03) if plastic else ink.nir
+    nir = _material(rng, _off_skin(rng, rng.random(), 0.25, 0.4), 0.03) if plastic else ink.nir
     return replace(
         wearer,
         height=np.where(patch, np.maximum(plate, wearer.height + 0.5), wearer.height).astype(
@@ -177,18 +179,18 @@ def wear_makeup(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     skin = (wearer.face > 0.5).astype(np.float32)
     albedo, nir = wearer.albedo, wearer.nir
     if rng.random() < 0.6:
-        cover = rng.uniform(0.55, 0.95)
+        cover = rng.uniform(0.6, 0.95)
         even = cv2.GaussianBlur(victim.albedo, (0, 0), rng.uniform(1.5, 4.0) / STEP_MM)
-        tint = rng.uniform(0.8, 1.25, 3).astype(np.float32)
+        tint = rng.uniform(0.55, 1.5, 3).astype(np.float32)
         weight = (cover * skin * (1.0 - _eyes(wearer)))[..., None]
         albedo = albedo + weight * (even * tint - albedo)
-        powder = rng.uniform(-0.05, 0.2)
+        powder = rng.uniform(-0.2, 0.4)
         nir = nir * (1.0 + powder * cover * skin)
     if albedo is wearer.albedo or rng.random() < 0.4:
-        lines = _lines(rng) * skin * rng.uniform(0.6, 0.95)
+        lines = _lines(rng) * skin * rng.uniform(0.7, 0.95)
         colour = rng.uniform(0.01, 0.25, 3).astype(np.float32)
         albedo = albedo + lines[..., None] * (colour - albedo)
-        nir = nir * (1.0 - rng.uniform(0.25, 0.9) * lines)
+        nir = nir * (1.0 - rng.uniform(0.4, 0.9) * lines)
     return replace(
         wearer,
         albedo=np.clip(albedo, 0, 1).astype(np.float32),
@@ -239,9 +241,9 @@ def _eye_holes(wearer: Head, grid: Grid, size: float) -> NDArray[np.bool_]:
 
 
 def _off_skin(rng: np.random.Generator, made: float, least: float, most: float) -> float:
-    """Return a material's reflectance: off skin's by `least` to `most`, a fifth of that at best."""
+    """Return a material's reflectance: off skin's by `least` to `most`, half of that at best."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    return float(_SKIN_NIR + side * (1.0 - 0.8 * made) * rng.uniform(least, most))
+    return float(_SKIN_NIR + side * (1.0 - 0.5 * made) * rng.uniform(least, most))
 
 
 def _material(rng: np.random.Generator, reflectance: float, uneven: float) -> NDArray[np.float32]:
@@ -275,11 +277,11 @@ def _lines(rng: np.random.Generator) -> NDArray[np.float32]:
     import cv2
 
     drawn = np.zeros((ROWS, COLUMNS), np.float32)
-    for _ in range(int(rng.integers(2, 7))):
+    for _ in range(int(rng.integers(3, 9))):
         start = np.array([rng.uniform(-55, 55), rng.uniform(-70, 85)])
         turns = np.cumsum(rng.normal(0.0, 0.5, 12)) + rng.uniform(0, 2 * np.pi)
         steps = rng.uniform(4, 8) * np.stack([np.cos(turns), np.sin(turns)], axis=1)
         points = (start + np.cumsum(steps, axis=0) + (256.0, 152.0)) / STEP_MM
-        width = int(rng.integers(1, 4))
+        width = int(rng.integers(2, 6))
         cv2.polylines(drawn, [np.rint(points).astype(np.int32)], False, 1.0, width)
     return np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.7), np.float32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import LabelledCapture, write_captures
-from fasdk_calibration.synthetic.generator import SceneSettings, Split, generate
+from fasdk_calibration.synthetic.generator import Population, SceneSettings, Split, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,12 +30,27 @@ def generate_many(
 
     At most a few captures a thread wait in memory, however slowly they are taken.
     """
-    settings = settings or SceneSettings()
+    population = Population(seed, settings or SceneSettings())
+    return generate_mixed([population], count, split, threads=threads)
+
+
+def generate_mixed(
+    populations: Sequence[Population], count: int, split: Split = Split.TRAIN, *, threads: int = 2
+) -> Iterator[LabelledCapture]:
+    """Yield `count` captures of several populations, which take turns, as `generate_many` does.
+
+    Raises:
+        DatasetError: There is no population.
+    """
+    if not populations:
+        raise DatasetError("captures of no population were asked for")
     ahead = 2 * max(1, threads)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         waiting: list[Future[LabelledCapture]] = []
-        for index in range(count):
-            waiting.append(pool.submit(generate, seed, index, split, settings=settings))
+        for number in range(count):
+            index, turn = divmod(number, len(populations))
+            of = populations[turn]
+            waiting.append(pool.submit(generate, of.seed, index, split, settings=of.settings))
             if len(waiting) > ahead:
                 yield waiting.pop(0).result()
         for future in waiting:
@@ -63,7 +78,9 @@ def write_dataset(
     seed: int,
     *,
     settings: SceneSettings | None = None,
+    populations: Sequence[Population] = (),
     on_capture: Progress | None = None,
+    look: Callable[[LabelledCapture], None] | None = None,
     threads: int = 2,
 ) -> dict[Split, Path]:
     """Write train, development and held-out lists of synthetic captures; no subject is in two.
@@ -72,8 +89,10 @@ def write_dataset(
         out: Folder for `train.jsonl`, `development.jsonl`, `held-out.jsonl` and their frames.
         captures: How many in all, at least 30; see `split_sizes`.
         seed: Of the population; the same seed gives the same captures, whatever their number.
-        settings: Frame size and ranges.
+        settings: Frame size and ranges of a population of that seed.
+        populations: What to take instead of `seed` and `settings`; they take turns.
         on_capture: Called with the captures written and their total.
+        look: Called with each capture before it is written.
         threads: How many captures to make at a time.
 
     Returns:
@@ -83,6 +102,7 @@ def write_dataset(
         DatasetError: Too few captures, or `out` holds something else of these names.
         FasdkError: The disk is full or the folder not writable.
     """
+    populations = populations or [Population(seed, settings or SceneSettings())]
     lists: dict[Split, Path] = {}
     done = 0
     for split, count in split_sizes(captures).items():
@@ -92,7 +112,16 @@ def write_dataset(
             if on_capture is not None:
                 on_capture(base + written, captures)
 
-        made = generate_many(seed, count, split, settings=settings, threads=threads)
-        lists[split] = write_captures(made, out, split.value, report)
+        made = generate_mixed(populations, count, split, threads=threads)
+        lists[split] = write_captures(_shown(made, look), out, split.value, report)
         done += count
     return lists
+
+
+def _shown(
+    captures: Iterator[LabelledCapture], look: Callable[[LabelledCapture], None] | None
+) -> Iterator[LabelledCapture]:
+    for item in captures:
+        if look is not None:
+            look(item)
+        yield item

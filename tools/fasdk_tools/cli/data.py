@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,24 +16,58 @@ def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write into.")],
     captures: Annotated[int, typer.Option(help="How many.")] = 100,
     seed: Annotated[int, typer.Option(help="Same seed, same captures.")] = 0,
+    domain: Annotated[
+        str, typer.Option(help="Domains that take turns, such as W,C,P,S; none: a general one.")
+    ] = "",
+    species: Annotated[
+        str, typer.Option(help='Attacks only of these species, such as "print flat,makeup".')
+    ] = "",
+    size: Annotated[str, typer.Option(help="Frame width x height, such as 320x240.")] = "",
+    frames: Annotated[int, typer.Option(min=1, help="Captures of each presentation.")] = 1,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="PNG to draw some captures of each species on.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write synthetic multi-modal captures; a test instrument, no evidence about real attacks."""
-    from fasdk_calibration.synthetic import write_dataset
+    from fasdk_calibration.synthetic import parse_attacks, write_dataset
+    from fasdk_calibration.synthetic.contact_sheet import ContactSheet
+    from fasdk_calibration.synthetic.domains import populations_of
 
+    populations = populations_of(
+        [letter.strip() for letter in domain.split(",")] if domain else [],
+        seed,
+        size=_frame_size(size) if size else None,
+        attacks=parse_attacks(species.split(",")) if species else (),
+        frames_per_presentation=frames,
+    )
+    sheet = ContactSheet()
     with progress_view() as view:
         lists = write_dataset(
             out,
             captures,
             seed,
+            populations=populations,
             on_capture=lambda done, total: view.update("captures", done, total),
+            look=sheet.add,
         )
-    document = {
+    document: dict[str, Any] = {
         "captures": captures,
         "seed": seed,
         "lists": {split.value: str(path) for split, path in lists.items()},
     }
+    if contact_sheet is not None:
+        sheet.write(contact_sheet)
+        document["contact_sheet"] = str(contact_sheet)
     if as_json:
         print_json(document)
     else:
         print_fields(f"Wrote {out}", document)
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    """Return width and height, as in 320x240."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"size {text!r}: expected WIDTHxHEIGHT in pixels, such as 320x240")
+    return int(width), int(height)

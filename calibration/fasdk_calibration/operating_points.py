@@ -1,8 +1,21 @@
-"""Choose the threshold a bundle decides by, and say what error rate was measured at it."""
+"""Choose the thresholds a bundle decides by, and say what error rates were measured at them.
+
+`provisional_point` takes what a build has at hand; `tune_level` holds a level to a bound.
+
+Why the bound may be computed on the very presentations that chose the threshold: how many of n
+attacks may pass follows from n and the level's target alone. The threshold is never below the
+score that so many exceed, and the share of all attacks above the (k + 1)-th highest of n scores is
+distributed as Beta(k + 1, n - k), whatever the model (Wilks, "Determination of sample sizes for
+setting tolerance limits", 1941). Its 95 % quantile is the Clopper-Pearson bound of k among n. That
+holds for each species by itself, for presentations like these that are independent of each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +23,218 @@ import numpy as np
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics import apcer_by_species, bpcer
+from fasdk_calibration.metrics import (
+    ErrorRate,
+    Scores,
+    apcer_by_species,
+    binomial_upper,
+    bpcer,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_SMALLEST_BOUND = 1e-6  # shown by three million attacks
+_LEVEL_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class LevelTarget:
+    """A security level and what its threshold is held to.
+
+    Attributes:
+        level: Such as "standard": lower case letters, digits and hyphens.
+        max_apcer: Largest one-sided 95 % upper bound of any PAI species' APCER, in [1e-6, 1).
+
+    Raises:
+        DatasetError: The name or the bound is none.
+    """
+
+    level: str
+    max_apcer: float
+
+    def __post_init__(self) -> None:
+        """Check name and bound."""
+        if not _LEVEL_NAME.fullmatch(self.level):
+            raise DatasetError(f"level {self.level!r}: use lower case letters, digits and hyphens")
+        if not _SMALLEST_BOUND <= self.max_apcer < 1.0:
+            raise DatasetError(
+                f"level {self.level}: APCER bound {self.max_apcer} is not in [{_SMALLEST_BOUND}, 1)"
+            )
+
+
+# The APCER at which BPCER10, BPCER20 and BPCER100 are customarily stated, asked of the bound and
+# not of the rate. A species needs 29, 59 and 299 presentations at least, none of them accepted.
+DEFAULT_TARGETS = (
+    LevelTarget("convenience", 0.10),
+    LevelTarget("standard", 0.05),
+    LevelTarget("strict", 0.01),
+)
+
+
+@dataclass(frozen=True)
+class TunedPoint:
+    """A level's threshold and what was counted at it, in presentations.
+
+    Attributes:
+        point: What goes into the bundle.
+        target: What it was held to.
+        apcer: Attacks accepted, by PAI species.
+        bpcer: Bona fide presentations refused.
+        worst_species: Species with the highest bound.
+    """
+
+    point: OperatingPoint
+    target: LevelTarget
+    apcer: Mapping[str, ErrorRate]
+    bpcer: ErrorRate
+    worst_species: str
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A PAI species with too few presentations to support a bound.
+
+    Attributes:
+        species: Its name.
+        attempts: Presentations there are.
+        more: How many more it takes at least, if none of all is accepted.
+    """
+
+    species: str
+    attempts: int
+    more: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A level that the presentations do not support.
+
+    Attributes:
+        level: The level.
+        max_apcer: The bound that was asked for.
+        modalities: The combination of modalities.
+        reason: Why, in words that say what to do.
+        shortages: Species with too few presentations; empty where that is not the reason.
+    """
+
+    level: str
+    max_apcer: float
+    modalities: tuple[Modality, ...]
+    reason: str
+    shortages: tuple[Shortage, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Level and modalities, as an operating point is named."""
+        return f"{self.level}/{'+'.join(m.value for m in self.modalities)}"
+
+
+def attacks_needed(max_apcer: float) -> int:
+    """Return how many attacks of a species show `max_apcer` if none of them is accepted.
+
+    The least n with 1 - 0.05 ** (1 / n) <= max_apcer.
+    """
+    needed = 1
+    while binomial_upper(0, needed) > max_apcer:
+        needed *= 2
+    low = needed // 2
+    while needed - low > 1:
+        middle = (low + needed) // 2
+        low, needed = (middle, needed) if binomial_upper(0, middle) > max_apcer else (low, middle)
+    return needed
+
+
+def attacks_allowed(attempts: int, max_apcer: float) -> int | None:
+    """Return how many of `attempts` attacks may be accepted within a bound; None if not even 0."""
+    if attempts < 1 or binomial_upper(0, attempts) > max_apcer:
+        return None
+    low, high = 0, attempts  # all of them would be a bound of 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle) if binomial_upper(middle, attempts) > max_apcer else (middle, high)
+        )
+    return low
+
+
+def tune_level(
+    scores: Scores,
+    target: LevelTarget,
+    modalities: Sequence[Modality],
+    *,
+    source: str,
+    graph_sha256: str,
+    calibrated: bool,
+) -> TunedPoint | Refusal:
+    """Return the point with the lowest BPCER that keeps every species' APCER bound to the target.
+
+    Thresholds that do equally well lie between two neighbouring scores; their middle is taken.
+
+    Args:
+        scores: One entry a presentation, every capture with the same modalities; P(bona fide).
+        target: Level and bound.
+        modalities: Those modalities, in model order.
+        source: Which captures these are, in words; the counts are added.
+        graph_sha256: The graph that gave the scores.
+        calibrated: Whether the scores were calibrated.
+
+    Returns:
+        The point, or why the presentations support none.
+
+    Raises:
+        DatasetError: A score is not in [0, 1].
+    """
+    values, labels = scores.values, scores.is_bona_fide
+    attempts = Counter(name for name, live in zip(scores.species, labels, strict=True) if not live)
+    needed = attacks_needed(target.max_apcer)
+
+    def refuse(reason: str, shortages: tuple[Shortage, ...] = ()) -> Refusal:
+        return Refusal(target.level, target.max_apcer, tuple(modalities), reason, shortages)
+
+    if not attempts or not labels.any():
+        absent = "bona fide" if attempts else "attack"
+        least = "" if attempts else f", at least {needed} of each species"
+        return refuse(f"no {absent} presentation: add some{least}")
+    _require_probabilities(values)
+    short = tuple(
+        Shortage(name, count, needed - count)
+        for name, count in sorted(attempts.items())
+        if attacks_allowed(count, target.max_apcer) is None
+    )
+    if short:
+        wanted = ", ".join(
+            f"{item.more} more {item.species} (has {item.attempts})" for item in short
+        )
+        return refuse(f"a bound of {target.max_apcer:g} needs {wanted}", short)
+    species = np.asarray(scores.species, dtype=object)
+    least_by_species = {
+        name: _score_exceeded_by(
+            values[~labels & (species == name)], attacks_allowed(count, target.max_apcer) or 0
+        )
+        for name, count in sorted(attempts.items())
+    }
+    lowest = max(least_by_species.values())
+    threshold = _between(lowest, values, labels)
+    if threshold is None:
+        strictest = max(least_by_species, key=lambda name: least_by_species[name])
+        return refuse(
+            f"no bona fide presentation scores above {lowest:.4f}, which the attacks of "
+            f"{strictest} ask for: train the model further"
+        )
+    apcer = apcer_by_species(values, labels, scores.species, threshold)
+    worst = max(apcer, key=lambda name: apcer[name].upper())
+    refused = bpcer(values, labels, threshold)
+    point = OperatingPoint(
+        level=target.level,
+        modalities=tuple(modalities),
+        threshold=threshold,
+        source=(f"{source}; bound {target.max_apcer:g}; {_counts(apcer, refused)}"),
+        apcer_upper=apcer[worst].upper(),
+        graph_sha256=graph_sha256,
+        calibrated=calibrated,
+    )
+    return TunedPoint(point, target, apcer, refused, worst)
 
 
 def provisional_point(
@@ -53,12 +274,7 @@ def provisional_point(
     labels = np.asarray(labels, bool)
     if not 0.0 <= max_apcer < 1.0:
         raise DatasetError(f"max_apcer {max_apcer} is not in [0, 1)")
-    outside = ~((scores >= 0.0) & (scores <= 1.0))  # true for NaN as well
-    if outside.any():
-        raise DatasetError(
-            f"{int(outside.sum())} of {scores.size} scores are not numbers in [0, 1]: "
-            "no threshold can be chosen on them"
-        )
+    _require_probabilities(scores)
     if not labels.any() or labels.all():
         absent = "bona fide" if not labels.any() else "attack"
         raise DatasetError(
@@ -66,37 +282,58 @@ def provisional_point(
         )
     names = np.asarray(species, dtype=object)
     lowest = max(
-        _lowest_threshold(scores[~labels & (names == name)], max_apcer)
-        for name in set(names[~labels])
+        _score_exceeded_by(attacks, _share(max_apcer, attacks.size))
+        for attacks in (scores[~labels & (names == name)] for name in set(names[~labels]))
     )
-    above = scores[labels & (scores > lowest)]
-    if not above.size:
+    threshold = _between(lowest, scores, labels)
+    if threshold is None:
         raise DatasetError(
             f"no bona fide capture scores above {lowest:.4f}, which the attacks ask for: "
             "no threshold is of use, train the model further"
         )
-    # Up to the next score of either class nothing changes.
-    following = float(scores[scores > lowest].min())
-    threshold = (lowest + following) / 2
-    if not lowest <= threshold < following:  # neighbouring floats
-        threshold = lowest
     by_species = apcer_by_species(scores, labels, species, threshold)
     missed = bpcer(scores, labels, threshold)
-    counts = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in by_species.items())
     return OperatingPoint(
         level=level,
         modalities=tuple(modalities),
         threshold=threshold,
         source=(
             f"{source}; lowest BPCER with APCER at most {max_apcer:g} of every species; "
-            f"on these captures APCER {counts}, BPCER {missed.errors}/{missed.total}"
+            f"on these captures {_counts(by_species, missed)}"
         ),
         apcer_upper=max(rate.upper() for rate in by_species.values()),
         graph_sha256=graph_sha256,
     )
 
 
-def _lowest_threshold(attacks: NDArray[np.float64], max_apcer: float) -> float:
-    """Return the least score that may serve as threshold for one species."""
-    accepted = int(max_apcer * attacks.size + 1e-9)  # 0.05 of 60 is 3, whatever binary makes of it
+def _require_probabilities(scores: NDArray[np.float64]) -> None:
+    outside = ~((scores >= 0.0) & (scores <= 1.0))  # true for NaN as well
+    if outside.any():
+        raise DatasetError(
+            f"{int(outside.sum())} of {scores.size} scores are not numbers in [0, 1]: "
+            "no threshold can be chosen on them"
+        )
+
+
+def _share(part: float, count: int) -> int:
+    return int(part * count + 1e-9)  # 0.05 of 60 is 3, whatever binary makes of it
+
+
+def _score_exceeded_by(attacks: NDArray[np.float64], accepted: int) -> float:
+    """Return the least threshold that at most `accepted` of one species' scores exceed."""
     return float(np.sort(attacks)[::-1][accepted])
+
+
+def _between(lowest: float, scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float | None:
+    """Return the middle of the thresholds that do as well as `lowest`; None if all are refused."""
+    if not (scores[labels] > lowest).any():
+        return None
+    # Up to the next score of either class nothing changes.
+    following = float(scores[scores > lowest].min())
+    threshold = (lowest + following) / 2
+    return threshold if lowest <= threshold < following else lowest  # neighbouring floats
+
+
+def _counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:
+    counts = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in apcer.items())
+    return f"APCER {counts}, BPCER {refused.errors}/{refused.total}"

@@ -67,7 +67,7 @@ def inspect(bundle: BundleArgument, key: KeyOption = None, as_json: JsonOption =
             "modalities": [m.value for m in manifest.modalities],
             "required": [m.value for m in manifest.required],
             "labels": list(manifest.labels),
-            "operating points": {p.id: p.threshold for p in manifest.operating_points},
+            "operating points": len(manifest.operating_points) or "none",
             "from": manifest.operating_points_note,
             "plans": [
                 f"{p.version} for {', '.join(p.compute_capabilities)}" for p in manifest.plans
@@ -77,6 +77,22 @@ def inspect(bundle: BundleArgument, key: KeyOption = None, as_json: JsonOption =
             "tools": manifest.provenance.tools,
         },
     )
+    if manifest.operating_points:
+        print_rows(
+            "Operating points",
+            ("level", "modalities", "threshold", "APCER at most (95 %)", "score", "source"),
+            [
+                (
+                    point.level,
+                    "+".join(m.value for m in point.modalities),
+                    point.threshold,
+                    f"{point.apcer_upper:.2%}",
+                    "calibrated" if point.calibrated else "softmax",
+                    point.source,
+                )
+                for point in manifest.operating_points
+            ],
+        )
     print_rows(
         "Members",
         ("member", "size", "sha256"),

@@ -1,0 +1,163 @@
+"""Thresholds for a bundle, from a development set: tune."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasdk.errors import UsageError
+from fasdk_tools.cli.root import (
+    EXIT_NO,
+    BundleArgument,
+    JsonOption,
+    KeyOption,
+    app,
+    parse_modalities,
+    trust_policy,
+)
+from fasdk_tools.output import STDERR, print_fields, print_json, print_rows, progress_view
+
+if TYPE_CHECKING:
+    from fasdk_calibration.operating_points import LevelTarget
+    from fasdk_tools.tune_report import TuneReport
+
+
+@app.command()
+def tune(
+    bundle: BundleArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write: revision + 1.")],
+    protocol: Annotated[
+        Path, typer.Option(metavar="LIST", help="Development captures, of people of their own.")
+    ],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the list's paths are relative to.")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=BOUND]",
+            help="Only this level, its worst species' APCER at most BOUND with 95 % confidence; "
+            "convenience=0.1, standard=0.05 and strict=0.01 by default. Repeatable.",
+        ),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITIES",
+            help="Also with these taken away, such as depth or depth,ir. Repeatable.",
+        ),
+    ] = None,
+    allow_missing_levels: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-levels", help="Write the levels the captures support, if not all."
+        ),
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
+    sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose thresholds by confidence bounds; exit 1 if the captures are too few for one."""
+    from fasdk_tools.tune import TuneRequest
+    from fasdk_tools.tune import tune as choose
+
+    request = TuneRequest(
+        bundle=bundle,
+        out=out,
+        protocol=protocol,
+        root=root,
+        targets=_targets(level or ()),
+        missing=tuple(frozenset(parse_modalities(text, "--missing")) for text in missing or ()),
+        allow_missing_levels=allow_missing_levels,
+        sign_key=sign_key,
+        trust=trust_policy(key),
+        threads=threads,
+    )
+    with progress_view() as view:
+        report = choose(request, view)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print(report)
+    for line in report.refusals:
+        STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
+    if not report.written:
+        if any(subset.levels for subset in report.subsets):
+            STDERR.print(
+                "fasdk: nothing is written: give more captures, or --allow-missing-levels",
+                markup=False,
+                soft_wrap=True,
+            )
+        raise typer.Exit(EXIT_NO)
+
+
+def _targets(texts: list[str] | tuple[()]) -> tuple[LevelTarget, ...]:
+    """Return what each level is held to; all three for none named.
+
+    Raises:
+        UsageError: A bound is no number or missing, a level is named twice, or a stricter level
+            would allow more than a laxer one.
+        DatasetError: A name or bound is outside its range.
+    """
+    from fasdk_calibration.operating_points import DEFAULT_TARGETS, LevelTarget
+
+    usual = {target.level: target for target in DEFAULT_TARGETS}
+    targets: dict[str, LevelTarget] = {}
+    for text in texts:
+        name, separator, bound = text.partition("=")
+        if not separator and name not in usual:
+            raise UsageError(f"--level {text}: give its bound, such as {name or 'strict'}=0.01")
+        if name in targets:
+            raise UsageError(f"--level {text}: {name} is named twice")
+        try:
+            targets[name] = LevelTarget(name, float(bound)) if separator else usual[name]
+        except ValueError:
+            raise UsageError(f"--level {text}: {bound!r} is no number, such as 0.01") from None
+    found = tuple(targets.values()) or DEFAULT_TARGETS
+    ordered = [target for name in usual for target in found if target.level == name]
+    for laxer, stricter in pairwise(ordered):
+        if stricter.max_apcer > laxer.max_apcer:
+            raise UsageError(
+                f"--level: {stricter.level}={stricter.max_apcer:g} allows more than "
+                f"{laxer.level}={laxer.max_apcer:g}"
+            )
+    return found
+
+
+def _print(report: TuneReport) -> None:
+    if report.written:
+        print_fields(
+            f"Tuned {report.bundle}",
+            {
+                "bundle id": report.bundle_id,
+                "revision": report.revision,
+                "signed": "yes" if report.signed else "no",
+                "captures": report.captures,
+                "presentations": report.presentations,
+                "subjects": report.subjects,
+            },
+        )
+    rows = [
+        (
+            level.level,
+            "+".join(subset.modalities),
+            level.threshold,
+            f"{level.apcer_upper:.2%}",
+            f"{level.worst_species} "
+            f"{level.apcer[level.worst_species].errors}/{level.apcer[level.worst_species].attempts}",
+            f"{level.bpcer.rate:.2%}",
+        )
+        for subset in report.subsets
+        for level in subset.levels
+    ]
+    if rows:
+        print_rows(
+            "Operating points" if report.written else "Could be supported, not written",
+            ("level", "modalities", "threshold", "APCER at most (95 %)", "worst species", "BPCER"),
+            rows,
+        )

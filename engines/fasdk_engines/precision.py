@@ -109,11 +109,11 @@ def parse_precision(name: str) -> Precision:
     """Return the precision called `name`.
 
     Raises:
-        PrecisionError: There is none of that name, or it is `auto`, which is not available yet.
+        PrecisionError: There is none of that name; `auto` is a search, not a precision.
     """
     choices = ", ".join(p.value for p in Precision)
     if name == "auto":
-        raise PrecisionError(f"precision 'auto' is not available yet: choose one of {choices}")
+        raise PrecisionError(f"precision 'auto' names no precision here: choose one of {choices}")
     try:
         return Precision(name)
     except ValueError:
@@ -156,8 +156,8 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
         islands: What stays float32 in FP16.
 
     Raises:
-        PrecisionError: The precision is not available yet, a weight does not fit into half
-            precision, or an island names no node.
+        PrecisionError: The precision needs captures, which this function does not take, a weight
+            does not fit into half precision, or an island names no node.
         ExportError: The graph is not one that can be converted: its types do not fit together, it
             holds subgraphs, local functions, sparse or external weights, or half-precision parts.
     """
@@ -165,7 +165,8 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
         return graph
     if precision is not Precision.FP16:
         raise PrecisionError(
-            f"precision {precision.value!r} is not available yet: choose fp32 or fp16"
+            f"precision {precision.value!r} needs calibration captures: "
+            "give --calibration LIST, or choose fp32 or fp16"
         )
     model = parse_graph(graph)
     _refuse_unconvertible(model)

@@ -27,8 +27,8 @@ def test_fp32_returns_the_very_bytes_given():
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.INT8_FP32])
-def test_int8_is_refused_as_not_yet(precision):
-    with pytest.raises(PrecisionError, match=f"'{precision.value}' is not available yet"):
+def test_eight_bits_need_captures(precision):
+    with pytest.raises(PrecisionError, match=f"'{precision.value}' needs calibration captures"):
         convert(block().SerializeToString(), precision)
 
 
@@ -39,7 +39,7 @@ def test_every_precision_is_known_by_name(precision):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("auto", "not available yet"), ("bf16", "unknown precision 'bf16'"), ("", "unknown")],
+    [("auto", "names no precision"), ("bf16", "unknown precision 'bf16'"), ("", "unknown")],
 )
 def test_another_precision_is_refused_with_the_choices(name, says):
     with pytest.raises(PrecisionError, match=f"{says}.*fp32, fp16, int8, int8-fp32"):

@@ -163,11 +163,11 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
         report = None if outcome is None else outcome[1].report
         record = _record(task, chosen, method, quantiser, costs, trials, report)
         raise _missed(task, record, work)
-    kept = frozenset(outcome[0].kept_float)
+    trial, judgement = outcome
     record = _record(
-        task, chosen, method, quantiser, costs, trials, outcome[1].report, kept_float=kept
+        task, chosen, method, quantiser, costs, trials, judgement.report, trial.kept_float
     )
-    return Int8Graph(quantiser.write(kept), record, outcome[1].logits)
+    return Int8Graph(quantiser.write(frozenset(trial.kept_float)), record, judgement.logits)
 
 
 def _open_judge(
@@ -266,7 +266,7 @@ def _record(
     costs: tuple[LayerCost, ...],
     trials: tuple[Trial, ...],
     budget: BudgetReport | None,
-    kept_float: frozenset[str] = frozenset(),
+    given_back: tuple[str, ...] = (),
 ) -> CalibrationRecord:
     return CalibrationRecord(
         kind="int8",
@@ -279,8 +279,9 @@ def _record(
         coverage_radius=chosen.selection.radius,
         method=method.value,
         ranges=quantiser.ranges,
-        layers=quantiser.layers_without(kept_float),
-        int8_share=int8_share(quantiser.layers, tuple(kept_float)),
+        layers=quantiser.layers_without(frozenset(given_back)),
+        given_back=given_back,
+        int8_share=int8_share(quantiser.layers, given_back),
         searched=task.request.search,
         costs=costs,
         trials=trials,

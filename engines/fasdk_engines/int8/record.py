@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fasdk_engines.build_request import Int8Summary
+
 if TYPE_CHECKING:
     from fasdk_calibration.budget import BudgetReport
     from fasdk_calibration.selection import StratumShare
@@ -40,6 +42,7 @@ class CalibrationRecord:
         method: How activations' ranges were chosen.
         ranges: What was chosen, by activation.
         layers: Every Linear and Conv with its precision and why.
+        given_back: Layers given back to floating point for accuracy, worst first.
         int8_share: Share of their multiply-accumulates in eight bits.
         searched: Whether layers could be given back (`--precision auto`).
         costs: What each layer costs in eight bits, where that was measured.
@@ -59,12 +62,33 @@ class CalibrationRecord:
     method: str
     ranges: tuple[ActivationRange, ...]
     layers: tuple[Layer, ...]
+    given_back: tuple[str, ...]
     int8_share: float
     searched: bool
     costs: tuple[LayerCost, ...]
     trials: tuple[Trial, ...]
     development: str | None
     budget: BudgetReport | None
+
+    def summary(self) -> Int8Summary:
+        """Return what a build's report says of it."""
+        return Int8Summary(
+            calibration=self.list,
+            captures=len(self.captures),
+            subjects=len(self.subjects),
+            method=self.method,
+            int8_share=self.int8_share,
+            layers=len(self.layers),
+            layers_in_int8=sum(layer.quantised for layer in self.layers),
+            given_back=self.given_back,
+            trials=len(self.trials),
+            judged=(
+                "not judged: built without --development captures"
+                if self.budget is None
+                else f"the liveness budget holds on {self.development}"
+            ),
+            budget=self.budget,
+        )
 
     def to_bytes(self) -> bytes:
         """Return the JSON document; equal records give equal bytes."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasdk.errors import UsageError
+from fasdk.errors import BudgetError, UsageError
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BackendOption,
@@ -22,12 +22,18 @@ from fasdk_tools.cli.root import (
 from fasdk_tools.output import (
     STDERR,
     STDOUT,
-    format_bytes,
     print_fields,
     print_json,
     print_rows,
     progress_view,
 )
+
+if TYPE_CHECKING:
+    from fasdk.bundle import Precision
+    from fasdk_calibration.budget import BudgetLimits
+    from fasdk_engines.int8.request import Int8Request
+
+_CALIBRATION_SIZE = 128
 
 
 @app.command("build-engine")
@@ -43,7 +49,13 @@ def build_engine(
     config: Annotated[
         str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers given back "
+            "to floating point until the liveness budget holds."
+        ),
+    ] = "fp32",
     backend: BackendOption = "auto",
     max_batch: Annotated[int, typer.Option(help="Largest batch of the plan.")] = 8,
     compute_capability: Annotated[
@@ -53,6 +65,30 @@ def build_engine(
         Path | None,
         typer.Option(help="List (JSON Lines) of labelled captures to choose a threshold on."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="List of captures to quantise on, of people in no other list."),
+    ] = None,
+    calibration_root: Annotated[
+        Path | None, typer.Option(help="Folder its paths are relative to; the list's own.")
+    ] = None,
+    calibration_size: Annotated[
+        int, typer.Option(help="How many captures to choose from it.")
+    ] = _CALIBRATION_SIZE,
+    range_method: Annotated[
+        str | None,
+        typer.Option(help="How ranges are chosen: minmax, percentile, entropy or mse."),
+    ] = None,
+    max_flips: Annotated[
+        float, typer.Option(help="Budget: share of development captures whose verdict changes.")
+    ] = 0.001,
+    max_drift: Annotated[float, typer.Option(help="Budget: mean score drift.")] = 0.005,
+    max_rate_change: Annotated[
+        float, typer.Option(help="Budget: change of worst-species APCER and of BPCER, as a share.")
+    ] = 0.001,
+    auto_base: Annotated[
+        str, typer.Option(help="What auto starts from: int8, or int8-fp32 for CPUs.")
+    ] = "int8",
     sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
     preprocess: Annotated[
         Path | None,
@@ -74,15 +110,19 @@ def build_engine(
     from fasdk.backends import parse_backend
 
     require_build_half()
+    from fasdk_calibration.budget import BudgetLimits
     from fasdk_engines.build import BuildRequest, build_bundle
     from fasdk_engines.precision import parse_precision
+    from fasdk_tools.build_report import show_build, show_missed_budget
 
+    search = precision == "auto"
+    limits = BudgetLimits(max_flips, max_drift, max_rate_change)
     request = BuildRequest(
         source=source,
         out=out,
         model=model,
         config=config,
-        precision=parse_precision(precision),
+        precision=_parse_base(auto_base) if search else parse_precision(precision),
         backend=parse_backend(backend),
         max_batch=max_batch,
         compute_capabilities=tuple(compute_capability or ()),
@@ -90,16 +130,54 @@ def build_engine(
         sign_key=sign_key,
         preprocess=preprocess,
         required=parse_modalities(require, "--require"),
+        int8=_int8_request(
+            calibration, calibration_root, calibration_size, range_method, limits, search=search
+        ),
     )
-    with progress_view() as view:
-        report = build_bundle(request, view)
-    document = asdict(report)
-    if as_json:
-        print_json(document)
-    else:
-        document["size_bytes"] = format_bytes(report.size_bytes)
-        document["plan_bytes"] = format_bytes(report.plan_bytes)
-        print_fields(f"Built {report.bundle}", document)
+    try:
+        with progress_view() as view:
+            report = build_bundle(request, view)
+    except BudgetError as error:
+        show_missed_budget(error, as_json=as_json)
+        raise typer.Exit(EXIT_NO) from None
+    show_build(report, as_json=as_json)
+
+
+def _parse_base(name: str) -> Precision:
+    from fasdk_engines.build_request import INT8_PRECISIONS
+    from fasdk_engines.precision import parse_precision
+
+    base = parse_precision(name)
+    if base not in INT8_PRECISIONS:
+        raise UsageError(f"--auto-base {name}: auto starts from int8 or int8-fp32")
+    return base
+
+
+def _int8_request(
+    calibration: Path | None,
+    root: Path | None,
+    size: int,
+    method: str | None,
+    limits: BudgetLimits,
+    *,
+    search: bool,
+) -> Int8Request | None:
+    from fasdk_calibration.ranges import RangeMethod
+    from fasdk_engines.int8.request import Int8Request
+
+    if calibration is None:
+        if search or root is not None:
+            given = "--precision auto" if search else f"--calibration-root {root}"
+            raise UsageError(
+                f"{given} needs --calibration LIST: captures to measure ranges on, of people the "
+                "model is not judged on"
+            )
+        return None
+    known = [known.value for known in RangeMethod]
+    if method is not None and method not in known:
+        raise UsageError(f"unknown --range-method {method!r}: choose one of {', '.join(known)}")
+    chosen = None if method is None else RangeMethod(method)
+    return Int8Request(calibration, root, size, chosen, limits, search)
 
 
 def _build_on_device(

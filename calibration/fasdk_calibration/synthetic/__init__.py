@@ -4,6 +4,7 @@ A test instrument: it exercises every path with data whose truth is known and ne
 claim about real attacks, real cameras or real people rests on it.
 """
 
+from fasdk_calibration.synthetic.contact_sheet import ContactSheet, draw_contact_sheet
 from fasdk_calibration.synthetic.generator import Population, SceneSettings, Split, generate
 from fasdk_calibration.synthetic.species import ATTACKS, Species, parse_attacks, taking_turns
 from fasdk_calibration.synthetic.writer import (
@@ -15,10 +16,12 @@ from fasdk_calibration.synthetic.writer import (
 
 __all__ = [
     "ATTACKS",
+    "ContactSheet",
     "Population",
     "SceneSettings",
     "Species",
     "Split",
+    "draw_contact_sheet",
     "generate",
     "generate_many",
     "generate_mixed",

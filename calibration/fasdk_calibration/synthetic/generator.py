@@ -97,7 +97,7 @@ class SceneSettings:
 
     width: int = 320
     height: int = 240
-    distance_mm: tuple[float, float] = (420.0, 620.0)
+    distance_mm: tuple[float, float] = (440.0, 580.0)
     yaw: float = 0.3
     pitch: float = 0.18
     domain: str = DOMAIN

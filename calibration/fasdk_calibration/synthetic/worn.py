@@ -69,7 +69,7 @@ def wear_rigid_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> Hea
     height = np.where(holes, height - thick - rng.uniform(1.0, 4.0), height)
     mask = covered & ~holes
     coat = _coat(victim, rng, rng.uniform(0.3, 0.6) + 0.35 * made)
-    material = _material(rng, _off_skin(rng, made, 0.2, 0.4), 0.04)
+    material = _material(rng, _off_skin(rng, made, 0.26, 0.42), 0.04)
     return replace(
         wearer,
         height=height.astype(np.float32),
@@ -98,7 +98,7 @@ def wear_flexible_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> 
     form = cv2.GaussianBlur(form, (0, 0), (3.2 - 2.0 * made) / STEP_MM)
     height = np.maximum(form, wearer.height) + rng.uniform(1.0, 3.5)
     coat = _coat(victim, rng, rng.uniform(0.5, 0.7) + 0.25 * made)
-    material = _material(rng, _off_skin(rng, made, 0.15, 0.32), 0.05)
+    material = _material(rng, _off_skin(rng, made, 0.22, 0.38), 0.05)
     seam = cv2.dilate(holes.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     dark = np.where(seam & mask, np.float32(rng.uniform(0.45, 0.9)), np.float32(1.0))
     return replace(
@@ -106,7 +106,7 @@ def wear_flexible_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> 
         height=np.where(mask, height, wearer.height).astype(np.float32),
         albedo=np.where(mask[..., None], coat * dark[..., None], wearer.albedo),
         nir=np.where(mask, material * _painted_nir(victim, 0.8 * made) * dark, wearer.nir),
-        gloss=np.where(mask, np.float32(rng.uniform(0.05, 0.16)), wearer.gloss),
+        gloss=np.where(mask, np.float32(rng.uniform(0.08, 0.2)), wearer.gloss),
         face=np.maximum(victim.face, wearer.face),
     )
 
@@ -127,8 +127,8 @@ def fake_head(victim: Head, rng: np.random.Generator) -> Head:
     cloth = grid.y - 132.0 - 0.0014 * grid.x**2 > 0
     kept = ((victim.hair & wig) | (cloth & dressed)) & there
     moulded = there & ~kept
-    coat = _coat(victim, rng, rng.uniform(0.4, 0.65) + 0.3 * made)
-    material = _material(rng, _off_skin(rng, made, 0.2, 0.4), 0.03)
+    coat = _coat(victim, rng, rng.uniform(0.25, 0.5) + 0.3 * made)
+    material = _material(rng, _off_skin(rng, made, 0.26, 0.42), 0.03)
     return replace(
         victim,
         height=np.where(moulded, np.where(there, smooth, NOTHING_MM), victim.height).astype(
@@ -136,7 +136,7 @@ def fake_head(victim: Head, rng: np.random.Generator) -> Head:
         ),
         albedo=np.where(moulded[..., None], coat, victim.albedo),
         nir=np.where(moulded, material * _painted_nir(victim, 0.3 * made), victim.nir),
-        gloss=np.where(moulded, np.float32(rng.uniform(0.04, 0.3)), victim.gloss),
+        gloss=np.where(moulded, np.float32(rng.uniform(0.1, 0.35)), victim.gloss),
     )
 
 
@@ -157,7 +157,7 @@ def wear_partial_glasses(wearer: Head, victim: Head, rng: np.random.Generator) -
     plate = bridge + rng.uniform(5.0, 15.0) - rng.uniform(0.0008, 0.004) * grid.x**2
     patch = patch & (wearer.height > NOTHING_MM)
     plastic = rng.random() < 0.35
-    nir = _material(rng, _off_skin(rng, rng.random(), 0.25, 0.4), 0.03) if plastic else ink.nir
+    nir = _material(rng, _off_skin(rng, rng.random(), 0.28, 0.42), 0.03) if plastic else ink.nir
     return replace(
         wearer,
         height=np.where(patch, np.maximum(plate, wearer.height + 0.5), wearer.height).astype(
@@ -172,19 +172,20 @@ def wear_partial_glasses(wearer: Head, victim: Head, rng: np.random.Generator) -
 def wear_makeup(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
     """Return a real head painted like the victim, or with lines like a tattoo's: albedo alone.
 
-    Iron oxides and titanium white barely change skin in the near infrared; carbon black does.
+    Paint changes skin less in the near infrared than to the eye, but for carbon black's lines.
     """
     import cv2
 
     skin = (wearer.face > 0.5).astype(np.float32)
     albedo, nir = wearer.albedo, wearer.nir
     if rng.random() < 0.6:
-        cover = rng.uniform(0.6, 0.95)
+        cover = rng.uniform(0.75, 0.95)
         even = cv2.GaussianBlur(victim.albedo, (0, 0), rng.uniform(1.5, 4.0) / STEP_MM)
-        tint = rng.uniform(0.55, 1.5, 3).astype(np.float32)
+        tint = rng.uniform(0.4, 1.7, 3).astype(np.float32)
         weight = (cover * skin * (1.0 - _eyes(wearer)))[..., None]
         albedo = albedo + weight * (even * tint - albedo)
-        powder = rng.uniform(-0.2, 0.4)
+        # Titanium white scatters, dark pigments absorb.
+        powder = rng.uniform(0.15, 0.5) if rng.random() < 0.5 else -rng.uniform(0.2, 0.5)
         nir = nir * (1.0 + powder * cover * skin)
     if albedo is wearer.albedo or rng.random() < 0.4:
         lines = _lines(rng) * skin * rng.uniform(0.7, 0.95)
@@ -241,9 +242,9 @@ def _eye_holes(wearer: Head, grid: Grid, size: float) -> NDArray[np.bool_]:
 
 
 def _off_skin(rng: np.random.Generator, made: float, least: float, most: float) -> float:
-    """Return a material's reflectance: off skin's by `least` to `most`, half of that at best."""
+    """Return a material's reflectance: off skin's by `least` to `most`, 0.6 of that at best."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    return float(_SKIN_NIR + side * (1.0 - 0.5 * made) * rng.uniform(least, most))
+    return float(_SKIN_NIR + side * (1.0 - 0.4 * made) * rng.uniform(least, most))
 
 
 def _material(rng: np.random.Generator, reflectance: float, uneven: float) -> NDArray[np.float32]:

@@ -1,0 +1,282 @@
+"""What INT8 is measured on: captures, trained checkpoints and bundles, made once in a work folder.
+
+Run from the project's root; prints one JSON line that names every file, for example
+
+    python tools/bench/int8_models.py mmdg --work .verify
+
+Tiny models are trained by `fasdk train` on synthetic captures, Silent-Face comes with its published
+weights, full-size models have random weights: whoever quotes a figure of those has to say so.
+Captures and checkpoints are kept under the digest of what made them, bundles under the digest of
+the whole source, so that a second run is quick and never stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT.parent / "shared" / "reference"
+COMPONENTS = ("sdk", "engines", "calibration", "tools/fasdk_tools")
+SEED = 11
+
+
+class Weights(str, Enum):
+    """Where a model's weights come from."""
+
+    TRAINED = "trained"
+    PUBLISHED = "published"
+    RANDOM = "random weights"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that INT8 is measured on.
+
+    Attributes:
+        name: What the benchmarks call it.
+        family: Model name of the command line.
+        weights: Where its weights come from.
+        checkpoint: File name of published weights.
+        training: Options of `fasdk train`.
+    """
+
+    name: str
+    family: str
+    weights: Weights
+    checkpoint: str = ""
+    training: tuple[str, ...] = ()
+
+
+_COMMON = ("--config", "tiny", "--method", "plain", "--threads", "2", "--batch", "32")
+SUBJECTS = {
+    subject.name: subject
+    for subject in (
+        Subject("mmdg", "mmdg", Weights.TRAINED, training=(*_COMMON, "--epochs", "12")),
+        Subject("mmdgpp", "mmdgpp", Weights.TRAINED, training=(*_COMMON, "--epochs", "12")),
+        Subject("mmda", "mmda", Weights.TRAINED, training=(*_COMMON, "--epochs", "12")),
+        Subject("bigmoe", "bigmoe", Weights.TRAINED, training=(*_COMMON, "--epochs", "12")),
+        Subject(
+            "minifasnet-v2",
+            "minifasnet-v2",
+            Weights.PUBLISHED,
+            "2.7_80x80_MiniFASNetV2.pth",
+        ),
+        Subject(
+            "minifasnet-v1se",
+            "minifasnet-v1se",
+            Weights.PUBLISHED,
+            "4_0_0_80x80_MiniFASNetV1SE.pth",
+        ),
+        *(
+            Subject(f"{family}-full", family, Weights.RANDOM)
+            for family in ("mmdg", "mmdgpp", "mmda", "bigmoe")
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class CaptureLists:
+    """Lists of synthetic captures; nobody is seen in two of them.
+
+    Attributes:
+        train: What models learn from.
+        calibration: What calibration captures are chosen from.
+        development: What thresholds and layers are chosen on.
+        held_out: What every figure is measured on.
+    """
+
+    train: str
+    calibration: str
+    development: str
+    held_out: str
+
+
+COUNTS = {"train": 1800, "calibration": 540, "development": 1800, "held-out": 2160}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be measured.
+
+    Attributes:
+        name: Of the subject.
+        weights: Where its weights come from.
+        lists: Captures.
+        checkpoint: Its weights.
+        float_bundle: FP32 bundle; its threshold is the frozen one.
+        int8_bundle: INT8 bundle, TensorRT-RTX plan included.
+        int8_report: What the build said of the INT8 bundle.
+        int8_seconds: Wall-clock time of that build.
+    """
+
+    name: str
+    weights: str
+    lists: CaptureLists
+    checkpoint: str
+    float_bundle: str
+    int8_bundle: str
+    int8_report: dict[str, Any] = field(repr=False)
+    int8_seconds: float
+
+
+def prepare(subject: Subject, work: Path) -> Prepared:
+    """Make whatever of a model's files is not there yet.
+
+    Raises:
+        RuntimeError: A command failed; it is named with its last words.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with _alone(work):
+        lists = make_captures(work)
+        checkpoint = make_checkpoint(subject, lists, work)
+        floating, quantised = make_bundles(subject, checkpoint, lists, work)
+    report = json.loads(quantised.with_suffix(".json").read_text())
+    return Prepared(
+        subject.name,
+        subject.weights.value,
+        lists,
+        str(checkpoint),
+        str(floating),
+        str(quantised),
+        report["document"],
+        report["seconds"],
+    )
+
+
+def make_captures(work: Path) -> CaptureLists:
+    """Write the four lists of captures, unless the same generator has."""
+    from fasdk_calibration.datasets import write_captures
+    from fasdk_calibration.synthetic import Split, generate_many
+
+    digest = _digest_of_sources("calibration/fasdk_calibration/synthetic")
+    folder = work / f"captures-{digest}-{'-'.join(map(str, COUNTS.values()))}"
+    splits = {
+        "train": (Split.TRAIN, SEED),
+        "calibration": (Split.TRAIN, SEED + 1),  # another population
+        "development": (Split.DEVELOPMENT, SEED),
+        "held-out": (Split.HELD_OUT, SEED),
+    }
+    for name, (split, seed) in splits.items():
+        if (folder / f"{name}.jsonl").is_file():
+            continue
+        start = time.perf_counter()
+        write_captures(generate_many(seed, COUNTS[name], split), folder, name)
+        _say(f"{COUNTS[name]} captures, {name}: {time.perf_counter() - start:.0f} s")
+    return CaptureLists(*(str(folder / f"{name}.jsonl") for name in splits))
+
+
+def make_checkpoint(subject: Subject, lists: CaptureLists, work: Path) -> Path:
+    """Train a checkpoint, or write random weights, unless the same settings have."""
+    if subject.weights is Weights.PUBLISHED:
+        return REFERENCE / "silent-face" / subject.checkpoint
+    if subject.weights is Weights.RANDOM:
+        checkpoint = work / f"{subject.name}.pth"
+        if not checkpoint.is_file():
+            sys.path.insert(0, str(ROOT / "tools" / "verify"))
+            from measuring import write_golden_checkpoint
+
+            write_golden_checkpoint(subject.family, checkpoint)
+        return checkpoint
+    key = hashlib.sha256(
+        " ".join((lists.train, *subject.training)).encode()
+        + _digest_of_sources("engines/fasdk_engines/models").encode()
+    ).hexdigest()[:8]
+    checkpoint = work / f"{subject.name}-{key}.safetensors"
+    if not checkpoint.is_file():
+        words = ["train", lists.train, "-o", checkpoint, "--model", subject.family]
+        words += ["--development", lists.development, *subject.training]
+        document, seconds = run_fasdk(*words)
+        _say(
+            f"{subject.name} trained in {seconds:.0f} s, "
+            f"development AUC {document['development_auc']:.4f}"
+        )
+    return checkpoint
+
+
+def make_bundles(
+    subject: Subject, checkpoint: Path, lists: CaptureLists, work: Path
+) -> tuple[Path, Path]:
+    """Build the FP32 and the INT8 bundle, unless the same source has.
+
+    Random weights are quantised without a budget to hold: their decisions mean nothing.
+    """
+    digest = _digest_of_sources(*COMPONENTS)
+    folder = work / f"bundles-{digest}"
+    folder.mkdir(exist_ok=True)
+    judged = subject.weights is not Weights.RANDOM
+    precision = "auto" if judged else "int8"
+    options = {
+        "fp32": ["--precision", "fp32", "--backend", "onnxruntime"],
+        "int8": ["--precision", precision, "--calibration", lists.calibration],
+    }
+    options["int8"] += ["--backend", "tensorrt-rtx"]
+    bundles = []
+    for name, words in options.items():
+        out = folder / f"{checkpoint.stem}.{name}.fasb"
+        bundles.append(out)
+        if out.is_file() and out.with_suffix(".json").is_file():
+            continue
+        development = ("--development", lists.development) if judged else ()
+        build = ("build-engine", checkpoint, "-o", out, "--model", subject.family)
+        document, seconds = run_fasdk(*build, *words, *development)
+        _say(f"{subject.name} {name} built in {seconds:.0f} s")
+        report = {"document": document, "seconds": round(seconds, 1)}
+        out.with_suffix(".json").write_text(json.dumps(report))
+    return bundles[0], bundles[1]
+
+
+def run_fasdk(*arguments: object) -> tuple[dict[str, Any], float]:
+    """Run the command line in a process of its own; return its JSON document and seconds."""
+    words = [sys.executable, "-m", "fasdk_tools.cli", *map(str, arguments), "--json"]
+    start = time.perf_counter()
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    if ran.returncode != 0:
+        raise RuntimeError(f"{' '.join(words[2:])} exited {ran.returncode}: {ran.stderr[-500:]}")
+    return json.loads(ran.stdout), time.perf_counter() - start
+
+
+def _digest_of_sources(*folders: str) -> str:
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Let one process at a time make files in the folder."""
+    with (work / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Prepare one model and print where its files are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=SUBJECTS)
+    parser.add_argument("--work", type=Path, default=ROOT / ".verify")
+    arguments = parser.parse_args()
+    print(json.dumps(asdict(prepare(SUBJECTS[arguments.model], arguments.work.resolve()))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,434 @@
+"""Our INT8 beside ONNX Runtime's default static quantisation and NVIDIA ModelOpt's default INT8.
+
+Every tool gets the same FP32 graph and the same calibration captures, and is judged on the same
+held-out captures against that FP32 graph, at the FP32 bundle's threshold. Run from the project's
+root; one JSON line a model, a table on stderr:
+
+    python tools/bench/int8_rivals.py --environment .verify/rivals --install
+    python tools/bench/int8_rivals.py --environment .verify/rivals mmdg bigmoe
+
+`--install` makes the rivals' virtual environment and ends: it sees this project's packages and adds
+ModelOpt with what its ONNX side imports, but not its `[onnx]` extra, which pins older releases of
+onnx and onnxruntime. "As written" means that ONNX Runtime leaves Q/DQ alone
+(`session.disable_quant_qdq`), "by default" that it fuses what it likes. Ours is a graph in half
+precision: it is judged as written, and again with every operator's output rounded to float16, and
+the worse of the two counts. Rivals' graphs run in whatever types they were written in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from int8_macs import count_macs
+from int8_models import ROOT, SUBJECTS, Prepared, Weights, prepare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasdk.bundle import Bundle
+
+    Inputs = Mapping[str, NDArray[np.float32]]
+
+RIVALS = ("onnxruntime", "modelopt")
+PACKAGES = (
+    *("nvidia-modelopt", "onnxslim", "cppimport", "onnx-graphsurgeon", "lief"),
+    "onnxconverter-common",
+)
+_RANDOM_HELD_OUT = 128  # captures a full-size model is judged on
+_TIMEOUT_S = 1800
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a quantised graph is from the FP32 graph on the held-out captures.
+
+    Attributes:
+        mean_drift: Mean absolute difference of P(bona fide).
+        largest_drift: The largest.
+        flips: Captures on the other side of the threshold; None without one.
+        logit_sqnr_db: Power of the FP32 logits over power of their error.
+        deviation_sqnr_db: The same of each logit's deviation from its mean over the captures.
+    """
+
+    mean_drift: float
+    largest_drift: float
+    flips: int | None
+    logit_sqnr_db: float
+    deviation_sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One tool's graph of one model.
+
+    Attributes:
+        tool: "ours" or a rival.
+        versions: Of what made it.
+        error: Why there is no graph or no figure; None where all went well.
+        as_written: Q/DQ executed as written.
+        rounded: The same with every operator's output rounded to float16; None of a float32 graph.
+        by_default: As ONNX Runtime runs the file by default.
+        int8_macs: Share of the Linear and Conv multiply-accumulates in INT8.
+        size_bytes: Of the graph.
+        seconds: Time the quantisation took.
+        notes: What the tool said or needed.
+    """
+
+    tool: str
+    versions: dict[str, str]
+    error: str | None = None
+    as_written: Figures | None = None
+    rounded: Figures | None = None
+    by_default: Figures | None = None
+    int8_macs: float | None = None
+    size_bytes: int | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def judged_drift(self) -> float | None:
+        """The mean score drift that counts: the worse of as written and rounded."""
+        found = [f.mean_drift for f in (self.as_written, self.rounded) if f is not None]
+        return max(found, default=None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All tools on one model.
+
+    Attributes:
+        model: Which.
+        weights: "trained", "published" or "random weights": the last say nothing about decisions.
+        calibration: Captures each tool was calibrated on.
+        held_out: Captures each was judged on.
+        threshold: Frozen, of the FP32 bundle; None where it has none.
+        contestants: Ours first.
+        ours_beats: Names of the rivals whose mean score drift is larger, or that made no graph.
+    """
+
+    model: str
+    weights: str
+    calibration: int
+    held_out: int
+    threshold: float | None
+    contestants: tuple[Contestant, ...]
+    ours_beats: tuple[str, ...]
+
+
+class Judge:
+    """The held-out captures and what the FP32 graph says of them.
+
+    Args:
+        graph: FP32 graph.
+        inputs: float32 [N, ...] by graph input.
+        live_index: Which logit is bona fide.
+        threshold: Frozen operating point, or None.
+        batch: Captures a call.
+    """
+
+    def __init__(
+        self,
+        graph: bytes,
+        inputs: Inputs,
+        live_index: int,
+        threshold: float | None,
+        batch: int,
+    ) -> None:
+        self._inputs, self._live, self._threshold = inputs, live_index, threshold
+        self._batch = batch
+        self._logits = self._run(_SessionRunner(graph, as_written=False))
+        self._scores = _softmax(self._logits)[:, live_index]
+
+    def as_written(self, graph: bytes) -> Figures:
+        """Judge a graph with Q/DQ executed as written."""
+        return self._figures(self._run(_SessionRunner(graph, as_written=True)))
+
+    def by_default(self, graph: bytes) -> Figures:
+        """Judge a graph as ONNX Runtime runs it by default."""
+        return self._figures(self._run(_SessionRunner(graph, as_written=False)))
+
+    def rounded(self, graph: bytes) -> Figures:
+        """Judge a float16 graph with every operator's output rounded to float16."""
+        from fasdk_engines.quantisation import WrittenRunner
+
+        return self._figures(self._run(WrittenRunner(graph)))
+
+    def _run(self, runner: _Runner) -> NDArray[np.float64]:
+        count = len(next(iter(self._inputs.values())))
+        rows = [
+            runner.logits({n: v[at : at + self._batch] for n, v in self._inputs.items()})
+            for at in range(0, count, self._batch)
+        ]
+        return np.concatenate(rows).astype(np.float64)
+
+    def _figures(self, logits: NDArray[np.float64]) -> Figures:
+        scores = _softmax(logits)[:, self._live]
+        drift = np.where(np.isfinite(scores), np.abs(scores - self._scores), 1.0)
+        flips = None
+        if self._threshold is not None:
+            flips = int(((scores > self._threshold) != (self._scores > self._threshold)).sum())
+        noise = float(np.square(logits - self._logits).sum())
+        deviation = self._logits - self._logits.mean(axis=0)
+        return Figures(
+            float(drift.mean()),
+            float(drift.max()),
+            flips,
+            _decibels(float(np.square(self._logits).sum()), noise),
+            _decibels(float(np.square(deviation).sum()), noise),
+        )
+
+
+class _Runner(Protocol):
+    def logits(self, batch: Inputs) -> NDArray[np.float32]: ...
+
+
+class _SessionRunner:
+    def __init__(self, graph: bytes, *, as_written: bool) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._types = {i.name: i.type for i in self._session.get_inputs()}
+
+    def logits(self, batch: Inputs) -> NDArray[np.float32]:
+        fed = {
+            name: values.astype(np.float16) if "float16" in self._types[name] else values
+            for name, values in batch.items()
+        }
+        return np.asarray(self._session.run(["logits"], fed)[0], np.float32)
+
+
+def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Comparison:
+    """Quantise one model with every tool and judge all of them alike.
+
+    A rival that fails is a result: its error stands where its figures would.
+    """
+    from fasdk.bundle import open_bundle
+
+    floating, ours = (
+        open_bundle(Path(prepared.float_bundle)),
+        open_bundle(Path(prepared.int8_bundle)),
+    )
+    random = prepared.weights == Weights.RANDOM.value
+    manifest = floating.manifest
+    calibration = _inputs_of(floating, Path(prepared.lists.calibration), only=_chosen_by(ours))
+    held_out = _inputs_of(
+        floating, Path(prepared.lists.held_out), most=_RANDOM_HELD_OUT if random else None
+    )
+    threshold = next(
+        (
+            p.threshold
+            for p in manifest.operating_points
+            if set(p.modalities) == set(manifest.modalities)
+        ),
+        None,
+    )
+    graph = bytes(floating.graph)
+    judge = Judge(graph, held_out, manifest.live_index, threshold, 2 if random else 32)
+    one = {name: values[:1] for name, values in held_out.items()}
+    versions = ours.manifest.provenance.tools
+    contestants = [
+        _judge(judge, bytes(ours.graph), one, "ours", versions, prepared.int8_seconds, ())
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "float.onnx").write_bytes(graph)
+        np.savez(folder / "calibration.npz", **calibration)  # type: ignore[arg-type]
+        contestants += [_rival(judge, one, rival, environment, folder) for rival in rivals]
+    own = contestants[0].judged_drift
+    beaten = tuple(
+        c.tool
+        for c in contestants[1:]
+        if own is not None and (c.judged_drift is None or own < c.judged_drift)
+    )
+    return Comparison(
+        prepared.name,
+        prepared.weights,
+        len(next(iter(calibration.values()))),
+        len(next(iter(held_out.values()))),
+        threshold,
+        tuple(contestants),
+        beaten,
+    )
+
+
+def _rival(judge: Judge, one: Inputs, rival: str, environment: Path, folder: Path) -> Contestant:
+    out = folder / f"{rival}.onnx"
+    words = [
+        str(environment / "bin" / "python"),
+        str(Path(__file__).parent / "rivals" / "quantise.py"),
+        *(rival, str(folder / "float.onnx"), str(folder / "calibration.npz"), str(out)),
+    ]
+    start = time.perf_counter()
+    try:
+        ran = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, cwd=folder
+        )
+    except subprocess.TimeoutExpired:
+        return Contestant(rival, {}, error=f"not done after {_TIMEOUT_S} s")
+    seconds = time.perf_counter() - start
+    if ran.returncode != 0 or not out.is_file():
+        last = [line.strip() for line in ran.stderr.splitlines() if line.strip()][-1:]
+        reason = last[0] if last else f"status {ran.returncode}"
+        return Contestant(rival, {}, error=reason[:300], seconds=round(seconds, 1))
+    said = json.loads(ran.stdout.strip().splitlines()[-1])
+    notes = tuple(said["notes"])
+    return _judge(judge, out.read_bytes(), one, rival, said["versions"], said["seconds"], notes)
+
+
+def _judge(
+    judge: Judge,
+    graph: bytes,
+    one: Inputs,
+    tool: str,
+    versions: dict[str, str],
+    seconds: float,
+    notes: tuple[str, ...],
+) -> Contestant:
+    try:
+        return Contestant(
+            tool,
+            versions,
+            as_written=judge.as_written(graph),
+            rounded=judge.rounded(graph) if tool == "ours" else None,
+            by_default=judge.by_default(graph),
+            int8_macs=count_macs(graph, one).share,
+            size_bytes=len(graph),
+            seconds=seconds,
+            notes=notes,
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a tool's graph does is its result
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return Contestant(tool, versions, error=reason, seconds=seconds, notes=notes)
+
+
+def _chosen_by(ours: Bundle) -> frozenset[str] | None:
+    """Return the ids of the captures our INT8 was calibrated on, or None where it lists none."""
+    document = ours.document("calibration.json")
+    chosen = (document or {}).get("captures")
+    return frozenset(chosen) if chosen else None
+
+
+def _inputs_of(
+    bundle: Bundle, source: Path, *, only: frozenset[str] | None = None, most: int | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Return a list's captures as graph inputs, float32 [N, ...] by name.
+
+    Args:
+        bundle: Whose preprocessing.
+        source: The list.
+        only: Ids of the captures to take; None takes all.
+        most: Take at most so many, evenly spread.
+    """
+    from fasdk.preprocess import to_batch
+    from fasdk_calibration.datasets import open_dataset
+
+    dataset = open_dataset(source)
+    records = [r for r in dataset.records if only is None or r.id in only]
+    if most is not None and most < len(records):
+        records = [records[i] for i in np.linspace(0, len(records) - 1, most).round().astype(int)]
+    manifest = bundle.manifest
+    rows = [
+        to_batch([dataset.load(record)], manifest.inputs, manifest.presence_order)
+        for record in records
+    ]
+    return {str(name): np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _decibels(signal: float, noise: float) -> float:
+    return float(10 * np.log10(signal / max(noise, 1e-30)))
+
+
+def install(environment: Path) -> None:
+    """Make the rivals' virtual environment: this project's packages, and theirs on top."""
+    import site
+
+    venv.create(environment, with_pip=True, clear=True)
+    python = environment / "bin" / "python"
+    found = subprocess.run(
+        [python, "-c", "import site; print(site.getsitepackages()[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    Path(found.stdout.strip(), "project.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    words = [str(python), "-m", "pip", "install", "-c", str(ROOT / "constraints.txt"), *PACKAGES]
+    subprocess.run(words, check=True, stdout=sys.stderr)
+
+
+def table(comparison: Comparison) -> Iterator[str]:
+    """Yield the lines that show one model."""
+    yield (
+        f"{comparison.model} ({comparison.weights}), {comparison.calibration} calibration and "
+        f"{comparison.held_out} held-out captures"
+    )
+    yield (
+        f"  {'tool':12} {'mean drift':>10} {'largest':>8} {'flips':>5} {'SQNR dB':>8} "
+        f"{'INT8 MACs':>9} {'by default':>10} {'s':>6}"
+    )
+    for c in comparison.contestants:
+        if c.as_written is None:
+            yield f"  {c.tool:12} {c.error}"
+            continue
+        worse = c.rounded if c.rounded and c.judged_drift == c.rounded.mean_drift else c.as_written
+        default = "" if c.by_default is None else f"{c.by_default.mean_drift:.5f}"
+        flips = "" if worse.flips is None else worse.flips
+        yield (
+            f"  {c.tool:12} {worse.mean_drift:10.5f} {worse.largest_drift:8.4f} {flips:>5} "
+            f"{worse.logit_sqnr_db:8.1f} {c.int8_macs:9.3f} {default:>10} {c.seconds:6.0f}"
+        )
+
+
+def main() -> int:
+    """Compare the models asked for; exit 1 where a rival was not beaten."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    usual = [name for name, subject in SUBJECTS.items() if subject.weights is not Weights.RANDOM]
+    parser.add_argument("models", nargs="*", default=usual, help=f"of {', '.join(SUBJECTS)}")
+    parser.add_argument("--work", type=Path, default=ROOT / ".verify")
+    parser.add_argument("--environment", type=Path, help="the rivals' virtual environment")
+    parser.add_argument("--install", action="store_true", help="make that environment and end")
+    parser.add_argument("--rival", action="append", choices=RIVALS)
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    environment = (arguments.environment or work / "rivals").absolute()
+    unknown = [name for name in arguments.models if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"unknown model {unknown[0]}: choose among {', '.join(SUBJECTS)}")
+    if arguments.install:
+        install(environment)
+        return 0
+    if not (environment / "bin" / "python").is_file():
+        parser.error(f"there is no virtual environment {environment}: make it with --install")
+    beaten = True
+    rivals = tuple(arguments.rival or RIVALS)
+    for name in arguments.models:
+        found = compare(prepare(SUBJECTS[name], work), environment, rivals)
+        print(json.dumps(asdict(found)), flush=True)
+        print("\n".join(table(found)), file=sys.stderr, flush=True)
+        beaten = beaten and set(found.ours_beats) == set(rivals)
+    return 0 if beaten else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

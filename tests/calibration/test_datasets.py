@@ -162,7 +162,11 @@ def test_colour_is_red_first_and_grey_infrared_may_have_three_planes(tmp_path):
         (Modality.DEPTH, np.zeros((4, 4), np.uint8), "8-bit with 1 channel,"),
         (Modality.DEPTH, np.zeros((4, 4, 3), np.uint16), "16-bit with 3 channels,"),
         (Modality.IR, np.zeros((4, 4), np.uint16), "16-bit with 1 channel,"),
-        (Modality.IR, np.eye(3, dtype=np.uint8)[None], "8-bit with 3 channels, planes not equal, 1 levels apart,"),
+        (
+            Modality.IR,
+            np.eye(3, dtype=np.uint8)[None],
+            "8-bit with 3 channels, planes not equal, 1 levels apart,",
+        ),
     ],
 )
 def test_a_frame_of_another_kind_says_what_it_is_and_what_is_expected(

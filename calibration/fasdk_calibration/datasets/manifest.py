@@ -100,7 +100,8 @@ def json_line(record: CaptureRecord) -> str:
 
 
 def _json_lines(text: str) -> Iterator[_Line]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: JSON may hold other line separators, such as U+2028, as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, partial(CaptureRecord.model_validate_json, line)
 

@@ -238,6 +238,31 @@ def make_bundles(
     return bundles[0], bundles[1]
 
 
+def make_float16_plan(prepared: Prepared, family: str, max_batch: int = 8) -> int:
+    """Build the TensorRT-RTX plan of the FP16 graph and return its size in bytes."""
+    from fasdk.backends import Backend
+    from fasdk.backends.tensorrt.plan import build_plan
+    from fasdk.bundle import Precision, open_bundle
+    from fasdk_engines.build import DEFAULT_COMPUTE_CAPABILITIES
+    from fasdk_engines.models import get_family
+    from fasdk_engines.precision import convert, islands_matching
+
+    kept = Path(prepared.float_bundle).with_suffix(".fp16-plan")
+    if not kept.is_file():
+        bundle = open_bundle(Path(prepared.float_bundle))
+        graph = bytes(bundle.graph)
+        islands = islands_matching(graph, get_family(family).float32_islands)
+        plan = build_plan(
+            convert(graph, Precision.FP16, islands),
+            Backend.TENSORRT_RTX,
+            shapes=bundle.manifest.input_shapes,
+            max_batch=max_batch,
+            compute_capabilities=DEFAULT_COMPUTE_CAPABILITIES,
+        )
+        kept.write_text(str(len(plan.data)))
+    return int(kept.read_text())
+
+
 def run_fasdk(*arguments: object) -> tuple[dict[str, Any], float]:
     """Run the command line in a process of its own; return its JSON document and seconds."""
     words = [sys.executable, "-m", "fasdk_tools.cli", *map(str, arguments), "--json"]
@@ -273,8 +298,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=SUBJECTS)
     parser.add_argument("--work", type=Path, default=ROOT / ".verify")
+    parser.add_argument("--float16-plan", action="store_true", help="build its FP16 plan too")
     arguments = parser.parse_args()
-    print(json.dumps(asdict(prepare(SUBJECTS[arguments.model], arguments.work.resolve()))))
+    subject = SUBJECTS[arguments.model]
+    prepared = prepare(subject, arguments.work.resolve())
+    document = asdict(prepared)
+    if arguments.float16_plan:
+        document["plan_bytes"] = make_float16_plan(prepared, subject.family)
+    print(json.dumps(document))
     return 0
 
 

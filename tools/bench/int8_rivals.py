@@ -27,9 +27,10 @@ import venv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
+from int8_judging import Figures, Judge
 from int8_macs import count_macs
 from int8_models import ROOT, SUBJECTS, Prepared, Weights, prepare
 
@@ -47,25 +48,6 @@ PACKAGES = (
 )
 _RANDOM_HELD_OUT = 128  # captures a full-size model is judged on
 _TIMEOUT_S = 1800
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How far a quantised graph is from the FP32 graph on the held-out captures.
-
-    Attributes:
-        mean_drift: Mean absolute difference of P(bona fide).
-        largest_drift: The largest.
-        flips: Captures on the other side of the threshold; None without one.
-        logit_sqnr_db: Power of the FP32 logits over power of their error.
-        deviation_sqnr_db: The same of each logit's deviation from its mean over the captures.
-    """
-
-    mean_drift: float
-    largest_drift: float
-    flips: int | None
-    logit_sqnr_db: float
-    deviation_sqnr_db: float
 
 
 @dataclass(frozen=True)
@@ -124,92 +106,6 @@ class Comparison:
     threshold: float | None
     contestants: tuple[Contestant, ...]
     ours_beats: tuple[str, ...]
-
-
-class Judge:
-    """The held-out captures and what the FP32 graph says of them.
-
-    Args:
-        graph: FP32 graph.
-        inputs: float32 [N, ...] by graph input.
-        live_index: Which logit is bona fide.
-        threshold: Frozen operating point, or None.
-        batch: Captures a call.
-    """
-
-    def __init__(
-        self,
-        graph: bytes,
-        inputs: Inputs,
-        live_index: int,
-        threshold: float | None,
-        batch: int,
-    ) -> None:
-        self._inputs, self._live, self._threshold = inputs, live_index, threshold
-        self._batch = batch
-        self._logits = self._run(_SessionRunner(graph, as_written=False))
-        self._scores = _softmax(self._logits)[:, live_index]
-
-    def as_written(self, graph: bytes) -> Figures:
-        """Judge a graph with Q/DQ executed as written."""
-        return self._figures(self._run(_SessionRunner(graph, as_written=True)))
-
-    def by_default(self, graph: bytes) -> Figures:
-        """Judge a graph as ONNX Runtime runs it by default."""
-        return self._figures(self._run(_SessionRunner(graph, as_written=False)))
-
-    def rounded(self, graph: bytes) -> Figures:
-        """Judge a float16 graph with every operator's output rounded to float16."""
-        from fasdk_engines.quantisation import WrittenRunner
-
-        return self._figures(self._run(WrittenRunner(graph)))
-
-    def _run(self, runner: _Runner) -> NDArray[np.float64]:
-        count = len(next(iter(self._inputs.values())))
-        rows = [
-            runner.logits({n: v[at : at + self._batch] for n, v in self._inputs.items()})
-            for at in range(0, count, self._batch)
-        ]
-        return np.concatenate(rows).astype(np.float64)
-
-    def _figures(self, logits: NDArray[np.float64]) -> Figures:
-        scores = _softmax(logits)[:, self._live]
-        drift = np.where(np.isfinite(scores), np.abs(scores - self._scores), 1.0)
-        flips = None
-        if self._threshold is not None:
-            flips = int(((scores > self._threshold) != (self._scores > self._threshold)).sum())
-        noise = float(np.square(logits - self._logits).sum())
-        deviation = self._logits - self._logits.mean(axis=0)
-        return Figures(
-            float(drift.mean()),
-            float(drift.max()),
-            flips,
-            _decibels(float(np.square(self._logits).sum()), noise),
-            _decibels(float(np.square(deviation).sum()), noise),
-        )
-
-
-class _Runner(Protocol):
-    def logits(self, batch: Inputs) -> NDArray[np.float32]: ...
-
-
-class _SessionRunner:
-    def __init__(self, graph: bytes, *, as_written: bool) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if as_written:
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._types = {i.name: i.type for i in self._session.get_inputs()}
-
-    def logits(self, batch: Inputs) -> NDArray[np.float32]:
-        fed = {
-            name: values.astype(np.float16) if "float16" in self._types[name] else values
-            for name, values in batch.items()
-        }
-        return np.asarray(self._session.run(["logits"], fed)[0], np.float32)
 
 
 def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Comparison:
@@ -347,15 +243,6 @@ def _inputs_of(
         for record in records
     ]
     return {str(name): np.concatenate([row[name] for row in rows]) for name in rows[0]}
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def _decibels(signal: float, noise: float) -> float:
-    return float(10 * np.log10(signal / max(noise, 1e-30)))
 
 
 def install(environment: Path) -> None:

@@ -44,7 +44,7 @@ _SPECIES = {  # m5<code><species of that code>
 _CHANNELS = 22
 _USED = 5  # blue, green, red, near infrared, depth; then thermal and more that no model here takes
 _IMAGES = {Modality.RGB: "color.jpg", Modality.DEPTH: "depth.jpg", Modality.IR: "ir.jpg"}
-_TRIAL = r"[0-9a-z]{8}"
+_TRIAL = r"[0-9a-z][0-9a-f]{7}"
 _ARRAY_NAME = re.compile(rf"(?:ID_[0-9a-zA-Z]+_)?(?P<trial>{_TRIAL})(?:_.+)?\.npz")
 
 

@@ -34,6 +34,8 @@ def synth(
     from fasdk_calibration.synthetic.contact_sheet import ContactSheet
     from fasdk_calibration.synthetic.domains import populations_of
 
+    if contact_sheet is not None and not contact_sheet.parent.is_dir():
+        raise typer.BadParameter(f"contact sheet {contact_sheet}: its folder does not exist")
     populations = populations_of(
         [letter.strip() for letter in domain.split(",")] if domain else [],
         seed,

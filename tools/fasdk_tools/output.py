@@ -45,8 +45,13 @@ def log_to_stderr() -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on stdout; see `json_text`."""
+    print(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """Return a document as JSON; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def print_fields(title: str, fields: Mapping[str, object]) -> None:

@@ -14,7 +14,7 @@ import typer
 from fasdk.errors import FasdkError
 
 # Importing a module of verbs is what adds them to the root command, in the order of `--help`.
-from fasdk_tools.cli import build, bundle, data, dataset, metrics, train, tune  # noqa: F401
+from fasdk_tools.cli import build, bundle, data, dataset, evaluate, metrics, train, tune  # noqa: F401
 from fasdk_tools.cli.root import EXIT_INTERRUPTED, EXIT_USAGE, app
 from fasdk_tools.output import STDERR, log_to_stderr, print_json
 

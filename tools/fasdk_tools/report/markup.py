@@ -47,6 +47,8 @@ def element(tag: str, *content: object, **attributes: str) -> Markup:
         f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for name, value in attributes.items()
     )
+    if tag == "img":
+        return Markup(f"<img{written}>")
     return Markup(f"<{tag}{written}>{''.join(text(part).html for part in content)}</{tag}>")
 
 

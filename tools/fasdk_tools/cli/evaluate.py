@@ -1,0 +1,111 @@
+"""How a bundle does on test lists: evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fasdk.errors import UsageError
+from fasdk_tools.cli.root import BundleArgument, JsonOption, KeyOption, app, trust_policy
+from fasdk_tools.output import STDERR, print_json, progress_view
+
+
+@app.command()
+def evaluate(
+    bundle: BundleArgument,
+    protocol: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST",
+            help="Test list (.jsonl, .csv, the benchmark's .txt) or a data set's folder. "
+            "Repeatable: then also all together.",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the lists' paths are relative to.")
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODALITIES",
+            help="Also with these taken away, such as depth or depth,ir; all for every "
+            "combination. Repeatable.",
+        ),
+    ] = None,
+    development: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="List of other people to choose a threshold on."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Security level; all of the bundle's by default.")
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(help="P1, P2 or P3: the benchmark's protocols; adds the mean over the tests."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="What the model was trained on, in words, for the record.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="OUT.html", help="Report to write, one file.")
+    ] = None,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Worst-scored captures to show of each list and class.")
+    ] = 6,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Even on people the bundle has seen; it is said so."),
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure error rates on test lists, by species, domain and missing modality."""
+    from fasdk.bundle import open_bundle
+    from fasdk_tools.evaluation import (
+        EvaluationRequest,
+        parse_family,
+        parse_missing,
+        run_evaluation,
+    )
+
+    if not protocol:
+        raise UsageError("evaluate needs a test list: give --protocol LIST")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise UsageError(f"--report {report}: its folder does not exist")
+    request = EvaluationRequest(
+        bundle=open_bundle(bundle, trust_policy(key)),
+        protocols=tuple(protocol),
+        root=root,
+        missing=parse_missing(missing or ()),
+        development=development,
+        level=level,
+        family=parse_family(family),
+        source=source,
+        allow_overlap=allow_overlap,
+        worst=worst,
+        threads=threads,
+    )
+    with progress_view() as view:
+        run = run_evaluation(request, view)
+        if report is not None:
+            from fasdk_tools.report import write_report
+
+            view.phase("report")
+            write_report(report, run, request.bundle)
+    if as_json:
+        print_json(asdict(run.record))
+    else:
+        from fasdk_tools.evaluation.tables import print_evaluation
+
+        print_evaluation(run.record)
+    for overlap in run.record.overlap:
+        STDERR.print(
+            f"fasdk: warning: {overlap.list} shares {len(overlap.subjects)} subjects with "
+            f"{overlap.seen_in}, as was allowed",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -149,7 +149,10 @@ def attacks_allowed(attempts: int, max_apcer: float) -> int | None:
     """Return how many of `attempts` attacks may be accepted within a bound; None if not even 0."""
     if attempts < 1 or binomial_upper(0, attempts) > max_apcer:
         return None
-    low, high = 0, attempts  # all of them would be a bound of 1
+    # Doubling first: few are allowed as a rule, and the bound of many takes long to sum.
+    low, high = 0, 1
+    while high < attempts and binomial_upper(high, attempts) <= max_apcer:
+        low, high = high, min(2 * high, attempts)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (

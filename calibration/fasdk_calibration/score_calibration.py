@@ -21,6 +21,7 @@ PRIOR = 0.5  # probability of bona fide that the calibrated scores assume
 _MAX_STEPS = 200
 _GRADIENT = 1e-11
 _RIDGE = 1e-12
+_FLATTEST = 1e-6  # slope per standard deviation of the log-odds; less is rounding
 _SIGNIFICANT_DIGITS = 9  # beyond that a fit differs by how a machine rounds a logarithm
 
 
@@ -68,7 +69,7 @@ def fit_score_calibration(
     if not spread > 1e-12 * max(1.0, abs(centre)):
         raise OperatingPointError(f"all captures with {name} score alike: the model ignores them")
     slope, offset = _newton((values - centre) / spread, targets, weights)
-    if not slope > 0.0:
+    if not slope > _FLATTEST:
         raise OperatingPointError(
             f"attacks with {name} score no lower than bona fide captures: train the model further"
         )

@@ -140,6 +140,7 @@ def test_a_repeated_row_is_kept_under_an_id_of_its_own(tmp_path):
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/thermal/"), "folder 'thermal'"),
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/depth/"), "in the column of ir"),
         ("../x.npz\t1", "below the list's folder"),
+        ("a.npz b.npz c.npz 1", "holds all modalities and stands beside other paths"),
     ],
 )
 def test_a_line_that_is_not_understood_is_named_by_file_and_line(tmp_path, line, message):

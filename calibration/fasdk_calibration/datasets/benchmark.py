@@ -244,7 +244,10 @@ def _video(
 
 
 class _Trials:
-    """PADISI's rows: where each trial lies and what the ground truth says, both read on demand."""
+    """PADISI's rows: where each trial lies and what the ground truth says.
+
+    Nothing is looked up for a list without such rows.
+    """
 
     def __init__(self, benchmark: BenchmarkList, root: Path | None) -> None:
         self._is_needed = any(row.paths[0].endswith(".npz") for row in benchmark.rows)
@@ -274,6 +277,11 @@ class _Trials:
         self, row: BenchmarkRow, convention: LabelConvention
     ) -> tuple[Mapping[Modality, str], Presentation]:
         """Return one trial's files and what is known of it."""
+        if len(row.paths) != 1:
+            raise DatasetError(
+                f"{row.paths[0]} holds all modalities and stands beside other paths: expected "
+                "NPZ LABEL"
+            )
         trial = PurePosixPath(row.paths[0]).stem
         paths = self._places.get(trial, dict.fromkeys(Modality, row.paths[0]))
         if self._truth is None:

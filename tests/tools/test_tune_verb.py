@@ -1,0 +1,502 @@
+"""tune: thresholds by level and combination of modalities, or exit 1 with what is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
+import tiny_bundle
+
+from fasdk.bundle import CALIBRATION, EVALUATION, GRAPH, PlanEntry, open_bundle, write_bundle
+from fasdk.capture import Modality
+from fasdk.trust import TrustPolicy, generate_key
+
+ALL = ("rgb", "depth", "ir")
+LEVELS = range(0, 256, 3)  # brightness of a frame: the tiny bundle calls bright faces live
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder of frames, one of each modality and brightness, that lists may name again."""
+    root = tmp_path_factory.mktemp("frames")
+    for level in LEVELS:
+        cv2.imwrite(str(root / f"{level}.rgb.png"), np.full((8, 8, 3), level, np.uint8))
+        cv2.imwrite(str(root / f"{level}.ir.png"), np.full((8, 8), level, np.uint8))
+    cv2.imwrite(str(root / "depth.png"), np.full((8, 8), 500, np.uint16))
+    return root
+
+
+def rows(label: str, levels: Iterable[int], held=ALL, *, start: int = 0, **changes) -> list[dict]:
+    """Return one line a level: a capture of that brightness, a presentation and person of its own.
+
+    Each is called by what it shows, where it stands and what it holds.
+    """
+    found = []
+    for number, level in enumerate(levels, start):
+        name = f"{label}-{number}-{'+'.join(held)}"
+        near = 3 * round(level / 3)  # one of LEVELS
+        names = {"rgb": f"{near}.rgb.png", "depth": "depth.png", "ir": f"{near}.ir.png"}
+        row = {"id": name, "subject": name, "domain": "lab", "presentation": name}
+        row |= {"label": "bona fide" if label == "bona fide" else "attack", "species": label}
+        found.append(row | {m: names[m] for m in held} | changes)
+    return found
+
+
+def spread(low: int, high: int, count: int) -> list[int]:
+    return [int(level) for level in np.linspace(low, high, count)]
+
+
+def development(attacks: int = 62, held=ALL) -> list[dict]:
+    """Return bright bona fide captures and, of two species, darker attacks; they overlap."""
+    return [
+        *rows("bona fide", spread(105, 240, 60), held),
+        *rows("print", spread(15, 125, attacks), held),
+        *rows("mask", spread(30, 135, attacks), held),
+    ]
+
+
+@pytest.fixture
+def write_list(folder):
+    def write(lines: list[dict], name: str = "development.jsonl") -> Path:
+        path = folder / name
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return tiny_bundle.write(tmp_path / "lobby.fasb")
+
+
+def tune(fasdk, source, out, protocol, *options):
+    ran = fasdk("tune", source, "-o", out, "--protocol", protocol, "--json", *options)
+    return ran, json.loads(ran.stdout)
+
+
+def refused(ran, *words):
+    assert ran.status == 2
+    assert len(ran.error_lines) == 1, ran.stderr
+    assert "Traceback" not in ran.stderr
+    for word in words:
+        assert str(word) in ran.error_lines[0]
+
+
+def test_a_tuned_bundle_carries_thresholds_bounds_and_a_calibration(
+    fasdk, source, write_list, tmp_path
+):
+    out = tmp_path / "tuned.fasb"
+    ran, document = tune(
+        fasdk,
+        source,
+        out,
+        write_list(development()),
+        "--level",
+        "standard",
+        "--level",
+        "convenience",
+    )
+    assert ran.status == 0
+    assert document["written"] is True
+    before, after = open_bundle(source), open_bundle(out)
+    assert (before.manifest.revision, after.manifest.revision) == (1, 2)
+    assert document["bundle_id"] == after.id != before.id
+    assert [p.id for p in after.manifest.operating_points] == [
+        "standard/rgb+depth+ir",
+        "convenience/rgb+depth+ir",
+    ]
+    standard, convenience = after.manifest.operating_points
+    assert standard.threshold > convenience.threshold
+    assert standard.apcer_upper <= 0.05 < convenience.apcer_upper <= 0.10
+    assert standard.calibrated
+    assert standard.graph_sha256 == after.manifest.members[GRAPH]
+    (calibration,) = after.manifest.score_calibrations
+    assert calibration.slope > 0
+    assert not after.is_signed
+
+    (subset,) = document["subsets"]
+    assert (subset["modalities"], subset["refused"]) == (["rgb", "depth", "ir"], [])
+    assert (subset["captures"], subset["presentations"], subset["bona_fide"]) == (184, 184, 60)
+    assert subset["attacks"] == {"mask": 62, "print": 62}
+    assert subset["calibration"]["slope"] == calibration.slope
+    level = subset["levels"][0]
+    assert (level["level"], level["target"]) == ("standard", 0.05)
+    assert level["threshold"] == standard.threshold
+    assert level["apcer"]["mask"]["errors"] == 0
+    assert level["apcer"]["mask"]["one_sided_upper"] == pytest.approx(0.0472, abs=1e-4)
+    assert level["bpcer"]["errors"] > 0
+
+
+def test_graph_golden_captures_plans_and_calibration_stay(fasdk, write_list, tmp_path):
+    entry = PlanEntry(
+        member="plans/sm86.plan", compute_capabilities=("8.6",), version="1", max_batch=4
+    )
+    described = tiny_bundle.manifest(plans=(entry,))
+    members = tiny_bundle.members(described) | {entry.member: b"plan"}
+    source = tmp_path / "planned.fasb"
+    write_bundle(source, described, members)
+    out = tmp_path / "tuned.fasb"
+    ran, _ = tune(fasdk, source, out, write_list(development()), "--level", "standard")
+    assert ran.status == 0
+    before, after = open_bundle(source), open_bundle(out)
+    kept = {k: bytes(v) for k, v in after.members.items() if k != EVALUATION}
+    assert kept == {k: bytes(v) for k, v in before.members.items() if k != EVALUATION}
+    assert after.manifest.plans == before.manifest.plans
+    changed = {
+        name
+        for name, value in after.manifest
+        if value != getattr(before.manifest, name) and name != "members"
+    }
+    assert changed == {
+        "revision",
+        "operating_points",
+        "operating_points_note",
+        "score_calibrations",
+    }
+    verified = fasdk("verify", out, "--json")
+    assert verified.status == 0
+    assert json.loads(verified.stdout)["golden_drift"] <= 1e-6
+
+
+def test_the_evaluation_document_lets_a_reviewer_count_again(fasdk, source, write_list, tmp_path):
+    from hashlib import sha256
+
+    protocol, out = write_list(development()), tmp_path / "tuned.fasb"
+    tune(fasdk, source, out, protocol, "--level", "standard", "--missing", "depth")
+    bundle = open_bundle(out)
+    document = bundle.document(EVALUATION)
+    assert (document["kind"], document["unit"]) == ("tuned", "presentation")
+    assert document["list"] == "development.jsonl"
+    assert document["list_sha256"] == sha256(protocol.read_bytes()).hexdigest()
+    assert document["graph_sha256"] == bundle.manifest.members[GRAPH]
+    assert document["from_bundle"] == open_bundle(source).id
+    assert (document["captures"], document["presentations"]) == (184, 184)
+    assert len(document["subjects"]) == 184
+    assert document["targets"] == {"standard": 0.05}
+    assert document["missing"] == [["depth"]]
+    assert "Clopper-Pearson" in document["method"]
+    assert [p["threshold"] for p in document["operating_points"]] == [
+        p.threshold for p in bundle.manifest.operating_points
+    ]
+    assert len(document["subsets"]) == len(document["score_calibrations"]) == 2
+
+
+def test_tuning_twice_gives_the_same_bytes(fasdk, source, write_list, tmp_path):
+    outs = [tmp_path / "one.fasb", tmp_path / "two.fasb"]
+    for out in outs:
+        tune(fasdk, source, out, write_list(development()), "--level", "standard")
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def test_check_judges_by_the_tuned_threshold_of_the_level(
+    fasdk, source, write_list, folder, tmp_path
+):
+    out = tmp_path / "tuned.fasb"
+    lines = [*rows("bona fide", spread(105, 240, 60)), *rows("print", spread(15, 150, 300))]
+    ran, document = tune(fasdk, source, out, write_list(lines))
+    assert ran.status == 0
+    thresholds = {found["level"]: found["threshold"] for found in document["subsets"][0]["levels"]}
+    assert thresholds["convenience"] < thresholds["standard"] < thresholds["strict"]
+    verdicts = {}
+    for brightness in (30, 147, 240):
+        frames = [
+            "--rgb",
+            folder / f"{brightness}.rgb.png",
+            "--ir",
+            folder / f"{brightness}.ir.png",
+        ]
+        frames += ["--depth", folder / "depth.png", "--backend", "onnxruntime", "--json"]
+        for level, threshold in thresholds.items():
+            checked = fasdk("check", out, *frames, "--level", level)
+            decision = json.loads(checked.stdout)
+            assert decision["operating_point"] == f"{level}/rgb+depth+ir"
+            assert decision["threshold"] == threshold
+            assert decision["verdict"] == ("live" if decision["score"] > threshold else "spoof")
+            assert checked.status == (0 if decision["verdict"] == "live" else 1)
+            verdicts[brightness, level] = decision["verdict"]
+    assert {verdicts[30, level] for level in thresholds} == {"spoof"}
+    assert {verdicts[240, level] for level in thresholds} == {"live"}
+    assert (verdicts[147, "convenience"], verdicts[147, "strict"]) == ("live", "spoof")
+
+
+def test_too_little_data_is_exit_1_with_how_many_more_and_nothing_written(
+    fasdk, source, write_list, tmp_path
+):
+    out = tmp_path / "tuned.fasb"
+    ran, document = tune(fasdk, source, out, write_list(development(attacks=58)))
+    assert ran.status == 1
+    assert (document["written"], document["bundle_id"]) == (False, None)
+    assert not out.exists()
+    assert ran.error_lines == [
+        "fasdk: standard/rgb+depth+ir: a bound of 0.05 needs 1 more mask (has 58), "
+        "1 more print (has 58)",
+        "fasdk: strict/rgb+depth+ir: a bound of 0.01 needs 241 more mask (has 58), "
+        "241 more print (has 58)",
+        "fasdk: nothing is written: give more captures, or --allow-missing-levels",
+    ]
+    (subset,) = document["subsets"]
+    assert [x["level"] for x in subset["levels"]] == ["convenience"]
+    assert [x["level"] for x in subset["refused"]] == ["standard", "strict"]
+    assert subset["refused"][0]["shortages"] == [
+        {"species": "mask", "attempts": 58, "more": 1},
+        {"species": "print", "attempts": 58, "more": 1},
+    ]
+
+
+def test_levels_that_can_be_supported_are_written_when_asked_for(
+    fasdk, source, write_list, frames, tmp_path
+):
+    out, protocol = tmp_path / "tuned.fasb", write_list(development(attacks=58))
+    ran, document = tune(fasdk, source, out, protocol, "--allow-missing-levels")
+    assert ran.status == 0
+    assert document["written"] is True
+    assert len(ran.error_lines) == 2  # and says what is missing
+    manifest = open_bundle(out).manifest
+    assert [p.id for p in manifest.operating_points] == ["convenience/rgb+depth+ir"]
+    assert "not supported: standard/rgb+depth+ir, strict/rgb+depth+ir" in (
+        manifest.operating_points_note
+    )
+    checked = fasdk("check", out, *frames.options, "--json", "--backend", "onnxruntime")
+    assert checked.status == 1
+    assert json.loads(checked.stdout)["verdict"] == "error"
+    few = write_list(development(attacks=20), "few.jsonl")
+    ran, document = tune(fasdk, source, tmp_path / "none.fasb", few, "--allow-missing-levels")
+    assert (ran.status, document["written"]) == (1, False)
+    assert not (tmp_path / "none.fasb").exists()
+
+
+def test_each_combination_gets_its_own_calibration_and_points(fasdk, source, write_list, tmp_path):
+    lines = [*development(), *development(held=("rgb", "ir"))]
+    out = tmp_path / "tuned.fasb"
+    ran, document = tune(
+        fasdk, source, out, write_list(lines), "--level", "standard", "--missing", "depth,ir"
+    )
+    assert ran.status == 0
+    assert [s["modalities"] for s in document["subsets"]] == [
+        ["rgb", "depth", "ir"],
+        ["rgb", "ir"],
+        ["rgb"],
+    ]
+    assert [s["captures"] for s in document["subsets"]] == [184, 184, 368]
+    manifest = open_bundle(out).manifest
+    assert [p.id for p in manifest.operating_points] == [
+        "standard/rgb+depth+ir",
+        "standard/rgb+ir",
+        "standard/rgb",
+    ]
+    assert [c.modalities for c in manifest.score_calibrations] == [
+        p.modalities for p in manifest.operating_points
+    ]
+    assert len({c.slope for c in manifest.score_calibrations}) == 3
+
+
+def test_a_capture_counts_once_a_combination(fasdk, source, write_list, tmp_path):
+    """Taking depth away, and depth again from what lacks it, gives the same rgb+ir once."""
+    lines = [*development(), *development(held=("rgb", "ir"))]
+    _, document = tune(
+        fasdk,
+        source,
+        tmp_path / "x.fasb",
+        write_list(lines),
+        "--level",
+        "standard",
+        "--missing",
+        "depth",
+        "--missing",
+        "depth",
+    )
+    assert [s["captures"] for s in document["subsets"]] == [184, 368]
+
+
+def test_a_combination_of_one_class_is_refused_by_name(fasdk, source, write_list, tmp_path):
+    lines = [
+        *development(),
+        *rows("print", [50] * 3, ("rgb",)),
+        *rows("bona fide", [200], ("rgb", "ir")),
+    ]
+    ran, _ = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines), "--level", "standard")
+    assert ran.status == 1
+    assert ran.error_lines[:2] == [
+        "fasdk: standard/rgb+ir: no attack presentation: add some, at least 59 of each species",
+        "fasdk: standard/rgb: no bona fide presentation: add some",
+    ]
+
+
+def test_a_model_that_ranks_attacks_first_supports_no_level(fasdk, source, write_list, tmp_path):
+    lines = [*rows("bona fide", spread(20, 90, 60)), *rows("print", spread(120, 200, 300))]
+    ran, document = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines))
+    assert ran.status == 1
+    assert len(ran.error_lines) == 3
+    assert "score no lower than bona fide captures" in ran.error_lines[0]
+    assert document["subsets"][0]["calibration"] is None
+
+
+def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_path):
+    lines = development()
+    for line in list(lines):
+        lines += [line | {"id": f"{line['id']}-{n}"} for n in range(2)]
+    ran, document = tune(
+        fasdk, source, tmp_path / "many.fasb", write_list(lines), "--level", "standard"
+    )
+    single, once = tune(
+        fasdk,
+        source,
+        tmp_path / "one.fasb",
+        write_list(development(), "one.jsonl"),
+        "--level",
+        "standard",
+    )
+    assert (ran.status, single.status) == (0, 0)
+    (many,), (one,) = document["subsets"], once["subsets"]
+    assert (many["captures"], many["presentations"]) == (3 * one["captures"], 184)
+    assert many["levels"] == one["levels"]
+    assert many["calibration"] == one["calibration"]
+
+
+def test_signatures_are_asked_for_and_made_only_when_named(fasdk, write_list, tmp_path):
+    vendor, tuner = tmp_path / "vendor.pem", tmp_path / "tuner.pem"
+    vendor_public, _ = generate_key(vendor)
+    tuner_public, tuner_id = generate_key(tuner)
+    source = tiny_bundle.write(tmp_path / "signed.fasb", sign_key=vendor)
+    protocol = write_list(development())
+    options = ["--level", "standard", "--key", vendor_public]
+    unsigned, signed = tmp_path / "unsigned.fasb", tmp_path / "resigned.fasb"
+    ran, document = tune(fasdk, source, unsigned, protocol, *options)
+    assert (ran.status, document["signed"]) == (0, False)
+    assert not open_bundle(unsigned).is_signed
+    ran, document = tune(fasdk, source, signed, protocol, *options, "--sign-key", tuner)
+    assert (ran.status, document["signed"]) == (0, True)
+    assert open_bundle(signed, TrustPolicy.from_files(tuner_public)).signed_by == tuner_id
+    refused(
+        fasdk(
+            "tune",
+            unsigned,
+            "-o",
+            tmp_path / "x.fasb",
+            "--protocol",
+            protocol,
+            "--key",
+            vendor_public,
+        ),
+        "not signed",
+    )
+
+
+def test_people_who_calibrated_the_bundle_may_not_choose_its_thresholds(
+    fasdk, write_list, tmp_path
+):
+    lines = development()
+    described = tiny_bundle.manifest()
+    members = tiny_bundle.members(described)
+    source = tmp_path / "int8.fasb"
+    for subjects, status in [(["someone else"], 0), ([lines[0]["subject"], "x"], 2)]:
+        document = {"subjects": subjects}
+        write_bundle(source, described, members | {CALIBRATION: json.dumps(document).encode()})
+        ran, _ = tune(
+            fasdk, source, tmp_path / f"{status}.fasb", write_list(lines), "--level", "standard"
+        )
+        assert ran.status == status
+    refused(ran, "calibration overlapping evaluation", "1 of its subjects", lines[0]["subject"])
+    write_bundle(source, described, members | {CALIBRATION: b'{"subjects": "all"}'})
+    ran, _ = tune(fasdk, source, tmp_path / "y.fasb", write_list(lines))
+    refused(ran, "subjects is no list")
+
+
+def test_an_answer_that_is_not_finite_is_refused(fasdk, write_list, tmp_path):
+    model = onnx.load_from_string(tiny_bundle.graph_bytes())
+    weight = next(w for w in model.graph.initializer if w.name == "weight")
+    weight.CopyFrom(numpy_helper.from_array(np.full((9, 2), np.nan, np.float32), "weight"))
+    described = tiny_bundle.manifest(operating_points=())
+    source = tmp_path / "nan.fasb"
+    members = tiny_bundle.members(described) | {GRAPH: model.SerializeToString()}
+    write_bundle(source, described, members)
+    ran, _ = tune(fasdk, source, tmp_path / "out.fasb", write_list(development()))
+    refused(ran, "bona fide-0-rgb+depth+ir", "not a finite number")
+
+
+@pytest.mark.parametrize("label", ["bona fide", "print"])
+def test_a_list_of_one_class_is_refused(fasdk, source, write_list, tmp_path, label):
+    absent = "attack" if label == "bona fide" else "bona fide"
+    ran, _ = tune(fasdk, source, tmp_path / "out.fasb", write_list(rows(label, [9, 99])))
+    refused(ran, f"no {absent} capture", "both classes")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--missing", "thermal"], ["--missing", "'thermal' is no modality"]),
+        (["--missing", "rgb"], ["rgb", "requires"]),
+        (["--level", "paranoid"], ["--level paranoid", "give its bound"]),
+        (["--level", ""], ["give its bound"]),
+        (["--level", "strict=tiny"], ["'tiny' is no number"]),
+        (["--level", "strict=0"], ["strict", "not in"]),
+        (["--level", "strict=nan"], ["strict", "not in"]),
+        (["--level", "STRICT=0.1"], ["lower case"]),
+        (["--level", "strict", "--level", "strict=0.2"], ["named twice"]),
+        (["--level", "strict=0.2", "--level", "standard"], ["allows more than standard=0.05"]),
+        (["--sign-key", "absent.pem"], ["absent.pem"]),
+        (["--key", "absent.pem"], ["absent.pem"]),
+        (["--threads", "-1"], ["--threads"]),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    fasdk, source, write_list, tmp_path, options, words
+):
+    ran, _ = tune(fasdk, source, tmp_path / "out.fasb", write_list(development()), *options)
+    refused(ran, *words)
+    assert not (tmp_path / "out.fasb").exists()
+
+
+def test_a_bundle_that_does_not_look_at_a_modality_cannot_miss_it(fasdk, write_list, tmp_path):
+    spec = tiny_bundle.manifest().inputs[Modality.RGB]
+    model = onnx.load_from_string(tiny_bundle.graph_bytes(reliability=False))
+    source = tmp_path / "rgb.fasb"
+    described = tiny_bundle.manifest(
+        modalities=(Modality.RGB,),
+        inputs={Modality.RGB: spec},
+        reliability=False,
+        operating_points=(),
+    )
+    write_bundle(source, described, {GRAPH: model.SerializeToString()})
+    ran, _ = tune(
+        fasdk, source, tmp_path / "out.fasb", write_list(development()), "--missing", "depth"
+    )
+    refused(ran, "--missing depth", "rgb")
+
+
+def test_files_that_are_not_there_are_named(fasdk, source, write_list, folder, tmp_path):
+    protocol, out = write_list(development()), tmp_path / "out.fasb"
+    refused(tune(fasdk, tmp_path / "none.fasb", out, protocol)[0], "none.fasb")
+    refused(tune(fasdk, source, out, tmp_path / "none.jsonl")[0], "none.jsonl")
+    refused(tune(fasdk, source, tmp_path / "no" / "out.fasb", protocol)[0], "folder does not exist")
+    refused(tune(fasdk, source, source, protocol)[0], "lobby.fasb", "is the bundle itself")
+    refused(tune(fasdk, source, out, protocol, "--root", tmp_path)[0], "rgb.png")
+    (folder / "broken.jsonl").write_text("{")
+    refused(tune(fasdk, source, out, folder / "broken.jsonl")[0], "broken.jsonl:1")
+    assert not out.exists()
+
+
+def test_people_read_a_table_and_inspect_shows_the_bounds(fasdk, source, write_list, tmp_path):
+    out = tmp_path / "tuned.fasb"
+    ran = fasdk(
+        "tune", source, "-o", out, "--protocol", write_list(development()), "--level", "standard"
+    )
+    assert ran.status == 0
+    for word in ("revision", "standard", "rgb+depth+ir", "4.7", "0/62"):
+        assert word in ran.stdout
+    shown = fasdk("inspect", out)
+    for word in ("Operating points", "standard", "4.72%", "calibrated"):
+        assert word in shown.stdout
+    ran = fasdk("tune", source, "-o", tmp_path / "x.fasb", "--protocol", write_list(development()))
+    assert ran.status == 1
+    assert "not written" in ran.stdout

@@ -1,7 +1,7 @@
 """An evaluation as one HTML file: nothing is fetched, nothing runs.
 
 Read in this order: axes.py and charts.py (SVG), markup.py (tables and figures), thumbnails.py,
-case_section.py (one case), page.py (the page), style.css.
+case_section.py (one list), overview.py, page.py (the page), style.css.
 """
 
 from fasdk_tools.report.page import render, write_report

@@ -60,9 +60,9 @@ def section_key(record: Evaluation, name: str) -> str:
 
 
 def case_name(case: Case) -> str:
-    """Return what a case is, in words."""
-    held = "+".join(case.modalities)
-    return f"all of {held}" if case.missing == "none" else f"{held}, without {case.missing}"
+    """Return what a case is, in words: what was taken away, and what captures held then."""
+    taken = "nothing missing" if case.missing == "none" else f"without {case.missing}"
+    return f"{taken} ({'+'.join(case.modalities)})"
 
 
 def _case(figures: Figures, index: int, case: Case) -> Markup:

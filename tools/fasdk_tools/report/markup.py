@@ -145,11 +145,17 @@ def table(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[objec
     """Return a table whose first column heads its rows, in a frame the keyboard can scroll."""
     head = element(
         "thead",
-        element("tr", *(element("th", c.title, scope="col") for c in columns)),
+        element("tr", *(_head(column) for column in columns)),
     )
     body = element("tbody", *(_row(columns, row) for row in rows))
-    whole = element("table", element("caption", caption), head, body)
+    whole = element("table", element("caption", element("span", caption)), head, body)
     return element("div", whole, class_="scroll", role="region", aria_label=caption, tabindex="0")
+
+
+def _head(column: Column) -> Markup:
+    if column.is_number:
+        return element("th", column.title, scope="col", class_="number")
+    return element("th", column.title, scope="col")
 
 
 def _row(columns: Sequence[Column], row: Sequence[object]) -> Markup:

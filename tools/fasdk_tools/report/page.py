@@ -12,10 +12,9 @@ from fasdk.atomic import atomic_write
 from fasdk.capture import Modality
 from fasdk_tools.evaluation.record import Evaluation, WorstCapture
 from fasdk_tools.output import json_text
-from fasdk_tools.report.case_section import case_name, list_section, section_key
+from fasdk_tools.report.case_section import list_section, section_key
 from fasdk_tools.report.markup import (
     ABSENT,
-    Cell,
     Column,
     Figures,
     Form,
@@ -25,6 +24,7 @@ from fasdk_tools.report.markup import (
     items,
     table,
 )
+from fasdk_tools.report.overview import in_short, missing_matrix
 from fasdk_tools.report.thumbnails import thumbnail
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def render(record: Evaluation, pictures: Pictures) -> str:
     title = f"Evaluation of {name}"
     names = list(dict.fromkeys(case.list for case in record.cases))
     sections = [
-        ("in-short", "In short", _in_short(record)),
-        ("missing", "Missing modalities", _matrix(record, names)),
+        ("in-short", "In short", in_short(record)),
+        ("missing", "Missing modalities", missing_matrix(record, names)),
         *(("", "", list_section(record, each)) for each in names),
         ("worst", "Worst-scored captures", _worst(record, pictures)),
         ("bundle", "The bundle", _bundle(record)),
@@ -156,154 +156,6 @@ def _subtitle(record: Evaluation) -> str:
         parts.append(f"protocol family {record.family}")
     parts.append(f"trained on {record.source}" if record.source else "training data not said")
     return "; ".join(parts)
-
-
-def _in_short(record: Evaluation) -> Markup:
-    figures = Figures(record)
-    parts = [element("p", warning, class_="warning", role="note") for warning in _warnings(record)]
-    found = record.family_figure
-    if found is not None:
-        path = ("family_figure",)
-        parts.append(
-            element(
-                "p",
-                f"{found.family}, {found.question}: HTER ",
-                figures.show(Form.PERCENT, *path, "hter_at_eer"),
-                " at the test's own EER, ",
-                figures.show(Form.PERCENT, *path, "hter_at_development"),
-                " at the development threshold, AUC ",
-                figures.show(Form.PERCENT, *path, "auc"),
-                f", mean of {len(found.tests)} {'test' if len(found.tests) == 1 else 'tests'}.",
-            )
-        )
-    elif record.family is not None:
-        parts.append(
-            element(
-                "p",
-                f"No figure of {record.family}: a test lacks a class, mixes captures that hold "
-                "different modalities, or nothing was taken away.",
-                class_="warning",
-            )
-        )
-    parts.append(_overview(record, [i for i, c in enumerate(record.cases) if c.missing == "none"]))
-    return Markup("".join(part.html for part in parts))
-
-
-def _warnings(record: Evaluation) -> list[str]:
-    said = [
-        f"{each.list} holds {len(each.subjects)} subjects of {each.seen_in}, as was allowed: its "
-        "figures are likely too good."
-        for each in record.overlap
-    ]
-    if record.level is None:
-        said.append(
-            "The bundle has no operating point: figures without a threshold only; on a device "
-            "every answer is ERROR."
-        )
-    said += [
-        f"{case.list}, {case_name(case)}: at {at.name} a species' APCER lies above the bound the "
-        "threshold came with."
-        for case in record.cases
-        for at in case.figures.thresholds
-        if at.is_contradicted
-    ]
-    said += [
-        f"{case.list}, {case_name(case)}: {case.figures.non_responses.frames} captures without a "
-        "score."
-        for case in record.cases
-        if case.figures.non_responses.frames
-    ]
-    return said
-
-
-def _overview(record: Evaluation, indices: Sequence[int]) -> Markup:
-    """Return one row a case, at the first of its thresholds."""
-    figures = Figures(record)
-    rows = []
-    for index in indices:
-        case = record.cases[index]
-        base: tuple[str | int, ...] = ("cases", index, "figures")
-        separation = case.figures.separation
-        first = case.figures.thresholds[0] if case.figures.thresholds else None
-        at = (*base, "thresholds", 0, "overall")
-        rows.append(
-            [
-                element("a", f"{case.list}: {case_name(case)}", href=f"#case-{index}"),
-                figures.show(Form.WHOLE, *base, "presentations"),
-                ABSENT
-                if separation is None
-                else Cell(
-                    figures.estimate(*base, "separation", "auc"),
-                    max(0.0, 2 * separation.auc.value - 1),
-                ),
-                ABSENT
-                if separation is None
-                else figures.estimate(*base, "separation", "hter_at_eer"),
-                ABSENT if first is None else first.name,
-                ABSENT if first is None else figures.rate(*at, "worst_apcer"),
-                ABSENT if first is None else figures.show(Form.TEXT, *at, "worst_species"),
-                ABSENT if first is None else figures.rate(*at, "bpcer"),
-                ABSENT if first is None else figures.estimate(*at, "hter"),
-            ]
-        )
-    return table(
-        "AUC and HTER at the EER need no threshold; the rest is at the threshold named. 95 % bounds, "
-        "errors/attempts",
-        (
-            Column("Case"),
-            Column("Presentations", is_number=True),
-            Column("AUC", is_number=True),
-            Column("HTER at EER", is_number=True),
-            Column("Threshold"),
-            Column("Worst APCER", is_number=True),
-            Column("Species"),
-            Column("BPCER", is_number=True),
-            Column("HTER", is_number=True),
-        ),
-        rows,
-    )
-
-
-def _matrix(record: Evaluation, names: Sequence[str]) -> Markup:
-    """Return AUC and HTER by what was taken away and by list, then the details of each row."""
-    missing = list(dict.fromkeys(case.missing for case in record.cases))
-    if len(missing) < 2 and not record.not_judged:
-        return Markup("")
-    figures = Figures(record)
-    rows = []
-    for each in missing:
-        cells: list[object] = ["nothing" if each == "none" else each]
-        for name in names:
-            found = [
-                index
-                for index, case in enumerate(record.cases)
-                if case.list == name and case.missing == each
-            ]
-            separation = record.cases[found[0]].figures.separation if len(found) == 1 else None
-            if separation is None:
-                several = "several, see the list" if len(found) > 1 else ABSENT
-                cells += [several, several]
-                continue
-            path = ("cases", found[0], "figures", "separation")
-            share = max(0.0, 2 * separation.auc.value - 1)
-            cells += [
-                Cell(figures.show(Form.PERCENT, *path, "auc", "value"), share),
-                Cell(figures.show(Form.PERCENT, *path, "hter_at_eer", "value"), share),
-            ]
-        rows.append(cells)
-    columns = [Column("Taken away")]
-    for name in names:
-        columns += [
-            Column(f"{name}: AUC", is_number=True),
-            Column(f"{name}: HTER at EER", is_number=True),
-        ]
-    parts = [table("By what was taken away; darker is better told apart", columns, rows)]
-    others = [index for index, case in enumerate(record.cases) if case.missing != "none"]
-    if others:
-        parts.append(_overview(record, others))
-    if record.not_judged:
-        parts += [element("p", "Not judged:"), items("ul", record.not_judged)]
-    return Markup("".join(part.html for part in parts))
 
 
 def _worst(record: Evaluation, pictures: Pictures) -> Markup:
@@ -405,7 +257,7 @@ def _lists(record: Evaluation) -> Markup:
             ),
             ", ".join(figures.get(*path, "species")) or ABSENT,
             ", ".join(figures.get(*path, "domains")),
-            figures.get(*path, "sha256") or ABSENT,
+            element("span", figures.get(*path, "sha256") or ABSENT, class_="digest"),
         ]
         for path, use in every
     ]

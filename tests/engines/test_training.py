@@ -8,7 +8,7 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import LabelledCapture
 from fasdk_calibration.metrics import auc
-from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
+from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
 from fasdk_engines.models import get_family
 from fasdk_engines.training import (
     Epoch,
@@ -30,7 +30,8 @@ Sets = dict[Split, list[LabelledCapture]]
 
 @pytest.fixture(scope="module")
 def sets() -> Sets:
-    small = SceneSettings(width=96, height=72)
+    turns = taking_turns(Species.PRINT_FLAT, Species.REPLAY, Species.RIGID_MASK)
+    small = SceneSettings(width=96, height=72, turns=turns)
     sizes = {Split.TRAIN: 96, Split.DEVELOPMENT: 36}
     return {s: list(generate_many(2, n, s, settings=small)) for s, n in sizes.items()}
 

@@ -401,7 +401,7 @@ def test_trust_is_asked_before_the_manifest_is_parsed(signed, tmp_path, monkeypa
     def never(*_):
         raise AssertionError("an unverified manifest was parsed")
 
-    monkeypatch.setattr(bundle_module, "_parse_manifest", never)
+    monkeypatch.setattr(bundle_module, "parse_manifest", never)
     refuse(tmp_path, members | {MANIFEST: members[MANIFEST] + b" "}, "fits none", trust=trust)
 
 

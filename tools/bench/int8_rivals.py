@@ -216,7 +216,7 @@ def _chosen_by(ours: Bundle) -> frozenset[str] | None:
     """Return the ids of the captures our INT8 was calibrated on, or None where it lists none."""
     document = ours.document("calibration.json")
     chosen = (document or {}).get("captures")
-    return frozenset(chosen) if chosen else None
+    return frozenset(capture["id"] for capture in chosen) if chosen else None
 
 
 def _inputs_of(

@@ -127,18 +127,19 @@ def require_judgeable(
 
 def fault_of(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | None:
     """Return why a data set cannot be judged with some modalities taken away, or None."""
+    verb = "is left without" if missing else "lacks"
     for record in dataset.records:
         held = set(manifest.modalities) & set(record.modalities) - missing
         absent = [m.value for m in manifest.required if m not in held]
         if absent:
             return (
-                f"capture {record.id} of {dataset.name} is left without {', '.join(absent)}, "
+                f"capture {record.id} of {dataset.name} {verb} {', '.join(absent)}, "
                 "which this bundle requires"
             )
         if not held:
             names = ", ".join(m.value for m in manifest.modalities)
             return (
-                f"capture {record.id} of {dataset.name} is left without any of {names}, "
+                f"capture {record.id} of {dataset.name} {verb} every one of {names}, "
                 "which this bundle looks at"
             )
     return None

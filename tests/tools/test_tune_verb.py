@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -361,6 +362,18 @@ def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_pa
     assert (many["captures"], many["presentations"]) == (3 * one["captures"], 184)
     assert many["levels"] == one["levels"]
     assert many["calibration"] == one["calibration"]
+
+
+def test_what_the_list_does_not_say_is_passed_on(fasdk, source, write_list, tmp_path, monkeypatch):
+    from fasdk_tools import tune as module
+
+    real = module.open_dataset
+    note = "the list names no subjects"
+    monkeypatch.setattr(module, "open_dataset", lambda *a: replace(real(*a), notes=(note,)))
+    out = tmp_path / "tuned.fasb"
+    ran, document = tune(fasdk, source, out, write_list(development()), "--level", "standard")
+    assert ran.error_lines == [f"fasdk: note: {note}"]
+    assert document["notes"] == open_bundle(out).document(EVALUATION)["notes"] == [note]
 
 
 def test_signatures_are_asked_for_and_made_only_when_named(fasdk, write_list, tmp_path):

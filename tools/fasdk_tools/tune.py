@@ -145,6 +145,7 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         captures=len(dataset.records),
         presentations=len(presentations),
         subjects=len({r.subject for r in dataset.records}),
+        notes=dataset.notes,
         subsets=tuple(each.report() for each in tuned),
     )
 
@@ -266,7 +267,10 @@ def _write(
     calibrations = tuple(each.calibration for each in tuned if each.calibration and each.points)
     refused = [refusal.id for each in tuned for refusal in each.refusals]
     subjects = {record.subject for record in dataset.records}
-    note = f"tuned on {len(dataset.records)} captures of {len(subjects)} subjects in {dataset.name}"
+    note = (
+        f"tuned on {len(dataset.records)} captures of {len(subjects)} subjects in "
+        f"{request.protocol.name}"
+    )
     if refused:
         note += f"; not supported: {', '.join(refused)}"
     members = {name: bytes(content) for name, content in bundle.members.items()}
@@ -308,6 +312,7 @@ def _evaluation(
         "precision": bundle.manifest.precision.value,
         "method": METHOD,
         "unit": "presentation",
+        "notes": list(dataset.notes),
         "captures": len(records),
         "presentations": len({(r.domain, r.presentation) for r in records}),
         "subjects": sorted({r.subject for r in records}),

@@ -97,6 +97,7 @@ class TuneReport:
         captures: Captures in it.
         presentations: Presentations in it.
         subjects: People in it.
+        notes: What the list does not say and a reader of the bounds should know.
         subsets: By combination of modalities, most modalities first.
     """
 
@@ -110,6 +111,7 @@ class TuneReport:
     captures: int
     presentations: int
     subjects: int
+    notes: tuple[str, ...]
     subsets: tuple[SubsetReport, ...]
 
     @property

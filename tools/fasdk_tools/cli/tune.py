@@ -84,7 +84,7 @@ def tune(
         print_json(asdict(report))
     else:
         _print(report)
-    for line in report.refusals:
+    for line in (*(f"note: {note}" for note in report.notes), *report.refusals):
         STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
     if not report.written:
         if any(subset.levels for subset in report.subsets):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from bright_captures import (
     ALL,
@@ -13,6 +14,7 @@ from bright_captures import (
     write_list,
     write_silent_bundle,
 )
+from onnx import helper, numpy_helper
 
 import fasdk
 from fasdk.bundle import open_bundle
@@ -195,3 +197,47 @@ def test_a_model_without_depth_judges_lists_whose_depth_has_no_unit(tmp_path, bu
     encoding = bundle.manifest.inputs[Modality.DEPTH].depth
     assert scoring._looked_at(record, encoding) is record
     assert set(ALL) == {m.value for m in record.modalities}
+
+
+def quantised_graph() -> bytes:
+    """Return the tiny graph with its averages rounded to hundredths by a Q/DQ pair."""
+    model = onnx.load_from_string(tiny_bundle.graph_bytes(reliability=False))
+    graph = model.graph
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.float32(0.01), "scale"),
+            numpy_helper.from_array(np.int8(0), "zero_point"),
+        ]
+    )
+    product = next(node for node in graph.node if node.op_type == "Gemm")
+    product.input[0] = "dequantised"
+    pair = [
+        helper.make_node("QuantizeLinear", ["means", "scale", "zero_point"], ["quantised"]),
+        helper.make_node("DequantizeLinear", ["quantised", "scale", "zero_point"], ["dequantised"]),
+    ]
+    at = list(graph.node).index(product)
+    for offset, node in enumerate(pair):
+        graph.node.insert(at + offset, node)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(("precision", "written"), [("int8", [True]), ("int8-fp32", [False])])
+def test_an_int8_graph_for_tensorrt_runs_as_it_is_written(
+    tmp_path, monkeypatch, precision, written
+):
+    from fasdk.backends import onnxruntime as backend
+
+    asked = []
+    options = backend._options
+    monkeypatch.setattr(
+        backend, "_options", lambda threads, flag: asked.append(flag) or options(threads, flag)
+    )
+    described = tiny_bundle.manifest(precision=precision, operating_points=(), reliability=False)
+    path = tmp_path / "int8.fasb"
+    tiny_bundle.write_bundle(path, described, {"model.onnx": quantised_graph()})
+    dataset = open_dataset(write_list(tmp_path, mixed()))
+    found = score_dataset(open_bundle(path), dataset, threads=1)
+    assert asked == written
+    assert np.isfinite(found.logits).all()
+    assert found.scores.values[19] > found.scores.values[0]

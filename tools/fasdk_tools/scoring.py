@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends import Backend, EngineOutputs, open_engine
+from fasdk.bundle import Precision
 from fasdk.errors import CaptureError, DatasetError, UsageError
 from fasdk.session import Liveness
 from fasdk_calibration.metrics import Scores
@@ -90,7 +91,7 @@ def score_subsets(
         require_judgeable(bundle.manifest, dataset, each)
     answers: list[list[_Answer]] = [[] for _ in missing]
     done = 0
-    engine = _Recorder(open_engine(bundle, Backend.ONNXRUNTIME, threads=threads))
+    engine = _Recorder(_open(bundle, threads))
     with Liveness(bundle, engine) as liveness:
         for records, captures in _batches(dataset, bundle.manifest):
             for each, rows in zip(missing, answers, strict=True):
@@ -143,6 +144,15 @@ def fault_of(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | No
                 "which this bundle looks at"
             )
     return None
+
+
+def _open(bundle: Bundle, threads: int) -> Engine:
+    if bundle.manifest.precision is Precision.INT8:
+        from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+        # Its graph is TensorRT's; the CPU's 8-bit kernels round elsewhere.
+        return OnnxRuntimeEngine(bundle.graph, threads=threads, as_written=True)
+    return open_engine(bundle, Backend.ONNXRUNTIME, threads=threads)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,8 @@ class OnnxRuntimeEngine:
     Args:
         graph: The ONNX file's bytes, already verified.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
+        as_written: Run QuantizeLinear and DequantizeLinear where they stand, as TensorRT's
+            arithmetic does, instead of fusing them into the CPU's own 8-bit kernels.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -34,10 +36,12 @@ class OnnxRuntimeEngine:
     version: str = ort.__version__
     max_batch: int | None = None
 
-    def __init__(self, graph: bytes | memoryview, *, threads: int = 0) -> None:
+    def __init__(
+        self, graph: bytes | memoryview, *, threads: int = 0, as_written: bool = False
+    ) -> None:
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(
-                bytes(graph), _options(threads), providers=["CPUExecutionProvider"]
+                bytes(graph), _options(threads, as_written), providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise BackendError(
@@ -61,11 +65,13 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options(threads: int, as_written: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    if as_written:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Only verified bytes may run: a graph that names weights in other files is refused.
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", "/dev/null"

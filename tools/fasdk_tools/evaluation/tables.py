@@ -8,7 +8,7 @@ from fasdk_tools.output import STDOUT, print_fields, print_rows
 
 if TYPE_CHECKING:
     from fasdk_calibration.evaluation import Estimate, Rate
-    from fasdk_tools.evaluation.record import Evaluation
+    from fasdk_tools.evaluation.record import Case, Evaluation
 
 
 def print_evaluation(record: Evaluation) -> None:
@@ -35,69 +35,81 @@ def print_evaluation(record: Evaluation) -> None:
         ),
     )
     print_rows(
-        "Without a threshold of its own; bounds by resampling subjects",
-        ("list", "missing", "held", "presentations", "AUC", "EER", "HTER at EER", "no response"),
+        "No threshold of its own; bounds by resampling subjects",
+        ("case", "presentations", "AUC", "EER", "HTER at EER"),
         [
             (
-                case.list,
-                case.missing,
-                "+".join(case.modalities),
+                _name(case),
                 case.figures.presentations,
                 _estimate(None if found is None else found.auc),
                 _estimate(None if found is None else found.eer),
                 _estimate(None if found is None else found.hter_at_eer),
-                case.figures.non_responses.frames,
             )
             for case in record.cases
             for found in (case.figures.separation,)
         ],
     )
-    print_rows(
-        "At thresholds chosen on other captures; 95 % Clopper-Pearson bounds",
-        ("list", "missing", "threshold", "value", "worst APCER", "species", "BPCER", "HTER"),
-        [
-            (
-                case.list,
-                case.missing,
-                threshold.name,
-                threshold.threshold,
-                _rate(threshold.overall.worst_apcer),
-                threshold.overall.worst_species,
-                _rate(threshold.overall.bpcer),
-                _estimate(threshold.overall.hter),
-            )
-            for case in record.cases
-            for threshold in case.figures.thresholds
-        ],
-    )
-    for case in record.cases:
-        for threshold in case.figures.thresholds[:1]:
-            print_rows(
-                f"APCER by species, {case.list}, missing {case.missing}, at {threshold.name}",
-                ("species", "APCER", "errors", "attempts"),
-                [
-                    (rate.species, _rate(rate), rate.errors, rate.attempts)
-                    for rate in threshold.overall.apcer
-                ],
-            )
+    if any(case.figures.thresholds for case in record.cases):
+        _print_thresholds(record)
     said = {
-        f"{case.list}, missing {case.missing}: {note}": None
+        f"{_name(case)}: {note}": None
         for case in record.cases
-        for note in (case.thresholds_note, case.figures.separation_note)
+        for note in (
+            case.thresholds_note,
+            case.figures.separation_note,
+            _silent(case.figures.non_responses.frames),
+        )
         if note
     }
     for line in (*said, *record.not_judged):
         STDOUT.print(line, markup=False)
 
 
+def _print_thresholds(record: Evaluation) -> None:
+    print_rows(
+        "At thresholds chosen on other captures; 95 % Clopper-Pearson bounds",
+        ("case", "threshold", "worst APCER", "BPCER", "HTER"),
+        [
+            (
+                _name(case),
+                f"{at.name}\n{at.threshold:.6f}",
+                f"{_rate(at.overall.worst_apcer)}\n{at.overall.worst_species or ''}",
+                _rate(at.overall.bpcer),
+                _estimate(at.overall.hter),
+            )
+            for case in record.cases
+            for at in case.figures.thresholds
+        ],
+    )
+    for case in record.cases:
+        for at in case.figures.thresholds[:1]:
+            print_rows(
+                f"APCER by species at {at.name}, {_name(case)}",
+                ("species", "APCER", "errors", "attempts"),
+                [
+                    (rate.species, _rate(rate, " "), rate.errors, rate.attempts)
+                    for rate in at.overall.apcer
+                ],
+            )
+
+
+def _name(case: Case) -> str:
+    taken = "" if case.missing == "none" else f" without {case.missing}"
+    return f"{case.list}{taken} ({'+'.join(case.modalities)})"
+
+
+def _silent(frames: int) -> str:
+    return f"{frames} captures without a score, counted as non-responses" if frames else ""
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
-def _rate(rate: Rate | None) -> str:
+def _rate(rate: Rate | None, gap: str = "\n") -> str:
     if rate is None:
         return "-"
-    return f"{100 * rate.rate:.2f} % [{100 * rate.lower:.2f}, {100 * rate.upper:.2f}]"
+    return f"{_percent(rate.rate)}{gap}[{100 * rate.lower:.2f}, {100 * rate.upper:.2f}]"
 
 
 def _estimate(estimate: Estimate | None) -> str:
@@ -105,4 +117,5 @@ def _estimate(estimate: Estimate | None) -> str:
         return "-"
     if estimate.lower is None or estimate.upper is None:
         return _percent(estimate.value)
-    return f"{100 * estimate.value:.2f} % [{100 * estimate.lower:.2f}, {100 * estimate.upper:.2f}]"
+    bounds = f"[{100 * estimate.lower:.2f}, {100 * estimate.upper:.2f}]"
+    return f"{_percent(estimate.value)}\n{bounds}"

@@ -33,6 +33,7 @@ _SUBDIVISIONS = 4
 # Powers of a channel's range and of its weights' size that make up its factor; the first is none.
 _POWERS = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5), (0.75, 0.25), (1.0, 0.25))
 _ROUNDED_WELL = 0.4  # what rounding against the data leaves of the weights' noise, measured
+_HEADROOM = 1.25  # two terms can afford values beyond those seen
 _OUTER = 1e-4  # share of values on either side that does not decide where a channel's centre is
 
 
@@ -44,6 +45,8 @@ class Affine:
         shift: float64 [C].
         factor: float64 [C], greater than 0.
         scale: Step of the int8 tensor; a float16 number.
+        wide_scale: Step of the first of two int8 tensors, wide enough that nothing is clipped.
+        fine_scale: Step of the second, which holds what the first left over.
         noise: float64 [C], expected squared error of each channel of (x - shift) * factor.
         offset: float64 [C], expected error of the same.
         expected: Noise power over signal power at the layers' outputs, activation and weights.
@@ -52,6 +55,8 @@ class Affine:
     shift: NDArray[np.float64]
     factor: NDArray[np.float64]
     scale: float
+    wide_scale: float
+    fine_scale: float
     noise: NDArray[np.float64]
     offset: NDArray[np.float64]
     expected: float
@@ -104,7 +109,7 @@ def levels_affine(statistics: SiteStatistics) -> Affine:
     factor = statistics.plane_std / 128.0
     shift = (128.0 - statistics.plane_mean) / statistics.plane_std
     nothing = np.zeros(len(factor))
-    return Affine(shift, factor, 1.0 / 128.0, nothing, nothing, 0.0)
+    return Affine(shift, factor, 1.0 / 128.0, 1.0 / 128.0, 1.0 / 32768.0, nothing, nothing, 0.0)
 
 
 def choose_affine(
@@ -166,7 +171,9 @@ def _judge(
     noise = clipped + np.where(edges[1] > edges[0], scale**2 / 12.0, 0.0)
     offset = np.sum(share * beyond, axis=1)
     expected = _expected(statistics, weights, factor, noise)
-    return Affine(shift, factor, scale, noise, offset, expected)
+    wide = half_scale(_HEADROOM * float(np.abs(edges).max()) / LEVELS)
+    fine = half_scale(wide / 2.0 / LEVELS)
+    return Affine(shift, factor, scale, wide, fine, noise, offset, expected)
 
 
 def _magnitudes(

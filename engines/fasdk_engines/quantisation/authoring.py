@@ -6,6 +6,7 @@ writes is what was decided, to the bit.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,27 +24,59 @@ if TYPE_CHECKING:
 
 
 def author(
-    model: onnx.ModelProto, recipes: Sequence[SiteRecipe], keep_float: frozenset[str]
+    model: onnx.ModelProto,
+    recipes: Sequence[SiteRecipe],
+    keep_float: frozenset[str],
+    two_term: frozenset[str] = frozenset(),
 ) -> onnx.ModelProto:
     """Return the float32 graph with Q/DQ in front of every layer that is not in `keep_float`.
+
+    A layer in `two_term` multiplies twice: what the int8 activation left over is quantised on a
+    finer scale and multiplied with the same weight.
 
     Raises:
         PrecisionError: ONNX Runtime's quantiser refuses the graph.
     """
     rewriter = Rewriter(model)
-    marked: list[tuple[str, SiteRecipe, tuple[LayerRecipe, ...]]] = []
+    marked: list[_Marked] = []
     for recipe in recipes:
         chosen = tuple(x for x in recipe.layers if x.node.layer.name not in keep_float)
         if chosen:
-            marked.append((_rewrite_site(rewriter, recipe, chosen), recipe, chosen))
+            marked += _rewrite_site(rewriter, recipe, chosen, two_term)
     prepared = rewriter.finish()
     if not marked:
         return prepared
-    return _tidy(_quantise(prepared, marked), {value for value, _, _ in marked})
+    written = _quantise(prepared, marked)
+    for mark in marked:
+        if mark.left_over:
+            _read_quantised(written, mark)
+    return _tidy(written, {mark.value for mark in marked})
 
 
-def _rewrite_site(rewriter: Rewriter, recipe: SiteRecipe, chosen: tuple[LayerRecipe, ...]) -> str:
-    """Prepare a site's layers; return the activation that is to be quantised."""
+@dataclass(frozen=True)
+class _Marked:
+    """An activation the quantiser is told of.
+
+    Attributes:
+        value: Its name; it is read by `nodes` alone.
+        scale: Its step.
+        nodes: The nodes that read it, and the scales of their weights.
+        left_over: Name of the Sub that takes its quantised form from it, or empty.
+    """
+
+    value: str
+    scale: float
+    nodes: tuple[tuple[str, LayerRecipe], ...]
+    left_over: str = ""
+
+
+def _rewrite_site(
+    rewriter: Rewriter,
+    recipe: SiteRecipe,
+    chosen: tuple[LayerRecipe, ...],
+    two_term: frozenset[str],
+) -> list[_Marked]:
+    """Prepare a site's layers; return the activations that are to be quantised."""
     site, affine = recipe.site, recipe.affine
     first = chosen[0].node.layer.name
     value = site.value
@@ -58,39 +91,68 @@ def _rewrite_site(rewriter: Rewriter, recipe: SiteRecipe, chosen: tuple[LayerRec
             rewriter.rewrite(node, value, *mapped_bystander(node, recipe, weight), is_padded=False)
     else:
         value = rewriter.map_activation(recipe, first)
-    # Q/DQ goes in front of every reader of a value; other readers must not share this one.
-    value = rewriter.insert(first, "Identity", [value], f"{site.value}_quantised")
+    once = tuple(x for x in chosen if x.node.layer.name not in two_term)
+    twice = tuple(x for x in chosen if x.node.layer.name in two_term)
     is_padded = not recipe.is_folded and affine.is_shifted
-    for layer in chosen:
-        rewriter.rewrite(layer.node, value, layer.rounded.values, layer.bias, is_padded=is_padded)
-    return value
+    marked = []
+    # Q/DQ goes in front of every reader of a value, so what is quantised has a name of its own.
+    if once:
+        coarse = rewriter.insert(first, "Identity", [value], f"{site.value}_quantised")
+        for layer in once:
+            rewriter.rewrite(
+                layer.node, coarse, layer.rounded.values, layer.bias, is_padded=is_padded
+            )
+        marked.append(_Marked(coarse, affine.scale, tuple((x.node.layer.name, x) for x in once)))
+    if twice:
+        wide = rewriter.insert(first, "Identity", [value], f"{site.value}_first")
+        rest = rewriter.insert(first, "Sub", [value, value], f"{site.value}_left_over")
+        fine = rewriter.insert(first, "Identity", [rest], f"{site.value}_second")
+        seconds = []
+        for layer in twice:
+            _, second = rewriter.rewrite(
+                layer.node,
+                wide,
+                layer.rounded.values,
+                layer.fine_bias,
+                is_padded=is_padded,
+                second=fine,
+            )
+            seconds.append((second, layer))
+        firsts = tuple((x.node.layer.name, x) for x in twice)
+        marked.append(_Marked(wide, affine.wide_scale, firsts, rest))
+        marked.append(_Marked(fine, affine.fine_scale, tuple(seconds)))
+    return marked
 
 
-def _quantise(
-    model: onnx.ModelProto,
-    marked: Sequence[tuple[str, SiteRecipe, tuple[LayerRecipe, ...]]],
-) -> onnx.ModelProto:
+def _read_quantised(model: onnx.ModelProto, mark: _Marked) -> None:
+    """Let the Sub that was a placeholder take the dequantised form away."""
+    nodes = {name: node for node in model.graph.node for name in node.output}
+    reader = next(node for node in model.graph.node if node.name == mark.nodes[0][0])
+    dequantised = reader.input[0]
+    nodes[mark.left_over].input[1] = dequantised
+
+
+def _quantise(model: onnx.ModelProto, marked: Sequence[_Marked]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData  # noqa: F401
+    from onnxruntime.quantization.calibrate import TensorData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     nodes = {node.name: node for node in model.graph.node}
     overrides: dict[str, list[dict[str, Any]]] = {}
     ranges: dict[str, Any] = {}
-    for value, recipe, layers in marked:
-        scale = np.float32(recipe.affine.scale)
-        ranges[value] = TensorData(
+    for mark in marked:
+        scale = np.float32(mark.scale)
+        ranges[mark.value] = TensorData(
             lowest=np.float32(-LEVELS * scale), highest=np.float32(LEVELS * scale)
         )
-        overrides[value] = [{"scale": np.array(scale), "zero_point": np.array(0, np.int8)}]
+        overrides[mark.value] = [{"scale": np.array(scale), "zero_point": np.array(0, np.int8)}]
         model.graph.value_info.append(
-            onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, None)
+            onnx.helper.make_tensor_value_info(mark.value, onnx.TensorProto.FLOAT, None)
         )
-        for layer in layers:
-            weight = nodes[layer.node.layer.name].input[1]
+        for name, layer in mark.nodes:
             axis = 1 if layer.node.window is None else 0
-            overrides[weight] = [
+            overrides[nodes[name].input[1]] = [
                 {"axis": axis, "scale": np.array(s, np.float32), "zero_point": np.array(0, np.int8)}
                 for s in layer.rounded.scales
             ]
@@ -104,7 +166,7 @@ def _quantise(
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8,
             tensors_range=ranges,
-            nodes_to_quantize=[x.node.layer.name for _, _, group in marked for x in group],
+            nodes_to_quantize=[name for mark in marked for name, _ in mark.nodes],
             nodes_to_exclude=[],
             op_types_to_quantize=["MatMul", "Conv"],
             extra_options={

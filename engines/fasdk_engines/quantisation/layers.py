@@ -28,6 +28,7 @@ class Layer:
         macs: Multiply-accumulates for one capture.
         quantised: Whether it computes in eight bits.
         reason: Why not; empty where it does.
+        two_terms: Whether it multiplies twice, its activation held in two int8 terms.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Layer:
     macs: int
     quantised: bool
     reason: str
+    two_terms: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from fasdk.bundle import Precision
 from fasdk.errors import PrecisionError
 from fasdk_calibration.ranges import RangeMethod
 from fasdk_engines.precision import convert, islands_matching
+from fasdk_engines.quantisation.allocation import choose_two_term
 from fasdk_engines.quantisation.authoring import author
 from fasdk_engines.quantisation.layers import Layer, find_layers
 from fasdk_engines.quantisation.opset import raise_opset
@@ -79,6 +80,7 @@ class Quantiser:
         self._recipes = recipes
         self._precision = precision
         self._islands = islands
+        self._two_term: frozenset[str] = frozenset()
         self.layers = layers
         self.ranges = tuple(_describe(recipe) for recipe in recipes)
 
@@ -151,7 +153,28 @@ class Quantiser:
             if progress is not None:
                 progress("weights", number + 1, len(sites))
         told = tuple(x.layer for x in layers)
-        return cls(model, told, tuple(recipes), precision, tuple(float32_islands))
+        quantiser = cls(model, told, tuple(recipes), precision, tuple(float32_islands))
+        if options.two_term_share > 0.0:
+            chosen = choose_two_term(
+                quantiser.probe(),
+                told,
+                batches,
+                share=options.two_term_share,
+                target=options.target_noise,
+                progress=progress,
+            )
+            quantiser.multiply_twice(chosen)
+        return quantiser
+
+    def multiply_twice(self, names: frozenset[str]) -> None:
+        """Hold the activations of the layers named, and of no others, in two int8 terms.
+
+        Raises:
+            PrecisionError: A name is no quantised layer's.
+        """
+        self._require_quantised(names)
+        self._two_term = names
+        self.layers = tuple(replace(x, two_terms=x.name in names) for x in self.layers)
 
     def write(self, keep_float: frozenset[str] = frozenset()) -> bytes:
         """Return the typed graph, inputs and outputs float32; equal arguments give equal bytes.
@@ -165,13 +188,8 @@ class Quantiser:
             PrecisionError: A name is no quantised layer's, or a weight does not fit float16.
             ExportError: The graph holds an operator that cannot be converted.
         """
-        known = {layer.name for layer in self.layers if layer.quantised}
-        if not keep_float <= known:
-            raise PrecisionError(
-                f"{min(keep_float - known)!r} is no layer that computes in eight bits: "
-                "name one of `Quantiser.layers`"
-            )
-        written = author(self._model, self._recipes, keep_float)
+        self._require_quantised(keep_float)
+        written = author(self._model, self._recipes, keep_float, self._two_term)
         if self._precision is Precision.INT8_FP32:
             return bytes(written.SerializeToString(deterministic=True))
         raise_opset(written)
@@ -181,7 +199,7 @@ class Quantiser:
     def layers_without(self, keep_float: frozenset[str]) -> tuple[Layer, ...]:
         """Return `layers` as they are once some are given back to floating point."""
         return tuple(
-            replace(x, quantised=False, reason="given back for accuracy")
+            replace(x, quantised=False, two_terms=False, reason="given back for accuracy")
             if x.name in keep_float
             else x
             for x in self.layers
@@ -193,7 +211,15 @@ class Quantiser:
         Raises:
             BackendError: ONNX Runtime refuses it.
         """
-        return Probe(self._model, self._recipes, threads=threads)
+        return Probe(self._model, self._recipes, self._two_term, threads=threads)
+
+    def _require_quantised(self, names: frozenset[str]) -> None:
+        known = {layer.name for layer in self.layers if layer.quantised}
+        if not names <= known:
+            raise PrecisionError(
+                f"{min(names - known)!r} is no layer that computes in eight bits: "
+                "name one of `Quantiser.layers`"
+            )
 
 
 def share_of_macs(layers: Sequence[Layer]) -> float:
@@ -202,8 +228,14 @@ def share_of_macs(layers: Sequence[Layer]) -> float:
 
 
 def default_options(precision: Precision, method: RangeMethod) -> Options:
-    """Return what suits a precision: on a CPU without VNNI, weights no pair of which saturates."""
-    return Options(method, pairs=precision is Precision.INT8_FP32)
+    """Return what suits a precision.
+
+    On a CPU weights no pair of which saturates without VNNI, and each product once: there a second
+    one costs more than it does where eight bits are twice as fast as sixteen.
+    """
+    if precision is Precision.INT8_FP32:
+        return Options(method, pairs=True, two_term_share=0.0)
+    return Options(method)
 
 
 def _describe(recipe: SiteRecipe) -> ActivationRange:

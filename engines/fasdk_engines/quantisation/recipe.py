@@ -42,6 +42,9 @@ class Options:
         round_to_data: Round weights against the captures rather than to the nearest level.
         correct_bias: Put the mean error into the bias.
         pairs: Keep pairs of weights within what a CPU without VNNI adds exactly.
+        two_term_share: Largest share of all multiply-accumulates that may be done twice, on
+            activations held in two int8 terms.
+        target_noise: Noise power over signal power of the logits that two terms stop at.
     """
 
     method: RangeMethod
@@ -53,6 +56,8 @@ class Options:
     round_to_data: bool = True
     correct_bias: bool = True
     pairs: bool = False
+    two_term_share: float = 0.25
+    target_noise: float = 2e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,7 @@ class LayerRecipe:
         rounded: Its weight, for the mapped activation.
         plain: float64 [K, N], the weight it stands for, for the mapped activation.
         bias: float64 [N], what the mapped activation and rounding ask to be added.
+        fine_bias: float64 [N], the same where the activation is held in two terms.
         plain_bias: float64 [N], what the mapped activation alone asks to be added.
     """
 
@@ -71,6 +77,7 @@ class LayerRecipe:
     rounded: RoundedWeight
     plain: NDArray[np.float64]
     bias: NDArray[np.float64]
+    fine_bias: NDArray[np.float64]
     plain_bias: NDArray[np.float64]
 
 
@@ -153,12 +160,13 @@ def _make_layer(
         rounded = round_to_data(plain, covariance, pairs=options.pairs)
     else:
         rounded = round_plainly(plain, pairs=options.pairs)
-    bias = plain_bias
+    bias = fine_bias = plain_bias
     if options.correct_bias and statistics.mean.shape[0] == len(weight):
         mapped = (statistics.mean - affine.shift[channel[:, 0]]) * affine.factor[channel[:, 0]]
         quantised = mapped + affine.offset[channel[:, 0]]
         bias = plain_bias + mapped @ plain - quantised @ rounded.values
-    return LayerRecipe(node, rounded, plain, bias, plain_bias)
+        fine_bias = plain_bias + mapped @ (plain - rounded.values)
+    return LayerRecipe(node, rounded, plain, bias, fine_bias, plain_bias)
 
 
 def input_channels(node: WeightedNode, channels: int) -> NDArray[np.intp]:

@@ -120,7 +120,8 @@ class Rewriter:
         bias: str | NDArray[np.float64],
         *,
         is_padded: bool,
-    ) -> str:
+        second: str = "",
+    ) -> tuple[str, ...]:
         """Make a layer read another activation with another weight and one more bias.
 
         Args:
@@ -129,9 +130,10 @@ class Rewriter:
             weight: float64 [K, N], or the name of a value shaped as `shaped_weight` makes it.
             bias: float64 [N] to add, or the name of such a value.
             is_padded: Whether the activation holds a Conv's padding already.
+            second: Activation whose product with the same weight is added; none if empty.
 
         Returns:
-            The name of the node that multiplies, which is the layer's own.
+            The names of the nodes that multiply; the first is the layer's own.
         """
         if isinstance(weight, np.ndarray):
             weight = self.constant(f"{node.layer.name}.weight", shaped_weight(node, weight))
@@ -140,7 +142,26 @@ class Rewriter:
             self._rewrite_conv(original, value, weight, bias, is_padded=is_padded)
         else:
             self._rewrite_linear(original, value, weight, bias)
-        return node.layer.name
+        if not second:
+            return (node.layer.name,)
+        return node.layer.name, self._add_second(original, second, weight)
+
+    def _add_second(self, original: onnx.NodeProto, second: str, weight: str) -> str:
+        """Add the product of a second activation to what a layer has become; return its node."""
+        made = self._instead.setdefault(original.name, [_copy(original)])
+        first = made[0]
+        twin = _copy(first)
+        twin.name = self.fresh(f"{original.name}_second")
+        del twin.input[:]
+        twin.input.extend([second, weight])
+        target = first.output[0]
+        first.output[0] = self.fresh(f"{target}_first")
+        twin.output[0] = self.fresh(f"{target}_second")
+        total = _make(
+            "Add", [first.output[0], twin.output[0]], [target], self.fresh(f"{original.name}_both")
+        )
+        made[1:1] = [twin, total]
+        return twin.name
 
     def _rewrite_conv(
         self,
@@ -254,6 +275,10 @@ def drop_unread(model: onnx.ModelProto) -> None:
 def _compact(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return one value where all are equal."""
     return values[:1] if np.all(values == values[0]) else values
+
+
+def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
+    return type(node).FromString(node.SerializeToString())
 
 
 def _make(

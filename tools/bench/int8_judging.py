@@ -36,6 +36,9 @@ class Figures:
 class Judge:
     """The held-out captures and what the FP32 graph says of them.
 
+    Attributes:
+        scores: float64 [N], P(bona fide) by the FP32 graph.
+
     Args:
         graph: FP32 graph.
         inputs: float32 [N, ...] by graph input.
@@ -55,7 +58,7 @@ class Judge:
         self._inputs, self._live, self._threshold = inputs, live_index, threshold
         self._batch = batch
         self._logits = self._run(_SessionRunner(graph, as_written=False))
-        self._scores = _softmax(self._logits)[:, live_index]
+        self.scores = _softmax(self._logits)[:, live_index]
 
     def as_written(self, graph: bytes) -> Figures:
         """Judge a graph with Q/DQ executed as written."""
@@ -81,10 +84,10 @@ class Judge:
 
     def _figures(self, logits: NDArray[np.float64]) -> Figures:
         scores = _softmax(logits)[:, self._live]
-        drift = np.where(np.isfinite(scores), np.abs(scores - self._scores), 1.0)
+        drift = np.where(np.isfinite(scores), np.abs(scores - self.scores), 1.0)
         flips = None
         if self._threshold is not None:
-            flips = int(((scores > self._threshold) != (self._scores > self._threshold)).sum())
+            flips = int(((scores > self._threshold) != (self.scores > self._threshold)).sum())
         noise = float(np.square(logits - self._logits).sum())
         deviation = self._logits - self._logits.mean(axis=0)
         return Figures(

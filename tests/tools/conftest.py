@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from report_page import Report, make_report
 
 from fasdk_engines.checkpoint import save_checkpoint
 from fasdk_engines.models import get_family
@@ -95,3 +96,9 @@ def frames(tmp_path_factory) -> Frames:
     cv2.imwrite(str(found.depth), rng.integers(300, 900, (240, 320), np.uint16))
     cv2.imwrite(str(found.ir), rng.integers(0, 256, (240, 320), np.uint8))
     return found
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory) -> Report:
+    """An evaluation's report on two lists, with development thresholds and missing modalities."""
+    return make_report(tmp_path_factory.mktemp("report"))

@@ -67,7 +67,7 @@ def normal_deviate(smallest: float) -> Scale:
         smallest: The least share above 0 that the curve holds.
     """
     marks = (0.0001, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
-    low = max((mark for mark in marks if mark <= smallest), default=marks[0])
+    low = max((mark for mark in marks[:-2] if mark <= smallest), default=marks[0])
     ticks = tuple(Tick(m, f"{100 * m:g} %") for m in marks if m >= low)
     return Scale(low, 0.6, ticks, _NORMAL.inv_cdf)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fasdk.session import Decision, Liveness
     from fasdk_tools.output import ProgressView
 
-TRAIN, DEVELOPMENT, HELD_OUT = 720, 180, 240
+TRAIN, DEVELOPMENT, HELD_OUT = 1080, 180, 252
 
 
 @dataclass(frozen=True)

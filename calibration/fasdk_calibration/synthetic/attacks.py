@@ -31,7 +31,7 @@ def print_face(head: Head, rng: np.random.Generator, *, curved: bool) -> Carrier
         half_width_mm=rng.uniform(95, 135) * scale,
         top_mm=-rng.uniform(132, 150) * scale,
         bottom_mm=rng.uniform(125, 165) * scale,
-        bend=rng.uniform(0.0012, 0.0055) if curved else rng.uniform(-0.0003, 0.0003),
+        bend=rng.uniform(0.001, 0.004) if curved else rng.uniform(-0.0003, 0.0003),
         scale=scale,
         border_mm=0.0 if cut_out else rng.uniform(0.0, 8.0),
         cut_out=cut_out,

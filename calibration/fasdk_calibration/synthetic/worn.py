@@ -98,7 +98,7 @@ def wear_flexible_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> 
     form = cv2.GaussianBlur(form, (0, 0), (3.2 - 2.0 * made) / STEP_MM)
     height = np.maximum(form, wearer.height) + rng.uniform(1.0, 3.5)
     coat = _coat(victim, rng, rng.uniform(0.5, 0.7) + 0.25 * made)
-    material = _material(rng, _off_skin(rng, made, 0.22, 0.38), 0.05)
+    material = _material(rng, _off_skin(rng, made, 0.26, 0.4), 0.05)
     seam = cv2.dilate(holes.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     dark = np.where(seam & mask, np.float32(rng.uniform(0.45, 0.9)), np.float32(1.0))
     return replace(
@@ -145,7 +145,7 @@ def wear_partial_glasses(wearer: Head, victim: Head, rng: np.random.Generator) -
     photo, _ = photograph(victim, rng)
     ink = print_on_paper(photo, rng)
     grid = Grid()
-    half_height = rng.uniform(14.0, 26.0)
+    half_height = rng.uniform(16.0, 28.0)
     if rng.random() < 0.5:
         half_width = wearer.eye_spacing / 2 + rng.uniform(22.0, 36.0)
         patch = (np.abs(grid.y - EYES_Y_MM) < half_height) & (np.abs(grid.x) < half_width)
@@ -154,10 +154,11 @@ def wear_partial_glasses(wearer: Head, victim: Head, rng: np.random.Generator) -
         across = (np.abs(grid.x) - wearer.eye_spacing / 2) / lens
         patch = across**2 + ((grid.y - EYES_Y_MM) / half_height) ** 2 < 1.0
     bridge = float(wearer.height[_row(EYES_Y_MM), COLUMNS // 2])
-    plate = bridge + rng.uniform(5.0, 15.0) - rng.uniform(0.0008, 0.004) * grid.x**2
+    plate = bridge + rng.uniform(7.0, 18.0) - rng.uniform(0.0008, 0.004) * grid.x**2
     patch = patch & (wearer.height > NOTHING_MM)
-    plastic = rng.random() < 0.35
-    nir = _material(rng, _off_skin(rng, rng.random(), 0.28, 0.42), 0.03) if plastic else ink.nir
+    # The printed eyes' dyes are clear in the infrared: it shows white paper, or black plastic.
+    blank = rng.uniform(0.05, 0.2) if rng.random() < 0.5 else rng.uniform(0.78, 0.92)
+    nir = _material(rng, blank, 0.03)
     return replace(
         wearer,
         height=np.where(patch, np.maximum(plate, wearer.height + 0.5), wearer.height).astype(
@@ -178,20 +179,20 @@ def wear_makeup(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
 
     skin = (wearer.face > 0.5).astype(np.float32)
     albedo, nir = wearer.albedo, wearer.nir
-    if rng.random() < 0.6:
-        cover = rng.uniform(0.75, 0.95)
+    if rng.random() < 0.75:
+        cover = rng.uniform(0.8, 0.97)
         even = cv2.GaussianBlur(victim.albedo, (0, 0), rng.uniform(1.5, 4.0) / STEP_MM)
-        tint = rng.uniform(0.4, 1.7, 3).astype(np.float32)
+        tint = rng.uniform(0.3, 1.8, 3).astype(np.float32)
         weight = (cover * skin * (1.0 - _eyes(wearer)))[..., None]
         albedo = albedo + weight * (even * tint - albedo)
         # Titanium white scatters, dark pigments absorb.
-        powder = rng.uniform(0.15, 0.5) if rng.random() < 0.5 else -rng.uniform(0.2, 0.5)
+        powder = rng.uniform(0.25, 0.55) if rng.random() < 0.5 else -rng.uniform(0.3, 0.6)
         nir = nir * (1.0 + powder * cover * skin)
-    if albedo is wearer.albedo or rng.random() < 0.4:
+    if albedo is wearer.albedo or rng.random() < 0.6:
         lines = _lines(rng) * skin * rng.uniform(0.7, 0.95)
         colour = rng.uniform(0.01, 0.25, 3).astype(np.float32)
         albedo = albedo + lines[..., None] * (colour - albedo)
-        nir = nir * (1.0 - rng.uniform(0.4, 0.9) * lines)
+        nir = nir * (1.0 - rng.uniform(0.6, 0.95) * lines)
     return replace(
         wearer,
         albedo=np.clip(albedo, 0, 1).astype(np.float32),
@@ -242,9 +243,9 @@ def _eye_holes(wearer: Head, grid: Grid, size: float) -> NDArray[np.bool_]:
 
 
 def _off_skin(rng: np.random.Generator, made: float, least: float, most: float) -> float:
-    """Return a material's reflectance: off skin's by `least` to `most`, 0.6 of that at best."""
+    """Return a material's reflectance: off skin's by `least` to `most`, 0.7 of that at best."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    return float(_SKIN_NIR + side * (1.0 - 0.4 * made) * rng.uniform(least, most))
+    return float(_SKIN_NIR + side * (1.0 - 0.3 * made) * rng.uniform(least, most))
 
 
 def _material(rng: np.random.Generator, reflectance: float, uneven: float) -> NDArray[np.float32]:
@@ -278,11 +279,11 @@ def _lines(rng: np.random.Generator) -> NDArray[np.float32]:
     import cv2
 
     drawn = np.zeros((ROWS, COLUMNS), np.float32)
-    for _ in range(int(rng.integers(3, 9))):
+    for _ in range(int(rng.integers(4, 9))):
         start = np.array([rng.uniform(-55, 55), rng.uniform(-70, 85)])
         turns = np.cumsum(rng.normal(0.0, 0.5, 12)) + rng.uniform(0, 2 * np.pi)
         steps = rng.uniform(4, 8) * np.stack([np.cos(turns), np.sin(turns)], axis=1)
         points = (start + np.cumsum(steps, axis=0) + (256.0, 152.0)) / STEP_MM
-        width = int(rng.integers(2, 6))
+        width = int(rng.integers(3, 7))
         cv2.polylines(drawn, [np.rint(points).astype(np.int32)], False, 1.0, width)
     return np.asarray(cv2.GaussianBlur(drawn, (0, 0), 0.7), np.float32)

@@ -230,7 +230,7 @@ class _Candidates:
         graph = self.quantiser.write(kept_float)
         if self.precision is Precision.INT8:
             return WrittenRunner(graph).logits
-        engine = OnnxRuntimeEngine(graph)
+        engine = OnnxRuntimeEngine(graph, as_written=False)
 
         def logits(batch: Batch) -> NDArray[np.float32]:
             return engine.run(batch).logits

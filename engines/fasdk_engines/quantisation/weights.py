@@ -52,7 +52,7 @@ def round_plainly(weight: NDArray[np.float64], *, pairs: bool = False) -> Rounde
         weight: float64 [K, N].
         pairs: Keep adjacent inputs within `PAIR_LIMIT`.
     """
-    scales = _scales(weight, np.ones(len(weight)), shrinks=np.ones(1))
+    scales = _scales(weight, np.ones(len(weight)), np.ones(1), pairs=pairs)
     levels = np.rint(weight / scales)
     if pairs:
         levels = _within_pairs(levels)
@@ -75,7 +75,7 @@ def round_to_data(
     inner = len(weight)
     spread = np.diag(covariance)
     damped = covariance + np.eye(inner) * max(_DAMPING * float(spread.mean()), 1e-12)
-    scales = _scales(weight, np.diag(damped), _SHRINKS)
+    scales = _scales(weight, np.diag(damped), _SHRINKS, pairs=pairs)
     # Largest first, so that the most telling inputs are made up for by all the others.
     order = np.arange(inner) if pairs else np.argsort(-spread, kind="stable")
     inverse = np.linalg.inv(damped[np.ix_(order, order)])
@@ -99,16 +99,27 @@ def round_to_data(
 
 
 def _scales(
-    weight: NDArray[np.float64], importance: NDArray[np.float64], shrinks: NDArray[np.float64]
+    weight: NDArray[np.float64],
+    importance: NDArray[np.float64],
+    shrinks: NDArray[np.float64],
+    *,
+    pairs: bool,
 ) -> NDArray[np.float64]:
     """Return each column's step: of the shrunk ranges the one of least weighed rounding error."""
-    largest = np.abs(weight).max(axis=0)
+    largest = np.abs(weight).max(axis=0) / LEVELS
+    if pairs and len(weight) > 1:
+        even, odd = np.abs(weight[0::2]), np.abs(weight[1::2])
+        sums = (even[: len(odd)] + odd).max(axis=0)
+        # Both round up by half a level at most.
+        largest = np.maximum(largest, sums / (PAIR_LIMIT - 1))
     best = np.full(weight.shape[1], np.inf)
     scales = np.ones(weight.shape[1])
     for shrink in shrinks:
-        step = _half_scales(largest * (shrink / LEVELS))
-        rounded = np.clip(np.rint(weight / step), -LEVELS, LEVELS) * step
-        error = importance @ (weight - rounded) ** 2
+        step = _half_scales(largest * shrink)
+        levels = np.clip(np.rint(weight / step), -LEVELS, LEVELS)
+        if pairs:
+            levels = _within_pairs(levels)
+        error = importance @ (weight - levels * step) ** 2
         better = error < best
         best, scales = np.where(better, error, best), np.where(better, step, scales)
     return scales

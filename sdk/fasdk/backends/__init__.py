@@ -183,8 +183,10 @@ def open_engine(
         )
     if backend is Backend.ONNXRUNTIME:
         from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+        from fasdk.manifest import Precision
 
-        return OnnxRuntimeEngine(bundle.graph, threads=threads)
+        fused = bundle.manifest.precision is Precision.INT8_FP32
+        return OnnxRuntimeEngine(bundle.graph, threads=threads, as_written=not fused)
     from fasdk.backends.tensorrt.execution import open_tensorrt_engine
 
     return open_tensorrt_engine(bundle, backend, progress=progress)

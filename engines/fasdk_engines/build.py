@@ -42,8 +42,8 @@ from fasdk_engines.typed_graph import (
     GOLDEN_TOLERANCE,
     BuildCaptures,
     TypedGraph,
+    choose_golden,
     make_typed_graph,
-    require_golden,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
 
 DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
-_GOLDEN_COUNT = 4
+_GOLDEN_COUNT, _GOLDEN_CANDIDATES = 4, 16
 _JUDGED_COUNT = 32
 _RTX_PLAN = "plans/tensorrt-rtx.plan"
 
@@ -145,10 +145,12 @@ def _read_captures(
         from fasdk_engines.int8.calibration_set import open_calibration
 
         calibration = open_calibration(request.int8, family.modalities, required, development)
-    seen = seeded_captures(family.modalities, _GOLDEN_COUNT)
+    # Of eight bits the steadiest become golden.
+    count = _GOLDEN_COUNT if request.int8 is None else _GOLDEN_CANDIDATES
+    seen = seeded_captures(family.modalities, count)
     if development is not None:
         seen = spread(development.captures, _JUDGED_COUNT)
-    return BuildCaptures(development, calibration, seen, spread(seen, _GOLDEN_COUNT))
+    return BuildCaptures(development, calibration, seen, spread(seen, count))
 
 
 def _lint(graph: bytes) -> None:
@@ -184,12 +186,16 @@ def _evaluate(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the manifest's operating points and note, and all members but plans."""
     family, specs = floating.family, floating.family.preprocess(floating.config)
-    runner = GraphRunner(typed.graph, specs, family.presence_order)
-    golden_logits = runner.logits(captures.golden)
-    if precision is Precision.INT8:
-        require_golden(typed.graph, captures.golden, golden_logits, specs, family)
+    is_int8 = precision is Precision.INT8
+    runner = GraphRunner(typed.graph, specs, family.presence_order, as_written=is_int8)
+    golden, golden_logits = captures.golden, runner.logits(captures.golden)
+    if is_int8:
+        kept = choose_golden(
+            typed.graph, golden, golden_logits, specs, family, min(_GOLDEN_COUNT, len(golden))
+        )
+        golden, golden_logits = [golden[index] for index in kept], golden_logits[list(kept)]
     members = {GRAPH: typed.graph}
-    for number, (capture, row) in enumerate(zip(captures.golden, golden_logits, strict=True)):
+    for number, (capture, row) in enumerate(zip(golden, golden_logits, strict=True)):
         members[f"golden/{number:03d}.npz"] = GoldenCapture(capture, row).to_bytes()
     if typed.int8 is not None:
         members[CALIBRATION] = typed.int8.record.to_bytes()

@@ -99,6 +99,12 @@ class GraphRunner:
 
     Attributes:
         graph_sha256: The graph's digest.
+
+    Args:
+        graph: ONNX file.
+        specs: Preprocessing by modality.
+        presence: Column order of the graph's presence input, or None.
+        as_written: See `OnnxRuntimeEngine`.
     """
 
     def __init__(
@@ -106,8 +112,10 @@ class GraphRunner:
         graph: bytes,
         specs: Mapping[Modality, PreprocessSpec],
         presence: Sequence[Modality] | None = None,
+        *,
+        as_written: bool = False,
     ) -> None:
-        self._engine = OnnxRuntimeEngine(graph)
+        self._engine = OnnxRuntimeEngine(graph, as_written=as_written)
         self.graph_sha256 = hashlib.sha256(graph).hexdigest()
         self._specs = specs
         self._presence = presence

@@ -41,7 +41,7 @@ class BuildCaptures:
         calibration: Captures to choose a calibration set from, or None.
         seen: What half precision is judged on: spread over the development captures, or random
             fields without.
-        golden: What the bundle will hold.
+        golden: What the bundle will hold, or in eight bits choose from.
     """
 
     development: DevelopmentSet | None
@@ -136,34 +136,50 @@ def _require_half(half: HalfReport, live_index: int, *, judged_on_captures: bool
         )
 
 
-def require_golden(
+def choose_golden(
     graph: bytes,
-    golden: Sequence[Capture],
+    candidates: Sequence[Capture],
     logits: NDArray[np.float32],
     specs: Mapping[Modality, PreprocessSpec],
     family: Family,
-) -> None:
-    """Hold what a device will compute, every output rounded, to the golden captures' tolerance.
+    count: int,
+) -> tuple[int, ...]:
+    """Return which captures of an INT8 graph a device will reproduce, the steadiest ones.
+
+    A value that a rounding to float16 carries over the border of two levels moves a score by more
+    than float16 alone does, and on a device other values cross than here. What is said of a capture
+    must not hang on that.
 
     Args:
         graph: INT8 graph.
-        golden: Golden captures.
-        logits: float32 [N, classes] that the bundle holds for them.
+        candidates: Captures to choose from.
+        logits: float32 [N, classes] of the same captures, nothing rounded to float16.
         specs: Preprocessing by modality.
         family: The model.
+        count: How many to choose.
 
     Raises:
-        PrecisionError: A score differs by more than the tolerance.
+        PrecisionError: Too few keep their score within the tolerance when every operator's output
+            is rounded.
     """
     from fasdk_engines.quantisation import WrittenRunner
 
-    written = WrittenRunner(graph).logits(to_batch(list(golden), specs, family.presence_order))
-    drift = _score_drift(written, logits, family.live_index)
-    if not drift <= GOLDEN_TOLERANCE:
+    runner = WrittenRunner(graph)
+    drifts = []
+    for capture, row in zip(candidates, logits, strict=True):
+        written = runner.logits(to_batch([capture], specs, family.presence_order))
+        drifts.append(_score_drift(written, row[None], family.live_index))
+    steadiest = sorted(
+        range(len(drifts)), key=lambda index: (not drifts[index] >= 0, drifts[index])
+    )
+    chosen = sorted(steadiest[:count])
+    worst = max(drifts[index] for index in chosen)
+    if not worst <= GOLDEN_TOLERANCE:
         raise PrecisionError(
-            f"rounding to float16 moves the score of a golden capture by {drift:.4f}, more than "
+            f"rounding to float16 moves the score of a golden capture by {worst:.4f}, more than "
             f"{GOLDEN_TOLERANCE}: a device would refuse the bundle, build with --precision fp16"
         )
+    return tuple(chosen)
 
 
 def _score_drift(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from statistics import NormalDist
 
-WIDTH, HEIGHT = 380.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 12.0, 44.0
+WIDTH, HEIGHT = 380.0, 304.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 12.0, 48.0
 _NORMAL = NormalDist()
 
 
@@ -126,7 +126,7 @@ class Frame:
             at = f"{self.left(tick.value):.1f}"
             parts.append(
                 f'<path class="grid" d="M{at} {TOP}V{HEIGHT - BOTTOM}"/>'
-                f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">'
+                f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">'
                 f"{escape(tick.text)}</text>"
             )
         for tick in self.y.ticks:
@@ -139,7 +139,7 @@ class Frame:
         middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
         parts.append(
             f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>'
-            f'<text class="label" x="{middle_x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">'
+            f'<text class="label" x="{middle_x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">'
             f"{escape(x_title)}</text>"
             f'<text class="label" transform="translate(12 {middle_y:.1f}) rotate(-90)" '
             f'text-anchor="middle">{escape(y_title)}</text>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -24,6 +24,7 @@ from fasdk_tools.report.axes import (
 LINE_STYLES = 7  # of the style sheet: a colour and a dash each
 _NAME_WIDTH, _TEXT_WIDTH, _ROW = 112.0, 86.0, 24.0
 _LONGEST_NAME = 19
+_LETTER, _LINE = 6.8, 15.0  # of bold text, on the wide side
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def roc(key: str, title: str, lines: Sequence[Line]) -> str:
     for style, line in enumerate(lines):
         points = [(accepted, 1 - refused) for accepted, refused in line.points]
         body += _line(frame, style, points)
-        body += "".join(_dot(frame, style, m, m.accepted, 1 - m.refused) for m in line.marks)
+    body += _marks(frame, lines, lambda mark: (mark.accepted, 1 - mark.refused))
     return drawing(key, title, f"{_of(lines)} Bona fide accepted against attacks accepted.", body)
 
 
@@ -96,7 +97,7 @@ def det(key: str, title: str, lines: Sequence[Line]) -> str:
     body = frame.axes("attacks accepted", "bona fide refused")
     for style, line in enumerate(lines):
         body += _line(frame, style, line.points)
-        body += "".join(_dot(frame, style, m, m.accepted, m.refused) for m in line.marks)
+    body += _marks(frame, lines, lambda mark: (mark.accepted, mark.refused))
     least = f"{100 * scale.low:g}"
     return drawing(
         key,
@@ -139,7 +140,7 @@ def histogram(
         side, shift = ("end", -4) if at > WIDTH / 2 else ("start", 4)
         body += (
             f'<path class="threshold" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-            f'<text class="mark" x="{at + shift:.1f}" y="{TOP + 10 + 13 * row}" '
+            f'<text class="mark" x="{at + shift:.1f}" y="{TOP + 11 + _LINE * row}" '
             f'text-anchor="{side}">{escape(threshold.name)}</text>'
         )
     names = ", ".join(f"{t.name} at {t.value:.4f}" for t in thresholds) or "no threshold"
@@ -192,15 +193,41 @@ def _line(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> st
     return f'<path class="line line-{style % LINE_STYLES}" d="{frame.path(points)}"/>'
 
 
-def _dot(frame: Frame, style: int, mark: Mark, x: float, y: float) -> str:
-    left, top = frame.left(x), frame.top(y)
-    side, shift = ("end", -7) if left > 0.6 * WIDTH else ("start", 7)
-    below = 12 if top < TOP + 14 else -6
-    return (
-        f'<circle class="dot line-{style % LINE_STYLES}" cx="{left:.1f}" cy="{top:.1f}" r="4"/>'
-        f'<text class="mark" x="{left + shift:.1f}" y="{top + below:.1f}" text-anchor="{side}">'
-        f"{escape(mark.name)}</text>"
-    )
+def _marks(frame: Frame, lines: Sequence[Line], at: Callable[[Mark], tuple[float, float]]) -> str:
+    """Return a dot for every operating point; those of the first curve have their names beside."""
+    drawn, taken = "", list[tuple[float, float, float]]()
+    for style, line in enumerate(lines):
+        for mark in line.marks:
+            x, y = at(mark)
+            left, top = frame.left(x), frame.top(y)
+            drawn += (
+                f'<circle class="dot line-{style % LINE_STYLES}" cx="{left:.1f}" cy="{top:.1f}" '
+                f'r="4"><title>{escape(f"{mark.name}, {line.name}")}</title></circle>'
+            )
+            if style == 0:
+                drawn += _name(mark.name, left, top, taken)
+    return drawn
+
+
+def _name(name: str, left: float, top: float, taken: list[tuple[float, float, float]]) -> str:
+    """Return a name beside a dot, moved down or up until it lies over none of those before."""
+    width = _LETTER * len(name)
+    onwards = left + 9 + width < WIDTH - RIGHT
+    start = left + 9 if onwards else left - 9 - width
+    for shift in (4.0, *(s * _LINE for n in range(1, 12) for s in (n + 0.3, -n))):
+        base = top + shift
+        inside = TOP + _LINE <= base <= HEIGHT - BOTTOM - 3
+        if inside and not any(
+            start < right and other < start + width and abs(base - level) < _LINE
+            for other, right, level in taken
+        ):
+            taken.append((start, start + width, base))
+            x, side = (start, "start") if onwards else (start + width, "end")
+            return (
+                f'<text class="mark" x="{x:.1f}" y="{base:.1f}" text-anchor="{side}">'
+                f"{escape(name)}</text>"
+            )
+    return ""  # no room: the dot still has its title
 
 
 def _of(lines: Sequence[Line]) -> str:

@@ -86,6 +86,7 @@ def test_auc_counts_pairs_and_ties_half(live, attack, area):
         ([0.1], [0.9], 0.5, 1.0),  # upside down
         ([0.2, 0.9], [0.1, 0.4], 0.3, 0.5),  # one of two either way
         ([0.5], [0.5], 0.5, 0.5),  # accepting none or both is equally far: the stricter
+        ([0.1, 0.5, 0.9], [0.1, 0.5, 0.9], 0.7, 0.5),  # 2/3 and 1/3, or 1/3 and 2/3: the stricter
         ([0.3, 0.7, 0.7], [0.3, 0.3, 0.7], 0.5, 1 / 3),  # ties in both classes
         ([0.4, 0.6, 0.8], [0.2, 0.5], 0.45, 5 / 12),  # 1/2 and 1/3 are nearer than 0 and 1/3
         ([0.5, 0.9], [0.1, 0.2, 0.3, 0.5], 0.4, 1 / 8),

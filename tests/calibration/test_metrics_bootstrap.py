@@ -7,7 +7,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics import auc, bootstrap_intervals, equal_error_rate
+from fasdk_calibration.metrics import (
+    EerRule,
+    auc,
+    bootstrap_intervals,
+    eer_threshold,
+    equal_error_rate,
+    half_total_error_rate,
+)
 
 
 def people(count, takes, seed, spread=1.0, noise=0.3):
@@ -45,30 +52,43 @@ def test_showing_every_presentation_five_times_narrows_nothing():
         assert (five.lower, five.upper) == pytest.approx((one.lower, one.upper), abs=1e-12)
 
 
-def test_auc_intervals_are_those_of_scikit_learn_on_the_resampled_rows():
-    scores, live, names = people(8, 2, 0)
-    found = bootstrap_intervals(scores, live, names, 0.5, resamples=40, seed=7)
+def test_intervals_are_the_quantiles_of_the_figures_of_the_resampled_rows():
+    scores, live, names = people(8, 2, 1)
+    threshold = float(np.sort(scores[~live])[-2])  # a score: on it is not above it
+    found = bootstrap_intervals(scores, live, names, threshold, resamples=40, seed=7)
     rng = np.random.default_rng(7)
     unique = np.unique(names)
-    areas = []
+    figures = []
     for _ in range(40):
         drawn = []
         for group in (unique[:8], unique[8:]):  # bona fide people, then attackers
             drawn += group[rng.integers(0, 8, 8)].tolist()
         rows = np.concatenate([np.flatnonzero(names == name) for name in drawn])
-        areas.append(roc_auc_score(live[rows], scores[rows]))
-    assert (found.auc.lower, found.auc.upper) == pytest.approx(np.quantile(areas, [0.025, 0.975]))
+        chosen, labels = scores[rows], live[rows]
+        figures.append(
+            (
+                roc_auc_score(labels, chosen),
+                equal_error_rate(chosen, labels),
+                half_total_error_rate(chosen, labels, eer_threshold(chosen, labels, EerRule.SCORE)),
+                half_total_error_rate(chosen, labels, threshold),
+            )
+        )
+    lower, upper = np.quantile(figures, [0.025, 0.975], axis=0)
+    assert (upper - lower > 0.1).all()
+    for figure, low, high in zip(("auc", "eer", "hter_at_eer", "hter"), lower, upper, strict=True):
+        interval = getattr(found, figure)
+        assert (interval.lower, interval.upper) == pytest.approx((low, high), abs=1e-12)
 
 
 def test_intervals_over_subjects_cover_the_truth_and_over_presentations_do_not():
     truth = auc(*people(4000, 4, 99)[:2])
     covered = {"subject": 0, "presentation": 0}
-    trials = 60
+    trials = 40
     for trial in range(trials):
         scores, live, names = people(25, 6, trial)
         alone = np.array([str(i) for i in range(scores.size)])
         for unit, groups in (("subject", names), ("presentation", alone)):
-            found = bootstrap_intervals(scores, live, groups, 0.5, resamples=150).auc
+            found = bootstrap_intervals(scores, live, groups, 0.5, resamples=100).auc
             covered[unit] += found.lower <= truth <= found.upper
     assert covered["subject"] >= 0.85 * trials
     assert covered["presentation"] <= 0.75 * trials  # six takes of one person are not six people

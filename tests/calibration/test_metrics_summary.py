@@ -82,6 +82,13 @@ def test_only_a_whole_fraction_has_a_short_name(target, name):
     assert found.name == name
 
 
+@pytest.mark.parametrize(("target", "accepted"), [(0.29, 29), (0.07, 7), (0.28999, 28), (0.0, 0)])
+def test_a_target_of_29_in_100_allows_29_whatever_binary_makes_of_it(target, accepted):
+    scores = made([(float(i), "print") for i in range(100)] + [(100.0, "live")])
+    found = bpcer_at_apcer(scores.values, scores.is_bona_fide, scores.species, target)
+    assert found.apcer == ErrorRate(accepted, 100)
+
+
 @pytest.mark.parametrize("target", [-0.1, 1.0, NAN])
 def test_a_target_outside_its_range_is_refused(target):
     scores = made(ROWS)

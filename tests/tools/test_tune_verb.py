@@ -17,7 +17,15 @@ from onnx import numpy_helper
 sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
 import tiny_bundle
 
-from fasdk.bundle import CALIBRATION, EVALUATION, GRAPH, PlanEntry, open_bundle, write_bundle
+from fasdk.bundle import (
+    CALIBRATION,
+    EVALUATION,
+    GRAPH,
+    GoldenCapture,
+    PlanEntry,
+    open_bundle,
+    write_bundle,
+)
 from fasdk.capture import Modality
 from fasdk.trust import TrustPolicy, generate_key
 
@@ -374,6 +382,32 @@ def test_what_the_list_does_not_say_is_passed_on(fasdk, source, write_list, tmp_
     ran, document = tune(fasdk, source, out, write_list(development()), "--level", "standard")
     assert ran.error_lines == [f"fasdk: note: {note}"]
     assert document["notes"] == open_bundle(out).document(EVALUATION)["notes"] == [note]
+
+
+@pytest.mark.parametrize(("away", "is_near"), [(0.0, True), (0.03, True), (0.05, False)])
+def test_a_golden_capture_on_a_threshold_is_pointed_out(
+    fasdk, source, write_list, tmp_path, away, is_near
+):
+    """A device that rounds otherwise would refuse its engine for it."""
+    options = [write_list(development()), "--level", "standard"]
+    out = tmp_path / "tuned.fasb"
+    ran, _ = tune(fasdk, source, out, *options)
+    assert ran.error_lines == []
+    before, tuned = open_bundle(source), open_bundle(out)
+    (point,), (calibration,) = tuned.manifest.operating_points, tuned.manifest.score_calibrations
+    middle = (np.log(point.threshold / (1 - point.threshold)) - calibration.offset) / (
+        calibration.slope
+    )
+    capture = before.golden[0].capture
+    near = GoldenCapture(capture, np.float32([0.0, middle + away]))
+    members = {k: bytes(v) for k, v in before.members.items()} | {"golden/0.npz": near.to_bytes()}
+    other = tmp_path / "near.fasb"
+    write_bundle(other, before.manifest, members)
+    ran, document = tune(fasdk, other, tmp_path / "again.fasb", *options)
+    assert ran.status == 0
+    named = [note for note in document["notes"] if "golden capture 0 lies" in note]
+    assert bool(named) is is_near
+    assert len(ran.error_lines) == len(named)
 
 
 def test_signatures_are_asked_for_and_made_only_when_named(fasdk, write_list, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -128,11 +129,12 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         _tune_subset(subset, request.targets, request.protocol.name, graph)
         for subset in _subsets(bundle.manifest, dataset, scored)
     ]
+    notes = (*dataset.notes, *_near_golden(bundle, tuned))
     supported = any(each.points for each in tuned)
     complete = not any(each.refusals for each in tuned)
     written = None
     if supported and (complete or request.allow_missing_levels):
-        written = _write(request, bundle, dataset, tuned)
+        written = _write(request, bundle, dataset, tuned, notes)
     presentations = {(r.domain, r.presentation) for r in dataset.records}
     return TuneReport(
         written=written is not None,
@@ -145,7 +147,7 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         captures=len(dataset.records),
         presentations=len(presentations),
         subjects=len({r.subject for r in dataset.records}),
-        notes=dataset.notes,
+        notes=notes,
         subsets=tuple(each.report() for each in tuned),
     )
 
@@ -259,8 +261,43 @@ def _tune_subset(
     )
 
 
+def _near_golden(bundle: Bundle, tuned: Sequence[_Tuned]) -> list[str]:
+    """Name the golden captures whose verdict rounding alone may flip.
+
+    A device proves its engine on the golden captures' verdicts at every level, so one that lies on
+    a threshold may keep a sound engine out.
+    """
+    manifest = bundle.manifest
+    nearest = 4 * manifest.golden_tolerance  # the drift allowed, in log-odds at a score of 0.5
+    found = []
+    for number, item in enumerate(bundle.golden):
+        held = tuple(m for m in manifest.modalities if m in item.capture.present)
+        value = log_odds(item.logits, manifest.live_index)
+        for each in tuned:
+            for point in each.points if each.subset.modalities == held else ():
+                distance = abs(value - _log_odds_at(point.point, each.calibration))
+                if distance < nearest:
+                    found.append(
+                        f"golden capture {number} lies {distance:.3f} log-odds from "
+                        f"{point.point.id}: an engine that rounds otherwise may be refused for it"
+                    )
+    return found
+
+
+def _log_odds_at(point: OperatingPoint, calibration: ScoreCalibration | None) -> float:
+    """Return the log-odds before calibration at which a score meets the threshold."""
+    if calibration is None or not 0.0 < point.threshold < 1.0:
+        return math.inf
+    calibrated = math.log(point.threshold) - math.log1p(-point.threshold)
+    return (calibrated - calibration.offset) / calibration.slope
+
+
 def _write(
-    request: TuneRequest, bundle: Bundle, dataset: Dataset, tuned: Sequence[_Tuned]
+    request: TuneRequest,
+    bundle: Bundle,
+    dataset: Dataset,
+    tuned: Sequence[_Tuned],
+    notes: Sequence[str],
 ) -> Manifest:
     """Write the bundle anew with its thresholds; graph, plans and golden captures stay."""
     points = tuple(point.point for each in tuned for point in each.points)
@@ -275,7 +312,7 @@ def _write(
         note += f"; not supported: {', '.join(refused)}"
     members = {name: bytes(content) for name, content in bundle.members.items()}
     members[EVALUATION] = json.dumps(
-        _evaluation(request, bundle, dataset, tuned, points), indent=1, sort_keys=True
+        _evaluation(request, bundle, dataset, tuned, points, notes), indent=1, sort_keys=True
     ).encode()
     manifest = bundle.manifest.model_copy(
         update={
@@ -294,6 +331,7 @@ def _evaluation(
     dataset: Dataset,
     tuned: Sequence[_Tuned],
     points: Sequence[OperatingPoint],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Return evaluation.json: enough for a reviewer to count again."""
     records = dataset.records
@@ -312,7 +350,7 @@ def _evaluation(
         "precision": bundle.manifest.precision.value,
         "method": METHOD,
         "unit": "presentation",
-        "notes": list(dataset.notes),
+        "notes": list(notes),
         "captures": len(records),
         "presentations": len({(r.domain, r.presentation) for r in records}),
         "subjects": sorted({r.subject for r in records}),

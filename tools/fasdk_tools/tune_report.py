@@ -97,7 +97,8 @@ class TuneReport:
         captures: Captures in it.
         presentations: Presentations in it.
         subjects: People in it.
-        notes: What the list does not say and a reader of the bounds should know.
+        notes: What a reader of the bounds should know: what the list does not say, and golden
+            captures that lie on a threshold.
         subsets: By combination of modalities, most modalities first.
     """
 

@@ -28,11 +28,19 @@ def author(
     recipes: Sequence[SiteRecipe],
     keep_float: frozenset[str],
     two_term: frozenset[str] = frozenset(),
+    *,
+    own_pairs: bool = False,
 ) -> onnx.ModelProto:
     """Return the float32 graph with Q/DQ in front of every layer that is not in `keep_float`.
 
-    A layer in `two_term` multiplies twice: what the int8 activation left over is quantised on a
-    finer scale and multiplied with the same weight.
+    Args:
+        model: Float32 graph.
+        recipes: What was decided about it.
+        keep_float: Layers that stay in floating point.
+        two_term: Layers that multiply twice: what the int8 activation left over is quantised on a
+            finer scale and multiplied with the same weight.
+        own_pairs: Give each reader of an activation a Q/DQ pair of its own, without which ONNX
+            Runtime takes none of them into its 8-bit kernels.
 
     Raises:
         PrecisionError: ONNX Runtime's quantiser refuses the graph.
@@ -46,7 +54,7 @@ def author(
     prepared = rewriter.finish()
     if not marked:
         return prepared
-    written = _quantise(prepared, marked)
+    written = _quantise(prepared, marked, own_pairs=own_pairs)
     for mark in marked:
         if mark.left_over:
             _read_quantised(written, mark)
@@ -132,7 +140,9 @@ def _read_quantised(model: onnx.ModelProto, mark: _Marked) -> None:
     nodes[mark.left_over].input[1] = dequantised
 
 
-def _quantise(model: onnx.ModelProto, marked: Sequence[_Marked]) -> onnx.ModelProto:
+def _quantise(
+    model: onnx.ModelProto, marked: Sequence[_Marked], *, own_pairs: bool
+) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import TensorData
@@ -173,6 +183,7 @@ def _quantise(model: onnx.ModelProto, marked: Sequence[_Marked]) -> onnx.ModelPr
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
+                "DedicatedQDQPair": own_pairs,
                 "OpTypesToExcludeOutputQuantization": ["MatMul", "Conv"],
                 "TensorQuantOverrides": overrides,
             },

@@ -189,8 +189,9 @@ class Quantiser:
             ExportError: The graph holds an operator that cannot be converted.
         """
         self._require_quantised(keep_float)
-        written = author(self._model, self._recipes, keep_float, self._two_term)
-        if self._precision is Precision.INT8_FP32:
+        on_cpu = self._precision is Precision.INT8_FP32
+        written = author(self._model, self._recipes, keep_float, self._two_term, own_pairs=on_cpu)
+        if on_cpu:
             return bytes(written.SerializeToString(deterministic=True))
         raise_opset(written)
         graph = bytes(written.SerializeToString(deterministic=True))

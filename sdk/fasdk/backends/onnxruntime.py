@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Run before 8-bit products are looked for, the first makes a Gemm of a product and its bias, which
+# no 8-bit kernel takes with a float bias; the second lets products share one Q, which none takes.
+_AGAINST_FUSION = ("MatMulAddFusion", "CommonSubexpressionElimination")
+
+
 class OnnxRuntimeEngine:
     """One ONNX Runtime session.
 
@@ -46,9 +51,7 @@ class OnnxRuntimeEngine:
                 bytes(graph),
                 _options(threads, as_written),
                 providers=["CPUExecutionProvider"],
-                # It would make a Gemm of a product and its bias before 8-bit products are looked
-                # for, and there is no 8-bit Gemm with a float bias.
-                disabled_optimizers=None if as_written else ["MatMulAddFusion"],
+                disabled_optimizers=None if as_written else list(_AGAINST_FUSION),
             )
         except Exception as error:
             raise BackendError(

@@ -1,0 +1,96 @@
+"""Time the CPU's 8-bit form of a full-size model against its float32 form, in ONNX Runtime.
+
+Calibrates `int8-fp32` on a few seeded captures (the weights are random, so are the scales; neither
+changes the time), then runs both graphs alternately on one capture. Prints one JSON line and exits
+1 where the 8-bit form is not fast enough.
+
+    python tools/bench/int8_speed.py GRAPH.onnx --model mmdg [--config full] [--threads 2]
+
+GRAPH.onnx is the model's float32 graph, such as the model.onnx of a bundle of precision fp32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.bundle import Precision
+from fasdk_engines.models import get_family
+from fasdk_engines.quantisation import Quantiser, share_of_macs
+
+CALIBRATION = 4  # captures
+
+
+def _median_ms(engines: dict[str, OnnxRuntimeEngine], batch: dict, pairs: int) -> dict[str, float]:
+    """Return the median time of one call by engine; calls take turns."""
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for engine in engines.values():
+        engine.run(batch)
+    for _ in range(pairs):
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            engine.run(batch)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: float(np.median(taken)) for name, taken in times.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("graph", type=Path)
+    parser.add_argument("--model", default="mmdg")
+    parser.add_argument("--config", default="full")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--least", type=float, default=1.3, help="least ratio that passes")
+    arguments = parser.parse_args()
+    family = get_family(arguments.model)
+    config = family.configs[arguments.config]
+    specs = family.preprocess(config)
+    inputs = family.example_inputs(config, CALIBRATION, seed=2)
+    captures = dict(zip(family.input_names, (x.numpy() for x in inputs), strict=True))
+    graph = arguments.graph.read_bytes()
+    start = time.perf_counter()
+    quantiser = Quantiser.prepare(
+        graph,
+        [captures],
+        specs,
+        precision=Precision.INT8_FP32,
+        float32_islands=family.float32_islands,
+    )
+    quantised = quantiser.write()
+    prepared_in = time.perf_counter() - start
+    engines = {
+        "fp32": OnnxRuntimeEngine(graph, threads=arguments.threads),
+        "int8-fp32": OnnxRuntimeEngine(quantised, threads=arguments.threads, as_written=False),
+    }
+    one = {name: array[:1] for name, array in captures.items()}
+    taken = _median_ms(engines, one, arguments.pairs)
+    ratio = taken["fp32"] / taken["int8-fp32"]
+    line = {
+        "model": arguments.model,
+        "config": arguments.config,
+        "threads": arguments.threads,
+        "fp32_ms": round(taken["fp32"], 1),
+        "int8_fp32_ms": round(taken["int8-fp32"], 1),
+        "times_faster": round(ratio, 3),
+        "limit": arguments.least,
+        "share_of_macs": round(share_of_macs(quantiser.layers), 4),
+        "fp32_bytes": len(graph),
+        "int8_fp32_bytes": len(quantised),
+        "prepare_s": round(prepared_in, 1),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "ok": ratio >= arguments.least,
+    }
+    print(json.dumps(line))
+    return 0 if line["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

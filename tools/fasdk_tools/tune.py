@@ -41,7 +41,8 @@ METHOD = (
     "scores calibrated by a logistic on the log-odds, per combination of modalities; frames of a "
     "presentation fused by their mean; per level the threshold of lowest BPCER at which, for every "
     "PAI species, the one-sided 95 % Clopper-Pearson upper bound of APCER stays within the target; "
-    "live is a score greater than the threshold"
+    "live is a score greater than the threshold; presentations are taken to be independent of each "
+    "other and like those a device will see"
 )
 _SHOWN = 5  # names in an error
 

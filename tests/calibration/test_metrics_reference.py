@@ -25,7 +25,7 @@ from fasdk_calibration.metrics import (
 TOLERANCE = 1e-9
 
 
-def draws(count=200):
+def draws(count=120):
     """Random scores of several sizes and separations, from many ties to none."""
     rng = np.random.default_rng(20240607)
     for _ in range(count):
@@ -78,7 +78,7 @@ def test_hter_at_the_equal_error_threshold_is_the_published_codes_where_one_is_n
         assert found == pytest.approx(published, abs=TOLERANCE)
         # Dropping points on straight lines, scikit-learn's default, may drop the nearest one.
         differing += abs(found - published_hter(scores, live)) > TOLERANCE
-    assert compared > 100
+    assert compared > 60
     assert differing < compared / 4
 
 

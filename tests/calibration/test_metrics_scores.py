@@ -88,13 +88,20 @@ def test_a_score_beside_a_non_response_is_not_kept():
     ("columns", "message"),
     [
         ({"live": [True, False]}, "'a', entries 1 and 2: bona fide True and False, species"),
-        ({"species": ("print", "mask")}, "'a', entries 1 and 2: species 'print' and 'mask'"),
+        (
+            {"live": [False, False], "species": ("print", "mask")},
+            "'a', entries 1 and 2: species 'print' and 'mask'",
+        ),
         ({"subject": ("x", "y")}, "'a', entries 1 and 2: subject 'x' and 'y'"),
     ],
 )
 def test_frames_of_one_presentation_must_agree(columns, message):
     with pytest.raises(DatasetError, match=message):
         fuse(scores([0.1, 0.2], ("a", "a"), **columns))
+
+
+def test_what_bona_fide_frames_say_of_species_is_not_looked_at():
+    assert len(fuse(scores([0.1, 0.2], ("a", "a"), species=("none", "live")))) == 1
 
 
 def test_frames_of_both_infinities_have_no_mean():

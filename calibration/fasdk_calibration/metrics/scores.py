@@ -116,8 +116,8 @@ def fuse(scores: Scores) -> Scores:
     fused changes nothing, to the bit.
 
     Raises:
-        DatasetError: Frames of one presentation disagree on label, species or subject, or their
-            scores have no mean (infinities of both signs); the presentation is named.
+        DatasetError: Frames of one presentation disagree on label, subject or an attack's species,
+            or their scores have no mean (infinities of both signs); the presentation is named.
     """
     groups: dict[tuple[str, str], int] = {}
     group_of = np.empty(len(scores), np.int64)
@@ -159,7 +159,7 @@ def _require_agreement(scores: Scores, group_of: NDArray[np.int64], first: list[
                 ("species", repr(scores.species[model]), repr(scores.species[row])),
                 ("subject", repr(scores.subject[model]), repr(scores.subject[row])),
             )
-            if mine != theirs
+            if mine != theirs and not (name == "species" and scores.is_bona_fide[row])
         ]
         if found:
             raise DatasetError(

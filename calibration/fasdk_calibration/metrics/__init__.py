@@ -1,7 +1,7 @@
 """Error rates of ISO/IEC 30107-3 with exact bounds, on scores where greater means more live.
 
 Read in this order: scores.py (what was scored, fused to presentations), bounds.py, rates.py (at one
-threshold), curve.py (at all of them), bootstrap.py, summary.py (everything of one set of scores),
+threshold), curves.py (at all of them), bootstrap.py, summary.py (everything of one set of scores),
 score_file.py (scores from anyone's CSV file).
 """
 
@@ -12,7 +12,7 @@ from fasdk_calibration.metrics.bounds import (
     binomial_interval,
     binomial_upper,
 )
-from fasdk_calibration.metrics.curve import (
+from fasdk_calibration.metrics.curves import (
     Curve,
     EerRule,
     RatesAtTarget,

@@ -9,7 +9,7 @@ import numpy as np
 
 from fasdk.errors import DatasetError
 from fasdk_calibration.metrics.bounds import CONFIDENCE, Interval
-from fasdk_calibration.metrics.curve import curve_of_counts
+from fasdk_calibration.metrics.curves import curve_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

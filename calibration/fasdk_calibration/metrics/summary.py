@@ -16,7 +16,7 @@ from fasdk_calibration.metrics.bootstrap import (
     bootstrap_intervals,
 )
 from fasdk_calibration.metrics.bounds import ErrorRate
-from fasdk_calibration.metrics.curve import (
+from fasdk_calibration.metrics.curves import (
     EerRule,
     RatesAtTarget,
     bpcer_at_apcer,

@@ -1,8 +1,9 @@
 """All thresholds at once: ROC and DET points, AUC, the equal error rate, rates at a target.
 
 Every function takes one entry a presentation: fuse frames first (`scores.fuse`). Greater scores
-mean more live, and LIVE means score > threshold, so a threshold of the published evaluation code
-(scikit-learn's `roc_curve`, which accepts score >= threshold) is the next greater score here.
+mean more live, and LIVE means score > threshold. scikit-learn's `roc_curve`, and with it the
+published evaluation code, accepts score >= threshold: its threshold for a point is the next greater
+score than the one here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from fasdk_calibration.evaluation import (
     development_threshold,
     evaluate_scores,
 )
-from fasdk_calibration.metrics import Scores, auc, binomial_interval, fuse
+from fasdk_calibration.metrics import Scores, auc, binomial_interval, bootstrap_intervals, fuse
 
 BONA_FIDE = "bona fide"
 
@@ -55,7 +55,7 @@ MIXED = [
 def test_every_rate_is_counted_by_species_with_exact_bounds():
     found = evaluate_scores(scores(MIXED), [at(0.5)])
     (point,) = found.thresholds
-    overall = point.overall
+    overall, fused = point.overall, scores(MIXED)
     assert [(r.species, r.errors, r.attempts, r.rate) for r in overall.apcer] == [
         ("mask", 0, 2, 0.0),
         ("print", 1, 2, 0.5),
@@ -67,7 +67,13 @@ def test_every_rate_is_counted_by_species_with_exact_bounds():
     assert (overall.attacks_accepted.errors, overall.attacks_accepted.attempts) == (1, 4)
     assert overall.acer == (0.5 + 0.5) / 2
     assert overall.hter.value == (0.25 + 0.5) / 2
-    assert overall.hter.lower <= overall.hter.value <= overall.hter.upper
+    bounds = bootstrap_intervals(fused.values, fused.is_bona_fide, fused.subject, point.threshold)
+    assert (overall.hter.lower, overall.hter.upper) == (bounds.hter.lower, bounds.hter.upper)
+    assert (found.separation.auc.lower, found.separation.auc.upper) == (
+        bounds.auc.lower,
+        bounds.auc.upper,
+    )
+    assert found.separation.hter_at_eer.upper == bounds.hter_at_eer.upper
     assert (found.bona_fide, found.attacks, found.subjects) == (4, 4, 8)
 
 
@@ -130,6 +136,16 @@ def test_a_claimed_bound_is_contradicted_only_by_a_rate_that_lies_above_it(accep
     rows = [(0.9 if i < accepted else 0.1, "print") for i in range(30)] + [(0.9, BONA_FIDE)] * 2
     found = evaluate_scores(scores(rows), [at(0.5, claimed=0.1)])
     assert found.thresholds[0].is_contradicted is contradicted
+
+
+def test_each_threshold_has_bounds_of_its_own():
+    rng = np.random.default_rng(5)
+    rows = [(v, BONA_FIDE) for v in rng.uniform(0.3, 1, 40)]
+    rows += [(v, "print") for v in rng.uniform(0, 0.7, 40)]
+    low, high = evaluate_scores(scores(rows), [at(0.35), at(0.6)]).thresholds
+    (alone,) = evaluate_scores(scores(rows), [at(0.6)]).thresholds
+    assert high.overall == alone.overall
+    assert low.overall.hter != high.overall.hter
 
 
 def test_every_domain_has_its_own_rates():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from bright_captures import (
@@ -19,8 +21,16 @@ from bright_captures import (
 
 from fasdk.bundle import CALIBRATION, EVALUATION, open_bundle
 from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.evaluation import judging
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse
 from fasdk_tools.scoring import score_dataset
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """Bounds by resampling are not what is tried here, and take most of the time."""
+    few = partial(judging.bootstrap_intervals, resamples=20)
+    monkeypatch.setattr(judging, "bootstrap_intervals", few)
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +311,35 @@ def test_a_bundle_that_is_none_is_one_line(refused, tmp_path, listing):
     broken = tmp_path / "broken.fasb"
     broken.write_bytes(b"not a bundle")
     assert "broken.fasb" in refused(broken, "--protocol", listing)
+
+
+def test_a_list_of_the_benchmark_is_judged_as_published(evaluate, bundle, tmp_path):
+    brightness = {
+        "035_01_000_0_00": 210,
+        "027_02_000_0_00": 140,
+        "001_03_000_2_80": 60,
+        "012_03_000_4_15": 135,
+    }
+    lines = []
+    for video, level in brightness.items():
+        for frame, brighter in (("0012", 0), ("0024", 4)):
+            paths = []
+            for modality in ("color", "depth", "ir"):
+                path = f"WMCA-Image/R_CDIT/{video}/{modality}/{frame}.jpg"
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                shown = 128 if modality == "depth" else level + brighter
+                cv2.imwrite(str(tmp_path / path), np.full((64, 64, 3), shown, np.uint8))
+                paths.append(path)
+            lines.append(f"{' '.join(paths)} {int('_000_0_' in video)}")
+    listing = tmp_path / "W-test.txt"
+    listing.write_bytes("\r\n".join(lines).encode())  # no newline at the end, as published
+    options = ["--root", tmp_path, "--family", "P1", "--source", "C, P and S"]
+    document = evaluate(bundle, listing, options=options)
+    (case,) = document["cases"]
+    found = case["figures"]
+    assert (found["captures"], found["presentations"], found["subjects"]) == (8, 4, 4)
+    assert (found["bona_fide"], found["attacks"]) == (2, 2)
+    assert found["separation"]["auc"]["value"] == 1.0
+    assert document["lists"][0]["domains"] == ["WMCA"]
+    assert found["thresholds"][0]["overall"]["attacks_accepted"]["errors"] == 1
+    assert document["family_figure"]["auc"] == 1.0

@@ -51,7 +51,7 @@ from fasdk_calibration.metrics import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk_calibration.metrics import RatesAtTarget
+    from fasdk_calibration.metrics import BootstrapIntervals, Interval, RatesAtTarget
 
 HISTOGRAM_LIMIT = 10.0  # log-odds
 HISTOGRAM_BINS = 40
@@ -73,6 +73,11 @@ def evaluate_scores(frames: Scores, thresholds: Sequence[NamedThreshold]) -> Cas
     fused = fuse(frames)
     judged = fused.select(fused.responded) if fused.responded.any() else None
     both = judged is not None and 0 < judged.is_bona_fide.sum() < len(judged)
+    bounds = (
+        _bounds(judged, thresholds)
+        if judged is not None and both
+        else [None] * max(1, len(thresholds))
+    )
     return CaseFigures(
         captures=len(frames),
         presentations=len(fused),
@@ -80,14 +85,28 @@ def evaluate_scores(frames: Scores, thresholds: Sequence[NamedThreshold]) -> Cas
         bona_fide=int(fused.is_bona_fide.sum()),
         attacks=int((~fused.is_bona_fide).sum()),
         non_responses=_non_responses(frames, fused),
-        separation=_separation(judged) if judged is not None and both else None,
+        separation=_separation(judged, bounds[0]) if judged is not None and both else None,
         separation_note="" if both else _why_not_separated(judged),
         thresholds=()
         if judged is None
-        else tuple(_at_threshold(judged, threshold) for threshold in thresholds),
+        else tuple(
+            _at_threshold(judged, threshold, None if found is None else found.hter)
+            for threshold, found in zip(thresholds, bounds, strict=False)
+        ),
         domains=() if judged is None else _by_domain(judged),
         histogram=_histogram(judged),
     )
+
+
+def _bounds(
+    judged: Scores, thresholds: Sequence[NamedThreshold]
+) -> list[BootstrapIntervals | None]:
+    """Return the bootstrap of every threshold, at least one; AUC and EER are in each the same."""
+    values = [threshold.value for threshold in thresholds] or [0.5]
+    return [
+        bootstrap_intervals(judged.values, judged.is_bona_fide, judged.subject, value)
+        for value in values
+    ]
 
 
 def _why_not_separated(judged: Scores | None) -> str:
@@ -108,12 +127,11 @@ def _non_responses(frames: Scores, fused: Scores) -> NonResponses:
     )
 
 
-def _separation(judged: Scores) -> Separation:
+def _separation(judged: Scores, intervals: BootstrapIntervals | None) -> Separation:
     values, live = judged.values, judged.is_bona_fide
     points = curve(values, live)
     nearest = points.nearest_to_equal()
     threshold = float(points.thresholds[nearest])
-    intervals = bootstrap_intervals(values, live, judged.subject, threshold)
     hter = half_total_error_rate(values, live, threshold)
     kept = _thinned(points.fpr, points.fnr)
     return Separation(
@@ -155,8 +173,10 @@ def _thinned(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> NDArray[np.i
     return np.asarray(turns[np.unique(np.minimum(at, turns.size - 1))])
 
 
-def _at_threshold(judged: Scores, threshold: NamedThreshold) -> AtThreshold:
-    overall = _decisions(judged, threshold.value, with_bounds=True)
+def _at_threshold(
+    judged: Scores, threshold: NamedThreshold, bounds: Interval | None
+) -> AtThreshold:
+    overall = _decisions(judged, threshold.value, bounds)
     claimed = threshold.claimed_apcer_upper
     return AtThreshold(
         name=threshold.name,
@@ -167,15 +187,15 @@ def _at_threshold(judged: Scores, threshold: NamedThreshold) -> AtThreshold:
         is_contradicted=claimed is not None and any(r.lower > claimed for r in overall.apcer),
         overall=overall,
         domains=tuple(
-            DomainDecisions(name, _decisions(part, threshold.value, with_bounds=False))
+            DomainDecisions(name, _decisions(part, threshold.value, None))
             for name, part in _domains(judged)
         ),
     )
 
 
-def _decisions(judged: Scores, threshold: float, *, with_bounds: bool) -> Decisions:
+def _decisions(judged: Scores, threshold: float, bounds: Interval | None) -> Decisions:
     values, live = judged.values, judged.is_bona_fide
-    by_species = apcer_by_species(values, live, judged.species, threshold) if ~live.all() else {}
+    by_species = {} if live.all() else apcer_by_species(values, live, judged.species, threshold)
     refused = bpcer(values, live, threshold) if live.any() else None
     worst = worst_species(by_species) if by_species else None
     pooled = (
@@ -183,13 +203,7 @@ def _decisions(judged: Scores, threshold: float, *, with_bounds: bool) -> Decisi
     )
     hter = None
     if worst is not None and refused is not None:
-        intervals = (
-            bootstrap_intervals(values, live, judged.subject, threshold) if with_bounds else None
-        )
-        hter = Estimate.within(
-            half_total_error_rate(values, live, threshold),
-            None if intervals is None else intervals.hter,
-        )
+        hter = Estimate.within(half_total_error_rate(values, live, threshold), bounds)
     return Decisions(
         apcer=tuple(SpeciesRate.named(name, rate) for name, rate in by_species.items()),
         worst_species=worst,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -71,7 +70,6 @@ def browser(tmp_path_factory):
             text=True,
             timeout=120,
             check=True,
-            env=os.environ | {"HOME": str(folder)},
         )
         console = re.findall(r":CONSOLE[^\]]*\] (.*)", done.stderr)
         return Visit(done.stdout, tuple(console), requests(log))
@@ -133,7 +131,7 @@ def test_the_report_opens_offline_without_an_error(browser, report, name, width,
     assert shown.shape[:2] == (HEIGHT, width)
     light = float(np.median(shown[:2000]))
     assert light < 60 if name == "dark" else light > 200
-    assert len(np.unique(shown[:2000].reshape(-1, 3), axis=0)) > 50  # it is not a blank page
+    assert len(np.unique(shown[:2000])) > 50  # it is not a blank page
 
 
 @pytest.mark.parametrize(

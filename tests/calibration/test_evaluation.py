@@ -202,6 +202,14 @@ def test_a_histogram_holds_every_presentation_saturated_ones_at_its_ends():
     assert (found.bona_fide[-1], found.bona_fide[middle], sum(found.bona_fide)) == (1, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("largest", "limit"), [(0.9, 3.0), (0.99, 5.0), (0.9999, 10.0), (1.0, 10.0)]
+)
+def test_a_histogram_is_as_narrow_as_its_scores_allow(largest, limit):
+    rows = [(0.3, "print")] * 5 + [(largest, BONA_FIDE)] * 5
+    assert evaluate_scores(scores(rows), []).histogram.limit == limit
+
+
 def test_a_development_threshold_is_where_fused_error_rates_meet():
     rows = [
         (0.9, BONA_FIDE, "a", "ann"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from fasdk.bundle import Bundle, Manifest
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import DepthEncoding
-    from fasdk_calibration.datasets import CaptureRecord, Dataset
+    from fasdk_calibration.datasets import CaptureRecord, Dataset, Progress
 
 BATCH = 8
-Progress = Callable[[int], None]  # called with the number of captures done so far
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from fasdk_calibration.metrics import BootstrapIntervals, Interval, RatesAtTarget
 
-HISTOGRAM_LIMIT = 10.0  # log-odds
+HISTOGRAM_LIMITS = (3.0, 5.0, 7.0, 10.0)  # log-odds
 HISTOGRAM_BINS = 40
 CURVE_POINTS = 400
 APCER_TARGETS = (0.10, 0.05, 0.01)
@@ -241,17 +241,19 @@ def _by_domain(judged: Scores) -> tuple[DomainSeparation, ...]:
 def _histogram(judged: Scores | None) -> Histogram:
     if judged is None:
         none = (0,) * HISTOGRAM_BINS
-        return Histogram(HISTOGRAM_LIMIT, none, none)
+        return Histogram(HISTOGRAM_LIMITS[0], none, none)
     with np.errstate(divide="ignore"):
         log_odds = np.log(judged.values) - np.log1p(-judged.values)
-    # The bin is computed, not searched: each is closed below, as a threshold's LIVE is open.
-    share = (np.clip(log_odds, -HISTOGRAM_LIMIT, HISTOGRAM_LIMIT) / HISTOGRAM_LIMIT + 1) / 2
+    # As narrow as nearly all scores allow, so that bins tell them apart.
+    outer = float(np.quantile(np.abs(log_odds), 0.98, method="lower"))
+    limit = next((each for each in HISTOGRAM_LIMITS if outer <= each), HISTOGRAM_LIMITS[-1])
+    share = (np.clip(log_odds, -limit, limit) / limit + 1) / 2
     bins = np.minimum((share * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
     counts = [
         np.bincount(bins[of_class], minlength=HISTOGRAM_BINS).tolist()
         for of_class in (judged.is_bona_fide, ~judged.is_bona_fide)
     ]
-    return Histogram(HISTOGRAM_LIMIT, tuple(counts[0]), tuple(counts[1]))
+    return Histogram(limit, tuple(counts[0]), tuple(counts[1]))
 
 
 def development_threshold(frames: Scores, source: str) -> NamedThreshold:

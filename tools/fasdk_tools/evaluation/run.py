@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends import Backend
 from fasdk.bundle import CALIBRATION, EVALUATION, Bundle, Precision
-from fasdk_calibration.datasets import Dataset, open_dataset
+from fasdk_calibration.datasets import Dataset, Progress, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
     build_cases,
@@ -72,7 +72,7 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
             dataset,
             missing,
             threads=request.threads,
-            progress=lambda done, d=dataset: view.update(d.name, done, len(d.records)),  # type: ignore[misc]
+            progress=_progress(view, dataset, is_development=dataset is development),
         )
         for dataset in every
     ]
@@ -111,6 +111,11 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
         ),
         datasets,
     )
+
+
+def _progress(view: ProgressView, dataset: Dataset, *, is_development: bool) -> Progress:
+    name = f"{dataset.name} (development)" if is_development else dataset.name
+    return lambda done: view.update(name, done, len(dataset.records))
 
 
 def _identify(bundle: Bundle) -> BundleIdentity:

@@ -75,7 +75,7 @@ def normal_deviate(smallest: float) -> Scale:
 def log_odds(limit: float) -> Scale:
     """Return a scale of probabilities spaced by their log-odds, from -limit to limit."""
     every = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
-    marks = every[::2] if limit > 7 else every[1:-1]  # no two labels may touch
+    marks = every if limit < 5 else every[::2]  # no two labels may touch
     low, high = logistic(-limit), logistic(limit)
     return Scale(low, high, tuple(Tick(m, f"{m:g}") for m in marks if low < m < high), logit)
 

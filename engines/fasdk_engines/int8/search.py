@@ -2,10 +2,13 @@
 
 A layer's worth is the error it removes over the multiply-accumulates it gives back. The layers are
 tried in that order, as prefixes: every candidate is a whole graph, judged as written on every
-development capture. The budget itself is a must. Captures that nobody has seen yet differ, so
-beyond it half of the flips and of the score drift is aimed at, flips as they are to be expected of
-other captures scored alike; that margin may cost layers as long as nine tenths of the
-multiply-accumulates stay in eight bits.
+development capture. The budget itself is a must, whatever it costs.
+
+Captures that nobody has seen yet differ, so beyond it a margin is aimed at: half of the score drift
+and a tenth of the flips, as they are to be expected of other captures scored alike. A tenth,
+because among a hundred presentations of a species one flip is ten times what a rate may change
+by. The margin may cost layers as long as nine tenths of the multiply-accumulates stay in eight
+bits; where it cannot be had for that, the candidate with the fewest flips to expect is taken.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from fasdk_engines.int8.judge import Judgement
     from fasdk_engines.quantisation import Layer
 
-MARGIN = 0.5  # share of the flips and of the drift allowed that is aimed at
+# Shares of what is allowed that are aimed at.
+MARGIN_OF_FLIPS, MARGIN_OF_DRIFT = 0.1, 0.5
 SHARE_FOR_MARGIN = 0.9  # of the multiply-accumulates of Linear and Conv layers
 SEARCH_SECONDS = 300.0  # after which a candidate that holds is good enough
 
@@ -110,7 +114,7 @@ class Search:
     trials: list[Trial] = field(default_factory=list)
     seconds: float = SEARCH_SECONDS
     clock: Callable[[], float] = time.monotonic
-    _judged: dict[int, tuple[Trial, Judgement]] = field(default_factory=dict)
+    _judged: dict[tuple[str, ...], tuple[Trial, Judgement]] = field(default_factory=dict)
     _since: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,57 +127,49 @@ class Search:
         Args:
             guess: From the first trial, how many layers to give back next.
         """
-        first = self.level(0)
-        if first is Level.HOLDS_WITH_MARGIN:
-            return self._judged[0]
-        affordable = self._affordable()
-        start = guess(self._judged[0][0])
-        found = self._shortest(Level.HOLDS_WITH_MARGIN, 0, affordable, start)
-        if found is not None:
-            return self._judged[found]
-        holding = [n for n, (t, _) in self._judged.items() if t.level.reaches(Level.HOLDS)]
+        first, _ = found = self._candidate(())
+        if first.level is Level.HOLDS_WITH_MARGIN:
+            return found
+        start = guess(first)
+        with_margin = self._shortest(
+            Level.HOLDS_WITH_MARGIN, affordable(self.layers, self.order), start
+        )
+        if with_margin is not None:
+            return with_margin
+        holding = [tried for tried in self._judged.values() if tried[0].level is Level.HOLDS]
         if holding:  # no margin to be had: as much of one as there is
-            return self._judged[min(holding, key=lambda n: self._judged[n][0].expected_flips)]
-        found = self._shortest(Level.HOLDS, affordable, len(self.order), start)
-        return None if found is None else self._judged[found]
+            return min(holding, key=lambda tried: tried[0].expected_flips)
+        return self._shortest(Level.HOLDS, tuple(self.order), start)
 
-    def level(self, count: int) -> Level:
-        """Judge the candidate that gives back the first `count` layers, once."""
-        if count not in self._judged:
-            kept = tuple(self.order[:count])
+    def _candidate(self, kept: tuple[str, ...]) -> tuple[Trial, Judgement]:
+        """Judge the candidate that gives back these layers, once."""
+        if kept not in self._judged:
             judgement = self.judge(frozenset(kept))
             trial = Trial.of(self.layers, kept, judgement, self.limits)
             self.trials.append(trial)
-            self._judged[count] = trial, judgement
-        return self._judged[count][0].level
+            self._judged[kept] = trial, judgement
+        return self._judged[kept]
 
-    def _affordable(self) -> int:
-        """Return the longest prefix that leaves enough in eight bits to be spent on margin."""
-        count = 0
-        while (
-            count < len(self.order)
-            and int8_share(self.layers, self.order[: count + 1]) >= SHARE_FOR_MARGIN
-        ):
-            count += 1
-        return count
+    def _shortest(
+        self, wanted: Level, order: tuple[str, ...], start: int
+    ) -> tuple[Trial, Judgement] | None:
+        """Return the shortest prefix of an order found to reach a level, by bisection.
 
-    def _shortest(self, wanted: Level, low: int, limit: int, start: int) -> int | None:
-        """Return the shortest prefix in (low, limit] found to reach a level, by bisection.
-
-        `low` is known not to reach it. Where a longer prefix does worse than a shorter one, a
+        The empty one is known not to. Where a longer prefix does worse than a shorter one, a
         neighbour of the shortest may be found instead; what is returned has always been judged.
         """
-        high: int | None = None
-        step = max(1, start - low)
-        while low < (limit if high is None else high - 1):
-            count = min(limit, low + step) if high is None else (low + high) // 2
-            if self.level(count).reaches(wanted):
-                high = count
+        low, high, step = 0, len(order) + 1, max(1, start)
+        found = None
+        while high - low > 1:
+            count = min(len(order), low + step) if found is None else (low + high) // 2
+            tried = self._candidate(order[:count])
+            if tried[0].level.reaches(wanted):
+                high, found = count, tried
             else:
                 low, step = count, 2 * step
-            if self._is_late() and (high is not None or self._any_holds()):
+            if self._is_late() and (found is not None or self._any_holds()):
                 break
-        return high
+        return found
 
     def _is_late(self) -> bool:
         return self.clock() - self._since > self.seconds
@@ -187,10 +183,19 @@ def level_of(judgement: Judgement, limits: BudgetLimits) -> Level:
     if not judgement.holds:
         return Level.MISSES
     with_margin = (
-        judgement.expected_flips <= MARGIN * limits.max_flips
-        and judgement.mean_drift <= MARGIN * limits.max_drift
+        judgement.expected_flips <= MARGIN_OF_FLIPS * limits.max_flips
+        and judgement.mean_drift <= MARGIN_OF_DRIFT * limits.max_drift
     )
     return Level.HOLDS_WITH_MARGIN if with_margin else Level.HOLDS
+
+
+def affordable(layers: Sequence[Layer], order: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers that may be given back for margin, in order, without those too large."""
+    taken: list[str] = []
+    for name in order:
+        if int8_share(layers, [*taken, name]) >= SHARE_FOR_MARGIN:
+            taken.append(name)
+    return tuple(taken)
 
 
 def int8_share(layers: Sequence[Layer], kept_float: Sequence[str]) -> float:
@@ -207,8 +212,8 @@ def guess_length(costs: Sequence[LayerCost], first: Trial, limits: BudgetLimits)
     independent errors add up.
     """
     excess = max(
-        first.expected_flips / max(MARGIN * limits.max_flips, 1e-12),
-        first.mean_drift / max(MARGIN * limits.max_drift, 1e-12),
+        first.expected_flips / max(MARGIN_OF_FLIPS * limits.max_flips, 1e-12),
+        first.mean_drift / max(MARGIN_OF_DRIFT * limits.max_drift, 1e-12),
         1.0,
     )
     errors = {cost.name: cost.error for cost in costs}

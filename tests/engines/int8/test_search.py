@@ -48,17 +48,19 @@ def searching(macs, errors, **options):
 @pytest.mark.parametrize(
     ("macs", "errors", "given_back", "level"),
     [
-        ([10, 10, 10], [0.1, 0.1, 0.05], (), Level.HOLDS_WITH_MARGIN),
+        ([10, 10, 10], [0.003, 0.003, 0.003], (), Level.HOLDS_WITH_MARGIN),
         # one cheap layer makes nearly all the error: it pays for the margin
-        ([1, 50, 50], [0.9, 0.1, 0.1], ("l0",), Level.HOLDS_WITH_MARGIN),
+        ([1, 50, 50], [0.9, 0.001, 0.001], ("l0",), Level.HOLDS_WITH_MARGIN),
         # the margin would cost more than a tenth of the work: the budget is enough
         ([50, 50], [0.4, 0.4], (), Level.HOLDS),
+        # what is too large for a tenth is passed over for what is not
+        ([3, 50, 4, 50], [0.5, 0.3, 0.1, 0.0], ("l0", "l2"), Level.HOLDS),
         # the budget itself may cost anything
         ([50, 50], [0.9, 0.9], ("l0",), Level.HOLDS),
         # of two layers alike in error the smaller one goes
         ([50, 20, 50], [0.9, 0.9, 0.05], ("l1",), Level.HOLDS),
         # a layer that gives no number goes first
-        ([5, 50, 50], [0.1, 0.1, float("inf")], ("l2",), Level.HOLDS_WITH_MARGIN),
+        ([5, 50, 50], [0.1, 0.001, float("inf")], ("l2",), Level.HOLDS),
     ],
 )
 def test_as_little_is_given_back_as_holds(macs, errors, given_back, level):
@@ -96,14 +98,14 @@ def test_where_prefixes_only_improve_the_shortest_that_holds_is_found(kinds, sta
 
 def test_late_a_candidate_that_holds_is_good_enough():
     ticks = iter(range(0, 10_000, 400))
-    errors = [0.2] * 5 + [0.0001] * 35  # margin from the fourth on
+    errors = [0.2] * 5 + [0.0001] * 35  # margin from the fifth on
     search, _ = searching([1] * 400 + [1] * 40, [0.0] * 400 + errors, clock=lambda: next(ticks))
     trial, _ = search.run(lambda _: 39)
     assert len(trial.kept_float) == 39
     assert len(search.trials) == 2
     unhurried, _ = searching([1] * 400 + [1] * 40, [0.0] * 400 + errors)
     shortest, _ = unhurried.run(lambda _: 39)
-    assert len(shortest.kept_float) == 4
+    assert len(shortest.kept_float) == 5
 
 
 def test_a_stopped_candidate_never_holds():

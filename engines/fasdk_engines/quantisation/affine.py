@@ -165,6 +165,9 @@ def _judge(
     edges = (np.stack([statistics.low, statistics.high]) - shift) * factor
     histogram = _magnitudes(mapped, counts, float(np.abs(edges).max()), edges)
     scale = half_scale(threshold(histogram, method) / LEVELS)
+    # Padding, masks and rectified values are exactly 0 too often for its rounding to be noise.
+    shift = np.rint(shift * factor / scale) * scale / factor
+    mapped = (statistics.centres - shift[:, None]) * factor[:, None]
     share = counts / counts.sum(axis=1, keepdims=True)
     beyond = np.sign(mapped) * np.minimum(LEVELS * scale - np.abs(mapped), 0.0)
     clipped = np.sum(share * beyond**2, axis=1)

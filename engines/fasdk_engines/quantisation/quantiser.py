@@ -120,10 +120,10 @@ class Quantiser:
         if precision not in (Precision.INT8, Precision.INT8_FP32):
             raise PrecisionError(f"precision {precision.value!r} is not quantised: give int8")
         model = prepare_graph(graph)
+        if not sum(len(next(iter(batch.values()))) for batch in batches):
+            raise PrecisionError("INT8 cannot be calibrated on no capture: give a calibration list")
         islands = islands_matching(graph, float32_islands).nodes
-        shapes = (
-            {name: (1, *array.shape[1:]) for name, array in batches[0].items()} if batches else {}
-        )
+        shapes = {name: (1, *array.shape[1:]) for name, array in batches[0].items()}
         layers = find_layers(model, shapes, islands)
         if not any(x.layer.quantised for x in layers):
             raise PrecisionError(

@@ -87,18 +87,16 @@ def gather(
     Args:
         model: Float32 graph.
         sites: What to watch.
-        batches: The calibration captures, float32 [B, ...] by input name.
+        batches: The calibration captures, at least one, float32 [B, ...] by input name.
         cache: Folder to keep the result in; the same graph and captures are then read from it.
         captures_at_once: How many captures are run together.
         progress: Hears (what, done, of).
 
     Raises:
-        PrecisionError: There are no captures, or an activation is not finite.
+        PrecisionError: An activation is not finite.
         BackendError: ONNX Runtime refuses or fails to run the graph.
     """
     count = sum(len(next(iter(batch.values()))) for batch in batches)
-    if count == 0:
-        raise PrecisionError("INT8 cannot be calibrated on no capture: give a calibration list")
     folder = None if cache is None else cache / _digest(model, sites, batches)
     if folder is not None and (folder / "complete").exists():
         return [_load(folder, index) for index in range(len(sites))]

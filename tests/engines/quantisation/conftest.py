@@ -11,18 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import networks
 
-from fasdk.bundle import Precision
 from fasdk_engines.quantisation import Quantiser
-
-
-def prepare(name: str, precision: Precision = Precision.INT8, **options: object) -> Quantiser:
-    return Quantiser.prepare(
-        networks.graph(name),
-        [networks.captures(48)],
-        networks.SPECS,
-        precision=precision,
-        **options,  # type: ignore[arg-type]
-    )
 
 
 @pytest.fixture(scope="session", params=["transformer", "convolutions"])
@@ -32,9 +21,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def int8(name: str) -> Quantiser:
-    return prepare(name)
+    return networks.prepare(name)
 
 
 @pytest.fixture(scope="session")
 def transformer() -> Quantiser:
-    return prepare("transformer")
+    return networks.prepare("transformer")

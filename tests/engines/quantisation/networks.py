@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from fasdk.bundle import Precision
 from fasdk.capture import Modality
 from fasdk.preprocess import CropRule, PreprocessSpec
+from fasdk_engines.quantisation import Quantiser
 
 SPEC = PreprocessSpec(
     width=16,
@@ -32,7 +34,8 @@ net (float[batch,3,16,16] rgb) => (float[batch,2] logits)
   [cut] squares = Reshape (rgb, split)
   [turn] turned = Transpose <perm = [0, 2, 4, 1, 3, 5]> (squares)
   [lay] patches = Reshape (turned, rows)
-  [embed] embedded = MatMul (patches, embed_w)
+  [embed] squared = MatMul (patches, embed_w)
+  [place] embedded = Add (squared, position)
   [norm] normed = LayerNormalization <axis = -1, epsilon = 1e-5> (embedded, norm_w, norm_b)
   [expand] wide = Gemm (normed, expand_w, expand_b)
   [value] valued = MatMul (normed, value_w)
@@ -66,6 +69,7 @@ net (float[batch,3,16,16] rgb) => (float[batch,2] logits)
 _SHAPES = {
     "transformer": {
         "embed_w": (48, 32),
+        "position": (32,),
         "norm_w": (32,),
         "norm_b": (32,),
         "expand_w": (32, 64),
@@ -101,7 +105,7 @@ def network(name: str, seed: int = 0) -> onnx.ModelProto:
         value = rng.normal(0.0, 1.0 / np.sqrt(fan_in), shape)
         if weight == "norm_w":
             value = rng.lognormal(0.0, 1.0, shape)
-        if weight == "norm_b":
+        if weight in ("norm_b", "position"):
             value = rng.normal(0.0, 2.0, shape)
         model.graph.initializer.append(
             onnx.numpy_helper.from_array(value.astype(np.float32), weight)
@@ -138,5 +142,16 @@ def run(data: bytes, batch: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float
 
 def decibels(exact: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
     """Return how far the error lies below the variance of what is exact."""
-    error = np.mean((found.astype(np.float64) - exact) ** 2)
+    error = np.mean((found.astype(np.float64) - exact) ** 2) + 1e-30
     return float(10 * np.log10(np.var(exact.astype(np.float64), axis=0).mean() / error))
+
+
+def prepare(name: str, precision: Precision = Precision.INT8, **options: object) -> Quantiser:
+    """Calibrate a network on 48 captures."""
+    return Quantiser.prepare(
+        graph(name),
+        [captures(48)],
+        SPECS,
+        precision=precision,
+        **options,  # type: ignore[arg-type]
+    )

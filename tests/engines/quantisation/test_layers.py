@@ -30,7 +30,9 @@ ONE = {"rgb": (1, 3, 16, 16)}
 def test_a_layer_is_quantised_or_says_why_not(
     network: str, layer: str, macs: int, reason: str
 ) -> None:
-    found = {x.layer.name: x.layer for x in find_layers(networks.network(network), ONE, frozenset())}
+    found = {
+        x.layer.name: x.layer for x in find_layers(networks.network(network), ONE, frozenset())
+    }
     assert (found[layer].macs, found[layer].reason) == (macs, reason)
     assert found[layer].quantised is not bool(reason)
 
@@ -44,8 +46,8 @@ def test_an_island_stays_float() -> None:
 
 def test_a_product_of_two_activations_is_no_layer() -> None:
     model = networks.network("transformer")
-    model.graph.node.insert(8, onnx.helper.make_node("MatMul", ["wide", "wide_t"], ["square"], "q"))
-    model.graph.node.insert(8, onnx.helper.make_node("Transpose", ["wide"], ["wide_t"], "t"))
+    model.graph.node.insert(9, onnx.helper.make_node("MatMul", ["wide", "wide_t"], ["square"], "q"))
+    model.graph.node.insert(9, onnx.helper.make_node("Transpose", ["wide"], ["wide_t"], "t"))
     assert "q" not in {x.layer.name for x in find_layers(model, ONE, frozenset())}
 
 
@@ -53,6 +55,6 @@ def test_a_matrix_a_head_is_not_one_layer() -> None:
     model = networks.network("transformer")
     weight = onnx.numpy_helper.from_array(np.ones((4, 32, 16), np.float32), "by_head")
     model.graph.initializer.append(weight)
-    model.graph.node.insert(5, onnx.helper.make_node("MatMul", ["normed", "by_head"], ["h"], "h"))
+    model.graph.node.insert(6, onnx.helper.make_node("MatMul", ["normed", "by_head"], ["h"], "h"))
     found = {x.layer.name: x.layer for x in find_layers(model, ONE, frozenset())}
     assert found["h"].reason == "its weight is not one matrix"

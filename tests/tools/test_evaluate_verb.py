@@ -225,6 +225,14 @@ def test_a_protocol_family_is_the_mean_of_its_tests(
     assert document["source"] == "C, P and S"
 
 
+def test_what_p2_does_not_ask_for_does_not_enter_its_mean(evaluate, tmp_path, listing):
+    bundle = tiny_bundle.write(tmp_path / "free.fasb", required=())
+    document = evaluate(bundle, listing, options=["--family", "P2", "--missing", "all"])
+    assert len(document["cases"]) == 7
+    tests = [document["cases"][index]["missing"] for index in document["family_figure"]["tests"]]
+    assert tests == ["depth", "ir", "depth+ir"]
+
+
 def test_several_targets_are_judged_one_by_one_and_together(evaluate, bundle, tmp_path):
     p = write_list(tmp_path, mixed(), "padisi")
     rows = [line | {"domain": "kiosk"} for line in mixed(offset=2)]

@@ -16,7 +16,7 @@ from fasdk_calibration.evaluation import (
     evaluate_scores,
 )
 from fasdk_calibration.metrics import Scores
-from fasdk_calibration.protocols import NONE_MISSING, Missing, missing_name
+from fasdk_calibration.protocols import PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Case, FamilyFigure, ProtocolFamily, WorstCapture
 from fasdk_tools.evaluation.request import STANDARD, EvaluationRequest, headline_level
 from fasdk_tools.scoring import ScoredDataset
@@ -167,11 +167,12 @@ def family_figure(
     if family is None:
         return None
     last = cases[-1].list  # all lists together, where there are several
-    none = missing_name(NONE_MISSING)
+    protocol = next(p for p in PROTOCOLS if p.name == family.value)
+    asked = [missing_name(missing) for missing in protocol.missing]
     tests = [
         index
         for index, case in enumerate(cases)
-        if (case.list == last or not joined) and (case.missing == none) != (family.value == "P2")
+        if (case.list == last or not joined) and case.missing in asked
     ]
     parts = [cases[index].figures for index in tests]
     separations = [part.separation for part in parts if part.separation is not None]

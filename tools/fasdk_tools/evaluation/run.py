@@ -186,11 +186,13 @@ def _limits(
             "precision in single precision: TensorRT on a GPU gives other last digits, and a score "
             "that lies on a threshold may fall on its other side."
         )
-    for member, what in ((CALIBRATION, "calibrated"), (EVALUATION, "given thresholds")):
-        needed = member == EVALUATION and bundle.manifest.operating_points
-        if known_subjects(bundle, member) is None and (
-            needed or bundle.document(member) is not None
-        ):
+    manifest = bundle.manifest
+    quantised = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
+    for member, what, is_due in (
+        (CALIBRATION, "calibrated", quantised or bundle.document(CALIBRATION) is not None),
+        (EVALUATION, "given thresholds", bool(manifest.operating_points)),
+    ):
+        if is_due and known_subjects(bundle, member) is None:
             said.append(
                 f"The bundle does not say on whose captures it was {what}: that nobody here was "
                 "among them could not be checked."

@@ -118,6 +118,9 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
         FasdkError: The graph cannot be quantised or run.
     """
     family, request = task.family, task.request
+    judge = None
+    if task.development is not None:  # first: captures that give no threshold end it here
+        judge = _open_judge(task, task.development, work, progress)
     about = [
         version("fasdk"),
         sha256(task.graph).hexdigest(),
@@ -145,13 +148,12 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
         cache=work.section("activations").path,
         progress=progress,
     )
-    if task.development is None:
+    if judge is None or task.development is None:
         graph = quantiser.write()
         return Int8Graph(graph, _record(task, chosen, method, quantiser, (), (), None), None)
     section = work.section(
         "trials", *about, chosen.digest, method.value, captures_digest(task.development.captures)
     )
-    judge = _open_judge(task, task.development, section, progress)
     candidates = _Candidates(task.precision, quantiser, judge, section, progress)
     if request.search:
         outcome, costs, trials = _search(candidates)
@@ -171,10 +173,16 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
 
 
 def _open_judge(
-    task: Task, development: DevelopmentSet, section: Section, progress: Progress
+    task: Task, development: DevelopmentSet, work: WorkFolder, progress: Progress
 ) -> Judge:
     """Run the float graph on the development captures and freeze its operating points."""
     family = task.family
+    section = work.section(
+        "float graph",
+        version("fasdk"),
+        sha256(task.graph).hexdigest(),
+        captures_digest(development.captures),
+    )
     stored = section.load_array("reference")
     if stored is None or len(stored) != len(development.captures):
         runner = GraphRunner(task.graph, task.specs, family.presence_order)

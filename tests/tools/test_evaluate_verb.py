@@ -209,6 +209,27 @@ def test_a_quantised_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        ("fp32", []),
+        ("fp16", ["half precision in single"]),
+        ("int8", ["as they are written", "half precision in single"]),
+        ("int8-fp32", ["another CPU"]),
+    ],
+)
+def test_what_a_precision_does_to_last_digits_is_said(
+    evaluate, tmp_path, listing, precision, words
+):
+    described = tiny_bundle.manifest(precision=precision, operating_points=())
+    bundle = tmp_path / "any.fasb"
+    tiny_bundle.write_bundle(bundle, described, {"model.onnx": tiny_bundle.graph_bytes()})
+    limits = evaluate(bundle, listing)["limits"]
+    said = [limit for limit in limits if limit.startswith("The graph is")]
+    assert len(said) == (1 if words else 0)
+    assert all(word in said[0] for word in words)
+
+
+@pytest.mark.parametrize(
     ("family", "options", "tests"),
     [
         ("P1", [], ["none"]),

@@ -36,6 +36,20 @@ if TYPE_CHECKING:
     from fasdk_tools.output import ProgressView
 
 
+_CPU_HALF = (
+    "ONNX Runtime on a CPU computes half precision in single precision: TensorRT on a GPU gives "
+    "other last digits, and a score that lies on a threshold may fall on its other side."
+)
+_ROUNDING = {
+    Precision.FP16: _CPU_HALF,
+    Precision.INT8: f"Its roundings to 8 bits were run as they are written. {_CPU_HALF}",
+    Precision.INT8_FP32: (
+        "ONNX Runtime's 8-bit arithmetic depends on the CPU's instructions: another CPU may give "
+        "other last digits, and a score that lies on a threshold may fall on its other side."
+    ),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluationRun:
     """What an evaluation leaves: the record, and the data sets for who wants to see the worst."""
@@ -180,12 +194,9 @@ def _limits(
         "What the model was trained on is not recorded in a bundle; "
         + (f"the user says: {request.source}." if request.source else "nobody said."),
     ]
-    if bundle.manifest.precision is not Precision.FP32:
-        said.append(
-            f"The graph is {bundle.manifest.precision.value}. ONNX Runtime on a CPU computes half "
-            "precision in single precision: TensorRT on a GPU gives other last digits, and a score "
-            "that lies on a threshold may fall on its other side."
-        )
+    rounding = _ROUNDING.get(bundle.manifest.precision)
+    if rounding is not None:
+        said.append(f"The graph is {bundle.manifest.precision.value}. {rounding}")
     manifest = bundle.manifest
     quantised = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
     for member, what, is_due in (

@@ -71,12 +71,15 @@ class MagnitudeHistogram:
     def centres(self) -> NDArray[np.float64]:
         """Bin centres, float64 [bins]."""
         width = self.limit / len(self.counts)
-        return width * (np.arange(len(self.counts)) + 0.5)
+        centres: NDArray[np.float64] = width * (np.arange(len(self.counts)) + 0.5)
+        return centres
 
     @property
     def edges(self) -> NDArray[np.float64]:
         """Upper bin edges, float64 [bins]."""
-        return self.limit * np.arange(1, len(self.counts) + 1) / len(self.counts)
+        bins = len(self.counts)
+        edges: NDArray[np.float64] = self.limit * np.arange(1.0, bins + 1.0) / bins
+        return edges
 
 
 def threshold(histogram: MagnitudeHistogram, method: RangeMethod) -> float:

@@ -42,6 +42,7 @@ def _median_ms(engines: dict[str, OnnxRuntimeEngine], batch: dict, pairs: int) -
 
 
 def main() -> int:
+    """Measure, print and judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("graph", type=Path)
     parser.add_argument("--model", default="mmdg")

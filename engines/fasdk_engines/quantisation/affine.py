@@ -259,6 +259,6 @@ def _reach(statistics: SiteStatistics, shift: NDArray[np.float64]) -> NDArray[np
             continue
         bins = np.minimum((np.abs(row) * (256 / limit)).astype(np.int64), 255)
         counts = np.bincount(bins, statistics.counts[index].astype(np.float64), 256)
-        histogram = MagnitudeHistogram(counts, limit)
+        histogram = MagnitudeHistogram(counts.astype(np.float64), limit)
         reach[index] = histogram.edges[int(np.argmin(squared_error(histogram)))]
     return np.maximum(reach, 1e-3 * (reach.max() or 1.0))

@@ -75,7 +75,8 @@ def choose_two_term(
 def _contrasts(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the logits without what is common to a capture's classes, which no score sees."""
     wide = logits.astype(np.float64)
-    return wide - wide.mean(axis=1, keepdims=True)
+    contrasts: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
+    return contrasts
 
 
 def _spread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -250,7 +250,8 @@ def shaped_weight(node: WeightedNode, weight: NDArray[np.float64]) -> NDArray[np
     """Return a [K, N] weight in the shape its operator reads: [K, N], or [N, C, kh, kw]."""
     if node.window is None:
         return weight
-    return weight.T.reshape(weight.shape[1], -1, *node.window.kernel)
+    shaped: NDArray[np.float64] = weight.T.reshape(weight.shape[1], -1, *node.window.kernel)
+    return shaped
 
 
 def mapped_bystander(
@@ -278,7 +279,11 @@ def _compact(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
-    return type(node).FromString(node.SerializeToString())
+    import onnx
+
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    return copy
 
 
 def _make(
@@ -286,4 +291,4 @@ def _make(
 ) -> onnx.NodeProto:
     from onnx import helper
 
-    return helper.make_node(operator, inputs, outputs, name=name, **attributes)
+    return helper.make_node(operator, inputs, outputs, name=name, **dict[str, Any](attributes))

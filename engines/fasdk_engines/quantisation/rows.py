@@ -39,11 +39,14 @@ def window_rows(
     places = np.arange(extents[0] * extents[1] * extents[2])
     if len(places) > limit:
         places = rng.choice(places, limit, replace=False)
-    return by_place[np.unravel_index(places, extents)].reshape(len(places), -1)
+    rows: NDArray[np.float32] = by_place[np.unravel_index(places, extents)]
+    return rows.reshape(len(places), -1)
 
 
 def weight_matrix(weight: NDArray[np.float32], *, transposed: bool) -> NDArray[np.float64]:
     """Return a weight as float64 [K, N]: a matrix, or a Conv's [N, C / groups, kh, kw]."""
     if weight.ndim == 4:
-        return weight.reshape(len(weight), -1).T.astype(np.float64)
-    return (weight.T if transposed else weight).astype(np.float64)
+        weight = weight.reshape(len(weight), -1)
+        transposed = True
+    matrix: NDArray[np.float64] = (weight.T if transposed else weight).astype(np.float64)
+    return matrix

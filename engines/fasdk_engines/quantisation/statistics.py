@@ -254,7 +254,7 @@ def _digest(
     for batch in batches:
         for name, array in sorted(batch.items()):
             digest.update(f"{name} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -54,26 +54,42 @@ def test_with_no_layer_in_eight_bits_the_function_is_the_same(name: str, options
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"),
+    ("name", "layer", "changes"),
     [
-        ("transformer", {"lossless_input": True}),
-        ("transformer", {"fold_norms": True}),
-        ("transformer", {"explicit_shift": True, "explicit_factor": True}),
-        ("transformer", {"two_term_share": 0.5}),
-        ("convolutions", {"lossless_input": True}),
-        ("convolutions", {"explicit_shift": True, "explicit_factor": True}),
-        ("convolutions", {"two_term_share": 0.5}),
+        ("transformer", "embed", {"lossless_input": True}),
+        ("transformer", "expand", {"fold_norms": True}),
+        ("transformer", "value", {"fold_norms": True}),
+        ("transformer", "contract", {"explicit_shift": True, "explicit_factor": True}),
+        ("transformer", "contract", {"two_term_share": 1.0}),
+        ("convolutions", "third", {"explicit_shift": True}),
+        ("convolutions", "second", {"two_term_share": 1.0}),
     ],
 )
-def test_it_takes_noise_away(name: str, changes: dict[str, object]) -> None:
+def test_it_takes_noise_away_where_it_works(
+    name: str, layer: str, changes: dict[str, object]
+) -> None:
     exact = _exact(name)
     # Against weights rounded to the data: else their noise hides the activations'.
     made = [
-        prepare(name, options=_with(round_to_data=True, **more)).probe(threads=1)
+        prepare(name, options=_with(round_to_data=True, correct_bias=True, **more))
         for more in ({}, changes)
     ]
-    without, found = (networks.decibels(exact, probe.logits(UNSEEN)) for probe in made)
-    assert found > without
+    without, found = (
+        networks.decibels(exact, probe.logits(UNSEEN, frozenset(probe.layers) - {layer}))
+        for probe in (quantiser.probe(threads=1) for quantiser in made)
+    )
+    assert found > without + 3.0
+
+
+def test_an_explicit_map_is_made_only_where_it_pays() -> None:
+    forms = [
+        {r.activation: r.form for r in prepare("transformer", options=options).ranges}
+        for options in (
+            _with(explicit_shift=True, explicit_factor=True, price=0.1),
+            _with(explicit_shift=True, explicit_factor=True, price=1.0),
+        )
+    ]
+    assert [form["acted"] for form in forms] == ["mapped", "plain"]
 
 
 @pytest.mark.parametrize(("name", "first"), [("transformer", "embed"), ("convolutions", "first")])

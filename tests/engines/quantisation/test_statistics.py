@@ -72,7 +72,7 @@ def test_rows_of_a_window_are_what_a_convolution_multiplies(window: Window) -> N
 def test_a_second_preparation_reads_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fasdk_engines.quantisation.written as written
+    from fasdk_engines.quantisation import written
 
     def prepare(seed: int) -> bytes:
         return Quantiser.prepare(

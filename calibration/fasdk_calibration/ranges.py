@@ -71,7 +71,7 @@ class MagnitudeHistogram:
     def centres(self) -> NDArray[np.float64]:
         """Bin centres, float64 [bins]."""
         width = self.limit / len(self.counts)
-        centres: NDArray[np.float64] = width * (np.arange(len(self.counts)) + 0.5)
+        centres: NDArray[np.float64] = width * (np.arange(len(self.counts), dtype=np.float64) + 0.5)
         return centres
 
     @property

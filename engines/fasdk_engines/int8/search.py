@@ -2,13 +2,14 @@
 
 A layer's worth is the error it removes over the multiply-accumulates it gives back. The layers are
 tried in that order, as prefixes: every candidate is a whole graph, judged as written on every
-development capture. The budget itself is a must, whatever it costs.
+development capture. The budget is a must, whatever it costs: the flips that were counted and the
+flips to expect of other captures scored alike, because none of 200 says little of one in 1,000.
 
 Captures that nobody has seen yet differ, so beyond it a margin is aimed at: half of the score drift
-and a tenth of the flips, as they are to be expected of other captures scored alike. A tenth,
-because among a hundred presentations of a species one flip is ten times what a rate may change
-by. The margin may cost layers as long as nine tenths of the multiply-accumulates stay in eight
-bits; where it cannot be had for that, the candidate with the fewest flips to expect is taken.
+and a tenth of the flips to expect. A tenth, because among a hundred presentations of a species one
+flip is ten times what a rate may change by. The margin may cost layers as long as nine tenths of
+the multiply-accumulates stay in eight bits; where it cannot be had for that, the candidate with the
+fewest flips to expect is taken.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ class Trial:
         limits: BudgetLimits,
     ) -> Trial:
         """Note how a candidate did."""
+        misses = judgement.misses
+        if not judgement.expected_flips <= limits.max_flips:
+            misses += (
+                f"decision flips to expect {judgement.expected_flips:.4f}, "
+                f"limit {limits.max_flips:g}",
+            )
         return cls(
             kept_float=tuple(kept_float),
             int8_share=int8_share(layers, kept_float),
@@ -89,7 +96,7 @@ class Trial:
             level=level_of(judgement, limits),
             expected_flips=judgement.expected_flips,
             mean_drift=judgement.mean_drift,
-            misses=judgement.misses,
+            misses=misses,
         )
 
 
@@ -136,8 +143,13 @@ class Search:
         )
         if with_margin is not None:
             return with_margin
+        # No margin to be had: as much of one as there is. More layers mostly give more.
+        reserve = affordable(self.layers, self.order)
+        for count in range(len(reserve), 0, -1):
+            if self._is_late() or self._candidate(reserve[:count])[0].level is Level.HOLDS:
+                break
         holding = [tried for tried in self._judged.values() if tried[0].level is Level.HOLDS]
-        if holding:  # no margin to be had: as much of one as there is
+        if holding:
             return min(holding, key=lambda tried: tried[0].expected_flips)
         return self._shortest(Level.HOLDS, tuple(self.order), start)
 
@@ -180,7 +192,7 @@ class Search:
 
 def level_of(judgement: Judgement, limits: BudgetLimits) -> Level:
     """Return how well a candidate did."""
-    if not judgement.holds:
+    if not judgement.holds or judgement.expected_flips > limits.max_flips:
         return Level.MISSES
     with_margin = (
         judgement.expected_flips <= MARGIN_OF_FLIPS * limits.max_flips

@@ -114,6 +114,28 @@ def test_a_stopped_candidate_never_holds():
     assert Trial.of(layers(1), (), stopped, LIMITS).level is Level.MISSES
 
 
+def test_luck_on_few_captures_is_not_enough():
+    lucky = judgement(0.002, 0.0)  # none flipped, two of a thousand are to be expected
+    trial = Trial.of(layers(1), (), lucky, LIMITS)
+    assert trial.level is Level.MISSES
+    assert trial.misses == ("decision flips to expect 0.0020, limit 0.001",)
+
+
+def test_without_a_margin_the_most_layers_are_given_back_that_hold():
+    found = layers(*[2] * 6, 100, 100)
+    order = [y.name for y in found]
+    flips = {0: 0.0009, 1: 0.0008, 2: 0.0007, 3: 0.0006, 4: 0.0005, 5: 0.0004, 6: 0.0003}
+    unlucky = {4, 6}  # a capture on the very threshold: no more layers help
+    search = Search(
+        found,
+        order,
+        lambda kept: judgement(flips[len(kept)], 0.0, ("a flip",) if len(kept) in unlucky else ()),
+        LIMITS,
+    )
+    trial, _ = search.run(lambda _: 6)
+    assert len(trial.kept_float) == 5
+
+
 def test_the_share_counts_work_not_layers():
     found = [*layers(90, 9), Layer("head", "Gemm", 1, False, "matrix-vector product")]
     assert int8_share(found, ()) == pytest.approx(0.99)

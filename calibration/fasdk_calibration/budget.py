@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint
 
-_WINDOW = 32  # captures whose drift stands for that of a capture scored alike
+_WINDOW = 32  # captures whose distance and drift stand for those at the threshold
 _SMALLEST = 1e-15  # a softmax in float64 resolves no less
 _ROUNDING = 1e-12  # 1 of 1,000 is 0.001, whatever binary makes of it
 
@@ -82,9 +82,8 @@ class CombinationFigures:
         captures: How many hold it.
         threshold: Its frozen operating point, or None where there is none: then drift alone counts.
         flips: Captures whose verdict changes; a score that is not a number is no verdict.
-        expected_flips: Share of flips to expect of other captures with the same scores: each meets
-            the drifts, in log-odds, of the captures scored most alike. Where the captures are too
-            few to show a rare flip, this still tells a small drift from a large one.
+        expected_flips: Share of flips to expect of other captures; see `expected_flips`. Where the
+            captures are too few to show a rare flip, it still tells a small drift from a large one.
         mean_drift: Mean absolute difference of scores; one that is not a number counts as 1.
         largest_drift: The largest.
         apcer: Worst species' APCER, or None without a threshold or attacks.
@@ -225,7 +224,11 @@ def _rate_changes(
 def expected_flips(
     before: NDArray[np.float64], after: NDArray[np.float64], threshold: float
 ) -> float:
-    """Return the share of flips when each capture meets the drifts of those scored most alike.
+    """Return the share of flips to expect of other captures drawn as these were.
+
+    To first order it is the density of captures at the threshold times the mean absolute drift of
+    captures there, both in log-odds and both taken from the captures nearest to the threshold. So
+    it hangs neither on a capture that happens to lie on it nor on none that does.
 
     Args:
         before: float64 [N], P(bona fide).
@@ -233,22 +236,21 @@ def expected_flips(
         threshold: A capture is live when its score is greater.
 
     Returns:
-        The share, in [0, 1]: of N times `_WINDOW` trials, so that it resolves what N do not.
+        The share, in [0, 1].
     """
     known = np.isfinite(after)
     lost = float((~known).mean())
     if not known.any():
         return lost
-    odds, moved = _log_odds(before[known]), _log_odds(after[known])
-    order = np.argsort(odds, kind="stable")
-    odds, drift = odds[order], (moved - _log_odds(before[known]))[order]
-    count = len(odds)
-    window = min(_WINDOW, count)
-    starts = np.clip(np.arange(count) - window // 2, 0, count - window)
-    drifts = drift[starts[:, None] + np.arange(window)]
-    limit = float(_log_odds(np.array([threshold]))[0])
-    flipped = (odds[:, None] + drifts > limit) != (odds > limit)[:, None]
-    return lost + (1.0 - lost) * float(flipped.mean())
+    odds = _log_odds(before[known])
+    distance = np.abs(odds - float(_log_odds(np.array([threshold]))[0]))
+    nearest = np.argsort(distance, kind="stable")[:_WINDOW]
+    drift = float(np.abs(_log_odds(after[known]) - odds)[nearest].mean())
+    if drift == 0.0:
+        return lost
+    reach = max(float(distance[nearest[-1]]), drift)  # a window the drift does not leave
+    density = len(nearest) / (2.0 * reach * len(odds))
+    return min(1.0, lost + (1.0 - lost) * density * drift)
 
 
 def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -154,16 +154,30 @@ def sigmoid(odds):
     return 1 / (1 + np.exp(-odds))
 
 
-def test_expected_flips_see_a_drift_that_happens_to_flip_nothing():
-    odds = np.linspace(-4, 4, 200)  # 0.04 apart, none within 0.02 of the threshold
-    small, large = odds + 0.001, odds + 0.019
-    assert not ((odds > 0) != (large > 0)).any()
+@pytest.mark.parametrize("size", [0.002, 0.02, 0.1])
+def test_expected_flips_are_those_of_many_other_captures(size):
     rng = np.random.default_rng(1)
-    noisy = odds + rng.normal(0, 0.1, 200)
-    found = [expected_flips(sigmoid(odds), sigmoid(moved), 0.5) for moved in (small, noisy)]
-    assert found[0] == 0.0
-    # 25 captures a log-odds, of which E|drift| = 0.08 log-odds' worth cross: 2 of 200.
-    assert found[1] == pytest.approx(0.01, rel=0.4)
+
+    def drawn(count):
+        odds = rng.normal(0.5, 2.0, count)
+        return odds, odds + rng.normal(0, size, count)
+
+    many, moved = drawn(400_000)
+    share = ((many > 0) != (moved > 0)).mean()
+    found = []
+    for _ in range(40):  # 200 captures flip 0.03 to 1.5 times
+        odds, after = drawn(200)
+        found.append(expected_flips(sigmoid(odds), sigmoid(after), 0.5))
+    assert np.mean(found) == pytest.approx(share, rel=0.1)
+    assert np.std(found) < 0.4 * share
+
+
+def test_a_capture_on_the_threshold_is_no_share_of_flips_to_expect():
+    odds = np.linspace(-4, 4, 240)
+    odds[120] = 1e-6
+    moved = odds + np.where(np.arange(240) % 2, 0.001, -0.001)
+    assert ((odds > 0) != (moved > 0)).sum() == 1  # 0.4 %
+    assert expected_flips(sigmoid(odds), sigmoid(moved), 0.5) == pytest.approx(1.25e-4, rel=0.1)
 
 
 @given(

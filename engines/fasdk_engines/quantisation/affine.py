@@ -79,10 +79,24 @@ class MetWeight:
     Attributes:
         values: float64 [K, N].
         channel: intp [K, 1], or [K, N] where groups of outputs see different channels.
+        signal: Variance of the layer's outputs, summed over them.
     """
 
     values: NDArray[np.float64]
     channel: NDArray[np.intp]
+    signal: float
+
+    @classmethod
+    def of(
+        cls, values: NDArray[np.float64], channel: NDArray[np.intp], statistics: SiteStatistics
+    ) -> MetWeight:
+        """Measure what a layer's outputs vary by."""
+        if statistics.covariance.shape[0] == len(values):
+            narrow = values.astype(np.float32)
+            signal = np.sum(narrow * (statistics.covariance @ narrow), dtype=np.float64)
+        else:
+            signal = np.sum(_variance(statistics)[channel] * values**2)
+        return cls(values, channel, float(signal))
 
 
 @dataclass(frozen=True)
@@ -203,9 +217,7 @@ def _expected(
     noise: NDArray[np.float64],
 ) -> float:
     """Return the noise power over the signal power, summed over a site's layers."""
-    share = statistics.counts / statistics.counts.sum(axis=1, keepdims=True)
-    mean = np.sum(share * statistics.centres, axis=1)
-    variance = np.sum(share * statistics.centres**2, axis=1) - mean**2
+    variance = _variance(statistics)
     total = 0.0
     for weight in weights:
         channel, values = weight.channel, weight.values
@@ -214,12 +226,16 @@ def _expected(
         step = np.abs(mapped).max(axis=0) / LEVELS
         power = np.sum(np.broadcast_to((variance * factor**2)[channel], values.shape), axis=0)
         from_weights = _ROUNDED_WELL * float(np.sum(step**2 * power)) / 12.0
-        if statistics.covariance.shape[0] == len(values):
-            signal = float(np.sum(values * (statistics.covariance @ values)))
-        else:
-            signal = float(np.sum(variance[channel] * values**2))
-        total += (from_activation + from_weights) / max(signal, 1e-30)
+        total += (from_activation + from_weights) / max(weight.signal, 1e-30)
     return total
+
+
+def _variance(statistics: SiteStatistics) -> NDArray[np.float64]:
+    """Return the variance of each channel, float64 [C]."""
+    share = statistics.counts / statistics.counts.sum(axis=1, keepdims=True)
+    mean = np.sum(share * statistics.centres, axis=1)
+    variance: NDArray[np.float64] = np.sum(share * statistics.centres**2, axis=1) - mean**2
+    return variance
 
 
 def _weight_sizes(weights: Sequence[MetWeight], channels: int) -> NDArray[np.float64]:

@@ -130,7 +130,7 @@ def make_site_recipe(
             price=0.0 if is_folded else options.price,
         )
         met = [
-            MetWeight(matrix, input_channels(member, len(statistics.low)))
+            MetWeight.of(matrix, input_channels(member, len(statistics.low)), statistics)
             for member, matrix in zip(site.members, matrices, strict=True)
         ]
         affine = choose_affine(statistics, met, options.method, liberties)

@@ -1,8 +1,8 @@
 """Time the CPU's 8-bit form of a full-size model against its float32 form, in ONNX Runtime.
 
-Calibrates `int8-fp32` on a few seeded captures and rounds weights to the nearest level (neither the
-scales nor the levels change the time), then runs both graphs alternately on one capture. Prints one JSON line and exits
-1 where the 8-bit form is not fast enough.
+Calibrates `int8-fp32` on a few seeded captures and rounds weights to the nearest level (neither
+scales nor levels change the time), then runs both graphs alternately on one capture. Prints one
+JSON line and exits 1 where the 8-bit form is not fast enough.
 
     python tools/bench/int8_speed.py GRAPH.onnx --model mmdg [--config full] [--threads 2]
 

@@ -8,6 +8,8 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle import Precision
 from fasdk.errors import BudgetError
@@ -22,7 +24,6 @@ from fasdk_engines.quantisation import Quantiser, RangeMethod, WrittenRunner
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.capture import Modality
@@ -183,26 +184,26 @@ def _open_judge(
         sha256(task.graph).hexdigest(),
         captures_digest(development.captures),
     )
-    stored = section.load_array("reference")
-    if stored is None or len(stored) != len(development.captures):
+    stored = section.load_array("logits")
+    count = len(development.captures)
+    rows: list[NDArray[np.float32]] = [] if stored is None else list(stored[:count])
+    if len(rows) < count:
         runner = GraphRunner(task.graph, task.specs, family.presence_order)
-        rows: list[NDArray[np.float32]] = []
-        for start in range(0, len(development.captures), _BATCH):
-            rows += list(runner.logits(development.captures[start : start + _BATCH]))
-            progress("float graph", len(rows), len(development.captures))
-        section.save_rows("reference", rows, last=True)
-        stored = section.load_array("reference")
-        assert stored is not None  # noqa: S101 - it was written just now
+        while len(rows) < count:
+            rows += list(runner.logits(development.captures[len(rows) : len(rows) + _BATCH]))
+            section.save_rows("logits", rows, last=len(rows) == count)
+            progress("float graph", len(rows), count)
+    reference = np.stack(rows)
     points, _, _ = choose_provisional_points(
         development,
-        stored,
+        reference,
         family.live_index,
         family.modalities,
         sha256(task.graph).hexdigest(),
     )
     return Judge(
         development,
-        stored,
+        reference,
         points,
         specs=task.specs,
         presence=family.presence_order,

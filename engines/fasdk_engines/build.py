@@ -145,8 +145,8 @@ def _read_captures(
         from fasdk_engines.int8.calibration_set import open_calibration
 
         calibration = open_calibration(request.int8, family.modalities, required, development)
-    # Of eight bits the steadiest become golden.
-    count = _GOLDEN_COUNT if request.int8 is None else _GOLDEN_CANDIDATES
+    # Of an INT8 graph's the steadiest become golden.
+    count = _GOLDEN_CANDIDATES if request.precision is Precision.INT8 else _GOLDEN_COUNT
     seen = seeded_captures(family.modalities, count)
     if development is not None:
         seen = spread(development.captures, _JUDGED_COUNT)

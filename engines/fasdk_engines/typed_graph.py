@@ -41,7 +41,7 @@ class BuildCaptures:
         calibration: Captures to choose a calibration set from, or None.
         seen: What half precision is judged on: spread over the development captures, or random
             fields without.
-        golden: What the bundle will hold, or in eight bits choose from.
+        golden: What the bundle will hold, or of an INT8 graph choose from.
     """
 
     development: DevelopmentSet | None

@@ -96,6 +96,7 @@ def test_a_bundle_in_eight_bits_says_what_calibrated_and_what_was_measured(
     assert all(layer["quantised"] or layer["reason"] for layer in record["layers"])
     assert [trial["judged"] for trial in record["trials"]] == [20]
     assert not list(tmp_path.glob("*.work"))
+    assert len(opened.golden) == 4
     assert fasdk("verify", out).status == 0
 
 

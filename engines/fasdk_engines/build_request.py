@@ -94,6 +94,7 @@ class Int8Summary:
         int8_share: Share of the multiply-accumulates of Linear and Conv layers in eight bits.
         layers: Linear and Conv layers.
         layers_in_int8: Those in eight bits.
+        layers_in_two_terms: Those of them that multiply twice, for accuracy.
         given_back: Layers given back to floating point for accuracy, worst first.
         trials: How many candidates were judged.
         judged: Which list the liveness budget holds on, or that it was not judged.
@@ -107,6 +108,7 @@ class Int8Summary:
     int8_share: float
     layers: int
     layers_in_int8: int
+    layers_in_two_terms: int
     given_back: tuple[str, ...]
     trials: int
     judged: str

@@ -40,10 +40,11 @@ def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
         return
     print_rows(
         f"Candidates on {report.development}, {report.captures} captures",
-        ("given back", "in int8", "captures judged", "expected flips", "drift", "outcome"),
+        ("given back", "twice", "in int8", "judged", "expected flips", "drift", "outcome"),
         [
             (
                 len(trial.kept_float),
+                len(trial.two_terms),
                 f"{trial.int8_share:.1%}",
                 trial.judged,
                 f"{trial.expected_flips:.3%}",
@@ -70,7 +71,7 @@ def _fields(int8: Int8Summary) -> dict[str, Any]:
         f"{int8.calibration}",
         "ranges": int8.method,
         "in int8": f"{int8.int8_share:.1%} of Linear and Conv multiply-accumulates, "
-        f"{int8.layers_in_int8} of {int8.layers} layers",
+        f"{int8.layers_in_int8} of {int8.layers} layers, {int8.layers_in_two_terms} multiply twice",
         "given back": list(int8.given_back),
         "candidates judged": int8.trials,
         "budget": int8.judged,

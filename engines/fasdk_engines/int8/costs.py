@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fasdk_engines.int8.work_folder import Section
     from fasdk_engines.quantisation import Layer
 
-PROBING_SECONDS = 150.0
+PROBING_SECONDS = 100.0
 _MOST_CAPTURES = 64
 
 
@@ -25,7 +26,10 @@ class LayerSwitch(Protocol):
     """A graph in which each layer computes in eight bits or not, as told; see `Probe`."""
 
     def logits(
-        self, batch: Mapping[str, NDArray[np.float32]], keep_float: frozenset[str] = frozenset()
+        self,
+        batch: Mapping[str, NDArray[np.float32]],
+        keep_float: frozenset[str] = frozenset(),
+        two_term: frozenset[str] | None = None,
     ) -> NDArray[np.float32]:
         """Return float32 [B, classes]."""
         ...
@@ -40,13 +44,15 @@ class LayerCost:
     Attributes:
         name: Its node's name.
         macs: Multiply-accumulates for one capture.
-        error: Mean square of what it moves the log-odds of bona fide by; infinity where that is
-            no number.
+        error: Mean square of what it moves the log-odds of bona fide by, its activation in one
+            int8 term; infinity where that is no number.
+        fine_error: The same with its activation in two terms; equal to `error` where it cannot be.
     """
 
     name: str
     macs: int
     error: float
+    fine_error: float
 
 
 def measure_costs(
@@ -56,6 +62,7 @@ def measure_costs(
     section: Section,
     progress: Callable[[int, int], None],
     *,
+    two_terms: bool = True,
     seconds: float = PROBING_SECONDS,
 ) -> tuple[LayerCost, ...]:
     """Return the cost of every layer that can compute in eight bits, in graph order.
@@ -68,7 +75,8 @@ def measure_costs(
         judge: Holds the captures.
         section: Keeps costs, so that a killed build does not measure them again.
         progress: Hears layers done, of how many.
-        seconds: About how long it may take.
+        two_terms: Whether activations may be held in two int8 terms.
+        seconds: About how long it may take, by `working_seconds`.
 
     Raises:
         BackendError: The graph cannot be run.
@@ -76,7 +84,7 @@ def measure_costs(
     tried = [layer for layer in layers if layer.quantised]
     names = frozenset(layer.name for layer in tried)
     record = section.load_record("costs")
-    errors: dict[str, float] = dict(record.get("errors", {}))
+    errors: dict[str, list[float]] = dict(record.get("errors", {}))
     if not names <= errors.keys():
         probe = open_probe()
         size = record.get("captures") or _size(probe, judge, names, seconds)
@@ -84,18 +92,15 @@ def measure_costs(
         plain = judge.odds(probe.logits(batch, names))
         for layer in tried:
             if layer.name not in errors:
-                moved = judge.odds(probe.logits(batch, names - {layer.name})) - plain
-                errors[layer.name] = mean_square(moved)
+                alone, this = names - {layer.name}, frozenset([layer.name])
+                found = [
+                    mean_square(judge.odds(probe.logits(batch, alone, two_term)) - plain)
+                    for two_term in ((frozenset(), this) if two_terms else (frozenset(),))
+                ]
+                errors[layer.name] = [found[0], found[-1]]
                 section.save_record("costs", {"captures": size, "errors": errors})
             progress(len(errors), len(tried))
-    return tuple(LayerCost(y.name, y.macs, float(errors[y.name])) for y in tried)
-
-
-def ranked(costs: Sequence[LayerCost]) -> tuple[str, ...]:
-    """Return the layers' names, the most error removed for each multiply-accumulate first."""
-    worth = {cost.name: cost.error / max(1, cost.macs) for cost in costs}
-    places = {cost.name: place for place, cost in enumerate(costs)}
-    return tuple(sorted(worth, key=lambda name: (-worth[name], places[name])))
+    return tuple(LayerCost(y.name, y.macs, *map(float, errors[y.name])) for y in tried)
 
 
 def probing_size(seconds_per_capture: float, layers: int, available: int, seconds: float) -> int:
@@ -118,6 +123,15 @@ def mean_square(moved: NDArray[np.float64]) -> float:
 def _size(probe: LayerSwitch, judge: Judge, names: frozenset[str], seconds: float) -> int:
     one = judge.batch(judge.order[:1])
     probe.logits(one, names)  # the first call allocates
-    start = time.perf_counter()
+    start = working_seconds()
     probe.logits(one, names)
-    return probing_size(time.perf_counter() - start, len(names), len(judge.order), seconds)
+    calls = 2 * len(names)
+    return probing_size(working_seconds() - start, calls, len(judge.order), seconds)
+
+
+def working_seconds() -> float:
+    """Return the time this process has worked, as if on every core: other processes cost none.
+
+    So how far a search gets hangs as little as may be on what else the machine does.
+    """
+    return time.process_time() / (os.cpu_count() or 1)

@@ -15,10 +15,19 @@ from fasdk.bundle import Precision
 from fasdk.errors import BudgetError
 from fasdk_engines.evaluation import GraphRunner, choose_provisional_points
 from fasdk_engines.int8.calibration_set import CalibrationSet, captures_digest, choose_captures
-from fasdk_engines.int8.costs import LayerCost, measure_costs, ranked
+from fasdk_engines.int8.costs import LayerCost, measure_costs
 from fasdk_engines.int8.judge import Judge, Judgement
 from fasdk_engines.int8.record import CalibrationCapture, CalibrationRecord
-from fasdk_engines.int8.search import Level, Search, Trial, guess_length, int8_share
+from fasdk_engines.int8.search import (
+    Candidate,
+    Level,
+    Mixture,
+    Search,
+    Trial,
+    guess_length,
+    int8_share,
+    rank_moves,
+)
 from fasdk_engines.quantisation import Quantiser, RangeMethod, WrittenRunner
 
 if TYPE_CHECKING:
@@ -159,18 +168,26 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
     if request.search:
         outcome, costs, trials = _search(candidates)
     else:
-        judgement = candidates.judge(frozenset(), stop_early=False)
-        trial = Trial.of(quantiser.layers, (), judgement, request.limits)
-        outcome, costs, trials = (trial, judgement), (), (trial,)
-    if outcome is None or not outcome[1].holds:
-        report = None if outcome is None else outcome[1].report
+        mixture = Mixture(two_terms=_two_terms(quantiser))
+        judgement = candidates.judge(mixture, stop_early=False)
+        trial = Trial.of(quantiser.layers, (), mixture.two_terms, judgement, request.limits)
+        outcome, costs, trials = Candidate(trial, mixture, judgement), (), (trial,)
+    if outcome is None or not outcome.judgement.holds:
+        report = None if outcome is None else outcome.judgement.report
         record = _record(task, chosen, method, quantiser, costs, trials, report)
         raise _missed(task, record, work)
-    trial, judgement = outcome
+    graph = candidates.write(outcome.mixture)
     record = _record(
-        task, chosen, method, quantiser, costs, trials, judgement.report, trial.kept_float
+        task,
+        chosen,
+        method,
+        quantiser,
+        costs,
+        trials,
+        outcome.judgement.report,
+        outcome.trial.kept_float,
     )
-    return Int8Graph(quantiser.write(frozenset(trial.kept_float)), record, judgement.logits)
+    return Int8Graph(graph, record, outcome.judgement.logits)
 
 
 def _open_judge(
@@ -223,20 +240,26 @@ class _Candidates:
     section: Section
     progress: Progress
 
-    def judge(self, kept_float: frozenset[str], *, stop_early: bool = True) -> Judgement:
-        name = sha256("\0".join(sorted(kept_float)).encode()).hexdigest()[:16]
-        what = f"judging, {len(kept_float)} layers in float" if kept_float else "judging"
+    def judge(self, mixture: Mixture, *, stop_early: bool = True) -> Judgement:
+        kept_float, two_terms = sorted(mixture.kept_float), sorted(mixture.two_terms)
+        name = sha256("\0".join([*kept_float, "", *two_terms]).encode()).hexdigest()[:16]
+        what = f"judging, {len(kept_float)} layers in float, {len(two_terms)} in two terms"
         return self.judge_on.judge(
-            lambda: self._open(kept_float),
+            lambda: self._open(mixture),
             self.section,
             f"trial-{name}",
             progress=lambda done, of: self.progress(what, done, of),
             stop_early=stop_early,
         )
 
-    def _open(self, kept_float: frozenset[str]) -> Runner:
+    def write(self, mixture: Mixture) -> bytes:
+        if self.precision is Precision.INT8:
+            self.quantiser.multiply_twice(mixture.two_terms)
+        return self.quantiser.write(mixture.kept_float)
+
+    def _open(self, mixture: Mixture) -> Runner:
         """Load a candidate as it is to be judged: as written, or in the form the CPU runs."""
-        graph = self.quantiser.write(kept_float)
+        graph = self.write(mixture)
         if self.precision is Precision.INT8:
             return WrittenRunner(graph).logits
         engine = OnnxRuntimeEngine(graph, as_written=False)
@@ -249,22 +272,30 @@ class _Candidates:
 
 def _search(
     candidates: _Candidates,
-) -> tuple[tuple[Trial, Judgement] | None, tuple[LayerCost, ...], tuple[Trial, ...]]:
+) -> tuple[Candidate | None, tuple[LayerCost, ...], tuple[Trial, ...]]:
     layers, limits = candidates.quantiser.layers, candidates.judge_on.limits
-    first = candidates.judge(frozenset())
-    trial = Trial.of(layers, (), first, limits)
+    two_terms = _two_terms(candidates.quantiser)
+    mixture = Mixture(two_terms=two_terms)
+    first = candidates.judge(mixture)
+    trial = Trial.of(layers, (), two_terms, first, limits)
     if trial.level is Level.HOLDS_WITH_MARGIN:
-        return (trial, first), (), (trial,)
+        return Candidate(trial, mixture, first), (), (trial,)
     costs = measure_costs(
         candidates.quantiser.probe,
         layers,
         candidates.judge_on,
         candidates.section,
         lambda done, of: candidates.progress("layers probed", done, of),
+        two_terms=candidates.precision is Precision.INT8,
     )
-    search = Search(layers, ranked(costs), candidates.judge, limits)
-    outcome = search.run(lambda trial: guess_length(costs, trial, limits))
+    moves, further = rank_moves(layers, costs, two_terms)
+    search = Search(layers, two_terms, moves, further, candidates.judge, limits)
+    outcome = search.run(lambda trial: guess_length(costs, two_terms, moves, trial, limits))
     return outcome, costs, tuple(search.trials)
+
+
+def _two_terms(quantiser: Quantiser) -> frozenset[str]:
+    return frozenset(layer.name for layer in quantiser.layers if layer.two_terms)
 
 
 def _record(

@@ -1,27 +1,28 @@
-"""`--precision auto`: give layers back to floating point, worst first, until the budget holds.
+"""`--precision auto`: spend accuracy on layers, where it buys most, until the budget holds.
 
-A layer's worth is the error it removes over the multiply-accumulates it gives back. The layers are
-tried in that order, as prefixes: every candidate is a whole graph, judged as written on every
-development capture. The budget is a must, whatever it costs: the flips that were counted and the
-flips to expect of other captures scored alike, because none of 200 says little of one in 1,000.
+A layer in eight bits can be eased in two ways. Its activation is held in two int8 terms, so that it
+multiplies twice and stays in eight bits; or it is given back to floating point, which leaves no
+error at all. Either takes the time of a float16 layer. A move's worth is the error it removes over
+the layer's multiply-accumulates; moves are made in that order, as prefixes: every candidate is a
+whole graph, judged as written on every development capture.
 
-Captures that nobody has seen yet differ, so beyond it a margin is aimed at: half of the score drift
-and a tenth of the flips to expect. A tenth, because among a hundred presentations of a species one
-flip is ten times what a rate may change by. The margin may cost layers as long as nine tenths of
-the multiply-accumulates stay in eight bits; where it cannot be had for that, the candidate with the
-fewest flips to expect is taken.
+The budget is a must, whatever it costs: the flips that were counted and the flips to expect of
+other captures scored alike, because none of 200 says little of one in 1,000. Captures that nobody
+has seen yet differ, so beyond it a margin is aimed at: half of the score drift and a fifth of the
+flips to expect. A fifth, because among a hundred presentations of a species one flip is ten times
+what a rate may change by. For the budget, and for the margin, nine tenths of the
+multiply-accumulates stay in eight bits if that is enough; only the budget may cost more.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from fasdk_engines.int8.costs import LayerCost, ranked
+from fasdk_engines.int8.costs import LayerCost, working_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from fasdk_engines.quantisation import Layer
 
 # Shares of what is allowed that are aimed at.
-MARGIN_OF_FLIPS, MARGIN_OF_DRIFT = 0.1, 0.5
-SHARE_FOR_MARGIN = 0.9  # of the multiply-accumulates of Linear and Conv layers
-SEARCH_SECONDS = 300.0  # after which a candidate that holds is good enough
+MARGIN_OF_FLIPS, MARGIN_OF_DRIFT = 0.2, 0.5
+KEPT_SHARE = 0.9  # of the multiply-accumulates of Linear and Conv layers, where possible
+SEARCH_SECONDS = 150.0  # of work on all cores, after which a candidate that holds is good enough
 
 
 class Level(str, Enum):
@@ -50,11 +51,42 @@ class Level(str, Enum):
 
 
 @dataclass(frozen=True)
+class Move:
+    """One layer eased.
+
+    Attributes:
+        name: Its node's name.
+        to_float: Whether it goes to floating point; else its activation gets two int8 terms.
+        gain: Error it removes; see `LayerCost`.
+        macs: Its multiply-accumulates.
+    """
+
+    name: str
+    to_float: bool
+    gain: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which layers are not in plain eight bits.
+
+    Attributes:
+        kept_float: Those in floating point.
+        two_terms: Those in eight bits with their activation in two int8 terms.
+    """
+
+    kept_float: frozenset[str] = frozenset()
+    two_terms: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Trial:
     """One candidate and how it did.
 
     Attributes:
         kept_float: Layers given back, most worth first.
+        two_terms: Layers whose activation is held in two int8 terms, in graph order.
         int8_share: Share of the multiply-accumulates of Linear and Conv layers in eight bits.
         judged: Captures it was asked; all of them unless its case was lost before.
         captures: Development captures.
@@ -65,6 +97,7 @@ class Trial:
     """
 
     kept_float: tuple[str, ...]
+    two_terms: tuple[str, ...]
     int8_share: float
     judged: int
     captures: int
@@ -78,6 +111,7 @@ class Trial:
         cls,
         layers: Sequence[Layer],
         kept_float: Sequence[str],
+        two_terms: frozenset[str],
         judgement: Judgement,
         limits: BudgetLimits,
     ) -> Trial:
@@ -90,6 +124,7 @@ class Trial:
             )
         return cls(
             kept_float=tuple(kept_float),
+            two_terms=tuple(y.name for y in layers if y.name in two_terms),
             int8_share=int8_share(layers, kept_float),
             judged=judgement.judged,
             captures=judgement.captures,
@@ -100,14 +135,25 @@ class Trial:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A mixture that was judged."""
+
+    trial: Trial
+    mixture: Mixture
+    judgement: Judgement
+
+
 @dataclass
 class Search:
-    """The search over prefixes of an order of layers.
+    """The search over prefixes of moves.
 
     Attributes:
         layers: Every Linear and Conv, in graph order.
-        order: Names of the layers in eight bits, most worth giving back first.
-        judge: Judges a graph with these layers in floating point.
+        two_terms: Layers that start with their activation in two int8 terms.
+        moves: Moves that leave `KEPT_SHARE` in eight bits, most worth first.
+        further: Moves to be made after all of those, most worth first.
+        judge: Judges a graph.
         limits: The budget.
         trials: Every candidate judged, in order.
         seconds: After this long a candidate that holds ends the search.
@@ -115,67 +161,69 @@ class Search:
     """
 
     layers: Sequence[Layer]
-    order: Sequence[str]
-    judge: Callable[[frozenset[str]], Judgement]
+    two_terms: frozenset[str]
+    moves: tuple[Move, ...]
+    further: tuple[Move, ...]
+    judge: Callable[[Mixture], Judgement]
     limits: BudgetLimits
     trials: list[Trial] = field(default_factory=list)
     seconds: float = SEARCH_SECONDS
-    clock: Callable[[], float] = time.monotonic
-    _judged: dict[tuple[str, ...], tuple[Trial, Judgement]] = field(default_factory=dict)
+    clock: Callable[[], float] = working_seconds
+    _judged: dict[tuple[Move, ...], Candidate] = field(default_factory=dict)
     _since: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Start the clock."""
         self._since = self.clock()
 
-    def run(self, guess: Callable[[Trial], int]) -> tuple[Trial, Judgement] | None:
+    def run(self, guess: Callable[[Trial], int]) -> Candidate | None:
         """Return the candidate to take, or None where even the float graph misses the budget.
 
         Args:
-            guess: From the first trial, how many layers to give back next.
+            guess: From the first trial, how many moves to make next.
         """
-        first, _ = found = self._candidate(())
-        if first.level is Level.HOLDS_WITH_MARGIN:
+        first = self._candidate(())
+        if first.trial.level is Level.HOLDS_WITH_MARGIN:
+            return first
+        start = guess(first.trial)
+        found = self._shortest(Level.HOLDS_WITH_MARGIN, (), self.moves, start)
+        if found is not None:
             return found
-        start = guess(first)
-        with_margin = self._shortest(
-            Level.HOLDS_WITH_MARGIN, affordable(self.layers, self.order), start
-        )
-        if with_margin is not None:
-            return with_margin
-        # No margin to be had: as much of one as there is. More layers mostly give more.
-        reserve = affordable(self.layers, self.order)
-        for count in range(len(reserve), 0, -1):
-            if self._is_late() or self._candidate(reserve[:count])[0].level is Level.HOLDS:
+        # No margin to be had: as much of one as there is. More moves mostly give more.
+        for count in range(len(self.moves), 0, -1):
+            if self._is_late() or self._candidate(self.moves[:count]).trial.level is Level.HOLDS:
                 break
-        holding = [tried for tried in self._judged.values() if tried[0].level is Level.HOLDS]
+        holding = [tried for tried in self._judged.values() if tried.trial.level is Level.HOLDS]
         if holding:
-            return min(holding, key=lambda tried: tried[0].expected_flips)
-        return self._shortest(Level.HOLDS, tuple(self.order), start)
+            return min(holding, key=lambda tried: tried.trial.expected_flips)
+        return self._shortest(Level.HOLDS, self.moves, self.further, 1)
 
-    def _candidate(self, kept: tuple[str, ...]) -> tuple[Trial, Judgement]:
-        """Judge the candidate that gives back these layers, once."""
-        if kept not in self._judged:
-            judgement = self.judge(frozenset(kept))
-            trial = Trial.of(self.layers, kept, judgement, self.limits)
+    def _candidate(self, moves: tuple[Move, ...]) -> Candidate:
+        """Judge the candidate that makes these moves, once."""
+        if moves not in self._judged:
+            kept = tuple(move.name for move in moves if move.to_float)
+            eased = self.two_terms.union(move.name for move in moves)
+            mixture = Mixture(frozenset(kept), eased.difference(kept))
+            judgement = self.judge(mixture)
+            trial = Trial.of(self.layers, kept, mixture.two_terms, judgement, self.limits)
             self.trials.append(trial)
-            self._judged[kept] = trial, judgement
-        return self._judged[kept]
+            self._judged[moves] = Candidate(trial, mixture, judgement)
+        return self._judged[moves]
 
     def _shortest(
-        self, wanted: Level, order: tuple[str, ...], start: int
-    ) -> tuple[Trial, Judgement] | None:
-        """Return the shortest prefix of an order found to reach a level, by bisection.
+        self, wanted: Level, made: tuple[Move, ...], moves: tuple[Move, ...], start: int
+    ) -> Candidate | None:
+        """Return the fewest moves found to reach a level after those made, by bisection.
 
-        The empty one is known not to. Where a longer prefix does worse than a shorter one, a
-        neighbour of the shortest may be found instead; what is returned has always been judged.
+        None at all is known not to. Where more moves do worse than fewer, a neighbour of the fewest
+        may be found instead; what is returned has always been judged.
         """
-        low, high, step = 0, len(order) + 1, max(1, start)
+        low, high, step = 0, len(moves) + 1, max(1, start)
         found = None
         while high - low > 1:
-            count = min(len(order), low + step) if found is None else (low + high) // 2
-            tried = self._candidate(order[:count])
-            if tried[0].level.reaches(wanted):
+            count = min(len(moves), low + step) if found is None else (low + high) // 2
+            tried = self._candidate(made + moves[:count])
+            if tried.trial.level.reaches(wanted):
                 high, found = count, tried
             else:
                 low, step = count, 2 * step
@@ -201,13 +249,40 @@ def level_of(judgement: Judgement, limits: BudgetLimits) -> Level:
     return Level.HOLDS_WITH_MARGIN if with_margin else Level.HOLDS
 
 
-def affordable(layers: Sequence[Layer], order: Sequence[str]) -> tuple[str, ...]:
-    """Return the layers that may be given back for margin, in order, without those too large."""
-    taken: list[str] = []
-    for name in order:
-        if int8_share(layers, [*taken, name]) >= SHARE_FOR_MARGIN:
-            taken.append(name)
-    return tuple(taken)
+def rank_moves(
+    layers: Sequence[Layer], costs: Sequence[LayerCost], two_terms: frozenset[str]
+) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
+    """Return the moves that leave `KEPT_SHARE` in eight bits, and those that may follow.
+
+    Each by error removed for each multiply-accumulate, then by place. Two terms cost no share, so
+    what may go to floating point goes where two terms would leave most.
+
+    Args:
+        layers: Every Linear and Conv.
+        costs: Of those in eight bits.
+        two_terms: Layers that have two terms already.
+    """
+
+    def worth(move: Move) -> float:
+        return move.gain / max(1, move.macs)
+
+    to_float = sorted(
+        (Move(c.name, True, c.fine_error, c.macs) for c in costs), key=worth, reverse=True
+    )
+    affordable: list[Move] = []
+    for move in to_float:
+        if int8_share(layers, [m.name for m in (*affordable, move)]) >= KEPT_SHARE:
+            affordable.append(move)
+    gone = {move.name for move in affordable}
+    whole = {c.name: c.fine_error if c.name in two_terms else c.error for c in costs}
+    moves = [replace(move, gain=whole[move.name]) for move in affordable]
+    moves += [
+        Move(c.name, False, c.error - c.fine_error, c.macs)
+        for c in costs
+        if c.name not in two_terms | gone and c.fine_error < c.error
+    ]
+    further = tuple(move for move in to_float if move.name not in gone)
+    return tuple(sorted(moves, key=worth, reverse=True)), further
 
 
 def int8_share(layers: Sequence[Layer], kept_float: Sequence[str]) -> float:
@@ -217,8 +292,14 @@ def int8_share(layers: Sequence[Layer], kept_float: Sequence[str]) -> float:
     return in_int8 / total if total else 0.0
 
 
-def guess_length(costs: Sequence[LayerCost], first: Trial, limits: BudgetLimits) -> int:
-    """Return how many layers to give back for the margin, were their errors independent.
+def guess_length(
+    costs: Sequence[LayerCost],
+    two_terms: frozenset[str],
+    moves: Sequence[Move],
+    first: Trial,
+    limits: BudgetLimits,
+) -> int:
+    """Return how many moves to make for the margin, were the layers' errors independent.
 
     Flips and drift are in proportion to the error's root mean square, and the squares of
     independent errors add up.
@@ -228,12 +309,11 @@ def guess_length(costs: Sequence[LayerCost], first: Trial, limits: BudgetLimits)
         first.mean_drift / max(MARGIN_OF_DRIFT * limits.max_drift, 1e-12),
         1.0,
     )
-    errors = {cost.name: cost.error for cost in costs}
-    left = total = sum(errors.values())
+    left = total = sum(c.fine_error if c.name in two_terms else c.error for c in costs)
     if not math.isfinite(total):  # as many as break it, and one more
-        return min(len(costs), 1 + sum(not math.isfinite(error) for error in errors.values()))
-    for count, name in enumerate(ranked(costs), start=1):
-        left -= errors[name]
+        return min(len(moves), 1 + sum(not math.isfinite(move.gain) for move in moves))
+    for count, move in enumerate(moves, start=1):
+        left -= move.gain
         if left <= total / excess**2:
             return count
-    return len(costs)
+    return len(moves)

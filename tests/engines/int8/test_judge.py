@@ -149,37 +149,45 @@ def test_half_a_stored_file_is_as_good_as_none(section):
 
 
 class Switch:
-    """A graph where layer k moves the odds by its place in `moves`, unless kept in float."""
+    """A graph where a layer moves the odds, by half in two terms, unless kept in float."""
 
     def __init__(self, moves: dict[str, float], calls: list[frozenset[str]], limit=99) -> None:
         self.moves, self.calls, self.limit = moves, calls, limit
 
-    def logits(self, batch, keep_float=frozenset()):
+    def logits(self, batch, keep_float=frozenset(), two_term=None):
         self.calls.append(keep_float)
         if len(self.calls) > self.limit:
             raise KeyboardInterrupt
-        moved = sum(move for name, move in self.moves.items() if name not in keep_float)
+        moved = sum(
+            move * (0.5 if name in (two_term or ()) else 1.0)
+            for name, move in self.moves.items()
+            if name not in keep_float
+        )
         return logits(ODDS[level_of(batch)] + moved)
 
 
-def test_a_layer_costs_what_it_moves_alone(section):
+def quiet(*_):
+    """Hear nothing."""
+
+
+@pytest.mark.parametrize("two_terms", [False, True])
+def test_a_layer_costs_what_it_moves_alone(section, two_terms):
     layers = [Layer(n, "MatMul", 5, q, "") for n, q in (("a", True), ("b", True), ("c", False))]
-    calls: list[frozenset[str]] = []
-    costs = measure_costs(
-        lambda: Switch({"a": 0.1, "b": 0.4}, calls), layers, make_judge(), section, lambda *_: None
-    )
+    switch = Switch({"a": 0.1, "b": 0.4}, [])
+    costs = measure_costs(lambda: switch, layers, make_judge(), section, quiet, two_terms=two_terms)
     assert {c.name: c.error for c in costs} == pytest.approx({"a": 0.01, "b": 0.16}, rel=1e-4)
+    fine = {"a": 0.0025, "b": 0.04} if two_terms else {"a": 0.01, "b": 0.16}
+    assert {c.name: c.fine_error for c in costs} == pytest.approx(fine, rel=1e-4)
 
 
 def test_costs_known_before_a_kill_are_not_measured_again(section):
     layers = [Layer(f"l{k}", "MatMul", 5, True, "") for k in range(6)]
     moves = {f"l{k}": 0.1 * k for k in range(6)}
+    killed = Switch(moves, [], limit=2 + 1 + 2 * 3)  # two to time it, all in float, three layers
     with pytest.raises(KeyboardInterrupt):
-        measure_costs(
-            lambda: Switch(moves, [], limit=6), layers, make_judge(), section, lambda *_: None
-        )
+        measure_costs(lambda: killed, layers, make_judge(), section, quiet)
     calls: list[frozenset[str]] = []
-    costs = measure_costs(lambda: Switch(moves, calls), layers, make_judge(), section, print)
-    assert len(calls) == 1 + 3  # all in float once, and three layers
+    costs = measure_costs(lambda: Switch(moves, calls), layers, make_judge(), section, quiet)
+    assert len(calls) == 1 + 2 * 3
     assert [c.error for c in costs] == pytest.approx([m * m for m in moves.values()], rel=1e-4)
-    measure_costs(lambda: pytest.fail("opened"), layers, make_judge(), section, print)
+    measure_costs(lambda: pytest.fail("opened"), layers, make_judge(), section, quiet)

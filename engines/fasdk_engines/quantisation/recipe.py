@@ -56,8 +56,8 @@ class Options:
     round_to_data: bool = True
     correct_bias: bool = True
     pairs: bool = False
-    two_term_share: float = 0.25
-    target_noise: float = 2e-6
+    two_term_share: float = 0.4
+    target_noise: float = 3e-6
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,4 +184,4 @@ def test_two_terms_leave_the_weights_noise_alone(transformer: Quantiser) -> None
 
 def test_two_terms_stay_within_their_share(int8: Quantiser) -> None:
     total = sum(x.macs for x in int8.layers)
-    assert 0 < sum(x.macs for x in int8.layers if x.two_terms) <= 0.25 * total
+    assert 0 < sum(x.macs for x in int8.layers if x.two_terms) <= 0.4 * total

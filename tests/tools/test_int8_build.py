@@ -69,7 +69,7 @@ def arguments(checkpoint, out, precision, *options):
     return ["build-engine", checkpoint, "-o", out, *common, *options]
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-fp32"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("int8-fp32", marks=pytest.mark.slow)])
 def test_a_bundle_in_eight_bits_says_what_calibrated_and_what_was_measured(
     fasdk, checkpoint, lists, tmp_path, precision
 ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -333,15 +334,22 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
             yield Claim(claim, own / drift, "<=", 0.999, note)
 
 
-def speed_claims() -> Iterator[Claim]:
+def speed_claims(work: Path) -> Iterator[Claim]:
     """The CPU's own 8-bit form."""
-    found = bench_json("int8_speed.py")
+    from fasdk.bundle import open_bundle
+
+    with tempfile.TemporaryDirectory() as name:
+        graph = Path(name) / "model.onnx"
+        bundle = open_bundle(Path(prepared(work, "mmdg-full")["float_bundle"]))
+        graph.write_bytes(bundle.graph)
+        found = bench_json("int8_speed.py", graph, "--model", "mmdg")
     yield Claim(
-        "mmdg full: int8-fp32 over FP32, captures a second in ONNX Runtime",
-        found["speedup"],
+        "mmdg full: FP32 time over int8-fp32 time of one capture in ONNX Runtime",
+        found["times_faster"],
         ">=",
         1.3,
-        json.dumps(found)[:300],
+        f"{found['fp32_ms']} and {found['int8_fp32_ms']} ms, {found['threads']} threads, "
+        f"{found['share_of_macs']:.1%} of multiply-accumulates in INT8",
     )
 
 
@@ -378,7 +386,7 @@ def main() -> int:
     groups: dict[str, Callable[[], Iterator[Claim]]] = {
         "lists": list_claims,
         "synthetic": synthetic_claims,
-        "speed": speed_claims,
+        "speed": partial(speed_claims, work),
     }
     for model in TRAINED:
         groups[f"int8 {model}"] = partial(int8_claims, work, model)

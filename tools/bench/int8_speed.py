@@ -18,6 +18,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,10 +28,15 @@ from fasdk_engines.models import get_family
 from fasdk_engines.quantisation import Quantiser, RangeMethod, share_of_macs
 from fasdk_engines.quantisation.quantiser import default_options
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 CALIBRATION = 2  # captures
 
 
-def _median_ms(engines: dict[str, OnnxRuntimeEngine], batch: dict, pairs: int) -> dict[str, float]:
+def _median_ms(
+    engines: dict[str, OnnxRuntimeEngine], batch: dict[str, NDArray[np.float32]], pairs: int
+) -> dict[str, float]:
     """Return the median time of one call by engine; calls take turns."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     for engine in engines.values():

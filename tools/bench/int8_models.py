@@ -69,7 +69,9 @@ SUBJECTS = {
     for subject in (
         Subject("mmdg", "mmdg", Weights.TRAINED, training=(*_COMMON, "2e-3")),
         Subject("mmdgpp", "mmdgpp", Weights.TRAINED, training=(*_COMMON, "2e-3")),
-        Subject("mmda", "mmda", Weights.TRAINED, training=(*_COMMON, "5e-4")),
+        Subject(
+            "mmda", "mmda", Weights.TRAINED, training=(*_COMMON, "1e-3", "--method", "published")
+        ),
         Subject("bigmoe", "bigmoe", Weights.TRAINED, training=(*_COMMON, "1e-3")),
         Subject(
             "minifasnet-v2",

@@ -144,7 +144,8 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     ).combinations[0]
     yield from _captures_are_hard_enough(model, scores, found.threshold)
     yield from _budget_holds(model, found, limits)
-    macs = _share_of_macs(quantised, answers.one)
+    # A layer that takes two int8 terms is executed twice, and counts once.
+    macs = min(_share_of_macs(quantised, answers.one), files["int8_report"]["int8"]["int8_share"])
     yield Claim(
         f"{model}: share of Linear and Conv multiply-accumulates in INT8",
         macs,
@@ -295,7 +296,7 @@ def full_claims(work: Path, model: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{model}, random weights: share of Linear and Conv multiply-accumulates in INT8",
-        _share_of_macs(quantised, found.one),
+        min(_share_of_macs(quantised, found.one), files["int8_report"]["int8"]["int8_share"]),
         ">=",
         0.9,
     )

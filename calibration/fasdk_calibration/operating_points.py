@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SMALLEST_BOUND = 1e-6  # shown by three million attacks
+# A threshold on an attack's own score leaves its verdict to rounding, so up to a quarter of a
+# log-odds is given to lie clear of them; what bona fide captures score in between is refused.
+_BAND = 0.25
+_CERTAIN = 1e-15
 _LEVEL_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -254,7 +258,8 @@ def provisional_point(
     """Return the point with the lowest BPCER among those that accept few enough attacks.
 
     Few enough: of every PAI species at most the share `max_apcer`. The thresholds that do equally
-    well lie between two neighbouring scores; their middle is taken. The default gives BPCER20 of
+    well lie between two neighbouring scores; their middle is taken, or, where scores lie close
+    together, a threshold a little higher and clear of the attacks. The default gives BPCER20 of
     ISO/IEC 30107-3: asking for no attack at all lets the one oddest capture set the threshold.
     Provisional, because it is chosen and counted on the same captures: `apcer_upper`, the worst
     species' bound, says how few captures there were, not how the point does on others.
@@ -294,6 +299,7 @@ def provisional_point(
             f"no bona fide capture scores above {lowest:.4f}, which the attacks ask for: "
             "no threshold is of use, train the model further"
         )
+    threshold = _clear(threshold, scores, labels)
     by_species = apcer_by_species(scores, labels, species, threshold)
     missed = bpcer(scores, labels, threshold)
     return OperatingPoint(
@@ -335,6 +341,30 @@ def _between(lowest: float, scores: NDArray[np.float64], labels: NDArray[np.bool
     following = float(scores[scores > lowest].min())
     threshold = (lowest + following) / 2
     return threshold if lowest <= threshold < following else lowest  # neighbouring floats
+
+
+def _clear(threshold: float, scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """Return `threshold`, or one a little higher where attacks lie close above or below it."""
+    attacks = scores[~labels]
+    below = attacks[attacks <= threshold]
+    if _log_odds(scores[scores > threshold].min()) - _log_odds(below.max()) >= _BAND:
+        return threshold
+    clear = max(_clear_of_attacks(float(below.max()), attacks), threshold)
+    return clear if (scores[labels] > clear).any() else threshold
+
+
+def _clear_of_attacks(lowest: float, attacks: NDArray[np.float64]) -> float:
+    """Return the middle of the widest gap between attacks' log-odds within the band above."""
+    start = _log_odds(lowest)
+    above = np.unique(_log_odds(attacks[attacks > lowest]))
+    edges = np.array([start, *above[above < start + _BAND], start + _BAND])
+    widest = int(np.argmax(np.diff(edges)))
+    return float(1.0 / (1.0 + np.exp(-(edges[widest] + edges[widest + 1]) / 2)))
+
+
+def _log_odds(scores: float | NDArray[np.float64]) -> Any:
+    clipped = np.clip(scores, _CERTAIN, 1.0 - _CERTAIN)
+    return np.log(clipped) - np.log1p(-clipped)
 
 
 def _counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:

@@ -56,6 +56,19 @@ def test_with_few_attacks_the_threshold_lies_midway_above_them_all(live, attack,
     assert (np.array(live) > point.threshold).any()
 
 
+def test_among_close_scores_the_threshold_lies_clear_of_the_attacks():
+    log_odds = np.array([0.0, 0.01, 0.02, 0.20])  # the widest gap within a quarter is from 0.02 on
+    attacks = 1.0 / (1.0 + np.exp(-np.concatenate([np.full(66, -3.0), log_odds])))
+    crowd = 1.0 / (1.0 + np.exp(-np.linspace(-1.0, 4.0, 200)))
+    point = choose(list(crowd), list(attacks))
+    threshold = np.log(point.threshold) - np.log1p(-point.threshold)
+    assert threshold == pytest.approx(0.11, abs=1e-9)
+    accepted = (attacks > point.threshold).sum()
+    assert accepted <= 0.05 * attacks.size
+    # What it costs lies within the band: no bona fide capture beyond it is refused.
+    assert (crowd[crowd > 1.0 / (1.0 + np.exp(-0.25))] > point.threshold).all()
+
+
 def test_the_bound_is_the_worst_species_and_the_source_tells_the_counts():
     point = choose([0.9, 0.2], [0.1] * 70 + [0.3] * 60, ["print"] * 70 + ["mask"] * 60)
     assert point.apcer_upper == pytest.approx(0.0487, abs=5e-5)

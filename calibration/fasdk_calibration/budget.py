@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import DatasetError, UsageError
-from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse
+from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse, log_odds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fasdk.decision import OperatingPoint
 
 _WINDOW = 32  # captures whose distance and drift stand for those at the threshold
-_SMALLEST = 1e-15  # a softmax in float64 resolves no less
 _ROUNDING = 1e-12  # 1 of 1,000 is 0.001, whatever binary makes of it
 
 
@@ -242,20 +241,15 @@ def expected_flips(
     lost = float((~known).mean())
     if not known.any():
         return lost
-    odds = _log_odds(before[known])
-    distance = np.abs(odds - float(_log_odds(np.array([threshold]))[0]))
+    odds = log_odds(before[known])
+    distance = np.abs(odds - float(log_odds(np.array([threshold]))[0]))
     nearest = np.argsort(distance, kind="stable")[:_WINDOW]
-    drift = float(np.abs(_log_odds(after[known]) - odds)[nearest].mean())
+    drift = float(np.abs(log_odds(after[known]) - odds)[nearest].mean())
     if drift == 0.0:
         return lost
     reach = max(float(distance[nearest[-1]]), drift)  # a window the drift does not leave
     density = len(nearest) / (2.0 * reach * len(odds))
     return min(1.0, lost + (1.0 - lost) * density * drift)
-
-
-def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    clipped = np.clip(scores, _SMALLEST, 1.0 - _SMALLEST)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 def _misses(found: CombinationFigures, limits: BudgetLimits) -> list[str]:

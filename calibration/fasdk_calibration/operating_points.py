@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from fasdk_calibration.metrics import (
     apcer_by_species,
     binomial_upper,
     bpcer,
+    log_odds,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _SMALLEST_BOUND = 1e-6  # shown by three million attacks
 # A threshold on an attack's own score leaves its verdict to rounding, so up to a quarter of a
 # log-odds is given to lie clear of them; what bona fide captures score in between is refused.
 _BAND = 0.25
-_CERTAIN = 1e-15
 _LEVEL_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -347,7 +347,7 @@ def _clear(threshold: float, scores: NDArray[np.float64], labels: NDArray[np.boo
     """Return `threshold`, or one a little higher where attacks lie close above or below it."""
     attacks = scores[~labels]
     below = attacks[attacks <= threshold]
-    if _log_odds(scores[scores > threshold].min()) - _log_odds(below.max()) >= _BAND:
+    if log_odds(scores[scores > threshold].min()) - log_odds(below.max()) >= _BAND:
         return threshold
     clear = max(_clear_of_attacks(float(below.max()), attacks), threshold)
     return clear if (scores[labels] > clear).any() else threshold
@@ -355,16 +355,11 @@ def _clear(threshold: float, scores: NDArray[np.float64], labels: NDArray[np.boo
 
 def _clear_of_attacks(lowest: float, attacks: NDArray[np.float64]) -> float:
     """Return the middle of the widest gap between attacks' log-odds within the band above."""
-    start = _log_odds(lowest)
-    above = np.unique(_log_odds(attacks[attacks > lowest]))
+    start = log_odds(lowest)
+    above = np.unique(log_odds(attacks[attacks > lowest]))
     edges = np.array([start, *above[above < start + _BAND], start + _BAND])
     widest = int(np.argmax(np.diff(edges)))
     return float(1.0 / (1.0 + np.exp(-(edges[widest] + edges[widest + 1]) / 2)))
-
-
-def _log_odds(scores: float | NDArray[np.float64]) -> Any:
-    clipped = np.clip(scores, _CERTAIN, 1.0 - _CERTAIN)
-    return np.log(clipped) - np.log1p(-clipped)
 
 
 def _counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:

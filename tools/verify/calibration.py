@@ -159,12 +159,12 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
 def _captures_are_hard_enough(
     model: str, scores: Scores, threshold: float | None
 ) -> Iterator[Claim]:
-    from fasdk_calibration.metrics import auc
+    from fasdk_calibration.metrics import auc, log_odds
 
     if threshold is None:
         raise ValueError(f"{model}: the FP32 bundle has no operating point")
     area = auc(scores.values, scores.is_bona_fide)
-    near = np.abs(_log_odds(scores.values) - _log_odds(np.array(threshold))) <= 1.0
+    near = np.abs(log_odds(scores.values) - log_odds(np.array(threshold))) <= 1.0
     yield Claim(f"{model}: held-out captures", len(scores.values), ">=", 2000)
     yield Claim(f"{model}: of them within one logit of the threshold", int(near.sum()), ">=", 200)
     yield Claim(f"{model}: FP32 AUC, at least", area, ">=", 0.90)
@@ -269,11 +269,6 @@ def _share_of_macs(bundle: Bundle, one: dict[str, NDArray[np.float32]]) -> float
     from int8_macs import count_macs
 
     return float(count_macs(bytes(bundle.graph), one).share)
-
-
-def _log_odds(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    clipped = np.clip(scores, 1e-15, 1 - 1e-15)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
 def full_claims(work: Path, model: str) -> Iterator[Claim]:

@@ -18,6 +18,9 @@ def _nobody_asked() -> NDArray[np.bool_]:
     return np.ones(0, bool)
 
 
+_CERTAIN = 1e-15  # a softmax in float64 resolves no less
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What a system said of labelled captures; one entry a frame, or a presentation once fused.
@@ -187,3 +190,9 @@ def _means(
         means = np.clip(sums, low, high)
     means[~responded] = np.nan
     return means, responded
+
+
+def log_odds(probabilities: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return natural log-odds, float64 of the same shape; 0 and 1 count as 1e-15 from the end."""
+    clipped = np.clip(probabilities, _CERTAIN, 1.0 - _CERTAIN)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))

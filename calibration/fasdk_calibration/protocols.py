@@ -163,10 +163,10 @@ def reduce_capture(capture: Capture, missing: Missing) -> Capture:
     if not missing & set(capture.present):
         return capture
     left = [m for m in capture.present if m not in missing]
-    frames = {m.value: capture.frame(m) for m in left}
+    frames = {m: capture.frame(m) for m in left}
     # The face is given in pixels of the first frame present, which may be another now.
     face = capture.face_in(left[0]) if left else None
-    return Capture(**frames, face=face)
+    return Capture.of(frames, face)
 
 
 def missing_name(missing: Missing) -> str:

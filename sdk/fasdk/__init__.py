@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture, FaceBox, Modality
     from fasdk.decision import OperatingPoint, Verdict
     from fasdk.errors import FasdkError
+    from fasdk.reasons import Reason
     from fasdk.session import Decision, Liveness, open  # noqa: A004
     from fasdk.trust import TrustPolicy
 
@@ -36,6 +37,7 @@ __all__ = [
     "Modality",
     "OperatingPoint",
     "Precision",
+    "Reason",
     "TrustPolicy",
     "Verdict",
     "open",
@@ -48,6 +50,7 @@ _MODULES = {
     "capture": ("Capture", "FaceBox", "Modality"),
     "decision": ("OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
+    "reasons": ("Reason",),
     "session": ("Decision", "Liveness", "open"),
     "trust": ("TrustPolicy",),
 }

@@ -96,13 +96,13 @@ class GoldenCapture:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: np.asarray(archive[name]) for name in archive.files}
-            frames = {m.value: arrays.pop(m.value) for m in Modality if m.value in arrays}
+            frames = {m: arrays.pop(m.value) for m in Modality if m.value in arrays}
             face, logits = arrays.pop("face", None), arrays.pop("logits")
             if arrays:
                 raise ValueError(f"it holds {', '.join(sorted(arrays))} besides")
             if logits.dtype != np.float32 or logits.ndim != 1:
                 raise ValueError(f"logits are {logits.dtype} {list(logits.shape)}, not float32 [n]")
-            return cls(Capture(**frames, face=None if face is None else face.tolist()), logits)
+            return cls(Capture.of(frames, None if face is None else face.tolist()), logits)
         except Exception as error:
             raise BundleError(f"{name}: not a golden capture: {error}") from error
 

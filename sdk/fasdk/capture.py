@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fasdk.errors import CaptureError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -112,6 +112,13 @@ class Capture:
         face: The face in pixels of `rgb`, or of the first frame present in the order rgb, depth,
             ir; a FaceBox or (x, y, width, height). None only suits models that look at whole
             frames.
+        faces: The face in other frames, where registration knows better than scaling `face`; a
+            modality it does not name falls back to that.
+        landmarks: float32 [5, 2], (x, y) in pixels of the frame `face` is in: the person's right
+            eye, left eye, nose tip, right and left corner of the mouth; None where nobody looked.
+        other_faces: Further faces in that frame; a kiosk asks for one person at a time.
+        taken_ms: When each frame was exposed, in milliseconds of `time.monotonic`; a modality it
+            does not name was not timed.
 
     Raises:
         CaptureError: No frame at all, or a frame of another dtype or shape, or a box outside.
@@ -121,6 +128,10 @@ class Capture:
     depth: NDArray[np.uint16] | None = None
     ir: NDArray[np.uint8] | None = None
     face: FaceBox | Sequence[int] | None = None
+    faces: Mapping[Modality, FaceBox] = field(default_factory=dict)
+    landmarks: NDArray[np.float32] | None = None
+    other_faces: tuple[FaceBox, ...] = ()
+    taken_ms: Mapping[Modality, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check dtypes, shapes and the face box once, where the mistake was made."""
@@ -133,6 +144,18 @@ class Capture:
             box = FaceBox.of(self.face)
             box.require_inside(*self.size_of(self.present[0]))
             object.__setattr__(self, "face", box)
+        for modality, box in self.faces.items():
+            box.require_inside(*self.size_of(modality))
+        if self.landmarks is not None and not _are_landmarks(self.landmarks):
+            raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
+
+    @classmethod
+    def of(
+        cls, frames: Mapping[Modality, NDArray[Any]], face: FaceBox | Sequence[int] | None = None
+    ) -> Capture:
+        """Return a capture of frames by modality; see the attributes for what they must be."""
+        rgb, depth, ir = (frames.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
+        return cls(rgb=rgb, depth=depth, ir=ir, face=face)
 
     @property
     def present(self) -> tuple[Modality, ...]:
@@ -158,6 +181,8 @@ class Capture:
 
     def face_in(self, modality: Modality) -> FaceBox | None:
         """Return the face box in pixels of that modality's frame, or None if none was given."""
+        if modality in self.faces:
+            return self.faces[modality]
         if self.face is None:
             return None
         box = FaceBox.of(self.face)
@@ -175,6 +200,15 @@ def _whole(value: object, name: str) -> int:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return int(value)
     raise CaptureError(f"face box {name} is {value!r}, expected a whole number of pixels")
+
+
+def _are_landmarks(points: object) -> bool:
+    return (
+        isinstance(points, np.ndarray)
+        and points.shape == (5, 2)
+        and points.dtype.kind == "f"
+        and bool(np.isfinite(points).all())
+    )
 
 
 def _require(modality: Modality, frame: object, dtype: type[np.generic], expected: str) -> None:

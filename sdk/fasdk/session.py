@@ -28,6 +28,7 @@ from fasdk.errors import (
     PreprocessError,
 )
 from fasdk.preprocess import region_of, to_batch
+from fasdk.reasons import Finding, Reason
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy
 
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
 
 _NAN = float("nan")
 
+# Which code an exception becomes; anything else is UNEXPECTED.
+_CODES: dict[type[Exception], Reason] = {
+    CaptureError: Reason.BAD_CAPTURE,
+    PreprocessError: Reason.BAD_CAPTURE,
+    BackendError: Reason.ENGINE_FAULT,
+}
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -51,6 +59,7 @@ class Decision:
     Attributes:
         verdict: Only LIVE opens a door.
         reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
+        codes: The same for programs, one a reason.
         score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
         threshold: The score had to be greater than this; None without an operating point.
         operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
@@ -63,6 +72,7 @@ class Decision:
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
+    codes: tuple[Reason, ...] = ()
     score: float = _NAN
     threshold: float | None = None
     operating_point: str | None = None
@@ -260,21 +270,24 @@ class Liveness:
         used = tuple(m for m in manifest.modalities if m in capture.present)
         calibration = select_calibration(manifest.score_calibrations, frozenset(used))
         score = live_score(logits, manifest.live_index, calibration)
-        reasons: tuple[str, ...] = ()
+        findings: list[Finding] = []
         if not all(map(math.isfinite, [score, *certainty])):
             score = _NAN  # an engine that is wrong about one output is not believed on another
-            reasons = ("the engine returned a number that is not finite",)
+            findings.append(
+                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
+            )
         point: OperatingPoint | None = None
         verdict = Verdict.ERROR
         try:
             point = select_point(manifest.operating_points, self.level, frozenset(used))
         except OperatingPointError as error:
-            reasons = (*reasons, str(error))
+            findings.append(Finding(Reason.NO_OPERATING_POINT, str(error)))
         else:
             verdict = decide(score, point)
         return Decision(
             verdict=verdict,
-            reasons=reasons,
+            reasons=tuple(f.message for f in findings),
+            codes=tuple(f.reason for f in findings),
             score=score,
             threshold=None if point is None else point.threshold,
             operating_point=None if point is None else point.id,
@@ -295,7 +308,10 @@ class Liveness:
     def _error(self, error: Exception) -> Decision:
         known = isinstance(error, FasdkError)
         reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        return Decision(verdict=Verdict.ERROR, reasons=(reason,), bundle_id=self.bundle.id)
+        code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
+        return Decision(
+            verdict=Verdict.ERROR, reasons=(reason,), codes=(code,), bundle_id=self.bundle.id
+        )
 
 
 def _row(values: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends import Engine
+    from fasdk.backends import Engine, Lane
     from fasdk.bundle import Bundle, Manifest
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import DepthEncoding
@@ -180,6 +180,10 @@ class _Recorder:
             self.failure = error
             raise
         return self.last
+
+    def open_lane(self, max_batch: int) -> Lane:
+        """Return a lane of the engine, which is not recorded."""
+        return self._engine.open_lane(max_batch)
 
     def close(self) -> None:
         """Close the engine."""

@@ -178,7 +178,7 @@ def load_capture(
                     "millimetres: give one, or leave depth out"
                 )
             frames[Modality.DEPTH] = levels_to_millimetres(frames[Modality.DEPTH], depth)
-        return Capture(**{m.value: frame for m, frame in frames.items()}, face=face)
+        return Capture.of(frames, face)
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 

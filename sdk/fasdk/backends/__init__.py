@@ -90,8 +90,42 @@ def _require_rows(name: str, values: object, shape: tuple[int, int]) -> None:
         )
 
 
+class Lane(Protocol):
+    """One stream's worth of an engine: buffers and state of its own, one call at a time.
+
+    Several lanes of an engine may run at once, each from its own thread. Everything is allocated
+    when the lane is opened; a call allocates nothing that grows with the batch.
+    """
+
+    @property
+    def max_batch(self) -> int:
+        """Largest batch one call may hold."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[np.float32]]:
+        """Float32 [max_batch, ...] by input name, page-locked where the backend has a device.
+
+        Fill the first rows, then `run`. They may be written only while no call is under way.
+        """
+        ...
+
+    def run(self, batch: int) -> EngineOutputs:
+        """Run the first `batch` rows of `inputs` and return copies of what came out.
+
+        Raises:
+            BackendError: The backend failed, or the lane is closed; nothing may be used. The lane
+                is fit for another call unless the device is lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the lane's memory; a second call does nothing."""
+        ...
+
+
 class Engine(Protocol):
-    """A loaded graph, ready to be called from one thread at a time.
+    """A loaded graph; `run` may be called from one thread at a time, lanes each from their own.
 
     Attributes:
         backend: Which backend it is.
@@ -114,8 +148,17 @@ class Engine(Protocol):
         """
         ...
 
+    def open_lane(self, max_batch: int) -> Lane:
+        """Return a new lane for batches of up to `max_batch`.
+
+        Raises:
+            BackendError: The engine is closed, takes no such batch, or the device has no memory
+                left for another lane.
+        """
+        ...
+
     def close(self) -> None:
-        """Release the device's memory; a second call does nothing."""
+        """Release the device's memory, every lane's included; a second call does nothing."""
         ...
 
 

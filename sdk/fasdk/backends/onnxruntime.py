@@ -70,9 +70,50 @@ class OnnxRuntimeEngine:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
         return EngineOutputs.from_named(dict(zip(self._outputs, values, strict=True)))
 
+    def open_lane(self, max_batch: int) -> OnnxRuntimeLane:
+        """Return a new lane; see `Engine.open_lane`."""
+        if self._session is None:
+            raise BackendError("the engine is closed")
+        if max_batch < 1:
+            raise BackendError(f"a lane for batches of {max_batch}, expected at least 1")
+        shapes = {v.name: tuple(v.shape[1:]) for v in self._session.get_inputs()}
+        return OnnxRuntimeLane(self, shapes, max_batch)
+
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+class OnnxRuntimeLane:
+    """Input arrays of one caller; the session itself may be called from several threads.
+
+    Args:
+        engine: Whose lane it is.
+        shapes: Shape of each input without the batch axis.
+        max_batch: Largest batch.
+    """
+
+    def __init__(
+        self, engine: OnnxRuntimeEngine, shapes: Mapping[str, tuple[int, ...]], max_batch: int
+    ) -> None:
+        self.max_batch = max_batch
+        self.inputs: dict[str, NDArray[np.float32]] = {
+            name: np.zeros((max_batch, *shape), np.float32) for name, shape in shapes.items()
+        }
+        self._engine: OnnxRuntimeEngine | None = engine
+
+    def run(self, batch: int) -> EngineOutputs:
+        """Run the first rows; see `Lane.run`."""
+        if self._engine is None:
+            raise BackendError("the lane is closed")
+        if not 1 <= batch <= self.max_batch:
+            raise BackendError(f"a batch of {batch}, expected 1 to {self.max_batch} captures")
+        return self._engine.run({name: rows[:batch] for name, rows in self.inputs.items()})
+
+    def close(self) -> None:
+        """Release the arrays."""
+        self._engine = None
+        self.inputs = {}
 
 
 def _options(threads: int, as_written: bool) -> ort.SessionOptions:

@@ -15,12 +15,9 @@ import fasdk
 from fasdk.backends import Backend, open_engine
 from fasdk.backends.cuda import CudaDevice
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache
-from fasdk.backends.tensorrt.execution import (
-    PlanSource,
-    TensorLayout,
-    TensorRtEngine,
-    open_tensorrt_engine,
-)
+from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
+from fasdk.backends.tensorrt.layout import TensorLayout
+from fasdk.backends.tensorrt.opening import open_tensorrt_engine
 from fasdk.bundle import Bundle, PlanEntry, open_bundle
 from fasdk.errors import BackendError, FasdkError, PlanError
 from fasdk.session import Liveness
@@ -159,10 +156,13 @@ def test_calls_from_many_threads_keep_their_answers_apart(rig: Rig) -> None:
 
 def test_close_frees_everything_once_and_ends_running(rig: Rig) -> None:
     engine = rig.open()
-    assert len(rig.gpu.held) == 4  # two tensors, each on host and device
+    engine.run(batch(1))
+    assert len(rig.gpu.held) == 5  # two tensors, each on host and device; scratch memory
+    assert len(rig.gpu.graphs) == 4
     engine.close()
     engine.close()
     assert rig.gpu.held == {}
+    assert rig.gpu.graphs == []
     with pytest.raises(BackendError, match="closed"):
         engine.run(batch(1))
 
@@ -343,7 +343,7 @@ def test_targets_make_no_sense_for_the_machines_own_gpu(rig: Rig) -> None:
 
 def test_the_engine_factory_leads_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fasdk.backends.installed_backends", lambda: (Backend.TENSORRT,))
-    monkeypatch.setattr("fasdk.backends.tensorrt.execution.PyCudaDriver", lambda: rig.gpu)
+    monkeypatch.setattr("fasdk.backends.tensorrt.opening.PyCudaDriver", lambda: rig.gpu)
     assert isinstance(open_engine(rig.bundle), TensorRtEngine)
 
 

@@ -45,6 +45,7 @@ class FakeStream:
     def synchronize(self) -> None:
         self.driver.require_current()
         assert self.recording is None, "synchronised while recording"
+        self.driver.on_synchronize()
         work, self.queue = self.queue, []
         for item in work:
             item()
@@ -114,6 +115,9 @@ class FakeGpu:
         self.graphs: list[FakeGraph] = []
         self.memory_bytes = 1 << 30
         self.fails_to_synchronize = False
+        self.loses_copies = False
+        self.on_synchronize: Callable[[], None] = lambda: None
+        self.allocations = 0
         self.refuses: set[str] = set()
         self._depth = Depth()
         self._next = 4096
@@ -163,6 +167,8 @@ class FakeGpu:
         memory = self.held[source.address].array
 
         def copy() -> None:
+            if self.loses_copies:
+                return
             target[...] = memory[: target.size].reshape(target.shape)
 
         self.streams[stream.handle].enqueue(copy)
@@ -191,6 +197,7 @@ class FakeGpu:
         if used + 4 * int(np.prod(shape)) > self.memory_bytes:
             raise FaultError("out of memory")
         self._next += 4096
+        self.allocations += 1
         buffer = FakeBuffer(self, self._next, np.full(shape, 1e30, np.float32))
         self.held[buffer.address] = buffer
         return buffer
@@ -393,6 +400,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
     class Config:
         num_compute_capabilities = 0
+        progress_monitor: Any
 
         def set_memory_pool_limit(self, _pool: Enumeration, _size: int) -> None:
             pass
@@ -428,6 +436,8 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
             behaviour.builds += 1
+            config.progress_monitor.phase_start("build", None, 1)
+            config.progress_monitor.phase_finish("build")
             if "build_serialized_network" in behaviour.refuses:
                 return None
             return MAGIC + b"%d\n" % config.profile.max_batch + network.graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -140,10 +141,16 @@ class TensorRtEngine:
                 lane.close()
             if self._runtime is None:
                 return
-            with self._driver.current():
-                # In this order: a context needs its engine, an engine its runtime.
-                del engine
+            try:
+                with self._driver.current():
+                    # In this order: a context needs its engine, an engine its runtime.
+                    del engine
+                    self._runtime = None
+            except BackendError as error:
                 self._runtime = None
+                logging.getLogger("fasdk.tensorrt").warning(
+                    "%s: closed on a device that fails: %s", self._name, error
+                )
 
     def _forget(self, lane: TensorRtLane) -> None:
         with self._state:

@@ -296,6 +296,8 @@ class TensorRtLane:
             logging.getLogger("fasdk.tensorrt").warning(
                 "%s: a lane was closed on a device that fails: %s", self._name, error
             )
+            self._graphs, self._executions, self._held = {}, {}, []
+            self._drop_queue()
 
     def _drop_queue(self) -> None:
         self._queue = None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fasdk.backends.cuda import CudaDevice, PyCudaDriver, _primary_context
+from fasdk.backends.cuda import CudaDevice, CudaStream, PyCudaDriver, _primary_context
+from fasdk.backends.cuda_graph import DriverGraph
 from fasdk.errors import BackendError
 
 
@@ -304,6 +305,27 @@ def test_another_drivers_stream_is_refused(pycuda: FakePyCuda) -> None:
     driver = PyCudaDriver()
     with driver.current(), pytest.raises(BackendError, match="Stranger is not a stream"):
         driver.copy_to_device(driver.device_buffer(4), np.zeros(1, np.float32), Stranger())
+
+
+def test_a_graph_is_recorded_on_the_streams_own_handle(
+    pycuda: FakePyCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[int] = []
+
+    def capture(stream: CudaStream, work: Callable[[], None]) -> DriverGraph:
+        handles.append(stream.handle)
+        work()
+        return DriverGraph(5)
+
+    monkeypatch.setattr("fasdk.backends.cuda_graph.capture", capture)
+    driver = PyCudaDriver()
+    with driver.current():
+        stream = driver.stream()
+        assert isinstance(driver.capture(stream, lambda: None), DriverGraph)
+        pycuda.broken = "synchronize"
+        with pytest.raises(BackendError, match="cannot record a graph: illegal address"):
+            driver.capture(stream, stream.synchronize)
+    assert handles == [77, 77]
 
 
 def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

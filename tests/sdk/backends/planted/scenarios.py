@@ -1,0 +1,399 @@
+"""What must hold on the simulated driver, as one function a rule; run in a process of its own.
+
+    python scenarios.py SCENARIO... [--plant NAME]
+
+Exits 0 if every scenario holds, 1 with the reason if one does not. The driver must be set up with
+`cuda_sim`'s environment; nothing of fasdk is imported before a plant is in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import faulthandler
+import gc
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from plants import PLANTS, plant
+
+if TYPE_CHECKING:
+    from fasdk.backends.cuda import PyCudaDriver
+    from fasdk.backends.tensorrt.execution import TensorRtEngine
+    from fasdk.backends.tensorrt.lane import TensorRtLane
+
+WAIT_S = 60.0
+LARGEST = 4
+
+
+class Stage:
+    """The tiny bundle's engine on the simulated driver, and what its graph says elsewhere."""
+
+    def __init__(self, simulator: Any) -> None:
+        from tiny_bundle import graph_bytes
+
+        from fasdk.backends.cuda import PyCudaDriver
+        from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+        self.simulator = simulator
+        self.graph = graph_bytes()
+        self.reference = OnnxRuntimeEngine(self.graph, threads=1)
+        self.driver: PyCudaDriver = PyCudaDriver()
+
+    def open(self, driver: PyCudaDriver | None = None, *, graphs: bool = True) -> TensorRtEngine:
+        """Return an engine, unproved, so that a scenario alone decides what is run."""
+        import tiny_bundle
+
+        from fasdk.backends import Backend
+        from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
+        from fasdk.backends.tensorrt.layout import TensorLayout
+        from fasdk.backends.tensorrt.plan import build_plan
+
+        layout = TensorLayout.of(tiny_bundle.manifest())
+        driver = driver or self.driver
+        with driver.current():
+            plan = build_plan(
+                self.graph, Backend.TENSORRT, shapes=layout.inputs, max_batch=LARGEST
+            )
+        return TensorRtEngine(
+            plan.data,
+            Backend.TENSORRT,
+            layout=layout,
+            driver=driver,
+            plan_source=PlanSource.BUILT,
+            graphs=graphs,
+        )
+
+    def inputs(self, size: int, seed: int) -> dict[str, np.ndarray]:
+        from tiny_bundle import ALL, SIZE
+
+        rng = np.random.default_rng(seed)
+        return {m.value: rng.random((size, 3, SIZE, SIZE), np.float32) for m in ALL}
+
+    def right(self, size: int, seed: int) -> np.ndarray:
+        return self.reference.run(self.inputs(size, seed)).logits
+
+    def run(self, lane: TensorRtLane, size: int, seed: int) -> np.ndarray:
+        for name, rows in self.inputs(size, seed).items():
+            lane.inputs[name][:size] = rows
+        return lane.run(size).logits
+
+    def require(self, lane: TensorRtLane, size: int, seed: int) -> None:
+        np.testing.assert_array_equal(self.run(lane, size, seed), self.right(size, seed))
+
+    def live(self) -> dict[str, int]:
+        gc.collect()
+        return self.simulator.live()
+
+
+@contextmanager
+def fault_expected() -> Iterator[None]:
+    """Hold the block to raising BackendError."""
+    from fasdk.errors import BackendError
+
+    try:
+        yield
+    except BackendError:
+        return
+    raise AssertionError("a fault passed for an answer")
+
+
+def on_a_thread(work: Callable[[], Any]) -> Future[Any]:
+    """Run on a new thread, which has no context."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
+
+
+def current_context() -> int:
+    """Return this thread's current context, 0 where there is none."""
+    context = ctypes.c_void_p()
+    assert ctypes.CDLL("libcuda.so.1").cuCtxGetCurrent(ctypes.byref(context)) == 0
+    return context.value or 0
+
+
+SIZES = [1, 4, 2, 2, 3, 1, 4]
+
+
+def _answers(stage: Stage, *, graphs: bool) -> None:
+    lane = stage.open(graphs=graphs).open_lane(LARGEST)
+
+    def work() -> None:
+        assert current_context() == 0
+        for seed, size in enumerate(SIZES):
+            stage.require(lane, size, seed)
+        assert current_context() == 0, "the thread's context was left behind"
+
+    on_a_thread(work).result(WAIT_S)
+
+
+def answers(stage: Stage) -> None:
+    """Each call of any batch size gets its own answer, on any thread, from replayed graphs."""
+    _answers(stage, graphs=True)
+
+
+def plain_answers(stage: Stage) -> None:
+    """The same without graphs."""
+    _answers(stage, graphs=False)
+
+
+def kept_answers(stage: Stage) -> None:
+    """An answer is not changed by the next call."""
+    lane = stage.open().open_lane(2)
+    first = stage.run(lane, 2, 1)
+    stage.run(lane, 2, 2)
+    np.testing.assert_array_equal(first, stage.right(2, 1))
+
+
+def nothing_written(stage: Stage) -> None:
+    """An execution that writes nothing leaves NaN, not the last answer."""
+    for graphs in (True, False):
+        lane = stage.open(graphs=graphs).open_lane(2)
+        stage.require(lane, 2, 1)
+        with stage.simulator.writing_nothing():
+            assert np.isnan(stage.run(lane, 2, 2)).all()
+        stage.require(lane, 2, 3)
+
+
+def nothing_copied(stage: Stage) -> None:
+    """Outputs that never arrive are NaN, not the last answer."""
+    from fasdk.backends.cuda import PyCudaDriver
+
+    class Deaf(PyCudaDriver):
+        is_deaf = False
+
+        def copy_to_host(self, *arguments: Any) -> None:
+            if not self.is_deaf:
+                super().copy_to_host(*arguments)
+
+    driver = Deaf()
+    lane = stage.open(driver, graphs=False).open_lane(2)
+    stage.require(lane, 2, 1)
+    driver.is_deaf = True
+    assert np.isnan(stage.run(lane, 2, 2)).all()
+
+
+def failed_call(stage: Stage) -> None:
+    """After a failed call nothing of it is under way, and the lane works on."""
+    for graphs in (True, False):
+        lane = stage.open(graphs=graphs).open_lane(2)
+        stage.simulator.fail_call("cuEventRecord", CudaResult.LAUNCH_FAILED)
+        with fault_expected():
+            stage.run(lane, 2, 1)
+        with stage.driver.current():
+            queue: Any = lane._queue
+            assert queue.stream.native.is_done(), "work of a failed call is under way"
+        stage.require(lane, 2, 2)
+
+
+def refused_execution(stage: Stage) -> None:
+    """Work that TensorRT does not take is a fault."""
+    lane = stage.open(graphs=False).open_lane(2)
+    with stage.simulator.refusing(), fault_expected():
+        stage.run(lane, 2, 1)
+    stage.require(lane, 2, 2)
+
+
+def refused_launch(stage: Stage) -> None:
+    """A graph that the driver does not launch is a fault."""
+    lane = stage.open().open_lane(2)
+    stage.simulator.fail_call("cuGraphLaunch", CudaResult.LAUNCH_FAILED)
+    with fault_expected():
+        stage.run(lane, 2, 1)
+    stage.require(lane, 2, 2)
+
+
+def recorded(stage: Stage) -> None:
+    """Every batch size is recorded."""
+    lane = stage.open().open_lane(LARGEST)
+    assert lane.uses_graphs
+    for size in range(1, LARGEST + 1):
+        stage.require(lane, size, size)
+
+
+def _opened_while(stage: Stage, disturb: Callable[[], None]) -> TensorRtLane:
+    """Open a lane and let something happen on another thread while its first graph is recorded."""
+    from fasdk.backends.cuda import PyCudaDriver
+
+    class Disturbed(PyCudaDriver):
+        def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+            def disturbed() -> None:
+                work()
+                on_a_thread(disturb).result(WAIT_S)
+
+            return super().capture(stream, disturbed)
+
+    return stage.open(Disturbed()).open_lane(2)
+
+
+def legacy_stream(stage: Stage) -> None:
+    """Another library's work on the default stream spoils no capture."""
+    import pycuda.driver
+
+    def disturb() -> None:
+        with stage.driver.current():
+            pycuda.driver.memcpy_htod(int(memory.address), np.zeros(4, np.float32))
+
+    with stage.driver.current():
+        memory = stage.driver.device_buffer(16)
+    lane = _opened_while(stage, disturb)
+    assert lane.uses_graphs
+    stage.require(lane, 2, 1)
+
+
+def allocate_while_capturing(stage: Stage) -> None:
+    """Another thread may allocate while a graph is recorded."""
+
+    def disturb() -> None:
+        with stage.driver.current():
+            stage.driver.device_buffer(16).free()
+
+    lane = _opened_while(stage, disturb)
+    assert lane.uses_graphs
+    stage.require(lane, 2, 1)
+
+
+def refused_capture(stage: Stage) -> None:
+    """A refused capture leaves the stream fit to enqueue on."""
+    from fasdk.backends.cuda import PyCudaDriver
+
+    class Refused(PyCudaDriver):
+        def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+            with stage.simulator.refusing():
+                return super().capture(stream, work)
+
+    lane = stage.open(Refused()).open_lane(2)
+    assert not lane.uses_graphs
+    stage.require(lane, 2, 1)
+
+
+def lost_while_recording(stage: Stage) -> None:
+    """A device lost during a capture is no mere refusal."""
+    from fasdk.backends.cuda import PyCudaDriver
+    from fasdk.errors import BackendError
+
+    class Lost(PyCudaDriver):
+        def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+            stage.simulator.lose_device(CudaResult.LAUNCH_FAILED)
+            raise BackendError("CUDA failed: cuStreamEndCapture gave CUDA_ERROR_LAUNCH_FAILED")
+
+    engine = stage.open(Lost())
+    with fault_expected():
+        engine.open_lane(2)
+
+
+def lanes(stage: Stage) -> None:
+    """Four lanes on four threads keep their answers apart."""
+    engine = stage.open()
+    opened = [engine.open_lane(LARGEST) for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def work(index: int) -> None:
+        start.wait(WAIT_S)
+        for seed in range(12):
+            stage.require(opened[index], 1 + seed % LARGEST, 100 * index + seed)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def shared_run(stage: Stage) -> None:
+    """Calls of one engine from four threads keep their answers apart."""
+    engine = stage.open()
+    start = threading.Barrier(4)
+
+    def work(index: int) -> None:
+        start.wait(WAIT_S)
+        for seed in range(12):
+            size, seed_here = 1 + seed % LARGEST, 100 * index + seed
+            found = engine.run(stage.inputs(size, seed_here)).logits
+            np.testing.assert_array_equal(found, stage.right(size, seed_here))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def close_during_a_call(stage: Stage) -> None:
+    """Closing waits for the call under way, which gets its answer."""
+    lane = stage.open().open_lane(2)
+    with stage.simulator.hanging():
+        answer = on_a_thread(lambda: stage.run(lane, 2, 7))
+        stage.simulator.wait_until_pending()
+        closing = threading.Event()
+        closed = on_a_thread(lambda: (closing.set(), lane.close()))
+        assert closing.wait(WAIT_S)
+        until(lambda: not lane.inputs, seconds=1.0)  # never, unless it closes under the call
+    np.testing.assert_array_equal(answer.result(WAIT_S), stage.right(2, 7))
+    closed.result(WAIT_S)
+
+
+def close_after_a_fault(stage: Stage) -> None:
+    """Memory is not freed under work that a failed call left behind."""
+    lane = stage.open().open_lane(2)
+    stage.simulator.fail_call("cuEventRecord", CudaResult.LAUNCH_FAILED)
+    stage.simulator.fail_call("cuStreamSynchronize", CudaResult.LAUNCH_FAILED)
+    with fault_expected():
+        stage.run(lane, 2, 1)
+    lane.close()
+
+
+def close_while_opening(stage: Stage) -> None:
+    """An engine closed while a lane opens leaves nothing behind."""
+    engine = stage.open()
+    with stage.simulator.hanging():
+        opened = on_a_thread(lambda: engine.open_lane(2))
+        stage.simulator.wait_until_pending()
+        closing = threading.Event()
+        closed = on_a_thread(lambda: (closing.set(), engine.close()))
+        assert closing.wait(WAIT_S)
+        until(closed.done, seconds=1.0)  # never, unless it does not wait for the lane
+    lane = opened.result(WAIT_S)
+    closed.result(WAIT_S)
+    assert lane.inputs == {}, "a lane is open on a closed engine"
+    require_nothing_live(stage)
+
+
+def nothing_left(stage: Stage) -> None:
+    """Closing gives back every buffer, stream, event and graph."""
+    engine = stage.open()
+    lanes = [engine.open_lane(size) for size in (1, 2, 4)]
+    for lane in lanes:
+        stage.require(lane, 1, 1)
+    lanes[0].close()
+    engine.run(stage.inputs(3, 3))
+    engine.close()
+    require_nothing_live(stage)
+
+
+def view_after_close(stage: Stage) -> None:
+    """Page-locked memory lives as long as someone looks at it."""
+    lane = stage.open(graphs=False).open_lane(2)
+    before = stage.live()["pinned"]
+    view = lane.inputs["rgb"][1:]
+    lane.close()
+    assert stage.live()["pinned"] == 1, f"of {before}"
+    view.fill(1.0)
+    with stage.driver.current():
+        del view
+    require_nothing_live(stage)
+
+
+def require_nothing_live(stage: Stage) -> None:
+    live = {kind: count for kind, count in stage.live().items() if count}
+    assert not live, f"left behind: {live}"
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition, at most so long."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)

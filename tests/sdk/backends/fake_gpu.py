@@ -52,6 +52,11 @@ class FakeStream:
         if self.driver.fails_to_synchronize:
             raise FaultError("an illegal memory access was encountered")
 
+    def free(self) -> None:
+        self.driver.require_current()
+        assert not self.queue, "freed under work"
+        del self.driver.streams[self.handle]
+
 
 @dataclass
 class FakeEvent:
@@ -66,6 +71,9 @@ class FakeEvent:
         self.driver.require_current()
         assert self.stream is not None, "never recorded"
         self.stream.synchronize()
+
+    def free(self) -> None:
+        self.driver.require_current()
 
 
 @dataclass
@@ -137,7 +145,8 @@ class FakeGpu:
 
     def stream(self) -> FakeStream:
         self.require_current()
-        stream = FakeStream(self, len(self.streams) + 1)
+        self._next += 1
+        stream = FakeStream(self, self._next)
         self.streams[stream.handle] = stream
         return stream
 

@@ -285,9 +285,11 @@ class TensorRtLane:
         self._ports = {}
         try:
             with self._driver.current(), ExitStack() as stack:
-                stack.callback(self._drop_queue)
+                if self._queue is not None:
+                    stack.callback(self._queue.stream.free)
+                    stack.callback(self._queue.done.free)
                 while self._held:
-                    stack.callback(self._held.pop(0).free)
+                    stack.callback(self._held.pop().free)
                 stack.callback(self._drop_executions)
                 if self._queue is not None:
                     stack.callback(self._queue.stream.synchronize)
@@ -296,8 +298,5 @@ class TensorRtLane:
             logging.getLogger("fasdk.tensorrt").warning(
                 "%s: a lane was closed on a device that fails: %s", self._name, error
             )
-            self._graphs, self._executions, self._held = {}, {}, []
-            self._drop_queue()
-
-    def _drop_queue(self) -> None:
-        self._queue = None
+        finally:
+            self._graphs, self._executions, self._held, self._queue = {}, {}, [], None

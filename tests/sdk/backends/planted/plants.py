@@ -233,10 +233,20 @@ PLANTS = (
         "plain_answers",
     ),
     Plant(
+        "keep pycuda's objects until they are freed",
+        CUDA,
+        "        _KEPT[id(native)] = native\n",
+        "        _KEPT[id(native)] = None\n",
+        "lost_while_recording",
+    ),
+    Plant(
         "keep memory that is still looked at",
         CUDA,
-        "        # Not pycuda's own free(): who still held a view would write into memory given back.\n",
-        "        self._array.base.free()\n",
+        "class _HostBuffer(_Native):\n",
+        "class _HostBuffer(_Native):\n"
+        "    def free(self):\n"
+        "        self.native.base.free()\n"
+        "        super().free()\n",
         "view_after_close",
     ),
     Plant(
@@ -260,6 +270,13 @@ PLANTS = (
         "_THREAD_LOCAL = 1",
         "_THREAD_LOCAL = 0",
         "allocate_while_capturing",
+    ),
+    Plant(
+        "collect no garbage while capturing",
+        GRAPH,
+        "        gc.disable()\n",
+        "",
+        "garbage_while_capturing",
     ),
     Plant(
         "free a graph's template",
@@ -300,6 +317,4 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != self._bug.module:
             return None
-        return spec_from_file_location(
-            fullname, self._path, loader=_Loader(self._bug, self._path)
-        )
+        return spec_from_file_location(fullname, self._path, loader=_Loader(self._bug, self._path))

@@ -12,10 +12,11 @@ import argparse
 import ctypes
 import faulthandler
 import gc
+import os
 import sys
-import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from plants import PLANTS, plant
+
+HERE = Path(__file__).resolve().parent
+TESTS = HERE.parents[2]
+sys.path[:0] = [str(TESTS / "sdk"), str(TESTS / "cuda_sim")]
+
+from plants import PLANTS, plant  # noqa: E402
+from simulated_cuda import CudaResult, Simulator, load  # noqa: E402
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver
@@ -31,22 +38,30 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.lane import TensorRtLane
 
 WAIT_S = 60.0
+DEADLOCK_S = 90.0
 LARGEST = 4
 
 
 class Stage:
-    """The tiny bundle's engine on the simulated driver, and what its graph says elsewhere."""
+    """The tiny bundle's engine on the simulated driver, and what its graph says elsewhere.
 
-    def __init__(self, simulator: Any) -> None:
+    Attributes:
+        simulator: The driver's faults and report.
+        behaviour: What the stand-in TensorRT gets wrong.
+    """
+
+    def __init__(self, simulator: Simulator, behaviour: Any) -> None:
         from tiny_bundle import graph_bytes
 
         from fasdk.backends.cuda import PyCudaDriver
         from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 
         self.simulator = simulator
+        self.behaviour = behaviour
         self.graph = graph_bytes()
         self.reference = OnnxRuntimeEngine(self.graph, threads=1)
         self.driver: PyCudaDriver = PyCudaDriver()
+        self.garbage: list[Any] = []
 
     def open(self, driver: PyCudaDriver | None = None, *, graphs: bool = True) -> TensorRtEngine:
         """Return an engine, unproved, so that a scenario alone decides what is run."""
@@ -60,9 +75,7 @@ class Stage:
         layout = TensorLayout.of(tiny_bundle.manifest())
         driver = driver or self.driver
         with driver.current():
-            plan = build_plan(
-                self.graph, Backend.TENSORRT, shapes=layout.inputs, max_batch=LARGEST
-            )
+            plan = build_plan(self.graph, Backend.TENSORRT, shapes=layout.inputs, max_batch=LARGEST)
         return TensorRtEngine(
             plan.data,
             Backend.TENSORRT,
@@ -89,9 +102,28 @@ class Stage:
     def require(self, lane: TensorRtLane, size: int, seed: int) -> None:
         np.testing.assert_array_equal(self.run(lane, size, seed), self.right(size, seed))
 
-    def live(self) -> dict[str, int]:
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Let TensorRT take no work while the block runs."""
+        self.behaviour.refuses.add("execute_async_v3")
+        try:
+            yield
+        finally:
+            self.behaviour.refuses.clear()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop the device while the block runs."""
+        self.simulator.hang()
+        try:
+            yield
+        finally:
+            self.simulator.hang(hangs=False)
+
+    def require_nothing_live(self) -> None:
         gc.collect()
-        return self.simulator.live()
+        live = self.simulator.report().live
+        assert live.objects == 0, f"left behind: {live}"
 
 
 @contextmanager
@@ -159,8 +191,9 @@ def nothing_written(stage: Stage) -> None:
     for graphs in (True, False):
         lane = stage.open(graphs=graphs).open_lane(2)
         stage.require(lane, 2, 1)
-        with stage.simulator.writing_nothing():
-            assert np.isnan(stage.run(lane, 2, 2)).all()
+        stage.behaviour.writes = False
+        assert np.isnan(stage.run(lane, 2, 2)).all()
+        stage.behaviour.writes = True
         stage.require(lane, 2, 3)
 
 
@@ -198,7 +231,7 @@ def failed_call(stage: Stage) -> None:
 def refused_execution(stage: Stage) -> None:
     """Work that TensorRT does not take is a fault."""
     lane = stage.open(graphs=False).open_lane(2)
-    with stage.simulator.refusing(), fault_expected():
+    with stage.refusing(), fault_expected():
         stage.run(lane, 2, 1)
     stage.require(lane, 2, 2)
 
@@ -220,15 +253,20 @@ def recorded(stage: Stage) -> None:
         stage.require(lane, size, size)
 
 
-def _opened_while(stage: Stage, disturb: Callable[[], None]) -> TensorRtLane:
-    """Open a lane and let something happen on another thread while its first graph is recorded."""
+def _opened_while(
+    stage: Stage, disturb: Callable[[], None], *, on_another_thread: bool = True
+) -> TensorRtLane:
+    """Open a lane and let something happen while its graphs are recorded."""
     from fasdk.backends.cuda import PyCudaDriver
 
     class Disturbed(PyCudaDriver):
         def capture(self, stream: Any, work: Callable[[], None]) -> Any:
             def disturbed() -> None:
                 work()
-                on_a_thread(disturb).result(WAIT_S)
+                if on_another_thread:
+                    on_a_thread(disturb).result(WAIT_S)
+                else:
+                    disturb()
 
             return super().capture(stream, disturbed)
 
@@ -262,13 +300,29 @@ def allocate_while_capturing(stage: Stage) -> None:
     stage.require(lane, 2, 1)
 
 
+def garbage_while_capturing(stage: Stage) -> None:
+    """Device memory that became garbage is not freed in the middle of a capture."""
+
+    def disturb() -> None:
+        litter: list[Any] = [stage.garbage.pop()]
+        litter.append(litter)
+        del litter
+        _ = [[] for _ in range(10_000)]  # so many that a collection is due
+
+    with stage.driver.current():
+        stage.garbage = [stage.driver.device_buffer(16) for _ in range(2)]
+    lane = _opened_while(stage, disturb, on_another_thread=False)
+    assert lane.uses_graphs
+    stage.require(lane, 2, 1)
+
+
 def refused_capture(stage: Stage) -> None:
     """A refused capture leaves the stream fit to enqueue on."""
     from fasdk.backends.cuda import PyCudaDriver
 
     class Refused(PyCudaDriver):
         def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-            with stage.simulator.refusing():
+            with stage.refusing():
                 return super().capture(stream, work)
 
     lane = stage.open(Refused()).open_lane(2)
@@ -322,12 +376,40 @@ def shared_run(stage: Stage) -> None:
         list(pool.map(work, range(4)))
 
 
+def watched() -> Any:
+    """Return a driver that tells when a lane begins to wait for the device."""
+    from fasdk.backends.cuda import PyCudaDriver
+
+    class Watched(PyCudaDriver):
+        def __init__(self) -> None:
+            super().__init__()
+            self.waits = threading.Event()
+
+        def event(self) -> Any:
+            inner, waits = super().event(), self.waits
+
+            class Event:
+                record = staticmethod(inner.record)
+                free = staticmethod(inner.free)
+
+                @staticmethod
+                def synchronize() -> None:
+                    waits.set()
+                    inner.synchronize()
+
+            return Event()
+
+    return Watched()
+
+
 def close_during_a_call(stage: Stage) -> None:
     """Closing waits for the call under way, which gets its answer."""
-    lane = stage.open().open_lane(2)
-    with stage.simulator.hanging():
+    driver = watched()
+    lane = stage.open(driver).open_lane(2)
+    driver.waits.clear()
+    with stage.hanging():
         answer = on_a_thread(lambda: stage.run(lane, 2, 7))
-        stage.simulator.wait_until_pending()
+        assert driver.waits.wait(WAIT_S)
         closing = threading.Event()
         closed = on_a_thread(lambda: (closing.set(), lane.close()))
         assert closing.wait(WAIT_S)
@@ -348,10 +430,11 @@ def close_after_a_fault(stage: Stage) -> None:
 
 def close_while_opening(stage: Stage) -> None:
     """An engine closed while a lane opens leaves nothing behind."""
-    engine = stage.open()
-    with stage.simulator.hanging():
+    driver = watched()
+    engine = stage.open(driver)
+    with stage.hanging():
         opened = on_a_thread(lambda: engine.open_lane(2))
-        stage.simulator.wait_until_pending()
+        assert driver.waits.wait(WAIT_S)
         closing = threading.Event()
         closed = on_a_thread(lambda: (closing.set(), engine.close()))
         assert closing.wait(WAIT_S)
@@ -359,7 +442,7 @@ def close_while_opening(stage: Stage) -> None:
     lane = opened.result(WAIT_S)
     closed.result(WAIT_S)
     assert lane.inputs == {}, "a lane is open on a closed engine"
-    require_nothing_live(stage)
+    stage.require_nothing_live()
 
 
 def nothing_left(stage: Stage) -> None:
@@ -371,25 +454,20 @@ def nothing_left(stage: Stage) -> None:
     lanes[0].close()
     engine.run(stage.inputs(3, 3))
     engine.close()
-    require_nothing_live(stage)
+    stage.require_nothing_live()
 
 
 def view_after_close(stage: Stage) -> None:
     """Page-locked memory lives as long as someone looks at it."""
-    lane = stage.open(graphs=False).open_lane(2)
-    before = stage.live()["pinned"]
+    engine = stage.open(graphs=False)
+    lane = engine.open_lane(2)
     view = lane.inputs["rgb"][1:]
-    lane.close()
-    assert stage.live()["pinned"] == 1, f"of {before}"
+    engine.close()
+    assert stage.simulator.report().live.pinned == 1
     view.fill(1.0)
     with stage.driver.current():
         del view
-    require_nothing_live(stage)
-
-
-def require_nothing_live(stage: Stage) -> None:
-    live = {kind: count for kind, count in stage.live().items() if count}
-    assert not live, f"left behind: {live}"
+    stage.require_nothing_live()
 
 
 def until(condition: Callable[[], bool], seconds: float) -> None:
@@ -397,3 +475,78 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
+
+
+SCENARIOS: dict[str, Callable[[Stage], None]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        answers,
+        plain_answers,
+        kept_answers,
+        nothing_written,
+        nothing_copied,
+        failed_call,
+        refused_execution,
+        refused_launch,
+        recorded,
+        legacy_stream,
+        allocate_while_capturing,
+        garbage_while_capturing,
+        refused_capture,
+        lost_while_recording,
+        lanes,
+        shared_run,
+        close_during_a_call,
+        close_after_a_fault,
+        close_while_opening,
+        nothing_left,
+        view_after_close,
+    )
+}
+
+
+def install_stand_in(simulator):
+    sys.path[:0] = ["/tmp", str(HERE.parent)]
+    import throwaway_standin
+
+    b = throwaway_standin.Behaviour()
+    sys.modules["tensorrt"] = throwaway_standin.make(simulator, b)
+    return b
+
+
+def run(name: str, simulator: Simulator) -> str | None:
+    """Run one scenario and return why it does not hold, or None."""
+    behaviour = install_stand_in(simulator)
+    simulator.reset(seed=zlib.crc32(name.encode()))
+    try:
+        SCENARIOS[name](Stage(simulator, behaviour))
+    except Exception as error:  # whatever it is, the scenario does not hold
+        return f"{type(error).__name__}: {str(error).strip()}"
+    violations = simulator.report().violations
+    return "; ".join(f"{v.kind.value}: {v.text}" for v in violations) or None
+
+
+def main() -> None:
+    """Run the scenarios asked for, with a plant if one is named."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scenarios", nargs="+", choices=[*SCENARIOS, "all"])
+    parser.add_argument("--plant", choices=[bug.name for bug in PLANTS])
+    asked = parser.parse_args()
+    # A plant may end in a deadlock, which is as good as a failure and must be told from one here.
+    faulthandler.dump_traceback_later(DEADLOCK_S, exit=True)
+    simulator = load()
+    for bug in PLANTS:
+        if bug.name == asked.plant:
+            plant(bug)
+    for name in SCENARIOS if "all" in asked.scenarios else asked.scenarios:
+        fault = run(name, simulator)
+        print(f"{name}: {fault or 'holds'}", flush=True)
+        if fault is not None:
+            # Not sys.exit: threads and device memory of a broken runtime are not worth tidying.
+            sys.stdout.flush()
+            os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

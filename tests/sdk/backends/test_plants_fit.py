@@ -1,4 +1,4 @@
-"""Every planted bug still has its place in the source; what it does is seen on the simulated driver."""
+"""Every planted bug still has its place in the source."""
 
 from __future__ import annotations
 

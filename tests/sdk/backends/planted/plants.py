@@ -7,13 +7,12 @@ that a plant whose safeguard was rewritten fails instead of testing nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 
 LANE = "fasdk.backends.tensorrt.lane"
 ENGINE = "fasdk.backends.tensorrt.execution"
@@ -101,7 +100,7 @@ PLANTS = (
         "a graph for each batch size",
         LANE,
         "graph = self._graphs.get(batch)",
-        "graph = next(iter(self._graphs.values()), None)",
+        "graph = self._graphs[1] if batch in self._graphs else None",
         "answers",
     ),
     Plant(
@@ -137,8 +136,9 @@ PLANTS = (
         LANE,
         "            scratch = self._driver.device_buffer(scratch_bytes)\n"
         "            self._held.append(scratch)\n",
-        '            scratch = globals().get("SHARED") or self._driver.device_buffer(scratch_bytes)\n'
-        '            globals()["SHARED"] = scratch\n',
+        "            shared = globals()\n"
+        '            scratch = shared.get("S") or self._driver.device_buffer(scratch_bytes)\n'
+        '            shared["S"] = scratch\n',
         "lanes",
     ),
     Plant(
@@ -202,7 +202,7 @@ PLANTS = (
         CUDA,
         ".retain_primary_context()",
         ".make_context()",
-        "answers",
+        "primary_context",
     ),
     Plant(
         "streams of their own",
@@ -237,7 +237,7 @@ PLANTS = (
         CUDA,
         "        _KEPT[id(native)] = native\n",
         "        _KEPT[id(native)] = None\n",
-        "lost_while_recording",
+        "lost_device",
     ),
     Plant(
         "keep memory that is still looked at",
@@ -303,7 +303,7 @@ class _Loader(SourceFileLoader):
         super().__init__(bug.module, path)
         self._bug = bug
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, _name: str) -> CodeType:
         source = self._bug.apply(Path(self.path).read_text(encoding="utf-8"))
         return compile(source, self.path, "exec")
 
@@ -312,9 +312,7 @@ class _Finder(MetaPathFinder):
     def __init__(self, bug: Plant, path: str) -> None:
         self._bug, self._path = bug, path
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         if fullname != self._bug.module:
             return None
         return spec_from_file_location(fullname, self._path, loader=_Loader(self._bug, self._path))

@@ -1,9 +1,10 @@
 """What must hold on the simulated driver, as one function a rule; run in a process of its own.
 
     python scenarios.py SCENARIO... [--plant NAME]
+    python scenarios.py all
 
-Exits 0 if every scenario holds, 1 with the reason if one does not. The driver must be set up with
-`cuda_sim`'s environment; nothing of fasdk is imported before a plant is in its place.
+Exits 0 if every scenario holds, 1 with the reason if one does not. Nothing of fasdk is imported
+before a plant is in its place.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ sys.path[:0] = [str(TESTS / "sdk"), str(TESTS / "cuda_sim")]
 
 from plants import PLANTS, plant  # noqa: E402
 from simulated_cuda import CudaResult, Simulator, load  # noqa: E402
+from tensorrt_standin import Behaviour, Refusal, stand_in  # noqa: E402
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 60.0
 DEADLOCK_S = 90.0
+HOLD_US = 600_000_000
 LARGEST = 4
 
 
@@ -50,7 +53,7 @@ class Stage:
         behaviour: What the stand-in TensorRT gets wrong.
     """
 
-    def __init__(self, simulator: Simulator, behaviour: Any) -> None:
+    def __init__(self, simulator: Simulator, behaviour: Behaviour) -> None:
         from tiny_bundle import graph_bytes
 
         from fasdk.backends.cuda import PyCudaDriver
@@ -61,7 +64,6 @@ class Stage:
         self.graph = graph_bytes()
         self.reference = OnnxRuntimeEngine(self.graph, threads=1)
         self.driver: PyCudaDriver = PyCudaDriver()
-        self.garbage: list[Any] = []
 
     def open(self, driver: PyCudaDriver | None = None, *, graphs: bool = True) -> TensorRtEngine:
         """Return an engine, unproved, so that a scenario alone decides what is run."""
@@ -105,7 +107,7 @@ class Stage:
     @contextmanager
     def refusing(self) -> Iterator[None]:
         """Let TensorRT take no work while the block runs."""
-        self.behaviour.refuses.add("execute_async_v3")
+        self.behaviour.refuses.add(Refusal.EXECUTE)
         try:
             yield
         finally:
@@ -146,11 +148,16 @@ def on_a_thread(work: Callable[[], Any]) -> Future[Any]:
     return future
 
 
+def context_from(name: str, *arguments: int) -> int:
+    """Return the context that a call of the driver gives, 0 for none."""
+    context = ctypes.c_void_p()
+    assert getattr(load().library, name)(ctypes.byref(context), *arguments) == 0
+    return context.value or 0
+
+
 def current_context() -> int:
     """Return this thread's current context, 0 where there is none."""
-    context = ctypes.c_void_p()
-    assert ctypes.CDLL("libcuda.so.1").cuCtxGetCurrent(ctypes.byref(context)) == 0
-    return context.value or 0
+    return context_from("cuCtxGetCurrent")
 
 
 SIZES = [1, 4, 2, 2, 3, 1, 4]
@@ -176,6 +183,13 @@ def answers(stage: Stage) -> None:
 def plain_answers(stage: Stage) -> None:
     """The same without graphs."""
     _answers(stage, graphs=False)
+
+
+def primary_context(stage: Stage) -> None:
+    """Work is done in the context that every other CUDA library of the process uses."""
+    primary = context_from("cuDevicePrimaryCtxRetain", 0)
+    with stage.driver.current():
+        assert current_context() == primary
 
 
 def kept_answers(stage: Stage) -> None:
@@ -303,14 +317,16 @@ def allocate_while_capturing(stage: Stage) -> None:
 def garbage_while_capturing(stage: Stage) -> None:
     """Device memory that became garbage is not freed in the middle of a capture."""
 
+    import pycuda.driver
+
     def disturb() -> None:
-        litter: list[Any] = [stage.garbage.pop()]
+        litter: list[Any] = [others.pop()]
         litter.append(litter)
         del litter
         _ = [[] for _ in range(10_000)]  # so many that a collection is due
 
     with stage.driver.current():
-        stage.garbage = [stage.driver.device_buffer(16) for _ in range(2)]
+        others = [pycuda.driver.mem_alloc(16) for _ in range(2)]  # another library's
     lane = _opened_while(stage, disturb, on_another_thread=False)
     assert lane.uses_graphs
     stage.require(lane, 2, 1)
@@ -331,18 +347,55 @@ def refused_capture(stage: Stage) -> None:
 
 
 def lost_while_recording(stage: Stage) -> None:
-    """A device lost during a capture is no mere refusal."""
+    """A device that faults during a capture is no mere refusal."""
     from fasdk.backends.cuda import PyCudaDriver
     from fasdk.errors import BackendError
 
-    class Lost(PyCudaDriver):
+    class Faulting(PyCudaDriver):
         def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-            stage.simulator.lose_device(CudaResult.LAUNCH_FAILED)
-            raise BackendError("CUDA failed: cuStreamEndCapture gave CUDA_ERROR_LAUNCH_FAILED")
+            stage.simulator.fail_operation(CudaResult.LAUNCH_FAILED)
+            work()  # enqueued, and so found out only by who waits for it
+            raise BackendError(f"a capture on {stream.handle} was refused")
 
-    engine = stage.open(Lost())
+    engine = stage.open(Faulting())
     with fault_expected():
         engine.open_lane(2)
+
+
+def lost_device(stage: Stage) -> None:
+    """A device lost for good is a fault in every call, and in none an answer or a crash."""
+    engine = stage.open()
+    lane = engine.open_lane(2)
+    stage.require(lane, 2, 1)
+    stage.simulator.lose_device(CudaResult.DEVICE_UNAVAILABLE)
+    for seed in range(3):
+        with fault_expected():
+            stage.run(lane, 2, seed)
+        with fault_expected():
+            engine.run(stage.inputs(1, seed))
+    lane.close()
+    engine.close()
+
+
+def _dead_context(stage: Stage, *, graphs: bool) -> None:
+    engine = stage.open(graphs=graphs)
+    lane = engine.open_lane(2)
+    stage.require(lane, 2, 1)
+    stage.simulator.fail_operation(CudaResult.ILLEGAL_ADDRESS, nth=3)
+    for seed in range(3):
+        with fault_expected():
+            stage.run(lane, 2, seed)
+    engine.close()
+
+
+def dead_context(stage: Stage) -> None:
+    """A replay that kills the context is a fault, and so is every later call."""
+    _dead_context(stage, graphs=True)
+
+
+def plain_dead_context(stage: Stage) -> None:
+    """The same without graphs."""
+    _dead_context(stage, graphs=False)
 
 
 def lanes(stage: Stage) -> None:
@@ -482,6 +535,7 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
     for scenario in (
         answers,
         plain_answers,
+        primary_context,
         kept_answers,
         nothing_written,
         nothing_copied,
@@ -494,6 +548,9 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
         garbage_while_capturing,
         refused_capture,
         lost_while_recording,
+        lost_device,
+        dead_context,
+        plain_dead_context,
         lanes,
         shared_run,
         close_during_a_call,
@@ -505,22 +562,16 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
 }
 
 
-def install_stand_in(simulator):
-    sys.path[:0] = ["/tmp", str(HERE.parent)]
-    import throwaway_standin
-
-    b = throwaway_standin.Behaviour()
-    sys.modules["tensorrt"] = throwaway_standin.make(simulator, b)
-    return b
-
-
 def run(name: str, simulator: Simulator) -> str | None:
     """Run one scenario and return why it does not hold, or None."""
-    behaviour = install_stand_in(simulator)
+    behaviour = Behaviour()
+    sys.modules["tensorrt"] = stand_in(simulator, behaviour)
     simulator.reset(seed=zlib.crc32(name.encode()))
+    # What nobody waits for does not happen, however busy this machine is.
+    simulator.set_hold(HOLD_US)
     try:
         SCENARIOS[name](Stage(simulator, behaviour))
-    except Exception as error:  # whatever it is, the scenario does not hold
+    except Exception as error:  # noqa: BLE001 - whatever it is, the scenario does not hold
         return f"{type(error).__name__}: {str(error).strip()}"
     violations = simulator.report().violations
     return "; ".join(f"{v.kind.value}: {v.text}" for v in violations) or None

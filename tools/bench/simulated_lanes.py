@@ -2,24 +2,25 @@
 
     python tools/bench/simulated_lanes.py [--captures 100000] [--lanes 4]
 
-The real pycuda and TensorRtEngine run on the simulated CUDA driver, with ONNX Runtime standing in
-for TensorRT's kernels. Serial: one lane, one capture a call, enqueued. Lanes: a thread each, which
-take the next one to four captures as they come free, as recorded graphs. Every capture's pixels are
-its own, drawn from its number; scores must be equal to the bit. Exits 1 if they are not, or if the
-driver saw a violation. Times say nothing of a GPU.
+The real pycuda and TensorRtEngine run on the simulated CUDA driver (`tests/cuda_sim/build.py` makes
+it), with ONNX Runtime standing in for TensorRT's kernels. Serial: one lane, one capture a call,
+enqueued. Lanes: a thread each, which take the next one to four captures as they come free, as
+recorded graphs. Every capture's pixels are its own, drawn from its number; scores must be equal to
+the bit. Exits 1 if they are not, if the driver saw a violation, or if memory or graphs are left
+behind. Times say nothing of a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import platform
 import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.execution import TensorRtEngine
     from fasdk.backends.tensorrt.lane import TensorRtLane
 
-ROOT = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).resolve().parents[2] / "tests"
+SEED = 7
 LARGEST = 4
 
 
@@ -99,3 +101,63 @@ def run_on_lanes(
     with ThreadPoolExecutor(lanes) as pool:
         taken = list(pool.map(work, opened))
     return scores, taken
+
+
+def measure(count: int, lanes: int) -> dict[str, Any]:
+    """Run both ways and return the result's fields."""
+    sys.path[:0] = [str(TESTS / "sdk"), str(TESTS / "cuda_sim")]
+    simulated_cuda: Any = import_module("simulated_cuda")
+    standin: Any = import_module("tensorrt_standin")
+    tiny_bundle: Any = import_module("tiny_bundle")
+    simulator = simulated_cuda.load()
+    simulator.reset(SEED)
+    simulator.run_freely()
+    behaviour = standin.Behaviour()
+    sys.modules["tensorrt"] = standin.stand_in(simulator, behaviour)
+
+    from fasdk.backends import Backend
+    from fasdk.backends.tensorrt.opening import open_tensorrt_engine
+    from fasdk.bundle import open_bundle
+
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = open_bundle(tiny_bundle.write(Path(folder) / "tiny.fasb"))
+        engine = open_tensorrt_engine(bundle, Backend.TENSORRT)
+        start = time.perf_counter()
+        serial = run_serially(engine, count)
+        between = time.perf_counter()
+        beside, taken = run_on_lanes(engine, count, lanes, SEED)
+        end = time.perf_counter()
+        executed = dict(simulator.report().executed)
+        engine.close()
+    report = simulator.report()
+    return {
+        "benchmark": "simulated_lanes",
+        "captures": count,
+        "lanes": lanes,
+        "captures_by_lane": taken,
+        "equal": bool(np.isfinite(serial).all() and np.array_equal(serial, beside)),
+        "different": int((serial != beside).sum()),
+        "distinct_scores": int(np.unique(serial).size),
+        "violations": sum(violation.count for violation in report.violations),
+        "left_behind": report.live.objects,
+        "operations": sum(executed.values()),
+        "serial_s": round(between - start, 1),
+        "lanes_s": round(end - between, 1),
+        "machine": platform.machine(),
+    }
+
+
+def main() -> None:
+    """Print the result; exit 1 unless it is right."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--captures", type=int, default=100_000)
+    parser.add_argument("--lanes", type=int, default=4)
+    asked = parser.parse_args()
+    result = measure(asked.captures, asked.lanes)
+    print(json.dumps(result))
+    clean = not result["violations"] and not result["left_behind"]
+    sys.exit(0 if result["equal"] and clean else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -123,7 +123,7 @@ class TensorRtLane:
         self._is_open = True
         self._queue: _Queue | None = None
         self._ports: dict[str, _Port] = {}
-        self._held: list[DeviceBuffer | HostBuffer] = []
+        self._held: list[CudaStream | CudaEvent | DeviceBuffer | HostBuffer] = []
         self._scratch: tuple[DeviceBuffer, int] | None = None
         self._executions: dict[int, _Execution] = {}
         self._graphs: dict[int, CudaGraph] = {}
@@ -161,7 +161,11 @@ class TensorRtLane:
         self._on_close(self)
 
     def _open(self, trt: TensorRt, engine: api.ICudaEngine, *, graphs: bool) -> None:
-        self._queue = _Queue(self._driver.stream(), self._driver.event())
+        stream = self._driver.stream()
+        self._held.append(stream)
+        done = self._driver.event()
+        self._held.append(done)
+        self._queue = _Queue(stream, done)
         for name, shape in (self._layout.inputs | self._layout.outputs).items():
             self._ports[name] = self._allocate((self.max_batch, *shape))
         self.inputs = {name: self._ports[name].host.array for name in self._layout.inputs}
@@ -285,11 +289,9 @@ class TensorRtLane:
         self._ports = {}
         try:
             with self._driver.current(), ExitStack() as stack:
-                if self._queue is not None:
-                    stack.callback(self._queue.stream.free)
-                    stack.callback(self._queue.done.free)
-                while self._held:
-                    stack.callback(self._held.pop().free)
+                # Newest first, after what uses them.
+                for thing in self._held:
+                    stack.callback(thing.free)
                 stack.callback(self._drop_executions)
                 if self._queue is not None:
                     stack.callback(self._queue.stream.synchronize)

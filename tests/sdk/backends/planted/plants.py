@@ -144,9 +144,23 @@ PLANTS = (
     Plant(
         "one call at a time on a lane",
         LANE,
-        "        with self._turn:\n            if not self._is_open:\n                raise",
-        "        if True:\n            if not self._is_open:\n                raise",
+        "        with self._turn:\n            if not self._is_open:\n",
+        "        if True:\n            if not self._is_open:\n",
         "close_during_a_call",
+    ),
+    Plant(
+        "give a hanging call up in the end",
+        "fasdk.backends.tensorrt.patience",
+        "lock.acquire(timeout=max(0.0, self._end - time.monotonic()))",
+        "lock.acquire()",
+        "close_on_a_hanging_device",
+    ),
+    Plant(
+        "one capture at a time",
+        GRAPH,
+        "    with _ONE_AT_A_TIME:\n",
+        "    if True:\n",
+        "two_captures",
     ),
     Plant(
         "wait before memory is freed",
@@ -186,8 +200,8 @@ PLANTS = (
     Plant(
         "close lanes with their engine",
         ENGINE,
-        "                lane.close()\n",
-        "                pass\n",
+        "            lane.close(patience)\n",
+        "            pass\n",
         "nothing_left",
     ),
     Plant(

@@ -471,6 +471,76 @@ def close_during_a_call(stage: Stage) -> None:
     closed.result(WAIT_S)
 
 
+def close_on_a_hanging_device(stage: Stage) -> None:
+    """A device that hangs holds nobody who closes up for ever, and frees nothing under its work."""
+    from fasdk.backends.tensorrt.patience import Patience
+
+    driver = watched()
+    engine = stage.open(driver)
+    lane = engine.open_lane(2)
+    driver.waits.clear()
+    Patience.CLOSE_S, before = 0.5, Patience.CLOSE_S
+    try:
+        with stage.hanging():
+            answer = on_a_thread(lambda: stage.run(lane, 2, 7))
+            assert driver.waits.wait(WAIT_S)
+            on_a_thread(engine.close).result(8.0)
+            with fault_expected():
+                engine.open_lane(1)
+            assert stage.simulator.report().live.device > 0
+    finally:
+        Patience.CLOSE_S = before
+    np.testing.assert_array_equal(answer.result(WAIT_S), stage.right(2, 7))
+    with fault_expected():
+        lane.run(1)
+    engine.close()
+    stage.require_nothing_live()
+
+
+def two_captures(stage: Stage) -> None:
+    """One capture's end does not let garbage be collected in the middle of another."""
+    import pycuda.driver
+
+    from fasdk.backends.cuda import PyCudaDriver
+
+    first_began, second_began, first_ended = (threading.Event() for _ in range(3))
+
+    def litter() -> None:
+        pile: list[Any] = [others.pop()]
+        pile.append(pile)
+        del pile
+        _ = [[] for _ in range(10_000)]
+
+    class First(PyCudaDriver):
+        def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+            def slowly() -> None:
+                work()
+                first_began.set()
+                second_began.wait(1.0)  # in vain, unless two may capture at once
+
+            try:
+                return super().capture(stream, slowly)
+            finally:
+                first_ended.set()
+
+    class Second(PyCudaDriver):
+        def capture(self, stream: Any, work: Callable[[], None]) -> Any:
+            def littering() -> None:
+                second_began.set()
+                assert first_ended.wait(WAIT_S)
+                litter()
+                work()
+
+            assert first_began.wait(WAIT_S)
+            return super().capture(stream, littering)
+
+    with stage.driver.current():
+        others = [pycuda.driver.mem_alloc(16)]  # another library's
+    engines = stage.open(First()), stage.open(Second())
+    opened = [on_a_thread(lambda e=engine: e.open_lane(1)) for engine in engines]
+    assert all(future.result(WAIT_S).uses_graphs for future in opened)
+
+
 def close_after_a_fault(stage: Stage) -> None:
     """Memory is not freed under work that a failed call left behind."""
     lane = stage.open().open_lane(2)
@@ -554,6 +624,8 @@ SCENARIOS: dict[str, Callable[[Stage], None]] = {
         lanes,
         shared_run,
         close_during_a_call,
+        close_on_a_hanging_device,
+        two_captures,
         close_after_a_fault,
         close_while_opening,
         nothing_left,

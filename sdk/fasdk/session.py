@@ -33,14 +33,13 @@ from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.plan import ProgressListener
-    from fasdk.bundle import GoldenCapture
     from fasdk.capture import Capture, Modality
 
 _NAN = float("nan")
@@ -166,17 +165,11 @@ class Liveness:
         timings = clock.finish()
         return [replace(decision, timings_ms=dict(timings)) for decision in judged]
 
-    def replay_golden(
-        self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs] | None = None
-    ) -> float:
+    def replay_golden(self) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
 
         The drift is the softmax score's: calibration would flatten or steepen what the engine does.
         The verdicts are those of every level, so that one proof serves all of them.
-
-        Args:
-            run: Takes one preprocessed capture, float32 [1, ...] by input name, and returns one row
-                or several, each of which must be right; the session's engine when None.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -201,35 +194,25 @@ class Liveness:
                 batch = to_batch([item.capture], manifest.inputs, manifest.presence_order)
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be judged: {error}") from error
-            outputs = self._run(batch, 1, StageClock()) if run is None else run(batch)
-            rows = len(outputs.logits)
-            if not rows:
-                raise PlanError(f"{where} got no answer")
-            for row in range(rows):
-                worst = max(worst, self._golden_drift(where, item, outputs, row))
-        return worst
-
-    def _golden_drift(
-        self, where: str, item: GoldenCapture, outputs: EngineOutputs, row: int
-    ) -> float:
-        manifest = self.bundle.manifest
-        found = self._scored(item.capture, outputs.logits[row], _row(outputs.reliability, row))
-        expected = self._scored(item.capture, item.logits, None)
-        drift = self._drift(found, expected)
-        if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
-            raise PlanError(
-                f"{where}: score {found.score:.6f} ({found.verdict.value}), "
-                f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
-                f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
-            )
-        for point in manifest.operating_points:
-            verdict, right = decide(found.score, point), decide(expected.score, point)
-            if set(point.modalities) == set(found.modalities) and verdict is not right:
+            outputs = self._run(batch, 1, StageClock())
+            found = self._scored(item.capture, outputs.logits[0], _row(outputs.reliability, 0))
+            expected = self._scored(item.capture, item.logits, None)
+            drift = self._drift(found, expected)
+            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
                 raise PlanError(
-                    f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
-                    f"the bundle says {expected.score:.6f} ({right.value})"
+                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
+                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
+                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
                 )
-        return drift
+            for point in manifest.operating_points:
+                verdict, right = decide(found.score, point), decide(expected.score, point)
+                if set(point.modalities) == set(found.modalities) and verdict is not right:
+                    raise PlanError(
+                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
+                        f"the bundle says {expected.score:.6f} ({right.value})"
+                    )
+            worst = max(worst, drift)
+        return worst
 
     def _drift(self, found: Decision, expected: Decision) -> float:
         """Return the difference of two softmax scores; NaN where either has no score."""

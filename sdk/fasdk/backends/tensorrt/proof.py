@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fasdk.backends import EngineOutputs
 from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.execution import TensorRtEngine
@@ -57,8 +56,21 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
 
 
 def _prove_at(liveness: Liveness, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
+    """Run every golden capture once, and judge what each row of its batches said."""
+    answers: list[list[EngineOutputs]] = []
+
+    def run(capture: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
+        answers.append(_run_among(lane, size, capture))
+        return answers[-1][0]
+
+    def recall(row: int) -> Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]:
+        order = iter(answers)
+        return lambda _capture: next(order)[row]
+
     try:
-        liveness.replay_golden(lambda capture: _run_among(lane, size, capture))
+        liveness.replay_golden(run)
+        for row in range(1, size):
+            liveness.replay_golden(recall(row))
     except PlanError as error:
         way = "as a CUDA graph" if lane.uses_graphs else "enqueued"
         raise PlanError(
@@ -79,29 +91,27 @@ def batch_sizes(largest: int) -> list[int]:
 
 def _run_among(
     lane: TensorRtLane, size: int, capture: Mapping[str, NDArray[np.float32]]
-) -> EngineOutputs:
-    """Run one capture in each row of a batch of `size` and return what every row said.
+) -> list[EngineOutputs]:
+    """Run one capture in each row of a batch, every other row holding something else.
 
     Args:
         lane: Where.
         size: Captures in the batch.
         capture: float32 [1, ...] by input name.
+
+    Returns:
+        What each row said of it, as of a batch of one.
     """
-    answers = []
+    answers: dict[int, EngineOutputs] = {}
     for first in range(min(size, 2)):
         for name, row in capture.items():
             rows = lane.inputs[name][:size]
             rows[...] = row[..., ::-1]
             rows[first::2] = row
         outputs = lane.run(size)
-        reliability = outputs.reliability
-        answers.append(
-            EngineOutputs(
-                outputs.logits[first::2], None if reliability is None else reliability[first::2]
+        for index in range(first, size, 2):
+            here, reliability = slice(index, index + 1), outputs.reliability
+            answers[index] = EngineOutputs(
+                outputs.logits[here], None if reliability is None else reliability[here]
             )
-        )
-    reliabilities = [a.reliability for a in answers if a.reliability is not None]
-    return EngineOutputs(
-        np.concatenate([a.logits for a in answers]),
-        np.concatenate(reliabilities) if reliabilities else None,
-    )
+    return [answers[index] for index in range(size)]

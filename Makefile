@@ -13,7 +13,7 @@ help:  ## Say what there is
 
 install: $(STAMP)  ## Make .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/*)
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/* sdk/native/cuda/*)
 	@echo "Installing into $(VENV) (pinned by constraints.txt; a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on

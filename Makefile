@@ -13,7 +13,7 @@ help:  ## Say what there is
 
 install: $(STAMP)  ## Make .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/*)
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/* sdk/native/cuda/*)
 	@echo "Installing into $(VENV) (pinned by constraints.txt; a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
@@ -30,7 +30,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
 	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900

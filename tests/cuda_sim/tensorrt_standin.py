@@ -186,7 +186,7 @@ _numbers = itertools.count(1)
 
 @KERNEL
 def _play(number: int) -> int:
-    execution = _executions[number] if number in _executions else None
+    execution = _executions.get(number)
     if execution is None:
         return CudaResult.ILLEGAL_ADDRESS
     if not execution.is_recorded:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fasdk.backends import EngineOutputs
 from fasdk.errors import PlanError
+from fasdk.judging import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.execution import TensorRtEngine
     from fasdk.backends.tensorrt.lane import TensorRtLane
     from fasdk.bundle import Bundle
-    from fasdk.session import Liveness
 
 # Up to here every batch size of a new plan is proved, beyond it powers of two and the largest.
 _EVERY_SIZE_TO = 8
@@ -40,9 +41,7 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
         PlanError: A score drifts by more than the bundle's tolerance or a verdict differs.
         BackendError: The device failed.
     """
-    from fasdk.session import Liveness
-
-    liveness = Liveness(bundle, engine)
+    judge = Judge(bundle, "standard")  # a replay compares the verdicts of every level
     largest = engine.max_batch or 1
     for graphs in (False, True) if engine.graphs else (False,):
         lane = engine.open_lane(largest, graphs=graphs)
@@ -50,27 +49,14 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
             if graphs and not lane.uses_graphs:
                 continue  # a capture was refused, so no lane replays anything
             for size in batch_sizes(largest) if is_new else sorted({1, largest}):
-                _prove_at(liveness, engine, lane, size)
+                _prove_at(judge, engine, lane, size)
         finally:
             lane.close()
 
 
-def _prove_at(liveness: Liveness, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
-    """Run every golden capture once, and judge what each row of its batches said."""
-    answers: list[list[EngineOutputs]] = []
-
-    def run(capture: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
-        answers.append(_run_among(lane, size, capture))
-        return answers[-1][0]
-
-    def recall(row: int) -> Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]:
-        order = iter(answers)
-        return lambda _capture: next(order)[row]
-
+def _prove_at(judge: Judge, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
     try:
-        liveness.replay_golden(run)
-        for row in range(1, size):
-            liveness.replay_golden(recall(row))
+        judge.replay_golden(lambda capture: _run_among(lane, size, capture))
     except PlanError as error:
         way = "as a CUDA graph" if lane.uses_graphs else "enqueued"
         raise PlanError(
@@ -91,27 +77,29 @@ def batch_sizes(largest: int) -> list[int]:
 
 def _run_among(
     lane: TensorRtLane, size: int, capture: Mapping[str, NDArray[np.float32]]
-) -> list[EngineOutputs]:
-    """Run one capture in each row of a batch, every other row holding something else.
+) -> EngineOutputs:
+    """Run one capture in each row of a batch of `size` and return what every row said.
 
     Args:
         lane: Where.
         size: Captures in the batch.
         capture: float32 [1, ...] by input name.
-
-    Returns:
-        What each row said of it, as of a batch of one.
     """
-    answers: dict[int, EngineOutputs] = {}
+    answers = []
     for first in range(min(size, 2)):
         for name, row in capture.items():
             rows = lane.inputs[name][:size]
             rows[...] = row[..., ::-1]
             rows[first::2] = row
         outputs = lane.run(size)
-        for index in range(first, size, 2):
-            here, reliability = slice(index, index + 1), outputs.reliability
-            answers[index] = EngineOutputs(
-                outputs.logits[here], None if reliability is None else reliability[here]
+        reliability = outputs.reliability
+        answers.append(
+            EngineOutputs(
+                outputs.logits[first::2], None if reliability is None else reliability[first::2]
             )
-    return [answers[index] for index in range(size)]
+        )
+    reliabilities = [a.reliability for a in answers if a.reliability is not None]
+    return EngineOutputs(
+        np.concatenate([a.logits for a in answers]),
+        np.concatenate(reliabilities) if reliabilities else None,
+    )

@@ -199,7 +199,8 @@ def _play(number: int) -> int:
     return CudaResult.SUCCESS
 
 
-def _device_array(address: int, shape: Sequence[int]) -> NDArray[np.float32]:
+def device_array(address: int, shape: Sequence[int]) -> NDArray[np.float32]:
+    """Return device memory as an array, for what plays a kernel."""
     memory = (ctypes.c_float * prod(shape)).from_address(address)
     return np.ctypeslib.as_array(memory).reshape(shape)
 
@@ -299,10 +300,10 @@ class IExecutionContext:
         engine = self.engine
         batch = next(iter(self._shapes.values()))[0]
         inputs = {
-            name: _device_array(self._addresses[name], self._shapes[name]) for name in engine.inputs
+            name: device_array(self._addresses[name], self._shapes[name]) for name in engine.inputs
         }
         outputs = {
-            name: _device_array(self._addresses[name], (batch, *engine.get_tensor_shape(name)[1:]))
+            name: device_array(self._addresses[name], (batch, *engine.get_tensor_shape(name)[1:]))
             for name in engine.outputs
         }
         accesses = [Access(self._addresses[n], a.nbytes, writes=False) for n, a in inputs.items()]

@@ -10,7 +10,7 @@ from ctypes import byref, c_uint64, c_void_p
 import numpy as np
 import pytest
 from simulated_cuda import KERNEL, Access, CudaResult, ViolationKind
-from tensorrt_standin import device_array
+from standin_execution import device_array
 
 pytestmark = pytest.mark.cuda_sim
 

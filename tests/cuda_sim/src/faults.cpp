@@ -50,7 +50,8 @@ void append_memory(std::string &out) {
     const char *names[3] = {"device", "pinned", "registered"};
     for (std::size_t kind = 0; kind < 3; ++kind) {
         out += quoted(names[kind]) + ": " + std::to_string(counts[kind]) + ", ";
-        out += quoted(std::string(names[kind]) + "_bytes") + ": " + std::to_string(bytes[kind]) + ", ";
+        const std::string size = std::string(names[kind]) + "_bytes";
+        out += quoted(size) + ": " + std::to_string(bytes[kind]) + ", ";
     }
     out += "\"memory\": [" + list + "]";
 }

@@ -95,7 +95,8 @@ std::shared_ptr<Allocation> allocate(MemoryKind kind, std::size_t bytes, Context
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     const std::size_t needed = bytes + 2 * kRedZoneBytes;
     const std::size_t mapped = (needed + page - 1) / page * page;
-    void *mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *mapping =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping == MAP_FAILED) return nullptr;
     auto memory = std::make_shared<Allocation>();
     memory->mapping = mapping;
@@ -114,7 +115,8 @@ CUresult release(const std::string &name, std::uintptr_t address, bool device) {
     State &s = state();
     const auto found = s.memory.find(address);
     if (found == s.memory.end() || (found->second->kind == MemoryKind::kDevice) != device) {
-        report_violation("invalid_free", name + " of " + hex(address) + ", which is not the start of " +
+        report_violation("invalid_free", name + " of " + hex(address) +
+                                             ", which is not the start of " +
                                              (device ? "device" : "page-locked") + " memory");
         return CUDA_ERROR_INVALID_VALUE;
     }

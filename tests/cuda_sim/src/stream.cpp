@@ -66,7 +66,8 @@ void work(const std::shared_ptr<Stream> &stream) {
         wait_until_due(lock, *stream, operation);
         Context &context = *stream->context;
         const std::uint64_t delay_us = next_delay_us(*stream);
-        if (operation.kind == OperationKind::kDevice && context.fault == CUDA_SUCCESS && faults_now()) {
+        const bool may_fault = operation.kind == OperationKind::kDevice;
+        if (may_fault && context.fault == CUDA_SUCCESS && faults_now()) {
             context.fault = s.fault_code;
         }
         const bool runs = context.fault == CUDA_SUCCESS && !context.destroyed && operation.run;

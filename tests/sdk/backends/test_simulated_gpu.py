@@ -144,9 +144,11 @@ def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
     kiosk.require_clean()
 
 
-def test_lanes_give_the_scores_of_a_serial_run() -> None:
+@pytest.mark.parametrize("through", ["lanes", "session"])
+def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
+    script = ROOT / "tools" / "bench" / "simulated_lanes.py"
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "bench" / "simulated_lanes.py", "--captures", "1500"],
+        [sys.executable, script, "--captures", "1500", *(["--session"] * (through == "session"))],
         check=False,
         capture_output=True,
         text=True,
@@ -155,6 +157,6 @@ def test_lanes_give_the_scores_of_a_serial_run() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["equal"]
-    assert result["lanes"] == 4
-    assert min(result["captures_by_lane"]) > 0
+    assert (result["through"], result["lanes"], result["violations"]) == (through, 4, 0)
+    assert min(result["captures_by_lane"], default=1) > 0
     assert result["distinct_scores"] > 1400

@@ -144,6 +144,21 @@ ONE_FAULT = {
         Reason.OUT_OF_FRAME,
         "1 of the eyes",
     ),
+    "an eye outside to the right": (
+        lambda _: {"landmarks": LANDMARKS + np.float32([168.0, 0.0])},
+        Reason.OUT_OF_FRAME,
+        "1 of the eyes",
+    ),
+    "the forehead only": (
+        lambda _: {"landmarks": LANDMARKS + np.float32([0.0, 90.0])},
+        Reason.OUT_OF_FRAME,
+        "2 of the eyes",
+    ),
+    "the chin only": (
+        lambda _: {"landmarks": LANDMARKS - np.float32([0.0, 90.0])},
+        Reason.OUT_OF_FRAME,
+        "2 of the eyes",
+    ),
     "dark": (
         lambda _: {"rgb": colour(checkered(20, 59))},
         Reason.TOO_DARK,
@@ -248,6 +263,7 @@ def test_every_limit_is_reached_by_a_fault_above():
         ({"rgb": colour(checkered(20, 60))}, {}),
         ({"rgb": colour(checkered(200, 250))}, {}),
         ({"depth": with_holes(2108)}, {}),
+        ({"depth": with_holes(71 * 99)}, {"max_depth_holes": 1.0}),
         ({"depth": np.full((240, 320), 250, np.uint16) + (np.arange(320) > 310)}, {}),
         ({"depth": np.full((240, 320), 1500, np.uint16) - (np.arange(320) > 300) * 9}, {}),
         ({"taken_ms": times(0.0, 0.0, 0.0)}, {}),

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from fasdk.backends import Backend
     from fasdk.bundle import Bundle, Precision, open_bundle
     from fasdk.capture import Capture, FaceBox, Modality
-    from fasdk.decision import OperatingPoint, Verdict
+    from fasdk.decision import MissingModalities, OperatingPoint, Verdict
     from fasdk.errors import FasdkError
     from fasdk.reasons import Reason
     from fasdk.session import Decision, Liveness, open  # noqa: A004
+    from fasdk.track import Track, TrackDecision
+    from fasdk.track_policy import LockOutPolicy, TrackPolicy
     from fasdk.trust import TrustPolicy
 
 __version__ = "0.1.0"
@@ -34,10 +36,15 @@ __all__ = [
     "FaceBox",
     "FasdkError",
     "Liveness",
+    "LockOutPolicy",
+    "MissingModalities",
     "Modality",
     "OperatingPoint",
     "Precision",
     "Reason",
+    "Track",
+    "TrackDecision",
+    "TrackPolicy",
     "TrustPolicy",
     "Verdict",
     "open",
@@ -48,10 +55,12 @@ _MODULES = {
     "backends": ("Backend",),
     "bundle": ("Bundle", "Precision", "open_bundle"),
     "capture": ("Capture", "FaceBox", "Modality"),
-    "decision": ("OperatingPoint", "Verdict"),
+    "decision": ("MissingModalities", "OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
     "reasons": ("Reason",),
     "session": ("Decision", "Liveness", "open"),
+    "track": ("Track", "TrackDecision"),
+    "track_policy": ("LockOutPolicy", "TrackPolicy"),
     "trust": ("TrustPolicy",),
 }
 

@@ -221,3 +221,5 @@ def test_the_table_shows_it(fasdk, source, folder, tmp_path):
         "tune", source, "-o", tmp_path / "t.fasb", "--protocol", protocol, "--level", "standard"
     )
     assert "Verdicts on several frames" in ran.stdout
+    inspected = fasdk("inspect", tmp_path / "t.fasb")
+    assert "Verdicts on several frames" in inspected.stdout

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture, FaceBox, Modality
     from fasdk.decision import MissingModalities, OperatingPoint, Verdict
     from fasdk.errors import FasdkError
+    from fasdk.faces import FaceFinder
+    from fasdk.quality import QualityLimits
     from fasdk.reasons import Reason
+    from fasdk.registration import Rig
     from fasdk.session import Decision, Liveness, open  # noqa: A004
     from fasdk.track import Track, TrackDecision
     from fasdk.track_policy import LockOutPolicy, TrackPolicy
@@ -34,6 +37,7 @@ __all__ = [
     "Capture",
     "Decision",
     "FaceBox",
+    "FaceFinder",
     "FasdkError",
     "Liveness",
     "LockOutPolicy",
@@ -41,7 +45,9 @@ __all__ = [
     "Modality",
     "OperatingPoint",
     "Precision",
+    "QualityLimits",
     "Reason",
+    "Rig",
     "Track",
     "TrackDecision",
     "TrackPolicy",
@@ -57,7 +63,10 @@ _MODULES = {
     "capture": ("Capture", "FaceBox", "Modality"),
     "decision": ("MissingModalities", "OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
+    "faces": ("FaceFinder",),
+    "quality": ("QualityLimits",),
     "reasons": ("Reason",),
+    "registration": ("Rig",),
     "session": ("Decision", "Liveness", "open"),
     "track": ("Track", "TrackDecision"),
     "track_policy": ("LockOutPolicy", "TrackPolicy"),

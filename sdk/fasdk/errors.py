@@ -13,6 +13,18 @@ class CaptureError(FasdkError):
     """A capture cannot be judged: wrong dtype, shape or unit, absent modality, bad face box."""
 
 
+class OutOfViewError(CaptureError):
+    """The face lies outside what another sensor sees; the person can mend it by moving."""
+
+
+class RigError(FasdkError):
+    """A rig's calibration file is unreadable, inconsistent, or for another camera mode."""
+
+
+class FaceFinderError(FasdkError):
+    """A face detector's model cannot be read, is another than asked for, or failed."""
+
+
 class PreprocessError(FasdkError):
     """A frame cannot be turned into the tensor the model was trained on."""
 
@@ -29,12 +41,20 @@ class TrustError(BundleError):
     """A bundle's signature is absent where one is required, or does not hold."""
 
 
+class RollbackError(BundleError):
+    """A bundle of a lower revision than the one that serves was to take its place."""
+
+
 class OperatingPointError(FasdkError):
     """No threshold was tuned for what was asked, so nothing may be decided."""
 
 
 class BackendError(FasdkError):
     """A backend is not installed, cannot load the graph, or failed while running it."""
+
+
+class ClosedError(BackendError):
+    """A session was used after it was closed."""
 
 
 class PlanError(BackendError):

@@ -83,6 +83,7 @@ class ViolationKind(str, Enum):
 
     RACE = "race"
     SOURCE_CHANGED = "source_changed"
+    TARGET_CHANGED = "target_changed"
     FREE_IN_USE = "free_in_use"
     USE_AFTER_FREE = "use_after_free"
     DOUBLE_FREE = "double_free"

@@ -43,6 +43,18 @@ def test_a_result_read_before_synchronising_is_nan(simulator, cuda, stream, pair
     assert simulator.report().violations == ()
 
 
+def test_a_target_written_to_while_a_copy_into_it_is_enqueued_is_reported(
+    simulator, cuda, stream, pair
+):
+    device, host = pair
+    cuda.memcpy_htod(device, host)
+    cuda.memcpy_dtoh_async(host, device, stream)
+    host.fill(0)
+    stream.synchronize()
+    assert host.tolist() == [1, 1, 1, 1]
+    assert simulator.report().kinds == {ViolationKind.TARGET_CHANGED}
+
+
 def test_waiting_for_one_stream_does_not_push_another(cuda, stream, pair):
     device, host = pair
     other = cuda.Stream(1)

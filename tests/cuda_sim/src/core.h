@@ -59,6 +59,7 @@ struct Capture;
 // float64, and different so that a debugger shows which it was.
 enum class Poison : std::uint16_t { kFresh = 0x7FFA, kFreed = 0x7FFD, kPending = 0x7FFE };
 void poison(const Range &range, Poison pattern);
+bool holds_only(const Range &range, Poison pattern);
 
 enum class MemoryKind { kDevice, kPinned, kRegistered };
 
@@ -124,6 +125,7 @@ struct Operation {
     Time::time_point enqueued;
     bool source_is_checked = false;
     std::uint64_t source_checksum = 0;
+    bool target_is_checked = false;
     std::vector<Ticket> waits;
     std::vector<std::shared_ptr<Allocation>> pins;
     std::shared_ptr<EventRecord> record;
@@ -175,6 +177,9 @@ struct Context {
     CUresult fault = CUDA_SUCCESS;
     std::shared_ptr<Stream> legacy;
     std::map<std::thread::id, std::shared_ptr<Stream>> per_thread;
+    // Streams that were destroyed: their work goes on, and the context is waited for with it.
+    std::vector<std::shared_ptr<Stream>> destroyed_streams;
+    VectorClock destroyed_clock;
 };
 
 struct Settings {
@@ -281,7 +286,7 @@ void enqueue(const std::shared_ptr<Stream> &stream, Operation operation);
 void demand(const Ticket &ticket);
 CUresult wait_for(Lock &lock, const Ticket &ticket);
 CUresult wait_for_context(Lock &lock, Context &context);
-void close(Stream &stream);
+void close(const std::shared_ptr<Stream> &stream);
 
 // -- capture -------------------------------------------------------------------------------------
 

@@ -116,6 +116,12 @@ void cudasim_reset(std::uint64_t seed) {
     s.captures.clear();
     std::vector<Ticket> pending;
     for (const auto &[id, stream] : s.streams) pending.push_back({stream, stream->enqueued});
+    for (const auto &[id, context] : s.contexts) {
+        for (const auto &stream : context->destroyed_streams) {
+            pending.push_back({stream, stream->enqueued});
+        }
+        s.host.join(context->destroyed_clock);
+    }
     for (const auto &ticket : pending) wait_for(lock, ticket);
     for (const auto &ticket : pending) {
         s.host.join(ticket.stream->clock);

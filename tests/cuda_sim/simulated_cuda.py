@@ -212,14 +212,17 @@ class Simulator:
         function.restype = None
 
     def reset(self, seed: int = 0) -> None:
-        """Start anew: nothing reported or injected, delays up to 0.1 ms, work held for 20 ms.
+        """Start anew: nothing reported or injected, delays up to 0.1 ms, work held for 0.25 s.
 
         What was made before goes on working and is no longer reported on.
         """
         self.library.cudasim_reset(seed)
 
     def set_delay(self, min_us: int, max_us: int, *, starvation: int = 8) -> None:
-        """Wait that long before each operation, at random; the starved stream that much longer."""
+        """Wait that long before each operation, at random; `starvation` times that on half the streams.
+
+        Which half changes every 64 operations.
+        """
         self.library.cudasim_set_delay(min_us, max_us, starvation)
 
     def set_hold(self, hold_us: int) -> None:

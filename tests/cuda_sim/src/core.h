@@ -186,7 +186,7 @@ struct Settings {
     std::uint64_t seed = 0;
     std::uint64_t delay_min_us = 0;
     std::uint64_t delay_max_us = 100;
-    std::uint64_t hold_us = 20'000;
+    std::uint64_t hold_us = 250'000;
     unsigned starvation = 8;
     std::uint64_t memory_bytes = std::uint64_t{8} << 30;
 };

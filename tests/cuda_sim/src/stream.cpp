@@ -12,12 +12,11 @@ std::uint64_t mix(std::uint64_t value) {
     return value ^ (value >> 31);
 }
 
-// For a while one stream lags behind all others, then another one.
+// For a while some streams lag behind the others, then others do.
 bool is_starved(const Stream &stream) {
     const State &s = state();
     const std::uint64_t period = s.finished_operations / 64;
-    const std::uint64_t streams = std::max<std::uint64_t>(s.streams.size(), 1);
-    return mix(s.settings.seed + period) % streams == stream.id % streams;
+    return mix(mix(s.settings.seed ^ period << 32) + stream.id) % 2 == 0;
 }
 
 std::uint64_t next_delay_us(Stream &stream) {

@@ -149,6 +149,8 @@ def set_pace(simulator, pace, seed=0):
     simulator.reset(seed)
     if pace == "free":
         simulator.run_freely()
+    else:
+        simulator.set_hold(60_000_000)  # nothing runs but what is waited for
 
 
 @pytest.mark.parametrize("pace", ["late", "free"])

@@ -219,9 +219,10 @@ class Simulator:
         self.library.cudasim_reset(seed)
 
     def set_delay(self, min_us: int, max_us: int, *, starvation: int = 8) -> None:
-        """Wait that long before each operation, at random; `starvation` times that on half the streams.
+        """Wait that long before each operation, at random.
 
-        Which half changes every 64 operations.
+        A starved stream waits `starvation` times as long; about half of them are, others every
+        64 operations.
         """
         self.library.cudasim_set_delay(min_us, max_us, starvation)
 

@@ -134,6 +134,7 @@ struct Operation {
 
 struct Stream {
     std::uint64_t id = 0;
+    std::uint64_t ordinal = 0;  // since the last reset, so that a seed gives the same delays
     Context *context = nullptr;
     bool blocking = true;
     bool legacy = false;
@@ -231,6 +232,7 @@ struct State {
     std::vector<Violation> violations;
     std::map<std::string, std::uint64_t> executed;
     std::uint64_t finished_operations = 0;
+    std::uint64_t streams_made = 0;
 };
 
 State &state();

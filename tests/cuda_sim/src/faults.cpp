@@ -139,6 +139,7 @@ void cudasim_reset(std::uint64_t seed) {
     s.violations.clear();
     s.executed.clear();
     s.finished_operations = 0;
+    s.streams_made = 0;
 }
 
 void cudasim_set_delay(std::uint64_t min_us, std::uint64_t max_us, unsigned starvation) {

@@ -16,7 +16,7 @@ std::uint64_t mix(std::uint64_t value) {
 bool is_starved(const Stream &stream) {
     const State &s = state();
     const std::uint64_t period = s.finished_operations / 64;
-    return mix(mix(s.settings.seed ^ period << 32) + stream.id) % 2 == 0;
+    return mix(mix(s.settings.seed ^ period << 32) + stream.ordinal) % 2 == 0;
 }
 
 std::uint64_t next_delay_us(Stream &stream) {
@@ -159,7 +159,8 @@ std::shared_ptr<Stream> make_stream(Context *context, bool blocking, bool legacy
     stream->context = context;
     stream->blocking = blocking;
     stream->legacy = legacy;
-    stream->random.seed(mix(s.settings.seed ^ stream->id));
+    stream->ordinal = s.streams_made++;
+    stream->random.seed(mix(mix(s.settings.seed) + stream->ordinal));
     s.streams[stream->id] = stream;
     std::thread(work, stream).detach();
     return stream;

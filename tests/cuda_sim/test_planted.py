@@ -116,6 +116,20 @@ class FreesTooSoon(Lane):
         self.stream.synchronize()
 
 
+class FreesItsSourceTooSoon(Lane):
+    def close(self):
+        self.launch()
+        self.source.base.free()
+        self.stream.synchronize()
+
+
+class FreesItsTargetTooSoon(Lane):
+    def close(self):
+        self.launch()
+        self.target.base.free()
+        self.stream.synchronize()
+
+
 class DropsItsGraphTooSoon(Lane):
     def close(self):
         self.launch()
@@ -128,12 +142,15 @@ class DropsItsStreamTooSoon(Lane):
         self.launch()
         del self.stream
         gc.collect()
+        self.cuda.Context.synchronize()  # which waits for its work all the same
 
 
 def set_pace(simulator, pace, seed=0):
     simulator.reset(seed)
     if pace == "free":
         simulator.run_freely()
+    else:
+        simulator.set_hold(60_000_000)  # nothing runs but what is waited for
 
 
 @pytest.mark.parametrize("pace", ["late", "free"])
@@ -161,6 +178,8 @@ def test_a_result_that_was_not_waited_for_is_nan(simulator, cuda, bug, seed):
     ("bug", "kind"),
     [
         (FreesTooSoon, ViolationKind.FREE_IN_USE),
+        (FreesItsSourceTooSoon, ViolationKind.FREE_IN_USE),
+        (FreesItsTargetTooSoon, ViolationKind.FREE_IN_USE),
         (DropsItsGraphTooSoon, ViolationKind.GRAPH_IN_USE),
         (DropsItsStreamTooSoon, ViolationKind.STREAM_IN_USE),
     ],
@@ -169,7 +188,7 @@ def test_a_result_that_was_not_waited_for_is_nan(simulator, cuda, bug, seed):
 def test_what_is_given_back_too_soon_is_reported(simulator, cuda, bug, kind, pace):
     set_pace(simulator, pace)
     bug(simulator, cuda).close()
-    assert kind in simulator.report().kinds
+    assert simulator.report().kinds == {kind}
 
 
 def test_a_source_that_is_refilled_too_soon_is_reported(simulator, cuda):

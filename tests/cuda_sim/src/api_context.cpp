@@ -43,7 +43,7 @@ void destroy_context(Context &context) {
     }
     for (const auto &stream : streams) {
         busy = busy || !stream->idle();
-        close(*stream);
+        close(stream);
     }
     if (busy) report_violation("context_in_use", "a context was destroyed while work was enqueued");
     for (const auto &[address, memory] : s.memory) {

@@ -79,7 +79,7 @@ CUresult CUDAAPI cuStreamDestroy(CUstream handle) {
         report_violation("stream_in_use",
                          "cuStreamDestroy of a stream with work that nothing has waited for");
     }
-    close(*stream);
+    close(stream);
     return call.result;
 }
 

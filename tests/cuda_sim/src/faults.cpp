@@ -116,6 +116,12 @@ void cudasim_reset(std::uint64_t seed) {
     s.captures.clear();
     std::vector<Ticket> pending;
     for (const auto &[id, stream] : s.streams) pending.push_back({stream, stream->enqueued});
+    for (const auto &[id, context] : s.contexts) {
+        for (const auto &stream : context->destroyed_streams) {
+            pending.push_back({stream, stream->enqueued});
+        }
+        s.host.join(context->destroyed_clock);
+    }
     for (const auto &ticket : pending) wait_for(lock, ticket);
     for (const auto &ticket : pending) {
         s.host.join(ticket.stream->clock);
@@ -133,6 +139,7 @@ void cudasim_reset(std::uint64_t seed) {
     s.violations.clear();
     s.executed.clear();
     s.finished_operations = 0;
+    s.streams_made = 0;
 }
 
 void cudasim_set_delay(std::uint64_t min_us, std::uint64_t max_us, unsigned starvation) {

@@ -160,8 +160,8 @@ def check(
     from fasdk.backends import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
+    from fasdk.frames import read_frame
     from fasdk.session import open as open_session
-    from fasdk_calibration.datasets import read_frame
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     frames: dict[str, Any] = {

@@ -57,7 +57,7 @@ class Pump(Generic[T]):
     @property
     def is_running(self) -> bool:
         """Whether the thread still holds the device."""
-        return self._thread.is_alive()
+        return self._error is None and self._thread.is_alive()
 
     def take(self, timeout_ms: float) -> Arrival[T]:
         """Wait for a frame that arrived at most `timeout_ms` ago and was not taken before.
@@ -110,6 +110,7 @@ class Pump(Generic[T]):
             self._changed.notify_all()
 
     def _fail(self, error: FasdkError) -> None:
+        """Hand on the error; the device was released before."""
         with self._changed:
             self._error = error
             self._changed.notify_all()

@@ -160,8 +160,7 @@ class RealSenseCamera(Camera):
                     )
                 continue
             absent = [m.value for m in session.modalities if m not in frames]
-            if absent or not session.are_new(frames):
-                self.counts.dropped += 1
+            if absent or not session.are_new(frames):  # the next set's numbers tell of it
                 lacking = f"; the last set lacked {', '.join(absent)}" if absent else ""
                 continue
             self.counts.dropped += session.skipped(frames)
@@ -214,7 +213,7 @@ def _millimetres_by_step(nanometres: int) -> NDArray[np.uint16]:
     """Return uint16 [65536]: every raw depth in millimetres."""
     steps = np.arange(65_536, dtype=np.uint64) * np.uint64(nanometres)
     rounded = (steps + np.uint64(500_000)) // np.uint64(1_000_000)
-    return np.minimum(rounded, np.uint64(65_535)).astype(np.uint16)
+    return np.asarray(np.minimum(rounded, np.uint64(65_535)), np.uint16)
 
 
 class _Session:

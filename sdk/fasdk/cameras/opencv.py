@@ -59,7 +59,6 @@ class OpenCvCamera(Camera):
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
         pump = self._running_pump()
-        before = pump.overwritten
         try:
             arrival = pump.take(timeout_ms)
         except CameraError:
@@ -69,7 +68,7 @@ class OpenCvCamera(Camera):
                 self._pump = None
             raise
         finally:
-            self.counts.dropped += pump.overwritten - before
+            self.counts.dropped += pump.collect_overwritten()
         frame, kernel_ms = arrival.value
         self._last_frame_ms = arrival.arrived_ms
         delay_ms = None if kernel_ms is None else arrival.arrived_ms - kernel_ms

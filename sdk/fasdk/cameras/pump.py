@@ -83,6 +83,12 @@ class Pump(Generic[T]):
                     )
                 self._changed.wait((deadline_ms - now) / 1000.0)
 
+    def collect_overwritten(self) -> int:
+        """Return how many frames nobody took since the last call."""
+        with self._changed:
+            count, self.overwritten = self.overwritten, 0
+        return count
+
     def stop(self, wait_ms: float) -> None:
         """Ask the thread to release the device, and wait at most that long until it has."""
         with self._changed:

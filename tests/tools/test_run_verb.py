@@ -1,0 +1,308 @@
+"""`fasdk run` answers every capture, outlives its camera's faults and never calls one LIVE."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import tiny_bundle
+
+from fasdk.cameras import Camera, FrameCounts
+from fasdk.capture import FaceBox
+from fasdk.decision import Verdict
+from fasdk.errors import CameraError, CaptureError, EndOfStreamError
+from fasdk.reasons import Reason
+from fasdk.session import Decision
+from fasdk_tools.run import Backoff, FixedFace, outcomes
+
+BRIGHT, DARK = 200, 60
+
+
+def write_capture(folder, number, level):
+    capture = tiny_bundle.capture(level)
+    cv2.imwrite(str(folder / f"{number:06}.rgb.png"), np.ascontiguousarray(capture.rgb[..., ::-1]))
+    cv2.imwrite(str(folder / f"{number:06}.depth.png"), capture.depth)
+    cv2.imwrite(str(folder / f"{number:06}.ir.png"), capture.ir)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle.write(tmp_path_factory.mktemp("run") / "tiny.fasb")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A live face, an attack, a live face."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, level in enumerate((BRIGHT, DARK, BRIGHT)):
+        write_capture(frames, number, level)
+    return frames
+
+
+@pytest.fixture
+def run(fasdk, tiny):
+    """Run the verb on the tiny bundle and return what it printed, with its JSON lines."""
+
+    def answer(camera, *options):
+        ran = fasdk("run", tiny, "--backend", "onnxruntime", "--camera", camera, *options)
+        lines = ran.stdout.splitlines()
+        return ran, [json.loads(line) for line in lines] if "--json" in options else lines
+
+    return answer
+
+
+def test_a_line_a_decision(run, folder):
+    ran, lines = run(f"replay:{folder}")
+    assert ran.status == 0
+    assert [line.split()[1] for line in lines] == ["LIVE", "SPOOF", "LIVE"]
+    assert "threshold 0.5000" in lines[0]
+    assert ran.error_lines == ["fasdk: 2 live, 1 spoof; 0 captures dropped by the camera"]
+
+
+def test_json_lines_hold_the_whole_decision(run, folder):
+    before = time.time()
+    ran, lines = run(f"replay:{folder}", "--json")
+    assert ran.status == 0
+    assert [line["verdict"] for line in lines] == ["live", "spoof", "live"]
+    assert [line["capture"] for line in lines] == [1, 2, 3]
+    first = lines[0]
+    assert first["score"] > first["threshold"] == 0.5
+    assert first["operating_point"] == "standard/rgb+depth+ir"
+    assert first["modalities"] == ["rgb", "depth", "ir"]
+    assert first["codes"] == first["reasons"] == []
+    assert before <= first["unix_s"] <= time.time()
+    assert first["latency_ms"] >= first["timings_ms"]["end_to_end"] > 0
+
+
+def test_max_captures_ends_an_endless_stream(run, folder):
+    ran, lines = run(f"replay:{folder}?loop=1", "--json", "--max-captures", 7)
+    assert ran.status == 0
+    assert len(lines) == 7
+
+
+def test_a_fault_of_the_camera_is_an_error_line_and_the_run_goes_on(run, folder):
+    damaged = folder / "000001.ir.png"
+    damaged.write_bytes(damaged.read_bytes()[:30])
+    ran, lines = run(f"replay:{folder}", "--json")
+    assert ran.status == 0
+    assert [line["verdict"] for line in lines] == ["live", "error", "live"]
+    assert lines[1]["codes"] == ["camera"]
+    assert "000001.ir.png" in lines[1]["reasons"][0]
+    assert lines[1]["capture"] is lines[1]["score"] is lines[1]["latency_ms"] is None
+    assert [line["capture"] for line in lines] == [1, None, 2]
+    _, text = run(f"replay:{folder}")
+    assert "ERROR" in text[1]
+    assert "camera: " in text[1]
+
+
+def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
+    _, lines = run(f"replay:{folder}", "--json", "--face", "30,20,10,10")
+    assert {line["verdict"] for line in lines} == {"error"}
+    assert lines[0]["codes"] == ["bad-capture"]
+    assert "leaves the 32x24 frame" in lines[0]["reasons"][0]
+    _, lines = run(f"replay:{folder}", "--json", "--face", "3,2,10,10")
+    assert [line["verdict"] for line in lines] == ["live", "spoof", "live"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--camera", "webcam"], "is of no known kind: choose among replay:DIR"),
+        (["--camera", "replay:/nowhere"], "/nowhere cannot be replayed"),
+        (["--camera", "replay:{folder}", "--face", "1,2,3"], "is not (x, y, width, height)"),
+        (["--camera", "replay:{folder}", "--face", "a,b,c,d"], "is not x,y,w,h"),
+        (
+            ["--camera", "replay:{folder}", "--face", "1,2,3,4", "--face-model", "x.onnx"],
+            "--face and --face-model both say where the face is",
+        ),
+        (["--camera", "replay:{folder}", "--level", "vault"], "no security level 'vault'"),
+        (["--camera", "replay:{folder}", "--max-captures", "0"], "max-captures"),
+        (["--camera", "replay:{folder}", "--key", "/nowhere.pub"], "/nowhere.pub"),
+        ([], "camera"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(fasdk, tiny, folder, options, message):
+    words = [option.format(folder=folder) for option in options]
+    ran = fasdk("run", tiny, "--backend", "onnxruntime", *words)
+    assert ran.status == 2
+    assert ran.stdout == ""
+    assert len(ran.error_lines) == 1
+    assert message in ran.error_lines[0]
+    as_json = fasdk("run", tiny, "--backend", "onnxruntime", "--json", *words)
+    (line,) = as_json.stdout.splitlines()
+    assert message in json.loads(line)["error"]
+
+
+def test_a_bundle_that_is_not_there(fasdk, folder):
+    ran = fasdk("run", "/nowhere.fasb", "--camera", f"replay:{folder}")
+    assert ran.status == 2
+    assert "/nowhere.fasb" in ran.error_lines[0]
+
+
+def test_systemd_hears_of_decisions_and_of_the_end(run, folder, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1")
+        run(f"replay:{folder}")
+        heard = []
+        with pytest.raises(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(100).decode())
+    assert heard[0].startswith("READY=1")
+    assert heard[1:] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+
+
+def test_systemd_hears_nothing_while_the_camera_is_gone(run, folder, tmp_path, monkeypatch):
+    for frame in folder.iterdir():
+        frame.write_bytes(b"")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        run(f"replay:{folder}")
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_stop_is_a_normal_end(tiny, folder, stop):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fasdk_tools.cli", "run", tiny, "--json"),
+            *("--backend", "onnxruntime", "--camera", f"replay:{folder}?loop=1&fps=50"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert json.loads(process.stdout.readline())["verdict"] == "live"
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert all(json.loads(line)["verdict"] in {"live", "spoof"} for line in out.splitlines())
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fasdk_tools.cli", "run", tiny),
+            *("--backend", "onnxruntime", "--camera", f"replay:{folder}?loop=1"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=20) == 0
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+class ScriptedCamera(Camera):
+    """Gives, or raises, one item a read."""
+
+    name = "scripted"
+
+    def __init__(self, *script):
+        self.counts = FrameCounts()
+        self._script = list(script)
+
+    def read(self, timeout_ms=1000.0):  # noqa: ARG002 - it waits for nobody
+        if not self._script:
+            raise EndOfStreamError("over")
+        item = self._script.pop(0)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self):
+        self._script.clear()
+
+
+class Answers:
+    """A checker that answers LIVE, or raises what it was given."""
+
+    def __init__(self, *raised):
+        self._raised = list(raised)
+        self.seen = []
+
+    def check(self, capture):
+        self.seen.append(capture)
+        error = self._raised.pop(0) if self._raised else None
+        if error is not None:
+            raise error
+        return Decision(verdict=Verdict.LIVE)
+
+
+def verdicts(found):
+    return [(o.decision.verdict, o.decision.codes) for o in found]
+
+
+LIVE = (Verdict.LIVE, ())
+
+
+def test_pauses_double_up_to_a_limit_and_begin_again_after_a_capture():
+    good = tiny_bundle.capture()
+    gone = [CameraError("unplugged") for _ in range(9)]
+    slept = []
+    camera = ScriptedCamera(good, *gone, good, CameraError("unplugged"), good)
+    found = list(outcomes(camera, Answers(), sleep=slept.append))
+    fault = (Verdict.ERROR, (Reason.CAMERA,))
+    assert verdicts(found) == [LIVE, *[fault] * 9, LIVE, fault, LIVE]
+    assert slept == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 0.1]
+
+
+def test_a_pause_is_bounded_however_long_a_camera_is_gone():
+    assert Backoff().pause_ms(10**9) == 5000.0
+
+
+def test_a_drivers_own_exception_is_a_fault_too():
+    camera = ScriptedCamera(ZeroDivisionError("driver"), tiny_bundle.capture())
+    found = list(outcomes(camera, Answers(), sleep=lambda _: None))
+    assert verdicts(found) == [(Verdict.ERROR, (Reason.CAMERA,)), LIVE]
+    assert "unexpected ZeroDivisionError" in found[0].decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CaptureError("bad"), Reason.BAD_CAPTURE),
+        (CameraError("odd"), Reason.UNEXPECTED),
+        (ZeroDivisionError("odd"), Reason.UNEXPECTED),
+    ],
+)
+def test_a_checker_that_raises_is_an_error_and_the_next_capture_works(error, code):
+    camera = ScriptedCamera(tiny_bundle.capture(), tiny_bundle.capture())
+    found = list(outcomes(camera, Answers(error)))
+    assert verdicts(found) == [(Verdict.ERROR, (code,)), LIVE]
+
+
+def test_the_checker_sees_the_face_that_was_found():
+    checker = Answers()
+    list(outcomes(ScriptedCamera(tiny_bundle.capture()), checker, FixedFace(FaceBox(1, 2, 8, 9))))
+    assert checker.seen[0].face == FaceBox(1, 2, 8, 9)
+
+
+def test_nobody_in_view_is_a_retry_and_no_model_is_asked():
+    class Nobody:
+        def locate(self, capture):
+            return replace(capture, face=None)
+
+    checker = Answers()
+    found = list(outcomes(ScriptedCamera(tiny_bundle.capture()), checker, Nobody()))
+    assert verdicts(found) == [(Verdict.RETRY, (Reason.NO_FACE,))]
+    assert checker.seen == []

@@ -1,0 +1,189 @@
+"""`fasdk run`: a decision for each capture, and going on through the faults of the camera."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fasdk.cameras import READ_TIMEOUT_MS
+from fasdk.cameras.clock import monotonic_ms
+from fasdk.decision import Verdict
+from fasdk.errors import CameraError, CaptureError, EndOfStreamError, FasdkError
+from fasdk.reasons import Reason
+from fasdk.session import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fasdk.cameras import Camera
+    from fasdk.capture import Capture, FaceBox
+
+
+class Checker(Protocol):
+    """What judges one capture: a session, or one camera's track of it."""
+
+    def check(self, capture: Capture) -> Decision:
+        """Return the decision on one capture; faults are ERROR decisions, not exceptions."""
+        ...
+
+
+class FaceFinder(Protocol):
+    """What finds the face in a capture."""
+
+    def locate(self, capture: Capture) -> Capture:
+        """Return the capture with its face, or with none where nobody is seen."""
+        ...
+
+
+class FixedFace:
+    """The face where the command line says it is."""
+
+    def __init__(self, face: FaceBox) -> None:
+        self._face = face
+
+    def locate(self, capture: Capture) -> Capture:
+        """Return the capture with that face box.
+
+        Raises:
+            CaptureError: The box is not inside the frame.
+        """
+        return replace(capture, face=self._face, faces={})
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait after a camera's fault, twice as long after each in a row.
+
+    Attributes:
+        first_ms: After the first.
+        longest_ms: At most.
+    """
+
+    first_ms: float = 100.0
+    longest_ms: float = 5000.0
+
+    def pause_ms(self, faults_in_a_row: int) -> float:
+        """Return the wait after that many faults, at least 1."""
+        return float(min(self.first_ms * 2.0 ** min(faults_in_a_row - 1, 60), self.longest_ms))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of `fasdk run`.
+
+    Attributes:
+        capture: Which capture, from 1 on; None where the camera gave none.
+        decision: The answer; ERROR with code `camera` for the camera's fault.
+        latency_ms: From when its oldest frame was taken to the answer; None without a capture.
+        unix_s: When the answer was there, on the clock of the day.
+    """
+
+    capture: int | None
+    decision: Decision
+    latency_ms: float | None
+    unix_s: float
+
+    def as_text(self) -> str:
+        """Return one line for a person."""
+        decision = self.decision
+        at = time.strftime("%H:%M:%S", time.localtime(self.unix_s))
+        score = f"{decision.score:.4f}" if decision.score == decision.score else "-"
+        threshold = "-" if decision.threshold is None else f"{decision.threshold:.4f}"
+        latency = "-" if self.latency_ms is None else f"{self.latency_ms:.1f} ms"
+        why = "; ".join(
+            f"{code.value}: {reason}"
+            for code, reason in zip(decision.codes, decision.reasons, strict=True)
+        )
+        return (
+            f"{at}.{int(self.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
+            f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  {why}"
+        ).rstrip()
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the same for programs, as JSON takes it."""
+        decision = self.decision
+        return {
+            "capture": self.capture,
+            "unix_s": self.unix_s,
+            "verdict": decision.verdict.value,
+            "score": decision.score,
+            "threshold": decision.threshold,
+            "operating_point": decision.operating_point,
+            "codes": [code.value for code in decision.codes],
+            "reasons": list(decision.reasons),
+            "latency_ms": self.latency_ms,
+            "modalities": [m.value for m in decision.modalities],
+            "class_scores": decision.class_scores,
+            "reliability": decision.reliability,
+            "timings_ms": decision.timings_ms,
+            "bundle_id": decision.bundle_id,
+        }
+
+
+def outcomes(
+    camera: Camera,
+    checker: Checker,
+    finder: FaceFinder | None = None,
+    *,
+    max_captures: int | None = None,
+    timeout_ms: float = READ_TIMEOUT_MS,
+    backoff: Backoff | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Outcome]:
+    """Yield a decision a capture, and one for every fault of the camera, until its stream ends.
+
+    Args:
+        camera: Where captures come from.
+        checker: What judges them.
+        finder: What says where the face is; None takes the camera's word.
+        max_captures: End after so many captures; None for no end.
+        timeout_ms: How long the camera may take for one capture.
+        backoff: How long to wait after a fault before the camera is asked again.
+        sleep: Waits that many seconds.
+    """
+    backoff = backoff or Backoff()
+    captures = faults = 0
+    while max_captures is None or captures < max_captures:
+        try:
+            capture = camera.read(timeout_ms)
+        except EndOfStreamError:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
+            faults += 1
+            reason = str(error) if isinstance(error, CameraError) else _unexpected(error)
+            yield Outcome(None, _failed(Reason.CAMERA, reason), None, time.time())
+            sleep(backoff.pause_ms(faults) / 1000.0)
+            continue
+        faults = 0
+        captures += 1
+        decision = _judge(capture, checker, finder)
+        taken_ms = min(capture.taken_ms.values(), default=None)
+        latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
+        yield Outcome(captures, decision, latency_ms, time.time())
+
+
+def _judge(capture: Capture, checker: Checker, finder: FaceFinder | None) -> Decision:
+    try:
+        if finder is not None:
+            capture = finder.locate(capture)
+            if capture.face is None:
+                return Decision(
+                    verdict=Verdict.RETRY,
+                    reasons=("no face in view: step in front of the camera",),
+                    codes=(Reason.NO_FACE,),
+                )
+        return checker.check(capture)
+    except CaptureError as error:
+        return _failed(Reason.BAD_CAPTURE, str(error))
+    except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
+        reason = str(error) if isinstance(error, FasdkError) else _unexpected(error)
+        return _failed(Reason.UNEXPECTED, reason)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _failed(code: Reason, reason: str) -> Decision:
+    return Decision(verdict=Verdict.ERROR, reasons=(reason,), codes=(code,))

@@ -21,6 +21,18 @@ class EndOfStreamError(CameraError):
     """A recording has no further frame; only this camera fault is final."""
 
 
+class OutOfViewError(CaptureError):
+    """The face lies outside what another sensor sees; the person can mend it by moving."""
+
+
+class RigError(FasdkError):
+    """A rig's calibration file is unreadable, inconsistent, or for another camera mode."""
+
+
+class FaceFinderError(FasdkError):
+    """A face detector's model cannot be read, is another than asked for, or failed."""
+
+
 class PreprocessError(FasdkError):
     """A frame cannot be turned into the tensor the model was trained on."""
 

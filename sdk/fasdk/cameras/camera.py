@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fasdk.capture import Capture
+    from fasdk.registration import Rig
 
 READ_TIMEOUT_MS = 1000.0
 
@@ -66,6 +67,17 @@ class Camera(Protocol):
     def close(self) -> None:
         """Release the device; a second call does nothing, a later read raises CameraError."""
         ...
+
+    def rig(self) -> Rig | None:
+        """Return how its sensors stand to each other, as far as the device knows.
+
+        Returns:
+            None where all frames show one view, and before the first read.
+
+        Raises:
+            RigError: The device's calibration cannot be expressed.
+        """
+        return None
 
     def __enter__(self) -> Self:
         """Return self."""

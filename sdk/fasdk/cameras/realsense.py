@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.clock import DeviceClock, monotonic_ms
 from fasdk.cameras.profiles import StreamRequest, choose_profiles
+from fasdk.cameras.realsense_rig import rig_of
 from fasdk.capture import Capture, Modality
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from fasdk.registration import Rig
 
 _REOPEN_AFTER_MS = 5000.0
 # So long at most until the end of a recording is noticed.
@@ -37,7 +40,8 @@ class RealSenseCamera(Camera):
 
     Frames come as the sensors saw them and are not warped onto each other: warping leaves holes in
     the picture wherever depth has none, which no model was trained on. Depth and left infrared
-    share one view; colour stands beside them, so the face box goes through `fasdk.Rig`.
+    share one view; colour stands beside them, so the face box goes through
+    `rig()`, which is the device's own calibration.
 
     Depth is converted from the device's unit to millimetres in integers, halves up; 0 stays 0 and
     what lies beyond 65,535 mm becomes that. Time stamps on the device's own clock go through
@@ -126,6 +130,10 @@ class RealSenseCamera(Camera):
             except RuntimeError as error:
                 self._stop()
                 raise CameraError(f"{self.name} failed: {error}") from error
+
+    def rig(self) -> Rig | None:
+        """Return the factory calibration of the open streams; see `Camera.rig`."""
+        return None if self._session is None else self._session.rig
 
     def close(self) -> None:
         """Stop the streams and release the device."""
@@ -233,7 +241,8 @@ class _Session:
             Modality.IR: rs.stream.infrared,
         }
         chosen = choose_profiles(rs, device.query_sensors(), request, name)
-        self.modalities = tuple(m for m in Modality if any(m in c.profiles for c in chosen))
+        self._profiles = {m: p for sensor in chosen for m, p in sensor.profiles.items()}
+        self.modalities = tuple(m for m in Modality if m in self._profiles)
         try:
             for sensor in chosen:
                 sensor.sensor.open(list(sensor.profiles.values()))
@@ -243,6 +252,11 @@ class _Session:
         except BaseException:
             self.stop()
             raise
+
+    @cached_property
+    def rig(self) -> Rig | None:
+        """How the open streams lie to colour."""
+        return rig_of(self._rs, self._profiles)
 
     def wait(self, timeout_ms: float) -> dict[Modality, Any] | None:
         """Return the next set's frames, or None where none came in time."""

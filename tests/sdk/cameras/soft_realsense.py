@@ -19,7 +19,7 @@ ALL = ("depth", "ir", "rgb")
 CLOCK_MS = 1e9
 
 
-def _stream(kind, pixel_format, bytes_per_pixel, size, *, index=0, number=0):
+def _stream(kind, pixel_format, bytes_per_pixel, size, *, index=0, number=0, coeffs=None):
     stream = rs.video_stream()
     stream.type, stream.fmt, stream.bpp = kind, pixel_format, bytes_per_pixel
     stream.index, stream.uid, stream.fps = index, number, 30
@@ -28,7 +28,8 @@ def _stream(kind, pixel_format, bytes_per_pixel, size, *, index=0, number=0):
     intrinsics.width, intrinsics.height = size
     intrinsics.ppx, intrinsics.ppy = size[0] / 2, size[1] / 2
     intrinsics.fx = intrinsics.fy = 60.0
-    intrinsics.model, intrinsics.coeffs = rs.distortion.none, [0.0] * 5
+    intrinsics.model = rs.distortion.inverse_brown_conrady  # what the D400 series says
+    intrinsics.coeffs = coeffs or [0.0] * 5
     stream.intrinsics = intrinsics
     return stream
 
@@ -39,11 +40,15 @@ class SoftRealSense:
 
     Attributes:
         colour_format: What its colour stream gives.
+        distortion: Coefficients of its colour lens; None for none.
+        rotation: From depth to colour, 3x3, column by column as librealsense has it.
         plugged: What `is_connected` says of it.
         connections: How often a camera connected to it.
     """
 
     colour_format: object = rs.format.rgb8
+    distortion: list | None = None
+    rotation: tuple = (1, 0, 0, 0, 1, 0, 0, 0, 1)
     plugged: bool = True
     connections: int = 0
     _kept: list = field(default_factory=list)
@@ -66,11 +71,19 @@ class SoftRealSense:
                 _stream(rs.stream.infrared, rs.format.y8, 1, DEPTH_SIZE, index=1, number=2), True
             ),
             "rgb": self.colour.add_video_stream(
-                _stream(rs.stream.color, self.colour_format, 3, COLOUR_SIZE, number=3), True
+                _stream(
+                    rs.stream.color,
+                    self.colour_format,
+                    3,
+                    COLOUR_SIZE,
+                    number=3,
+                    coeffs=self.distortion,
+                ),
+                True,
             ),
         }
         beside = rs.extrinsics()
-        beside.rotation, beside.translation = [1, 0, 0, 0, 1, 0, 0, 0, 1], [0.015, 0, 0]
+        beside.rotation, beside.translation = list(self.rotation), [0.015, 0, 0]
         self.profiles["depth"].register_extrinsics_to(self.profiles["rgb"], beside)
         self.profiles["ir"].register_extrinsics_to(self.profiles["rgb"], beside)
         self.device.create_matcher(rs.matchers.default)

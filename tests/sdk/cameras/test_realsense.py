@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fasdk.cameras import FrameCounts, open_camera
 from fasdk.cameras.profiles import StreamRequest
 from fasdk.cameras.realsense import DepthUnit, RealSenseCamera
 from fasdk.capture import Modality
-from fasdk.errors import CameraError, EndOfStreamError
+from fasdk.errors import CameraError, EndOfStreamError, RigError
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -140,6 +141,45 @@ def test_stamps_of_the_computers_clock_move_to_the_monotonic_one(soft, ahead_ms,
         stamps = camera.read(500).taken_ms
     assert stamps[RGB] == pytest.approx(monotonic + seen_ms, abs=30)
     assert stamps[RGB] <= time.monotonic() * 1000  # none was taken after it arrived
+
+
+def test_the_rig_is_the_devices_calibration(soft, camera):
+    soft.shoot(2, at_ms=133, raw_depth=np.full(DEPTH_SIZE[::-1], 500, np.uint16))
+    capture = replace(camera.read(500), face=(40, 20, 20, 24))
+    rig = camera.rig()
+    assert (rig.rgb.width_px, rig.rgb.height_px) == COLOUR_SIZE
+    assert rig.depth.size_px == rig.ir.size_px == DEPTH_SIZE
+    # What lies at 0 before depth is 15 mm to the right before colour.
+    assert rig.depth.translation_mm == pytest.approx((-15.0, 0.0, 0.0), abs=1e-4)
+    found = rig.register(capture).faces
+    # Both focal lengths are 60 px, so the box keeps its size. Its left edge is 8 px left of
+    # colour's middle, which is 67 mm at 500 mm; 15 mm to the left of that is 10 px from depth's.
+    assert found[DEPTH] == found[IR]
+    assert (found[DEPTH].width, found[DEPTH].height) == (20, 24)
+    assert found[DEPTH].x == round(32 + (40 - 48) - 60 * 15 / 500)
+    assert found[DEPTH].y == 24 + (20 - 36)
+
+
+def test_the_rig_turns_points_as_librealsense_does():
+    turn, nod = np.cos(0.1), np.sin(0.1)
+    soft = SoftRealSense(rotation=(turn, 0, -nod, 0, 1, 0, nod, 0, turn))
+    with RealSenseCamera(soft.connect, "turned") as camera:
+        _settle(camera)
+        depth = camera.rig().depth
+    point = [0.1, -0.05, 0.6]
+    place = soft.profiles["rgb"].get_extrinsics_to(soft.profiles["depth"])
+    expected = rs.rs2_transform_point_to_point(place, point)
+    found = np.array(depth.rotation) @ (1000 * np.array(point)) + depth.translation_mm
+    assert found == pytest.approx(1000 * np.array(expected), abs=1e-2)
+
+
+def test_a_distortion_opencv_cannot_express_is_refused():
+    soft = SoftRealSense(distortion=[0.1, 0, 0, 0, 0])
+    with RealSenseCamera(soft.connect, "bent") as camera:
+        assert camera.rig() is None  # nothing is known before the first read
+        _settle(camera)
+        with pytest.raises(RigError, match=r"distorted by .*, which OpenCV cannot express"):
+            camera.rig()
 
 
 def test_unplugged_and_plugged_in_again(soft, camera):

@@ -221,8 +221,10 @@ def test_read_only_frames_are_accepted(native):
 
 def test_the_pass_leaves_the_gil_to_others(native):
     # With no forced switches, this thread runs again before the worker is done only if the native
-    # pass itself let go.
-    call, passes, done = arguments(), 3000, []
+    # pass itself let go. Passes of milliseconds, so that a busy machine has time to run it.
+    frame, out = np.zeros((2000, 2000, 3), np.uint8), np.zeros((3, 1000, 999), np.float32)
+    call = arguments(frame=frame, region=(0, 0, 1999, 1999), out=out)
+    passes, done = 60, []
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1000.0)
     try:

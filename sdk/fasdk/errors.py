@@ -49,12 +49,20 @@ class TrustError(BundleError):
     """A bundle's signature is absent where one is required, or does not hold."""
 
 
+class RollbackError(BundleError):
+    """A bundle of a lower revision than the one that serves was to take its place."""
+
+
 class OperatingPointError(FasdkError):
     """No threshold was tuned for what was asked, so nothing may be decided."""
 
 
 class BackendError(FasdkError):
     """A backend is not installed, cannot load the graph, or failed while running it."""
+
+
+class ClosedError(BackendError):
+    """A session was used after it was closed."""
 
 
 class PlanError(BackendError):

@@ -334,6 +334,39 @@ def input_shapes(
     return shapes
 
 
+def fill_row(
+    capture: Capture,
+    specs: Mapping[Modality, PreprocessSpec],
+    presence: Sequence[Modality] | None,
+    inputs: Mapping[str, NDArray[np.float32]],
+    row: int,
+) -> None:
+    """Write one capture into a row of a batch's buffers; an absent modality's `missing_value` too.
+
+    Args:
+        capture: Any mixture of present and absent modalities.
+        specs: Preprocessing by modality.
+        presence: Column order of the presence input, for a graph that takes one.
+        inputs: The buffers by input name, C-contiguous: float32 [B, 3, H, W] for each spec; with
+            `presence` also `present`, float32 [B, modalities].
+        row: The row to write, in [0, B).
+
+    Raises:
+        PreprocessError: A frame or a buffer does not fit its spec. What the row holds is then
+            undefined.
+    """
+    present = capture.present
+    for modality, spec in specs.items():
+        tensor = inputs[modality.value][row]
+        if modality in present:
+            to_tensor(capture.frame(modality), capture.face_in(modality), spec, out=tensor)
+        else:
+            _require_out(tensor, spec)
+            tensor.fill(spec.missing_value)
+    if presence is not None:
+        inputs[PRESENCE][row] = [m in present for m in presence]
+
+
 def to_batch(
     captures: list[Capture],
     specs: Mapping[Modality, PreprocessSpec],
@@ -353,17 +386,10 @@ def to_batch(
     Raises:
         PreprocessError: A frame does not fit its spec.
     """
-    batch: dict[str, NDArray[np.float32]] = {}
-    for modality, spec in specs.items():
-        tensor = np.empty((len(captures), 3, spec.height, spec.width), np.float32)
-        for index, capture in enumerate(captures):
-            if modality in capture.present:
-                face = capture.face_in(modality)
-                to_tensor(capture.frame(modality), face, spec, out=tensor[index])
-            else:
-                tensor[index] = spec.missing_value
-        batch[modality.value] = tensor
-    if presence is not None:
-        rows = [[float(m in capture.present) for m in presence] for capture in captures]
-        batch[PRESENCE] = np.array(rows, np.float32).reshape(len(captures), len(presence))
+    batch = {
+        name: np.empty((len(captures), *shape), np.float32)
+        for name, shape in input_shapes(specs, presence).items()
+    }
+    for row, capture in enumerate(captures):
+        fill_row(capture, specs, presence, batch, row)
     return batch

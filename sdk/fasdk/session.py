@@ -2,104 +2,91 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from dataclasses import dataclass, field, replace
+import weakref
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
+from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.bundle import Bundle, open_bundle
-from fasdk.decision import (
-    OperatingPoint,
-    Verdict,
-    class_scores,
-    decide,
-    live_score,
-    select_calibration,
-    select_point,
-)
 from fasdk.errors import (
     BackendError,
-    CaptureError,
-    FasdkError,
+    ClosedError,
     OperatingPointError,
-    PlanError,
-    PreprocessError,
+    RollbackError,
+    TrustError,
 )
-from fasdk.preprocess import region_of, to_batch
-from fasdk.reasons import Finding, Reason
+from fasdk.judging import Decision, Judge
+from fasdk.lanes import Served
 from fasdk.telemetry import Stage, StageClock
-from fasdk.trust import TrustPolicy
+from fasdk.trust import TrustPolicy, key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.plan import ProgressListener
-    from fasdk.capture import Capture, Modality
+    from fasdk.capture import Capture
 
-_NAN = float("nan")
-
-# Which code an exception becomes; anything else is UNEXPECTED.
-_CODES: dict[type[Exception], Reason] = {
-    CaptureError: Reason.BAD_CAPTURE,
-    PreprocessError: Reason.BAD_CAPTURE,
-    BackendError: Reason.ENGINE_FAULT,
-}
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The answer on one capture.
-
-    Attributes:
-        verdict: Only LIVE opens a door.
-        reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
-        codes: The same for programs, one a reason.
-        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
-        threshold: The score had to be greater than this; None without an operating point.
-        operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
-        class_scores: Softmax score by label, never calibrated.
-        modalities: Modalities the capture held and the model used, in model order.
-        reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
-        bundle_id: Which bundle answered.
-        timings_ms: Milliseconds by stage, and `end_to_end`.
-    """
-
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    codes: tuple[Reason, ...] = ()
-    score: float = _NAN
-    threshold: float | None = None
-    operating_point: str | None = None
-    class_scores: dict[str, float] = field(default_factory=dict)
-    modalities: tuple[Modality, ...] = ()
-    reliability: dict[str, float] = field(default_factory=dict)
-    bundle_id: str = ""
-    timings_ms: dict[str, float] = field(default_factory=dict)
+__all__ = ["Decision", "Liveness", "open"]
 
 
 class Liveness:
     """A session on one bundle; made by `fasdk.open`, used as a context manager.
 
-    Checks may come from any thread; they take turns at the engine.
+    Every method may be called from any thread. Captures that are submitted or checked share the
+    engine's lanes as the batching policy says; see `fasdk.batching.MicroBatcher` for what holds
+    whatever the engine does.
 
     Attributes:
-        bundle: The verified bundle.
-        engine: The backend that runs it.
         level: The security level asked for.
+        batching: How captures share the engine.
+
+    Args:
+        bundle: The verified bundle.
+        engine: The backend that runs it; the session closes it.
+        level: Security level whose thresholds to use.
+        batching: How captures share the engine; None for the defaults.
+        trust: Which signatures a bundle must carry that is swapped in; None asks for none.
+        loader: Loads a bundle that is swapped in; None takes the engine's backend.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, level: str = "standard") -> None:
-        self.bundle = bundle
-        self.engine = engine
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        level: str = "standard",
+        *,
+        batching: BatchingPolicy | None = None,
+        trust: TrustPolicy | None = None,
+        loader: Callable[[Bundle], Engine] | None = None,
+    ) -> None:
         self.level = level
-        self._turn = threading.Lock()
+        self.batching = batching or BatchingPolicy()
+        self._trust = trust or TrustPolicy()
+        self._loader = loader or partial(open_engine, backend=engine.backend)
+        self._served = Served(bundle, engine, Judge(bundle, level))
+        self._lock = threading.Lock()  # of the fields below, and of `_served`
+        self._swapping = threading.Lock()
+        self._batcher: MicroBatcher | None = None
         self._closed = False
+
+    @property
+    def bundle(self) -> Bundle:
+        """The verified bundle that answers now."""
+        return self._served.bundle
+
+    @property
+    def engine(self) -> Engine:
+        """The backend that runs it."""
+        return self._served.engine
 
     def __enter__(self) -> Liveness:
         """Return self."""
@@ -114,11 +101,34 @@ class Liveness:
         """Close the engine."""
         self.close()
 
-    def close(self) -> None:
-        """Release the backend once a check under way is done; later checks answer ERROR."""
-        with self._turn:
-            self._closed = True
-            self.engine.close()
+    def close(self, *, drain: bool = True) -> None:
+        """Answer every capture, then release the backend; later checks answer ERROR (closed).
+
+        Returns within one `deadline_ms`, once every future is resolved. An engine with a call that
+        hangs is released when that returns.
+
+        Args:
+            drain: Judge what is queued; else answer it ERROR (closed).
+        """
+        with self._lock:
+            first, self._closed = not self._closed, True
+            batcher, served = self._batcher, self._served
+        if batcher is not None:
+            batcher.close(drain=drain)
+        if first:
+            with served.turn:  # a batch under way is finished
+                pass
+            served.leave()
+
+    def start(self) -> Liveness:
+        """Open the lanes now, as `fasdk.open` does, rather than with the first capture.
+
+        Raises:
+            UsageError: The engine takes no batch as large as the policy asks for.
+            BackendError: A lane cannot be opened, or the session is closed.
+        """
+        self._lanes()
+        return self
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.
@@ -126,31 +136,41 @@ class Liveness:
         Raises:
             CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
-        manifest = self.bundle.manifest
-        absent = [m.value for m in manifest.required if m not in capture.present]
-        if absent:
-            raise CaptureError(
-                f"the capture lacks {', '.join(absent)}, which this bundle requires "
-                f"({', '.join(m.value for m in manifest.required)}): give every required frame"
-            )
-        if not set(manifest.modalities) & set(capture.present):
-            raise CaptureError(
-                f"the capture holds {', '.join(m.value for m in capture.present)}, this bundle "
-                f"looks at {', '.join(m.value for m in manifest.modalities)}: give one of those"
-            )
+        self._served.judge.require(capture)
+
+    def submit(self, capture: Capture) -> Future[Decision]:
+        """Queue a capture and return where its Decision will be.
+
+        Never raises, and neither does the future: every fault ends in a Decision with
+        Verdict.ERROR, never in LIVE, by the policy's `deadline_ms`. Cancelling the future of a
+        capture that still waits takes it back. Leave the capture's arrays alone until the future
+        resolves; they are not read after that.
+        """
         try:
-            for modality, spec in manifest.inputs.items():
-                if modality in capture.present:
-                    region_of(capture.size_of(modality), capture.face_in(modality), spec)
-        except PreprocessError as error:
-            raise CaptureError(str(error)) from error
+            return self._lanes().submit(capture)
+        except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
+            return self._answered(error)
+
+    def _answered(self, error: Exception) -> Future[Decision]:
+        future: Future[Decision] = Future()
+        future.set_result(
+            replace(self._served.judge.error(error), timings_ms=StageClock().finish())
+        )
+        return future
 
     def check(self, capture: Capture) -> Decision:
-        """Judge one capture; every fault ends in a Decision with Verdict.ERROR, never in LIVE."""
-        return self.check_batch([capture])[0]
+        """Judge one capture and wait for the answer; see `submit`."""
+        future = self.submit(capture)
+        try:
+            return future.result()
+        except BaseException:  # the caller was told to stop while it waited
+            future.cancel()
+            raise
 
     def check_batch(self, captures: Sequence[Capture]) -> list[Decision]:
-        """Judge captures in one engine call; see `check`.
+        """Judge captures in one engine call, in the caller's thread and without a deadline.
+
+        For work without a door: evaluating, profiling. Lanes and queue are left aside.
 
         Returns:
             One decision per capture, in order. A capture that cannot be judged is an ERROR for
@@ -159,17 +179,18 @@ class Liveness:
         captures = list(captures)
         clock = StageClock()
         try:
-            judged = self._judge(captures, clock)
+            served = self._enter()
+            try:
+                judged = self._judge(served, captures, clock)
+            finally:
+                served.leave()
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
-            judged = [self._error(error) for _ in captures]
+            judged = [self._served.judge.error(error) for _ in captures]
         timings = clock.finish()
         return [replace(decision, timings_ms=dict(timings)) for decision in judged]
 
     def replay_golden(self) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
-
-        The drift is the softmax score's: calibration would flatten or steepen what the engine does.
-        The verdicts are those of every level, so that one proof serves all of them.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -177,145 +198,133 @@ class Liveness:
             BackendError: The engine failed, or the session is closed.
             BundleError: A golden capture cannot be read.
         """
-        worst = 0.0
-        manifest = self.bundle.manifest
-        golden = self.bundle.golden
-        if not golden:
-            raise PlanError(f"{self.bundle.path} holds no golden capture to prove an engine with")
-        for number, item in enumerate(golden):
-            where = f"{self.bundle.path}: golden capture {number}"
-            if item.logits.shape != (len(manifest.labels),):
-                raise PlanError(
-                    f"{where} has {item.logits.shape[0]} logits, "
-                    f"the bundle {len(manifest.labels)} labels: build it again"
-                )
+        served = self._enter()
+        try:
+            return served.judge.replay_golden(lambda batch: self._run(served, batch, StageClock()))
+        finally:
+            served.leave()
+
+    def swap(
+        self,
+        bundle: str | Path | Bundle,
+        *,
+        trust: TrustPolicy | None = None,
+        allow_rollback: bool = False,
+    ) -> None:
+        """Put another bundle in place of this one, without dropping a capture.
+
+        It is opened and proved beside the one that serves: whatever is wrong with it raises, and
+        the old one goes on. Captures that wait meanwhile are judged by either; each Decision says
+        by which. The old engine is closed when its last batch is done.
+
+        Args:
+            bundle: The `.fasb` file, or one that was opened already.
+            trust: Which signatures it must carry; None for what the session was opened with.
+            allow_rollback: Take a bundle of a lower revision than the one that serves.
+
+        Raises:
+            BundleError: The bundle is truncated, altered or malformed.
+            TrustError: A required signature is absent or does not hold.
+            RollbackError: Its revision is lower and `allow_rollback` was not given.
+            OperatingPointError: It has no threshold for the session's level, the old one has.
+            PlanError: It does not reproduce its golden captures here, or holds none.
+            BackendError: The backend refuses it, has no memory for both, or the session is closed.
+        """
+        with self._swapping:
+            opened = _verified(bundle, trust or self._trust)
+            self._require_successor(opened, allow_rollback)
+            served = Served(opened, self._loader(opened), Judge(opened, self.level))
             try:
-                self.require(item.capture)
-                batch = to_batch([item.capture], manifest.inputs, manifest.presence_order)
-            except (CaptureError, PreprocessError) as error:
-                raise PlanError(f"{where} cannot be judged: {error}") from error
-            outputs = self._run(batch, 1, StageClock())
-            found = self._scored(item.capture, outputs.logits[0], _row(outputs.reliability, 0))
-            expected = self._scored(item.capture, item.logits, None)
-            drift = self._drift(found, expected)
-            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
-                raise PlanError(
-                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
-                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
-                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
-                )
-            for point in manifest.operating_points:
-                verdict, right = decide(found.score, point), decide(expected.score, point)
-                if set(point.modalities) == set(found.modalities) and verdict is not right:
-                    raise PlanError(
-                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
-                        f"the bundle says {expected.score:.6f} ({right.value})"
-                    )
-            worst = max(worst, drift)
-        return worst
+                served.judge.replay_golden(served.engine.run)
+                with self._lock:
+                    if self._closed:
+                        raise ClosedError(CLOSED)
+                    if self._batcher is not None:
+                        self._batcher.swap(served)
+                    old, self._served = self._served, served
+            except BaseException:
+                served.leave()
+                raise
+            old.leave()
 
-    def _drift(self, found: Decision, expected: Decision) -> float:
-        """Return the difference of two softmax scores; NaN where either has no score."""
-        if math.isnan(found.score) or math.isnan(expected.score):
-            return _NAN
-        live = self.bundle.manifest.labels[self.bundle.manifest.live_index]
-        return abs(found.class_scores[live] - expected.class_scores[live])
+    def _require_successor(self, new: Bundle, allow_rollback: bool) -> None:
+        old = self.bundle
+        if new.manifest.revision < old.manifest.revision and not allow_rollback:
+            raise RollbackError(
+                f"{new.path} is revision {new.manifest.revision}, the bundle that serves is "
+                f"{old.manifest.revision}: allow a roll-back if it is meant"
+            )
+        levels = {point.level for point in new.manifest.operating_points}
+        served = {point.level for point in old.manifest.operating_points}
+        if self.level in served - levels:
+            raise OperatingPointError(
+                f"{new.path} has no operating point for level {self.level!r}, only for "
+                f"{', '.join(sorted(levels)) or 'none'}: every capture would be an ERROR; "
+                "run `fasdk tune` on it first"
+            )
 
-    def _judge(self, captures: list[Capture], clock: StageClock) -> list[Decision]:
-        manifest = self.bundle.manifest
-        with clock.stage(Stage.PREPROCESS):
-            faults = {i: self._fault(capture) for i, capture in enumerate(captures)}
-            answers = {i: fault for i, fault in faults.items() if fault is not None}
-            fit = [index for index in range(len(captures)) if index not in answers]
-            if fit:
-                batch = to_batch(
-                    [captures[i] for i in fit], manifest.inputs, manifest.presence_order
-                )
+    def _lanes(self) -> MicroBatcher:
+        batcher = self._batcher
+        if batcher is not None and not self._closed:
+            return batcher
+        with self._lock:
+            if self._closed:
+                raise ClosedError(CLOSED)
+            if self._batcher is None:
+                self._batcher = MicroBatcher(self._served, self.batching)
+                # A session that is forgotten without being closed leaves no thread behind.
+                weakref.finalize(self, self._batcher.abandon).atexit = False
+            return self._batcher
+
+    def _enter(self) -> Served:
+        """Return what answers now, kept open until its `leave`."""
+        with self._lock:
+            if self._closed or not self._served.enter():
+                raise ClosedError(CLOSED)
+            return self._served
+
+    def _judge(self, served: Served, captures: list[Capture], clock: StageClock) -> list[Decision]:
+        judge = served.judge
+        with clock.stage(Stage.GATES):
+            refusals = {i: judge.refuse(capture) for i, capture in enumerate(captures)}
+        answers = {i: refusal for i, refusal in refusals.items() if refusal is not None}
+        fit = [index for index in range(len(captures)) if index not in answers]
         if fit:
-            outputs = self._run(batch, len(fit), clock)
+            with clock.stage(Stage.PREPROCESS):
+                batch = judge.batch([captures[i] for i in fit])
+            outputs = self._run(served, batch, clock)
             with clock.stage(Stage.DECISION):
                 for row, index in enumerate(fit):
-                    reliability = _row(outputs.reliability, row)
-                    answers[index] = self._scored(captures[index], outputs.logits[row], reliability)
+                    answers[index] = judge.score(captures[index], outputs, row)
         return [answers[index] for index in range(len(captures))]
 
     def _run(
-        self, batch: dict[str, NDArray[np.float32]], size: int, clock: StageClock
+        self, served: Served, batch: dict[str, NDArray[np.float32]], clock: StageClock
     ) -> EngineOutputs:
-        limit = self.engine.max_batch
+        size = min(len(rows) for rows in batch.values())
+        limit = served.engine.max_batch
         if limit is not None and size > limit:
             raise BackendError(
                 f"{size} captures in one call, this engine takes {limit}: split them"
             )
         # Waiting for one's turn is not the engine's time, so it counts as OTHER.
-        with self._turn:
+        with served.turn:
             if self._closed:
-                raise BackendError("this session is closed: open the bundle again")
+                raise ClosedError(CLOSED)
             with clock.stage(Stage.ENGINE):
-                outputs = self.engine.run(batch)
-        manifest = self.bundle.manifest
-        modalities = len(manifest.modalities) if manifest.reliability else None
-        outputs.require(size, len(manifest.labels), modalities)
-        return outputs
+                outputs = served.engine.run(batch)
+        return served.judge.require_outputs(outputs, size)
 
-    def _scored(
-        self,
-        capture: Capture,
-        logits: NDArray[np.float32],
-        reliability: NDArray[np.float32] | None,
-    ) -> Decision:
-        manifest = self.bundle.manifest
-        scores = class_scores(logits)
-        certainty = [] if reliability is None else [float(v) for v in reliability]
-        used = tuple(m for m in manifest.modalities if m in capture.present)
-        calibration = select_calibration(manifest.score_calibrations, frozenset(used))
-        score = live_score(logits, manifest.live_index, calibration)
-        findings: list[Finding] = []
-        if not all(map(math.isfinite, [score, *certainty])):
-            score = _NAN  # an engine that is wrong about one output is not believed on another
-            findings.append(
-                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
-            )
-        point: OperatingPoint | None = None
-        verdict = Verdict.ERROR
-        try:
-            point = select_point(manifest.operating_points, self.level, frozenset(used))
-        except OperatingPointError as error:
-            findings.append(Finding(Reason.NO_OPERATING_POINT, str(error)))
-        else:
-            verdict = decide(score, point)
-        return Decision(
-            verdict=verdict,
-            reasons=tuple(f.message for f in findings),
-            codes=tuple(f.reason for f in findings),
-            score=score,
-            threshold=None if point is None else point.threshold,
-            operating_point=None if point is None else point.id,
-            class_scores=dict(zip(manifest.labels, map(float, scores), strict=True)),
-            modalities=used,
-            reliability=dict(zip((m.value for m in manifest.modalities), certainty, strict=False)),
-            bundle_id=self.bundle.id,
+
+def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
+    if not isinstance(bundle, Bundle):
+        return open_bundle(Path(bundle), trust)
+    if trust.keys and bundle.signed_by not in [key_id(key) for key in trust.keys]:
+        raise TrustError(
+            f"{bundle.path} was not opened with one of the {len(trust.keys)} keys this session "
+            "trusts: open it with the session's TrustPolicy, or give its path"
         )
-
-    def _fault(self, capture: Capture) -> Decision | None:
-        """Return the ERROR of a capture that cannot be judged, so that it spoils no other's."""
-        try:
-            self.require(capture)
-        except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
-            return self._error(error)
-        return None
-
-    def _error(self, error: Exception) -> Decision:
-        known = isinstance(error, FasdkError)
-        reason = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
-        return Decision(
-            verdict=Verdict.ERROR, reasons=(reason,), codes=(code,), bundle_id=self.bundle.id
-        )
-
-
-def _row(values: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:
-    return None if values is None else values[index]
+    return bundle
 
 
 def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
@@ -326,6 +335,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     trust: TrustPolicy | None = None,
     threads: int = 0,
     progress: ProgressListener | None = None,
+    batching: BatchingPolicy | None = None,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
@@ -336,12 +346,20 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         trust: Which signatures are required; None asks for none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
         progress: Hears the phases of a TensorRT plan's build, where one is needed.
+        batching: How captures from several threads share the engine; None for the defaults.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
         TrustError: A required signature is absent or does not hold.
+        UsageError: The policy asks for larger batches than the engine takes.
         BackendError: The backend is not installed or refuses the graph.
     """
     bundle = open_bundle(Path(path), trust)
     engine = open_engine(bundle, backend, threads=threads, progress=progress)
-    return Liveness(bundle, engine, level)
+    loader = partial(open_engine, backend=engine.backend, threads=threads, progress=progress)
+    liveness = Liveness(bundle, engine, level, batching=batching, trust=trust, loader=loader)
+    try:
+        return liveness.start()
+    except BaseException:
+        liveness.close()
+        raise

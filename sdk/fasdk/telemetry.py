@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 
 class Stage(str, Enum):
-    """The stages of a check, in order; `OTHER` is what is left of the end-to-end time."""
+    """The stages of a check, in order; `OTHER` is what is left of the end-to-end time.
 
+    Gates are what can refuse a capture before an engine sees it. The queue's time runs from there
+    until a lane takes the capture, waiting for room in the queue included. The engine's time is the
+    whole batch's, because every capture in it waits for that long.
+    """
+
+    GATES = "gates"
+    QUEUE = "queue"
     PREPROCESS = "preprocess"
     ENGINE = "engine"
     DECISION = "decision"
@@ -21,7 +28,7 @@ class Stage(str, Enum):
 
 
 class StageClock:
-    """Adds up stage times of one call, in milliseconds."""
+    """Adds up stage times of one call, in milliseconds; it starts when it is made."""
 
     def __init__(self) -> None:
         self._start_ns = time.perf_counter_ns()
@@ -34,8 +41,11 @@ class StageClock:
         try:
             yield
         finally:
-            spent = time.perf_counter_ns() - start_ns
-            self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent
+            self.add(stage, time.perf_counter_ns() - start_ns)
+
+    def add(self, stage: Stage, spent_ns: int) -> None:
+        """Count nanoseconds of `time.perf_counter_ns` towards `stage`."""
+        self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent_ns
 
     def finish(self) -> dict[str, float]:
         """Return milliseconds by stage name, plus `end_to_end`, which they add up to."""

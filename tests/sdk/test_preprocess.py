@@ -24,6 +24,7 @@ from fasdk.preprocess import (
     PreprocessSpec,
     crop_box,
     depth_to_8bit,
+    fill_row,
     implementation,
     region_of,
     to_batch,
@@ -259,6 +260,33 @@ def test_presence_says_which_modalities_each_capture_holds_in_the_order_asked_fo
     assert present.tolist() == [[1, 1, 1], [1, 0, 0], [0, 1, 1]]
     assert to_batch([], specs, order)["present"].shape == (0, 3)
     assert "present" not in to_batch(captures, specs)
+
+
+def test_a_row_of_shared_buffers_is_filled_and_no_other():
+    specs = {
+        Modality.RGB: spec_of(),
+        Modality.DEPTH: spec_of(depth=depth_of(), missing_value=-1.0),
+    }
+    order = [Modality.DEPTH, Modality.RGB]
+    inputs = {
+        name: np.full((3, *shape), np.nan, np.float32)
+        for name, shape in preprocess.input_shapes(specs, order).items()
+    }
+    capture = Capture(rgb=np.full((8, 8, 3), 9, np.uint8))
+    fill_row(capture, specs, order, inputs, 1)
+    alone = to_batch([capture], specs, order)
+    for name, buffer in inputs.items():
+        assert buffer[1].tobytes() == alone[name][0].tobytes()
+        assert np.isnan(buffer[[0, 2]]).all()
+    assert inputs["present"][1].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("modality", [Modality.RGB, Modality.IR])
+def test_a_buffer_of_another_size_is_refused_whether_the_frame_is_there_or_not(modality):
+    capture = Capture(rgb=np.zeros((8, 8, 3), np.uint8))
+    inputs = {modality.value: np.zeros((1, 3, 9, 9), np.float32)}
+    with pytest.raises(PreprocessError, match=r"out is float32 \[3, 9, 9\], expected"):
+        fill_row(capture, {modality: spec_of()}, None, inputs, 0)
 
 
 def test_the_face_box_moves_to_each_frames_own_pixels():

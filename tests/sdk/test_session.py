@@ -10,48 +10,23 @@ import time
 import numpy as np
 import pytest
 import tiny_bundle
+from scripted_engine import LIVE, FakeEngine, live
 
 import fasdk
 from fasdk.backends import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.batching import BatchingPolicy
 from fasdk.bundle import GoldenCapture, open_bundle, write_bundle
 from fasdk.capture import Modality
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError, BundleError, CaptureError, PlanError, TrustError
 from fasdk.preprocess import CropRule, to_batch
-from fasdk.session import Liveness
+from fasdk.reasons import Reason
+from fasdk.session import Decision, Liveness
 from fasdk.telemetry import Stage
 from fasdk.trust import TrustPolicy, generate_key
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
-LIVE = np.float32([0, 9])
-
-
-class FakeEngine:
-    """An engine that answers what the test says, or raises it."""
-
-    backend = Backend.ONNXRUNTIME
-    version = "test"
-
-    def __init__(self, answer, max_batch=None) -> None:
-        self.answer = answer
-        self.max_batch = max_batch
-        self.batches: list[dict[str, np.ndarray]] = []
-        self.closed = 0
-
-    def run(self, inputs):
-        self.batches.append(dict(inputs))
-        answer = self.answer(len(inputs["rgb"])) if callable(self.answer) else self.answer
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def close(self):
-        self.closed += 1
-
-
-def live(size):
-    return EngineOutputs(np.tile(LIVE, (size, 1)), np.full((size, 3), 0.5, np.float32))
 
 
 @pytest.fixture
@@ -249,18 +224,28 @@ def test_a_row_that_is_not_finite_is_error_for_that_capture_alone(bundle):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_being_told_to_stop_is_no_fault_to_answer(bundle, stop):
+    session = Liveness(bundle, FakeEngine(stop()))
     with pytest.raises(stop):
-        Liveness(bundle, FakeEngine(stop())).check(tiny_bundle.capture())
+        session.check_batch([tiny_bundle.capture()])
+    # A lane's thread is told nothing: there it is one more thing an engine may raise.
+    decision = session.check(tiny_bundle.capture())
+    assert decision.verdict is Verdict.ERROR
+    assert decision.codes == (Reason.UNEXPECTED,)
 
 
 def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
     def fail(*_):
         raise RuntimeError("resize failed")
 
-    monkeypatch.setattr("fasdk.session.to_batch", fail)
-    decision = Liveness(bundle, FakeEngine(live)).check(tiny_bundle.capture())
-    assert decision.verdict is Verdict.ERROR
-    assert decision.reasons == ("unexpected RuntimeError: resize failed",)
+    monkeypatch.setattr("fasdk.judging.to_batch", fail)
+    monkeypatch.setattr("fasdk.judging.fill_row", fail)
+    session = Liveness(bundle, FakeEngine(live))
+    for decision in (
+        session.check(tiny_bundle.capture()),
+        *session.check_batch([tiny_bundle.capture()]),
+    ):
+        assert decision.verdict is Verdict.ERROR
+        assert decision.reasons == ("unexpected RuntimeError: resize failed",)
 
 
 def test_more_captures_than_the_engine_takes_is_error(bundle):
@@ -280,7 +265,8 @@ def test_a_closed_session_answers_error_and_closes_twice_in_peace(bundle, bundle
     assert engine.closed == 1
     decision = session.check(tiny_bundle.capture(250))
     assert decision.verdict is Verdict.ERROR
-    assert "closed" in decision.reasons[0]
+    assert decision.codes == (Reason.CLOSED,)
+    assert session.check_batch([tiny_bundle.capture(250)])[0].codes == (Reason.CLOSED,)
     assert not engine.batches
     with pytest.raises(BackendError, match="closed"):
         session.replay_golden()
@@ -312,14 +298,14 @@ class OneAtATime(FakeEngine):
         )
 
 
-def test_checks_from_many_threads_take_turns_and_keep_their_own_answers(bundle):
+def test_batches_from_many_threads_take_turns_and_keep_their_own_answers(bundle):
     engine = OneAtATime()
     session = Liveness(bundle, engine)
     wrong: list[object] = []
 
     def ask(level):
         for _ in range(10):
-            decision = session.check(tiny_bundle.capture(level))
+            (decision,) = session.check_batch([tiny_bundle.capture(level)])
             expected = Verdict.LIVE if level > 128 else Verdict.SPOOF
             if decision.verdict is not expected:
                 wrong.append(decision)
@@ -333,24 +319,39 @@ def test_checks_from_many_threads_take_turns_and_keep_their_own_answers(bundle):
     assert not engine.overlapped
 
 
-def test_closing_waits_for_the_check_under_way(bundle):
-    engine = OneAtATime()
-    session = Liveness(bundle, engine)
-    answers = []
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_closing_waits_for_what_is_under_way(bundle, lanes):
+    started, go_on = threading.Event(), threading.Event()
 
-    def ask():
-        while not answers or answers[-1].verdict is not Verdict.ERROR:
-            answers.append(session.check(tiny_bundle.capture(230)))
+    def slow(size):
+        started.set()
+        assert go_on.wait(10)
+        return live(size)
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    while not engine.batches and engine.inside == 0 and not answers:
+    engine = FakeEngine(slow)
+    session = Liveness(bundle, engine, batching=BatchingPolicy(lanes=lanes))
+    first = session.submit(tiny_bundle.capture())
+    assert started.wait(10)
+    batched: list[Decision] = []
+    whole = threading.Thread(
+        target=lambda: batched.extend(session.check_batch([tiny_bundle.capture()]))
+    )
+    whole.start()
+    while len(engine.batches) < 2:
         time.sleep(0.001)
-    session.close()
-    thread.join(10)
-    assert not engine.overlapped
-    assert "closed" in answers[-1].reasons[0]
-    assert {a.verdict for a in answers[:-1]} <= {Verdict.LIVE}
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    while not session._closed:
+        time.sleep(0.001)
+    assert session.check(tiny_bundle.capture()).codes == (Reason.CLOSED,)
+    assert closing.is_alive()
+    assert not engine.closed
+    go_on.set()
+    for thread in (closing, whole):
+        thread.join(10)
+    assert engine.closed == 1
+    assert first.result(0).verdict is Verdict.LIVE
+    assert [d.verdict for d in batched] == [Verdict.LIVE]
 
 
 def test_stage_times_add_up_to_the_whole(session, bundle):
@@ -372,8 +373,10 @@ def test_stage_times_add_up_to_the_whole(session, bundle):
 def test_waiting_for_a_turn_is_not_the_engines_time(bundle):
     session = Liveness(bundle, FakeEngine(live))
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(session.check(tiny_bundle.capture())))
-    with session._turn:
+    thread = threading.Thread(
+        target=lambda: answers.extend(session.check_batch([tiny_bundle.capture()]))
+    )
+    with session._served.turn:
         thread.start()
         time.sleep(0.05)
     thread.join()

@@ -1,0 +1,275 @@
+"""From logits to a Decision: one bundle's rules, and the proof that an engine keeps to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fasdk.decision import (
+    OperatingPoint,
+    Verdict,
+    class_scores,
+    decide,
+    live_score,
+    select_calibration,
+    select_point,
+)
+from fasdk.errors import (
+    BackendError,
+    CaptureError,
+    ClosedError,
+    FasdkError,
+    OperatingPointError,
+    PlanError,
+    PreprocessError,
+)
+from fasdk.preprocess import fill_row, region_of, to_batch
+from fasdk.reasons import Finding, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasdk.backends import EngineOutputs
+    from fasdk.bundle import Bundle
+    from fasdk.capture import Capture, Modality
+
+_NAN = float("nan")
+
+# Which code an exception becomes, the first that fits; anything else is UNEXPECTED.
+_CODES: dict[type[Exception], Reason] = {
+    CaptureError: Reason.BAD_CAPTURE,
+    PreprocessError: Reason.BAD_CAPTURE,
+    ClosedError: Reason.CLOSED,
+    BackendError: Reason.ENGINE_FAULT,
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer on one capture.
+
+    Attributes:
+        verdict: Only LIVE opens a door.
+        reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
+        codes: The same for programs, one a reason.
+        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
+        threshold: The score had to be greater than this; None without an operating point.
+        operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
+        class_scores: Softmax score by label, never calibrated.
+        modalities: Modalities the capture held and the model used, in model order.
+        reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
+        bundle_id: Which bundle answered.
+        timings_ms: Milliseconds by stage, and `end_to_end`.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    codes: tuple[Reason, ...] = ()
+    score: float = _NAN
+    threshold: float | None = None
+    operating_point: str | None = None
+    class_scores: dict[str, float] = field(default_factory=dict)
+    modalities: tuple[Modality, ...] = ()
+    reliability: dict[str, float] = field(default_factory=dict)
+    bundle_id: str = ""
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Judge:
+    """One bundle's rules at one security level; it holds no state and may be used by any thread.
+
+    Attributes:
+        bundle: The verified bundle.
+        level: The security level.
+    """
+
+    def __init__(self, bundle: Bundle, level: str) -> None:
+        self.bundle = bundle
+        self.level = level
+
+    def refuse(self, capture: Capture) -> Decision | None:
+        """Return the answer to a capture that no engine need see, or None for one to be judged.
+
+        Everything that may turn a capture away before it is queued stands here. It runs in the
+        caller's thread and never raises: whatever was handed in gets an answer.
+        """
+        try:
+            self.require(capture)
+        except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
+            return self.error(error)
+        return None
+
+    def require(self, capture: Capture) -> None:
+        """Check that a capture can be judged by this bundle at all.
+
+        Raises:
+            CaptureError: A required modality or every one is absent, or the model needs a face box.
+        """
+        manifest = self.bundle.manifest
+        absent = [m.value for m in manifest.required if m not in capture.present]
+        if absent:
+            raise CaptureError(
+                f"the capture lacks {', '.join(absent)}, which this bundle requires "
+                f"({', '.join(m.value for m in manifest.required)}): give every required frame"
+            )
+        if not set(manifest.modalities) & set(capture.present):
+            raise CaptureError(
+                f"the capture holds {', '.join(m.value for m in capture.present)}, this bundle "
+                f"looks at {', '.join(m.value for m in manifest.modalities)}: give one of those"
+            )
+        try:
+            for modality, spec in manifest.inputs.items():
+                if modality in capture.present:
+                    region_of(capture.size_of(modality), capture.face_in(modality), spec)
+        except PreprocessError as error:
+            raise CaptureError(str(error)) from error
+
+    def fill(self, capture: Capture, inputs: Mapping[str, NDArray[np.float32]], row: int) -> None:
+        """Write a capture into one row of an engine's inputs; see `fasdk.preprocess.fill_row`.
+
+        Raises:
+            PreprocessError: A frame does not fit its spec.
+        """
+        manifest = self.bundle.manifest
+        fill_row(capture, manifest.inputs, manifest.presence_order, inputs, row)
+
+    def batch(self, captures: list[Capture]) -> dict[str, NDArray[np.float32]]:
+        """Return captures as the graph's inputs; see `fasdk.preprocess.to_batch`.
+
+        Raises:
+            PreprocessError: A frame does not fit its spec.
+        """
+        manifest = self.bundle.manifest
+        return to_batch(captures, manifest.inputs, manifest.presence_order)
+
+    def require_outputs(self, outputs: EngineOutputs, size: int) -> EngineOutputs:
+        """Return an engine's outputs for `size` captures once their shapes are the bundle's.
+
+        Raises:
+            BackendError: An output is absent, of another dtype, or of another shape.
+        """
+        manifest = self.bundle.manifest
+        modalities = len(manifest.modalities) if manifest.reliability else None
+        outputs.require(size, len(manifest.labels), modalities)
+        return outputs
+
+    def score(self, capture: Capture, outputs: EngineOutputs, row: int) -> Decision:
+        """Judge one row of an engine's outputs; ERROR for a number that is not finite."""
+        reliability = None if outputs.reliability is None else outputs.reliability[row]
+        return self._scored(capture, outputs.logits[row], reliability)
+
+    def error(self, error: BaseException) -> Decision:
+        """Return the ERROR an exception becomes."""
+        known = isinstance(error, FasdkError)
+        message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
+        return self.failed(code, message)
+
+    def failed(self, reason: Reason, message: str) -> Decision:
+        """Return an ERROR for one reason."""
+        return Decision(
+            verdict=Verdict.ERROR, reasons=(message,), codes=(reason,), bundle_id=self.bundle.id
+        )
+
+    def replay_golden(
+        self, run: Callable[[dict[str, NDArray[np.float32]]], EngineOutputs]
+    ) -> float:
+        """Judge the bundle's golden captures and return the largest score drift.
+
+        The drift is the softmax score's: calibration would flatten or steepen what the engine does.
+        The verdicts are those of every level, so that one proof serves all of them.
+
+        Args:
+            run: Runs a batch of one, as `Engine.run` does.
+
+        Raises:
+            PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
+                the bundle holds no golden capture: this engine does not reproduce the bundle.
+            BackendError: The engine failed.
+            BundleError: A golden capture cannot be read.
+        """
+        worst = 0.0
+        manifest = self.bundle.manifest
+        golden = self.bundle.golden
+        if not golden:
+            raise PlanError(f"{self.bundle.path} holds no golden capture to prove an engine with")
+        for number, item in enumerate(golden):
+            where = f"{self.bundle.path}: golden capture {number}"
+            if item.logits.shape != (len(manifest.labels),):
+                raise PlanError(
+                    f"{where} has {item.logits.shape[0]} logits, "
+                    f"the bundle {len(manifest.labels)} labels: build it again"
+                )
+            try:
+                self.require(item.capture)
+                batch = self.batch([item.capture])
+            except (CaptureError, PreprocessError) as error:
+                raise PlanError(f"{where} cannot be judged: {error}") from error
+            found = self.score(item.capture, self.require_outputs(run(batch), 1), 0)
+            expected = self._scored(item.capture, item.logits, None)
+            drift = self._drift(found, expected)
+            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
+                raise PlanError(
+                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
+                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
+                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
+                )
+            for point in manifest.operating_points:
+                verdict, right = decide(found.score, point), decide(expected.score, point)
+                if set(point.modalities) == set(found.modalities) and verdict is not right:
+                    raise PlanError(
+                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
+                        f"the bundle says {expected.score:.6f} ({right.value})"
+                    )
+            worst = max(worst, drift)
+        return worst
+
+    def _drift(self, found: Decision, expected: Decision) -> float:
+        """Return the difference of two softmax scores; NaN where either has no score."""
+        if math.isnan(found.score) or math.isnan(expected.score):
+            return _NAN
+        live = self.bundle.manifest.labels[self.bundle.manifest.live_index]
+        return abs(found.class_scores[live] - expected.class_scores[live])
+
+    def _scored(
+        self,
+        capture: Capture,
+        logits: NDArray[np.float32],
+        reliability: NDArray[np.float32] | None,
+    ) -> Decision:
+        manifest = self.bundle.manifest
+        scores = class_scores(logits)
+        certainty = [] if reliability is None else [float(v) for v in reliability]
+        used = tuple(m for m in manifest.modalities if m in capture.present)
+        calibration = select_calibration(manifest.score_calibrations, frozenset(used))
+        score = live_score(logits, manifest.live_index, calibration)
+        findings: list[Finding] = []
+        if not all(map(math.isfinite, [score, *certainty])):
+            score = _NAN  # an engine that is wrong about one output is not believed on another
+            findings.append(
+                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
+            )
+        point: OperatingPoint | None = None
+        verdict = Verdict.ERROR
+        try:
+            point = select_point(manifest.operating_points, self.level, frozenset(used))
+        except OperatingPointError as error:
+            findings.append(Finding(Reason.NO_OPERATING_POINT, str(error)))
+        else:
+            verdict = decide(score, point)
+        return Decision(
+            verdict=verdict,
+            reasons=tuple(f.message for f in findings),
+            codes=tuple(f.reason for f in findings),
+            score=score,
+            threshold=None if point is None else point.threshold,
+            operating_point=None if point is None else point.id,
+            class_scores=dict(zip(manifest.labels, map(float, scores), strict=True)),
+            modalities=used,
+            reliability=dict(zip((m.value for m in manifest.modalities), certainty, strict=False)),
+            bundle_id=self.bundle.id,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 _LEAST_INSIDE = 0.5  # a face of which a sensor sees less is not in its view
 _STEPS, _SETTLED_MM = 8, 0.5
+_NEAREST_MM = 50.0  # no depth sensor measures nearer
 
 _Sensor = Annotated[Pinhole | Homography, Field(discriminator="kind")]
 
@@ -97,11 +99,11 @@ class Rig(BaseModel):
             return capture
         for modality in (source, *wanted):
             self._require_size(capture, modality)
-        box = FaceBox.of(capture.face)
-        distance_mm = self._distance_mm(capture, source, box)
+        found = _Found.by(self._pinhole(source), FaceBox.of(capture.face))
+        distance_mm = self._distance_mm(capture, source, found)
         faces = dict(capture.faces)
         for modality in wanted:
-            edges = self._map(box, source, modality, distance_mm)
+            edges = self._map(found, source, modality, distance_mm)
             faces[modality] = _inside(edges, capture.size_of(modality), modality)
         return replace(capture, faces=faces)
 
@@ -127,12 +129,12 @@ class Rig(BaseModel):
                     "calibrate this one"
                 )
 
-    def _distance_mm(self, capture: Capture, source: Modality, box: FaceBox) -> float:
+    def _distance_mm(self, capture: Capture, source: Modality, found: _Found) -> float:
         """Return how deep the face lies before the camera it was found with."""
-        camera = self._pinhole(source)
+        camera = found.camera
         if camera is None:
             return math.nan  # homographies ask for none
-        distance_mm = camera.lens.focal_x_px * self.face_width_mm / box.width
+        distance_mm = camera.lens.focal_x_px * self.face_width_mm / found.box.width
         if Modality.DEPTH not in capture.present:
             return distance_mm
         depth, size = capture.frame(Modality.DEPTH), capture.size_of(Modality.DEPTH)
@@ -140,27 +142,26 @@ class Rig(BaseModel):
         sensor = camera if same_view else self._pinhole(Modality.DEPTH)
         if sensor is None:
             return distance_mm
-        box_known = capture.face_in(Modality.DEPTH) if same_view else None
-        box_known = capture.faces.get(Modality.DEPTH, box_known)
+        known = capture.face_in(Modality.DEPTH) if same_view else capture.faces.get(Modality.DEPTH)
         for _ in range(_STEPS):
-            there = box_known or self._map(box, source, Modality.DEPTH, distance_mm).clipped_to(
-                size
-            )
+            there = known
+            if there is None:
+                edges = self._map(found, source, Modality.DEPTH, distance_mm)
+                there = edges.clipped_to(size)
             measured_mm = None if there is None else face_depth(depth, there).median_mm
-            found_mm = _depth_from(measured_mm, camera, sensor, box)
-            if found_mm is None:
+            # Nearer is another unit, which the quality gates tell.
+            if measured_mm is None or measured_mm < _NEAREST_MM:
                 break
-            settled, distance_mm = abs(found_mm - distance_mm) < _SETTLED_MM, found_mm
-            if settled or box_known is not None:
+            before, distance_mm = distance_mm, found.depth_mm(measured_mm, sensor) or distance_mm
+            if known is not None or abs(distance_mm - before) < _SETTLED_MM:
                 break
         return distance_mm
 
-    def _map(self, box: FaceBox, source: Modality, target: Modality, distance_mm: float) -> _Edges:
-        """Return the smallest upright box around where `box` lies in another sensor's frame."""
-        outline = _outline(box)
-        camera, sensor = self._pinhole(source), self._pinhole(target)
-        if camera is not None and sensor is not None:
-            points = _between(camera, sensor, camera.lens.rays(outline) * distance_mm)
+    def _map(self, found: _Found, source: Modality, target: Modality, distance_mm: float) -> _Edges:
+        """Return the smallest upright box around where a face lies in another sensor's frame."""
+        sensor = self._pinhole(target)
+        if found.camera is not None and sensor is not None:
+            points = _between(found.camera, sensor, found.rays * distance_mm)
             if not (points[:, 2] > 0.0).all():
                 raise OutOfViewError(_nowhere(target))
             return _Edges.around(sensor.lens.project(points))
@@ -171,7 +172,8 @@ class Rig(BaseModel):
                 f"{target.value} lies to it: describe both as pinhole cameras or both by a "
                 "homography, or give the rgb frame"
             )
-        mapped = np.column_stack([outline, np.ones(len(outline))]) @ (there @ np.linalg.inv(here)).T
+        points = np.column_stack([found.outline, np.ones(len(found.outline))])
+        mapped = points @ (there @ np.linalg.inv(here)).T
         scale = mapped[:, 2:]
         if not ((scale > 0.0).all() or (scale < 0.0).all()):
             raise OutOfViewError(_nowhere(target))
@@ -180,7 +182,7 @@ class Rig(BaseModel):
     def _pinhole(self, modality: Modality) -> Pinhole | None:
         """Return a sensor as a pinhole camera, or None if it is none."""
         if modality is Modality.RGB:
-            return None if self.rgb is None else Pinhole(lens=self.rgb)
+            return None if self.rgb is None else _at_origin(self.rgb)
         sensor = self._sensor(modality)
         return sensor if isinstance(sensor, Pinhole) else None
 
@@ -190,6 +192,48 @@ class Rig(BaseModel):
             return np.eye(3)
         sensor = self._sensor(modality)
         return np.array(sensor.from_rgb) if isinstance(sensor, Homography) else None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A face box as the camera that found it sees it.
+
+    Attributes:
+        camera: That camera; None where the rig does not know its lens.
+        box: The box.
+        outline: Float64 [16, 2], pixels around its edge.
+        rays: Float64 [16, 3], what is seen there one millimetre deep; empty without a camera.
+        middle: Float64 [1, 3], the same of the box's middle.
+    """
+
+    camera: Pinhole | None
+    box: FaceBox
+    outline: NDArray[np.float64]
+    rays: NDArray[np.float64]
+    middle: NDArray[np.float64]
+
+    @classmethod
+    def by(cls, camera: Pinhole | None, box: FaceBox) -> _Found:
+        """Return a box with where it points to."""
+        outline = _outline(box)
+        if camera is None:
+            return cls(camera, box, outline, np.empty((0, 3)), np.empty((0, 3)))
+        middle = [[box.x + box.width / 2 - 0.5, box.y + box.height / 2 - 0.5]]
+        rays = camera.lens.rays(np.concatenate([outline, middle]))
+        return cls(camera, box, outline, rays[:-1], rays[-1:])
+
+    def depth_mm(self, measured_mm: float, sensor: Pinhole) -> float | None:
+        """Return how deep the box's middle lies if the depth sensor measures so much there.
+
+        None for what lies behind the camera.
+        """
+        if self.camera is None:
+            return None
+        ends = np.concatenate([np.zeros((1, 3)), self.middle])
+        origin, ahead = _between(self.camera, sensor, ends)[:, 2].tolist()
+        slope = ahead - origin
+        depth_mm = (measured_mm - origin) / slope if abs(slope) > 1e-6 else math.nan
+        return depth_mm if depth_mm > 0.0 else None
 
 
 @dataclass(frozen=True)
@@ -244,6 +288,11 @@ def _inside(edges: _Edges, size: tuple[int, int], modality: Modality) -> FaceBox
     return box
 
 
+@lru_cache(maxsize=8)
+def _at_origin(rgb: Lens) -> Pinhole:
+    return Pinhole(lens=rgb)
+
+
 def _nowhere(modality: Modality) -> str:
     return (
         f"the face lies behind the {modality.value} sensor: move to the middle; if it is there, "
@@ -266,20 +315,3 @@ def _between(
     """Return points [N, 3] before one camera as points before another."""
     in_rgb = (points_mm - np.array(source.translation_mm)) @ np.array(source.rotation)
     return np.asarray(in_rgb @ np.array(target.rotation).T + np.array(target.translation_mm))
-
-
-def _depth_from(
-    measured_mm: float | None, camera: Pinhole, sensor: Pinhole, box: FaceBox
-) -> float | None:
-    """Return how deep before `camera` the box's middle lies if the depth sensor measures so much.
-
-    None where it measures nothing, or what lies behind the camera.
-    """
-    if measured_mm is None:
-        return None
-    middle = np.array([[box.x + box.width / 2 - 0.5, box.y + box.height / 2 - 0.5]])
-    ray = camera.lens.rays(middle)
-    origin, ahead = _between(camera, sensor, np.concatenate([np.zeros((1, 3)), ray]))[:, 2]
-    slope = float(ahead - origin)
-    depth_mm = (measured_mm - float(origin)) / slope if abs(slope) > 1e-6 else math.nan
-    return depth_mm if depth_mm > 0.0 else None

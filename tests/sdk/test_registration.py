@@ -187,7 +187,11 @@ def test_without_depth_the_face_s_width_tells_the_distance():
     nothing = Capture(
         rgb=capture.rgb, ir=capture.ir, depth=np.zeros_like(capture.depth), face=capture.face
     )
-    assert RIG.register(nothing).faces[Modality.IR] == RIG.register(alone).faces[Modality.IR]
+    metres = Capture(
+        rgb=capture.rgb, ir=capture.ir, depth=np.ones_like(capture.depth), face=capture.face
+    )
+    for unknown in (nothing, metres):
+        assert RIG.register(unknown).faces[Modality.IR] == RIG.register(alone).faces[Modality.IR]
 
 
 def test_depth_that_shows_the_rgb_view_tells_the_distance_for_infrared():

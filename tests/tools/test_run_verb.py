@@ -17,10 +17,12 @@ import pytest
 import tiny_bundle
 
 from fasdk.cameras import Camera, FrameCounts
-from fasdk.capture import FaceBox
+from fasdk.capture import FaceBox, Modality
 from fasdk.decision import Verdict
 from fasdk.errors import CameraError, CaptureError, EndOfStreamError
+from fasdk.optics import Lens, Pinhole
 from fasdk.reasons import Reason
+from fasdk.registration import Rig
 from fasdk.session import Decision
 from fasdk_tools.run import Backoff, FixedFace, outcomes
 
@@ -297,12 +299,74 @@ def test_the_checker_sees_the_face_that_was_found():
     assert checker.seen[0].face == FaceBox(1, 2, 8, 9)
 
 
-def test_nobody_in_view_is_a_retry_and_no_model_is_asked():
-    class Nobody:
-        def locate(self, capture):
-            return replace(capture, face=None)
+class Nobody:
+    def locate(self, capture):
+        return replace(capture, face=None)
 
-    checker = Answers()
+
+@pytest.mark.parametrize(
+    ("heard", "answered"),
+    [
+        (Decision(verdict=Verdict.LIVE), (Verdict.RETRY, (Reason.NO_FACE,))),
+        (Decision(verdict=Verdict.SPOOF), (Verdict.RETRY, (Reason.NO_FACE,))),
+        (
+            Decision(verdict=Verdict.ERROR, reasons=("x",), codes=(Reason.BAD_CAPTURE,)),
+            (Verdict.RETRY, (Reason.NO_FACE,)),
+        ),
+        (
+            Decision(verdict=Verdict.ERROR, reasons=("x",), codes=(Reason.LOCKED_OUT,)),
+            (Verdict.ERROR, (Reason.LOCKED_OUT,)),
+        ),
+        (
+            Decision(verdict=Verdict.RETRY, reasons=("x",), codes=(Reason.STALE,)),
+            (Verdict.RETRY, (Reason.STALE,)),
+        ),
+    ],
+)
+def test_nobody_in_view_is_never_live_and_the_checker_hears_of_it(heard, answered):
+    class Hears:
+        seen = ()
+
+        def check(self, capture):
+            self.seen += (capture,)
+            return heard
+
+    checker = Hears()
     found = list(outcomes(ScriptedCamera(tiny_bundle.capture()), checker, Nobody()))
-    assert verdicts(found) == [(Verdict.RETRY, (Reason.NO_FACE,))]
-    assert checker.seen == []
+    assert verdicts(found) == [answered]
+    assert checker.seen[0].face is None
+
+
+def lens(width, height):
+    return Lens(
+        **{"width_px": width, "height_px": height, "focal_x_px": 30, "focal_y_px": 30},
+        **{"centre_x_px": width / 2, "centre_y_px": height / 2},
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth_sees", "verdict"),
+    [
+        (Pinhole(lens=lens(32, 24), translation_mm=(20.0, 0.0, 0.0)), LIVE),
+        (
+            Pinhole(lens=lens(32, 24), translation_mm=(900.0, 0.0, 0.0)),
+            (Verdict.RETRY, (Reason.OUT_OF_FRAME,)),
+        ),
+        (Pinhole(lens=lens(640, 480)), (Verdict.ERROR, (Reason.BAD_CAPTURE,))),
+    ],
+)
+def test_the_face_is_mapped_into_the_other_sensors_frames(depth_sees, verdict):
+    rig = Rig(rgb=lens(32, 24), depth=depth_sees)
+    checker = Answers()
+    camera = ScriptedCamera(tiny_bundle.capture(face=(8, 6, 12, 12)))
+    assert verdicts(outcomes(camera, checker, rig=rig)) == [verdict]
+    if verdict == LIVE:
+        box = checker.seen[0].faces[Modality.DEPTH]
+        assert (box.width, box.height) == (12, 12)
+        assert box.x == round(8 + 30 * 20 / 500)
+
+
+def test_a_camera_that_hands_in_bad_frames_is_an_error(monkeypatch):
+    camera = ScriptedCamera(CaptureError("depth is float32"), tiny_bundle.capture())
+    found = list(outcomes(camera, Answers(), sleep=lambda _: None))
+    assert verdicts(found) == [(Verdict.ERROR, (Reason.BAD_CAPTURE,)), LIVE]

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.cameras.clock import monotonic_ms
 from fasdk.decision import Verdict
-from fasdk.errors import CameraError, CaptureError, EndOfStreamError, FasdkError
+from fasdk.errors import (
+    CaptureError,
+    EndOfStreamError,
+    FasdkError,
+    OutOfViewError,
+    RigError,
+)
 from fasdk.reasons import Reason
+from fasdk.registration import Rig
 from fasdk.session import Decision
 
 if TYPE_CHECKING:
@@ -126,6 +133,7 @@ def outcomes(
     checker: Checker,
     finder: FaceFinder | None = None,
     *,
+    rig: Rig | None = None,
     max_captures: int | None = None,
     timeout_ms: float = READ_TIMEOUT_MS,
     backoff: Backoff | None = None,
@@ -137,6 +145,7 @@ def outcomes(
         camera: Where captures come from.
         checker: What judges them.
         finder: What says where the face is; None takes the camera's word.
+        rig: How the sensors stand to each other; None takes the camera's own calibration.
         max_captures: End after so many captures; None for no end.
         timeout_ms: How long the camera may take for one capture.
         backoff: How long to wait after a fault before the camera is asked again.
@@ -151,39 +160,49 @@ def outcomes(
             return
         except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
             faults += 1
-            reason = str(error) if isinstance(error, CameraError) else _unexpected(error)
-            yield Outcome(None, _failed(Reason.CAMERA, reason), None, time.time())
+            code = Reason.BAD_CAPTURE if isinstance(error, CaptureError) else Reason.CAMERA
+            yield Outcome(None, _failed(code, error), None, time.time())
             sleep(backoff.pause_ms(faults) / 1000.0)
             continue
         faults = 0
         captures += 1
-        decision = _judge(capture, checker, finder)
+        decision = _judge(capture, checker, finder, camera if rig is None else rig)
         taken_ms = min(capture.taken_ms.values(), default=None)
         latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
         yield Outcome(captures, decision, latency_ms, time.time())
 
 
-def _judge(capture: Capture, checker: Checker, finder: FaceFinder | None) -> Decision:
+def _judge(
+    capture: Capture, checker: Checker, finder: FaceFinder | None, place: Rig | Camera
+) -> Decision:
     try:
         if finder is not None:
             capture = finder.locate(capture)
             if capture.face is None:
-                return Decision(
-                    verdict=Verdict.RETRY,
-                    reasons=("no face in view: step in front of the camera",),
-                    codes=(Reason.NO_FACE,),
-                )
-        return checker.check(capture)
-    except CaptureError as error:
-        return _failed(Reason.BAD_CAPTURE, str(error))
+                return _nobody(checker.check(capture))
+        rig = place if isinstance(place, Rig) else place.rig()
+        return checker.check(capture if rig is None else rig.register(capture))
+    except OutOfViewError as error:
+        return _answer(Verdict.RETRY, Reason.OUT_OF_FRAME, str(error))
+    except (CaptureError, RigError) as error:
+        return _failed(Reason.BAD_CAPTURE, error)
     except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
-        reason = str(error) if isinstance(error, FasdkError) else _unexpected(error)
-        return _failed(Reason.UNEXPECTED, reason)
+        return _failed(Reason.UNEXPECTED, error)
 
 
-def _unexpected(error: Exception) -> str:
-    return f"unexpected {type(error).__name__}: {error}"
+def _nobody(heard: Decision) -> Decision:
+    """Return the answer where nobody was found; the checker heard of it, whatever it made of it."""
+    judged = heard.verdict in {Verdict.LIVE, Verdict.SPOOF} or Reason.BAD_CAPTURE in heard.codes
+    if not judged:
+        return heard
+    return _answer(Verdict.RETRY, Reason.NO_FACE, "no face in view: step in front of the camera")
 
 
-def _failed(code: Reason, reason: str) -> Decision:
-    return Decision(verdict=Verdict.ERROR, reasons=(reason,), codes=(code,))
+def _failed(code: Reason, error: Exception) -> Decision:
+    known = isinstance(error, FasdkError)
+    message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+    return _answer(Verdict.ERROR, code, message)
+
+
+def _answer(verdict: Verdict, code: Reason, message: str) -> Decision:
+    return Decision(verdict=verdict, reasons=(message,), codes=(code,))

@@ -47,6 +47,10 @@ def run(
     face_model: Annotated[
         Path | None, typer.Option(help="YuNet ONNX file that finds the face.")
     ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: where depth and infrared look; RealSense knows its own."),
+    ] = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many captures.")
@@ -67,6 +71,7 @@ def run(
     """
     from fasdk.backends import parse_backend
     from fasdk.cameras import open_camera
+    from fasdk.registration import Rig
     from fasdk.session import open as open_session
     from fasdk.watchdog import Watchdog
     from fasdk_tools.run import outcomes
@@ -85,7 +90,12 @@ def run(
     ):
         _require_level(liveness.bundle, bundle, level)
         for outcome in outcomes(
-            opened_camera, liveness, finder, max_captures=max_captures, timeout_ms=timeout_ms
+            opened_camera,
+            liveness,
+            finder,
+            rig=None if rig is None else Rig.load(rig),
+            max_captures=max_captures,
+            timeout_ms=timeout_ms,
         ):
             if as_json:
                 print_json_line(outcome.as_document())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from fasdk.errors import (
     PreprocessError,
 )
 from fasdk.preprocess import fill_row, region_of, to_batch
+from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
@@ -85,11 +87,13 @@ class Judge:
     Attributes:
         bundle: The verified bundle.
         level: The security level.
+        limits: What a capture from a camera must be like.
     """
 
-    def __init__(self, bundle: Bundle, level: str) -> None:
+    def __init__(self, bundle: Bundle, level: str, limits: QualityLimits | None = None) -> None:
         self.bundle = bundle
         self.level = level
+        self.limits = limits or QualityLimits.faults()
 
     def refuse(self, capture: Capture) -> Decision | None:
         """Return the answer to a capture that no engine need see, or None for one to be judged.
@@ -102,6 +106,30 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
             return self.error(error)
         return None
+
+    def gate(self, capture: Capture) -> Decision | None:
+        """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
+
+        First `refuse`, then the quality limits against `time.monotonic`. A RETRY is for the person
+        or the next frame to mend, an ERROR for the integrator.
+        """
+        refusal = self.refuse(capture)
+        if refusal is not None:
+            return refusal
+        try:
+            findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+        except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
+            return self.error(error)
+        if not findings:
+            return None
+        mendable = all(finding.reason.mendable for finding in findings)
+        return Decision(
+            verdict=Verdict.RETRY if mendable else Verdict.ERROR,
+            reasons=tuple(finding.message for finding in findings),
+            codes=tuple(finding.reason for finding in findings),
+            modalities=capture.present,
+            bundle_id=self.bundle.id,
+        )
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.

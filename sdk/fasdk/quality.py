@@ -107,6 +107,13 @@ class QualityLimits(BaseModel):
         return self
 
     @classmethod
+    def faults(cls) -> QualityLimits:
+        """Return limits on what no sound rig hands in: stale or skewed frames, depth in metres."""
+        kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm")
+        usual = cls()
+        return cls.off().model_copy(update={name: getattr(usual, name) for name in kept})
+
+    @classmethod
     def off(cls) -> QualityLimits:
         """Return limits that find nothing, to switch single ones on with `model_copy`."""
         asks = {"require_face": False, "require_times": False}

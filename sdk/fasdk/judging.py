@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fasdk.capture import Capture
 from fasdk.decision import (
     OperatingPoint,
     Verdict,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from fasdk.backends import EngineOutputs
     from fasdk.bundle import Bundle
-    from fasdk.capture import Capture, Modality
+    from fasdk.capture import Modality
 
 _NAN = float("nan")
 
@@ -137,6 +138,9 @@ class Judge:
         Raises:
             CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
+        if not isinstance(capture, Capture):
+            raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+        capture.require_sound()
         manifest = self.bundle.manifest
         absent = [m.value for m in manifest.required if m not in capture.present]
         if absent:

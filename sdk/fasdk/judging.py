@@ -112,17 +112,19 @@ class Judge:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
         First `refuse`, then the quality limits against `time.monotonic`. A RETRY is for the person
-        or the next frame to mend, an ERROR for the integrator.
+        or the next frame to mend, an ERROR for the integrator. That a model crops to a face and
+        nobody is there is no mistake of the integrator's where the limits ask for a face.
         """
         refusal = self.refuse(capture)
-        if refusal is not None:
+        nobody = isinstance(capture, Capture) and capture.face is None and self.limits.require_face
+        if refusal is not None and not nobody:
             return refusal
         try:
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
         if not findings:
-            return None
+            return refusal
         mendable = all(finding.reason.mendable for finding in findings)
         return Decision(
             verdict=Verdict.RETRY if mendable else Verdict.ERROR,

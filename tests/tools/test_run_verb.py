@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import tiny_bundle
+from scripted_camera import ScriptedCamera
 
-from fasdk.cameras import Camera, FrameCounts
 from fasdk.capture import FaceBox, Modality
 from fasdk.decision import Verdict
-from fasdk.errors import CameraError, CaptureError, EndOfStreamError
+from fasdk.errors import CameraError, CaptureError
 from fasdk.optics import Lens, Pinhole
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
@@ -212,27 +212,6 @@ def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
     assert process.wait(timeout=20) == 0
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
-
-
-class ScriptedCamera(Camera):
-    """Gives, or raises, one item a read."""
-
-    name = "scripted"
-
-    def __init__(self, *script):
-        self.counts = FrameCounts()
-        self._script = list(script)
-
-    def read(self, timeout_ms=1000.0):  # noqa: ARG002 - it waits for nobody
-        if not self._script:
-            raise EndOfStreamError("over")
-        item = self._script.pop(0)
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def close(self):
-        self._script.clear()
 
 
 class Answers:

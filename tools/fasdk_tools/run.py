@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.cameras.clock import monotonic_ms
+from fasdk.capture import Capture
 from fasdk.decision import Verdict
 from fasdk.errors import (
+    CameraError,
     CaptureError,
     EndOfStreamError,
     FasdkError,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fasdk.cameras import Camera
-    from fasdk.capture import Capture, FaceBox
+    from fasdk.capture import FaceBox
 
 
 class Checker(Protocol):
@@ -155,7 +157,7 @@ def outcomes(
     captures = faults = 0
     while max_captures is None or captures < max_captures:
         try:
-            capture = camera.read(timeout_ms)
+            capture = _read(camera, timeout_ms)
         except EndOfStreamError:
             return
         except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
@@ -170,6 +172,14 @@ def outcomes(
         taken_ms = min(capture.taken_ms.values(), default=None)
         latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
         yield Outcome(captures, decision, latency_ms, time.time())
+
+
+def _read(camera: Camera, timeout_ms: float) -> Capture:
+    found: object = camera.read(timeout_ms)
+    if not isinstance(found, Capture):
+        kind = type(found).__name__
+        raise CameraError(f"{camera.name} gave a {kind}, expected a fasdk.Capture")
+    return found
 
 
 def _judge(

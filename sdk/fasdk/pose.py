@@ -48,8 +48,8 @@ def head_angles(landmarks: NDArray[np.floating]) -> HeadAngles:
     The head is fitted in one linear step under scaled orthographic projection, the first of
     DeMenthon and Davis, "Model-based object pose in 25 lines of code", IJCV 1995; the two rows are
     then made orthonormal. A face is not the average one, and half a metre is not afar: expect some
-    seven degrees of error from perspective at 25 degrees, and about five more in pitch, which
-    rests on how high the nose tip sits.
+    seven degrees of error from perspective at 25 degrees, about five more in pitch, which rests on
+    how high the nose tip sits, and what the landmarks themselves scatter by.
 
     Args:
         landmarks: Float [5, 2], (x, y) in pixels, in the order of `Capture.landmarks`.

@@ -27,6 +27,8 @@ from fasdk.session import Decision
 from fasdk_tools.run import Backoff, FixedFace, outcomes
 
 BRIGHT, DARK = 200, 60
+# Each capture by itself, and whatever it looks like.
+PLAIN = ("run", "--backend", "onnxruntime", "--each-frame", "--no-gates")
 
 
 def write_capture(folder, number, level):
@@ -56,7 +58,7 @@ def run(fasdk, tiny):
     """Run the verb on the tiny bundle and return what it printed, with its JSON lines."""
 
     def answer(camera, *options):
-        ran = fasdk("run", tiny, "--backend", "onnxruntime", "--camera", camera, *options)
+        ran = fasdk(*PLAIN, tiny, "--camera", camera, *options)
         lines = ran.stdout.splitlines()
         return ran, [json.loads(line) for line in lines] if "--json" in options else lines
 
@@ -84,6 +86,57 @@ def test_json_lines_hold_the_whole_decision(run, folder):
     assert first["codes"] == first["reasons"] == []
     assert before <= first["unix_s"] <= time.time()
     assert first["latency_ms"] >= first["timings_ms"]["end_to_end"] > 0
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Sharp captures at half a metre: four of a live face, nobody, then six of an attack."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(3)
+    for number, level in enumerate([120] * 4 + [0] + [40] * 6):
+        depth = np.full((240, 320), 1400, np.uint16)
+        depth[50:200, 100:220] = 500 + rng.integers(0, 5, (150, 120))
+        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number:06}.rgb.png"), light)
+        cv2.imwrite(str(folder / f"{number:06}.depth.png"), depth)
+        cv2.imwrite(str(folder / f"{number:06}.ir.png"), light[..., 0])
+    return folder
+
+
+def test_a_door_judges_several_frames_and_locks_out_repeated_spoofs(fasdk, tiny, people):
+    words = ("--backend", "onnxruntime", "--camera", f"replay:{people}", "--json")
+    ran = fasdk("run", tiny, *words, "--face", "110,60,100,130")
+    assert ran.status == 0
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    found = [line["verdict"] for line in lines]
+    # Three live frames in a row make LIVE; the fourth begins anew; the fifth shows nothing.
+    assert found[:5] == ["retry", "retry", "live", "retry", "retry"]
+    assert lines[0]["codes"] == lines[1]["codes"] == ["undecided"]
+    assert [line["frames"] for line in lines[:3]] == [1, 2, 3]
+    assert lines[2]["frame_verdict"] == "live"
+    assert "no-image" in lines[4]["codes"]
+    assert set(found[5:]) == {"spoof"}
+    assert {line["camera_id"] for line in lines} == {f"replay:{people}"}
+
+
+def test_gates_ask_for_a_face(fasdk, tiny, people):
+    ran = fasdk("run", tiny, "--backend", "onnxruntime", "--camera", f"replay:{people}", "--json")
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {line["verdict"] for line in lines} == {"retry"}
+    assert "no-face" in lines[0]["codes"]
+
+
+def test_a_face_model_finds_who_is_there(fasdk, tiny, reference, tmp_path):
+    photograph = cv2.imread(str(reference / "silent-face" / "image_T1.jpg"))
+    cv2.imwrite(str(tmp_path / "0.rgb.png"), photograph)
+    cv2.imwrite(str(tmp_path / "1.rgb.png"), np.full_like(photograph, 120))
+    model = reference / "yunet" / "face_detection_yunet_2026may.onnx"
+    words = ("--camera", f"replay:{tmp_path}", "--face-model", model, "--each-frame", "--json")
+    ran = fasdk("run", tiny, "--backend", "onnxruntime", *words)
+    somebody, nobody = (json.loads(line) for line in ran.stdout.splitlines())
+    assert "no-face" not in somebody["codes"]
+    assert "no-face" in nobody["codes"]
+    assert nobody["verdict"] == "retry"
 
 
 def test_max_captures_ends_an_endless_stream(run, folder):
@@ -127,6 +180,8 @@ def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
             ["--camera", "replay:{folder}", "--face", "1,2,3,4", "--face-model", "x.onnx"],
             "--face and --face-model both say where the face is",
         ),
+        (["--camera", "replay:{folder}", "--face-model", "/nowhere.onnx"], "/nowhere.onnx"),
+        (["--camera", "replay:{folder}", "--rig", "/nowhere.json"], "/nowhere.json"),
         (["--camera", "replay:{folder}", "--level", "vault"], "no security level 'vault'"),
         (["--camera", "replay:{folder}", "--max-captures", "0"], "max-captures"),
         (["--camera", "replay:{folder}", "--key", "/nowhere.pub"], "/nowhere.pub"),
@@ -135,12 +190,12 @@ def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
 )
 def test_wrong_input_is_one_line_and_exit_2(fasdk, tiny, folder, options, message):
     words = [option.format(folder=folder) for option in options]
-    ran = fasdk("run", tiny, "--backend", "onnxruntime", *words)
+    ran = fasdk(*PLAIN, tiny, *words)
     assert ran.status == 2
     assert ran.stdout == ""
     assert len(ran.error_lines) == 1
     assert message in ran.error_lines[0]
-    as_json = fasdk("run", tiny, "--backend", "onnxruntime", "--json", *words)
+    as_json = fasdk(*PLAIN, tiny, "--json", *words)
     (line,) = as_json.stdout.splitlines()
     assert message in json.loads(line)["error"]
 
@@ -181,8 +236,8 @@ def test_systemd_hears_nothing_while_the_camera_is_gone(run, folder, tmp_path, m
 def test_being_told_to_stop_is_a_normal_end(tiny, folder, stop):
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "fasdk_tools.cli", "run", tiny, "--json"),
-            *("--backend", "onnxruntime", "--camera", f"replay:{folder}?loop=1&fps=50"),
+            *(sys.executable, "-m", "fasdk_tools.cli", *PLAIN, tiny, "--json"),
+            *("--camera", f"replay:{folder}?loop=1&fps=50"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -199,8 +254,8 @@ def test_being_told_to_stop_is_a_normal_end(tiny, folder, stop):
 def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "fasdk_tools.cli", "run", tiny),
-            *("--backend", "onnxruntime", "--camera", f"replay:{folder}?loop=1"),
+            *(sys.executable, "-m", "fasdk_tools.cli", *PLAIN, tiny),
+            *("--camera", f"replay:{folder}?loop=1"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -21,6 +21,7 @@ from fasdk.errors import (
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
 from fasdk.session import Decision
+from fasdk.track import TrackDecision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +128,18 @@ class Outcome:
             "reliability": decision.reliability,
             "timings_ms": decision.timings_ms,
             "bundle_id": decision.bundle_id,
+        } | self._track()
+
+    def _track(self) -> dict[str, Any]:
+        """Return what a track adds to the decision on one frame."""
+        if not isinstance(self.decision, TrackDecision):
+            return {}
+        frame = self.decision.frame
+        return {
+            "camera_id": self.decision.camera_id,
+            "frames": self.decision.frames,
+            "log_likelihood_ratio": self.decision.log_likelihood_ratio,
+            "frame_verdict": None if frame is None else frame.verdict.value,
         }
 
 

@@ -51,6 +51,20 @@ def run(
         Path | None,
         typer.Option(help="JSON file: where depth and infrared look; RealSense knows its own."),
     ] = None,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates/--no-gates",
+            help="RETRY where a person can mend it: too far, blurred, dark, nobody there.",
+        ),
+    ] = True,
+    each_frame: Annotated[
+        bool,
+        typer.Option(
+            "--each-frame",
+            help="Judge each capture by itself: no verdict over several, no lock-out.",
+        ),
+    ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many captures.")
@@ -71,6 +85,7 @@ def run(
     """
     from fasdk.backends import parse_backend
     from fasdk.cameras import open_camera
+    from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session import open as open_session
     from fasdk.watchdog import Watchdog
@@ -84,14 +99,18 @@ def run(
     with (
         open_camera(camera) as opened_camera,
         open_session(
-            bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
+            bundle,
+            backend=parse_backend(backend),
+            level=level,
+            trust=trust_policy(key),
+            limits=QualityLimits() if gates else None,
         ) as liveness,
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
         for outcome in outcomes(
             opened_camera,
-            liveness,
+            liveness if each_frame else liveness.track(camera),
             finder,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,
@@ -131,6 +150,10 @@ def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
         raise UsageError("--face and --face-model both say where the face is: give one")
     if face is not None:
         return FixedFace(parse_face(face))
+    if face_model is not None:
+        from fasdk.faces import FaceFinder as YuNet
+
+        return YuNet(face_model)
     return None
 
 

@@ -18,13 +18,13 @@ from fasdk.backends import EngineOutputs
 from fasdk.batching import BatchingPolicy, WhenFull
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import Verdict
+from fasdk.door import outcomes
 from fasdk.errors import BackendError, CameraError, CaptureError
 from fasdk.preprocess import CropRule
 from fasdk.quality import QualityLimits
 from fasdk.reasons import Reason
 from fasdk.session import Liveness
 from fasdk.track_policy import TrackPolicy
-from fasdk_tools.run import outcomes
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 ERROR, RETRY, LIVE = Verdict.ERROR, Verdict.RETRY, Verdict.LIVE

@@ -1,231 +1,63 @@
-"""`fasdk run`: a decision for each capture, and going on through the faults of the camera."""
+"""What `fasdk run` prints of an outcome: a line for a person, or a JSON document."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from fasdk.cameras import READ_TIMEOUT_MS
-from fasdk.cameras.clock import monotonic_ms
-from fasdk.capture import Capture
-from fasdk.decision import Verdict
-from fasdk.errors import (
-    CameraError,
-    CaptureError,
-    EndOfStreamError,
-    FasdkError,
-    OutOfViewError,
-    RigError,
-)
-from fasdk.reasons import Reason
-from fasdk.registration import Rig
-from fasdk.session import Decision
 from fasdk.track import TrackDecision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fasdk.cameras import Camera
-    from fasdk.capture import FaceBox
+    from fasdk.door import Outcome
+    from fasdk.session import Decision
 
 
-class Checker(Protocol):
-    """What judges one capture: a session, or one camera's track of it."""
-
-    def check(self, capture: Capture) -> Decision:
-        """Return the decision on one capture; faults are ERROR decisions, not exceptions."""
-        ...
-
-
-class FaceFinder(Protocol):
-    """What finds the face in a capture."""
-
-    def locate(self, capture: Capture) -> Capture:
-        """Return the capture with its face, or with none where nobody is seen."""
-        ...
-
-
-class FixedFace:
-    """The face where the command line says it is."""
-
-    def __init__(self, face: FaceBox) -> None:
-        self._face = face
-
-    def locate(self, capture: Capture) -> Capture:
-        """Return the capture with that face box.
-
-        Raises:
-            CaptureError: The box is not inside the frame.
-        """
-        return replace(capture, face=self._face, faces={})
+def text_of(outcome: Outcome) -> str:
+    """Return one line for a person."""
+    decision = outcome.decision
+    at = time.strftime("%H:%M:%S", time.localtime(outcome.unix_s))
+    score = f"{decision.score:.4f}" if decision.score == decision.score else "-"
+    threshold = "-" if decision.threshold is None else f"{decision.threshold:.4f}"
+    latency = "-" if outcome.latency_ms is None else f"{outcome.latency_ms:.1f} ms"
+    why = "; ".join(
+        f"{code.value}: {reason}"
+        for code, reason in zip(decision.codes, decision.reasons, strict=True)
+    )
+    return (
+        f"{at}.{int(outcome.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
+        f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  {why}"
+    ).rstrip()
 
 
-@dataclass(frozen=True)
-class Backoff:
-    """How long to wait after a camera's fault, twice as long after each in a row.
-
-    Attributes:
-        first_ms: After the first.
-        longest_ms: At most.
-    """
-
-    first_ms: float = 100.0
-    longest_ms: float = 5000.0
-
-    def pause_ms(self, faults_in_a_row: int) -> float:
-        """Return the wait after that many faults, at least 1."""
-        return float(min(self.first_ms * 2.0 ** min(faults_in_a_row - 1, 60), self.longest_ms))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One line of `fasdk run`.
-
-    Attributes:
-        capture: Which capture, from 1 on; None where the camera gave none.
-        decision: The answer; ERROR with code `camera` for the camera's fault.
-        latency_ms: From when its oldest frame was taken to the answer; None without a capture.
-        unix_s: When the answer was there, on the clock of the day.
-    """
-
-    capture: int | None
-    decision: Decision
-    latency_ms: float | None
-    unix_s: float
-
-    def as_text(self) -> str:
-        """Return one line for a person."""
-        decision = self.decision
-        at = time.strftime("%H:%M:%S", time.localtime(self.unix_s))
-        score = f"{decision.score:.4f}" if decision.score == decision.score else "-"
-        threshold = "-" if decision.threshold is None else f"{decision.threshold:.4f}"
-        latency = "-" if self.latency_ms is None else f"{self.latency_ms:.1f} ms"
-        why = "; ".join(
-            f"{code.value}: {reason}"
-            for code, reason in zip(decision.codes, decision.reasons, strict=True)
-        )
-        return (
-            f"{at}.{int(self.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
-            f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  {why}"
-        ).rstrip()
-
-    def as_document(self) -> dict[str, Any]:
-        """Return the same for programs, as JSON takes it."""
-        decision = self.decision
-        return {
-            "capture": self.capture,
-            "unix_s": self.unix_s,
-            "verdict": decision.verdict.value,
-            "score": decision.score,
-            "threshold": decision.threshold,
-            "operating_point": decision.operating_point,
-            "codes": [code.value for code in decision.codes],
-            "reasons": list(decision.reasons),
-            "latency_ms": self.latency_ms,
-            "modalities": [m.value for m in decision.modalities],
-            "class_scores": decision.class_scores,
-            "reliability": decision.reliability,
-            "timings_ms": decision.timings_ms,
-            "bundle_id": decision.bundle_id,
-        } | self._track()
-
-    def _track(self) -> dict[str, Any]:
-        """Return what a track adds to the decision on one frame."""
-        if not isinstance(self.decision, TrackDecision):
-            return {}
-        frame = self.decision.frame
-        return {
-            "camera_id": self.decision.camera_id,
-            "frames": self.decision.frames,
-            "log_likelihood_ratio": self.decision.log_likelihood_ratio,
-            "frame_verdict": None if frame is None else frame.verdict.value,
-        }
+def document_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the same for programs, as JSON takes it."""
+    decision = outcome.decision
+    return {
+        "capture": outcome.capture,
+        "unix_s": outcome.unix_s,
+        "verdict": decision.verdict.value,
+        "score": decision.score,
+        "threshold": decision.threshold,
+        "operating_point": decision.operating_point,
+        "codes": [code.value for code in decision.codes],
+        "reasons": list(decision.reasons),
+        "latency_ms": outcome.latency_ms,
+        "modalities": [m.value for m in decision.modalities],
+        "class_scores": decision.class_scores,
+        "reliability": decision.reliability,
+        "timings_ms": decision.timings_ms,
+        "bundle_id": decision.bundle_id,
+    } | _track_of(decision)
 
 
-def outcomes(
-    camera: Camera,
-    checker: Checker,
-    finder: FaceFinder | None = None,
-    *,
-    rig: Rig | None = None,
-    max_captures: int | None = None,
-    timeout_ms: float = READ_TIMEOUT_MS,
-    backoff: Backoff | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Outcome]:
-    """Yield a decision a capture, and one for every fault of the camera, until its stream ends.
-
-    Args:
-        camera: Where captures come from.
-        checker: What judges them.
-        finder: What says where the face is; None takes the camera's word.
-        rig: How the sensors stand to each other; None takes the camera's own calibration.
-        max_captures: End after so many captures; None for no end.
-        timeout_ms: How long the camera may take for one capture.
-        backoff: How long to wait after a fault before the camera is asked again.
-        sleep: Waits that many seconds.
-    """
-    backoff = backoff or Backoff()
-    captures = faults = 0
-    while max_captures is None or captures < max_captures:
-        try:
-            capture = _read(camera, timeout_ms)
-        except EndOfStreamError:
-            return
-        except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
-            faults += 1
-            code = Reason.BAD_CAPTURE if isinstance(error, CaptureError) else Reason.CAMERA
-            yield Outcome(None, _failed(code, error), None, time.time())
-            sleep(backoff.pause_ms(faults) / 1000.0)
-            continue
-        faults = 0
-        captures += 1
-        decision = _judge(capture, checker, finder, camera if rig is None else rig)
-        taken_ms = min(capture.taken_ms.values(), default=None)
-        latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
-        yield Outcome(captures, decision, latency_ms, time.time())
-
-
-def _read(camera: Camera, timeout_ms: float) -> Capture:
-    found: object = camera.read(timeout_ms)
-    if not isinstance(found, Capture):
-        kind = type(found).__name__
-        raise CameraError(f"{camera.name} gave a {kind}, expected a fasdk.Capture")
-    return found
-
-
-def _judge(
-    capture: Capture, checker: Checker, finder: FaceFinder | None, place: Rig | Camera
-) -> Decision:
-    try:
-        if finder is not None:
-            capture = finder.locate(capture)
-            if capture.face is None:
-                return _nobody(checker.check(capture))
-        rig = place if isinstance(place, Rig) else place.rig()
-        return checker.check(capture if rig is None else rig.register(capture))
-    except OutOfViewError as error:
-        return _answer(Verdict.RETRY, Reason.OUT_OF_FRAME, str(error))
-    except (CaptureError, RigError) as error:
-        return _failed(Reason.BAD_CAPTURE, error)
-    except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
-        return _failed(Reason.UNEXPECTED, error)
-
-
-def _nobody(heard: Decision) -> Decision:
-    """Return the answer where nobody was found; the checker heard of it, whatever it made of it."""
-    judged = heard.verdict in {Verdict.LIVE, Verdict.SPOOF} or Reason.BAD_CAPTURE in heard.codes
-    if not judged:
-        return heard
-    return _answer(Verdict.RETRY, Reason.NO_FACE, "no face in view: step in front of the camera")
-
-
-def _failed(code: Reason, error: Exception) -> Decision:
-    known = isinstance(error, FasdkError)
-    message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-    return _answer(Verdict.ERROR, code, message)
-
-
-def _answer(verdict: Verdict, code: Reason, message: str) -> Decision:
-    return Decision(verdict=verdict, reasons=(message,), codes=(code,))
+def _track_of(decision: Decision) -> dict[str, Any]:
+    """Return what a track adds to the decision on one frame."""
+    if not isinstance(decision, TrackDecision):
+        return {}
+    frame = decision.frame
+    return {
+        "camera_id": decision.camera_id,
+        "frames": decision.frames,
+        "log_likelihood_ratio": decision.log_likelihood_ratio,
+        "frame_verdict": None if frame is None else frame.verdict.value,
+    }

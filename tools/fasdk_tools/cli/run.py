@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.bundle import Bundle
-    from fasdk_tools.run import FaceFinder
+    from fasdk.door import FaceFinder
 
 
 @app.command()
@@ -85,11 +85,12 @@ def run(
     """
     from fasdk.backends import parse_backend
     from fasdk.cameras import open_camera
+    from fasdk.door import outcomes
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session import open as open_session
     from fasdk.watchdog import Watchdog
-    from fasdk_tools.run import outcomes
+    from fasdk_tools.run import document_of, text_of
 
     # OpenCV would print a page about each camera it cannot open; the error line says it.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -117,9 +118,9 @@ def run(
             timeout_ms=timeout_ms,
         ):
             if as_json:
-                print_json_line(outcome.as_document())
+                print_json_line(document_of(outcome))
             else:
-                print(outcome.as_text(), flush=True)
+                print(text_of(outcome), flush=True)
             watchdog.heard(outcome.decision)
             counts[outcome.decision.verdict.value] += 1
     watchdog.stopping()
@@ -144,7 +145,7 @@ def _until_told_to_stop() -> Iterator[None]:
 
 
 def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
-    from fasdk_tools.run import FixedFace
+    from fasdk.door import FixedFace
 
     if face is not None and face_model is not None:
         raise UsageError("--face and --face-model both say where the face is: give one")

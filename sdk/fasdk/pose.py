@@ -57,18 +57,21 @@ def head_angles(landmarks: NDArray[np.floating]) -> HeadAngles:
     Returns:
         The angles; all NaN where the points span no face, such as five equal ones.
     """
-    points = np.asarray(landmarks, np.float64)
-    rows = (_FIT @ (points - points.mean(axis=0))).T  # [2, 3], scale times rotation
-    if not np.isfinite(rows).all():
+    # The fit's rows add up to 0, so where the face is does not matter.
+    rows = (_FIT @ np.asarray(landmarks, np.float64)).T  # [2, 3], scale times rotation
+    (xx, xy), (_, yy) = (rows @ rows.T).tolist()
+    area = math.sqrt(max(xx * yy - xy * xy, 0.0))
+    if not area > 1e-6 * (xx + yy):
         return HeadAngles(math.nan, math.nan, math.nan)
-    left, sizes, right = np.linalg.svd(rows, full_matrices=False)
-    if not sizes[1] > 1e-9 * sizes[0]:
-        return HeadAngles(math.nan, math.nan, math.nan)
-    across, down = left @ right
-    away = np.cross(across, down)
+    # The inverse square root of a symmetric 2x2 matrix makes its rows orthonormal.
+    upright = np.array([[yy + area, -xy], [-xy, xx + area]])
+    across, down = (upright @ rows / (area * math.sqrt(xx + yy + 2.0 * area))).tolist()
+    away_x = across[1] * down[2] - across[2] * down[1]
+    away_y = across[2] * down[0] - across[0] * down[2]
+    away_z = across[0] * down[1] - across[1] * down[0]
     # The rotation is roll after yaw after pitch, so these are the entries that name each alone.
     return HeadAngles(
-        yaw=math.degrees(math.asin(float(np.clip(away[0], -1.0, 1.0)))),
-        pitch=math.degrees(math.atan2(away[1], away[2])),
+        yaw=math.degrees(math.asin(min(max(away_x, -1.0), 1.0))),
+        pitch=math.degrees(math.atan2(away_y, away_z)),
         roll=math.degrees(math.atan2(down[0], across[0])),
     )

@@ -17,6 +17,8 @@ from fasdk import faces
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, FaceFinderError, FasdkError
 from fasdk.faces import FaceFinder
+from fasdk.quality import assess
+from fasdk.reasons import Reason
 
 # Where the eyes, nose and mouth are in the two photographs, by eye, in pixels of 480x640.
 LANDMARKS = {
@@ -283,3 +285,16 @@ def test_a_row_that_is_no_face_is_dropped():
         bad = row.copy()
         bad[column] = value
         assert faces._face_of(bad, back, (100, 100)) is None
+
+
+def test_a_person_before_the_camera_passes_the_quality_gates_and_a_small_one_does_not(
+    finder, photographs
+):
+    located = finder.locate(Capture(rgb=photographs["image_T1.jpg"]))
+    assert assess(located, now_ms=0.0) == ()
+    small = finder.locate(Capture(rgb=crowd(photographs, (160,))))
+    assert [finding.reason for finding in assess(small, now_ms=0.0)] == [Reason.TOO_FAR]
+    crowded = finder.locate(Capture(rgb=crowd(photographs, (540, 380))))
+    assert [finding.reason for finding in assess(crowded, now_ms=0.0)] == [Reason.SEVERAL_FACES]
+    nobody = finder.locate(Capture(rgb=crowd(photographs, ()) + np.arange(3, dtype=np.uint8)))
+    assert Reason.NO_FACE in [finding.reason for finding in assess(nobody, now_ms=0.0)]

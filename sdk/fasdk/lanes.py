@@ -181,6 +181,8 @@ class LaneWorker:
                 pass
         except BaseException as error:  # noqa: BLE001 - whatever ended it, its leaving is heard of
             fault = error
+            for ticket in self.batch:
+                self._order.settle(ticket, self.group.served.judge.error(error))
         if self._lane is not None:
             with suppress(Exception):
                 self._lane.close()

@@ -63,7 +63,7 @@ class Ticket:
         """Take the capture up for judging; False when its future was cancelled before."""
         try:
             return self.future.set_running_or_notify_cancel()
-        except InvalidStateError:  # someone else resolved the future: there is nobody to answer
+        except (InvalidStateError, RuntimeError):  # resolved by its owner, who asks for no answer
             return False
 
 

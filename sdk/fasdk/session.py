@@ -256,6 +256,8 @@ class Liveness:
             BackendError: The backend refuses it, has no memory for both, or the session is closed.
         """
         with self._swapping:
+            if self._closed:
+                raise ClosedError(CLOSED)
             opened = _verified(bundle, trust or self._trust)
             self._require_successor(opened, allow_rollback)
             served = Served(opened, self._loader(opened), Judge(opened, self.level, self._limits))

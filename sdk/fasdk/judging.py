@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.backends import EngineOutputs
-    from fasdk.bundle import Bundle
+    from fasdk.bundle import Bundle, GoldenCapture
     from fasdk.capture import Modality
 
 _NAN = float("nan")
@@ -210,7 +210,7 @@ class Judge:
         )
 
     def replay_golden(
-        self, run: Callable[[dict[str, NDArray[np.float32]]], EngineOutputs]
+        self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]
     ) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
 
@@ -218,7 +218,8 @@ class Judge:
         The verdicts are those of every level, so that one proof serves all of them.
 
         Args:
-            run: Runs a batch of one, as `Engine.run` does.
+            run: Takes one preprocessed capture, float32 [1, ...] by input name, as `Engine.run`
+                does, and returns one row or several, each of which must be right.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -243,24 +244,34 @@ class Judge:
                 batch = self.batch([item.capture])
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be judged: {error}") from error
-            found = self.score(item.capture, self.require_outputs(run(batch), 1), 0)
-            expected = self._scored(item.capture, item.logits, None)
-            drift = self._drift(found, expected)
-            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
-                raise PlanError(
-                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
-                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
-                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
-                )
-            for point in manifest.operating_points:
-                verdict, right = decide(found.score, point), decide(expected.score, point)
-                if set(point.modalities) == set(found.modalities) and verdict is not right:
-                    raise PlanError(
-                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
-                        f"the bundle says {expected.score:.6f} ({right.value})"
-                    )
-            worst = max(worst, drift)
+            outputs = run(batch)
+            rows = max(1, len(outputs.logits))
+            self.require_outputs(outputs, rows)
+            for row in range(rows):
+                worst = max(worst, self._golden_drift(where, item, outputs, row))
         return worst
+
+    def _golden_drift(
+        self, where: str, item: GoldenCapture, outputs: EngineOutputs, row: int
+    ) -> float:
+        manifest = self.bundle.manifest
+        found = self.score(item.capture, outputs, row)
+        expected = self._scored(item.capture, item.logits, None)
+        drift = self._drift(found, expected)
+        if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
+            raise PlanError(
+                f"{where}: score {found.score:.6f} ({found.verdict.value}), "
+                f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
+                f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
+            )
+        for point in manifest.operating_points:
+            verdict, right = decide(found.score, point), decide(expected.score, point)
+            if set(point.modalities) == set(found.modalities) and verdict is not right:
+                raise PlanError(
+                    f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
+                    f"the bundle says {expected.score:.6f} ({right.value})"
+                )
+        return drift
 
     def _drift(self, found: Decision, expected: Decision) -> float:
         """Return the difference of two softmax scores; NaN where either has no score."""

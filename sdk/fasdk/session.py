@@ -27,7 +27,7 @@ from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy, key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -326,7 +326,7 @@ class Liveness:
         return [answers[index] for index in range(len(captures))]
 
     def _run(
-        self, served: Served, batch: dict[str, NDArray[np.float32]], clock: StageClock
+        self, served: Served, batch: Mapping[str, NDArray[np.float32]], clock: StageClock
     ) -> EngineOutputs:
         size = min(len(rows) for rows in batch.values())
         limit = served.engine.max_batch

@@ -9,10 +9,10 @@ from fasdk.errors import CameraError, UsageError
 
 
 class Pacer:
-    """Spaces the frames of a recording evenly.
+    """Spaces the frames of a recording by at least one period.
 
     A reader that is late gets its frame at once and the next one a full period later: no frame is
-    skipped, and none comes in a burst.
+    skipped, and none comes in a burst. The rate is therefore `fps` at most.
 
     Attributes:
         fps: Frames a second, or None for as fast as they are asked for.
@@ -41,4 +41,4 @@ class Pacer:
                 f"the next is due in {due - now:.0f} ms"
             )
         time.sleep((due - now) / 1000.0)
-        self._due_ms = due + 1000.0 / self.fps
+        self._due_ms = monotonic_ms() + 1000.0 / self.fps

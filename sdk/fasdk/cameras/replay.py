@@ -68,10 +68,11 @@ class ReplayCamera(Camera):
                 raise EndOfStreamError(f"{self.name} is over after {len(self._items)} captures")
             self._next = 0
         self._pacer.wait(timeout_ms, self.name)
+        taken_ms = monotonic_ms()
         item = self._items[self._next]
         self._next += 1
         try:
-            capture = item.load()
+            capture = item.load(taken_ms)
         except CaptureError as error:
             self.counts.dropped += 1
             raise CameraError(f"{self.name}: {error}") from error
@@ -91,9 +92,8 @@ class _Item:
     face: tuple[int, int, int, int] | None = None
     whole: bool = False
 
-    def load(self) -> Capture:
+    def load(self, taken_ms: float) -> Capture:
         frames = {modality: read_frame(path, modality) for modality, path in self.paths.items()}
-        now = monotonic_ms()
         face = None if self.face is None else FaceBox(*self.face)
         if self.whole:
             height, width = next(frames[m] for m in Modality if m in frames).shape[:2]
@@ -103,7 +103,7 @@ class _Item:
             depth=frames.get(Modality.DEPTH),
             ir=frames.get(Modality.IR),
             face=face,
-            taken_ms=dict.fromkeys(frames, now),
+            taken_ms=dict.fromkeys(frames, taken_ms),
         )
 
 

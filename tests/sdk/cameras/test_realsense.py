@@ -6,15 +6,18 @@ import itertools
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from soft_realsense import COLOUR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
-from fasdk.cameras import FrameCounts, open_camera
+import fasdk
+from fasdk.cameras import FrameCounts, open_camera, realsense
 from fasdk.cameras.profiles import StreamRequest
-from fasdk.cameras.realsense import DepthUnit, RealSenseCamera
+from fasdk.cameras.realsense import DepthUnit, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
+from fasdk.door import outcomes
 from fasdk.errors import CameraError, EndOfStreamError, RigError
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
@@ -173,6 +176,71 @@ def test_the_rig_turns_points_as_librealsense_does():
     assert found == pytest.approx(1000 * np.array(expected), abs=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("attached", "asked", "message"),
+    [
+        ([], None, "no RealSense camera is attached; attached: none"),
+        (["1"], "2", "no RealSense camera 2 is attached; attached: 1"),
+        (["1", "2"], None, r"several RealSense cameras are attached \(1, 2\): name one"),
+    ],
+)
+def test_which_of_several_cameras_is_meant(monkeypatch, attached, asked, message):
+    devices = [SimpleNamespace(get_info=lambda _info, serial=serial: serial) for serial in attached]
+    monkeypatch.setattr(rs, "context", lambda: SimpleNamespace(query_devices=lambda: devices))
+    camera = RealSenseCamera.attached(asked)
+    with pytest.raises(CameraError, match=message):
+        camera.read(10)
+    if len(attached) == 2:
+        assert _attached_device(rs, "2") is devices[1]
+
+
+def test_a_device_that_fails_while_it_is_read_is_opened_anew(soft, camera, monkeypatch):
+    def fails(_timeout_ms):
+        raise RuntimeError("USB transfer failed")
+
+    monkeypatch.setattr(camera._session, "wait", fails)
+    with pytest.raises(CameraError, match="failed: USB transfer failed"):
+        camera.read(100)
+    _settle(camera)
+    for number in (1, 2):
+        soft.shoot(number, at_ms=33 * number)
+    assert camera.read(2000).present == (RGB, DEPTH, IR)
+
+
+def test_a_device_without_frames_for_long_is_opened_anew(soft, camera, monkeypatch):
+    monkeypatch.setattr(realsense, "_REOPEN_AFTER_MS", 50.0)
+    for _ in range(2):
+        with pytest.raises(CameraError, match="no complete set"):
+            camera.read(60)
+    assert soft.connections == 2
+
+
+def test_a_door_outlives_an_unplugged_camera(soft, bundle_path):
+    """From the sensor to the verdict: two sets, the cable pulled and put back, two more."""
+    set_number = iter(range(1, 100))
+
+    class Person(RealSenseCamera):
+        def read(self, timeout_ms=300.0):
+            number = next(set_number)
+            soft.plugged = number not in {8, 9}
+            if soft.plugged:
+                soft.shoot(number, at_ms=33 * number)
+            return super().read(timeout_ms)
+
+    with (
+        fasdk.open(bundle_path, backend=fasdk.Backend.ONNXRUNTIME, threads=1) as session,
+        Person(soft.connect, "person") as camera,
+    ):
+        found = outcomes(camera, session, timeout_ms=50, sleep=lambda _: None)
+        said = [next(found).decision for _ in range(16)]
+    answers = ["camera" if fasdk.Reason.CAMERA in d.codes else d.verdict.value for d in said]
+    assert answers[7:9] == ["camera", "camera"]
+    assert {*answers} == {"camera", "spoof"}  # the picture is dark
+    assert "spoof" in answers[:7]
+    assert "spoof" in answers[9:]
+    assert soft.connections == 2
+
+
 def test_a_distortion_opencv_cannot_express_is_refused():
     soft = SoftRealSense(distortion=[0.1, 0, 0, 0, 0])
     with RealSenseCamera(soft.connect, "bent") as camera:
@@ -244,13 +312,14 @@ def test_a_recording_plays_to_its_end(tmp_path):
             shown.append(int(capture.ir[0, 0]))
             assert capture.present == (RGB, DEPTH, IR)
             assert (capture.depth == 1000 + shown[-1]).all()
-            assert 0 <= arrived - max(capture.taken_ms.values()) < 500
+            assert 0 <= arrived - max(capture.taken_ms.values()) < 5000
             assert capture.taken_ms[RGB] - capture.taken_ms[DEPTH] == pytest.approx(2, abs=0.01)
     # The first set comes in three pieces, because the streams have not been matched yet, and the
-    # fifth lacks infrared; a slow machine may miss another.
+    # fifth lacks infrared; a busy machine misses others, as with a camera.
     assert 5 not in shown
     assert shown == sorted(set(shown))
-    assert len(shown) >= 4
+    assert shown
+    assert camera.counts.dropped == shown[-1] - shown[0] + 1 - len(shown)
     assert camera.counts.delivered == len(shown)
 
 

@@ -105,7 +105,7 @@ def test_a_loop_begins_again(folder):
 def test_fps_spaces_the_captures(folder):
     camera = ReplayCamera(folder, fps=50)
     stamps = [capture.taken_ms[RGB] for capture in camera]
-    assert all(19.0 <= gap < 500.0 for gap in np.diff(stamps))
+    assert all(gap >= 20.0 for gap in np.diff(stamps))
 
 
 def test_a_capture_that_is_not_due_in_time_is_a_fault_and_comes_later(folder):
@@ -114,8 +114,8 @@ def test_a_capture_that_is_not_due_in_time_is_a_fault_and_comes_later(folder):
     started = time.monotonic()
     with pytest.raises(CameraError, match="within 20 ms: at 10 frames a second"):
         camera.read(20)
-    assert 0.015 < time.monotonic() - started < 0.08
-    assert int(camera.read(500).ir[0, 0]) == 1
+    assert time.monotonic() - started >= 0.02
+    assert int(camera.read(5000).ir[0, 0]) == 1
 
 
 def test_a_damaged_frame_is_a_fault_and_the_next_capture_works(folder):

@@ -124,8 +124,11 @@ class Track:
         self._lock_out = LockOut(self.policy.lock_out)
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
-        self._unjudged = 0
-        self._spoof_counted = False  # of the face in view
+        self._unjudged = 0  # frames in a row
+        # Of the face in view: sequential tests without a LIVE, how the last ended, a SPOOF counted.
+        self._runs = 0
+        self._last = Step.UNDECIDED
+        self._spoof_counted = False
 
     @property
     def is_locked_out(self) -> bool:
@@ -219,18 +222,36 @@ class Track:
         fault = self._fault_of(frame)
         same = self._face.is_same(ticket.capture, frame.codes, ticket.at_ms, judged=fault is None)
         if not same:
-            self._run, self._unjudged, self._spoof_counted = None, 0, False
+            self._begin_face()
         if fault is not None:
             return self._pass_over(ticket, frame, fault)
         self._unjudged = 0
+        if self._runs >= self.policy.runs_per_face:
+            return self._turn_away(frame, now_ms)
         run = self._run_for(frame)
         step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, ticket.at_ms))
         if step is not Step.UNDECIDED:
-            self._run = None
+            self._end_run(step)
         if step is Step.SPOOF:
-            self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
-            self._spoof_counted = True
+            self._count_spoof(now_ms)
         return self._verdict(frame, step, run)
+
+    def _end_run(self, step: Step) -> None:
+        if isinstance(self._run, SequentialRun):
+            self._runs = 0 if step is Step.LIVE else self._runs + 1
+        self._run, self._last = None, step
+
+    def _turn_away(self, frame: Decision, now_ms: float) -> TrackDecision:
+        """Answer a face that has had its runs the way its last one ended."""
+        if self._last is Step.SPOOF:
+            self._count_spoof(now_ms)
+            return self._say(frame, Verdict.SPOOF)
+        message = f"undecided {self._runs} times: step away from the camera and come back"
+        return self._say(frame, Verdict.RETRY, Finding(Reason.UNDECIDED, message))
+
+    def _count_spoof(self, now_ms: float) -> None:
+        self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
+        self._spoof_counted = True
 
     def _fault_of(self, frame: Decision) -> tuple[Verdict, Finding | None] | None:
         """Return the verdict on a frame that says nothing of the face, or None for one that does.
@@ -256,8 +277,8 @@ class Track:
     ) -> TrackDecision:
         self._unjudged += 1
         expired = self._run is not None and self._run.is_expired(ticket.at_ms)
-        if expired or self._unjudged > self.policy.max_unjudged:
-            self._run = None
+        if self._run is not None and (expired or self._unjudged > self.policy.max_unjudged):
+            self._end_run(Step.OUT_OF_TIME)
         return self._say(frame, *fault)
 
     def _run_for(self, frame: Decision) -> Run:
@@ -318,10 +339,13 @@ class Track:
         )
 
     def _forget(self) -> None:
-        self._run = None
-        self._unjudged = 0
-        self._spoof_counted = False
+        self._begin_face()
         self._face.forget()
+
+    def _begin_face(self) -> None:
+        self._run, self._last = None, Step.UNDECIDED
+        self._runs = self._unjudged = 0
+        self._spoof_counted = False
 
     def _locked_out(self, now_ms: float) -> Finding | None:
         left_ms = self._lock_out.left_ms(now_ms)

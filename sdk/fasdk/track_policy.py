@@ -51,6 +51,9 @@ class TrackPolicy:
         frames_required: LIVE frames in a row where the bundle has no sequential test.
         max_ms: Longest time from a person's first frame to a verdict, in milliseconds; a sequential
             test's own limit holds as well.
+        runs_per_face: Sequential tests that one face gets without a LIVE; after those it is SPOOF
+            or RETRY, as the last one ended, until it is lost. What was measured of a test is of one
+            run, and whoever may try for ever passes in the end.
         max_unjudged: So many frames in a row may be RETRY or ERROR; with more, what was gathered
             before them is dropped, because nobody saw what went on meanwhile.
         face_lost_ms: Longest gap between two frames that show a face, in milliseconds.
@@ -65,6 +68,7 @@ class TrackPolicy:
 
     frames_required: int = 3
     max_ms: float = 5_000.0
+    runs_per_face: int = 3
     max_unjudged: int = 5
     face_lost_ms: float = 1_000.0
     min_overlap: float = 0.3
@@ -74,6 +78,7 @@ class TrackPolicy:
     def __post_init__(self) -> None:
         """Check every number once, where the mistake was made."""
         _require_whole("track frames_required", self.frames_required)
+        _require_whole("track runs_per_face", self.runs_per_face)
         _require_whole("track max_unjudged", self.max_unjudged, least=0)
         _require_ms("track max_ms", self.max_ms)
         _require_ms("track face_lost_ms", self.face_lost_ms)

@@ -182,6 +182,34 @@ def test_another_operating_point_begins_anew():
     assert door.see(other).verdict is LIVE
 
 
+def test_a_face_gets_so_many_runs_and_has_to_leave_then():
+    door = Door(policy=TrackPolicy(lock_out=None, runs_per_face=2))
+    door.verdicts(*[1.0] * 8)  # undecided at the frame limit, twice
+    turned_away = [door.see(STRONG) for _ in range(4)]
+    assert {(a.verdict, a.codes, a.frames) for a in turned_away} == {
+        (RETRY, (Reason.UNDECIDED,), 0)
+    }
+    assert "step away" in turned_away[0].reasons[0]
+    door.see(retry(Reason.NO_FACE))
+    assert door.verdicts(STRONG, STRONG) == [RETRY, LIVE]
+    # What too many frames without a score cut short was a run as well.
+    door.verdicts(*([STRONG] + [retry()] * 6) * 2)
+    assert door.verdicts(STRONG, STRONG) == [RETRY, RETRY]
+    door.track.reset()
+    # A LIVE gives them back; a SPOOF stays one.
+    assert door.verdicts(-9.0, STRONG, STRONG) == [SPOOF, RETRY, LIVE]
+    assert door.verdicts(-9.0, -9.0, 9.0, 9.0) == [SPOOF] * 4
+
+
+def test_a_picture_held_up_after_its_runs_still_locks_the_camera_out():
+    policy = TrackPolicy(
+        runs_per_face=1, lock_out=LockOutPolicy(spoofs=3, same_face_ms=500.0, window_ms=1e4)
+    )
+    door = Door(policy=policy)
+    assert door.verdicts(-9.0, *[9.0] * 10) == [SPOOF] * 11
+    assert door.track.is_locked_out
+
+
 def test_without_a_sequential_test_live_takes_three_live_frames_in_a_row():
     door = Door(plain_bundle())
     assert door.verdicts(0.1, 0.1, 0.1, 0.1) == [RETRY, RETRY, LIVE, RETRY]
@@ -402,6 +430,7 @@ def test_one_camera_has_one_track_and_one_policy():
     ("change", "words"),
     [
         ({"frames_required": 0}, "frames_required is 0"),
+        ({"runs_per_face": 0}, "runs_per_face is 0"),
         ({"max_unjudged": -1}, "max_unjudged is -1"),
         ({"max_ms": math.inf}, "max_ms is inf"),
         ({"face_lost_ms": 0}, "face_lost_ms is 0"),

@@ -16,7 +16,9 @@ from fasdk.track import TrackDecision, Tracks
 from fasdk.track_policy import TrackPolicy
 
 CAMERAS, FRAMES = 4, 200
-POLICY = TrackPolicy(lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unjudged=1000)
+POLICY = TrackPolicy(
+    lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unjudged=1000, runs_per_face=1000
+)
 
 
 def log_odds(camera: int, number: int) -> float:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fasdk.batching_policy import BatchingPolicy, WhenFull
@@ -99,7 +98,8 @@ class MicroBatcher:
                         self._alarm.notify()
                     return ticket.future
         clock.add(Stage.QUEUE, time.perf_counter_ns() - gated_ns)
-        ticket.future.set_result(replace(refusal, timings_ms=clock.finish()))
+        refusal.timings_ms.update(clock.finish())
+        ticket.future.set_result(refusal)
         return ticket.future
 
     def swap(self, served: Served) -> None:

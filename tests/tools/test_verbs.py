@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from fasdk.telemetry import Stage
+
 FACE = ["--face", "80,40,150,160"]
-STAGES = ["preprocess", "engine", "decision", "other"]
+
+STAGES = [stage.value for stage in Stage]
 
 
 def document(ran, status=0):

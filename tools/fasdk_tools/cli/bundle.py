@@ -10,7 +10,6 @@ import typer
 
 from fasdk.errors import (
     BundleError,
-    CaptureError,
     PlanError,
     TamperedError,
     TrustError,
@@ -23,6 +22,7 @@ from fasdk_tools.cli.root import (
     JsonOption,
     KeyOption,
     app,
+    parse_face,
     trust_policy,
 )
 from fasdk_tools.output import (
@@ -175,14 +175,14 @@ def check(
     from fasdk.backends import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
+    from fasdk.frames import read_frame
     from fasdk.session import open as open_session
-    from fasdk_calibration.datasets import read_frame
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     frames: dict[str, Any] = {
         m.value: read_frame(path, m) for m, path in paths.items() if path is not None
     }
-    capture = Capture(**frames, face=None if face is None else _parse_face(face))
+    capture = Capture(**frames, face=None if face is None else parse_face(face))
     with open_session(
         bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
     ) as liveness:
@@ -300,15 +300,6 @@ def _signature_text(bundle: Bundle) -> str:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise BundleError(f"cannot read bundle {path}: no such file")
-
-
-def _parse_face(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise CaptureError(
-            f"--face {text!r} is not x,y,w,h in whole pixels, such as 106,147,207,213"
-        ) from None
 
 
 def _parse_batches(text: str) -> list[int]:

@@ -9,7 +9,7 @@ only slower.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -192,7 +192,9 @@ def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Region, NDArra
 
         return depth
     composite = spec.ir_composite is not IrComposite.PLAIN
-    return cast("Any", native.composite if composite else native.image)
+    write: Callable[[NDArray[Any], Region, NDArray[Any]], None]
+    write = native.composite if composite else native.image
+    return write
 
 
 def _numpy_pass(

@@ -6,14 +6,14 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow bench bindings verify-main verify-models verify-calibration clean
+.PHONY: help install demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 install: $(STAMP)  ## Make .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/*)
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.cpp sdk/native/include/fasdk/* sdk/native/cuda/*)
 	@echo "Installing into $(VENV) (pinned by constraints.txt; a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
@@ -30,10 +30,14 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 
-slow: $(STAMP) bindings  ## What is too heavy for `make test`
-	$(BIN)/pytest -m 'slow and not gpu' --timeout=900
+slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
+	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900
+
+cuda-sim: $(STAMP)  ## The tests on the simulated CUDA driver, which it builds, with pycuda
+	$(BIN)/python tests/cuda_sim/build.py
+	$(BIN)/pytest -m cuda_sim --timeout=900
 
 bench: $(STAMP)  ## One JSON line a benchmark
 	$(BIN)/python tools/bench/preprocess.py

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent / "cuda_sim"))
+
+from simulated_cuda import Simulator, load
 
 PROJECT = Path(__file__).parent.parent
 REFERENCE = PROJECT.parent / "shared" / "reference"
@@ -16,3 +22,12 @@ def reference() -> Path:
     if not REFERENCE.is_dir():
         pytest.skip("the reference folder is not beside this checkout")
     return REFERENCE
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """The simulated CUDA driver, reset, with pycuda on it; only for tests marked `cuda_sim`."""
+    driver = load()
+    driver.reset()
+    yield driver
+    driver.reset()

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture, FaceBox, Modality
     from fasdk.decision import OperatingPoint, Verdict
     from fasdk.errors import FasdkError
+    from fasdk.faces import FaceFinder
+    from fasdk.quality import QualityLimits
     from fasdk.reasons import Reason
+    from fasdk.registration import Rig
     from fasdk.session import Decision, Liveness, open  # noqa: A004
     from fasdk.trust import TrustPolicy
 
@@ -32,12 +35,15 @@ __all__ = [
     "Capture",
     "Decision",
     "FaceBox",
+    "FaceFinder",
     "FasdkError",
     "Liveness",
     "Modality",
     "OperatingPoint",
     "Precision",
+    "QualityLimits",
     "Reason",
+    "Rig",
     "TrustPolicy",
     "Verdict",
     "open",
@@ -50,7 +56,10 @@ _MODULES = {
     "capture": ("Capture", "FaceBox", "Modality"),
     "decision": ("OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
+    "faces": ("FaceFinder",),
+    "quality": ("QualityLimits",),
     "reasons": ("Reason",),
+    "registration": ("Rig",),
     "session": ("Decision", "Liveness", "open"),
     "trust": ("TrustPolicy",),
 }

@@ -1,47 +1,75 @@
-"""The C++ frame pass in sdk/native; `fasdk.preprocess` is its only caller."""
+"""The C++ in sdk/native; `fasdk.preprocess`, `fasdk.resize` and their tests are its only callers.
+
+Every function raises TypeError for an array of another dtype or layout, ValueError for one of
+another shape, and lets go of the GIL while it works. Threads may share everything here.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-def image_to_tensor(
-    frame: NDArray[np.uint8],
-    region: tuple[int, int, int, int],
-    table: NDArray[np.float32],
-    out: NDArray[np.float32],
-    *,
-    swap: bool,
-) -> None:
-    """Crop, resize, normalise and lay out one 8-bit frame.
+TIERS: tuple[str, ...]
+"""Instructions this CPU has, best first; all give the same bits."""
 
-    Args:
-        frame: uint8 [H, W] or [H, W, C], C 1 or 3, any strides; one channel fills three planes.
-        region: left, top, right, bottom in pixels, right and bottom inclusive.
-        table: float32 [3, 256], value by plane and level.
-        out: float32 [3, h, w], C-contiguous; its shape is the size to resize to.
-        swap: Plane 0 takes the last channel.
+class Pass:
+    """How the frames of one modality become tensors.
 
-    Raises:
-        ValueError: The region leaves the frame, or an array has no such shape.
-        TypeError: An array has another dtype or layout.
+    A region is left, top, right, bottom in pixels, right and bottom inclusive. `out` is float32
+    [3, h, w], C-contiguous; its shape is the size to resize to. Frames may have any strides.
     """
 
-def depth_to_tensor(
-    frame: NDArray[np.uint16],
-    region: tuple[int, int, int, int],
-    levels: NDArray[np.uint8],
-    table: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Map one depth frame to 8 bits inside the region, then do as `image_to_tensor`.
+    def __init__(
+        self,
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        swap: bool,
+        tier: str = "",
+    ) -> None:
+        """Say how.
 
-    Args:
-        frame: uint16 [H, W], any strides.
-        region: left, top, right, bottom in pixels, right and bottom inclusive.
-        levels: uint8 [65536], level by depth.
-        table: float32 [3, 256], value by plane and level.
-        out: float32 [3, h, w], C-contiguous.
+        Args:
+            mean: Subtracted from each plane, in 8-bit units.
+            std: Divides each plane after that.
+            swap: Plane 0 takes the last channel.
+            tier: One of TIERS; the best by default.
+        """
 
-    Raises:
-        ValueError: The region leaves the frame, or an array has no such shape.
-        TypeError: An array has another dtype or layout.
-    """
+    def image(
+        self,
+        frame: NDArray[np.uint8],
+        region: tuple[int, int, int, int],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Crop, resize, normalise and lay out uint8 [H, W] or [H, W, C], C 1 or 3.
+
+        One channel fills three planes.
+        """
+
+    def depth(
+        self,
+        frame: NDArray[np.uint16],
+        region: tuple[int, int, int, int],
+        levels: NDArray[np.uint8],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Map uint16 [H, W] to 8 bits by `levels`, uint8 [65536], then do as `image`."""
+
+    def composite(
+        self,
+        frame: NDArray[np.uint8],
+        region: tuple[int, int, int, int],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Do as `image` with uint8 [H, W], its HOG and its PLGF: one plane each."""
+
+def resize_8(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -> None:
+    """Resize uint8 [H, W] or [H, W, C], C 1, 3 or 4, into a C-contiguous `out`."""
+
+def resize_16(image: NDArray[np.uint16], out: NDArray[np.uint16]) -> None:
+    """Resize uint16 [H, W] or [H, W, C], C 1, 3 or 4, into a C-contiguous `out`."""
+
+def hog_map(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Draw the HOG of uint8 [H, W], at least 16x16, into `out` of that shape."""
+
+def plgf_map(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Draw the PLGF of uint8 [H, W], at least 16x16, into `out` of that shape."""

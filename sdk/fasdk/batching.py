@@ -84,7 +84,7 @@ class MicroBatcher:
         clock = StageClock()
         arrived_ns = time.perf_counter_ns()
         judge = self._group.served.judge
-        refusal = judge.refuse(capture)
+        refusal = judge.gate(capture)
         gated_ns = time.perf_counter_ns()
         clock.add(Stage.GATES, gated_ns - arrived_ns)
         ticket = Ticket(capture, judge, clock, gated_ns, arrived_ns + self._deadline_ns)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Distances below this are metres: no face sensor reaches 20 m, and none measures at 20 mm.
+LARGEST_IN_METRES = 20
+
+
 class Modality(str, Enum):
     """One sensor's view of the face."""
 
@@ -144,8 +148,13 @@ class Capture:
             box = FaceBox.of(self.face)
             box.require_inside(*self.size_of(self.present[0]))
             object.__setattr__(self, "face", box)
-        for modality, box in self.faces.items():
+        faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
+        for modality, box in faces.items():
             box.require_inside(*self.size_of(modality))
+        object.__setattr__(self, "faces", faces)
+        object.__setattr__(self, "other_faces", tuple(map(FaceBox.of, self.other_faces)))
+        for name, time_ms in self.taken_ms.items():
+            _require_time(_modality(name, "taken_ms"), time_ms)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
 
@@ -202,6 +211,22 @@ def _whole(value: object, name: str) -> int:
     raise CaptureError(f"face box {name} is {value!r}, expected a whole number of pixels")
 
 
+def _modality(name: object, where: str) -> Modality:
+    try:
+        return Modality(name)
+    except ValueError:
+        known = ", ".join(m.value for m in Modality)
+        raise CaptureError(f"{where} names {name!r}, which is none of {known}") from None
+
+
+def _require_time(modality: Modality, time_ms: object) -> None:
+    """Refuse what is no number; whether a number is a time of now is for the quality gates."""
+    if isinstance(time_ms, bool) or not isinstance(time_ms, (int, float, np.integer, np.floating)):
+        raise CaptureError(
+            f"{modality.value} was taken at {time_ms!r}, expected milliseconds of time.monotonic"
+        )
+
+
 def _are_landmarks(points: object) -> bool:
     return (
         isinstance(points, np.ndarray)
@@ -224,4 +249,18 @@ def _require(modality: Modality, frame: object, dtype: type[np.generic], expecte
     if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
         raise CaptureError(
             f"{modality.value} is {frame.dtype} {list(frame.shape)}, expected {expected}"
+            + (_how_to_millimetres(frame) if modality is Modality.DEPTH else "")
         )
+
+
+def _how_to_millimetres(depth: NDArray[Any]) -> str:
+    """Return what to do about distances in floating point; nothing for another kind."""
+    if depth.dtype.kind != "f" or depth.size == 0:
+        return ""
+    known = depth[np.isfinite(depth)]
+    mends = []
+    if known.size and float(known.max()) < LARGEST_IN_METRES:
+        mends.append("metres? multiply by 1000")
+    if known.size < depth.size:
+        mends.append("NaN or infinity means no measurement: write 0 there")
+    return ": " + "; ".join([*mends, "then round to uint16"])

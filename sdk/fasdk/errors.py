@@ -13,6 +13,18 @@ class CaptureError(FasdkError):
     """A capture cannot be judged: wrong dtype, shape or unit, absent modality, bad face box."""
 
 
+class OutOfViewError(CaptureError):
+    """The face lies outside what another sensor sees; the person can mend it by moving."""
+
+
+class RigError(FasdkError):
+    """A rig's calibration file is unreadable, inconsistent, or for another camera mode."""
+
+
+class FaceFinderError(FasdkError):
+    """A face detector's model cannot be read, is another than asked for, or failed."""
+
+
 class PreprocessError(FasdkError):
     """A frame cannot be turned into the tensor the model was trained on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from fasdk.errors import (
     PreprocessError,
 )
 from fasdk.preprocess import fill_row, region_of, to_batch
+from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.backends import EngineOutputs
-    from fasdk.bundle import Bundle
+    from fasdk.bundle import Bundle, GoldenCapture
     from fasdk.capture import Capture, Modality
 
 _NAN = float("nan")
@@ -105,11 +107,13 @@ class Judge:
     Attributes:
         bundle: The verified bundle.
         level: The security level.
+        limits: What a capture from a camera must be like.
     """
 
-    def __init__(self, bundle: Bundle, level: str) -> None:
+    def __init__(self, bundle: Bundle, level: str, limits: QualityLimits | None = None) -> None:
         self.bundle = bundle
         self.level = level
+        self.limits = limits or QualityLimits.faults()
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
 
     def refuse(self, capture: Capture) -> Decision | None:
@@ -123,6 +127,30 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
             return self.error(error)
         return None
+
+    def gate(self, capture: Capture) -> Decision | None:
+        """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
+
+        First `refuse`, then the quality limits against `time.monotonic`. A RETRY is for the person
+        or the next frame to mend, an ERROR for the integrator.
+        """
+        refusal = self.refuse(capture)
+        if refusal is not None:
+            return refusal
+        try:
+            findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+        except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
+            return self.error(error)
+        if not findings:
+            return None
+        mendable = all(finding.reason.mendable for finding in findings)
+        return Decision(
+            verdict=Verdict.RETRY if mendable else Verdict.ERROR,
+            reasons=tuple(finding.message for finding in findings),
+            codes=tuple(finding.reason for finding in findings),
+            modalities=capture.present,
+            bundle_id=self.bundle.id,
+        )
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.
@@ -199,7 +227,7 @@ class Judge:
         )
 
     def replay_golden(
-        self, run: Callable[[dict[str, NDArray[np.float32]]], EngineOutputs]
+        self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]
     ) -> float:
         """Judge the bundle's golden captures and return the largest score drift.
 
@@ -207,7 +235,8 @@ class Judge:
         The verdicts are those of every level, so that one proof serves all of them.
 
         Args:
-            run: Runs a batch of one, as `Engine.run` does.
+            run: Takes one preprocessed capture, float32 [1, ...] by input name, as `Engine.run`
+                does, and returns one row or several, each of which must be right.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -232,24 +261,34 @@ class Judge:
                 batch = self.batch([item.capture])
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be judged: {error}") from error
-            found = self.score(item.capture, self.require_outputs(run(batch), 1), 0)
-            expected = self._scored(item.capture, item.logits, None)
-            drift = self._drift(found, expected)
-            if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
-                raise PlanError(
-                    f"{where}: score {found.score:.6f} ({found.verdict.value}), "
-                    f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
-                    f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
-                )
-            for point in manifest.operating_points:
-                verdict, right = decide(found.score, point), decide(expected.score, point)
-                if set(point.modalities) == set(found.modalities) and verdict is not right:
-                    raise PlanError(
-                        f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
-                        f"the bundle says {expected.score:.6f} ({right.value})"
-                    )
-            worst = max(worst, drift)
+            outputs = run(batch)
+            rows = max(1, len(outputs.logits))
+            self.require_outputs(outputs, rows)
+            for row in range(rows):
+                worst = max(worst, self._golden_drift(where, item, outputs, row))
         return worst
+
+    def _golden_drift(
+        self, where: str, item: GoldenCapture, outputs: EngineOutputs, row: int
+    ) -> float:
+        manifest = self.bundle.manifest
+        found = self.score(item.capture, outputs, row)
+        expected = self._scored(item.capture, item.logits, None)
+        drift = self._drift(found, expected)
+        if not drift <= manifest.golden_tolerance:  # NaN, and so refused, where either is
+            raise PlanError(
+                f"{where}: score {found.score:.6f} ({found.verdict.value}), "
+                f"the bundle says {expected.score:.6f} ({expected.verdict.value}): "
+                f"drift {drift:.6f}, allowed drift {manifest.golden_tolerance}"
+            )
+        for point in manifest.operating_points:
+            verdict, right = decide(found.score, point), decide(expected.score, point)
+            if set(point.modalities) == set(found.modalities) and verdict is not right:
+                raise PlanError(
+                    f"{where}: score {found.score:.6f} ({verdict.value} at {point.id}), "
+                    f"the bundle says {expected.score:.6f} ({right.value})"
+                )
+        return drift
 
     def _drift(self, found: Decision, expected: Decision) -> float:
         """Return the difference of two softmax scores; NaN where either has no score."""

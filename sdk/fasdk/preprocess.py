@@ -1,167 +1,59 @@
 """Turn a camera frame into the tensor the model was trained on.
 
-Frame → crop → (depth to 8 bits) → bilinear resize on 8 bits → channel order → normalise → NCHW.
-The arithmetic is the training pipeline's: OpenCV's on x86-64. `sdk/native` does all of it in one
-pass; where that module was not built, NumPy gives the same bits, only slower.
+Frame → crop → (depth to 8 bits, or infrared's HOG and PLGF drawn) → bilinear resize on 8 bits →
+channel order → normalise → NCHW. The arithmetic is the training pipeline's: OpenCV's on x86-64.
+`sdk/native` does all of it in one pass; where that module was not built, NumPy gives the same bits,
+only slower.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.composite import hog_map, plgf_map, require_composite_size
 from fasdk.errors import PreprocessError
+from fasdk.implementation import Implementation, implementation, native_module
+from fasdk.preprocess_spec import (
+    ChannelOrder,
+    CropRule,
+    DepthEncoding,
+    DepthPolarity,
+    IrComposite,
+    PreprocessSpec,
+    depth_levels,
+    depth_to_8bit,
+)
 from fasdk.resize import resize_bilinear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import ModuleType
 
     from numpy.typing import NDArray
 
+__all__ = [
+    "PRESENCE",
+    "ChannelOrder",
+    "CropRule",
+    "DepthEncoding",
+    "DepthPolarity",
+    "Implementation",
+    "IrComposite",
+    "PreprocessSpec",
+    "crop_box",
+    "depth_to_8bit",
+    "fill_row",
+    "implementation",
+    "input_shapes",
+    "region_of",
+    "to_batch",
+    "to_tensor",
+]
 
 PRESENCE = "present"  # the graph input that says which modalities a capture holds
-
-
-class Implementation(str, Enum):
-    """What turns frames into tensors; both give the same bits."""
-
-    NATIVE = "native"
-    NUMPY = "numpy"
-
-
-class CropRule(str, Enum):
-    """Which part of the frame the model looks at."""
-
-    FRAME = "frame"
-    FACE = "face"
-
-
-class ChannelOrder(str, Enum):
-    """Order of the colour planes in the tensor."""
-
-    RGB = "rgb"
-    BGR = "bgr"
-
-
-class DepthPolarity(str, Enum):
-    """Which end of the depth range the data set drew bright."""
-
-    NEAR_BRIGHT = "near-bright"
-    FAR_BRIGHT = "far-bright"
-
-
-class DepthEncoding(BaseModel):
-    """How the training set turned millimetres into 8 bits; 0 mm (no return) stays 0.
-
-    Attributes:
-        near_mm: Distance drawn at one end; anything nearer is clipped to it.
-        far_mm: Distance drawn at the other end; anything farther is clipped to it.
-        polarity: Which end is 255. Valid depth never maps below 1, so it differs from no return.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    near_mm: int = Field(ge=1, le=65534)
-    far_mm: int = Field(ge=2, le=65535)
-    polarity: DepthPolarity
-
-    @model_validator(mode="after")
-    def _ordered(self) -> DepthEncoding:
-        if self.near_mm >= self.far_mm:
-            raise ValueError(f"near_mm {self.near_mm} must be less than far_mm {self.far_mm}")
-        return self
-
-
-class PreprocessSpec(BaseModel):
-    """One modality's way from frame to tensor; it travels in the bundle.
-
-    Attributes:
-        width: Tensor width in pixels.
-        height: Tensor height in pixels.
-        crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
-        crop_scale: Factor on the face box's width and height, about its centre.
-        channel_order: Order of the tensor's colour planes; grey frames are replicated.
-        depth: How millimetres become 8 bits; only, and always, for depth.
-        mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
-        std: Divides each tensor plane after that, in 8-bit units.
-        missing_value: What the whole tensor holds when the modality is absent, after normalisation.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(ge=1, le=4096)
-    height: int = Field(ge=1, le=4096)
-    crop: CropRule
-    crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
-    channel_order: ChannelOrder = ChannelOrder.RGB
-    depth: DepthEncoding | None = None
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    missing_value: float = Field(default=0.0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _finite(self) -> PreprocessSpec:
-        with np.errstate(all="ignore"):  # the results say whether it worked
-            if not np.isfinite(np.float32(self.missing_value)):
-                raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
-            if not np.isfinite(self.table).all():
-                raise ValueError(
-                    f"mean {self.mean} and std {self.std} do not normalise 8-bit levels to finite "
-                    "float32: give finite values and no std of 0"
-                )
-        return self
-
-    @property
-    def table(self) -> NDArray[np.float32]:
-        """The normalisation as float32 [3, 256]: one value per tensor plane and 8-bit level.
-
-        Every implementation looks values up here, so host and device cannot round differently.
-        """
-        return _table(self.mean, self.std)
-
-
-@lru_cache(maxsize=64)
-def _table(
-    mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> NDArray[np.float32]:
-    levels = np.arange(256, dtype=np.float32)[None, :]
-    offset, scale = np.array([mean, std], np.float32)[:, :, None]
-    table: NDArray[np.float32] = (levels - offset) / scale
-    table.setflags(write=False)
-    return table
-
-
-@lru_cache(maxsize=16)
-def _depth_levels(encoding: DepthEncoding) -> NDArray[np.uint8]:
-    """Return uint8 [65536]: the 8-bit level of every depth in millimetres."""
-    depth_mm = np.arange(65536, dtype=np.float64)
-    span = encoding.far_mm - encoding.near_mm
-    fraction = (np.clip(depth_mm, encoding.near_mm, encoding.far_mm) - encoding.near_mm) / span
-    if encoding.polarity is DepthPolarity.NEAR_BRIGHT:
-        fraction = 1.0 - fraction
-    levels = np.maximum(np.rint(255.0 * fraction), 1).astype(np.uint8)
-    levels[0] = 0
-    levels.setflags(write=False)
-    return levels
-
-
-def depth_to_8bit(depth_mm: NDArray[np.uint16], encoding: DepthEncoding) -> NDArray[np.uint8]:
-    """Return depth as the training set drew it.
-
-    Args:
-        depth_mm: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
-        encoding: Range and polarity of the data set.
-
-    Returns:
-        uint8 [H, W]; 0 exactly where `depth_mm` is 0.
-    """
-    return np.asarray(_depth_levels(encoding)[depth_mm])
 
 
 def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> tuple[int, int, int, int]:
@@ -212,20 +104,6 @@ def region_of(
     return crop_box(frame_size, face, spec.crop_scale)
 
 
-@cache
-def _native() -> ModuleType | None:
-    try:
-        from fasdk import _native as module
-    except ImportError:  # no compiler where it was installed
-        return None
-    return module
-
-
-def implementation() -> Implementation:
-    """Return what `to_tensor` uses here: the native pass wherever it was built."""
-    return Implementation.NUMPY if _native() is None else Implementation.NATIVE
-
-
 def to_tensor(
     frame: NDArray[Any],
     face: FaceBox | None,
@@ -238,7 +116,7 @@ def to_tensor(
 
     Args:
         frame: uint8 [H, W, 3] red first, uint8 [H, W], or uint16 [H, W] in millimetres where
-            `spec.depth` is set. Any strides.
+            `spec.depth` is set; uint8 [H, W] for an infrared composite. Any strides.
         face: The face in pixels of this frame; needed when `spec.crop` is the face.
         spec: The modality's preprocessing.
         out: float32 [3, spec.height, spec.width], C-contiguous, to write to; None makes a new one.
@@ -248,11 +126,14 @@ def to_tensor(
         float32 [3, spec.height, spec.width], normalised; `out` where it was given.
 
     Raises:
-        PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, or the
-            native pass was asked for and not built.
+        PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, the
+            crop of an infrared composite is under 16x16 pixels, or the native pass was asked for
+            and not built.
     """
     _require_frame(frame, spec)
     region = region_of((frame.shape[1], frame.shape[0]), face, spec)
+    if spec.ir_composite is not IrComposite.PLAIN:
+        require_composite_size(region[2] - region[0] + 1, region[3] - region[1] + 1)
     if out is None:
         out = np.empty((3, spec.height, spec.width), np.float32)
     else:
@@ -265,10 +146,13 @@ def to_tensor(
 
 
 def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
-    shape_fits = frame.ndim == 2 or (spec.depth is None and frame.shape[2:] == (3,))
-    dtype = np.dtype(np.uint8 if spec.depth is None else np.uint16)
+    grey_only = spec.depth is not None or spec.ir_composite is not IrComposite.PLAIN
+    shape_fits = frame.ndim == 2 or (not grey_only and frame.shape[2:] == (3,))
+    dtype = np.uint8 if spec.depth is None else np.uint16
     if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
-        expected = "uint8 [H, W, 3] or [H, W]" if spec.depth is None else "uint16 [H, W] depth"
+        expected = "uint8 [H, W, 3] or [H, W]"
+        if grey_only:
+            expected = "uint16 [H, W] depth" if spec.depth else "uint8 [H, W] infrared"
         raise PreprocessError(
             f"frame is {frame.dtype} {list(frame.shape)}, its spec describes {expected}: "
             "give the frame of the modality the spec is for"
@@ -285,23 +169,33 @@ def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
         )
 
 
+@lru_cache(maxsize=64)
+def _pass_of(spec: PreprocessSpec) -> Any:
+    module = native_module()
+    if module is None:
+        raise PreprocessError(
+            "the native pass was not built here: install a C++17 compiler and reinstall fasdk, "
+            "or use Implementation.NUMPY, which gives the same tensor"
+        )
+    mean, std = np.array([spec.mean, spec.std], np.float32).tolist()
+    return module.Pass(
+        mean=tuple(mean), std=tuple(std), swap=spec.channel_order is ChannelOrder.BGR
+    )
+
+
 def _native_pass(
     frame: NDArray[Any],
     region: tuple[int, int, int, int],
     spec: PreprocessSpec,
     out: NDArray[np.float32],
 ) -> None:
-    module = _native()
-    if module is None:
-        raise PreprocessError(
-            "the native pass was not built here: install a C++17 compiler and reinstall fasdk, "
-            "or use Implementation.NUMPY, which gives the same tensor"
-        )
-    if spec.depth is None:
-        swap = spec.channel_order is ChannelOrder.BGR
-        module.image_to_tensor(frame, region, spec.table, out, swap=swap)
+    native = _pass_of(spec)
+    if spec.depth is not None:
+        native.depth(frame, region, depth_levels(spec.depth), out)
+    elif spec.ir_composite is IrComposite.PLAIN:
+        native.image(frame, region, out)
     else:
-        module.depth_to_tensor(frame, region, _depth_levels(spec.depth), spec.table, out)
+        native.composite(frame, region, out)
 
 
 def _numpy_pass(
@@ -314,10 +208,19 @@ def _numpy_pass(
     pixels = frame[top : bottom + 1, left : right + 1]
     if spec.depth is not None:
         pixels = depth_to_8bit(pixels, spec.depth)
-    resized = resize_bilinear(pixels, spec.width, spec.height)
-    planes = [resized] * 3 if resized.ndim == 2 else [resized[..., c] for c in range(3)]
-    if spec.channel_order is ChannelOrder.BGR:
-        planes.reverse()
+
+    def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return resize_bilinear(image, spec.width, spec.height, using=Implementation.NUMPY)
+
+    if spec.ir_composite is not IrComposite.PLAIN:
+        planes = [resized(image) for image in (pixels, hog_map(pixels), plgf_map(pixels))]
+    elif pixels.ndim == 2:
+        planes = [resized(pixels)] * 3
+    else:
+        colour = resized(pixels)
+        planes = [colour[..., c] for c in range(3)]
+        if spec.channel_order is ChannelOrder.BGR:
+            planes.reverse()
     for plane, levels in enumerate(planes):
         np.take(spec.table[plane], levels, out=out[plane], mode="clip")  # "raise" would copy
 
@@ -357,14 +260,21 @@ def fill_row(
     """
     present = capture.present
     for modality, spec in specs.items():
-        tensor = inputs[modality.value][row]
+        tensor = _buffer(inputs, modality.value)[row]
         if modality in present:
             to_tensor(capture.frame(modality), capture.face_in(modality), spec, out=tensor)
         else:
             _require_out(tensor, spec)
             tensor.fill(spec.missing_value)
     if presence is not None:
-        inputs[PRESENCE][row] = [m in present for m in presence]
+        _buffer(inputs, PRESENCE)[row] = [m in present for m in presence]
+
+
+def _buffer(inputs: Mapping[str, NDArray[np.float32]], name: str) -> NDArray[np.float32]:
+    buffer = inputs.get(name)
+    if buffer is None:
+        raise PreprocessError(f"no buffer for the input {name}, only {', '.join(inputs) or 'none'}")
+    return buffer
 
 
 def to_batch(

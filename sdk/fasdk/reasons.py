@@ -21,6 +21,7 @@ class Reason(str, Enum):
     TOO_BRIGHT = "too-bright"
     IR_SATURATED = "ir-saturated"
     DEPTH_HOLES = "depth-holes"
+    NO_IMAGE = "no-image"
     STALE = "stale"
     OUT_OF_STEP = "out-of-step"
     MODALITY_MISSING = "modality-missing"
@@ -28,6 +29,7 @@ class Reason(str, Enum):
 
     # What only the integrator can mend.
     BAD_CAPTURE = "bad-capture"
+    DEPTH_UNITS = "depth-units"
     NO_OPERATING_POINT = "no-operating-point"
     NOT_FINITE = "not-finite"
     ENGINE_FAULT = "engine-fault"
@@ -37,6 +39,33 @@ class Reason(str, Enum):
     CAMERA = "camera"
     LOCKED_OUT = "locked-out"
     UNEXPECTED = "unexpected"
+
+    @property
+    def mendable(self) -> bool:
+        """Whether the person or the next frame can mend it: a RETRY; otherwise an ERROR."""
+        return self in _MENDABLE
+
+
+_MENDABLE = frozenset(
+    {
+        Reason.NO_FACE,
+        Reason.SEVERAL_FACES,
+        Reason.TOO_FAR,
+        Reason.TOO_CLOSE,
+        Reason.NOT_FRONTAL,
+        Reason.OUT_OF_FRAME,
+        Reason.BLURRED,
+        Reason.TOO_DARK,
+        Reason.TOO_BRIGHT,
+        Reason.IR_SATURATED,
+        Reason.DEPTH_HOLES,
+        Reason.NO_IMAGE,
+        Reason.STALE,
+        Reason.OUT_OF_STEP,
+        Reason.MODALITY_MISSING,
+        Reason.UNDECIDED,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from fasdk.errors import (
 )
 from fasdk.judging import Decision, Judge
 from fasdk.lanes import Served
+from fasdk.quality import QualityLimits
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy, key_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -54,6 +55,8 @@ class Liveness:
         engine: The backend that runs it; the session closes it.
         level: Security level whose thresholds to use.
         batching: How captures share the engine; None for the defaults.
+        limits: What a capture must be like before the engine sees it: `check` and `submit` answer
+            RETRY or ERROR for one that is not. None for `QualityLimits.faults()`.
         trust: Which signatures a bundle must carry that is swapped in; None asks for none.
         loader: Loads a bundle that is swapped in; None takes the engine's backend.
     """
@@ -65,14 +68,16 @@ class Liveness:
         level: str = "standard",
         *,
         batching: BatchingPolicy | None = None,
+        limits: QualityLimits | None = None,
         trust: TrustPolicy | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
         self.level = level
         self.batching = batching or BatchingPolicy()
+        self._limits = limits or QualityLimits.faults()
         self._trust = trust or TrustPolicy()
         self._loader = loader or partial(open_engine, backend=engine.backend)
-        self._served = Served(bundle, engine, Judge(bundle, level))
+        self._served = Served(bundle, engine, Judge(bundle, level, self._limits))
         self._lock = threading.Lock()  # of the fields below, and of `_served`
         self._swapping = threading.Lock()
         self._batcher: MicroBatcher | None = None
@@ -235,7 +240,7 @@ class Liveness:
                 raise ClosedError(CLOSED)
             opened = _verified(bundle, trust or self._trust)
             self._require_successor(opened, allow_rollback)
-            served = Served(opened, self._loader(opened), Judge(opened, self.level))
+            served = Served(opened, self._loader(opened), Judge(opened, self.level, self._limits))
             try:
                 served.judge.replay_golden(served.engine.run)
                 with self._lock:
@@ -301,7 +306,7 @@ class Liveness:
         return [answers[index] for index in range(len(captures))]
 
     def _run(
-        self, served: Served, batch: dict[str, NDArray[np.float32]], clock: StageClock
+        self, served: Served, batch: Mapping[str, NDArray[np.float32]], clock: StageClock
     ) -> EngineOutputs:
         size = min(len(rows) for rows in batch.values())
         limit = served.engine.max_batch
@@ -338,6 +343,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     threads: int = 0,
     progress: ProgressListener | None = None,
     batching: BatchingPolicy | None = None,
+    limits: QualityLimits | None = None,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
@@ -349,6 +355,9 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
         progress: Hears the phases of a TensorRT plan's build, where one is needed.
         batching: How captures from several threads share the engine; None for the defaults.
+        limits: What a capture must be like before the engine sees it; `QualityLimits()` for a
+            person in front of a camera, None only for stale or skewed frames and for depth
+            that cannot be millimetres.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
@@ -359,7 +368,9 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     bundle = open_bundle(Path(path), trust)
     engine = open_engine(bundle, backend, threads=threads, progress=progress)
     loader = partial(open_engine, backend=engine.backend, threads=threads, progress=progress)
-    liveness = Liveness(bundle, engine, level, batching=batching, trust=trust, loader=loader)
+    liveness = Liveness(
+        bundle, engine, level, batching=batching, limits=limits, trust=trust, loader=loader
+    )
     try:
         return liveness.start()
     except BaseException:

@@ -1,79 +1,171 @@
 // fasdk._native: the frame pass for Python. Arguments are checked here, the GIL is released for
-// the pass itself.
+// the work itself.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <tuple>
 
 #include "fasdk/frame_pass.hpp"
+#include "fasdk/resize.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
-using Image = nb::ndarray<const std::uint8_t, nb::device::cpu>;
-using Depth = nb::ndarray<const std::uint16_t, nb::ndim<2>, nb::device::cpu>;
+template <typename Sample>
+using Frame = nb::ndarray<const Sample, nb::device::cpu>;
 using Levels = nb::ndarray<const std::uint8_t, nb::shape<65536>, nb::c_contig, nb::device::cpu>;
-using Table = nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu>;
 using Out = nb::ndarray<float, nb::shape<3, -1, -1>, nb::c_contig, nb::device::cpu>;
+template <typename Sample>
+using ResizedOut = nb::ndarray<Sample, nb::c_contig, nb::device::cpu>;
+using Map = nb::ndarray<std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Box = std::tuple<int, int, int, int>;
+using Three = std::tuple<float, float, float>;
 
 int as_size(std::size_t size) {
-    // Column offsets are 32-bit samples, three of them to a pixel.
-    if (size > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() / 3)) {
+    // Column offsets are 32-bit samples, four of them to a pixel.
+    if (size > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() / 4)) {
         throw std::invalid_argument("an axis is too long");
     }
     return static_cast<int>(size);
 }
 
-fasdk::Target target_of(const Table& table, const Out& out, bool swap) {
-    return {out.data(), as_size(out.shape(2)), as_size(out.shape(1)), table.data(), swap};
+template <typename Sample>
+fasdk::FrameView<Sample> view_of(const Frame<Sample>& frame) {
+    if (frame.ndim() != 2 && frame.ndim() != 3) {
+        throw std::invalid_argument("frame must be [H, W] or [H, W, C]");
+    }
+    const bool planes = frame.ndim() == 3;
+    return {frame.data(),
+            as_size(frame.shape(1)),
+            as_size(frame.shape(0)),
+            planes ? as_size(frame.shape(2)) : 1,
+            frame.stride(0),
+            frame.stride(1),
+            planes ? frame.stride(2) : 1};
 }
 
 fasdk::Region region_of(const Box& box) {
     return {std::get<0>(box), std::get<1>(box), std::get<2>(box), std::get<3>(box)};
 }
 
-void image_to_tensor(const Image& frame, const Box& box, const Table& table, const Out& out,
-                     bool swap) {
-    if (frame.ndim() != 2 && frame.ndim() != 3) {
-        throw std::invalid_argument("frame must be [H, W] or [H, W, C]");
+const fasdk::RowKernels& kernels_of(const std::string& tier) {
+    for (const fasdk::RowKernels* kernels : fasdk::row_kernels()) {
+        if (tier.empty() || tier == kernels->tier) {
+            return *kernels;
+        }
     }
-    const bool planes = frame.ndim() == 3;
-    const fasdk::FrameView<std::uint8_t> view{frame.data(),
-                                              as_size(frame.shape(1)),
-                                              as_size(frame.shape(0)),
-                                              planes ? as_size(frame.shape(2)) : 1,
-                                              frame.stride(0),
-                                              frame.stride(1),
-                                              planes ? frame.stride(2) : 1};
-    fasdk::FramePass<std::uint8_t> pass(view, region_of(box), target_of(table, out, swap));
-    const nb::gil_scoped_release release;
-    pass.run();
+    throw std::invalid_argument("this CPU has no tier " + tier);
 }
 
-void depth_to_tensor(const Depth& frame, const Box& box, const Levels& levels, const Table& table,
-                     const Out& out) {
-    const fasdk::FrameView<std::uint16_t> view{
-        frame.data(), as_size(frame.shape(1)), as_size(frame.shape(0)), 1, frame.stride(0),
-        frame.stride(1), 1};
-    fasdk::FramePass<std::uint16_t> pass(view, region_of(box), target_of(table, out, false),
-                                         levels.data());
+// How the frames of one modality become tensors; threads may share one.
+class Pass {
+   public:
+    Pass(const Three& mean, const Three& std, bool swap, const std::string& tier)
+        : planes_{{std::get<0>(mean), std::get<0>(std)},
+                  {std::get<1>(mean), std::get<1>(std)},
+                  {std::get<2>(mean), std::get<2>(std)}},
+          swap_(swap),
+          kernels_(kernels_of(tier)) {}
+
+    void image(const Frame<std::uint8_t>& frame, const Box& box, const Out& out) const {
+        const auto view = view_of(frame);
+        const fasdk::Target target = target_of(out);
+        const nb::gil_scoped_release release;
+        fasdk::image_to_tensor(view, region_of(box), target, kernels_);
+    }
+
+    void depth(const Frame<std::uint16_t>& frame, const Box& box, const Levels& levels,
+               const Out& out) const {
+        const auto view = view_of(frame);
+        const fasdk::Target target = target_of(out);
+        const nb::gil_scoped_release release;
+        fasdk::depth_to_tensor(view, region_of(box), levels.data(), target, kernels_);
+    }
+
+    void composite(const Frame<std::uint8_t>& frame, const Box& box, const Out& out) const {
+        const auto view = view_of(frame);
+        const fasdk::Target target = target_of(out);
+        const nb::gil_scoped_release release;
+        fasdk::composite_to_tensor(view, region_of(box), target, kernels_);
+    }
+
+   private:
+    fasdk::Target target_of(const Out& out) const {
+        return {out.data(),
+                as_size(out.shape(2)),
+                as_size(out.shape(1)),
+                {planes_[0], planes_[1], planes_[2]},
+                swap_};
+    }
+
+    fasdk::Normalisation planes_[3];
+    bool swap_;
+    const fasdk::RowKernels& kernels_;
+};
+
+template <typename Sample>
+fasdk::Resized<Sample> resized_of(const Frame<Sample>& image, const ResizedOut<Sample>& out) {
+    if (out.ndim() != image.ndim() || (image.ndim() == 3 && out.shape(2) != image.shape(2))) {
+        throw std::invalid_argument("out must have the image's axes and channels");
+    }
+    return {out.data(), as_size(out.shape(1)), as_size(out.shape(0))};
+}
+
+void resize_8(const Frame<std::uint8_t>& image, const ResizedOut<std::uint8_t>& out,
+              const std::string& tier) {
+    const auto view = view_of(image);
+    const auto to = resized_of(image, out);
+    const fasdk::RowKernels& kernels = kernels_of(tier);
     const nb::gil_scoped_release release;
-    pass.run();
+    fasdk::resize_8(view, to, kernels);
+}
+
+void resize_16(const Frame<std::uint16_t>& image, const ResizedOut<std::uint16_t>& out) {
+    const auto view = view_of(image);
+    const auto to = resized_of(image, out);
+    const nb::gil_scoped_release release;
+    fasdk::resize_16(view, to);
+}
+
+template <void (*draw)(const fasdk::FrameView<std::uint8_t>&, std::uint8_t*, fasdk::Scratch&)>
+void map(const Frame<std::uint8_t>& grey, const Map& out) {
+    const auto view = view_of(grey);
+    if (grey.ndim() != 2 || out.shape(0) != grey.shape(0) || out.shape(1) != grey.shape(1)) {
+        throw std::invalid_argument("image and out must be [H, W] of one size");
+    }
+    std::uint8_t* const to = out.data();
+    const nb::gil_scoped_release release;
+    fasdk::Scratch& scratch = fasdk::scratch_of_this_thread();
+    draw(fasdk::contiguous(view, scratch.grey), to, scratch);
 }
 
 }  // namespace
 
 NB_MODULE(_native, module) {
-    module.doc() = "Crop, resize, normalise and NCHW layout of one frame in one pass.";
-    module.def("image_to_tensor", &image_to_tensor, "frame"_a.noconvert(), "region"_a,
-               "table"_a.noconvert(), "out"_a.noconvert(), nb::kw_only(), "swap"_a);
-    module.def("depth_to_tensor", &depth_to_tensor, "frame"_a.noconvert(), "region"_a,
-               "levels"_a.noconvert(), "table"_a.noconvert(), "out"_a.noconvert());
+    module.doc() = "Crop, resize, normalise and NCHW layout of a frame in one pass.";
+    nb::list tiers;
+    for (const fasdk::RowKernels* kernels : fasdk::row_kernels()) {
+        tiers.append(kernels->tier);
+    }
+    module.attr("TIERS") = nb::tuple(tiers);
+    nb::class_<Pass>(module, "Pass")
+        .def(nb::init<const Three&, const Three&, bool, const std::string&>(), nb::kw_only(),
+             "mean"_a, "std"_a, "swap"_a, "tier"_a = "")
+        .def("image", &Pass::image, "frame"_a.noconvert(), "region"_a, "out"_a.noconvert())
+        .def("depth", &Pass::depth, "frame"_a.noconvert(), "region"_a, "levels"_a.noconvert(),
+             "out"_a.noconvert())
+        .def("composite", &Pass::composite, "frame"_a.noconvert(), "region"_a,
+             "out"_a.noconvert());
+    module.def("resize_8", &resize_8, "image"_a.noconvert(), "out"_a.noconvert(), "tier"_a = "");
+    module.def("resize_16", &resize_16, "image"_a.noconvert(), "out"_a.noconvert());
+    module.def("hog_map", &map<fasdk::draw_hog>, "image"_a.noconvert(), "out"_a.noconvert());
+    module.def("plgf_map", &map<fasdk::draw_plgf>, "image"_a.noconvert(), "out"_a.noconvert());
 }

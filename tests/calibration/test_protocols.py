@@ -56,7 +56,9 @@ def test_the_splits_are_the_benchmarks():
     assert P1.missing == P3.missing == (NONE_MISSING,)
 
 
-@pytest.mark.parametrize("split", {*P1.splits, *P3.splits}, ids=lambda split: split.name)
+@pytest.mark.parametrize(
+    "split", dict.fromkeys([*P1.splits, *P3.splits]), ids=lambda split: split.name
+)
 def test_nothing_of_a_tested_domain_is_trained_on_or_chooses_the_threshold(split):
     gathered = gather(split, DOMAINS)
     seen = {item.domain for item in (*gathered.train, *gathered.development)}

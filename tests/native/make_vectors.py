@@ -1,9 +1,9 @@
-"""Write vectors.bin: what OpenCV answers, for the C++ test that runs without Python.
+"""Write vectors.bin: what OpenCV, scikit-image and SciPy answer, for a C++ test without Python.
 
     python tests/native/make_vectors.py tests/native/vectors.bin
 
-A vector is thirteen little-endian words and OpenCV's 8-bit answer; frames are drawn from a seed on
-both sides, so only the answers take space, and large ones are kept as a digest.
+A vector is thirteen little-endian words and the answer, 8-bit but for WIDE; frames are drawn from
+a seed on both sides, so only the answers take space, and large ones are kept as a digest.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from published_maps import hog_map, plgf_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-MAGIC = b"FASDKVC1"
+MAGIC = b"FASDKVC2"
 DIGEST, SWAP, UPSIDE_DOWN, MIRRORED, REVERSED = 1, 2, 4, 8, 16
+COMPOSITE = 32  # infrared, HOG and PLGF are the answer's three channels
+WIDE = 64  # 16-bit samples are resized as they are
 DIGEST_ABOVE = 2000  # samples
 
 
@@ -66,17 +69,21 @@ def fnv1a(data: bytes) -> int:
     return value
 
 
-def answer(vector: Vector) -> NDArray[np.uint8]:
-    """Return OpenCV's resized region, uint8 [out_height, out_width, channels]."""
+def answer(vector: Vector) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the resized region, [out_height, out_width, channels]."""
     shape = (vector.height, vector.width, vector.channels)
     frame = draw(vector.seed, vector.bits // 8 * int(np.prod(shape)))
     if vector.bits == 16:
+        wide = frame.view("<u2")
         depth_levels = ((np.arange(65536, dtype=np.uint64) * 40503) >> 16).astype(np.uint8)
-        frame = depth_levels[frame.view("<u2")]
+        frame = wide if vector.flags & WIDE else depth_levels[wide]
     region = frame.reshape(shape)[vector.top : vector.bottom + 1, vector.left : vector.right + 1]
+    if vector.flags & COMPOSITE:
+        grey = np.ascontiguousarray(region[..., 0])
+        region = np.stack([grey, hog_map(grey), plgf_map(grey)], axis=2)
     size = (vector.out_width, vector.out_height)
     resized = cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized).reshape(size[1], size[0], vector.channels)
+    return np.asarray(resized).reshape(size[1], size[0], -1)
 
 
 def vectors() -> Iterator[Vector]:
@@ -97,7 +104,7 @@ def vectors() -> Iterator[Vector]:
         nonlocal seed
         seed += 1
         left, top, right, bottom = margins
-        if out[0] * out[1] * channels > DIGEST_ABOVE:
+        if out[0] * out[1] * channels > DIGEST_ABOVE and not flags & WIDE:
             flags |= DIGEST
         return Vector(
             seed=seed,
@@ -115,7 +122,7 @@ def vectors() -> Iterator[Vector]:
             out_height=out[1],
         )
 
-    for channels in (1, 3):
+    for channels in (1, 3, 4):
         for size in ((1, 1), (2, 1), (7, 5), (16, 9), (33, 20)):
             yield vector(size, size, channels)  # same size
             yield vector((2 * size[0], 2 * size[1]), size, channels)  # halved: averaged
@@ -139,6 +146,12 @@ def vectors() -> Iterator[Vector]:
         yield vector(size, (24, 18), 1, bits=16, margins=(2, 3, 4, 5), padding=3)
         yield vector(size, (24, 18), 1, bits=16, flags=UPSIDE_DOWN | MIRRORED)
     yield vector((240, 240), (224, 224), 1, bits=16)
+    for channels in (1, 3, 4):
+        for size in ((24, 18), (48, 36), (7, 5), (61, 47)):
+            yield vector(size, (24, 18), channels, bits=16, margins=(1, 2, 3, 4), flags=WIDE)
+    for region in ((16, 16), (17, 31), (40, 33), (100, 90), (240, 240)):
+        yield vector(region, (32, 24), 1, margins=(3, 1, 2, 5), padding=2, flags=COMPOSITE)
+        yield vector(region, region, 1, flags=COMPOSITE | UPSIDE_DOWN | MIRRORED)
 
 
 def encode() -> bytes:

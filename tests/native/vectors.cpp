@@ -1,7 +1,10 @@
-// Runs the vectors that make_vectors.py wrote from OpenCV, bit by bit: no Python, so the same
-// program runs under qemu for another architecture. Exit 0 only if every vector passed.
+// Runs the vectors that make_vectors.py wrote from OpenCV, scikit-image and SciPy, bit by bit: no
+// Python, so the same program runs under qemu for another architecture. Every vector goes through
+// each tier of instructions this CPU has, and pixel by pixel through the CUDA kernel's body. Exit 0
+// only if every vector passed.
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -9,15 +12,19 @@
 #include <vector>
 
 #include "fasdk/frame_pass.hpp"
+#include "fasdk/resize.hpp"
+#include "fasdk/tensor_values.hpp"
 
 namespace {
 
-constexpr char kMagic[] = {'F', 'A', 'S', 'D', 'K', 'V', 'C', '1'};
+constexpr char kMagic[] = {'F', 'A', 'S', 'D', 'K', 'V', 'C', '2'};
 constexpr std::uint32_t kDigest = 1;     // a 64-bit digest of the levels follows, not the levels
 constexpr std::uint32_t kSwap = 2;       // plane 0 takes the last channel
 constexpr std::uint32_t kUpsideDown = 4; // rows, columns, channels stored in reverse
 constexpr std::uint32_t kMirrored = 8;
 constexpr std::uint32_t kReversed = 16;
+constexpr std::uint32_t kComposite = 32;  // infrared, HOG and PLGF are the answer's channels
+constexpr std::uint32_t kWide = 64;       // 16-bit samples are resized as they are
 
 struct Vector {
     std::uint32_t seed, bits, channels, width, height, row_padding, flags;
@@ -114,55 +121,144 @@ Stored<Sample> store(const Vector& v) {
     return stored;
 }
 
-// Levels the pixel function gives one at a time: what a CUDA thread will run.
-template <typename Sample>
-std::vector<std::uint8_t> pixel_by_pixel(const Vector& v, const fasdk::FrameView<Sample>& view,
-                                         const std::uint8_t* levels) {
-    const int from_width = static_cast<int>(v.right - v.left + 1);
-    const int from_height = static_cast<int>(v.bottom - v.top + 1);
-    const int width = static_cast<int>(v.out_width);
-    const int height = static_cast<int>(v.out_height);
-    const auto columns = fasdk::column_taps(from_width, width);
-    const auto rows = fasdk::row_taps(from_height, height);
-    const auto scaling = fasdk::scaling_of(from_width, from_height, width, height);
-    std::vector<std::uint8_t> result;
-    for (int y = 0; y < height; ++y) {
-        for (int x = 0; x < width; ++x) {
-            for (int c = 0; c < view.channels; ++c) {
-                const auto fetch = [&](int row, int column) {
-                    const Sample sample =
-                        view.data[(static_cast<int>(v.top) + row) * view.row_stride +
-                                  (static_cast<int>(v.left) + column) * view.column_stride +
-                                  c * view.channel_stride];
-                    return levels ? levels[sample] : static_cast<std::uint8_t>(sample);
-                };
-                result.push_back(fasdk::level_at(fetch, scaling,
-                                                 columns[static_cast<std::size_t>(x)],
-                                                 rows[static_cast<std::size_t>(y)], x, y));
-            }
-        }
-    }
-    return result;
+fasdk::Region region_of(const Vector& v) {
+    return {static_cast<int>(v.left), static_cast<int>(v.top), static_cast<int>(v.right),
+            static_cast<int>(v.bottom)};
 }
 
-// The tensor's bit patterns must be the table's entries at the expected levels, nothing near them.
-bool same_bits(const Vector& v, const std::vector<std::uint8_t>& levels, const float* table,
-               const std::vector<float>& tensor) {
-    const std::size_t pixels = static_cast<std::size_t>(v.out_width) * v.out_height;
+std::size_t pixels_of(const Vector& v) {
+    return static_cast<std::size_t>(v.out_width) * v.out_height;
+}
+
+// Planes with a mean and a spread of their own; every other vector divides by a power of two.
+void draw_normalisation(const Vector& v, fasdk::Normalisation* planes) {
+    Bytes bytes(v.seed ^ 0x5EEDU);
+    for (int i = 0; i < 3; ++i) {
+        planes[i].mean = static_cast<float>(bytes.next()) + static_cast<float>(bytes.next()) / 256;
+        planes[i].std = 1 + static_cast<float>(bytes.next()) + static_cast<float>(bytes.next()) / 256;
+        if (v.seed % 2 == 0) planes[i].std = i == 1 ? 128.0F : -0.25F;
+    }
+    if (v.seed % 3 == 0) planes[1] = planes[2] = planes[0];
+}
+
+// The tensor's bit patterns must be the normalised levels, nothing near them.
+bool same_bits(const Vector& v, const std::vector<std::uint8_t>& levels, std::size_t channels,
+               const fasdk::Normalisation* planes, const std::vector<float>& tensor) {
     for (std::size_t plane = 0; plane < 3; ++plane) {
         const std::size_t shown = (v.flags & kSwap) ? 2 - plane : plane;
-        const std::size_t channel = v.channels == 1 ? 0 : shown;
-        for (std::size_t i = 0; i < pixels; ++i) {
-            const float* wanted = table + 256 * plane + levels[i * v.channels + channel];
-            if (std::memcmp(&tensor[plane * pixels + i], wanted, sizeof(float)) != 0) return false;
+        const std::size_t channel = channels == 1 ? 0 : shown;
+        for (std::size_t i = 0; i < pixels_of(v); ++i) {
+            const float level = static_cast<float>(levels[i * channels + channel]);
+            const float wanted = (level - planes[plane].mean) / planes[plane].std;
+            if (std::memcmp(&tensor[plane * pixels_of(v) + i], &wanted, sizeof wanted) != 0) {
+                return false;
+            }
         }
     }
     return true;
 }
 
+// What a CUDA thread runs, over every output pixel.
+template <typename Sample>
+std::vector<float> pixel_by_pixel(const fasdk::FrameView<Sample>& frame, const fasdk::Region& region,
+                                  const std::uint8_t* levels, const fasdk::Target& target) {
+    const fasdk::FrameView<Sample> part = fasdk::cropped(frame, region);
+    const fasdk::TensorSource<Sample> source{
+        part.data,     part.row_stride,
+        part.column_stride, part.channel_stride,
+        part.width,    part.height,
+        part.channels, target.width,
+        target.height, levels,
+        {target.planes[0], target.planes[1], target.planes[2]},
+        target.swap};
+    std::vector<float> tensor;
+    for (int plane = 0; plane < 3; ++plane) {
+        for (int y = 0; y < target.height; ++y) {
+            for (int x = 0; x < target.width; ++x) {
+                tensor.push_back(fasdk::tensor_values_at(source, x, y).planes[plane]);
+            }
+        }
+    }
+    return tensor;
+}
+
+std::vector<std::uint8_t> read_levels(Reader& file, std::size_t size) {
+    std::vector<std::uint8_t> levels(size);
+    file.read(levels.data(), levels.size());
+    return levels;
+}
+
+// The file's answer where it is whole; where it is a digest, `found` if that is the digest's.
+std::vector<std::uint8_t> wanted_levels(const Vector& v, Reader& file,
+                                        const std::vector<std::uint8_t>& found) {
+    if (!(v.flags & kDigest)) return read_levels(file, found.size());
+    const std::uint64_t low = file.word();
+    const std::uint64_t digest = low | (static_cast<std::uint64_t>(file.word()) << 32);
+    return digest == fnv1a(found) ? found : std::vector<std::uint8_t>();
+}
+
+std::vector<std::uint8_t> resized(const Vector& v, const fasdk::FrameView<std::uint8_t>& part,
+                                  const fasdk::RowKernels& kernels) {
+    std::vector<std::uint8_t> levels(pixels_of(v) * static_cast<std::size_t>(part.channels));
+    fasdk::resize_8(part,
+                    {levels.data(), static_cast<int>(v.out_width), static_cast<int>(v.out_height)},
+                    kernels);
+    return levels;
+}
+
+// Levels of a vector that becomes a tensor, before normalisation, by a tier.
+std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std::uint8_t>& frame,
+                                    const std::uint8_t*, const fasdk::RowKernels& kernels) {
+    const fasdk::FrameView<std::uint8_t> part = fasdk::cropped(frame, region_of(v));
+    if (!(v.flags & kComposite)) return resized(v, part, kernels);
+    std::vector<std::uint8_t> grey;
+    const fasdk::FrameView<std::uint8_t> whole = fasdk::contiguous(part, grey);
+    std::vector<std::uint8_t> map(grey.size());
+    fasdk::FrameView<std::uint8_t> drawn = whole;
+    drawn.data = map.data();
+    fasdk::Scratch scratch;
+    const std::vector<std::uint8_t> plain = resized(v, whole, kernels);
+    fasdk::draw_hog(whole, map.data(), scratch);
+    const std::vector<std::uint8_t> hog = resized(v, drawn, kernels);
+    fasdk::draw_plgf(whole, map.data(), scratch);
+    const std::vector<std::uint8_t> plgf = resized(v, drawn, kernels);
+    std::vector<std::uint8_t> levels;
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+        levels.insert(levels.end(), {plain[i], hog[i], plgf[i]});
+    }
+    return levels;
+}
+
+// Depth is mapped to 8 bits at its own size, whole, then resized.
+std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std::uint16_t>& frame,
+                                    const std::uint8_t* to_levels,
+                                    const fasdk::RowKernels& kernels) {
+    const fasdk::FrameView<std::uint16_t> part = fasdk::cropped(frame, region_of(v));
+    std::vector<std::uint8_t> mapped;
+    for (int y = 0; y < part.height; ++y) {
+        for (int x = 0; x < part.width; ++x) {
+            mapped.push_back(to_levels[part.row(y)[x * part.column_stride]]);
+        }
+    }
+    return resized(v, {mapped.data(), part.width, part.height, 1, part.width, 1, 1}, kernels);
+}
+
+void fill(const fasdk::FrameView<std::uint8_t>& frame, const Vector& v, const std::uint8_t*,
+          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
+    if (v.flags & kComposite) {
+        fasdk::composite_to_tensor(frame, region_of(v), target, kernels);
+    } else {
+        fasdk::image_to_tensor(frame, region_of(v), target, kernels);
+    }
+}
+
+void fill(const fasdk::FrameView<std::uint16_t>& frame, const Vector& v, const std::uint8_t* levels,
+          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
+    fasdk::depth_to_tensor(frame, region_of(v), levels, target, kernels);
+}
+
 template <typename Sample>
 bool passes(const Vector& v, Reader& file) {
-    const std::size_t samples = static_cast<std::size_t>(v.out_width) * v.out_height * v.channels;
     const Stored<Sample> frame = store<Sample>(v);
     std::vector<std::uint8_t> depth_levels;
     if (sizeof(Sample) == 2) {
@@ -171,31 +267,50 @@ bool passes(const Vector& v, Reader& file) {
         }
     }
     const std::uint8_t* to_levels = depth_levels.empty() ? nullptr : depth_levels.data();
-    const std::vector<std::uint8_t> found = pixel_by_pixel(v, frame.view, to_levels);
+    const bool composite = (v.flags & kComposite) != 0;
+    const std::size_t channels = composite ? 3 : v.channels;
 
+    const auto& tiers = fasdk::row_kernels();
+    std::vector<std::uint8_t> wanted =
+        wanted_levels(v, file, levels_of(v, frame.view, to_levels, *tiers.front()));
     bool right = true;
-    if (v.flags & kDigest) {
-        const std::uint64_t low = file.word();
-        right = (low | (static_cast<std::uint64_t>(file.word()) << 32)) == fnv1a(found);
-    } else {
-        std::vector<std::uint8_t> wanted(samples);
-        file.read(wanted.data(), wanted.size());
-        right = wanted == found;
+    std::vector<float> tensor(pixels_of(v) * 3);
+    fasdk::Target target{tensor.data(), static_cast<int>(v.out_width),
+                         static_cast<int>(v.out_height), {}, (v.flags & kSwap) != 0};
+    draw_normalisation(v, target.planes);
+    for (const fasdk::RowKernels* kernels : tiers) {
+        right = right && levels_of(v, frame.view, to_levels, *kernels) == wanted;
+        if (!right || v.channels == 4) continue;
+        tensor.assign(tensor.size(), -1.0F);
+        fill(frame.view, v, to_levels, target, *kernels);
+        right = same_bits(v, wanted, channels, target.planes, tensor);
     }
+    if (right && v.channels != 4 && !composite) {
+        right = same_bits(v, wanted, channels, target.planes,
+                          pixel_by_pixel(frame.view, region_of(v), to_levels, target));
+    }
+    return right;
+}
 
-    std::vector<float> table(768);
-    Bytes bytes(v.seed ^ 0x5EEDU);
-    for (float& value : table) {
-        value = static_cast<float>(bytes.next()) + static_cast<float>(bytes.next()) / 256.0F;
+// 16-bit samples: within two units of OpenCV's answer.
+bool passes_wide(const Vector& v, Reader& file) {
+    const Stored<std::uint16_t> frame = store<std::uint16_t>(v);
+    std::vector<std::uint16_t> found(pixels_of(v) * v.channels);
+    fasdk::resize_16(
+        fasdk::cropped(frame.view, region_of(v)),
+        {found.data(), static_cast<int>(v.out_width), static_cast<int>(v.out_height)});
+    const std::vector<std::uint8_t> wanted = read_levels(file, 2 * found.size());
+    bool right = true;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const int sample = wanted[2 * i] | (wanted[2 * i + 1] << 8);
+        right = right && std::abs(found[i] - sample) <= 2;
     }
-    std::vector<float> tensor(static_cast<std::size_t>(v.out_width) * v.out_height * 3, -1.0F);
-    const fasdk::Region region{static_cast<int>(v.left), static_cast<int>(v.top),
-                               static_cast<int>(v.right), static_cast<int>(v.bottom)};
-    const fasdk::Target target{tensor.data(), static_cast<int>(v.out_width),
-                               static_cast<int>(v.out_height), table.data(),
-                               (v.flags & kSwap) != 0};
-    fasdk::FramePass<Sample>(frame.view, region, target, to_levels).run();
-    return same_bits(v, found, table.data(), tensor) && right;
+    return right;
+}
+
+bool passes(const Vector& v, Reader& file) {
+    if (v.flags & kWide) return passes_wide(v, file);
+    return v.bits == 8 ? passes<std::uint8_t>(v, file) : passes<std::uint16_t>(v, file);
 }
 
 int run(const std::string& path) {
@@ -212,13 +327,15 @@ int run(const std::string& path) {
                        file.word(), file.word(), file.word(), file.word(), file.word(),
                        file.word(), file.word(), file.word()};
         if (v.bits != 8 && v.bits != 16) throw std::runtime_error("a vector of unknown depth");
-        if (v.bits == 8 ? passes<std::uint8_t>(v, file) : passes<std::uint16_t>(v, file)) continue;
+        if (passes(v, file)) continue;
         ++wrong;
         std::printf("vector %u: %ux%ux%u to %ux%u differs\n", i, v.right - v.left + 1,
                     v.bottom - v.top + 1, v.channels, v.out_width, v.out_height);
     }
     if (count == 0 || !file.exhausted()) throw std::runtime_error(path + ": wrong vector count");
-    std::printf("%u of %u vectors match\n", count - wrong, count);
+    std::printf("%u of %u vectors match by", count - wrong, count);
+    for (const fasdk::RowKernels* kernels : fasdk::row_kernels()) std::printf(" %s", kernels->tier);
+    std::printf("\n");
     return wrong == 0 ? 0 : 1;
 }
 

@@ -123,3 +123,75 @@ def test_a_box_inside_one_frame_is_inside_every_other(data, size, other):
         x, y, data.draw(st.integers(1, size[0] - x)), data.draw(st.integers(1, size[1] - y))
     )
     box.scaled_to(size, other).require_inside(*other)
+
+
+@pytest.mark.parametrize(
+    ("depth", "words"),
+    [
+        (DEPTH + 0.62, r"float64 \[12, 16\].* millimetres: metres\? multiply by 1000; then round"),
+        (np.float32(DEPTH + 620.0), r"in millimetres: then round to uint16"),
+        (np.where(DEPTH == 0, np.nan, 0.6), "metres.*NaN or infinity means no measurement"),
+        (np.float16(DEPTH) + np.float16(np.inf), "millimetres: NaN or infinity .* write 0 there"),
+        (
+            np.zeros((0, 4), np.float32),
+            r"float32 \[0, 4\], expected uint16 \[H, W\] in millimetres$",
+        ),
+        (DEPTH.astype(np.int32), "in millimetres$"),
+    ],
+)
+def test_distances_in_floating_point_are_told_how_to_become_millimetres(depth, words):
+    with pytest.raises(CaptureError, match=words):
+        Capture(depth=depth)
+
+
+def test_only_depth_is_told_of_millimetres():
+    with pytest.raises(CaptureError, match=r"expected uint8 \[H, W\]$"):
+        Capture(ir=IR.astype(np.float32))
+
+
+def test_faces_in_other_frames_are_held_to_those_frames():
+    capture = Capture(
+        rgb=RGB, depth=DEPTH, face=(4, 6, 20, 12), faces={"depth": (1, 2, 3, 4)},
+        other_faces=[(0, 0, 3, 3)],
+    )  # fmt: skip
+    assert capture.face_in(Modality.DEPTH) == FaceBox(1, 2, 3, 4)
+    assert capture.other_faces == (FaceBox(0, 0, 3, 3),)
+    for faces, words in (
+        ({Modality.DEPTH: (14, 0, 3, 4)}, "leaves the 16x12 frame"),
+        ({Modality.IR: (0, 0, 3, 4)}, "no ir frame"),
+        ({Modality.DEPTH: (0, 0, 3)}, "is not"),
+        ({"thermal": (0, 0, 3, 4)}, "faces names 'thermal', which is none of rgb, depth, ir"),
+    ):
+        with pytest.raises(CaptureError, match=words):
+            Capture(rgb=RGB, depth=DEPTH, face=(4, 6, 20, 12), faces=faces)
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "fits"),
+    [
+        (np.zeros((5, 2), np.float32), True),
+        (np.full((5, 2), -3.5), True),
+        (np.zeros((5, 2), np.int32), False),
+        (np.zeros((5, 3), np.float32), False),
+        (np.full((5, 2), np.nan, np.float32), False),
+        ([[0.0, 0.0]] * 5, False),
+    ],
+)
+def test_landmarks_are_five_finite_points(landmarks, fits):
+    if fits:
+        assert Capture(rgb=RGB, landmarks=landmarks).landmarks is landmarks
+        return
+    with pytest.raises(CaptureError, match=r"five finite \(x, y\) pairs"):
+        Capture(rgb=RGB, landmarks=landmarks)
+
+
+def test_times_are_numbers_and_whether_they_are_of_now_is_for_the_gates_to_say():
+    times = {Modality.RGB: math.nan, Modality.DEPTH: 5, Modality.IR: np.float32(-1.0)}
+    assert Capture(rgb=RGB, taken_ms=times).taken_ms is times
+    for time_ms in ("12:00", None, True, 1j):
+        with pytest.raises(
+            CaptureError, match=r"rgb was taken at .*, expected milliseconds of time"
+        ):
+            Capture(rgb=RGB, taken_ms={Modality.RGB: time_ms})
+    with pytest.raises(CaptureError, match="taken_ms names 'left'"):
+        Capture(rgb=RGB, taken_ms={"left": 1.0})

@@ -14,13 +14,16 @@ from pydantic import ValidationError
 
 from fasdk import preprocess
 from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.composite import hog_map, plgf_map
 from fasdk.errors import PreprocessError
+from fasdk.implementation import native_module
 from fasdk.preprocess import (
     ChannelOrder,
     CropRule,
     DepthEncoding,
     DepthPolarity,
     Implementation,
+    IrComposite,
     PreprocessSpec,
     crop_box,
     depth_to_8bit,
@@ -30,6 +33,7 @@ from fasdk.preprocess import (
     to_batch,
     to_tensor,
 )
+from fasdk.resize import resize_bilinear
 
 
 def spec_of(**settings: object) -> PreprocessSpec:
@@ -299,13 +303,73 @@ def test_the_face_box_moves_to_each_frames_own_pixels():
     assert (batch["ir"] == 100).all()
 
 
-def test_where_the_native_pass_was_not_built_numpy_serves(monkeypatch):
-    monkeypatch.setattr(preprocess, "_native", lambda: None)
+def test_where_the_native_pass_was_not_built_numpy_serves(monkeypatch, request):
+    monkeypatch.setitem(sys.modules, "fasdk._native", None)
+    monkeypatch.delattr("fasdk._native", raising=False)
+    native_module.cache_clear()
+    request.addfinalizer(native_module.cache_clear)
     assert preprocess.implementation() is Implementation.NUMPY
     frame = np.full((9, 9, 3), 7, np.uint8)
     assert (to_tensor(frame, None, spec_of()) == 7).all()
     with pytest.raises(PreprocessError, match=r"install a C\+\+17 compiler"):
-        to_tensor(frame, None, spec_of(), using=Implementation.NATIVE)
+        to_tensor(frame, None, spec_of(width=5), using=Implementation.NATIVE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"depth": depth_of()}, "not for depth"),
+        ({"channel_order": ChannelOrder.BGR}, "leave it rgb"),
+        ({"ir_composite": "hog"}, "Input should be 'plain' or 'ir-hog-plgf'"),
+    ],
+)
+def test_an_infrared_composite_is_of_infrared_and_has_one_order(settings, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        spec_of(**{"ir_composite": IrComposite.IR_HOG_PLGF, **settings})
+
+
+@pytest.mark.parametrize("using", Implementation)
+def test_a_composites_planes_are_infrared_hog_and_plgf_of_the_crop_each_resized(
+    using, native_built
+):
+    frame = np.random.default_rng(1).integers(0, 256, (70, 90)).astype(np.uint8)[::-1, ::2]
+    spec = spec_of(
+        width=21,
+        height=17,
+        crop=CropRule.FACE,
+        ir_composite=IrComposite.IR_HOG_PLGF,
+        mean=(1.0, 2.0, 3.0),
+        std=(4.0, 5.0, 6.0),
+    )
+    face = FaceBox(3, 5, 40, 60)
+    left, top, right, bottom = region_of((45, 70), face, spec)
+    crop = frame[top : bottom + 1, left : right + 1]
+    tensor = to_tensor(frame, face, spec, using=using)
+    for plane, image in enumerate((crop, hog_map(crop), plgf_map(crop))):
+        levels = resize_bilinear(image, 21, 17)
+        assert np.array_equal(tensor[plane], spec.table[plane][levels])
+
+
+@pytest.mark.parametrize("using", Implementation)
+@pytest.mark.parametrize("frame", [np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint16)])
+def test_a_composite_of_anything_but_8_bit_grey_is_refused(frame, using, native_built):
+    spec = spec_of(ir_composite=IrComposite.IR_HOG_PLGF)
+    with pytest.raises(PreprocessError, match=r"describes uint8 \[H, W\] infrared"):
+        to_tensor(frame, None, spec, using=using)
+
+
+@pytest.mark.parametrize("using", Implementation)
+def test_a_face_too_small_for_the_composite_is_refused_in_words(using, native_built):
+    spec = spec_of(crop=CropRule.FACE, ir_composite=IrComposite.IR_HOG_PLGF)
+    with pytest.raises(PreprocessError, match="crop of 21x15 pixels and needs at least 16x16"):
+        to_tensor(np.zeros((60, 60), np.uint8), FaceBox(5, 5, 20, 14), spec, using=using)
+
+
+def test_a_missing_buffer_is_named():
+    with pytest.raises(PreprocessError, match="no buffer for the input rgb, only depth"):
+        capture = Capture(rgb=np.zeros((8, 8, 3), np.uint8))
+        buffers = {"depth": np.zeros((1, 3, 3, 4), np.float32)}
+        fill_row(capture, {Modality.RGB: spec_of()}, None, buffers, 0)
 
 
 def test_preprocessing_does_not_import_opencv():

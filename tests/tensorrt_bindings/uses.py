@@ -147,6 +147,9 @@ class _Finder(ast.NodeVisitor):
         for inner in ast.walk(node):
             if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Attribute):
                 self.own[inner.target.attr] = self._annotated(inner.annotation)
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                self.own[item.target.id] = self._annotated(item.annotation)
         self.generic_visit(node)
         self.own = outer
 

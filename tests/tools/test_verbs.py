@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 FACE = ["--face", "80,40,150,160"]
-STAGES = ["preprocess", "engine", "decision", "other"]
+STAGES = ["gates", "queue", "preprocess", "engine", "decision", "other"]
 
 
 def document(ran, status=0):

@@ -197,6 +197,7 @@ def open_engine(
     *,
     threads: int = 0,
     progress: ProgressListener | None = None,
+    cuda_graphs: bool = True,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.
 
@@ -208,6 +209,7 @@ def open_engine(
         backend: Which backend, or None to choose.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
         progress: Hears the phases of a TensorRT plan's build, where one is needed.
+        cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
@@ -230,6 +232,6 @@ def open_engine(
 
         fused = bundle.manifest.precision is Precision.INT8_FP32
         return OnnxRuntimeEngine(bundle.graph, threads=threads, as_written=not fused)
-    from fasdk.backends.tensorrt.execution import open_tensorrt_engine
+    from fasdk.backends.tensorrt.opening import open_tensorrt_engine
 
-    return open_tensorrt_engine(bundle, backend, progress=progress)
+    return open_tensorrt_engine(bundle, backend, progress=progress, graphs=cuda_graphs)

@@ -1,4 +1,4 @@
-"""The little of CUDA the runtime needs: memory, a stream, copies; and pycuda's form of it."""
+"""The little of CUDA the runtime needs, memory to graphs, and pycuda's form of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
+
+# CU_STREAM_NON_BLOCKING: no wait on, or of, the legacy default stream. Work another library puts
+# there would otherwise serialise the lanes and spoil a capture under way.
+_NON_BLOCKING = 1
+_NAN_BITS = 0x7FC00000
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,10 @@ class HostBuffer(Protocol):
         ...
 
     def free(self) -> None:
-        """Give it back; `array` may not be used afterwards."""
+        """Let go of it; the context must be current.
+
+        The memory itself goes with the last view of it, so that none is ever left dangling.
+        """
         ...
 
 
@@ -69,6 +77,34 @@ class CudaStream(Protocol):
 
     def synchronize(self) -> None:
         """Wait until all of it is done; faults of that work surface here."""
+        ...
+
+
+class CudaEvent(Protocol):
+    """A mark in a stream."""
+
+    def record(self, stream: CudaStream) -> None:
+        """Put the mark behind all that is enqueued so far."""
+        ...
+
+    def synchronize(self) -> None:
+        """Sleep until the stream has passed the mark; faults of its work surface here."""
+        ...
+
+
+class CudaGraph(Protocol):
+    """Work recorded once, to be launched whole."""
+
+    def launch(self, stream: CudaStream) -> None:
+        """Enqueue all of it.
+
+        Raises:
+            BackendError: The driver refuses, or the device is lost.
+        """
+        ...
+
+    def free(self) -> None:
+        """Give it back; the context must be current and no launch of it under way."""
         ...
 
 
@@ -90,7 +126,11 @@ class CudaDriver(Protocol):
         ...
 
     def stream(self) -> CudaStream:
-        """Return a new stream."""
+        """Return a new stream, independent of every other."""
+        ...
+
+    def event(self) -> CudaEvent:
+        """Return a new event, whose waiters sleep instead of spinning."""
         ...
 
     def device_buffer(self, size_bytes: int) -> DeviceBuffer:
@@ -111,6 +151,19 @@ class CudaDriver(Protocol):
         self, target: NDArray[np.float32], source: DeviceBuffer, stream: CudaStream
     ) -> None:
         """Enqueue a copy into a contiguous part of a HostBuffer; it holds nothing until done."""
+        ...
+
+    def fill_with_nan(self, target: DeviceBuffer, values: int, stream: CudaStream) -> None:
+        """Enqueue making the first float32 `values` of a buffer NaN."""
+        ...
+
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> CudaGraph:
+        """Record what `work` enqueues on `stream` on this thread, without running it.
+
+        Raises:
+            BackendError: It cannot be recorded. The stream is as it was before, unless the device
+                is lost.
+        """
         ...
 
 
@@ -139,12 +192,29 @@ class _DeviceBuffer:
 
 
 @dataclass(frozen=True)
+class _Event:
+    native: Any
+
+    def record(self, stream: CudaStream) -> None:
+        self.native.record(_native_stream(stream))
+
+    def synchronize(self) -> None:
+        self.native.synchronize()
+
+
 class _HostBuffer:
-    array: NDArray[np.float32]
+    def __init__(self, array: NDArray[np.float32]) -> None:
+        self._array: NDArray[np.float32] | None = array
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        if self._array is None:
+            raise BackendError("this page-locked memory was given back")
+        return self._array
 
     def free(self) -> None:
-        allocation: Any = self.array.base
-        allocation.free()
+        # Not pycuda's own free(): who still held a view would write into memory given back.
+        self._array = None
 
 
 class PyCudaDriver:
@@ -196,7 +266,12 @@ class PyCudaDriver:
 
     def stream(self) -> CudaStream:
         """See `CudaDriver.stream`."""
-        return _Stream(self._native.Stream())
+        return _Stream(self._native.Stream(_NON_BLOCKING))
+
+    def event(self) -> CudaEvent:
+        """See `CudaDriver.event`."""
+        flags = self._native.event_flags
+        return _Event(self._native.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING))
 
     def device_buffer(self, size_bytes: int) -> DeviceBuffer:
         """See `CudaDriver.device_buffer`."""
@@ -217,6 +292,19 @@ class PyCudaDriver:
     ) -> None:
         """See `CudaDriver.copy_to_host`."""
         self._native.memcpy_dtoh_async(target, source.address, _native_stream(stream))
+
+    def fill_with_nan(self, target: DeviceBuffer, values: int, stream: CudaStream) -> None:
+        """See `CudaDriver.fill_with_nan`."""
+        self._native.memset_d32_async(target.address, _NAN_BITS, values, _native_stream(stream))
+
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> CudaGraph:
+        """See `CudaDriver.capture`."""
+        from fasdk.backends.cuda_graph import capture
+
+        try:
+            return capture(stream, work)
+        except self._native.Error as error:
+            raise BackendError(f"CUDA cannot record a graph: {error}") from error
 
 
 def _native_stream(stream: CudaStream) -> Any:

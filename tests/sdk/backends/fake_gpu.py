@@ -8,6 +8,7 @@ The fake TensorRT's plan is the graph itself, run by ONNX Runtime.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,14 +36,55 @@ class FakeStream:
     driver: FakeGpu
     handle: int
     queue: list[Callable[[], None]] = field(default_factory=list)
+    recording: list[Callable[[], None]] | None = None
+
+    def enqueue(self, item: Callable[[], None]) -> None:
+        self.driver.require_current()
+        (self.queue if self.recording is None else self.recording).append(item)
 
     def synchronize(self) -> None:
         self.driver.require_current()
+        assert self.recording is None, "synchronised while recording"
+        self.driver.on_synchronize()
         work, self.queue = self.queue, []
         for item in work:
             item()
         if self.driver.fails_to_synchronize:
             raise FaultError("an illegal memory access was encountered")
+
+
+@dataclass
+class FakeEvent:
+    driver: FakeGpu
+    stream: FakeStream | None = None
+
+    def record(self, stream: CudaStream) -> None:
+        self.driver.require_current()
+        self.stream = self.driver.streams[stream.handle]
+
+    def synchronize(self) -> None:
+        self.driver.require_current()
+        assert self.stream is not None, "never recorded"
+        self.stream.synchronize()
+
+
+@dataclass
+class FakeGraph:
+    driver: FakeGpu
+    items: list[Callable[[], None]]
+    launches: int = 0
+
+    def launch(self, stream: CudaStream) -> None:
+        self.driver.require_current()
+        assert self in self.driver.graphs, "launched after free"
+        if "launch" in self.driver.refuses:
+            raise BackendError("CUDA failed: cuGraphLaunch gave CUDA_ERROR_LAUNCH_FAILED")
+        self.launches += 1
+        self.driver.streams[stream.handle].queue += self.items
+
+    def free(self) -> None:
+        self.driver.require_current()
+        self.driver.graphs.remove(self)  # a second free is a ValueError
 
 
 @dataclass
@@ -53,7 +95,14 @@ class FakeBuffer:
 
     def free(self) -> None:
         self.driver.require_current()
+        assert not any(stream.queue for stream in self.driver.streams.values()), "freed under work"
         del self.driver.held[self.address]  # a second free is a KeyError
+
+
+class Depth(threading.local):
+    """How often the context is current on a thread."""
+
+    value = 0
 
 
 class FakeGpu:
@@ -63,29 +112,38 @@ class FakeGpu:
         self.device = CudaDevice("Orin", "8.7", "12.6")
         self.held: dict[int, FakeBuffer] = {}
         self.streams: dict[int, FakeStream] = {}
+        self.graphs: list[FakeGraph] = []
         self.memory_bytes = 1 << 30
         self.fails_to_synchronize = False
-        self._depth = 0
+        self.loses_copies = False
+        self.on_synchronize: Callable[[], None] = lambda: None
+        self.allocations = 0
+        self.refuses: set[str] = set()
+        self._depth = Depth()
         self._next = 4096
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        self._depth += 1
+        self._depth.value += 1
         try:
             yield
         except FaultError as error:
             raise BackendError(f"CUDA failed: {error}") from error
         finally:
-            self._depth -= 1
+            self._depth.value -= 1
 
     def require_current(self) -> None:
-        assert self._depth > 0, "no current context"
+        assert self._depth.value > 0, "no current context"
 
     def stream(self) -> FakeStream:
         self.require_current()
         stream = FakeStream(self, len(self.streams) + 1)
         self.streams[stream.handle] = stream
         return stream
+
+    def event(self) -> FakeEvent:
+        self.require_current()
+        return FakeEvent(self)
 
     def device_buffer(self, size_bytes: int) -> FakeBuffer:
         return self._allocate((size_bytes // 4,))
@@ -96,24 +154,42 @@ class FakeGpu:
     def copy_to_device(
         self, target: DeviceBuffer, source: NDArray[np.float32], stream: CudaStream
     ) -> None:
-        self.require_current()
         memory = self.held[target.address].array
 
         def copy() -> None:
             memory[: source.size] = source.ravel()
 
-        self.streams[stream.handle].queue.append(copy)
+        self.streams[stream.handle].enqueue(copy)
 
     def copy_to_host(
         self, target: NDArray[np.float32], source: DeviceBuffer, stream: CudaStream
     ) -> None:
-        self.require_current()
         memory = self.held[source.address].array
 
         def copy() -> None:
+            if self.loses_copies:
+                return
             target[...] = memory[: target.size].reshape(target.shape)
 
-        self.streams[stream.handle].queue.append(copy)
+        self.streams[stream.handle].enqueue(copy)
+
+    def fill_with_nan(self, target: DeviceBuffer, values: int, stream: CudaStream) -> None:
+        memory = self.held[target.address].array
+        self.streams[stream.handle].enqueue(lambda: memory[:values].fill(np.nan))
+
+    def capture(self, stream: CudaStream, work: Callable[[], None]) -> FakeGraph:
+        self.require_current()
+        if "capture" in self.refuses:
+            raise BackendError("CUDA failed: cuStreamBeginCapture_v2 gave CUDA_ERROR_NOT_SUPPORTED")
+        fake = self.streams[stream.handle]
+        fake.recording = []
+        try:
+            work()
+            graph = FakeGraph(self, fake.recording)
+        finally:
+            fake.recording = None
+        self.graphs.append(graph)
+        return graph
 
     def _allocate(self, shape: tuple[int, ...]) -> FakeBuffer:
         self.require_current()
@@ -121,6 +197,7 @@ class FakeGpu:
         if used + 4 * int(np.prod(shape)) > self.memory_bytes:
             raise FaultError("out of memory")
         self._next += 4096
+        self.allocations += 1
         buffer = FakeBuffer(self, self._next, np.full(shape, 1e30, np.float32))
         self.held[buffer.address] = buffer
         return buffer
@@ -135,6 +212,7 @@ class Enumeration(Enum):
     INTERNAL_ERROR = "internal error"
     WARNING = "warning"
     WORKSPACE = "workspace"
+    USER_MANAGED = "user managed"
 
 
 @dataclass
@@ -142,7 +220,10 @@ class Behaviour:
     """What the fake TensorRT gets wrong, and what it was asked to do.
 
     Attributes:
-        drift: Added to every logit of the second class.
+        drift: Added to the logits of the second class.
+        drift_batch: The batch size that drifts; all when None.
+        drift_row: The row that drifts; all when None.
+        drift_replay: Whether it is replayed graphs alone that drift.
         writes: Whether an execution writes its outputs.
         refuses: Names of calls that return False or None.
         output_type: The type a plan says its outputs have.
@@ -152,6 +233,9 @@ class Behaviour:
     """
 
     drift: float = 0.0
+    drift_batch: int | None = None
+    drift_row: int | None = None
+    drift_replay: bool = False
     writes: bool = True
     refuses: set[str] = field(default_factory=set)
     output_type: Enumeration = Enumeration.FLOAT
@@ -175,38 +259,63 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
         def __init__(self, engine: Engine) -> None:
             self.engine = engine
             self.addresses: dict[str, int] = {}
-            self.shapes: dict[str, Sequence[int]] = {}
+            self.shapes: dict[str, tuple[int, ...]] = {}
+            self.scratch: FakeBuffer | None = None
+            self.is_flushed = False  # whether what a shape leaves to do was done
+            self.changes = 0
 
         def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+            if self.shapes.get(name) != tuple(shape):
+                self.is_flushed = False
+                self.changes += 1
             self.shapes[name] = tuple(shape)
             return "set_input_shape" not in behaviour.refuses
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
             self.addresses[name] = memory
+            self.changes += 1
             return "set_tensor_address" not in behaviour.refuses
 
+        def set_device_memory(self, memory: int, size: int) -> None:
+            assert size >= self.engine.device_memory_size_v2
+            self.scratch = gpu.held[memory]
+
         def execute_async_v3(self, stream_handle: int) -> bool:
-            gpu.require_current()
-            if "execute_async_v3" in behaviour.refuses:
+            stream = gpu.streams[stream_handle]
+            recorded = stream.recording is not None
+            if "execute_async_v3" in behaviour.refuses or (recorded and not self.is_flushed):
                 self.engine.logger.log(Enumeration.ERROR, "the execution was refused")
                 return False
-            if behaviour.writes:
-                gpu.streams[stream_handle].queue.append(self._execute)
+            self.is_flushed = True
+            shapes, changes = dict(self.shapes), self.changes
+
+            def execute() -> None:
+                assert changes == self.changes or not recorded, "replayed after a change"
+                if behaviour.writes:
+                    self._execute(shapes, recorded)
+
+            stream.enqueue(execute)
             return True
 
-        def _execute(self) -> None:
+        def _execute(self, shapes: dict[str, tuple[int, ...]], replayed: bool) -> None:
             def memory(name: str) -> NDArray[np.float32]:
                 return gpu.held[self.addresses[name]].array
 
+            assert self.scratch is not None
+            assert gpu.held[self.scratch.address] is self.scratch, "scratch memory was freed"
             inputs = {
                 name: memory(name)[: int(np.prod(shape))].reshape(shape)
-                for name, shape in self.shapes.items()
+                for name, shape in shapes.items()
             }
             for name, value in zip(
                 self.engine.outputs, self.engine.session.run(None, inputs), strict=True
             ):
-                if name == "logits":
-                    value = value + np.float32([0.0, behaviour.drift])  # noqa: PLW2901
+                size = len(value)
+                concerned = behaviour.drift_batch in (None, size)
+                if name == "logits" and concerned and (replayed or not behaviour.drift_replay):
+                    row = behaviour.drift_row
+                    rows = slice(None) if row is None else slice(row, row + 1)
+                    value[rows, 1] += behaviour.drift
                 memory(name)[: value.size] = value.ravel()
 
     class Engine:
@@ -220,6 +329,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             self.inputs = [port.name for port in self.session.get_inputs()]
             self.outputs = [port.name for port in self.session.get_outputs()]
             self.num_io_tensors = len(self.inputs) + len(self.outputs)
+            self.device_memory_size_v2 = 512
 
         def get_tensor_name(self, index: int) -> str:
             return (self.inputs + self.outputs)[index]
@@ -239,8 +349,9 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             shape = self.get_tensor_shape(name)[1:]
             return [[1, *shape], [1, *shape], [self.max_batch, *shape]]
 
-        def create_execution_context(self) -> Context | None:
+        def create_execution_context(self, strategy: Enumeration) -> Context | None:
             gpu.require_current()
+            assert strategy is Enumeration.USER_MANAGED
             return None if "create_execution_context" in behaviour.refuses else Context(self)
 
     class Runtime:
@@ -289,6 +400,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
     class Config:
         num_compute_capabilities = 0
+        progress_monitor: Any
 
         def set_memory_pool_limit(self, _pool: Enumeration, _size: int) -> None:
             pass
@@ -324,6 +436,8 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
             behaviour.builds += 1
+            config.progress_monitor.phase_start("build", None, 1)
+            config.progress_monitor.phase_finish("build")
             if "build_serialized_network" in behaviour.refuses:
                 return None
             return MAGIC + b"%d\n" % config.profile.max_batch + network.graph
@@ -337,6 +451,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
     module.OnnxParser = Parser
     module.Runtime = Runtime if "no Runtime" not in behaviour.refuses else lambda _logger: None
     module.DataType = module.TensorIOMode = module.MemoryPoolType = Enumeration
+    module.ExecutionContextAllocationStrategy = Enumeration
     module.ComputeCapability = ComputeCapability
     module.NetworkDefinitionCreationFlag = NetworkDefinitionCreationFlag
     return module  # type: ignore[no-any-return]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fasdk.backends.cuda import CudaDevice, PyCudaDriver, _primary_context
+from fasdk.backends.cuda import CudaDevice, CudaStream, PyCudaDriver, _primary_context
+from fasdk.backends.cuda_graph import DriverGraph
 from fasdk.errors import BackendError
 
 
@@ -92,15 +94,36 @@ class FakePyCuda(ModuleType):
         class Stream:
             handle = 77
 
-            def __init__(self) -> None:
+            def __init__(self, flags: int) -> None:
                 stack.require()
+                assert flags == 1, "a blocking stream waits for the default stream"
 
             def synchronize(self) -> None:
                 stack.require()
                 if module.broken == "synchronize":
                     raise NativeError("illegal address")
 
-        self.Context, self.Device, self.Stream = Context, Device, Stream
+        class Event:
+            def __init__(self, flags: int) -> None:
+                stack.require()
+                assert flags == 3, "a waiter would spin"
+                self.stream: Stream | None = None
+
+            def record(self, stream: Stream) -> None:
+                stack.require()
+                self.stream = stream
+
+            def synchronize(self) -> None:
+                stack.require()
+                assert self.stream is not None
+                self.stream.synchronize()
+
+        class EventFlags:
+            BLOCKING_SYNC = 1
+            DISABLE_TIMING = 2
+
+        self.Context, self.Device, self.Stream, self.Event = Context, Device, Stream, Event
+        self.event_flags = EventFlags
 
     def init(self) -> None:
         if self.broken == "init":
@@ -129,6 +152,11 @@ class FakePyCuda(ModuleType):
         self.stack.require()
         assert stream.handle == 77
         target.reshape(-1).view(np.uint8)[:] = self._at(address)[: target.nbytes]
+
+    def memset_d32_async(self, address: int, word: int, count: int, stream: Any) -> None:
+        self.stack.require()
+        assert stream.handle == 77
+        self._at(address).view(np.uint32)[:count] = word
 
     def _at(self, address: int) -> np.ndarray[Any, Any]:
         return next(a.memory for a in self.allocations if int(a) == address)
@@ -188,9 +216,29 @@ def test_a_value_survives_the_way_to_the_device_and_back(pycuda: FakePyCuda) -> 
         driver.copy_to_host(host.array[:1], device, stream)
         stream.synchronize()
         np.testing.assert_array_equal(host.array, [[0, 1, 2], [0, 0, 0]])
-        host.free()
+        driver.fill_with_nan(device, 4, stream)
+        driver.copy_to_host(host.array, device, stream)
+        done = driver.event()
+        done.record(stream)
+        done.synchronize()
+        np.testing.assert_array_equal(host.array, [[np.nan] * 3, [np.nan, 4, 5]])
         device.free()
-    assert all(allocation.is_free for allocation in pycuda.allocations)
+    assert [allocation.is_free for allocation in pycuda.allocations] == [False, True]
+
+
+def test_page_locked_memory_goes_with_the_last_view_of_it(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    with driver.current():
+        host = driver.host_buffer((2, 3))
+        view = host.array[1:]
+        host.free()
+        with pytest.raises(BackendError, match="given back"):
+            _ = host.array
+        alive = weakref.ref(pycuda.allocations.pop())
+        view.fill(7.0)
+        assert alive() is not None
+        del view
+        assert alive() is None
 
 
 def test_it_works_on_any_thread_and_leaves_each_threads_stack_as_it_was(pycuda: FakePyCuda) -> None:
@@ -257,6 +305,27 @@ def test_another_drivers_stream_is_refused(pycuda: FakePyCuda) -> None:
     driver = PyCudaDriver()
     with driver.current(), pytest.raises(BackendError, match="Stranger is not a stream"):
         driver.copy_to_device(driver.device_buffer(4), np.zeros(1, np.float32), Stranger())
+
+
+def test_a_graph_is_recorded_on_the_streams_own_handle(
+    pycuda: FakePyCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handles: list[int] = []
+
+    def capture(stream: CudaStream, work: Callable[[], None]) -> DriverGraph:
+        handles.append(stream.handle)
+        work()
+        return DriverGraph(5)
+
+    monkeypatch.setattr("fasdk.backends.cuda_graph.capture", capture)
+    driver = PyCudaDriver()
+    with driver.current():
+        stream = driver.stream()
+        assert isinstance(driver.capture(stream, lambda: None), DriverGraph)
+        pycuda.broken = "synchronize"
+        with pytest.raises(BackendError, match="cannot record a graph: illegal address"):
+            driver.capture(stream, stream.synchronize)
+    assert handles == [77, 77]
 
 
 def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,70 +1,18 @@
-"""The TensorRT runtime's rules, on a fake GPU whose work waits for a synchronisation."""
+"""A plan is run faithfully, one call at a time, and every fault is an error, never an answer."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_gpu import MAGIC, Behaviour, Enumeration, FakeGpu, fake_tensorrt, install
-from graphs import SIZE, capture, graph_logits, small_graph, write_small_bundle
+from graphs import SIZE, capture, graph_logits
+from rig import GRAPH, Rig, batch, expected
 
 import fasdk
-from fasdk.backends import Backend, open_engine
-from fasdk.backends.cuda import CudaDevice
-from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache
-from fasdk.backends.tensorrt.execution import (
-    PlanSource,
-    TensorLayout,
-    TensorRtEngine,
-    open_tensorrt_engine,
-)
-from fasdk.bundle import Bundle, PlanEntry, open_bundle
-from fasdk.errors import BackendError, FasdkError, PlanError
+from fasdk.backends import Backend
+from fasdk.errors import BackendError
 from fasdk.session import Liveness
-
-GRAPH = small_graph()
-FAKE_PLAN = MAGIC + b"4\n" + GRAPH
-
-
-@dataclass
-class Rig:
-    """A bundle, a fake GPU and a fake TensorRT."""
-
-    bundle: Bundle
-    gpu: FakeGpu
-    behaviour: Behaviour
-
-    @property
-    def cache(self) -> PlanCache:
-        return PlanCache.beside(self.bundle.path)
-
-    @property
-    def plans(self) -> list[Path]:
-        return sorted(self.cache.folder.glob("*.plan"))
-
-    def open(self, backend: Backend = Backend.TENSORRT) -> TensorRtEngine:
-        return open_tensorrt_engine(self.bundle, backend, driver=self.gpu)
-
-
-@pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    gpu, behaviour = FakeGpu(), Behaviour()
-    install(monkeypatch, "tensorrt", fake_tensorrt(gpu, behaviour))
-    return Rig(open_bundle(write_small_bundle(tmp_path / "small.fasb")), gpu, behaviour)
-
-
-def batch(size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {"rgb": rng.random((size, 3, SIZE, SIZE), np.float32)}
-
-
-def expected(inputs: dict[str, np.ndarray]) -> np.ndarray:
-    from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(GRAPH, threads=1).run(inputs).logits
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
@@ -159,10 +107,13 @@ def test_calls_from_many_threads_keep_their_answers_apart(rig: Rig) -> None:
 
 def test_close_frees_everything_once_and_ends_running(rig: Rig) -> None:
     engine = rig.open()
-    assert len(rig.gpu.held) == 4  # two tensors, each on host and device
+    engine.run(batch(1))
+    assert len(rig.gpu.held) == 5  # two tensors, each on host and device; scratch memory
+    assert len(rig.gpu.graphs) == 4
     engine.close()
     engine.close()
     assert rig.gpu.held == {}
+    assert rig.gpu.graphs == []
     with pytest.raises(BackendError, match="closed"):
         engine.run(batch(1))
 
@@ -170,237 +121,3 @@ def test_close_frees_everything_once_and_ends_running(rig: Rig) -> None:
 def test_host_code_in_a_plan_is_never_allowed(rig: Rig) -> None:
     rig.open()
     assert rig.behaviour.host_code == [False]
-
-
-def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
-    first = rig.open()
-    assert (first.plan_source, rig.behaviour.builds, len(rig.plans)) == (PlanSource.BUILT, 1, 1)
-    second = rig.open()
-    assert (second.plan_source, rig.behaviour.builds) == (PlanSource.CACHE, 1)
-
-
-@pytest.mark.parametrize("change", ["version", "device", "cuda"])
-def test_a_plan_of_another_release_or_gpu_is_not_used(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    rig.open()
-    if change == "version":
-        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour, "10.16.2"))
-    elif change == "device":
-        rig.gpu.device = CudaDevice("Orin Nano", "8.7", "12.6")
-    else:
-        rig.gpu.device = CudaDevice("Orin", "8.7", "13.2")
-    assert rig.open().plan_source is PlanSource.BUILT
-    assert len(rig.plans) == 2
-
-
-@pytest.mark.parametrize("target", ["plan", "record", "key", "half"])
-def test_a_cached_plan_that_was_touched_is_built_again(rig: Rig, target: str) -> None:
-    rig.open()
-    plan = rig.plans[0]
-    touched = {
-        "plan": plan,
-        "record": plan.with_suffix(".json"),
-        "key": plan.with_name(KEY_FILE),
-        "half": plan.with_suffix(".json"),
-    }[target]
-    if target == "half":
-        touched.unlink()
-    else:
-        data = bytearray(touched.read_bytes())
-        data[-5] ^= 1
-        touched.write_bytes(data)
-    assert rig.open().plan_source is PlanSource.BUILT
-    assert rig.open().plan_source is PlanSource.CACHE
-
-
-@pytest.mark.parametrize("drift", [1.0, -1.0, float("nan"), float("inf")])
-def test_a_new_plan_that_drifts_is_not_kept_and_open_raises(rig: Rig, drift: float) -> None:
-    rig.behaviour.drift = drift
-    with pytest.raises(PlanError, match=r"built plan .* does not reproduce"):
-        rig.open()
-    assert rig.plans == []
-    assert rig.gpu.held == {}
-
-
-def test_a_cached_plan_that_drifts_is_deleted_and_open_raises(rig: Rig) -> None:
-    rig.open().close()
-    rig.behaviour.drift = 1.0
-    with pytest.raises(PlanError, match=r"cache plan .* does not reproduce"):
-        rig.open()
-    assert rig.plans == []
-    assert rig.gpu.held == {}
-
-
-def test_a_drift_within_the_tolerance_is_accepted(rig: Rig) -> None:
-    rig.behaviour.drift = 1e-4
-    assert rig.open().plan_source is PlanSource.BUILT
-
-
-def test_a_bundle_without_golden_captures_is_refused_before_building(
-    rig: Rig, tmp_path: Path
-) -> None:
-    rig.bundle = open_bundle(write_small_bundle(tmp_path / "bare.fasb", golden=0))
-    with pytest.raises(PlanError, match="no golden capture"):
-        rig.open()
-    assert rig.behaviour.builds == 0
-
-
-@pytest.mark.parametrize(
-    ("call", "kind", "words"),
-    [
-        ("deserialize", PlanError, "refuses the built plan on Orin: serialised with another"),
-        ("create_execution_context", BackendError, "cannot make an execution context"),
-        ("set_tensor_address", BackendError, "refuses a buffer for rgb"),
-        ("build_serialized_network", PlanError, "cannot build a plan: it gave no reason"),
-        ("add_optimization_profile", PlanError, "refuses batch 1 to 4 for rgb"),
-        ("Builder", PlanError, "cannot make a builder: no device"),
-    ],
-)
-def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
-    rig: Rig, call: str, kind: type[FasdkError], words: str
-) -> None:
-    rig.behaviour.refuses.add(call)
-    with pytest.raises(kind, match=words):
-        rig.open()
-    assert rig.gpu.held == {}
-    assert rig.plans == []
-
-
-@pytest.mark.parametrize(("what", "kind"), [("Builder", PlanError), ("Runtime", BackendError)])
-def test_a_factory_that_gives_nothing_is_an_error(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str, kind: type[FasdkError]
-) -> None:
-    rig.behaviour.refuses.add(f"no {what}")
-    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour))
-    with pytest.raises(kind, match=f"cannot (make|start) a {what.lower()}"):
-        rig.open()
-
-
-def test_too_little_device_memory_is_named_and_the_cached_plan_stays(rig: Rig) -> None:
-    rig.open().close()
-    rig.gpu.memory_bytes = 100
-    with pytest.raises(BackendError, match="out of memory"):
-        rig.open()
-    assert rig.gpu.held == {}
-    assert len(rig.plans) == 1
-
-
-def test_a_plan_with_other_tensors_is_refused(rig: Rig) -> None:
-    rig.behaviour.output_type = Enumeration.HALF
-    with pytest.raises(
-        PlanError, match=r"tensor logits is output .*HALF.* asks for output float32"
-    ):
-        rig.open()
-
-
-def test_a_cache_that_cannot_be_written_fails_the_open(rig: Rig) -> None:
-    rig.cache.folder.write_text("in the way")
-    with pytest.raises(FasdkError, match=r"small\.fasb\.plans"):
-        rig.open()
-    assert rig.gpu.held == {}
-
-
-def test_a_plan_that_cannot_be_stored_leaves_nothing_open(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> Path:
-        raise FasdkError("cannot write plan: No space left on device")
-
-    monkeypatch.setattr(PlanCache, "store", full)
-    with pytest.raises(FasdkError, match="No space left"):
-        rig.open()
-    assert rig.gpu.held == {}
-
-
-def test_a_device_lost_during_the_proof_fails_the_open_and_keeps_the_cached_plan(rig: Rig) -> None:
-    rig.open().close()
-    rig.gpu.fails_to_synchronize = True
-    with pytest.raises(BackendError, match="illegal memory access"):
-        rig.open()
-    assert rig.gpu.held == {}
-    assert len(rig.plans) == 1
-
-
-def test_the_layout_follows_the_manifest(rig: Rig) -> None:
-    manifest = rig.bundle.manifest.model_copy(update={"reliability": True})
-    assert TensorLayout.of(manifest).outputs == {"logits": (2,), "reliability": (1,)}
-    assert TensorLayout.of(rig.bundle.manifest).outputs == {"logits": (2,)}
-
-
-def test_targets_make_no_sense_for_the_machines_own_gpu(rig: Rig) -> None:
-    from fasdk.backends.tensorrt.plan import build_plan
-
-    with rig.gpu.current(), pytest.raises(PlanError, match="this machine's GPU only"):
-        build_plan(
-            GRAPH,
-            Backend.TENSORRT,
-            shapes={"rgb": (3, SIZE, SIZE)},
-            max_batch=1,
-            compute_capabilities=("8.7",),
-        )
-
-
-def test_the_engine_factory_leads_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasdk.backends.installed_backends", lambda: (Backend.TENSORRT,))
-    monkeypatch.setattr("fasdk.backends.tensorrt.execution.PyCudaDriver", lambda: rig.gpu)
-    assert isinstance(open_engine(rig.bundle), TensorRtEngine)
-
-
-class TestBroughtPlans:
-    """TensorRT-RTX plans that the bundle itself holds."""
-
-    ENTRY = PlanEntry(
-        member="plans/rtx.plan", compute_capabilities=("8.6", "8.9"), version="1.7.1", max_batch=4
-    )
-
-    @pytest.fixture
-    def kiosk(self, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behaviour, "1.7.1"))
-        rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
-        self._bring(rig, tmp_path, self.ENTRY)
-        return rig
-
-    def _bring(self, rig: Rig, folder: Path, entry: PlanEntry, plan: bytes = FAKE_PLAN) -> None:
-        path = write_small_bundle(
-            folder / "kiosk.fasb", plans=(entry,), members={entry.member: plan}
-        )
-        rig.bundle = open_bundle(path)
-
-    def test_one_that_fits_is_used_and_nothing_is_built(self, kiosk: Rig) -> None:
-        engine = kiosk.open(Backend.TENSORRT_RTX)
-        assert (engine.plan_source, kiosk.behaviour.builds) == (PlanSource.BUNDLE, 0)
-        assert not kiosk.cache.folder.exists()
-
-    def test_one_that_drifts_is_refused(self, kiosk: Rig) -> None:
-        kiosk.behaviour.drift = 1.0
-        with pytest.raises(PlanError, match=r"bundle plan .* does not reproduce"):
-            kiosk.open(Backend.TENSORRT_RTX)
-
-    @pytest.mark.parametrize("changes", [{"version": "1.6.0"}, {"compute_capabilities": ("12.0",)}])
-    def test_one_of_another_release_or_gpu_is_passed_over(
-        self, kiosk: Rig, tmp_path: Path, changes: dict[str, object]
-    ) -> None:
-        self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update=changes))
-        assert kiosk.open(Backend.TENSORRT_RTX).plan_source is PlanSource.BUILT
-        assert kiosk.behaviour.targets == {0: "sm89"}
-
-    def test_a_target_the_compiler_refuses_is_named(self, kiosk: Rig, tmp_path: Path) -> None:
-        self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update={"version": "1.6.0"}))
-        kiosk.behaviour.refuses.add("set_compute_capability")
-        with pytest.raises(PlanError, match=r"refuses compute capability 8\.9"):
-            kiosk.open(Backend.TENSORRT_RTX)
-
-    def test_tensorrt_proper_never_takes_one(self, kiosk: Rig) -> None:
-        assert kiosk.open(Backend.TENSORRT).plan_source is PlanSource.BUILT
-
-
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a driver")
-def test_the_real_runtime_without_a_driver_refuses_its_own_plan(rig: Rig) -> None:
-    pytest.importorskip("tensorrt_rtx")
-    rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
-    with pytest.raises(PlanError, match=r"on RTX 4060: .*driver") as found:
-        rig.open(Backend.TENSORRT_RTX)
-    assert "\n" not in str(found.value)
-    assert rig.plans == []
-    assert rig.gpu.held == {}

@@ -170,12 +170,12 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
     pretend_installed(monkeypatch, "tensorrt", "tensorrt_rtx", "onnxruntime")
     asked = []
 
-    def fail(_bundle, backend, *, progress):
+    def fail(_bundle, backend, *, progress, graphs):
         asked.append((backend, progress))
         raise BackendError("no GPU")
 
-    execution = pytest.importorskip("fasdk.backends.tensorrt.execution")
-    monkeypatch.setattr(execution, "open_tensorrt_engine", fail)
+    opening = pytest.importorskip("fasdk.backends.tensorrt.opening")
+    monkeypatch.setattr(opening, "open_tensorrt_engine", fail)
     with pytest.raises(BackendError, match="no GPU"):
         open_engine(bundle, progress="bar")
     assert asked == [(Backend.TENSORRT, "bar")]

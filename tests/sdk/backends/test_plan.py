@@ -222,7 +222,7 @@ def test_only_a_runtime_minds_that_there_is_no_driver(needs_driver: bool) -> Non
     message = "CUDA initialization failure (cudaError 35: CUDA driver version is insufficient)"
     log = open_log(trt, needs_driver=needs_driver)
     log.logger.log(trt.ILogger.Severity.ERROR, message)
-    assert log.errors == ([message] if needs_driver else [])
+    assert list(log.errors) == ([message] if needs_driver else [])
 
 
 def test_warnings_are_forwarded_and_errors_kept(caplog: pytest.LogCaptureFixture) -> None:

@@ -127,6 +127,7 @@ class IExecutionContext(Protocol):
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool: ...
     def set_tensor_address(self, name: str, memory: int) -> bool: ...
+    def set_device_memory(self, memory: int, size: int) -> None: ...
     def execute_async_v3(self, stream_handle: int) -> bool: ...
 
 
@@ -134,6 +135,7 @@ class ICudaEngine(Protocol):
     """A loaded plan."""
 
     num_io_tensors: int
+    device_memory_size_v2: int
 
     def get_tensor_name(self, index: int) -> str: ...
     def get_tensor_mode(self, name: str) -> object: ...
@@ -142,7 +144,7 @@ class ICudaEngine(Protocol):
     def get_tensor_profile_shape(
         self, name: str, profile_index: int
     ) -> Sequence[Iterable[int]]: ...
-    def create_execution_context(self) -> IExecutionContext | None: ...
+    def create_execution_context(self, strategy: object) -> IExecutionContext | None: ...
 
 
 class Runtime(Protocol):
@@ -159,6 +161,12 @@ class DataTypeEnum(Protocol):
     """`DataType`."""
 
     FLOAT: object
+
+
+class ExecutionContextAllocationStrategyEnum(Protocol):
+    """`ExecutionContextAllocationStrategy`."""
+
+    USER_MANAGED: object
 
 
 class TensorIOModeEnum(Protocol):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
@@ -28,6 +29,7 @@ class TensorRt(Protocol):
     OnnxParser: Callable[[api.INetworkDefinition, api.ILogger], api.OnnxParser]
     Runtime: Callable[[api.ILogger], api.Runtime | None]
     DataType: api.DataTypeEnum
+    ExecutionContextAllocationStrategy: api.ExecutionContextAllocationStrategyEnum
     TensorIOMode: api.TensorIOModeEnum
     MemoryPoolType: api.MemoryPoolTypeEnum
     NetworkDefinitionCreationFlag: api.NetworkDefinitionCreationFlagEnum
@@ -45,6 +47,7 @@ _MENDS = {
     Backend.TENSORRT: "it comes with JetPack, or with `pip install tensorrt` on a workstation",
     Backend.TENSORRT_RTX: "`pip install fasdk[rtx]`",
 }
+_ERRORS_KEPT = 32
 # What every call of a builder logs on a machine without a driver; it builds all the same.
 _NO_DRIVER = re.compile(r"cudaError 35\b|CUDA driver version is insufficient")
 
@@ -55,15 +58,18 @@ class NativeLog:
 
     Attributes:
         logger: The object TensorRT takes; it must outlive every object made with it.
-        errors: Messages in the order they came.
+        errors: The newest messages in the order they came, until a summary told them.
     """
 
     logger: api.ILogger
-    errors: list[str] = field(default_factory=list)
+    errors: deque[str]
 
     def summary(self) -> str:
-        """Return the errors as one line, or say that there were none."""
-        return one_line("; ".join(dict.fromkeys(self.errors))) or "it gave no reason"
+        """Return the errors since the last summary as one line, or say that there were none."""
+        errors: dict[str, None] = {}
+        while self.errors:
+            errors[self.errors.popleft()] = None
+        return one_line("; ".join(errors)) or "it gave no reason"
 
 
 def load_module(backend: Backend) -> TensorRt:
@@ -96,7 +102,7 @@ def open_log(trt: TensorRt, *, needs_driver: bool) -> NativeLog:
         trt: The module.
         needs_driver: Whether a missing CUDA driver is an error; a builder works without one.
     """
-    errors: list[str] = []
+    errors: deque[str] = deque(maxlen=_ERRORS_KEPT)
     forward = logging.getLogger("fasdk.tensorrt")
 
     class Logger(trt.ILogger):  # type: ignore[name-defined,misc]

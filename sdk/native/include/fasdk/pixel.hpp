@@ -1,7 +1,7 @@
-// The arithmetic of one output pixel: OpenCV's 8-bit INTER_LINEAR, bit for bit.
+// The arithmetic of one output pixel: OpenCV's 8-bit INTER_LINEAR, bit for bit, and normalisation.
 //
-// Everything here is integer once the taps exist, so host and CUDA compile the very same functions.
-// Taps hold the only floating-point step; they are computed on the host and handed to the device.
+// Host and CUDA compile the very same functions. Levels are integers once the taps exist; a tap is
+// a few IEEE operations that are told not to be contracted.
 #pragma once
 
 #include <cmath>
@@ -52,6 +52,18 @@ FASDK_HD constexpr std::uint8_t average(std::uint8_t a, std::uint8_t b, std::uin
     return static_cast<std::uint8_t>((a + b + c + d + 2) >> 2);
 }
 
+// A tensor plane's normalisation in 8-bit units.
+struct Normalisation {
+    float mean;
+    float std;
+};
+
+// Two roundings to float, a difference's and a quotient's: IEEE 754 leaves no choice, here or on a
+// device, and there is no product for a compiler to contract.
+FASDK_HD constexpr float normalised(std::uint8_t level, Normalisation by) {
+    return (static_cast<float>(level) - by.mean) / by.std;
+}
+
 // The 8-bit level of output pixel (x, y) of one channel.
 //
 // `fetch(row, column)` returns that channel's uint8 sample inside the cropped region; `column` and
@@ -78,51 +90,56 @@ struct Position {
 };
 
 // Centre of output coordinate `at` on the source axis. Double, then one rounding to float: OpenCV's
-// order, which -ffp-contract=off keeps (a fused multiply-subtract gives another float here).
-inline Position position(int at, int from, int to) {
+// order, which no compiler may contract (a fused multiply-subtract gives another float here).
+FASDK_HD inline Position position(int at, int from, int to) {
     const double scale = 1.0 / (static_cast<double>(to) / from);
     const float centre = static_cast<float>((at + 0.5) * scale - 0.5);
     const float floor = std::floor(centre);
     return {static_cast<std::int32_t>(floor), centre - floor};
 }
 
-inline std::int16_t weight(float fraction) {
+FASDK_HD inline std::int16_t weight(float fraction) {
     return static_cast<std::int16_t>(std::lrint(fraction * 2048.0F));  // ties to even
 }
 
-inline std::int32_t clamped(std::int32_t index, int size) {
+FASDK_HD constexpr std::int32_t clamped(std::int32_t index, int size) {
     return index < 0 ? 0 : (index >= size ? size - 1 : index);
+}
+
+FASDK_HD inline Tap tap_at(const Position& p, int from) {
+    return {clamped(p.index, from), clamped(p.index + 1, from), weight(1.0F - p.fraction),
+            weight(p.fraction)};
 }
 
 }  // namespace detail
 
-// Taps of an axis of `to` outputs over `from` samples, for columns: outside the first and the last
-// sample the weight snaps to that sample.
-inline std::vector<Tap> column_taps(int from, int to) {
-    std::vector<Tap> taps(static_cast<std::size_t>(to));
-    for (int at = 0; at < to; ++at) {
-        detail::Position p = detail::position(at, from, to);
-        if (p.index < 0 || p.index >= from - 1) {
-            p = {detail::clamped(p.index, from), 0.0F};
-        }
-        taps[static_cast<std::size_t>(at)] = {p.index, detail::clamped(p.index + 1, from),
-                                              detail::weight(1.0F - p.fraction),
-                                              detail::weight(p.fraction)};
-    }
-    return taps;
+// The tap of output coordinate `at` of an axis of `to` outputs over `from` samples, for columns:
+// outside the first and the last sample the weight snaps to that sample.
+FASDK_HD inline Tap column_tap(int at, int from, int to) {
+    const detail::Position p = detail::position(at, from, to);
+    return p.index < 0 || p.index >= from - 1
+               ? detail::tap_at({detail::clamped(p.index, from), 0.0F}, from)
+               : detail::tap_at(p, from);
 }
 
 // The same for rows: the indices are clamped but the weights stay. The two weights can sum to 2049,
 // so this is not the column rule in other words.
-inline std::vector<Tap> row_taps(int from, int to) {
-    std::vector<Tap> taps(static_cast<std::size_t>(to));
+FASDK_HD inline Tap row_tap(int at, int from, int to) {
+    return detail::tap_at(detail::position(at, from, to), from);
+}
+
+inline void column_taps(int from, int to, std::vector<Tap>& taps) {
+    taps.resize(static_cast<std::size_t>(to));
     for (int at = 0; at < to; ++at) {
-        const detail::Position p = detail::position(at, from, to);
-        taps[static_cast<std::size_t>(at)] = {
-            detail::clamped(p.index, from), detail::clamped(p.index + 1, from),
-            detail::weight(1.0F - p.fraction), detail::weight(p.fraction)};
+        taps[static_cast<std::size_t>(at)] = column_tap(at, from, to);
     }
-    return taps;
+}
+
+inline void row_taps(int from, int to, std::vector<Tap>& taps) {
+    taps.resize(static_cast<std::size_t>(to));
+    for (int at = 0; at < to; ++at) {
+        taps[static_cast<std::size_t>(at)] = row_tap(at, from, to);
+    }
 }
 
 }  // namespace fasdk

@@ -1,8 +1,12 @@
-// The two steps of pixel.hpp over a whole row, with the vector instructions every CPU of the
-// architecture has: SSE2 on x86-64, NEON on aarch64, plain C++ elsewhere. Integer throughout, so
-// all three give the same bits; the scalar functions finish every row and define it.
+// The steps of pixel.hpp over a whole row, in tiers of instructions that all give the same bits:
+// AVX2 where the CPU has it, else SSE2, on x86-64; NEON on aarch64; plain C++ everywhere, which
+// defines the others and finishes their rows.
+//
+// A working row holds one sample a pixel for one channel and four for three or four channels, so
+// that a pixel of colour is one 32-bit lane.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,164 +14,238 @@
 
 #include "fasdk/pixel.hpp"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#include <arm_neon.h>
+#if defined(__GNUC__)
+#define FASDK_INLINE inline __attribute__((always_inline))
+#define FASDK_RESTRICT __restrict__
+#else
+#define FASDK_INLINE inline
+#define FASDK_RESTRICT
 #endif
 
 namespace fasdk {
+
+constexpr std::size_t lanes_of(int channels) { return channels == 1 ? 1 : 4; }
 
 // Columns of one row, laid out for vector code.
 struct ColumnPlan {
     std::vector<Tap> taps;              // indices multiplied by the channel count
     std::vector<std::int16_t> weights;  // first and second of every tap in turn
-    std::size_t paired = 0;  // of these first taps, 8 bytes from `first` hold both samples
+
+    // Of the first taps, 8 or 16 bytes from `first` lie in the row and begin with both pixels.
+    std::size_t paired_in_8 = 0;
+    std::size_t paired_in_16 = 0;
+
+    // One channel only. Four taps whose samples lie in 16 bytes of the row: where those begin, and
+    // 16 byte indices that pick first and second of every tap, each followed by a zero.
+    struct Four {
+        std::int32_t base;
+        std::uint8_t picks[16];
+    };
+    std::vector<Four> fours;  // of the first taps
 };
 
-inline ColumnPlan plan_columns(int from, int to, int channels) {
-    ColumnPlan plan;
-    plan.taps = column_taps(from, to);
-    plan.weights.reserve(2 * plan.taps.size());
-    const int last = from * channels - 8;
+namespace detail {
+
+constexpr std::uint8_t kZero = 0x80;  // as an index: no byte, a zero
+
+inline void plan_fours(int from, ColumnPlan& plan) {
+    plan.fours.clear();
+    for (std::size_t x = 0; x + 4 <= plan.taps.size(); x += 4) {
+        const Tap* taps = &plan.taps[x];
+        ColumnPlan::Four four{taps[0].first < from - 16 ? taps[0].first : from - 16, {}};
+        if (four.base < 0 || taps[3].second - four.base >= 16) {
+            return;
+        }
+        for (std::size_t i = 0; i < 4; ++i) {
+            four.picks[4 * i] = static_cast<std::uint8_t>(taps[i].first - four.base);
+            four.picks[4 * i + 1] = kZero;
+            four.picks[4 * i + 2] = static_cast<std::uint8_t>(taps[i].second - four.base);
+            four.picks[4 * i + 3] = kZero;
+        }
+        plan.fours.push_back(four);
+    }
+}
+
+}  // namespace detail
+
+// Fill `plan`, whose buffers are used again.
+inline void plan_columns(int from, int to, int channels, ColumnPlan& plan) {
+    column_taps(from, to, plan.taps);
+    plan.weights.clear();
+    plan.paired_in_8 = plan.paired_in_16 = 0;
+    if (channels == 1) {
+        detail::plan_fours(from, plan);
+    }
     for (Tap& tap : plan.taps) {
+        const bool paired = tap.second == tap.first + 1;
         tap.first *= channels;
         tap.second *= channels;
         plan.weights.push_back(tap.first_weight);
         plan.weights.push_back(tap.second_weight);
-        if (tap.second == tap.first + channels && tap.first <= last) {
-            ++plan.paired;  // taps only move right, so the paired ones come first
-        }
+        // Taps only move right, so the paired ones come first.
+        plan.paired_in_8 += paired && tap.first + 8 <= from * channels ? 1 : 0;
+        plan.paired_in_16 += paired && tap.first + 16 <= from * channels ? 1 : 0;
     }
-    return plan;
 }
 
-#if defined(__SSE2__)
-template <typename Value>
-Value load_as(const void* from) {
-    Value value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-#endif
+// A plane's row to be written and what its levels become.
+struct PlaneRow {
+    float* row;
+    Normalisation by;
+    unsigned channel;  // of a pixel of colour
+};
 
-// Horizontal step of an interleaved row of three channels; writes 3 samples a tap.
-//
-// The vector forms write one sample too many, which the next tap overwrites: `to` has room for it.
-inline void resize_columns_3(const std::uint8_t* source, const ColumnPlan& plan,
-                             std::int16_t* to) {
-    const Tap* taps = plan.taps.data();
-    const std::size_t count = plan.taps.size();
-    std::size_t x = 0;
-#if defined(__SSE2__)
-    const __m128i zero = _mm_setzero_si128();
-    for (; x < plan.paired; ++x, to += 3) {
-        const __m128i pair =
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(source + taps[x].first));
-        const __m128i both = _mm_unpacklo_epi8(pair, _mm_srli_si128(pair, 3));
-        const __m128i weights = _mm_set1_epi32(load_as<std::int32_t>(&plan.weights[2 * x]));
-        const __m128i sums = _mm_madd_epi16(_mm_unpacklo_epi8(both, zero), weights);
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
-                         _mm_packs_epi32(_mm_srli_epi32(sums, 4), zero));
-    }
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    for (; x < plan.paired; ++x, to += 3) {
-        const Tap& tap = taps[x];
-        const uint16x8_t pair = vmovl_u8(vld1_u8(source + tap.first));
-        const uint16x4_t first = vget_low_u16(pair);
-        const uint16x4_t second = vget_low_u16(vextq_u16(pair, pair, 3));
-        const uint32x4_t sums =
-            vmlal_n_u16(vmull_n_u16(first, static_cast<std::uint16_t>(tap.first_weight)), second,
-                        static_cast<std::uint16_t>(tap.second_weight));
-        vst1_s16(to, vreinterpret_s16_u16(vshrn_n_u32(sums, 4)));
-    }
-#endif
-    for (; x < count; ++x, to += 3) {
-        const Tap& tap = taps[x];
+// Horizontal step of an interleaved row. Vertical step of `count` samples. Normalisation of pixels
+// of four samples into three planes, and of a row of levels into one.
+struct RowKernels {
+    const char* tier;
+    void (*columns_1)(const std::uint8_t* source, const ColumnPlan& plan, std::int16_t* to);
+    void (*columns_3)(const std::uint8_t* source, const ColumnPlan& plan, std::int16_t* to);
+    void (*columns_4)(const std::uint8_t* source, const ColumnPlan& plan, std::int16_t* to);
+    void (*mix)(const std::int16_t* upper, const std::int16_t* lower, const Tap& row,
+                std::size_t count, std::uint8_t* to);
+    void (*planes)(const std::uint32_t* pixels, std::size_t count, const PlaneRow* three);
+    void (*plane)(const std::uint8_t* levels, std::size_t count, const PlaneRow& to);
+};
+
+namespace plain {
+
+template <int kChannels>
+FASDK_INLINE void columns_from(std::size_t x, const std::uint8_t* source, const ColumnPlan& plan,
+                               std::int16_t* to) {
+    constexpr std::size_t kLanes = lanes_of(kChannels);
+    for (; x < plan.taps.size(); ++x) {
+        const Tap& tap = plan.taps[x];
         const std::uint8_t* a = source + tap.first;
         const std::uint8_t* b = source + tap.second;
-        for (int c = 0; c < 3; ++c) {
-            to[c] = blend_columns(a[c], b[c], tap.first_weight, tap.second_weight);
+        for (std::size_t c = 0; c < kChannels; ++c) {
+            to[kLanes * x + c] = blend_columns(a[c], b[c], tap.first_weight, tap.second_weight);
         }
     }
 }
 
-// Horizontal step of a row of one channel; writes 1 sample a tap.
-inline void resize_columns_1(const std::uint8_t* source, const ColumnPlan& plan,
-                             std::int16_t* to) {
-    const Tap* taps = plan.taps.data();
-    const std::size_t count = plan.taps.size();
-    std::size_t x = 0;
-#if defined(__SSE2__)
-    const auto pair = [&](std::size_t at) {
-        return static_cast<int>(load_as<std::uint16_t>(source + taps[at].first));
-    };
-    const auto four = [&](std::size_t at) {
-        __m128i samples = _mm_cvtsi32_si128(pair(at));
-        samples = _mm_insert_epi16(samples, pair(at + 1), 1);
-        samples = _mm_insert_epi16(samples, pair(at + 2), 2);
-        samples = _mm_insert_epi16(samples, pair(at + 3), 3);
-        const __m128i weights =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(&plan.weights[2 * at]));
-        const __m128i wide = _mm_unpacklo_epi8(samples, _mm_setzero_si128());
-        return _mm_srli_epi32(_mm_madd_epi16(wide, weights), 4);
-    };
-    for (; x + 8 <= plan.paired; x += 8) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + x),
-                         _mm_packs_epi32(four(x), four(x + 4)));
-    }
-#endif
-    for (; x < count; ++x) {
-        const Tap& tap = taps[x];
-        to[x] = blend_columns(source[tap.first], source[tap.second], tap.first_weight,
-                              tap.second_weight);
-    }
+template <int kChannels>
+void columns(const std::uint8_t* source, const ColumnPlan& plan, std::int16_t* to) {
+    columns_from<kChannels>(0, source, plan, to);
 }
 
-// Vertical step of `count` samples.
-inline void mix_rows(const std::int16_t* upper, const std::int16_t* lower, const Tap& row,
-                     std::size_t count, std::uint8_t* to) {
-    std::size_t x = 0;
-#if defined(__SSE2__)
-    const __m128i first = _mm_set1_epi16(row.first_weight);
-    const __m128i second = _mm_set1_epi16(row.second_weight);
-    const __m128i half = _mm_set1_epi16(2);
-    const auto eight = [&](std::size_t at) {
-        const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(upper + at));
-        const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(lower + at));
-        const __m128i sum = _mm_add_epi16(_mm_mulhi_epi16(a, first), _mm_mulhi_epi16(b, second));
-        return _mm_srli_epi16(_mm_add_epi16(sum, half), 2);
-    };
-    for (; x + 16 <= count; x += 16) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + x),
-                         _mm_packus_epi16(eight(x), eight(x + 8)));
-    }
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-    const auto product = [](int16x8_t samples, std::int16_t weight) {
-        return vcombine_s16(vshrn_n_s32(vmull_n_s16(vget_low_s16(samples), weight), 16),
-                            vshrn_n_s32(vmull_n_s16(vget_high_s16(samples), weight), 16));
-    };
-    for (; x + 8 <= count; x += 8) {
-        const int16x8_t sum = vaddq_s16(product(vld1q_s16(upper + x), row.first_weight),
-                                        product(vld1q_s16(lower + x), row.second_weight));
-        vst1_u8(to + x, vqrshrun_n_s16(sum, 2));  // the rounding shift adds the 2
-    }
-#endif
+FASDK_INLINE void mix_from(std::size_t x, const std::int16_t* upper, const std::int16_t* lower,
+                           const Tap& row, std::size_t count, std::uint8_t* to) {
     for (; x < count; ++x) {
         to[x] = blend_rows(upper[x], lower[x], row.first_weight, row.second_weight);
     }
 }
 
-// Halving of two interleaved rows into one of `count` samples.
-template <std::size_t kChannels>
-void halve_rows(const std::uint8_t* upper, const std::uint8_t* lower, std::size_t count,
-                std::uint8_t* to) {
-    for (const std::uint8_t* end = to + count; to != end;
-         upper += kChannels, lower += kChannels) {
-        for (std::size_t c = 0; c < kChannels; ++c, ++upper, ++lower) {
-            *to++ = average(upper[0], upper[kChannels], lower[0], lower[kChannels]);
+inline void mix(const std::int16_t* upper, const std::int16_t* lower, const Tap& row,
+                std::size_t count, std::uint8_t* to) {
+    mix_from(0, upper, lower, row, count, to);
+}
+
+// A power of two divides exactly as its reciprocal multiplies, and a product is far quicker.
+inline bool is_power_of_two(float value) {
+    int exponent = 0;
+    return std::fabs(std::frexp(value, &exponent)) == 0.5F && exponent > -100 && exponent < 100;
+}
+
+template <bool kMultiply>
+FASDK_INLINE float scaled(std::int32_t level, float mean, float by) {
+    const float centred = static_cast<float>(level) - mean;
+    return kMultiply ? centred * by : centred / by;
+}
+
+// Written for a compiler's own vectoriser, in whichever tier inlines it.
+template <bool kMultiply>
+FASDK_INLINE void plane_of_pixels(const std::uint32_t* FASDK_RESTRICT pixels, std::size_t count,
+                                  unsigned shift, float mean, float by,
+                                  float* FASDK_RESTRICT to) {
+    for (std::size_t x = 0; x < count; ++x) {
+        const std::uint32_t level = (pixels[x] >> shift) & 255U;
+        to[x] = scaled<kMultiply>(static_cast<std::int32_t>(level), mean, by);
+    }
+}
+
+template <bool kMultiply>
+FASDK_INLINE void plane_of_levels(const std::uint8_t* FASDK_RESTRICT levels, std::size_t count,
+                                  float mean, float by, float* FASDK_RESTRICT to) {
+    for (std::size_t x = 0; x < count; ++x) {
+        to[x] = scaled<kMultiply>(levels[x], mean, by);
+    }
+}
+
+FASDK_INLINE void planes_inline(const std::uint32_t* pixels, std::size_t count,
+                                const PlaneRow* three) {
+    for (const PlaneRow* to = three; to != three + 3; ++to) {
+        const Normalisation by = to->by;
+        if (is_power_of_two(by.std)) {
+            plane_of_pixels<true>(pixels, count, 8 * to->channel, by.mean, 1.0F / by.std, to->row);
+        } else {
+            plane_of_pixels<false>(pixels, count, 8 * to->channel, by.mean, by.std, to->row);
         }
     }
+}
+
+FASDK_INLINE void plane_inline(const std::uint8_t* levels, std::size_t count, const PlaneRow& to) {
+    const Normalisation by = to.by;
+    if (is_power_of_two(by.std)) {
+        plane_of_levels<true>(levels, count, by.mean, 1.0F / by.std, to.row);
+    } else {
+        plane_of_levels<false>(levels, count, by.mean, by.std, to.row);
+    }
+}
+
+inline void planes(const std::uint32_t* pixels, std::size_t count, const PlaneRow* three) {
+    planes_inline(pixels, count, three);
+}
+
+inline void plane(const std::uint8_t* levels, std::size_t count, const PlaneRow& to) {
+    plane_inline(levels, count, to);
+}
+
+constexpr RowKernels kKernels{"portable", columns<1>, columns<3>, columns<4>, mix, planes, plane};
+
+}  // namespace plain
+
+// Halving of two interleaved rows into one of `count` pixels.
+template <int kChannels>
+void halve_rows(const std::uint8_t* FASDK_RESTRICT upper, const std::uint8_t* FASDK_RESTRICT lower,
+                std::size_t count, std::uint8_t* FASDK_RESTRICT to) {
+    constexpr std::size_t kFrom = kChannels;
+    constexpr std::size_t kLanes = lanes_of(kChannels);
+    for (std::size_t x = 0; x < count; ++x) {
+        for (std::size_t c = 0; c < kFrom; ++c) {
+            const std::size_t left = 2 * kFrom * x + c;
+            to[kLanes * x + c] =
+                average(upper[left], upper[left + kFrom], lower[left], lower[left + kFrom]);
+        }
+    }
+}
+
+}  // namespace fasdk
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include "fasdk/row_kernels_x86.hpp"
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include "fasdk/row_kernels_neon.hpp"
+#endif
+
+namespace fasdk {
+
+// The tiers this CPU has, best first.
+inline const std::vector<const RowKernels*>& row_kernels() {
+    static const std::vector<const RowKernels*> found = [] {
+        std::vector<const RowKernels*> tiers;
+#if defined(__x86_64__) && defined(__GNUC__)
+        if (__builtin_cpu_supports("avx2")) {
+            tiers.push_back(&avx2::kKernels);
+        }
+        tiers.push_back(&sse2::kKernels);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+        tiers.push_back(&neon::kKernels);
+#endif
+        tiers.push_back(&plain::kKernels);
+        return tiers;
+    }();
+    return found;
 }
 
 }  // namespace fasdk

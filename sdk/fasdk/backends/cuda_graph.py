@@ -1,0 +1,105 @@
+"""CUDA graphs on pycuda's handles: pycuda has no such calls, so the driver is called by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import TYPE_CHECKING
+
+from fasdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fasdk.backends.cuda import CudaStream
+
+_LIBRARY = "libcuda.so.1"
+# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other lanes may allocate and capture meanwhile.
+_THREAD_LOCAL = 1
+_HANDLE = ctypes.c_void_p
+_OUT = ctypes.POINTER(ctypes.c_void_p)
+_SIGNATURES: dict[str, list[type]] = {
+    "cuStreamBeginCapture_v2": [_HANDLE, ctypes.c_int],
+    "cuStreamEndCapture": [_HANDLE, _OUT],
+    "cuGraphInstantiateWithFlags": [_OUT, _HANDLE, ctypes.c_ulonglong],
+    "cuGraphLaunch": [_HANDLE, _HANDLE],
+    "cuGraphExecDestroy": [_HANDLE],
+    "cuGraphDestroy": [_HANDLE],
+    "cuGetErrorName": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
+}
+
+
+class DriverGraph:
+    """An executable graph; see `fasdk.backends.cuda.CudaGraph`.
+
+    Args:
+        handle: The driver's CUgraphExec.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    def launch(self, stream: CudaStream) -> None:
+        """Enqueue all of it; see `CudaGraph.launch`."""
+        if self._handle is None:
+            raise BackendError("this CUDA graph was given back")
+        _call("cuGraphLaunch", self._handle, stream.handle)
+
+    def free(self) -> None:
+        """Give it back; a second call does nothing."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _call("cuGraphExecDestroy", handle)
+
+
+def capture(stream: CudaStream, work: Callable[[], None]) -> DriverGraph:
+    """Record what `work` enqueues on `stream`; see `CudaDriver.capture`.
+
+    Raises:
+        BackendError: There is no driver, it is too old for graphs, or it refuses.
+    """
+    _call("cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
+    graph = ctypes.c_void_p()
+    try:
+        work()
+    except BaseException:
+        # Only the end of the capture makes the stream an ordinary one again.
+        if _result("cuStreamEndCapture", stream.handle, ctypes.byref(graph)) == 0:
+            _result("cuGraphDestroy", graph)
+        raise
+    _call("cuStreamEndCapture", stream.handle, ctypes.byref(graph))
+    executable = ctypes.c_void_p()
+    try:
+        _call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+    finally:
+        _call("cuGraphDestroy", graph)
+    return DriverGraph(executable.value or 0)
+
+
+def _call(name: str, *arguments: object) -> None:
+    result = _result(name, *arguments)
+    if result != 0:
+        raise BackendError(f"CUDA failed: {name} gave {_error_name(result)}")
+
+
+def _result(name: str, *arguments: object) -> int:
+    return int(getattr(_driver(), name)(*arguments))
+
+
+def _error_name(result: int) -> str:
+    name = ctypes.c_char_p()
+    known = _result("cuGetErrorName", result, ctypes.byref(name)) == 0 and name.value
+    return name.value.decode() if known and name.value else f"CUresult {result}"
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    """Load the driver pycuda is linked to; the loader knows it by this name already."""
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, ctypes.c_int
+    except (OSError, AttributeError) as error:
+        raise BackendError(f"{_LIBRARY} has no CUDA graphs: {error}") from error
+    return library

@@ -1,0 +1,303 @@
+"""One lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
+
+A lane takes one call at a time and shares nothing with other lanes but the loaded plan. TensorRT
+has let several execution contexts use one optimisation profile at once since 10.0, where profile
+sharing is always on.
+
+A CUDA graph holds the copies in, the execution and the copies out of one batch size. TensorRT
+promises nothing of a graph whose context was changed after the capture, so every batch size has a
+context of its own, whose shapes are set once; they run one after the other and share the lane's
+scratch memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.backends import EngineOutputs
+from fasdk.backends.tensorrt.module import released_on_error
+from fasdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from fasdk.backends.cuda import (
+        CudaDriver,
+        CudaEvent,
+        CudaGraph,
+        CudaStream,
+        DeviceBuffer,
+        HostBuffer,
+    )
+    from fasdk.backends.tensorrt import api
+    from fasdk.backends.tensorrt.layout import TensorLayout
+    from fasdk.backends.tensorrt.module import NativeLog, TensorRt
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class _Port:
+    """One tensor with its two buffers, each as large as the lane's largest batch."""
+
+    shape: tuple[int, ...]
+    host: HostBuffer
+    device: DeviceBuffer
+
+
+@dataclass
+class _Execution:
+    """An execution context and the batch its input shapes are set to, None before they are."""
+
+    context: api.IExecutionContext
+    batch: int | None = None
+
+    def set_batch(self, batch: int, inputs: Mapping[str, tuple[int, ...]]) -> bool:
+        """Set the shapes unless they are set already; return whether TensorRT takes them."""
+        if self.batch != batch:
+            self.batch = None
+            for name, shape in inputs.items():
+                if not self.context.set_input_shape(name, (batch, *shape)):
+                    return False
+            self.batch = batch
+        return True
+
+    def enqueue(self, stream: CudaStream) -> bool:
+        """Enqueue one execution; return whether TensorRT took it."""
+        return self.context.execute_async_v3(stream.handle)
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """A stream, and the event that marks the end of a call in it."""
+
+    stream: CudaStream
+    done: CudaEvent
+
+
+class TensorRtLane:
+    """A stream, page-locked and device buffers, and what executes on them; see `Lane`.
+
+    Made by `TensorRtEngine.open_lane`. With graphs, opening executes every batch size once, as
+    TensorRT asks before a capture, and records it. Where a capture is refused the lane enqueues
+    each call anew, which costs time and nothing else, and says so in the log.
+
+    Attributes:
+        max_batch: Largest batch one call may hold.
+        inputs: float32 [max_batch, ...] by input name, page-locked; empty once closed.
+
+    Raises:
+        BackendError: The device has no memory left, failed, or TensorRT refuses a context.
+    """
+
+    def __init__(
+        self,
+        trt: TensorRt,
+        engine: api.ICudaEngine,
+        *,
+        layout: TensorLayout,
+        max_batch: int,
+        driver: CudaDriver,
+        log: NativeLog,
+        graphs: bool,
+        name: str,
+        on_close: Callable[[TensorRtLane], None],
+    ) -> None:
+        self.max_batch = max_batch
+        self.inputs: dict[str, NDArray[np.float32]] = {}
+        self._layout = layout
+        self._driver = driver
+        self._log = log
+        self._name = name
+        self._on_close = on_close
+        self._turn = threading.Lock()
+        self._is_open = True
+        self._queue: _Queue | None = None
+        self._ports: dict[str, _Port] = {}
+        self._held: list[DeviceBuffer | HostBuffer] = []
+        self._scratch: tuple[DeviceBuffer, int] | None = None
+        self._executions: dict[int, _Execution] = {}
+        self._graphs: dict[int, CudaGraph] = {}
+        try:
+            with released_on_error(), driver.current():
+                self._open(trt, engine, graphs=graphs)
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether calls launch recorded graphs."""
+        return bool(self._graphs)
+
+    def run(self, batch: int) -> EngineOutputs:
+        """Run the first rows; see `Lane.run`."""
+        with self._turn:
+            if not self._is_open:
+                raise BackendError("the lane is closed")
+            if not 1 <= batch <= self.max_batch:
+                raise BackendError(f"a batch of {batch}, expected 1 to {self.max_batch} captures")
+            with self._driver.current():
+                self._execute(batch)
+            return EngineOutputs.from_named(
+                {name: self._ports[name].host.array[:batch].copy() for name in self._layout.outputs}
+            )
+
+    def close(self) -> None:
+        """Release the lane's memory once a running call is done; a second call does nothing."""
+        with self._turn:
+            if not self._is_open:
+                return
+            self._release()
+        self._on_close(self)
+
+    def _open(self, trt: TensorRt, engine: api.ICudaEngine, *, graphs: bool) -> None:
+        self._queue = _Queue(self._driver.stream(), self._driver.event())
+        for name, shape in (self._layout.inputs | self._layout.outputs).items():
+            self._ports[name] = self._allocate((self.max_batch, *shape))
+        self.inputs = {name: self._ports[name].host.array for name in self._layout.inputs}
+        for rows in self.inputs.values():
+            rows.fill(0.0)
+        scratch_bytes = int(engine.device_memory_size_v2)
+        if scratch_bytes > 0:
+            scratch = self._driver.device_buffer(scratch_bytes)
+            self._held.append(scratch)
+            self._scratch = scratch, scratch_bytes
+        if not graphs or not self._record_all(trt, engine):
+            execution = self._make_execution(trt, engine)
+            self._executions = dict.fromkeys(range(1, self.max_batch + 1), execution)
+
+    def _allocate(self, shape: tuple[int, ...]) -> _Port:
+        device = self._driver.device_buffer(prod(shape) * _FLOAT32_BYTES)
+        self._held.append(device)
+        host = self._driver.host_buffer(shape)
+        self._held.append(host)
+        return _Port(shape[1:], host, device)
+
+    def _make_execution(self, trt: TensorRt, engine: api.ICudaEngine) -> _Execution:
+        context = engine.create_execution_context(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        if context is None:
+            raise BackendError(
+                f"{self._name} cannot make an execution context: {self._log.summary()}"
+            )
+        if self._scratch is not None:
+            memory, size_bytes = self._scratch
+            context.set_device_memory(memory.address, size_bytes)
+        for name, port in self._ports.items():
+            if not context.set_tensor_address(name, port.device.address):
+                raise BackendError(
+                    f"{self._name} refuses a buffer for {name}: {self._log.summary()}"
+                )
+        return _Execution(context)
+
+    def _record_all(self, trt: TensorRt, engine: api.ICudaEngine) -> bool:
+        """Record every batch size; return False, with nothing kept, where it is refused."""
+        for batch in range(1, self.max_batch + 1):
+            self._executions[batch] = self._make_execution(trt, engine)
+            # What a shape leaves to do is done by the first execution and may not be recorded.
+            self._execute(batch)
+            refusal = self._record(batch)
+            if refusal is not None:
+                logging.getLogger("fasdk.tensorrt").warning(
+                    "%s: a lane runs without CUDA graphs, slower and no less right: %s",
+                    self._name,
+                    refusal,
+                )
+                self._drop_executions()
+                return False
+        return True
+
+    def _record(self, batch: int) -> str | None:
+        stream = self._opened().stream
+        try:
+            self._graphs[batch] = self._driver.capture(stream, lambda: self._enqueue(batch))
+        except BackendError as error:
+            # A lost device is no refusal: it raises here again.
+            stream.synchronize()
+            return str(error)
+        return None
+
+    def _execute(self, batch: int) -> None:
+        """Run one batch and wait until its outputs are on the host; the context is current."""
+        queue = self._opened()
+        try:
+            for name in self._layout.outputs:
+                # What never arrives must not be read as the last capture's verdict.
+                self._ports[name].host.array[:batch].fill(np.nan)
+            graph = self._graphs.get(batch)
+            if graph is not None:
+                graph.launch(queue.stream)
+            else:
+                self._enqueue(batch)
+            queue.done.record(queue.stream)
+            queue.done.synchronize()
+        except BaseException:
+            # The caller may fill the inputs again as soon as this call has ended.
+            queue.stream.synchronize()
+            raise
+
+    def _enqueue(self, batch: int) -> None:
+        stream, execution = self._opened().stream, self._executions[batch]
+        if not execution.set_batch(batch, self._layout.inputs):
+            raise BackendError(
+                f"{self._name}: a batch of {batch} is refused: {self._log.summary()}"
+            )
+        for name in self._layout.inputs:
+            port = self._ports[name]
+            self._driver.copy_to_device(port.device, port.host.array[:batch], stream)
+        for name in self._layout.outputs:
+            # What an execution fails to write must not be the last capture's verdict.
+            port = self._ports[name]
+            self._driver.fill_with_nan(port.device, batch * prod(port.shape), stream)
+        if not execution.enqueue(stream):
+            raise BackendError(f"{self._name} failed to execute: {self._log.summary()}")
+        for name in self._layout.outputs:
+            port = self._ports[name]
+            self._driver.copy_to_host(port.host.array[:batch], port.device, stream)
+
+    def _opened(self) -> _Queue:
+        if self._queue is None:
+            raise BackendError("the lane is closed")
+        return self._queue
+
+    def _drop_executions(self) -> None:
+        """Destroy graphs, then the contexts they were recorded from."""
+        with ExitStack() as stack:
+            stack.callback(self._executions.clear)
+            while self._graphs:
+                stack.callback(self._graphs.popitem()[1].free)
+
+    def _release(self) -> None:
+        """Give everything back, whatever of it fails, in the order in which it depends."""
+        self._is_open = False
+        self.inputs = {}
+        self._ports = {}
+        try:
+            with self._driver.current(), ExitStack() as stack:
+                stack.callback(self._drop_queue)
+                while self._held:
+                    stack.callback(self._held.pop(0).free)
+                stack.callback(self._drop_executions)
+                if self._queue is not None:
+                    stack.callback(self._queue.stream.synchronize)
+        except BackendError as error:
+            # On a lost device there is nothing left to give back, and who closes is done with it.
+            logging.getLogger("fasdk.tensorrt").warning(
+                "%s: a lane was closed on a device that fails: %s", self._name, error
+            )
+            self._graphs, self._executions, self._held = {}, {}, []
+            self._drop_queue()
+
+    def _drop_queue(self) -> None:
+        self._queue = None

@@ -1,0 +1,139 @@
+"""Open a bundle with TensorRT: find or build this machine's plan, prove it, keep it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from fasdk.backends import Backend
+from fasdk.backends.cuda import PyCudaDriver
+from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
+from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
+from fasdk.backends.tensorrt.layout import TensorLayout
+from fasdk.backends.tensorrt.module import load_module
+from fasdk.backends.tensorrt.plan import WORKSPACE_MIB, BuiltPlan, build_plan
+from fasdk.backends.tensorrt.progress import LoggedProgress
+from fasdk.backends.tensorrt.proof import prove
+from fasdk.errors import PlanError
+
+if TYPE_CHECKING:
+    from fasdk.backends.cuda import CudaDevice, CudaDriver
+    from fasdk.backends.tensorrt.plan import ProgressListener
+    from fasdk.bundle import Bundle
+
+
+def open_tensorrt_engine(
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    driver: CudaDriver | None = None,
+    cache: PlanCache | None = None,
+    progress: ProgressListener | None = None,
+    graphs: bool = True,
+) -> TensorRtEngine:
+    """Open a verified bundle on this machine's GPU.
+
+    A plan the bundle brings for this GPU and release is used; else this machine's own from the plan
+    cache; else one is built, which can take many minutes on a small device. Whichever it is must
+    reproduce the bundle's golden captures before it answers anything; a plan built here is kept
+    only after that, and one from the cache that fails is deleted.
+
+    Args:
+        bundle: A bundle whose digests were checked.
+        backend: TENSORRT or TENSORRT_RTX.
+        driver: The GPU; pycuda's first one when None.
+        cache: Where plans are kept; beside the bundle when None.
+        progress: Hears the build's phases; the log does when None.
+        graphs: Whether lanes record CUDA graphs.
+
+    Raises:
+        BackendError: TensorRT or pycuda is not installed, or the device failed.
+        PlanError: No plan can be built, or it does not reproduce the golden captures.
+        FasdkError: The new plan cannot be written to the cache.
+    """
+    trt = load_module(backend)
+    driver = driver or PyCudaDriver()
+    cache = cache or PlanCache.beside(bundle.path)
+    layout = TensorLayout.of(bundle.manifest)
+    if not any(name.startswith("golden/") for name in bundle.member_sizes):
+        raise PlanError(f"{bundle.path} holds no golden capture to prove a plan with: rebuild it")
+
+    def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:
+        engine = TensorRtEngine(
+            plan, backend, layout=layout, driver=driver, plan_source=source, graphs=graphs
+        )
+        try:
+            prove(bundle, engine, is_new=source is not PlanSource.CACHE)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    version = str(trt.__version__)
+    brought = _brought_plan(bundle, backend, version, driver.device)
+    if brought is not None:
+        return proved(brought, PlanSource.BUNDLE)
+    key = _plan_key(bundle, backend, version, layout, driver.device)
+    kept = cache.load(key)
+    if kept is not None:
+        try:
+            return proved(kept, PlanSource.CACHE)
+        except PlanError:
+            cache.discard(key)
+            raise
+    if progress is None:
+        progress = LoggedProgress(f"{bundle.path.name} on {driver.device.name}")
+    with driver.current():
+        built = _build_here(bundle, backend, layout, driver.device, progress)
+    engine = proved(built.data, PlanSource.BUILT)
+    try:
+        cache.store(key, built)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _brought_plan(
+    bundle: Bundle, backend: Backend, version: str, device: CudaDevice
+) -> memoryview | None:
+    if backend is not Backend.TENSORRT_RTX:
+        return None
+    for entry in bundle.manifest.plans:
+        if entry.version == version and device.compute_capability in entry.compute_capabilities:
+            return bundle.plan(entry)
+    return None
+
+
+def _plan_key(
+    bundle: Bundle, backend: Backend, version: str, layout: TensorLayout, device: CudaDevice
+) -> PlanKey:
+    return PlanKey(
+        graph_sha256=hashlib.sha256(bundle.graph).hexdigest(),
+        module=backend.value,
+        version=version,
+        cuda=device.driver_version,
+        device=device.name,
+        compute_capability=device.compute_capability,
+        shapes=layout.inputs,
+        max_batch=bundle.manifest.max_batch,
+        workspace_mib=WORKSPACE_MIB,
+    )
+
+
+def _build_here(
+    bundle: Bundle,
+    backend: Backend,
+    layout: TensorLayout,
+    device: CudaDevice,
+    progress: ProgressListener | None,
+) -> BuiltPlan:
+    targets = (device.compute_capability,) if backend is Backend.TENSORRT_RTX else ()
+    return build_plan(
+        bundle.graph,
+        backend,
+        shapes=layout.inputs,
+        max_batch=bundle.manifest.max_batch,
+        compute_capabilities=targets,
+        progress=progress,
+    )

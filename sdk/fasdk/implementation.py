@@ -1,0 +1,32 @@
+"""Which code works on pixels: the native pass where it was built, NumPy elsewhere."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Implementation(str, Enum):
+    """What turns frames into tensors; both give the same bits."""
+
+    NATIVE = "native"
+    NUMPY = "numpy"
+
+
+@cache
+def native_module() -> ModuleType | None:
+    """Return `fasdk._native`, or None where no compiler built it."""
+    try:
+        from fasdk import _native as module
+    except ImportError:
+        return None
+    return module
+
+
+def implementation() -> Implementation:
+    """Return what is used here: the native pass wherever it was built."""
+    return Implementation.NUMPY if native_module() is None else Implementation.NATIVE

@@ -1,0 +1,166 @@
+"""How one modality's frames become tensors, as the bundle's manifest says it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class CropRule(str, Enum):
+    """Which part of the frame the model looks at."""
+
+    FRAME = "frame"
+    FACE = "face"
+
+
+class ChannelOrder(str, Enum):
+    """Order of the colour planes in the tensor."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class DepthPolarity(str, Enum):
+    """Which end of the depth range the data set drew bright."""
+
+    NEAR_BRIGHT = "near-bright"
+    FAR_BRIGHT = "far-bright"
+
+
+class IrComposite(str, Enum):
+    """What the three planes of infrared hold; published checkpoints differ."""
+
+    PLAIN = "plain"
+    """Infrared in all three."""
+    IR_HOG_PLGF = "ir-hog-plgf"
+    """Infrared, its histogram of oriented gradients, and its pattern of local gravitational force.
+
+    Both maps are drawn in 8 bits at the crop's own size (`fasdk.composite`), then resized.
+    """
+
+
+class DepthEncoding(BaseModel):
+    """How the training set turned millimetres into 8 bits; 0 mm (no return) stays 0.
+
+    Attributes:
+        near_mm: Distance drawn at one end; anything nearer is clipped to it.
+        far_mm: Distance drawn at the other end; anything farther is clipped to it.
+        polarity: Which end is 255. Valid depth never maps below 1, so it differs from no return.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    near_mm: int = Field(ge=1, le=65534)
+    far_mm: int = Field(ge=2, le=65535)
+    polarity: DepthPolarity
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DepthEncoding:
+        if self.near_mm >= self.far_mm:
+            raise ValueError(f"near_mm {self.near_mm} must be less than far_mm {self.far_mm}")
+        return self
+
+
+class PreprocessSpec(BaseModel):
+    """One modality's way from frame to tensor; it travels in the bundle.
+
+    Attributes:
+        width: Tensor width in pixels.
+        height: Tensor height in pixels.
+        crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
+        crop_scale: Factor on the face box's width and height, about its centre.
+        channel_order: Order of the tensor's colour planes; grey frames are replicated.
+        depth: How millimetres become 8 bits; only, and always, for depth.
+        ir_composite: What the three planes hold; another than plain only for infrared.
+        mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
+        std: Divides each tensor plane after that, in 8-bit units.
+        missing_value: What the whole tensor holds when the modality is absent, after normalisation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1, le=4096)
+    height: int = Field(ge=1, le=4096)
+    crop: CropRule
+    crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
+    channel_order: ChannelOrder = ChannelOrder.RGB
+    depth: DepthEncoding | None = None
+    ir_composite: IrComposite = IrComposite.PLAIN
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    missing_value: float = Field(default=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _finite(self) -> PreprocessSpec:
+        with np.errstate(all="ignore"):  # the results say whether it worked
+            if not np.isfinite(np.float32(self.missing_value)):
+                raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
+            if not np.isfinite(self.table).all():
+                raise ValueError(
+                    f"mean {self.mean} and std {self.std} do not normalise 8-bit levels to finite "
+                    "float32: give finite values and no std of 0"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _composite_is_infrared(self) -> PreprocessSpec:
+        if self.ir_composite is not IrComposite.PLAIN:
+            if self.depth is not None:
+                raise ValueError(f"ir_composite {self.ir_composite.value} is not for depth")
+            if self.channel_order is not ChannelOrder.RGB:
+                raise ValueError("the planes of an infrared composite have one order: leave it rgb")
+        return self
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """The normalisation as float32 [3, 256]: one value per tensor plane and 8-bit level.
+
+        (level - mean) / std in float32, a rounding each: IEEE 754 leaves every implementation, host
+        or device, the same value.
+        """
+        return _table(self.mean, self.std)
+
+
+@lru_cache(maxsize=64)
+def _table(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    levels = np.arange(256, dtype=np.float32)[None, :]
+    offset, scale = np.array([mean, std], np.float32)[:, :, None]
+    table: NDArray[np.float32] = (levels - offset) / scale
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=16)
+def depth_levels(encoding: DepthEncoding) -> NDArray[np.uint8]:
+    """Return uint8 [65536], read-only: the 8-bit level of every depth in millimetres."""
+    depth_mm = np.arange(65536, dtype=np.float64)
+    span = encoding.far_mm - encoding.near_mm
+    fraction = (np.clip(depth_mm, encoding.near_mm, encoding.far_mm) - encoding.near_mm) / span
+    if encoding.polarity is DepthPolarity.NEAR_BRIGHT:
+        fraction = 1.0 - fraction
+    levels = np.maximum(np.rint(255.0 * fraction), 1).astype(np.uint8)
+    levels[0] = 0
+    levels.setflags(write=False)
+    return levels
+
+
+def depth_to_8bit(depth_mm: NDArray[np.uint16], encoding: DepthEncoding) -> NDArray[np.uint8]:
+    """Return depth as the training set drew it.
+
+    Args:
+        depth_mm: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
+        encoding: Range and polarity of the data set.
+
+    Returns:
+        uint8 [H, W]; 0 exactly where `depth_mm` is 0.
+    """
+    return np.asarray(depth_levels(encoding)[depth_mm])

@@ -1,0 +1,361 @@
+"""What a capture must be like before a model looks at it, each miss with what to do about it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fasdk.capture import LARGEST_IN_METRES, FaceBox, Modality
+from fasdk.exposure import face_depth, face_light, saturated_share, spans_at_most
+from fasdk.freshness import untimely
+from fasdk.pose import head_angles
+from fasdk.reasons import Finding, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fasdk.capture import Capture
+    from fasdk.exposure import FaceDepth
+
+# The first finding is the one to show a person: what makes the others moot, then where to stand,
+# how to look, and the light.
+_MOST_USEFUL_FIRST = (
+    Reason.DEPTH_UNITS,
+    Reason.NO_IMAGE,
+    Reason.STALE,
+    Reason.OUT_OF_STEP,
+    Reason.NO_FACE,
+    Reason.SEVERAL_FACES,
+    Reason.OUT_OF_FRAME,
+    Reason.TOO_CLOSE,
+    Reason.TOO_FAR,
+    Reason.NOT_FRONTAL,
+    Reason.TOO_DARK,
+    Reason.TOO_BRIGHT,
+    Reason.BLURRED,
+    Reason.IR_SATURATED,
+    Reason.DEPTH_HOLES,
+)
+
+
+class QualityLimits(BaseModel):
+    """What a capture must be like; None switches a limit off.
+
+    Light, sharpness and distance are measured on the middle of the face: `exposure.middle_of`.
+    There is no limit on how dark the infrared frame or how flat the face is: a screen or a print
+    shows as such, and that is for the model to call a spoof, not for a gate to excuse.
+
+    Attributes:
+        require_face: Whether a capture without a face is refused.
+        several_faces_share: Another face counts from this share of the face's width on; smaller
+            ones are passers-by.
+        min_face_px: Least width of the face box, in pixels of the frame it was found in.
+        max_face_share: Greatest share of that frame's width or height the box may take.
+        min_border_px: Least distance of the box from every edge, in each frame's pixels. 0 only
+            asks that the landmarks, where there are any, lie inside.
+        min_distance_mm: Least median depth of the face.
+        max_distance_mm: Greatest median depth of the face.
+        min_plausible_depth_mm: A median depth under this is no distance in millimetres.
+        max_yaw_deg: Greatest turn of the head to either side, from the landmarks.
+        max_pitch_deg: Greatest nod up or down, from the landmarks.
+        max_roll_deg: Greatest tilt to either shoulder, from the landmarks.
+        min_highlight: Least 95th percentile of the face's luma in RGB, 8-bit. A high percentile,
+            since eyes and shine are bright on skin of every colour.
+        max_upper_quartile: Greatest 75th percentile of the face's luma in RGB, 8-bit.
+        min_sharpness: Least `FaceLight.sharpness`, of the RGB frame or else of the infrared one.
+        max_ir_saturated: Greatest share of the face at infrared levels of 250 and more.
+        max_depth_holes: Greatest share of the face without depth.
+        max_blank_levels: An 8-bit frame whose values all lie within so many of each other shows
+            nothing; a depth frame does where it is one value all over.
+        max_age_ms: Greatest age of a frame that names its time.
+        max_skew_ms: Greatest difference between the times of a capture's frames.
+        require_times: Whether a frame that does not name its time is stale.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    require_face: bool = True
+    several_faces_share: float | None = Field(default=0.4, ge=0.0, allow_inf_nan=False)
+    min_face_px: int | None = Field(default=64, ge=1)
+    max_face_share: float | None = Field(default=0.85, gt=0.0, le=1.0)
+    min_border_px: int | None = Field(default=1, ge=0)
+    min_distance_mm: int | None = Field(default=250, ge=1)
+    max_distance_mm: int | None = Field(default=1500, ge=1)
+    min_plausible_depth_mm: int | None = Field(default=50, ge=1)
+    max_yaw_deg: float | None = Field(default=30.0, gt=0.0, le=90.0)
+    max_pitch_deg: float | None = Field(default=25.0, gt=0.0, le=90.0)
+    max_roll_deg: float | None = Field(default=25.0, gt=0.0, le=180.0)
+    min_highlight: int | None = Field(default=60, ge=0, le=255)
+    max_upper_quartile: int | None = Field(default=250, ge=0, le=255)
+    min_sharpness: float | None = Field(default=20.0, ge=0.0, allow_inf_nan=False)
+    max_ir_saturated: float | None = Field(default=0.2, ge=0.0, le=1.0)
+    max_depth_holes: float | None = Field(default=0.3, ge=0.0, le=1.0)
+    max_blank_levels: int | None = Field(default=2, ge=0, le=255)
+    max_age_ms: float | None = Field(default=500.0, ge=0.0, allow_inf_nan=False)
+    max_skew_ms: float | None = Field(default=50.0, ge=0.0, allow_inf_nan=False)
+    require_times: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> QualityLimits:
+        nearest, furthest = self.min_distance_mm, self.max_distance_mm
+        if nearest is not None and furthest is not None and nearest >= furthest:
+            raise ValueError(
+                f"min_distance_mm {nearest} must be less than max_distance_mm {furthest}"
+            )
+        return self
+
+    @classmethod
+    def faults(cls) -> QualityLimits:
+        """Return limits on what no sound rig hands in: stale or skewed frames, depth in metres."""
+        kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm")
+        usual = cls()
+        return cls.off().model_copy(update={name: getattr(usual, name) for name in kept})
+
+    @classmethod
+    def off(cls) -> QualityLimits:
+        """Return limits that find nothing, to switch single ones on with `model_copy`."""
+        asks = {"require_face": False, "require_times": False}
+        return cls(**{name: asks.get(name) for name in cls.model_fields})
+
+
+_DEFAULT_LIMITS = QualityLimits()
+
+
+def assess(
+    capture: Capture, limits: QualityLimits = _DEFAULT_LIMITS, *, now_ms: float
+) -> tuple[Finding, ...]:
+    """Return everything about a capture that misses a limit, the most useful first.
+
+    Args:
+        capture: Registered, and with the face and landmarks of whoever looked for them.
+        limits: What it must be like.
+        now_ms: `time.monotonic` in milliseconds.
+
+    Returns:
+        At most one finding a reason; none means the model may look. All are for the person or the
+        next frame to mend but DEPTH_UNITS, which is the integrator's: see `Reason.mendable`.
+    """
+    blank = _blank(capture, limits)
+    found = [
+        *_no_image(capture, blank),
+        *untimely(
+            capture,
+            now_ms=now_ms,
+            max_age_ms=limits.max_age_ms,
+            max_skew_ms=limits.max_skew_ms,
+            require_times=limits.require_times,
+        ),
+    ]
+    if capture.face is None and limits.require_face:
+        found.append(Finding(Reason.NO_FACE, "no face in view: step in front of the camera"))
+    if capture.face is not None:
+        found += _several_faces(capture, limits)
+        found += _out_of_frame(capture, limits)
+        found += _not_frontal(capture, limits)
+        found += _light(capture, limits, blank)
+    # Distance before size: one that is measured says better than pixels where to stand.
+    found += _depth(capture, limits, blank)
+    if capture.face is not None:
+        found += _size(capture, limits)
+    first: dict[Reason, Finding] = {}
+    for finding in found:
+        first.setdefault(finding.reason, finding)
+    return tuple(first[reason] for reason in _MOST_USEFUL_FIRST if reason in first)
+
+
+def _blank(capture: Capture, limits: QualityLimits) -> frozenset[Modality]:
+    """Return the modalities that show nothing, about which no other gate can say anything."""
+    most = limits.max_blank_levels
+    if most is None:
+        return frozenset()
+    # Metres in whole numbers span few levels too, and are to be told from no picture at all.
+    spans = {m: 0 if m is Modality.DEPTH else most for m in capture.present}
+    return frozenset(m for m, span in spans.items() if spans_at_most(capture.frame(m), span))
+
+
+def _no_image(capture: Capture, blank: frozenset[Modality]) -> Iterator[Finding]:
+    for modality in capture.present:
+        if modality in blank:
+            value = capture.frame(modality)[0, 0].tolist()
+            mend = "uncover the lens, check the sensor's cable"
+            if modality is Modality.DEPTH:
+                mend += ", and that distances are millimetres, not metres cut to whole numbers"
+            yield Finding(
+                Reason.NO_IMAGE, f"the {modality.value} frame is {value} everywhere: {mend}"
+            )
+
+
+def _several_faces(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:
+    if limits.several_faces_share is None or capture.face is None:
+        return
+    least_px = limits.several_faces_share * FaceBox.of(capture.face).width
+    others = sum(box.width >= least_px for box in capture.other_faces)
+    if others:
+        yield Finding(
+            Reason.SEVERAL_FACES, f"{others + 1} faces in view: one person at a time, please"
+        )
+
+
+def _out_of_frame(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:
+    least_px = limits.min_border_px
+    if least_px is None:
+        return
+    for modality in capture.present:
+        box = capture.face_in(modality)
+        if box is None:
+            continue
+        width, height = capture.size_of(modality)
+        border_px = min(box.x, box.y, width - box.x - box.width, height - box.y - box.height)
+        if border_px < least_px:
+            yield Finding(
+                Reason.OUT_OF_FRAME,
+                f"the face is {border_px} px from the edge of the {modality.value} frame, at least "
+                f"{least_px} px: move to the middle",
+            )
+    if capture.landmarks is not None:
+        width, height = capture.size_of(capture.present[0])
+        x, y = capture.landmarks.T
+        outside = int(((x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)).sum())
+        if outside:
+            yield Finding(
+                Reason.OUT_OF_FRAME,
+                f"{outside} of the eyes, nose and corners of the mouth lie outside the "
+                f"{capture.present[0].value} frame: move to the middle",
+            )
+
+
+def _not_frontal(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:
+    most = (limits.max_yaw_deg, limits.max_pitch_deg, limits.max_roll_deg)
+    if capture.landmarks is None or all(limit is None for limit in most):
+        return
+    angles = head_angles(capture.landmarks)
+    if math.isnan(angles.yaw):
+        yield Finding(Reason.NOT_FRONTAL, "the landmarks span no face: look straight at the camera")
+        return
+    turns = [
+        f"{how} by {abs(angle):.0f}°, at most {limit:.0f}°"
+        for how, angle, limit in zip(
+            ("turned to the side", "nodded", "tilted"),
+            (angles.yaw, angles.pitch, angles.roll),
+            most,
+            strict=True,
+        )
+        if limit is not None and not abs(angle) <= limit
+    ]
+    if not turns:
+        return
+    mend = "look straight at the camera"
+    if abs(angles.roll) > 90.0:
+        mend += " (upside down: turn the camera's picture, or put the person's right eye first)"
+    yield Finding(Reason.NOT_FRONTAL, f"the head is {'; '.join(turns)}: {mend}")
+
+
+def _light(
+    capture: Capture, limits: QualityLimits, blank: frozenset[Modality]
+) -> Iterator[Finding]:
+    seen = [m for m in (Modality.RGB, Modality.IR) if m in capture.present and m not in blank]
+    asked = (limits.min_highlight, limits.max_upper_quartile, limits.min_sharpness)
+    if seen and any(limit is not None for limit in asked):
+        first = seen[0]
+        light = face_light(capture.frame(first), _face(capture, first))
+        if first is Modality.RGB:
+            least, most = limits.min_highlight, limits.max_upper_quartile
+            if least is not None and light.highlight < least:
+                yield Finding(
+                    Reason.TOO_DARK,
+                    f"the face's highlights are at level {light.highlight} of 255, at least "
+                    f"{least}: more light on the face",
+                )
+            if most is not None and light.upper_quartile > most:
+                yield Finding(
+                    Reason.TOO_BRIGHT,
+                    f"a quarter of the face is at level {light.upper_quartile} of 255 or brighter, "
+                    f"at most {most}: less light on the face, or a shorter exposure",
+                )
+        if limits.min_sharpness is not None and light.sharpness < limits.min_sharpness:
+            yield Finding(
+                Reason.BLURRED,
+                f"the face in the {first.value} frame has sharpness {light.sharpness:.1f}, at "
+                f"least {limits.min_sharpness:.1f}: hold still, or clean and focus the lens",
+            )
+    if Modality.IR in seen and limits.max_ir_saturated is not None:
+        share = saturated_share(capture.frame(Modality.IR), _face(capture, Modality.IR))
+        if share > limits.max_ir_saturated:
+            yield Finding(
+                Reason.IR_SATURATED,
+                f"{share:.1%} of the face is saturated in infrared, at most "
+                f"{limits.max_ir_saturated:.1%}: step back, or keep sunlight off the face",
+            )
+
+
+def _depth(
+    capture: Capture, limits: QualityLimits, blank: frozenset[Modality]
+) -> Iterator[Finding]:
+    if Modality.DEPTH not in capture.present or Modality.DEPTH in blank:
+        return
+    frame, box = capture.frame(Modality.DEPTH), capture.face_in(Modality.DEPTH)
+    seen = None if box is None else face_depth(frame, box)
+    least_mm = limits.min_plausible_depth_mm
+    if least_mm is not None:
+        what, level, least = "the face", None if seen is None else seen.median_mm, least_mm
+        if level is None:  # not even the furthest thing in view is as far as metres would say
+            what, level, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METRES)
+        if 0 < level < least:
+            unit, factor = ("metres", 1000) if level < LARGEST_IN_METRES else ("centimetres", 10)
+            where = f"{what} is {'at' if what == 'the face' else 'beyond'} depth {level:.0f}"
+            yield Finding(
+                Reason.DEPTH_UNITS,
+                f"{where}, which cannot be millimetres: these look like {unit}, multiply by "
+                f"{factor} before rounding",
+            )
+            return  # in another unit neither distance nor holes mean anything
+    if seen is not None:
+        yield from _distance(seen, limits)
+        if limits.max_depth_holes is not None and seen.hole_share > limits.max_depth_holes:
+            yield Finding(
+                Reason.DEPTH_HOLES,
+                f"{seen.hole_share:.1%} of the face has no depth, at most "
+                f"{limits.max_depth_holes:.1%}: turn away from glare, and clean the sensor",
+            )
+
+
+def _distance(seen: FaceDepth, limits: QualityLimits) -> Iterator[Finding]:
+    if seen.median_mm is None:
+        return
+    distance_mm, nearest, furthest = seen.median_mm, limits.min_distance_mm, limits.max_distance_mm
+    if nearest is not None and distance_mm < nearest:
+        yield Finding(
+            Reason.TOO_CLOSE,
+            f"the face is {distance_mm:.0f} mm away, at least {nearest} mm: step back",
+        )
+    if furthest is not None and distance_mm > furthest:
+        yield Finding(
+            Reason.TOO_FAR,
+            f"the face is {distance_mm:.0f} mm away, at most {furthest} mm: come closer "
+            "(if it is nearer, the sensor's depth unit is not 1 mm: scale by it)",
+        )
+
+
+def _size(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:
+    box = _face(capture, capture.present[0])
+    width, height = capture.size_of(capture.present[0])
+    share = max(box.width / width, box.height / height)
+    if limits.max_face_share is not None and share > limits.max_face_share:
+        yield Finding(
+            Reason.TOO_CLOSE,
+            f"the face fills {share:.0%} of the frame, at most {limits.max_face_share:.0%}: "
+            "step back",
+        )
+    if limits.min_face_px is not None and box.width < limits.min_face_px:
+        yield Finding(
+            Reason.TOO_FAR,
+            f"the face is {box.width} px wide, at least {limits.min_face_px} px: come closer",
+        )
+
+
+def _face(capture: Capture, modality: Modality) -> FaceBox:
+    box = capture.face_in(modality)
+    assert box is not None, "gates on the face run where there is one"  # noqa: S101
+    return box

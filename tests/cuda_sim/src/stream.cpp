@@ -1,0 +1,244 @@
+// Streams: a worker thread each, which is as late as it may be.
+#include "core.h"
+
+#include <algorithm>
+
+namespace cudasim {
+namespace {
+
+std::uint64_t mix(std::uint64_t value) {
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
+    return value ^ (value >> 31);
+}
+
+// For a while one stream lags behind all others, then another one.
+bool is_starved(const Stream &stream) {
+    const State &s = state();
+    const std::uint64_t period = s.finished_operations / 64;
+    const std::uint64_t streams = std::max<std::uint64_t>(s.streams.size(), 1);
+    return mix(s.settings.seed + period) % streams == stream.id % streams;
+}
+
+std::uint64_t next_delay_us(Stream &stream) {
+    const Settings &settings = state().settings;
+    if (settings.delay_max_us == 0) return 0;
+    const std::uint64_t spread = settings.delay_max_us - settings.delay_min_us + 1;
+    const std::uint64_t delay = settings.delay_min_us + stream.random() % spread;
+    return is_starved(stream) ? delay * settings.starvation : delay;
+}
+
+void wait_until_due(Lock &lock, Stream &stream, const Operation &operation) {
+    State &s = state();
+    for (const auto &ticket : operation.waits) {
+        ticket.stream->done.wait(
+            lock, [&] { return ticket.stream->completed >= ticket.operation; });
+    }
+    while (stream.demanded < operation.index) {
+        const auto due = operation.enqueued + std::chrono::microseconds(s.settings.hold_us);
+        if (Time::now() >= due) break;
+        stream.wake.wait_until(lock, due);
+    }
+    while (s.hung) stream.wake.wait_for(lock, std::chrono::milliseconds(5));
+}
+
+bool faults_now() {
+    State &s = state();
+    return s.operations_to_fault > 0 && --s.operations_to_fault == 0;
+}
+
+void finish(Stream &stream, Operation &operation) {
+    State &s = state();
+    if (operation.record) operation.record->finished = Time::now();
+    if (operation.kind == OperationKind::kHostFunction) s.host.join(operation.clock);
+    if (operation.kind != OperationKind::kMarker) ++s.executed[operation.name];
+    ++s.finished_operations;
+    stream.completed = operation.index;
+}
+
+void work(const std::shared_ptr<Stream> &stream) {
+    State &s = state();
+    Lock lock(s.mutex);
+    while (true) {
+        stream->wake.wait(lock, [&] { return !stream->queue.empty() || stream->closing; });
+        if (stream->queue.empty()) return;
+        Operation &operation = stream->queue.front();  // pushing behind it does not move it
+        wait_until_due(lock, *stream, operation);
+        Context &context = *stream->context;
+        const std::uint64_t delay_us = next_delay_us(*stream);
+        if (operation.kind == OperationKind::kDevice && context.fault == CUDA_SUCCESS && faults_now()) {
+            context.fault = s.fault_code;
+        }
+        const bool runs = context.fault == CUDA_SUCCESS && !context.destroyed && operation.run;
+        lock.unlock();
+        if (operation.target.bytes > 0) poison(operation.target, Poison::kPending);
+        if (delay_us > 0) {
+            std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+        } else {
+            std::this_thread::yield();
+        }
+        const bool changed = runs && operation.source_is_checked &&
+                             checksum(operation.host_source) != operation.source_checksum;
+        const CUresult result = runs ? operation.run() : CUDA_SUCCESS;
+        lock.lock();
+        if (changed) {
+            report_violation("source_changed", "page-locked memory at " +
+                                                   hex(operation.host_source.address) +
+                                                   " was changed before " + operation.name +
+                                                   " had read it");
+        }
+        if (result != CUDA_SUCCESS && context.fault == CUDA_SUCCESS) context.fault = result;
+        finish(*stream, operation);
+        // What it holds may be the last of its kind, and letting go of it takes no lock.
+        Operation finished = std::move(operation);
+        stream->queue.pop_front();
+        stream->done.notify_all();
+        lock.unlock();
+        finished = Operation();
+        lock.lock();
+    }
+}
+
+// The legacy stream and the streams that block with it wait for each other.
+void order_with_legacy(Stream &stream, Operation &operation) {
+    const auto wait_behind = [&](const std::shared_ptr<Stream> &other) {
+        if (!other->idle()) operation.waits.push_back({other, other->enqueued});
+        stream.clock.join(other->clock);
+    };
+    if (stream.legacy) {
+        for (const auto &[id, other] : state().streams) {
+            if (other->context == stream.context && other->blocking && !other->legacy) {
+                wait_behind(other);
+            }
+        }
+    } else if (stream.blocking && stream.context->legacy) {
+        wait_behind(stream.context->legacy);
+    }
+}
+
+void prepare_memory(Operation &operation) {
+    // Nothing can be relied on in a target from now on, unless work already enqueued uses it.
+    if (operation.target.bytes > 0) {
+        const auto memory = find_memory(operation.target);
+        if (memory && memory->kind != MemoryKind::kDevice && !memory->freed &&
+            !is_pending(*memory, operation.target, false)) {
+            poison(operation.target, Poison::kPending);
+        }
+    }
+    if (operation.host_source.bytes > 0) {
+        const auto memory = find_memory(operation.host_source);
+        operation.source_is_checked =
+            memory && !memory->freed && !is_pending(*memory, operation.host_source, true);
+        if (operation.source_is_checked) {
+            operation.source_checksum = checksum(operation.host_source);
+        }
+    }
+}
+
+}  // namespace
+
+std::shared_ptr<Stream> make_stream(Context *context, bool blocking, bool legacy) {
+    State &s = state();
+    auto stream = std::make_shared<Stream>();
+    stream->id = s.next_id++;
+    stream->context = context;
+    stream->blocking = blocking;
+    stream->legacy = legacy;
+    stream->random.seed(mix(s.settings.seed ^ stream->id));
+    s.streams[stream->id] = stream;
+    std::thread(work, stream).detach();
+    return stream;
+}
+
+CUresult find_stream(Call &call, CUstream handle, std::shared_ptr<Stream> &stream) {
+    State &s = state();
+    Context &context = *call.context;
+    if (handle == nullptr || handle == CU_STREAM_LEGACY) {
+        const CUresult refused = refuse_legacy_while_capturing(call);
+        if (refused != CUDA_SUCCESS) return refused;
+        if (!context.legacy) context.legacy = make_stream(&context, true, true);
+        stream = context.legacy;
+        return CUDA_SUCCESS;
+    }
+    if (handle == CU_STREAM_PER_THREAD) {
+        auto &own = context.per_thread[std::this_thread::get_id()];
+        if (!own) own = make_stream(&context, true, false);
+        stream = own;
+        return CUDA_SUCCESS;
+    }
+    const auto found = s.streams.find(to_id(handle));
+    if (found == s.streams.end()) {
+        report_violation("invalid_handle", call.name + " of a stream that does not exist any more");
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (found->second->context != &context) return CUDA_ERROR_INVALID_HANDLE;
+    stream = found->second;
+    return CUDA_SUCCESS;
+}
+
+CUresult submit(const std::shared_ptr<Stream> &stream, Operation operation) {
+    if (stream->capture) return capture(stream, std::move(operation));
+    enqueue(stream, std::move(operation));
+    return CUDA_SUCCESS;
+}
+
+void enqueue(const std::shared_ptr<Stream> &stream, Operation operation) {
+    stream->clock.join(state().host);
+    for (const auto &record : operation.after) {
+        operation.waits.push_back(record->ticket);
+        stream->clock.join(record->clock);
+    }
+    order_with_legacy(*stream, operation);
+    prepare_memory(operation);
+    operation.index = ++stream->enqueued;
+    operation.enqueued = Time::now();
+    stream->clock.see(stream->id, operation.index);
+    note_accesses(stream, operation);
+    if (operation.kind == OperationKind::kHostFunction) operation.clock = stream->clock;
+    if (operation.record) {
+        operation.record->ticket = {stream, operation.index};
+        operation.record->clock = stream->clock;
+    }
+    stream->queue.push_back(std::move(operation));
+    stream->wake.notify_all();
+}
+
+void demand(const Ticket &ticket) {
+    Stream &stream = *ticket.stream;
+    if (stream.demanded >= ticket.operation) return;
+    stream.demanded = ticket.operation;
+    for (const auto &operation : stream.queue) {
+        if (operation.index > ticket.operation) break;
+        for (const auto &wait : operation.waits) demand(wait);
+    }
+    stream.wake.notify_all();
+}
+
+CUresult wait_for(Lock &lock, const Ticket &ticket) {
+    const std::shared_ptr<Stream> stream = ticket.stream;
+    demand(ticket);
+    stream->done.wait(lock, [&] { return stream->completed >= ticket.operation; });
+    return stream->context->fault;
+}
+
+CUresult wait_for_context(Lock &lock, Context &context) {
+    std::vector<Ticket> tickets;
+    VectorClock clock;
+    for (const auto &[id, stream] : state().streams) {
+        if (stream->context != &context) continue;
+        tickets.push_back({stream, stream->enqueued});
+        clock.join(stream->clock);
+    }
+    for (const auto &ticket : tickets) demand(ticket);
+    for (const auto &ticket : tickets) wait_for(lock, ticket);
+    state().host.join(clock);
+    return context.fault;
+}
+
+void close(Stream &stream) {
+    stream.closing = true;
+    stream.wake.notify_all();
+    state().streams.erase(stream.id);
+}
+
+}  // namespace cudasim

@@ -134,6 +134,25 @@ class Refusal:
         return f"{self.level}/{'+'.join(m.value for m in self.modalities)}"
 
 
+@dataclass(frozen=True)
+class Shortfall:
+    """Why presentations support no threshold.
+
+    Attributes:
+        reason: In words that say what to do.
+        shortages: Species with too few presentations; empty where that is not the reason.
+    """
+
+    reason: str
+    shortages: tuple[Shortage, ...] = ()
+
+    def of(self, target: LevelTarget, modalities: Sequence[Modality]) -> Refusal:
+        """Return it as a level's."""
+        return Refusal(
+            target.level, target.max_apcer, tuple(modalities), self.reason, self.shortages
+        )
+
+
 def attacks_needed(max_apcer: float) -> int:
     """Return how many attacks of a species show `max_apcer` if none of them is accepted.
 
@@ -193,42 +212,11 @@ def tune_level(
         DatasetError: A score is not in [0, 1].
     """
     values, labels = scores.values, scores.is_bona_fide
-    attempts = Counter(name for name, live in zip(scores.species, labels, strict=True) if not live)
-    needed = attacks_needed(target.max_apcer)
-
-    def refuse(reason: str, shortages: tuple[Shortage, ...] = ()) -> Refusal:
-        return Refusal(target.level, target.max_apcer, tuple(modalities), reason, shortages)
-
-    if not attempts or not labels.any():
-        absent = "bona fide" if attempts else "attack"
-        least = "" if attempts else f", at least {needed} of each species"
-        return refuse(f"no {absent} presentation: add some{least}")
-    _require_probabilities(values)
-    short = tuple(
-        Shortage(name, count, needed - count)
-        for name, count in sorted(attempts.items())
-        if attacks_allowed(count, target.max_apcer) is None
-    )
-    if short:
-        wanted = ", ".join(
-            f"{item.more} more {item.species} (has {item.attempts})" for item in short
-        )
-        return refuse(f"a bound of {target.max_apcer:g} needs {wanted}", short)
-    species = np.asarray(scores.species, dtype=object)
-    least_by_species = {
-        name: _score_exceeded_by(
-            values[~labels & (species == name)], attacks_allowed(count, target.max_apcer) or 0
-        )
-        for name, count in sorted(attempts.items())
-    }
-    lowest = max(least_by_species.values())
-    threshold = _between(lowest, values, labels)
-    if threshold is None:
-        strictest = max(least_by_species, key=lambda name: least_by_species[name])
-        return refuse(
-            f"no bona fide presentation scores above {lowest:.4f}, which the attacks of "
-            f"{strictest} ask for: train the model further"
-        )
+    if labels.any() and not labels.all():  # nobody could calibrate the scores of one class alone
+        require_probabilities(values)
+    threshold = least_threshold(values, labels, scores.species, target.max_apcer)
+    if isinstance(threshold, Shortfall):
+        return threshold.of(target, modalities)
     apcer = apcer_by_species(values, labels, scores.species, threshold)
     worst = max(apcer, key=lambda name: apcer[name].upper())
     refused = bpcer(values, labels, threshold)
@@ -236,12 +224,66 @@ def tune_level(
         level=target.level,
         modalities=tuple(modalities),
         threshold=threshold,
-        source=(f"{source}; bound {target.max_apcer:g}; {_counts(apcer, refused)}"),
+        source=f"{source}; bound {target.max_apcer:g}; {counts(apcer, refused)}",
         apcer_upper=apcer[worst].upper(),
         graph_sha256=graph_sha256,
         calibrated=calibrated,
     )
     return TunedPoint(point, target, apcer, refused, worst)
+
+
+def least_threshold(
+    values: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    species: Sequence[str],
+    max_apcer: float,
+    *,
+    floor: float = -np.inf,
+) -> float | Shortfall:
+    """Return the threshold of lowest BPCER that keeps every species' APCER bound to `max_apcer`.
+
+    Args:
+        values: float64 [N], one a presentation, accepted when greater than the threshold.
+        labels: bool [N], True for bona fide.
+        species: PAI species of each presentation.
+        max_apcer: Largest one-sided 95 % upper bound of any species' APCER.
+        floor: The threshold is no lower.
+
+    Returns:
+        The threshold, or why the presentations support none.
+    """
+    attempts = Counter(name for name, live in zip(species, labels, strict=True) if not live)
+    needed = attacks_needed(max_apcer)
+    if not attempts or not labels.any():
+        absent = "bona fide" if attempts else "attack"
+        least = "" if attempts else f", at least {needed} of each species"
+        return Shortfall(f"no {absent} presentation: add some{least}")
+    short = tuple(
+        Shortage(name, count, needed - count)
+        for name, count in sorted(attempts.items())
+        if attacks_allowed(count, max_apcer) is None
+    )
+    if short:
+        wanted = ", ".join(
+            f"{item.more} more {item.species} (has {item.attempts})" for item in short
+        )
+        return Shortfall(f"a bound of {max_apcer:g} needs {wanted}", short)
+    names = np.asarray(species, dtype=object)
+    least_by_species = {
+        name: _score_exceeded_by(
+            values[~labels & (names == name)], attacks_allowed(count, max_apcer) or 0
+        )
+        for name, count in sorted(attempts.items())
+    }
+    lowest = max(*least_by_species.values(), floor)
+    threshold = _between(lowest, values, labels)
+    if threshold is None:
+        strictest = max(least_by_species, key=lambda name: least_by_species[name])
+        return Shortfall(
+            f"no bona fide presentation scores above {lowest:.4f}, which the attacks of "
+            f"{strictest} ask for: train the model further"
+        )
+    return threshold
 
 
 def provisional_point(
@@ -282,7 +324,7 @@ def provisional_point(
     labels = np.asarray(labels, bool)
     if not 0.0 <= max_apcer < 1.0:
         raise DatasetError(f"max_apcer {max_apcer} is not in [0, 1)")
-    _require_probabilities(scores)
+    require_probabilities(scores)
     if not labels.any() or labels.all():
         absent = "bona fide" if not labels.any() else "attack"
         raise DatasetError(
@@ -308,14 +350,19 @@ def provisional_point(
         threshold=threshold,
         source=(
             f"{source}; lowest BPCER with APCER at most {max_apcer:g} of every species; "
-            f"on these captures {_counts(by_species, missed)}"
+            f"on these captures {counts(by_species, missed)}"
         ),
         apcer_upper=max(rate.upper() for rate in by_species.values()),
         graph_sha256=graph_sha256,
     )
 
 
-def _require_probabilities(scores: NDArray[np.float64]) -> None:
+def require_probabilities(scores: NDArray[np.float64]) -> None:
+    """Check that scores can be held against a threshold.
+
+    Raises:
+        DatasetError: One is not in [0, 1].
+    """
     outside = ~((scores >= 0.0) & (scores <= 1.0))  # true for NaN as well
     if outside.any():
         raise DatasetError(
@@ -362,6 +409,7 @@ def _clear_of_attacks(lowest: float, attacks: NDArray[np.float64]) -> float:
     return float(1.0 / (1.0 + np.exp(-(edges[widest] + edges[widest + 1]) / 2)))
 
 
-def _counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:
-    counts = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in apcer.items())
-    return f"APCER {counts}, BPCER {refused.errors}/{refused.total}"
+def counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:
+    """Return the counts behind the rates, as an operating point's source tells them."""
+    accepted = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in apcer.items())
+    return f"APCER {accepted}, BPCER {refused.errors}/{refused.total}"

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from fasdk.backends import Backend
     from fasdk.bundle import Bundle, Precision, open_bundle
     from fasdk.capture import Capture, FaceBox, Modality
-    from fasdk.decision import OperatingPoint, Verdict
+    from fasdk.decision import MissingModalities, OperatingPoint, Verdict
     from fasdk.errors import FasdkError
     from fasdk.faces import FaceFinder
     from fasdk.quality import QualityLimits
     from fasdk.reasons import Reason
     from fasdk.registration import Rig
     from fasdk.session import Decision, Liveness, open  # noqa: A004
+    from fasdk.track import Track, TrackDecision
+    from fasdk.track_policy import LockOutPolicy, TrackPolicy
     from fasdk.trust import TrustPolicy
 
 __version__ = "0.1.0"
@@ -38,12 +40,17 @@ __all__ = [
     "FaceFinder",
     "FasdkError",
     "Liveness",
+    "LockOutPolicy",
+    "MissingModalities",
     "Modality",
     "OperatingPoint",
     "Precision",
     "QualityLimits",
     "Reason",
     "Rig",
+    "Track",
+    "TrackDecision",
+    "TrackPolicy",
     "TrustPolicy",
     "Verdict",
     "open",
@@ -54,13 +61,15 @@ _MODULES = {
     "backends": ("Backend",),
     "bundle": ("Bundle", "Precision", "open_bundle"),
     "capture": ("Capture", "FaceBox", "Modality"),
-    "decision": ("OperatingPoint", "Verdict"),
+    "decision": ("MissingModalities", "OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
     "faces": ("FaceFinder",),
     "quality": ("QualityLimits",),
     "reasons": ("Reason",),
     "registration": ("Rig",),
     "session": ("Decision", "Liveness", "open"),
+    "track": ("Track", "TrackDecision"),
+    "track_policy": ("LockOutPolicy", "TrackPolicy"),
     "trust": ("TrustPolicy",),
 }
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fasdk.capture import Modality
 from fasdk.errors import OperatingPointError
+from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +28,35 @@ class Verdict(str, Enum):
     ERROR = "error"
 
 
-def _distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+def distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    """Return a combination of modalities, if each is named once.
+
+    Raises:
+        ValueError: One is named twice.
+    """
     if len(set(modalities)) != len(modalities):
         raise ValueError("a modality is named twice")
     return modalities
 
 
-_Combination = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(_distinct)]
+class MissingModalities(str, Enum):
+    """What becomes of a capture that lacks one of the model's modalities.
+
+    What a bundle's manifest requires is asked for under any of these.
+
+    - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it.
+    - DEGRADE: it is judged by what is there, at the operating point tuned for exactly that
+      combination; ERROR (no-operating-point) without one, never a borrowed threshold.
+    - REFUSE: ERROR (bad-capture) that names it: this rig is not what the door was set up for, and
+      nobody in front of it can mend that.
+    """
+
+    REQUIRE = "require"
+    DEGRADE = "degrade"
+    REFUSE = "refuse"
+
+
+_Combination = Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(distinct)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -94,7 +117,12 @@ class OperatingPoint(BaseModel):
     @property
     def id(self) -> str:
         """Name it the way a log line should: level and modalities."""
-        return f"{self.level}/{'+'.join(m.value for m in self.modalities)}"
+        return point_id(self.level, self.modalities)
+
+
+def point_id(level: str, modalities: Sequence[Modality]) -> str:
+    """Return how a level with a combination of modalities is named, as in "standard/rgb+ir"."""
+    return f"{level}/{'+'.join(m.value for m in modalities)}"
 
 
 def select_point(
@@ -110,11 +138,35 @@ def select_point(
         if point.level == level and frozenset(point.modalities) == present:
             return point
     tuned = ", ".join(sorted(p.id for p in points)) or "none"
-    asked = f"{level}/{'+'.join(m.value for m in Modality if m in present)}"
+    asked = point_id(level, [m for m in Modality if m in present])
     raise OperatingPointError(
         f"no operating point for {asked}; this bundle has {tuned}: "
         "run `fasdk tune` on captures like these"
     )
+
+
+def missing_fault(
+    policy: MissingModalities, modalities: Sequence[Modality], present: Sequence[Modality]
+) -> tuple[Verdict, Finding] | None:
+    """Return the answer to a capture that lacks modalities, or None where it may be judged.
+
+    Args:
+        policy: What becomes of such a capture.
+        modalities: The model's.
+        present: The capture's.
+    """
+    absent = ", ".join(m.value for m in modalities if m not in present)
+    if not absent or policy is MissingModalities.DEGRADE:
+        return None
+    asked = ", ".join(m.value for m in modalities)
+    if policy is MissingModalities.REQUIRE:
+        message = f"the capture lacks {absent}, every one of {asked} is asked for: try again"
+        return Verdict.RETRY, Finding(Reason.MODALITY_MISSING, message)
+    message = (
+        f"the capture lacks {absent}, captures without every one of {asked} are refused: mend the "
+        "camera, or allow it with MissingModalities.DEGRADE"
+    )
+    return Verdict.ERROR, Finding(Reason.BAD_CAPTURE, message)
 
 
 def select_calibration(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fasdk.decision import (
@@ -21,10 +21,13 @@ from fasdk.errors import (
     BackendError,
     CaptureError,
     ClosedError,
+    FaceFinderError,
     FasdkError,
     OperatingPointError,
+    OutOfViewError,
     PlanError,
     PreprocessError,
+    RigError,
 )
 from fasdk.preprocess import fill_row, region_of, to_batch
 from fasdk.quality import QualityLimits, assess
@@ -44,7 +47,10 @@ _NAN = float("nan")
 
 # Which code an exception becomes, the first that fits; anything else is UNEXPECTED.
 _CODES: dict[type[Exception], Reason] = {
+    OutOfViewError: Reason.OUT_OF_FRAME,
     CaptureError: Reason.BAD_CAPTURE,
+    RigError: Reason.BAD_CAPTURE,
+    FaceFinderError: Reason.CAMERA,
     PreprocessError: Reason.BAD_CAPTURE,
     ClosedError: Reason.CLOSED,
     BackendError: Reason.ENGINE_FAULT,
@@ -131,18 +137,15 @@ class Judge:
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
-        First `refuse`, then the quality limits against `time.monotonic`. A RETRY is for the person
-        or the next frame to mend, an ERROR for the integrator.
+        First the quality limits against `time.monotonic`, whose answers a person can act on, then
+        `refuse`. A RETRY is for the person or the next frame to mend, an ERROR for the integrator.
         """
-        refusal = self.refuse(capture)
-        if refusal is not None:
-            return refusal
         try:
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
         if not findings:
-            return None
+            return self.refuse(capture)
         mendable = all(finding.reason.mendable for finding in findings)
         return Decision(
             verdict=Verdict.RETRY if mendable else Verdict.ERROR,
@@ -214,10 +217,12 @@ class Judge:
         return self._scored(capture, outputs.logits[row], reliability)
 
     def error(self, error: BaseException) -> Decision:
-        """Return the ERROR an exception becomes."""
+        """Return what an exception becomes: ERROR, or RETRY for what the next frame can mend."""
         known = isinstance(error, FasdkError)
         message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
         code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
+        if code.mendable:
+            return replace(self.failed(code, message), verdict=Verdict.RETRY)
         return self.failed(code, message)
 
     def failed(self, reason: Reason, message: str) -> Decision:

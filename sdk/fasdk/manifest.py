@@ -12,6 +12,7 @@ from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.errors import BundleError
 from fasdk.preprocess import PreprocessSpec, input_shapes
+from fasdk.sequential import SequentialTest
 
 SCHEMA_VERSION: Final = 1
 MANIFEST, GRAPH = "manifest.json", "model.onnx"
@@ -96,6 +97,7 @@ class Manifest(_Record):
         operating_points: Thresholds; none means the bundle can be profiled, never answer LIVE.
         operating_points_note: Where the thresholds come from, or why there are none.
         score_calibrations: What makes scores probabilities, by combination of modalities.
+        sequential_tests: Verdicts on several frames, each beside the operating point it belongs to.
         max_batch: Largest batch a plan is built for.
         golden_tolerance: Largest score difference allowed on the golden captures.
         plans: Prebuilt plans.
@@ -117,6 +119,7 @@ class Manifest(_Record):
     operating_points: tuple[OperatingPoint, ...]
     operating_points_note: str
     score_calibrations: tuple[ScoreCalibration, ...] = ()
+    sequential_tests: tuple[SequentialTest, ...] = ()
     max_batch: int = Field(ge=1)
     golden_tolerance: float = Field(gt=0.0, le=0.05)
     plans: tuple[PlanEntry, ...] = ()
@@ -133,6 +136,7 @@ class Manifest(_Record):
             ("labels", self.labels),
             ("operating_points", tuple(_combination(p) for p in self.operating_points)),
             ("score_calibrations", tuple(frozenset(c.modalities) for c in self.score_calibrations)),
+            ("sequential_tests", tuple(_combination(t) for t in self.sequential_tests)),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} names one thing twice")
@@ -152,9 +156,10 @@ class Manifest(_Record):
         """Refuse thresholds of another model, graph or score: they would be believed."""
         graph = self.members.get(GRAPH)
         calibrated = {frozenset(c.modalities) for c in self.score_calibrations}
-        named: list[tuple[str, OperatingPoint | ScoreCalibration]] = [
+        named: list[tuple[str, OperatingPoint | ScoreCalibration | SequentialTest]] = [
             (f"operating point {p.id}", p) for p in self.operating_points
         ]
+        named += [(f"sequential test {t.id}", t) for t in self.sequential_tests]
         named += [("score calibration", c) for c in self.score_calibrations]
         for name, item in named:
             if not set(item.modalities) <= set(self.modalities):
@@ -170,6 +175,14 @@ class Manifest(_Record):
                 raise ValueError(
                     f"operating point {point.id} was chosen on other scores: the bundle comes "
                     f"{found} a score calibration for them, run `fasdk tune`"
+                )
+        points = {point.id: point for point in self.operating_points}
+        for test in self.sequential_tests:
+            # The frames it takes in were judged at that point, on calibrated scores.
+            if test.id not in points or not points[test.id].calibrated:
+                raise ValueError(
+                    f"sequential test {test.id} comes without its operating point of calibrated "
+                    "scores: run `fasdk tune`"
                 )
 
     @property
@@ -200,7 +213,7 @@ class Manifest(_Record):
             raise BundleError(f"{MANIFEST} has no canonical JSON form: {error}") from error
 
 
-def _combination(point: OperatingPoint) -> tuple[str, frozenset[Modality]]:
+def _combination(point: OperatingPoint | SequentialTest) -> tuple[str, frozenset[Modality]]:
     return point.level, frozenset(point.modalities)
 
 

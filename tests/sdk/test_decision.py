@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fasdk.capture import Modality
 from fasdk.decision import (
+    MissingModalities,
     OperatingPoint,
     ScoreCalibration,
     Verdict,
@@ -21,10 +22,12 @@ from fasdk.decision import (
     decide,
     live_score,
     log_odds,
+    missing_fault,
     select_calibration,
     select_point,
 )
 from fasdk.errors import OperatingPointError
+from fasdk.reasons import Reason
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -205,3 +208,22 @@ def test_the_unit_calibration_is_the_softmax():
     for logits in ([0.0, 1.5], [3.0, -2.0, 0.5], [-80.0, 80.0]):
         values = np.float32(logits)
         assert live_score(values, 1, unit) == pytest.approx(live_score(values, 1), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict", "reason"),
+    [
+        (MissingModalities.REQUIRE, Verdict.RETRY, Reason.MODALITY_MISSING),
+        (MissingModalities.REFUSE, Verdict.ERROR, Reason.BAD_CAPTURE),
+    ],
+)
+def test_a_missing_modality_is_named_by_policy(policy, verdict, reason):
+    found = missing_fault(policy, (RGB, DEPTH, IR), (RGB,))
+    assert found is not None
+    assert (found[0], found[1].reason) == (verdict, reason)
+    assert "lacks depth, ir" in found[1].message
+    assert missing_fault(policy, (RGB, IR), (RGB, DEPTH, IR)) is None
+
+
+def test_to_degrade_leaves_it_to_the_operating_points():
+    assert missing_fault(MissingModalities.DEGRADE, (RGB, DEPTH, IR), (RGB,)) is None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.bundle import CALIBRATION, EVALUATION, GRAPH, open_bundle, write_bundle
-from fasdk.decision import OperatingPoint, ScoreCalibration, log_odds
+from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk.trust import TrustPolicy, sign
 from fasdk_calibration.datasets import open_dataset
@@ -28,12 +28,15 @@ from fasdk_calibration.operating_points import (
 )
 from fasdk_calibration.protocols import NONE_MISSING, Missing
 from fasdk_calibration.score_calibration import fit_score_calibration
+from fasdk_calibration.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.scoring import ScoredDataset, score_subsets
-from fasdk_tools.tune_report import SubsetReport, TuneReport, subset_report
+from fasdk_tools.tune_golden import near_golden
+from fasdk_tools.tune_report import SubsetReport, TuneReport, sequential_report, subset_report
 
 if TYPE_CHECKING:
     from fasdk.bundle import Bundle, Manifest
     from fasdk.capture import Modality
+    from fasdk.decision import OperatingPoint, ScoreCalibration
     from fasdk_calibration.datasets import CaptureRecord, Dataset
     from fasdk_tools.output import ProgressView
 
@@ -43,6 +46,13 @@ METHOD = (
     "PAI species, the one-sided 95 % Clopper-Pearson upper bound of APCER stays within the target; "
     "live is a score greater than the threshold; presentations are taken to be independent of each "
     "other and like those a device will see"
+)
+SEQUENTIAL_METHOD = (
+    "log-likelihood ratio of n frames: the sum of their calibrated log-odds, each within what bona "
+    "fide frames show, over 1 + (n - 1) times the intraclass correlation of bona fide frames; "
+    "frames in the order of the list; the upper bound is the lowest at which, for every PAI "
+    "species, the one-sided 95 % Clopper-Pearson upper bound of the share of presentations whose "
+    "verdict is LIVE stays within the target; every presentation counts as one"
 )
 _SHOWN = 5  # names in an error
 
@@ -62,6 +72,7 @@ class TuneRequest:
         sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
         trust: Which signatures the bundle must carry; None asks for none.
         threads: CPU threads; 0 for one a core.
+        time_limit_ms: Time limit of the sequential tests, in milliseconds.
     """
 
     bundle: Path
@@ -74,6 +85,7 @@ class TuneRequest:
     sign_key: Path | None = None
     trust: TrustPolicy | None = None
     threads: int = 0
+    time_limit_ms: float = 5_000.0
 
 
 @dataclass(frozen=True)
@@ -90,12 +102,19 @@ class _Tuned:
     calibration: ScoreCalibration | None
     points: tuple[TunedPoint, ...]
     refusals: tuple[Refusal, ...]
+    tests: tuple[TunedTest, ...] = ()
+    test_refusals: tuple[Refusal, ...] = ()
 
     def report(self) -> SubsetReport:
         """Return it as JSON shows it."""
         subset = self.subset
-        return subset_report(
+        report = subset_report(
             subset.modalities, subset.log_odds, self.calibration, self.points, self.refusals
+        )
+        return replace(
+            report,
+            tests=tuple(sequential_report(test) for test in self.tests),
+            tests_refused=self.test_refusals,
         )
 
 
@@ -127,10 +146,11 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
     )
     graph = bundle.manifest.members[GRAPH]
     tuned = [
-        _tune_subset(subset, request.targets, request.protocol.name, graph)
+        _with_tests(_tune_subset(subset, request.targets, request.protocol.name, graph), request)
         for subset in _subsets(bundle.manifest, dataset, scored)
     ]
-    notes = (*dataset.notes, *_near_golden(bundle, tuned))
+    chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
+    notes = (*dataset.notes, *near_golden(bundle, chosen))
     supported = any(each.points for each in tuned)
     complete = not any(each.refusals for each in tuned)
     written = None
@@ -159,6 +179,10 @@ def _require_writable(request: TuneRequest) -> None:
         raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
     if request.out.exists() and request.out.samefile(request.bundle):
         raise UsageError(f"-o {request.out} is the bundle itself: give the new revision a new name")
+    if not (math.isfinite(request.time_limit_ms) and request.time_limit_ms > 0.0):
+        raise UsageError(
+            f"--time-limit-ms {request.time_limit_ms}: expected milliseconds above 0, such as 5000"
+        )
     if request.sign_key is not None:
         sign(b"", request.sign_key)
 
@@ -262,35 +286,28 @@ def _tune_subset(
     )
 
 
-def _near_golden(bundle: Bundle, tuned: Sequence[_Tuned]) -> list[str]:
-    """Name the golden captures whose verdict rounding alone may flip.
-
-    A device proves its engine on the golden captures' verdicts at every level, so one that lies on
-    a threshold may keep a sound engine out.
-    """
-    manifest = bundle.manifest
-    nearest = 4 * manifest.golden_tolerance  # the drift allowed, in log-odds at a score of 0.5
-    found = []
-    for number, item in enumerate(bundle.golden):
-        held = tuple(m for m in manifest.modalities if m in item.capture.present)
-        value = log_odds(item.logits, manifest.live_index)
-        for each in tuned:
-            for point in each.points if each.subset.modalities == held else ():
-                distance = abs(value - _log_odds_at(point.point, each.calibration))
-                if distance < nearest:
-                    found.append(
-                        f"golden capture {number} lies {distance:.3f} log-odds from "
-                        f"{point.point.id}: an engine that rounds otherwise may be refused for it"
-                    )
-    return found
-
-
-def _log_odds_at(point: OperatingPoint, calibration: ScoreCalibration | None) -> float:
-    """Return the log-odds before calibration at which a score meets the threshold."""
-    if calibration is None or not 0.0 < point.threshold < 1.0:
-        return math.inf
-    calibrated = math.log(point.threshold) - math.log1p(-point.threshold)
-    return (calibrated - calibration.offset) / calibration.slope
+def _with_tests(tuned: _Tuned, request: TuneRequest) -> _Tuned:
+    """Add a sequential test to each level that has a threshold, where the frames support one."""
+    calibration, frames = tuned.calibration, tuned.subset.log_odds
+    if calibration is None or not has_several_frames(frames):
+        return tuned
+    values = np.array([calibration.score(value) for value in frames.values])
+    outcomes = [
+        tune_test(
+            replace(frames, values=values),
+            point.target,
+            tuned.subset.modalities,
+            max_ms=request.time_limit_ms,
+            source=f"tuned on {request.protocol.name}",
+            graph_sha256=calibration.graph_sha256,
+        )
+        for point in tuned.points
+    ]
+    return replace(
+        tuned,
+        tests=tuple(each for each in outcomes if isinstance(each, TunedTest)),
+        test_refusals=tuple(each for each in outcomes if isinstance(each, Refusal)),
+    )
 
 
 def _write(
@@ -321,6 +338,7 @@ def _write(
             "operating_points": points,
             "operating_points_note": note,
             "score_calibrations": calibrations,
+            "sequential_tests": tuple(found.test for each in tuned for found in each.tests),
         }
     )
     return write_bundle(request.out, manifest, members, request.sign_key)
@@ -350,6 +368,7 @@ def _evaluation(
         "graph_sha256": bundle.manifest.members[GRAPH],
         "precision": bundle.manifest.precision.value,
         "method": METHOD,
+        "sequential_method": SEQUENTIAL_METHOD,
         "unit": "presentation",
         "notes": list(notes),
         "captures": len(records),
@@ -361,6 +380,9 @@ def _evaluation(
         "operating_points": [point.model_dump(mode="json") for point in points],
         "score_calibrations": [
             each.calibration.model_dump(mode="json") for each in tuned if each.calibration
+        ],
+        "sequential_tests": [
+            found.test.model_dump(mode="json") for each in tuned for found in each.tests
         ],
         "subsets": [asdict(each.report()) for each in tuned],
     }

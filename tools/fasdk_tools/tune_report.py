@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import ScoreCalibration
     from fasdk_calibration.metrics import Scores
+    from fasdk_calibration.sequential_tuning import TunedTest
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,47 @@ class LevelReport:
 
 
 @dataclass(frozen=True)
+class SequentialReport:
+    """A level's verdict on several frames and what was counted of it.
+
+    Attributes:
+        level: Its name.
+        target: Bound it was held to.
+        live_bound: LIVE above this log-likelihood ratio, in nats.
+        spoof_bound: SPOOF at this or less, in nats.
+        max_frames: Frame limit.
+        max_ms: Time limit, in milliseconds.
+        correlation: Of two frames of a presentation.
+        most_per_frame: Most that one frame may say, in nats.
+        apcer_upper: One-sided 95 % upper bound of the worst species' APCER of the verdict.
+        worst_species: That species.
+        apcer: Attacks that end LIVE, by PAI species.
+        bpcer: Bona fide presentations that end otherwise than LIVE.
+        undecided: Bona fide presentations that end undecided, among those.
+        mean_frames_bona_fide: Frames to the end of a bona fide presentation, on average.
+        mean_frames_attack: Frames to the end of an attack, on average.
+        left_out: Presentations with fewer frames than the limit.
+    """
+
+    level: str
+    target: float
+    live_bound: float
+    spoof_bound: float
+    max_frames: int
+    max_ms: float
+    correlation: float
+    most_per_frame: float
+    apcer_upper: float
+    worst_species: str
+    apcer: dict[str, CountedRate]
+    bpcer: CountedRate
+    undecided: CountedRate
+    mean_frames_bona_fide: float
+    mean_frames_attack: float
+    left_out: int
+
+
+@dataclass(frozen=True)
 class SubsetReport:
     """What was found for one combination of modalities.
 
@@ -69,6 +111,8 @@ class SubsetReport:
         calibration: Slope and offset of the score calibration, or None where none could be fitted.
         levels: Thresholds.
         refused: Levels without one.
+        tests: Verdicts on several frames, where the list has presentations of several.
+        tests_refused: Levels with a threshold and without such a verdict, and why.
     """
 
     modalities: tuple[str, ...]
@@ -80,6 +124,8 @@ class SubsetReport:
     calibration: dict[str, float] | None
     levels: tuple[LevelReport, ...]
     refused: tuple[Refusal, ...]
+    tests: tuple[SequentialReport, ...] = ()
+    tests_refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +170,15 @@ class TuneReport:
             for refusal in subset.refused
         ]
 
+    @property
+    def test_refusals(self) -> list[str]:
+        """One line for every level without a verdict on several frames."""
+        return [
+            f"{refusal.id}: no sequential test: {refusal.reason}"
+            for subset in self.subsets
+            for refusal in subset.tests_refused
+        ]
+
 
 def subset_report(
     modalities: Sequence[Modality],
@@ -156,6 +211,29 @@ def subset_report(
         else {"slope": calibration.slope, "offset": calibration.offset},
         levels=tuple(_level_report(point) for point in points),
         refused=tuple(refusals),
+    )
+
+
+def sequential_report(tuned: TunedTest) -> SequentialReport:
+    """Return a sequential test as JSON shows it."""
+    test = tuned.test
+    return SequentialReport(
+        level=test.level,
+        target=tuned.target.max_apcer,
+        live_bound=test.live_bound,
+        spoof_bound=test.spoof_bound,
+        max_frames=test.max_frames,
+        max_ms=test.max_ms,
+        correlation=test.evidence.correlation,
+        most_per_frame=test.evidence.most_per_frame,
+        apcer_upper=test.apcer_upper,
+        worst_species=tuned.worst_species,
+        apcer={name: _counted(rate) for name, rate in tuned.apcer.items()},
+        bpcer=_counted(tuned.bpcer),
+        undecided=_counted(tuned.undecided),
+        mean_frames_bona_fide=tuned.mean_frames_bona_fide,
+        mean_frames_attack=tuned.mean_frames_attack,
+        left_out=tuned.left_out,
     )
 
 

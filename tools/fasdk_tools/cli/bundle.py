@@ -93,6 +93,21 @@ def inspect(bundle: BundleArgument, key: KeyOption = None, as_json: JsonOption =
                 for point in manifest.operating_points
             ],
         )
+    if manifest.sequential_tests:
+        print_rows(
+            "Verdicts on several frames",
+            ("level", "modalities", "frames at most", "ms at most", "APCER at most (95 %)"),
+            [
+                (
+                    test.level,
+                    "+".join(m.value for m in test.modalities),
+                    test.max_frames,
+                    f"{test.max_ms:g}",
+                    f"{test.apcer_upper:.2%}",
+                )
+                for test in manifest.sequential_tests
+            ],
+        )
     print_rows(
         "Members",
         ("member", "size", "sha256"),

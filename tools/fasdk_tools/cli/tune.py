@@ -57,6 +57,14 @@ def tune(
             "--allow-missing-levels", help="Write the levels the captures support, if not all."
         ),
     ] = False,
+    time_limit_ms: Annotated[
+        float,
+        typer.Option(
+            "--time-limit-ms",
+            help="Longest a verdict on several frames may take; such verdicts are tuned where the "
+            "list has presentations of several frames, in order.",
+        ),
+    ] = 5_000.0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
     sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
     key: KeyOption = None,
@@ -77,6 +85,7 @@ def tune(
         sign_key=sign_key,
         trust=trust_policy(key),
         threads=threads,
+        time_limit_ms=time_limit_ms,
     )
     with progress_view() as view:
         report = choose(request, view)
@@ -84,7 +93,8 @@ def tune(
         print_json(asdict(report))
     else:
         _print(report)
-    for line in (*(f"note: {note}" for note in report.notes), *report.refusals):
+    notes = (*report.notes, *report.test_refusals)
+    for line in (*(f"note: {note}" for note in notes), *report.refusals):
         STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
     if not report.written:
         if any(subset.levels for subset in report.subsets):
@@ -160,4 +170,32 @@ def _print(report: TuneReport) -> None:
             "Operating points" if report.written else "Could be supported, not written",
             ("level", "modalities", "threshold", "APCER at most (95 %)", "worst species", "BPCER"),
             rows,
+        )
+    tests = [
+        (
+            test.level,
+            "+".join(subset.modalities),
+            test.max_frames,
+            f"{test.mean_frames_bona_fide:.1f} / {test.mean_frames_attack:.1f}",
+            f"{test.apcer_upper:.2%}",
+            f"{test.worst_species} "
+            f"{test.apcer[test.worst_species].errors}/{test.apcer[test.worst_species].attempts}",
+            f"{test.bpcer.rate:.2%}",
+        )
+        for subset in report.subsets
+        for test in subset.tests
+    ]
+    if tests:
+        print_rows(
+            "Verdicts on several frames",
+            (
+                "level",
+                "modalities",
+                "frames at most",
+                "on average, bona fide / attack",
+                "APCER at most (95 %)",
+                "worst species",
+                "BPCER",
+            ),
+            tests,
         )

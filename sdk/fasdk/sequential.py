@@ -1,0 +1,242 @@
+"""Judge a person on several frames: Wald's sequential test, and what stands in where none is.
+
+Each frame's calibrated score is turned into evidence, the natural log-likelihood ratio of bona fide
+against attack: its log-odds less the prior's. Frames of one person are not independent, so their
+sum overstates what is known. With S the sum over n frames and r the correlation of two frames,
+
+    L(n) = S / (1 + (n - 1) r)
+
+is the log-likelihood ratio of n equally correlated Gaussian frames: the plain sum of Wald's test at
+r = 0, the running mean at r = 1, which no number of further frames can inflate. LIVE once L is
+greater than an upper bound, SPOOF once it is at most a lower one, undecided at the last frame or
+after the last millisecond: never LIVE (Wald, "Sequential tests of statistical hypotheses", Annals
+of Mathematical Statistics 16, 1945; the factor is Kish's design effect, "Survey Sampling", 1965).
+
+Nothing here reads a clock, holds a lock or starts a thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fasdk.capture import Modality
+from fasdk.decision import distinct, point_id
+from fasdk.errors import UsageError
+
+
+class Step(str, Enum):
+    """Where a run stands after a frame; every other step than UNDECIDED ends it."""
+
+    UNDECIDED = "undecided"
+    LIVE = "live"
+    SPOOF = "spoof"
+    OUT_OF_FRAMES = "out of frames"
+    OUT_OF_TIME = "out of time"
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """A frame that was judged by itself.
+
+    Attributes:
+        score: P(bona fide) in [0, 1].
+        is_live: Whether the frame alone is LIVE at its operating point.
+        at_ms: When it was handed in, in milliseconds of a clock that never runs backwards.
+    """
+
+    score: float
+    is_live: bool
+    at_ms: float
+
+
+class Evidence(BaseModel):
+    """How much the frames of one person say, in nats.
+
+    Attributes:
+        prior: Probability of bona fide that the calibrated scores assume.
+        correlation: Of the evidence of two frames of one presentation, in [0, 1].
+        most_per_frame: Evidence of a single frame counts up to this, either way: no score may say
+            more than the captures have shown it to mean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior: float = Field(gt=0.0, lt=1.0, allow_inf_nan=False)
+    correlation: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    most_per_frame: float = Field(gt=0.0, allow_inf_nan=False)
+
+    def of_frame(self, score: float) -> float:
+        """Return the evidence of one frame's score; NaN unless that is in [0, 1]."""
+        if not 0.0 <= score <= 1.0:
+            return math.nan
+        if score in (0.0, 1.0):
+            return math.copysign(self.most_per_frame, score - 0.5)
+        prior = math.log(self.prior) - math.log1p(-self.prior)
+        value = math.log(score) - math.log1p(-score) - prior
+        return min(max(value, -self.most_per_frame), self.most_per_frame)
+
+    def ratio(self, total: float, frames: int) -> float:
+        """Return the log-likelihood ratio of frames whose evidence sums up to `total`."""
+        return total / (1.0 + (frames - 1) * self.correlation) if frames else 0.0
+
+
+class SequentialTest(BaseModel):
+    """A multi-frame verdict with the error rates measured of it, on whole presentations.
+
+    Attributes:
+        level: Security level it was tuned for; an operating point of that level and of the same
+            modalities must be there.
+        modalities: Modalities every frame holds, in model order.
+        evidence: How much frames say.
+        live_bound: LIVE once the log-likelihood ratio is greater; in nats, above 0.
+        spoof_bound: SPOOF once it is at most this; in nats, below 0.
+        max_frames: Undecided after so many frames, the answer is RETRY.
+        max_ms: Undecided so long after the first frame, the answer is RETRY.
+        source: Which presentations it was tuned on, in words a reviewer can check.
+        apcer_upper: One-sided 95 % upper bound of the worst PAI species' APCER of the verdict, in
+            [0, 1].
+        graph_sha256: The graph whose scores it was tuned on.
+        calibrated: Those scores were calibrated: without that they are no likelihoods.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: str
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1), AfterValidator(distinct)]
+    evidence: Evidence
+    live_bound: float = Field(gt=0.0, allow_inf_nan=False)
+    spoof_bound: float = Field(lt=0.0, allow_inf_nan=False)
+    max_frames: int = Field(ge=2)
+    max_ms: float = Field(gt=0.0, allow_inf_nan=False)
+    source: str
+    apcer_upper: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    calibrated: Literal[True] = True
+
+    @property
+    def id(self) -> str:
+        """Level and modalities, as the operating point of the same is named."""
+        return point_id(self.level, self.modalities)
+
+
+def select_test(tests: Sequence[SequentialTest], operating_point: str) -> SequentialTest | None:
+    """Return the test tuned for exactly what an operating point's id names, or None."""
+    return next((test for test in tests if test.id == operating_point), None)
+
+
+class Run(Protocol):
+    """One person's frames under a rule, up to a step that ends it.
+
+    Attributes:
+        frames: Frames that counted.
+    """
+
+    frames: int
+
+    @property
+    def log_likelihood_ratio(self) -> float | None:
+        """What the frames say together, in nats; None where the rule has no such number."""
+
+    def add(self, frame: ScoredFrame) -> Step:
+        """Take in one frame; one whose score is not in [0, 1] changes nothing.
+
+        Raises:
+            UsageError: The run has ended: what it gathered has been used.
+        """
+
+    def is_expired(self, at_ms: float) -> bool:
+        """Return whether the time limit is over, counted from the first frame."""
+
+
+class _Timed:
+    """What the two rules share: frames, the time since the first of them, and an end."""
+
+    def __init__(self, max_ms: float) -> None:
+        self.frames = 0
+        self._max_ms = max_ms
+        self._began_ms: float | None = None
+        self._ended = False
+
+    def is_expired(self, at_ms: float) -> bool:
+        """Return whether the time limit is over, counted from the first frame."""
+        # Written so that a time that is no number is over.
+        return self._began_ms is not None and not at_ms - self._began_ms <= self._max_ms
+
+    def add(self, frame: ScoredFrame) -> Step:
+        """Take in one frame; see `Run.add`."""
+        if self._ended:
+            raise UsageError("this run has ended: start another for the next person")
+        if not 0.0 <= frame.score <= 1.0:
+            return Step.UNDECIDED
+        if self.is_expired(frame.at_ms):
+            step = Step.OUT_OF_TIME
+        else:
+            if self._began_ms is None:
+                self._began_ms = frame.at_ms
+            self.frames += 1
+            step = self._weigh(frame)
+        self._ended = step is not Step.UNDECIDED
+        return step
+
+    def _weigh(self, frame: ScoredFrame) -> Step:
+        raise NotImplementedError
+
+
+class SequentialRun(_Timed):
+    """A sequential test under way on one person.
+
+    Args:
+        test: The test.
+        max_ms: A time limit of the caller's; the shorter of both holds.
+    """
+
+    def __init__(self, test: SequentialTest, max_ms: float = math.inf) -> None:
+        super().__init__(min(test.max_ms, max_ms))
+        self._test = test
+        self._total = 0.0
+
+    @property
+    def log_likelihood_ratio(self) -> float | None:
+        """What the frames say together, in nats."""
+        return self._test.evidence.ratio(self._total, self.frames)
+
+    def _weigh(self, frame: ScoredFrame) -> Step:
+        test = self._test
+        self._total += test.evidence.of_frame(frame.score)
+        ratio = test.evidence.ratio(self._total, self.frames)
+        if ratio > test.live_bound:
+            return Step.LIVE
+        if ratio <= test.spoof_bound:
+            return Step.SPOOF
+        return Step.OUT_OF_FRAMES if self.frames >= test.max_frames else Step.UNDECIDED
+
+
+class ConsecutiveRun(_Timed):
+    """The rule where no sequential test was tuned: so many LIVE frames in a row, one SPOOF ends it.
+
+    Whatever it calls LIVE, a single frame would have been called as well.
+
+    Args:
+        required: LIVE frames in a row, at least 1.
+        max_ms: Time limit.
+    """
+
+    def __init__(self, required: int, max_ms: float) -> None:
+        super().__init__(max_ms)
+        self._required = required
+
+    @property
+    def log_likelihood_ratio(self) -> float | None:
+        """None: this rule counts frames."""
+        return None
+
+    def _weigh(self, frame: ScoredFrame) -> Step:
+        if not frame.is_live:
+            return Step.SPOOF
+        return Step.LIVE if self.frames >= self._required else Step.UNDECIDED

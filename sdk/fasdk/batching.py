@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fasdk.batching_policy import BatchingPolicy, WhenFull
@@ -246,8 +247,8 @@ class MicroBatcher:
             self._groups.append(group)
         for lane in lanes:
             worker = LaneWorker(group, lane, self._order, take=self._take, left=self._leave)
-            group.workers.add(worker)
             worker.start()
+            group.workers.add(worker)
 
     def _leave(self, worker: LaneWorker, fault: BaseException | None) -> None:
         group = worker.group
@@ -300,9 +301,13 @@ class MicroBatcher:
         for ticket, answer in answers:
             by_caller.setdefault(id(ticket.line), []).append((ticket, answer))
         for own in by_caller.values():
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._settle, args=(own,), name="fasdk-overdue", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the process may start no more threads
+                self._settle(own)
 
     def _settle(self, answers: Sequence[tuple[Ticket, Decision]]) -> None:
         for ticket, answer in answers:
@@ -336,7 +341,8 @@ class MicroBatcher:
             worker.hung = True
             self._left.notify_all()
             if group is self._group and group.hung <= self.policy.spare_lanes:
-                self._staff(group, [None])
+                with suppress(RuntimeError):  # the process may start no more threads
+                    self._staff(group, [None])
             dropped += self._check_lost(group, "")
         return [(ticket, _no_lane(ticket.judge, self._group)) for ticket in dropped]
 

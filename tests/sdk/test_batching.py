@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError, wait
 
 import numpy as np
@@ -413,6 +414,15 @@ def test_an_array_is_read_before_its_answer_and_never_after(opened, monkeypatch)
     assert not engine.batches
 
 
+def test_nothing_of_a_capture_is_kept_once_it_is_answered(opened):
+    session = opened(FakeEngine(live), lanes=2)
+    capture = tiny_bundle.capture(200)
+    kept = weakref.ref(capture)
+    assert session.check(capture).verdict is Verdict.LIVE
+    del capture
+    until(lambda: kept() is None)
+
+
 # ---- engines at fault ----
 
 
@@ -512,6 +522,22 @@ def test_a_lane_that_cannot_be_opened_in_place_of_a_hung_one_is_said_so(opened):
     assert session.check(GOOD).codes == (Reason.DEADLINE,)
     until(lambda: session.check(GOOD).codes == (Reason.ENGINE_FAULT,))
     assert "1 hang in the engine: out of memory" in session.check(GOOD).reasons[0]
+    script.released.set()
+    until(lambda: session.check(GOOD).verdict is Verdict.LIVE)
+
+
+def test_a_process_that_may_start_no_more_threads_still_answers(opened, monkeypatch):
+    script = Script("hang")
+    session = opened(FakeEngine(script), lanes=1, deadline_ms=100)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    future = session.submit(GOOD)
+    until(lambda: not script.steps)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert future.result(SECONDS).codes == (Reason.DEADLINE,)
+    until(lambda: session.check(GOOD).codes == (Reason.ENGINE_FAULT,))
     script.released.set()
     until(lambda: session.check(GOOD).verdict is Verdict.LIVE)
 

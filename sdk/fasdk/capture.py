@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,7 +178,7 @@ class Capture:
     @property
     def present(self) -> tuple[Modality, ...]:
         """The modalities this capture holds, in the order rgb, depth, ir."""
-        return tuple(m for m in Modality if self._field(m) is not None)
+        return _PRESENT[self.rgb is not None, self.depth is not None, self.ir is not None]
 
     def frame(self, modality: Modality) -> NDArray[Any]:
         """Return one modality's frame as it was handed in.
@@ -206,8 +207,16 @@ class Capture:
         return box.scaled_to(self.size_of(self.present[0]), self.size_of(modality))
 
     def _field(self, modality: Modality) -> NDArray[Any] | None:
-        frame: NDArray[Any] | None = getattr(self, modality.value)
-        return frame
+        if modality is Modality.RGB:
+            return self.rgb
+        return self.depth if modality is Modality.DEPTH else self.ir
+
+
+# Looked up, since every stage of a check asks for it several times.
+_PRESENT = {
+    held: tuple(m for m, is_held in zip(Modality, held, strict=True) if is_held)
+    for held in product((False, True), repeat=3)
+}
 
 
 def _whole(value: object, name: str) -> int:

@@ -73,6 +73,13 @@ class Line:
         self.tickets: deque[Ticket] = deque()
         self.moving = False  # whether a thread is handing answers out at the head
 
+    def head(self) -> Ticket | None:
+        """Take the first ticket if it is settled, else say that nobody hands out any more."""
+        if self.tickets and self.tickets[0].settled:
+            return self.tickets.popleft()
+        self.moving = False
+        return None
+
 
 class CallerOrder:
     """Resolves the futures of each caller in the order in which that caller submitted.
@@ -125,19 +132,16 @@ class CallerOrder:
             if line.moving:
                 return
             line.moving = True
-        while True:
-            with self._lock:
-                if not line.tickets or not line.tickets[0].settled:
-                    line.moving = False
-                    if not line.tickets:
-                        del self._lines[line.caller]
-                    return
-                head = line.tickets.popleft()
+            head = line.head()
+        while head is not None:
             self._resolve(head)
             with self._lock:
                 self._count -= 1
                 if not self._count:
                     self._empty.notify_all()
+                head = line.head()
+                if head is None and not line.tickets:
+                    del self._lines[line.caller]
 
     def wait_until_empty(self) -> None:
         """Return once every ticket that joined has its answer."""

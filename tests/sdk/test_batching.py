@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError, wait
 
 import numpy as np
@@ -110,6 +111,26 @@ def test_captures_that_wait_join_the_next_batch_up_to_its_limit(opened):
     gate.open()
     assert [f.result(SECONDS).verdict for f in (first, *rest)] == [Verdict.LIVE] * 7
     assert [len(batch["rgb"]) for batch in engine.batches] == [1, 4, 2]
+
+
+@pytest.mark.parametrize(("wait_ms", "largest"), [(0, 3), (60, 4)])
+def test_free_lanes_share_what_waits_unless_large_batches_were_asked_for(opened, wait_ms, largest):
+    gates = [Gate(), Gate()]
+    engine = FakeEngine(Script(*gates))
+    session = opened(engine, lanes=2, max_batch=4, max_wait_ms=wait_ms)
+    first = [session.submit(GOOD)]
+    until(lambda: gates[0].inside == 1)
+    first.append(session.submit(GOOD))
+    until(lambda: gates[1].inside == 1)
+    rest = [session.submit(GOOD) for _ in range(5)]
+    # One lane comes back while the other waits for work, as the batcher sees it.
+    session._batcher._idle += 1
+    gates[0].open()
+    until(lambda: len(engine.batches) >= 3)
+    session._batcher._idle -= 1
+    gates[1].open()
+    assert not wait([*first, *rest], SECONDS).not_done
+    assert max(len(batch["rgb"]) for batch in engine.batches[2:]) == largest
 
 
 def test_without_max_batch_a_lane_takes_the_bundles_as_far_as_the_engine_does(bundle, opened):
@@ -393,6 +414,15 @@ def test_an_array_is_read_before_its_answer_and_never_after(opened, monkeypatch)
     assert not engine.batches
 
 
+def test_nothing_of_a_capture_is_kept_once_it_is_answered(opened):
+    session = opened(FakeEngine(live), lanes=2)
+    capture = tiny_bundle.capture(200)
+    kept = weakref.ref(capture)
+    assert session.check(capture).verdict is Verdict.LIVE
+    del capture
+    until(lambda: kept() is None)
+
+
 # ---- engines at fault ----
 
 
@@ -492,6 +522,22 @@ def test_a_lane_that_cannot_be_opened_in_place_of_a_hung_one_is_said_so(opened):
     assert session.check(GOOD).codes == (Reason.DEADLINE,)
     until(lambda: session.check(GOOD).codes == (Reason.ENGINE_FAULT,))
     assert "1 hang in the engine: out of memory" in session.check(GOOD).reasons[0]
+    script.released.set()
+    until(lambda: session.check(GOOD).verdict is Verdict.LIVE)
+
+
+def test_a_process_that_may_start_no_more_threads_still_answers(opened, monkeypatch):
+    script = Script("hang")
+    session = opened(FakeEngine(script), lanes=1, deadline_ms=100)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    future = session.submit(GOOD)
+    until(lambda: not script.steps)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert future.result(SECONDS).codes == (Reason.DEADLINE,)
+    until(lambda: session.check(GOOD).codes == (Reason.ENGINE_FAULT,))
     script.released.set()
     until(lambda: session.check(GOOD).verdict is Verdict.LIVE)
 

@@ -83,6 +83,7 @@ class ViolationKind(str, Enum):
 
     RACE = "race"
     SOURCE_CHANGED = "source_changed"
+    TARGET_CHANGED = "target_changed"
     FREE_IN_USE = "free_in_use"
     USE_AFTER_FREE = "use_after_free"
     DOUBLE_FREE = "double_free"
@@ -211,14 +212,18 @@ class Simulator:
         function.restype = None
 
     def reset(self, seed: int = 0) -> None:
-        """Start anew: nothing reported or injected, delays up to 0.1 ms, work held for 20 ms.
+        """Start anew: nothing reported or injected, delays up to 0.1 ms, work held for 0.25 s.
 
         What was made before goes on working and is no longer reported on.
         """
         self.library.cudasim_reset(seed)
 
     def set_delay(self, min_us: int, max_us: int, *, starvation: int = 8) -> None:
-        """Wait that long before each operation, at random; the starved stream that much longer."""
+        """Wait that long before each operation, at random.
+
+        A starved stream waits `starvation` times as long; about half of them are, others every
+        64 operations.
+        """
         self.library.cudasim_set_delay(min_us, max_us, starvation)
 
     def set_hold(self, hold_us: int) -> None:

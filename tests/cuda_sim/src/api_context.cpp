@@ -43,13 +43,14 @@ void destroy_context(Context &context) {
     }
     for (const auto &stream : streams) {
         busy = busy || !stream->idle();
-        close(*stream);
+        close(stream);
     }
     if (busy) report_violation("context_in_use", "a context was destroyed while work was enqueued");
     for (const auto &[address, memory] : s.memory) {
         if (memory->context != &context || memory->freed || memory->mapping == nullptr) continue;
         if (!memory->retired) {
-            report_violation("leak", memory->describe() + " was never freed before its context went");
+            report_violation("leak",
+                             memory->describe() + " was never freed before its context went");
         }
         memory->freed = true;
         poison(memory->range, Poison::kFreed);
@@ -117,7 +118,9 @@ CUresult destroy(const char *name, CUcontext handle) {
     Call call(name, Needs::kDriver);
     if (call.failed()) return call.result;
     Context *const context = find_context(handle);
-    if (context == nullptr || context->destroyed || context->primary) return CUDA_ERROR_INVALID_CONTEXT;
+    if (context == nullptr || context->destroyed || context->primary) {
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
     auto &stack = context_stack();
     if (!stack.empty() && stack.back() == context) stack.pop_back();
     destroy_context(*context);

@@ -130,7 +130,8 @@ CUresult copy_and_wait(const Copy &copy) {
 }
 
 template <typename Element>
-CUresult fill(const char *name, CUdeviceptr target, Element value, std::size_t count, CUstream handle) {
+CUresult fill(const char *name, CUdeviceptr target, Element value, std::size_t count,
+              CUstream handle) {
     Call call(name, Needs::kContext);
     if (call.failed()) return call.result;
     std::shared_ptr<Stream> stream;
@@ -214,7 +215,9 @@ CUresult CUDAAPI cuMemHostGetFlags(unsigned *flags, void *pointer) {
     Call call("cuMemHostGetFlags", Needs::kContext);
     if (call.failed()) return call.result;
     const auto memory = find_memory({address_of(pointer), 1});
-    if (!memory || memory->freed || memory->kind == MemoryKind::kDevice) return CUDA_ERROR_INVALID_VALUE;
+    if (!memory || memory->freed || memory->kind == MemoryKind::kDevice) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
     *flags = memory->flags;
     return CUDA_SUCCESS;
 }
@@ -261,7 +264,8 @@ CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr target, const void *source, size_
                       stream);
 }
 
-CUresult CUDAAPI cuMemcpyDtoHAsync(void *target, CUdeviceptr source, size_t bytes, CUstream stream) {
+CUresult CUDAAPI cuMemcpyDtoHAsync(void *target, CUdeviceptr source, size_t bytes,
+                                   CUstream stream) {
     return copy_async({"cuMemcpyDtoHAsync", address_of(target), false,
                        static_cast<std::uintptr_t>(source), true, bytes},
                       stream);
@@ -286,7 +290,8 @@ CUresult CUDAAPI cuMemsetD32(CUdeviceptr target, unsigned value, size_t count) {
     return fill("cuMemsetD32", target, value, count, nullptr);
 }
 
-CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr target, unsigned char value, size_t count, CUstream stream) {
+CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr target, unsigned char value, size_t count,
+                                 CUstream stream) {
     return fill("cuMemsetD8Async", target, value, count, stream);
 }
 
@@ -295,7 +300,8 @@ CUresult CUDAAPI cuMemsetD16Async(CUdeviceptr target, unsigned short value, size
     return fill("cuMemsetD16Async", target, value, count, stream);
 }
 
-CUresult CUDAAPI cuMemsetD32Async(CUdeviceptr target, unsigned value, size_t count, CUstream stream) {
+CUresult CUDAAPI cuMemsetD32Async(CUdeviceptr target, unsigned value, size_t count,
+                                  CUstream stream) {
     return fill("cuMemsetD32Async", target, value, count, stream);
 }
 

@@ -69,7 +69,8 @@ CUresult CUDAAPI cuStreamDestroy(CUstream handle) {
     if (call.failed() && !only_dead) return call.result;
     const auto found = state().streams.find(to_id(handle));
     if (found == state().streams.end()) {
-        report_violation("invalid_handle", "cuStreamDestroy of a stream that does not exist any more");
+        report_violation("invalid_handle",
+                         "cuStreamDestroy of a stream that does not exist any more");
         return CUDA_ERROR_INVALID_HANDLE;
     }
     const std::shared_ptr<Stream> stream = found->second;
@@ -78,7 +79,7 @@ CUresult CUDAAPI cuStreamDestroy(CUstream handle) {
         report_violation("stream_in_use",
                          "cuStreamDestroy of a stream with work that nothing has waited for");
     }
-    close(*stream);
+    close(stream);
     return call.result;
 }
 
@@ -267,12 +268,13 @@ CUresult CUDAAPI cuEventElapsedTime(float *elapsed_ms, CUevent start_handle, CUe
     if (found == CUDA_SUCCESS) found = find_event(call, end_handle, end);
     if (found != CUDA_SUCCESS) return found;
     if (is_captured(*start) || is_captured(*end)) return CUDA_ERROR_CAPTURED_EVENT;
-    if (((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING) != 0 || !start->last || !end->last) {
+    const bool timed = ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING) == 0;
+    if (!timed || !start->last || !end->last) {
         return CUDA_ERROR_INVALID_HANDLE;
     }
     if (!is_done(*start->last) || !is_done(*end->last)) return CUDA_ERROR_NOT_READY;
-    *elapsed_ms = std::chrono::duration<float, std::milli>(end->last->finished - start->last->finished)
-                      .count();
+    const auto elapsed = end->last->finished - start->last->finished;
+    *elapsed_ms = std::chrono::duration<float, std::milli>(elapsed).count();
     return CUDA_SUCCESS;
 }
 

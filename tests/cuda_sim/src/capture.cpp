@@ -34,7 +34,7 @@ CUresult refuse_legacy_while_capturing(const Call &call) {
     for (const auto &capture : state().captures) {
         const bool waits_for_legacy = std::any_of(
             capture->streams.begin(), capture->streams.end(),
-            [&](const auto &stream) { return stream->blocking && stream->context == call.context; });
+            [&](const auto &one) { return one->blocking && one->context == call.context; });
         if (!waits_for_legacy) continue;
         invalidate(*capture);
         result = CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
@@ -82,7 +82,9 @@ extern "C" {
 CUresult CUDAAPI cuStreamBeginCapture(CUstream handle, CUstreamCaptureMode mode) {
     Call call("cuStreamBeginCapture", Needs::kContext);
     if (call.failed()) return call.result;
-    if (handle == nullptr || handle == CU_STREAM_LEGACY) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (handle == nullptr || handle == CU_STREAM_LEGACY) {
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
     std::shared_ptr<Stream> stream;
     const CUresult found = find_stream(call, handle, stream);
     if (found != CUDA_SUCCESS) return found;
@@ -118,7 +120,8 @@ CUresult CUDAAPI cuStreamEndCapture(CUstream handle, CUgraph *graph) {
     }
     bool joined = true;
     for (const auto &other : capture->streams) {
-        joined = joined && capture->seen[stream->id][other->id] == capture->seen[other->id][other->id];
+        auto &seen = capture->seen;
+        joined = joined && seen[stream->id][other->id] == seen[other->id][other->id];
         other->capture = nullptr;
     }
     s.captures.erase(std::find(s.captures.begin(), s.captures.end(), capture));

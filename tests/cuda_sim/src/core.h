@@ -59,6 +59,7 @@ struct Capture;
 // float64, and different so that a debugger shows which it was.
 enum class Poison : std::uint16_t { kFresh = 0x7FFA, kFreed = 0x7FFD, kPending = 0x7FFE };
 void poison(const Range &range, Poison pattern);
+bool holds_only(const Range &range, Poison pattern);
 
 enum class MemoryKind { kDevice, kPinned, kRegistered };
 
@@ -124,6 +125,7 @@ struct Operation {
     Time::time_point enqueued;
     bool source_is_checked = false;
     std::uint64_t source_checksum = 0;
+    bool target_is_checked = false;
     std::vector<Ticket> waits;
     std::vector<std::shared_ptr<Allocation>> pins;
     std::shared_ptr<EventRecord> record;
@@ -132,6 +134,7 @@ struct Operation {
 
 struct Stream {
     std::uint64_t id = 0;
+    std::uint64_t ordinal = 0;  // since the last reset, so that a seed gives the same delays
     Context *context = nullptr;
     bool blocking = true;
     bool legacy = false;
@@ -175,13 +178,16 @@ struct Context {
     CUresult fault = CUDA_SUCCESS;
     std::shared_ptr<Stream> legacy;
     std::map<std::thread::id, std::shared_ptr<Stream>> per_thread;
+    // Streams that were destroyed: their work goes on, and the context is waited for with it.
+    std::vector<std::shared_ptr<Stream>> destroyed_streams;
+    VectorClock destroyed_clock;
 };
 
 struct Settings {
     std::uint64_t seed = 0;
     std::uint64_t delay_min_us = 0;
     std::uint64_t delay_max_us = 100;
-    std::uint64_t hold_us = 20'000;
+    std::uint64_t hold_us = 250'000;
     unsigned starvation = 8;
     std::uint64_t memory_bytes = std::uint64_t{8} << 30;
 };
@@ -226,6 +232,7 @@ struct State {
     std::vector<Violation> violations;
     std::map<std::string, std::uint64_t> executed;
     std::uint64_t finished_operations = 0;
+    std::uint64_t streams_made = 0;
 };
 
 State &state();
@@ -281,7 +288,7 @@ void enqueue(const std::shared_ptr<Stream> &stream, Operation operation);
 void demand(const Ticket &ticket);
 CUresult wait_for(Lock &lock, const Ticket &ticket);
 CUresult wait_for_context(Lock &lock, Context &context);
-void close(Stream &stream);
+void close(const std::shared_ptr<Stream> &stream);
 
 // -- capture -------------------------------------------------------------------------------------
 

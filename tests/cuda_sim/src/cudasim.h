@@ -16,8 +16,8 @@ extern "C" {
  * What a program still holds goes on working, but is reported on no more. */
 CUDASIM_EXPORT void cudasim_reset(uint64_t seed);
 
-/* Wait this long before each operation, at random in [min, max]; the stream that is being starved
- * waits `starvation` times as long. With max 0 a worker only yields. */
+/* Wait this long before each operation, at random in [min, max]; streams that are being starved
+ * wait `starvation` times as long. With max 0 a worker only yields. */
 CUDASIM_EXPORT void cudasim_set_delay(uint64_t min_us, uint64_t max_us, unsigned starvation);
 
 /* How long an operation is kept back unless the host waits for it. */

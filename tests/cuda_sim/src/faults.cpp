@@ -50,7 +50,8 @@ void append_memory(std::string &out) {
     const char *names[3] = {"device", "pinned", "registered"};
     for (std::size_t kind = 0; kind < 3; ++kind) {
         out += quoted(names[kind]) + ": " + std::to_string(counts[kind]) + ", ";
-        out += quoted(std::string(names[kind]) + "_bytes") + ": " + std::to_string(bytes[kind]) + ", ";
+        const std::string size = std::string(names[kind]) + "_bytes";
+        out += quoted(size) + ": " + std::to_string(bytes[kind]) + ", ";
     }
     out += "\"memory\": [" + list + "]";
 }
@@ -115,6 +116,12 @@ void cudasim_reset(std::uint64_t seed) {
     s.captures.clear();
     std::vector<Ticket> pending;
     for (const auto &[id, stream] : s.streams) pending.push_back({stream, stream->enqueued});
+    for (const auto &[id, context] : s.contexts) {
+        for (const auto &stream : context->destroyed_streams) {
+            pending.push_back({stream, stream->enqueued});
+        }
+        s.host.join(context->destroyed_clock);
+    }
     for (const auto &ticket : pending) wait_for(lock, ticket);
     for (const auto &ticket : pending) {
         s.host.join(ticket.stream->clock);
@@ -132,6 +139,7 @@ void cudasim_reset(std::uint64_t seed) {
     s.violations.clear();
     s.executed.clear();
     s.finished_operations = 0;
+    s.streams_made = 0;
 }
 
 void cudasim_set_delay(std::uint64_t min_us, std::uint64_t max_us, unsigned starvation) {

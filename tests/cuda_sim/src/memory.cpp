@@ -13,13 +13,13 @@ constexpr std::size_t kRedZoneBytes = 256;  // keeps the alignment cuMemAlloc pr
 constexpr std::size_t kQuarantineBytes = std::size_t{256} << 20;
 constexpr Poison kRedZone = Poison::kFreed;
 
-bool is_intact(const Range &range) {
-    const auto pattern = static_cast<std::uint16_t>(kRedZone);
-    const auto *at = reinterpret_cast<const unsigned char *>(range.address);
-    for (std::size_t i = 0; i < range.bytes; ++i) {
-        if (at[i] != ((range.address + i) % 2 ? pattern >> 8 : pattern & 0xFF)) return false;
-    }
-    return true;
+std::uint64_t word_of(Poison pattern) {
+    return static_cast<std::uint16_t>(pattern) * std::uint64_t{0x0001000100010001};
+}
+
+unsigned char byte_of(Poison pattern, std::uintptr_t address) {
+    const auto half = static_cast<std::uint16_t>(pattern);
+    return static_cast<unsigned char>(address % 2 ? half >> 8 : half & 0xFF);
 }
 
 Range red_zone_before(const Allocation &memory) {
@@ -55,17 +55,32 @@ bool Range::holds(const Range &other) const {
 }
 
 void poison(const Range &range, Poison pattern) {
-    const auto half = static_cast<std::uint16_t>(pattern);
     auto *at = reinterpret_cast<unsigned char *>(range.address);
+    const std::uint64_t word = word_of(pattern);
     std::size_t i = 0;
     for (; i < range.bytes && (range.address + i) % 8; ++i) {
-        at[i] = static_cast<unsigned char>((range.address + i) % 2 ? half >> 8 : half & 0xFF);
+        at[i] = byte_of(pattern, range.address + i);
     }
-    const std::uint64_t word = half * std::uint64_t{0x0001000100010001};
     for (; i + 8 <= range.bytes; i += 8) std::memcpy(at + i, &word, 8);
-    for (; i < range.bytes; ++i) {
-        at[i] = static_cast<unsigned char>((range.address + i) % 2 ? half >> 8 : half & 0xFF);
+    for (; i < range.bytes; ++i) at[i] = byte_of(pattern, range.address + i);
+}
+
+bool holds_only(const Range &range, Poison pattern) {
+    const auto *at = reinterpret_cast<const unsigned char *>(range.address);
+    const std::uint64_t expected = word_of(pattern);
+    std::size_t i = 0;
+    for (; i < range.bytes && (range.address + i) % 8; ++i) {
+        if (at[i] != byte_of(pattern, range.address + i)) return false;
     }
+    for (; i + 8 <= range.bytes; i += 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at + i, 8);
+        if (word != expected) return false;
+    }
+    for (; i < range.bytes; ++i) {
+        if (at[i] != byte_of(pattern, range.address + i)) return false;
+    }
+    return true;
 }
 
 std::uint64_t checksum(const Range &range) {
@@ -95,7 +110,8 @@ std::shared_ptr<Allocation> allocate(MemoryKind kind, std::size_t bytes, Context
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     const std::size_t needed = bytes + 2 * kRedZoneBytes;
     const std::size_t mapped = (needed + page - 1) / page * page;
-    void *mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *mapping =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping == MAP_FAILED) return nullptr;
     auto memory = std::make_shared<Allocation>();
     memory->mapping = mapping;
@@ -114,7 +130,8 @@ CUresult release(const std::string &name, std::uintptr_t address, bool device) {
     State &s = state();
     const auto found = s.memory.find(address);
     if (found == s.memory.end() || (found->second->kind == MemoryKind::kDevice) != device) {
-        report_violation("invalid_free", name + " of " + hex(address) + ", which is not the start of " +
+        report_violation("invalid_free", name + " of " + hex(address) +
+                                             ", which is not the start of " +
                                              (device ? "device" : "page-locked") + " memory");
         return CUDA_ERROR_INVALID_VALUE;
     }
@@ -130,7 +147,8 @@ CUresult release(const std::string &name, std::uintptr_t address, bool device) {
         break;
     }
     if (memory->mapping != nullptr) {
-        if (!is_intact(red_zone_before(*memory)) || !is_intact(red_zone_after(*memory))) {
+        if (!holds_only(red_zone_before(*memory), kRedZone) ||
+            !holds_only(red_zone_after(*memory), kRedZone)) {
             report_violation("overrun", "something was written beside " + memory->describe());
         }
         poison(memory->range, Poison::kFreed);

@@ -12,12 +12,11 @@ std::uint64_t mix(std::uint64_t value) {
     return value ^ (value >> 31);
 }
 
-// For a while one stream lags behind all others, then another one.
+// For a while some streams lag behind the others, then others do.
 bool is_starved(const Stream &stream) {
     const State &s = state();
     const std::uint64_t period = s.finished_operations / 64;
-    const std::uint64_t streams = std::max<std::uint64_t>(s.streams.size(), 1);
-    return mix(s.settings.seed + period) % streams == stream.id % streams;
+    return mix(mix(s.settings.seed ^ period << 32) + stream.ordinal) % 2 == 0;
 }
 
 std::uint64_t next_delay_us(Stream &stream) {
@@ -47,6 +46,12 @@ bool faults_now() {
     return s.operations_to_fault > 0 && --s.operations_to_fault == 0;
 }
 
+// Freeing it was reported, and that it changed since is no news.
+bool uses_freed_memory(const Operation &operation) {
+    return std::any_of(operation.pins.begin(), operation.pins.end(),
+                       [](const auto &memory) { return memory->freed; });
+}
+
 void finish(Stream &stream, Operation &operation) {
     State &s = state();
     if (operation.record) operation.record->finished = Time::now();
@@ -66,11 +71,14 @@ void work(const std::shared_ptr<Stream> &stream) {
         wait_until_due(lock, *stream, operation);
         Context &context = *stream->context;
         const std::uint64_t delay_us = next_delay_us(*stream);
-        if (operation.kind == OperationKind::kDevice && context.fault == CUDA_SUCCESS && faults_now()) {
+        const bool may_fault = operation.kind == OperationKind::kDevice;
+        if (may_fault && context.fault == CUDA_SUCCESS && faults_now()) {
             context.fault = s.fault_code;
         }
         const bool runs = context.fault == CUDA_SUCCESS && !context.destroyed && operation.run;
         lock.unlock();
+        const bool overwritten = runs && operation.target_is_checked &&
+                                 !holds_only(operation.target, Poison::kPending);
         if (operation.target.bytes > 0) poison(operation.target, Poison::kPending);
         if (delay_us > 0) {
             std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
@@ -81,11 +89,17 @@ void work(const std::shared_ptr<Stream> &stream) {
                              checksum(operation.host_source) != operation.source_checksum;
         const CUresult result = runs ? operation.run() : CUDA_SUCCESS;
         lock.lock();
-        if (changed) {
+        if (changed && !uses_freed_memory(operation)) {
             report_violation("source_changed", "page-locked memory at " +
                                                    hex(operation.host_source.address) +
                                                    " was changed before " + operation.name +
                                                    " had read it");
+        }
+        if (overwritten && !uses_freed_memory(operation)) {
+            report_violation("target_changed", "page-locked memory at " +
+                                                   hex(operation.target.address) +
+                                                   " was written to while " + operation.name +
+                                                   " into it was enqueued");
         }
         if (result != CUDA_SUCCESS && context.fault == CUDA_SUCCESS) context.fault = result;
         finish(*stream, operation);
@@ -123,6 +137,7 @@ void prepare_memory(Operation &operation) {
         if (memory && memory->kind != MemoryKind::kDevice && !memory->freed &&
             !is_pending(*memory, operation.target, false)) {
             poison(operation.target, Poison::kPending);
+            operation.target_is_checked = true;
         }
     }
     if (operation.host_source.bytes > 0) {
@@ -144,7 +159,8 @@ std::shared_ptr<Stream> make_stream(Context *context, bool blocking, bool legacy
     stream->context = context;
     stream->blocking = blocking;
     stream->legacy = legacy;
-    stream->random.seed(mix(s.settings.seed ^ stream->id));
+    stream->ordinal = s.streams_made++;
+    stream->random.seed(mix(mix(s.settings.seed) + stream->ordinal));
     s.streams[stream->id] = stream;
     std::thread(work, stream).detach();
     return stream;
@@ -223,7 +239,10 @@ CUresult wait_for(Lock &lock, const Ticket &ticket) {
 
 CUresult wait_for_context(Lock &lock, Context &context) {
     std::vector<Ticket> tickets;
-    VectorClock clock;
+    VectorClock clock = context.destroyed_clock;
+    for (const auto &stream : context.destroyed_streams) {
+        tickets.push_back({stream, stream->enqueued});
+    }
     for (const auto &[id, stream] : state().streams) {
         if (stream->context != &context) continue;
         tickets.push_back({stream, stream->enqueued});
@@ -235,10 +254,16 @@ CUresult wait_for_context(Lock &lock, Context &context) {
     return context.fault;
 }
 
-void close(Stream &stream) {
-    stream.closing = true;
-    stream.wake.notify_all();
-    state().streams.erase(stream.id);
+void close(const std::shared_ptr<Stream> &stream) {
+    auto &destroyed = stream->context->destroyed_streams;
+    destroyed.erase(std::remove_if(destroyed.begin(), destroyed.end(),
+                                   [](const auto &other) { return other->idle(); }),
+                    destroyed.end());
+    if (!stream->idle()) destroyed.push_back(stream);
+    stream->context->destroyed_clock.join(stream->clock);
+    stream->closing = true;
+    stream->wake.notify_all();
+    state().streams.erase(stream->id);
 }
 
 }  // namespace cudasim

@@ -1,5 +1,5 @@
-// Entry points that programs link to and that no simulation stands behind: arrays, textures, modules,
-// kernels, peers, other processes' memory. They take no arguments here, so cuda.h stays out.
+// Entry points that programs link to and that no simulation stands behind: arrays, textures,
+// modules, kernels, peers, other processes' memory. They take no arguments, so cuda.h stays out.
 
 extern "C" {
 

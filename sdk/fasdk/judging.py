@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture
@@ -22,10 +22,13 @@ from fasdk.errors import (
     BackendError,
     CaptureError,
     ClosedError,
+    FaceFinderError,
     FasdkError,
     OperatingPointError,
+    OutOfViewError,
     PlanError,
     PreprocessError,
+    RigError,
 )
 from fasdk.preprocess import fill_row, region_of, to_batch
 from fasdk.quality import QualityLimits, assess
@@ -45,7 +48,10 @@ _NAN = float("nan")
 
 # Which code an exception becomes, the first that fits; anything else is UNEXPECTED.
 _CODES: dict[type[Exception], Reason] = {
+    OutOfViewError: Reason.OUT_OF_FRAME,
     CaptureError: Reason.BAD_CAPTURE,
+    RigError: Reason.BAD_CAPTURE,
+    FaceFinderError: Reason.CAMERA,
     PreprocessError: Reason.BAD_CAPTURE,
     ClosedError: Reason.CLOSED,
     BackendError: Reason.ENGINE_FAULT,
@@ -132,20 +138,18 @@ class Judge:
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
-        First `refuse`, then the quality limits against `time.monotonic`. A RETRY is for the person
-        or the next frame to mend, an ERROR for the integrator. That a model crops to a face and
-        nobody is there is no mistake of the integrator's where the limits ask for a face.
+        First what `Capture` itself asks for, then the quality limits against `time.monotonic`,
+        whose answers a person can act on, then what `refuse` asks besides. A RETRY is for the
+        person or the next frame to mend, an ERROR for the integrator.
         """
-        refusal = self.refuse(capture)
-        nobody = isinstance(capture, Capture) and capture.face is None and self.limits.require_face
-        if refusal is not None and not nobody:
-            return refusal
         try:
+            _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+            if not findings:
+                self._require_fit(capture)
+                return None
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
-        if not findings:
-            return refusal
         mendable = all(finding.reason.mendable for finding in findings)
         return Decision(
             verdict=Verdict.RETRY if mendable else Verdict.ERROR,
@@ -161,9 +165,11 @@ class Judge:
         Raises:
             CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
-        if not isinstance(capture, Capture):
-            raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
-        capture.require_sound()
+        _require_sound(capture)
+        self._require_fit(capture)
+
+    def _require_fit(self, capture: Capture) -> None:
+        """Check that a sound capture holds what this bundle looks at."""
         manifest, present = self.bundle.manifest, capture.present
         absent = [m.value for m in manifest.required if m not in present]
         if absent:
@@ -220,10 +226,12 @@ class Judge:
         return self._scored(capture, outputs.logits[row], reliability)
 
     def error(self, error: BaseException) -> Decision:
-        """Return the ERROR an exception becomes."""
+        """Return what an exception becomes: ERROR, or RETRY for what the next frame can mend."""
         known = isinstance(error, FasdkError)
         message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
         code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
+        if code.mendable:
+            return replace(self.failed(code, message), verdict=Verdict.RETRY)
         return self.failed(code, message)
 
     def failed(self, reason: Reason, message: str) -> Decision:
@@ -358,3 +366,10 @@ class Judge:
             finding=finding,
         )
         return rules
+
+
+def _require_sound(capture: object) -> None:
+    """Check that it is a capture, whose arrays nobody reshaped since it was made."""
+    if not isinstance(capture, Capture):
+        raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+    capture.require_sound()

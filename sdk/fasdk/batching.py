@@ -65,6 +65,7 @@ class MicroBatcher:
         self._left = threading.Condition(self._lock)  # a worker has gone
         self._queue: deque[Ticket] = deque()
         self._order = CallerOrder()
+        self._idle = 0  # workers with nothing to take
         self._closing = False
         self._abandoned = False
         self._look_ns = 0  # when the watchdog looks next
@@ -187,8 +188,7 @@ class MicroBatcher:
             with self._lock:
                 if not self._wait_for_batch(worker):
                     return None
-                size = min(len(self._queue), group.max_batch)
-                popped = worker.batch = [self._queue.popleft() for _ in range(size)]
+                popped = worker.batch = [self._queue.popleft() for _ in range(self._share(group))]
                 self._room.notify(len(popped))
                 if self._queue:
                     self._work.notify()
@@ -219,13 +219,26 @@ class MicroBatcher:
             if not self._queue:
                 if self._closing:
                     return False
+                self._idle += 1
                 self._work.wait()
+                self._idle -= 1
                 continue
             wait_ns = self._queue[0].queued_ns + self._max_wait_ns - time.perf_counter_ns()
             if wait_ns <= 0 or len(self._queue) >= group.max_batch or self._closing:
                 return True
             self._work.wait(wait_ns / 1e9)
         return False
+
+    def _share(self, group: LaneGroup) -> int:
+        """Return how much of the queue a worker takes.
+
+        Whoever asks not to wait is served soonest when the workers that have nothing to do share
+        what is there; whoever waits for others wants large batches.
+        """
+        there = len(self._queue)
+        if not self._max_wait_ns:
+            there = -(-there // (1 + self._idle))
+        return min(there, group.max_batch)
 
     def _staff(self, group: LaneGroup, lanes: Sequence[Lane | None]) -> None:
         """Start a worker for each lane; None is one that its worker opens."""

@@ -112,6 +112,26 @@ def test_captures_that_wait_join_the_next_batch_up_to_its_limit(opened):
     assert [len(batch["rgb"]) for batch in engine.batches] == [1, 4, 2]
 
 
+@pytest.mark.parametrize(("wait_ms", "largest"), [(0, 3), (60, 4)])
+def test_free_lanes_share_what_waits_unless_large_batches_were_asked_for(opened, wait_ms, largest):
+    gates = [Gate(), Gate()]
+    engine = FakeEngine(Script(*gates))
+    session = opened(engine, lanes=2, max_batch=4, max_wait_ms=wait_ms)
+    first = [session.submit(GOOD)]
+    until(lambda: gates[0].inside == 1)
+    first.append(session.submit(GOOD))
+    until(lambda: gates[1].inside == 1)
+    rest = [session.submit(GOOD) for _ in range(5)]
+    # One lane comes back while the other waits for work, as the batcher sees it.
+    session._batcher._idle += 1
+    gates[0].open()
+    until(lambda: len(engine.batches) >= 3)
+    session._batcher._idle -= 1
+    gates[1].open()
+    assert not wait([*first, *rest], SECONDS).not_done
+    assert max(len(batch["rgb"]) for batch in engine.batches[2:]) == largest
+
+
 def test_without_max_batch_a_lane_takes_the_bundles_as_far_as_the_engine_does(bundle, opened):
     assert opened(FakeEngine(live)).check(GOOD).verdict is Verdict.LIVE
     for limit, expected in ((None, bundle.manifest.max_batch), (3, 3), (99, 4)):

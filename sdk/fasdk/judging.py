@@ -138,16 +138,18 @@ class Judge:
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
-        First the quality limits against `time.monotonic`, whose answers a person can act on, then
-        `refuse`. A RETRY is for the person or the next frame to mend, an ERROR for the integrator.
+        First what `Capture` itself asks for, then the quality limits against `time.monotonic`,
+        whose answers a person can act on, then what `refuse` asks besides. A RETRY is for the
+        person or the next frame to mend, an ERROR for the integrator.
         """
         try:
-            _require_capture(capture)
+            _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+            if not findings:
+                self._require_fit(capture)
+                return None
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
-        if not findings:
-            return self.refuse(capture)
         mendable = all(finding.reason.mendable for finding in findings)
         return Decision(
             verdict=Verdict.RETRY if mendable else Verdict.ERROR,
@@ -163,8 +165,11 @@ class Judge:
         Raises:
             CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
-        _require_capture(capture)
-        capture.require_sound()
+        _require_sound(capture)
+        self._require_fit(capture)
+
+    def _require_fit(self, capture: Capture) -> None:
+        """Check that a sound capture holds what this bundle looks at."""
         manifest, present = self.bundle.manifest, capture.present
         absent = [m.value for m in manifest.required if m not in present]
         if absent:
@@ -363,6 +368,8 @@ class Judge:
         return rules
 
 
-def _require_capture(capture: object) -> None:
+def _require_sound(capture: object) -> None:
+    """Check that it is a capture, whose arrays nobody reshaped since it was made."""
     if not isinstance(capture, Capture):
         raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+    capture.require_sound()

@@ -724,7 +724,7 @@ def test_whatever_happens_every_future_resolves_to_a_decision(
     for number, kind in enumerate(captures):
         future = session.submit(None if kind == "bad" else GOOD)
         refused = future.done() and future.result().codes in [
-            (Reason.UNEXPECTED,),
+            (Reason.BAD_CAPTURE,),
             (Reason.QUEUE_FULL,),
         ]
         if not refused:

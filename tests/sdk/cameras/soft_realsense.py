@@ -15,8 +15,9 @@ except ImportError as missing:
 
 DEPTH_SIZE, COLOUR_SIZE = (64, 48), (96, 72)
 ALL = ("depth", "ir", "rgb")
-# A clock that began long ago; librealsense matches nothing in a device's first 100 ms or so.
-CLOCK_MS = 1e9
+# A clock that began long ago: of a software device librealsense takes frame number over time for
+# the frame rate, and matches nothing once that is a whole number in its units.
+CLOCK_MS = 1e12
 
 
 def _stream(kind, pixel_format, bytes_per_pixel, size, *, index=0, number=0, coeffs=None):
@@ -106,8 +107,8 @@ class SoftRealSense:
             "depth": np.full((height, width), 1000 + number, np.uint16)
             if raw_depth is None
             else np.ascontiguousarray(raw_depth),
-            "ir": np.full((height, width), number, np.uint8),
-            "rgb": np.full((*COLOUR_SIZE[::-1], 3), (number, 100, 200), np.uint8),
+            "ir": np.full((height, width), number % 256, np.uint8),
+            "rgb": np.full((*COLOUR_SIZE[::-1], 3), (number % 256, 100, 200), np.uint8),
         }
         for late_ms, name in enumerate(ALL):
             if name in streams:

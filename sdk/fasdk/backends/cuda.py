@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -79,6 +80,10 @@ class CudaStream(Protocol):
         """Wait until all of it is done; faults of that work surface here."""
         ...
 
+    def free(self) -> None:
+        """Give it back; the context must be current and no work be left in it."""
+        ...
+
 
 class CudaEvent(Protocol):
     """A mark in a stream."""
@@ -89,6 +94,10 @@ class CudaEvent(Protocol):
 
     def synchronize(self) -> None:
         """Sleep until the stream has passed the mark; faults of its work surface here."""
+        ...
+
+    def free(self) -> None:
+        """Give it back; the context must be current."""
         ...
 
 
@@ -167,10 +176,33 @@ class CudaDriver(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Stream:
-    native: Any
+# pycuda destroys an object wherever its last reference goes. Where the context cannot be made
+# current then, it leaks (another thread), or the process is aborted (a lost device). So whatever is
+# made stays here until it is freed with the context current; else until the process ends, when the
+# reference taken below keeps even the interpreter's last clean-up away from it.
+_KEPT: dict[int, Any] = {}
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_KEPT))
 
+
+class _Native:
+    """Something of pycuda's, which exists until it is freed."""
+
+    def __init__(self, native: Any) -> None:
+        self._native: Any = native
+        _KEPT[id(native)] = native
+
+    @property
+    def native(self) -> Any:
+        if self._native is None:
+            raise BackendError(f"this {type(self).__name__.lstrip('_')} was given back")
+        return self._native
+
+    def free(self) -> None:
+        del _KEPT[id(self.native)]
+        self._native = None
+
+
+class _Stream(_Native):
     @property
     def handle(self) -> int:
         return int(self.native.handle)
@@ -179,22 +211,7 @@ class _Stream:
         self.native.synchronize()
 
 
-@dataclass(frozen=True)
-class _DeviceBuffer:
-    native: Any
-
-    @property
-    def address(self) -> int:
-        return int(self.native)
-
-    def free(self) -> None:
-        self.native.free()
-
-
-@dataclass(frozen=True)
-class _Event:
-    native: Any
-
+class _Event(_Native):
     def record(self, stream: CudaStream) -> None:
         self.native.record(_native_stream(stream))
 
@@ -202,19 +219,22 @@ class _Event:
         self.native.synchronize()
 
 
-class _HostBuffer:
-    def __init__(self, array: NDArray[np.float32]) -> None:
-        self._array: NDArray[np.float32] | None = array
-
+class _DeviceBuffer(_Native):
     @property
-    def array(self) -> NDArray[np.float32]:
-        if self._array is None:
-            raise BackendError("this page-locked memory was given back")
-        return self._array
+    def address(self) -> int:
+        return int(self.native)
 
     def free(self) -> None:
-        # Not pycuda's own free(): who still held a view would write into memory given back.
-        self._array = None
+        self.native.free()
+        super().free()
+
+
+class _HostBuffer(_Native):
+    # Its free() is not pycuda's own: who still held a view would write into memory given back.
+    @property
+    def array(self) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = self.native
+        return array
 
 
 class PyCudaDriver:

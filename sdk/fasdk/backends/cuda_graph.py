@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import threading
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fasdk.backends.cuda import CudaStream
 
 _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other lanes may allocate and capture meanwhile.
 _THREAD_LOCAL = 1
+_ONE_AT_A_TIME = threading.Lock()
 _HANDLE = ctypes.c_void_p
 _OUT = ctypes.POINTER(ctypes.c_void_p)
 _SIGNATURES: dict[str, list[type]] = {
@@ -58,8 +62,19 @@ def capture(stream: CudaStream, work: Callable[[], None]) -> DriverGraph:
     Raises:
         BackendError: There is no driver, it is too old for graphs, or it refuses.
     """
-    _call("cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
+    with _no_garbage_collection():
+        graph = _record(stream, work)
+    executable = ctypes.c_void_p()
+    try:
+        _call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+    finally:
+        _call("cuGraphDestroy", graph)
+    return DriverGraph(executable.value or 0)
+
+
+def _record(stream: CudaStream, work: Callable[[], None]) -> ctypes.c_void_p:
     graph = ctypes.c_void_p()
+    _call("cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
     try:
         work()
     except BaseException:
@@ -68,12 +83,20 @@ def capture(stream: CudaStream, work: Callable[[], None]) -> DriverGraph:
             _result("cuGraphDestroy", graph)
         raise
     _call("cuStreamEndCapture", stream.handle, ctypes.byref(graph))
-    executable = ctypes.c_void_p()
-    try:
-        _call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
-    finally:
-        _call("cuGraphDestroy", graph)
-    return DriverGraph(executable.value or 0)
+    return graph
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Put collections off: one on this thread could free device memory, which spoils a capture."""
+    with _ONE_AT_A_TIME:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 def _call(name: str, *arguments: object) -> None:

@@ -52,6 +52,11 @@ class FakeStream:
         if self.driver.fails_to_synchronize:
             raise FaultError("an illegal memory access was encountered")
 
+    def free(self) -> None:
+        self.driver.require_current()
+        assert not self.queue, "freed under work"
+        del self.driver.streams[self.handle]
+
 
 @dataclass
 class FakeEvent:
@@ -66,6 +71,9 @@ class FakeEvent:
         self.driver.require_current()
         assert self.stream is not None, "never recorded"
         self.stream.synchronize()
+
+    def free(self) -> None:
+        self.driver.require_current()
 
 
 @dataclass
@@ -137,7 +145,8 @@ class FakeGpu:
 
     def stream(self) -> FakeStream:
         self.require_current()
-        stream = FakeStream(self, len(self.streams) + 1)
+        self._next += 1
+        stream = FakeStream(self, self._next)
         self.streams[stream.handle] = stream
         return stream
 
@@ -325,7 +334,9 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             head, graph = plan[len(MAGIC) :].split(b"\n", 1)
             self.max_batch = int(head)
             self.logger = logger
-            self.session = onnxruntime.InferenceSession(graph)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = 1
+            self.session = onnxruntime.InferenceSession(graph, options)
             self.inputs = [port.name for port in self.session.get_inputs()]
             self.outputs = [port.name for port in self.session.get_outputs()]
             self.num_io_tensors = len(self.inputs) + len(self.outputs)

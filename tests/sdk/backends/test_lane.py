@@ -14,6 +14,7 @@ from rig import Rig, batch, expected
 
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.lane import TensorRtLane
+from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
 
 WAIT_S = 30.0
@@ -242,6 +243,66 @@ def test_closing_waits_for_the_call_under_way(engine: TensorRtEngine, rig: Rig) 
         np.testing.assert_array_equal(answer.result(WAIT_S), right(2, 9))
         for future in closing:
             future.result(WAIT_S)
+    assert rig.gpu.held == {}
+
+
+def test_closing_gives_a_hanging_call_up_and_frees_nothing_under_it(
+    engine: TensorRtEngine,
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Patience, "CLOSE_S", 0.1)
+    lane = engine.open_lane(2)
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        under_way.set()
+        assert go_on.wait(WAIT_S)
+
+    rig.gpu.on_synchronize = hang
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(run, lane, 2, 9)
+        assert under_way.wait(WAIT_S)
+        engine.close()
+        assert "a lane's call hangs" in caplog.text
+        assert rig.gpu.held != {}
+        with pytest.raises(BackendError, match="the engine is closed"):
+            engine.open_lane(1)
+        rig.gpu.on_synchronize = lambda: None
+        go_on.set()
+        np.testing.assert_array_equal(answer.result(WAIT_S), right(2, 9))
+    with pytest.raises(BackendError, match="the lane is closed"):
+        lane.run(1)
+    engine.close()
+    assert rig.gpu.held == {}
+
+
+def test_closing_gives_a_hanging_opening_up(
+    engine: TensorRtEngine,
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Patience, "CLOSE_S", 0.1)
+    under_way, go_on = threading.Event(), threading.Event()
+    inner = rig.gpu.stream
+
+    def hang() -> object:
+        under_way.set()
+        assert go_on.wait(WAIT_S)
+        return inner()
+
+    monkeypatch.setattr(rig.gpu, "stream", hang)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(engine.open_lane, 2)
+        assert under_way.wait(WAIT_S)
+        engine.close()
+        assert "is being opened hangs" in caplog.text
+        go_on.set()
+        lane = opening.result(WAIT_S)
+    np.testing.assert_array_equal(run(lane, 2, 1), right(2, 1))
+    engine.close()
     assert rig.gpu.held == {}
 
 

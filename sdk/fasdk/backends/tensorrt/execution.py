@@ -12,6 +12,7 @@ import numpy as np
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.backends.tensorrt.layout import TensorLayout, check_tensors
 from fasdk.backends.tensorrt.module import load_module, open_log, released_on_error
+from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError, PlanError
 
 if TYPE_CHECKING:
@@ -129,28 +130,36 @@ class TensorRtEngine:
             return lane
 
     def close(self) -> None:
-        """Release the device's memory once running calls are done; a second call does nothing."""
-        with self._turn:
-            self._own = None
-            with self._state:
-                # From here no lane can be opened; those there are end outside this lock, since
-                # each takes it to be forgotten.
-                engine, self._engine = self._engine, None
-                lanes = list(self._lanes)
-            for lane in lanes:
-                lane.close()
-            if self._runtime is None:
+        """Release the device's memory once running calls are done; a second call does nothing.
+
+        A call that hangs is waited for as long as `Patience.CLOSE_S` says and then given up, with
+        its lane's memory.
+        """
+        patience = Patience()
+        with patience.holding(self._turn), patience.holding(self._state) as is_ours:
+            if not is_ours:
+                self._warn("a lane that is being opened hangs; nothing can be given back")
                 return
-            try:
-                with self._driver.current():
-                    # In this order: a context needs its engine, an engine its runtime.
-                    del engine
-                    self._runtime = None
-            except BackendError as error:
-                self._runtime = None
-                logging.getLogger("fasdk.tensorrt").warning(
-                    "%s: closed on a device that fails: %s", self._name, error
-                )
+            # From here no lane can be opened; those there are end below, since each takes this
+            # lock to be forgotten.
+            engine, self._engine = self._engine, None
+            lanes = list(self._lanes)
+        for lane in lanes:
+            lane.close(patience)
+        self._own = None
+        runtime, self._runtime = self._runtime, None
+        if runtime is None:
+            return
+        try:
+            with self._driver.current():
+                # In this order: a context needs its engine, an engine its runtime.
+                del engine
+                del runtime
+        except BackendError as error:
+            self._warn(f"closed on a device that fails: {error}")
+
+    def _warn(self, text: str) -> None:
+        logging.getLogger("fasdk.tensorrt").warning("%s: %s", self._name, text)
 
     def _forget(self, lane: TensorRtLane) -> None:
         with self._state:

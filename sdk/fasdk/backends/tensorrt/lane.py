@@ -23,6 +23,7 @@ import numpy as np
 
 from fasdk.backends import EngineOutputs
 from fasdk.backends.tensorrt.module import released_on_error
+from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
@@ -121,9 +122,10 @@ class TensorRtLane:
         self._on_close = on_close
         self._turn = threading.Lock()
         self._is_open = True
+        self._is_released = False
         self._queue: _Queue | None = None
         self._ports: dict[str, _Port] = {}
-        self._held: list[DeviceBuffer | HostBuffer] = []
+        self._held: list[CudaStream | CudaEvent | DeviceBuffer | HostBuffer] = []
         self._scratch: tuple[DeviceBuffer, int] | None = None
         self._executions: dict[int, _Execution] = {}
         self._graphs: dict[int, CudaGraph] = {}
@@ -152,16 +154,29 @@ class TensorRtLane:
                 {name: self._ports[name].host.array[:batch].copy() for name in self._layout.outputs}
             )
 
-    def close(self) -> None:
-        """Release the lane's memory once a running call is done; a second call does nothing."""
-        with self._turn:
-            if not self._is_open:
+    def close(self, patience: Patience | None = None) -> None:
+        """Release the lane's memory once a running call is done; a second call does nothing.
+
+        Args:
+            patience: How long to wait for that call; as `Patience` says when None. A call that
+                hangs keeps the lane's memory, until another close finds it done.
+        """
+        self._is_open = False
+        with (patience or Patience()).holding(self._turn) as is_ours:
+            if not is_ours:
+                self._warn("a lane's call hangs; the lane is given up with its memory")
+                return
+            if self._is_released:
                 return
             self._release()
         self._on_close(self)
 
     def _open(self, trt: TensorRt, engine: api.ICudaEngine, *, graphs: bool) -> None:
-        self._queue = _Queue(self._driver.stream(), self._driver.event())
+        stream = self._driver.stream()
+        self._held.append(stream)
+        done = self._driver.event()
+        self._held.append(done)
+        self._queue = _Queue(stream, done)
         for name, shape in (self._layout.inputs | self._layout.outputs).items():
             self._ports[name] = self._allocate((self.max_batch, *shape))
         self.inputs = {name: self._ports[name].host.array for name in self._layout.inputs}
@@ -209,11 +224,7 @@ class TensorRtLane:
             self._execute(batch)
             refusal = self._record(batch)
             if refusal is not None:
-                logging.getLogger("fasdk.tensorrt").warning(
-                    "%s: a lane runs without CUDA graphs, slower and no less right: %s",
-                    self._name,
-                    refusal,
-                )
+                self._warn(f"a lane runs without CUDA graphs, slower and no less right: {refusal}")
                 self._drop_executions()
                 return False
         return True
@@ -280,24 +291,22 @@ class TensorRtLane:
 
     def _release(self) -> None:
         """Give everything back, whatever of it fails, in the order in which it depends."""
-        self._is_open = False
+        self._is_released = True
         self.inputs = {}
         self._ports = {}
         try:
             with self._driver.current(), ExitStack() as stack:
-                stack.callback(self._drop_queue)
-                while self._held:
-                    stack.callback(self._held.pop(0).free)
+                # Newest first, after what uses them.
+                for thing in self._held:
+                    stack.callback(thing.free)
                 stack.callback(self._drop_executions)
                 if self._queue is not None:
                     stack.callback(self._queue.stream.synchronize)
         except BackendError as error:
             # On a lost device there is nothing left to give back, and who closes is done with it.
-            logging.getLogger("fasdk.tensorrt").warning(
-                "%s: a lane was closed on a device that fails: %s", self._name, error
-            )
-            self._graphs, self._executions, self._held = {}, {}, []
-            self._drop_queue()
+            self._warn(f"a lane was closed on a device that fails: {error}")
+        finally:
+            self._graphs, self._executions, self._held, self._queue = {}, {}, [], None
 
-    def _drop_queue(self) -> None:
-        self._queue = None
+    def _warn(self, text: str) -> None:
+        logging.getLogger("fasdk.tensorrt").warning("%s: %s", self._name, text)

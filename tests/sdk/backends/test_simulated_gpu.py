@@ -1,0 +1,162 @@
+"""The whole way on the real pycuda: open, build, prove, keep, run; and what goes wrong on it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_bundle
+from simulated_cuda import CudaResult, Simulator
+from tensorrt_standin import Behaviour, Refusal, installed, stand_in
+
+import fasdk
+from fasdk.backends import Backend
+from fasdk.backends.tensorrt.cache import PlanCache
+from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
+from fasdk.backends.tensorrt.opening import open_tensorrt_engine
+from fasdk.bundle import Bundle, open_bundle
+from fasdk.errors import BackendError, PlanError
+from fasdk.session import Liveness
+
+pytestmark = pytest.mark.cuda_sim
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass
+class Kiosk:
+    """A bundle on a machine with a simulated GPU."""
+
+    bundle: Bundle
+    simulator: Simulator
+    behaviour: Behaviour
+
+    @property
+    def plans(self) -> list[Path]:
+        return sorted(PlanCache.beside(self.bundle.path).folder.glob("*.plan"))
+
+    def open(self, *, graphs: bool = True) -> TensorRtEngine:
+        return open_tensorrt_engine(self.bundle, Backend.TENSORRT, graphs=graphs)
+
+    def require_clean(self) -> None:
+        gc.collect()
+        report = self.simulator.report()
+        assert report.violations == ()
+        assert report.live.objects == 0, report.live
+
+
+@pytest.fixture
+def kiosk(tmp_path: Path, simulator: Simulator) -> Iterator[Kiosk]:
+    behaviour = Behaviour()
+    with installed(stand_in(simulator, behaviour), "tensorrt"):
+        yield Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behaviour)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_plan_is_built_proved_kept_and_used_again(kiosk: Kiosk, graphs: bool) -> None:
+    for source in (PlanSource.BUILT, PlanSource.CACHE):
+        engine = kiosk.open(graphs=graphs)
+        assert engine.plan_source is source
+        with Liveness(kiosk.bundle, engine) as liveness:
+            assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+            assert liveness.check(tiny_bundle.capture(60)).verdict is fasdk.Verdict.SPOOF
+    assert kiosk.behaviour.builds == 1
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"drift_batch": 4}, {"drift_batch": 4, "drift_row": 3}, {"drift_replay": True}],
+    ids=["largest batch", "last row", "replay"],
+)
+def test_a_plan_that_drifts_somewhere_is_not_kept(kiosk: Kiosk, fault: dict[str, object]) -> None:
+    kiosk.behaviour.drift = 1.0
+    for name, value in fault.items():
+        setattr(kiosk.behaviour, name, value)
+    with pytest.raises(PlanError, match="does not reproduce"):
+        kiosk.open()
+    assert kiosk.plans == []
+    kiosk.require_clean()
+
+
+def test_an_execution_that_writes_nothing_opens_no_door(kiosk: Kiosk) -> None:
+    with Liveness(kiosk.bundle, kiosk.open()) as liveness:
+        assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+        kiosk.behaviour.writes = False
+        assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.ERROR
+
+
+def test_a_device_lost_between_captures_answers_error_from_then_on(kiosk: Kiosk) -> None:
+    with Liveness(kiosk.bundle, kiosk.open()) as liveness:
+        assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+        kiosk.simulator.lose_device()
+        for _ in range(3):
+            assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.ERROR
+    kiosk.simulator.lose_device(CudaResult.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    "call", ["cuStreamCreate", "cuEventCreate", "cuMemAlloc", "cuMemHostAlloc", "cuLaunchKernel"]
+)
+def test_what_the_driver_refuses_while_opening_leaves_nothing_behind(
+    kiosk: Kiosk, call: str
+) -> None:
+    kiosk.simulator.fail_call(call, CudaResult.OUT_OF_MEMORY, nth=2, repeats=True)
+    with pytest.raises(BackendError):
+        kiosk.open()
+    assert kiosk.plans == []
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuGraphInstantiateWithFlags"])
+def test_graphs_the_driver_refuses_cost_no_answer(
+    kiosk: Kiosk, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = kiosk.open()
+    kiosk.simulator.fail_call(call, CudaResult.NOT_SUPPORTED, repeats=True)
+    caplog.clear()
+    lane = engine.open_lane(2)
+    assert not lane.uses_graphs
+    assert sum("without CUDA graphs" in message for message in caplog.messages) == 1
+    assert "CUDA_ERROR_NOT_SUPPORTED" in caplog.text
+    for name in lane.inputs:
+        lane.inputs[name].fill(0.5)
+    np.testing.assert_allclose(lane.run(2).logits, [[0.0, 3.0]] * 2, rtol=1e-6)
+    engine.close()
+    kiosk.require_clean()
+
+
+def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
+    engine = kiosk.open()
+    for refusal in (Refusal.CONTEXT, Refusal.ADDRESS, Refusal.SHAPE, Refusal.EXECUTE):
+        kiosk.behaviour.refuses = {refusal}
+        with pytest.raises(BackendError):
+            engine.open_lane(2)
+        kiosk.behaviour.refuses = set()
+    engine.close()
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("through", ["lanes", "session"])
+def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
+    script = ROOT / "tools" / "bench" / "simulated_lanes.py"
+    done = subprocess.run(
+        [sys.executable, script, "--captures", "1500", *(["--session"] * (through == "session"))],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["equal"]
+    assert (result["through"], result["lanes"], result["violations"]) == (through, 4, 0)
+    assert min(result["captures_by_lane"], default=1) > 0
+    assert result["distinct_scores"] > 1400

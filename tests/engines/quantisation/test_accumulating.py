@@ -78,9 +78,8 @@ def test_ranges_may_reach_beyond_the_values_counted() -> None:
 @pytest.mark.parametrize("cuts", [[], [1], [7, 300, 500, 899]])
 def test_moments_are_those_of_all_rows(cuts: list[int]) -> None:
     # A mean a thousand times the spread, where float32 sums of squares would leave nothing.
-    rows = (np.random.default_rng(4).normal(size=(900, 6)) + [0, 0, 1000, -1000, 3, 5]).astype(
-        np.float32
-    )
+    centres = np.array([0, 0, 1000, -1000, 3, 5])
+    rows = np.random.default_rng(4).normal(centres, size=(900, 6)).astype(np.float32)
     sums = ProductSums(6)
     for part in np.split(rows, cuts):
         sums.add(part)

@@ -181,7 +181,7 @@ def _budget_holds(model: str, found: CombinationFigures, limits: Any) -> Iterato
         "<=",
         limits.max_flips,
         f"{found.flips} of {found.captures}; expected of others like them "
-        f"{found.expected_flips or 0:.2%}",
+        f"{found.expected_flips or 0:.3%}, of one class {found.expected_class_flips or 0:.3%}",
     )
     yield Claim(
         f"{model}: mean absolute score drift",

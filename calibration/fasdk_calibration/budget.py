@@ -83,6 +83,8 @@ class CombinationFigures:
         flips: Captures whose verdict changes; a score that is not a number is no verdict.
         expected_flips: Share of flips to expect of other captures; see `expected_flips`. Where the
             captures are too few to show a rare flip, it still tells a small drift from a large one.
+        expected_class_flips: The same of one class's captures alone, bona fide or attack, whichever
+            is to expect more: a threshold that lies among one class moves its rate alone.
         mean_drift: Mean absolute difference of scores; one that is not a number counts as 1.
         largest_drift: The largest.
         apcer: Worst species' APCER, or None without a threshold or attacks.
@@ -94,6 +96,7 @@ class CombinationFigures:
     threshold: float | None
     flips: int | None
     expected_flips: float | None
+    expected_class_flips: float | None
     mean_drift: float
     largest_drift: float
     apcer: RateChange | None
@@ -123,6 +126,11 @@ class BudgetReport:
     def expected_flips(self) -> float:
         """The largest share of flips to expect, of any combination; see `CombinationFigures`."""
         return max((c.expected_flips or 0.0 for c in self.combinations), default=0.0)
+
+    @property
+    def expected_class_flips(self) -> float:
+        """The largest share of one class's flips to expect, of any combination."""
+        return max((c.expected_class_flips or 0.0 for c in self.combinations), default=0.0)
 
     @property
     def mean_drift(self) -> float:
@@ -178,12 +186,17 @@ def _judge_combination(
     before, after = reference.values[rows], values[rows]
     known = np.isfinite(after)
     drift = np.where(known, np.abs(after - before), 1.0)
-    flips = expected = None
+    flips = expected = of_class = None
     apcer = refused = None
     if threshold is not None:
         flips = int((((before > threshold) != (after > threshold)) | ~known).sum())
         expected = expected_flips(before, after, threshold)
         one = reference.select(rows)
+        of_class = max(
+            expected_flips(before[these], after[these], threshold)
+            for these in (one.is_bona_fide, ~one.is_bona_fide)
+            if these.any()
+        )
         # A score that is no number is no acceptance.
         other = replace(one, values=np.where(known, after, 0.0))
         apcer, refused = _rate_changes(fuse(one), fuse(other), threshold)
@@ -193,6 +206,7 @@ def _judge_combination(
         threshold=threshold,
         flips=flips,
         expected_flips=expected,
+        expected_class_flips=of_class,
         mean_drift=float(drift.mean()),
         largest_drift=float(drift.max()),
         apcer=apcer,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -239,6 +239,7 @@ def least_threshold(
     max_apcer: float,
     *,
     floor: float = -np.inf,
+    expected: Collection[str] = (),
 ) -> float | Shortfall:
     """Return the threshold of lowest BPCER that keeps every species' APCER bound to `max_apcer`.
 
@@ -248,11 +249,13 @@ def least_threshold(
         species: PAI species of each presentation.
         max_apcer: Largest one-sided 95 % upper bound of any species' APCER.
         floor: The threshold is no lower.
+        expected: Species that must be among the attacks: a bound without them says nothing of them.
 
     Returns:
         The threshold, or why the presentations support none.
     """
-    attempts = Counter(name for name, live in zip(species, labels, strict=True) if not live)
+    attempts = Counter(dict.fromkeys(expected, 0))
+    attempts.update(name for name, live in zip(species, labels, strict=True) if not live)
     needed = attacks_needed(max_apcer)
     if not attempts or not labels.any():
         absent = "bona fide" if attempts else "attack"

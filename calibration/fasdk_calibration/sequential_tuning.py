@@ -141,6 +141,7 @@ def tune_test(
         [each.species for each in kept],
         target.max_apcer,
         floor=0.0,  # LIVE takes evidence for it, however well the classes separate
+        expected={each.species for each in presentations if not each.is_bona_fide},
     )
     if isinstance(chosen, Shortfall):
         reason = f"presentations of {limit} frames: {chosen.reason}"

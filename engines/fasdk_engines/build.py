@@ -49,6 +49,9 @@ from fasdk_engines.typed_graph import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fasdk.backends.tensorrt.plan import BuiltPlan
     from fasdk.capture import Modality
 
@@ -191,7 +194,13 @@ def _evaluate(
     golden, golden_logits = captures.golden, runner.logits(captures.golden)
     if is_int8:
         kept = choose_golden(
-            typed.graph, golden, golden_logits, specs, family, min(_GOLDEN_COUNT, len(golden))
+            typed.graph,
+            golden,
+            golden_logits,
+            specs,
+            family,
+            min(_GOLDEN_COUNT, len(golden)),
+            _judged_logits(typed, captures),
         )
         golden, golden_logits = [golden[index] for index in kept], golden_logits[list(kept)]
     members = {GRAPH: typed.graph}
@@ -212,6 +221,17 @@ def _evaluate(
     )
     members[EVALUATION] = json.dumps(document, indent=1, sort_keys=True).encode()
     return {"operating_points": points, "operating_points_note": note}, members
+
+
+def _judged_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:
+    """Return what an INT8 graph said of the golden candidates when it was judged, if it was."""
+    if typed.int8 is None or typed.int8.development_logits is None or captures.development is None:
+        return None
+    places = {id(capture): place for place, capture in enumerate(captures.development.captures)}
+    rows: NDArray[np.float32] = typed.int8.development_logits[
+        [places[id(capture)] for capture in captures.golden]
+    ]
+    return rows
 
 
 def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:

@@ -15,7 +15,13 @@ import numpy as np
 
 from fasdk.bundle import Precision
 from fasdk.errors import ExportError, PrecisionError
-from fasdk_engines.tensor_types import infer_types, label, parse_graph, subgraph_nodes
+from fasdk_engines.tensor_types import (
+    MOVEMENT,
+    infer_types,
+    label,
+    parse_graph,
+    subgraph_nodes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,25 +33,7 @@ _FLOAT, _FLOAT16 = 1, 10
 
 # Values in between belong to neither region by nature: they stay float32 where everything around
 # them is, so that no value is cast down only to be cast up again.
-_MOVEMENT = frozenset(
-    [
-        "Cast",
-        "Concat",
-        "ConstantOfShape",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Pad",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-    ]
-)
+_MOVEMENT = MOVEMENT | {"Cast", "ConstantOfShape", "Tile"}
 _ARITHMETIC = frozenset(
     [
         "Abs",

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 # Shapes and axes are small constants that inference reads; every weight is larger than this.
 _KEPT_ELEMENTS = 64
+# Operators that hand on the values they are given.
+MOVEMENT = frozenset(
+    [
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fasdk.bundle import Precision
 from fasdk.decision import class_scores
 from fasdk.errors import PrecisionError
@@ -15,7 +17,6 @@ from fasdk_engines.int8.work_folder import WorkFolder
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.capture import Capture, Modality
@@ -143,6 +144,7 @@ def choose_golden(
     specs: Mapping[Modality, PreprocessSpec],
     family: Family,
     count: int,
+    written: NDArray[np.float32] | None = None,
 ) -> tuple[int, ...]:
     """Return which captures of an INT8 graph a device will reproduce, the steadiest ones.
 
@@ -157,18 +159,23 @@ def choose_golden(
         specs: Preprocessing by modality.
         family: The model.
         count: How many to choose.
+        written: float32 [N, classes] with every operator's output rounded, where known already.
 
     Raises:
         PrecisionError: Too few keep their score within the tolerance when every operator's output
             is rounded.
     """
-    from fasdk_engines.quantisation import WrittenRunner
+    if written is None:
+        from fasdk_engines.quantisation import WrittenRunner
 
-    runner = WrittenRunner(graph)
-    drifts = []
-    for capture, row in zip(candidates, logits, strict=True):
-        written = runner.logits(to_batch([capture], specs, family.presence_order))
-        drifts.append(_score_drift(written, row[None], family.live_index))
+        runner = WrittenRunner(graph)
+        written = np.concatenate(
+            [runner.logits(to_batch([one], specs, family.presence_order)) for one in candidates]
+        )
+    drifts = [
+        _score_drift(moved[None], row[None], family.live_index)
+        for moved, row in zip(written, logits, strict=True)
+    ]
     steadiest = sorted(
         range(len(drifts)), key=lambda index: (not drifts[index] >= 0, drifts[index])
     )

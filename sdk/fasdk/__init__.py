@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fasdk.backends import Backend
+    from fasdk.batching import BatchingPolicy, WhenFull
     from fasdk.bundle import Bundle, Precision, open_bundle
     from fasdk.capture import Capture, FaceBox, Modality
     from fasdk.decision import MissingModalities, OperatingPoint, Verdict
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Backend",
+    "BatchingPolicy",
     "Bundle",
     "Capture",
     "Decision",
@@ -53,12 +55,14 @@ __all__ = [
     "TrackPolicy",
     "TrustPolicy",
     "Verdict",
+    "WhenFull",
     "open",
     "open_bundle",
 ]
 
 _MODULES = {
     "backends": ("Backend",),
+    "batching": ("BatchingPolicy", "WhenFull"),
     "bundle": ("Bundle", "Precision", "open_bundle"),
     "capture": ("Capture", "FaceBox", "Modality"),
     "decision": ("MissingModalities", "OperatingPoint", "Verdict"),

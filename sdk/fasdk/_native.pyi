@@ -68,8 +68,8 @@ def resize_8(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -
 def resize_16(image: NDArray[np.uint16], out: NDArray[np.uint16]) -> None:
     """Resize uint16 [H, W] or [H, W, C], C 1, 3 or 4, into a C-contiguous `out`."""
 
-def hog_map(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+def hog_map(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -> None:
     """Draw the HOG of uint8 [H, W], at least 16x16, into `out` of that shape."""
 
-def plgf_map(image: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+def plgf_map(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -> None:
     """Draw the PLGF of uint8 [H, W], at least 16x16, into `out` of that shape."""

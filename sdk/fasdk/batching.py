@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fasdk.batching_policy import BatchingPolicy, WhenFull
@@ -66,6 +66,7 @@ class MicroBatcher:
         self._left = threading.Condition(self._lock)  # a worker has gone
         self._queue: deque[Ticket] = deque()
         self._order = CallerOrder()
+        self._idle = 0  # workers with nothing to take
         self._closing = False
         self._abandoned = False
         self._look_ns = 0  # when the watchdog looks next
@@ -99,7 +100,8 @@ class MicroBatcher:
                         self._alarm.notify()
                     return ticket.future
         clock.add(Stage.QUEUE, time.perf_counter_ns() - gated_ns)
-        ticket.future.set_result(replace(refusal, timings_ms=clock.finish()))
+        refusal.timings_ms.update(clock.finish())
+        ticket.future.set_result(refusal)
         return ticket.future
 
     def swap(self, served: Served) -> None:
@@ -187,8 +189,7 @@ class MicroBatcher:
             with self._lock:
                 if not self._wait_for_batch(worker):
                     return None
-                size = min(len(self._queue), group.max_batch)
-                popped = worker.batch = [self._queue.popleft() for _ in range(size)]
+                popped = worker.batch = [self._queue.popleft() for _ in range(self._share(group))]
                 self._room.notify(len(popped))
                 if self._queue:
                     self._work.notify()
@@ -219,7 +220,9 @@ class MicroBatcher:
             if not self._queue:
                 if self._closing:
                     return False
+                self._idle += 1
                 self._work.wait()
+                self._idle -= 1
                 continue
             wait_ns = self._queue[0].queued_ns + self._max_wait_ns - time.perf_counter_ns()
             if wait_ns <= 0 or len(self._queue) >= group.max_batch or self._closing:
@@ -227,14 +230,25 @@ class MicroBatcher:
             self._work.wait(wait_ns / 1e9)
         return False
 
+    def _share(self, group: LaneGroup) -> int:
+        """Return how much of the queue a worker takes.
+
+        Whoever asks not to wait is served soonest when the workers that have nothing to do share
+        what is there; whoever waits for others wants large batches.
+        """
+        there = len(self._queue)
+        if not self._max_wait_ns:
+            there = -(-there // (1 + self._idle))
+        return min(there, group.max_batch)
+
     def _staff(self, group: LaneGroup, lanes: Sequence[Lane | None]) -> None:
         """Start a worker for each lane; None is one that its worker opens."""
         if group not in self._groups:
             self._groups.append(group)
         for lane in lanes:
             worker = LaneWorker(group, lane, self._order, take=self._take, left=self._leave)
-            group.workers.add(worker)
             worker.start()
+            group.workers.add(worker)
 
     def _leave(self, worker: LaneWorker, fault: BaseException | None) -> None:
         group = worker.group
@@ -287,9 +301,13 @@ class MicroBatcher:
         for ticket, answer in answers:
             by_caller.setdefault(id(ticket.line), []).append((ticket, answer))
         for own in by_caller.values():
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._settle, args=(own,), name="fasdk-overdue", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the process may start no more threads
+                self._settle(own)
 
     def _settle(self, answers: Sequence[tuple[Ticket, Decision]]) -> None:
         for ticket, answer in answers:
@@ -323,7 +341,8 @@ class MicroBatcher:
             worker.hung = True
             self._left.notify_all()
             if group is self._group and group.hung <= self.policy.spare_lanes:
-                self._staff(group, [None])
+                with suppress(RuntimeError):  # the process may start no more threads
+                    self._staff(group, [None])
             dropped += self._check_lost(group, "")
         return [(ticket, _no_lane(ticket.judge, self._group)) for ticket in dropped]
 

@@ -25,7 +25,7 @@ class BatchingPolicy:
         max_batch: Captures in one engine call; None for the bundle's own, as far as the engine
             takes it.
         max_wait_ms: How long the first capture of a batch waits for others, in milliseconds; with 0
-            a free lane takes what is there.
+            the free lanes share what is there.
         queue_limit: Captures that may wait for a lane; those in a lane do not count.
         when_full: REJECT answers ERROR (queue-full) at once; BLOCK makes `submit` wait for room,
             until the capture's deadline at most.

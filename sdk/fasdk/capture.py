@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,24 +140,32 @@ class Capture:
 
     def __post_init__(self) -> None:
         """Check dtypes, shapes and the face box once, where the mistake was made."""
+        if self.face is not None:
+            object.__setattr__(self, "face", FaceBox.of(self.face))
+        faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
+        object.__setattr__(self, "faces", faces)
+        self.require_sound()
+        object.__setattr__(self, "other_faces", tuple(map(FaceBox.of, self.other_faces)))
+        for name, time_ms in self.taken_ms.items():
+            _require_time(_modality(name, "taken_ms"), time_ms)
+        if self.landmarks is not None and not _are_landmarks(self.landmarks):
+            raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
+
+    def require_sound(self) -> None:
+        """Check the frames and boxes again: arrays can be reshaped in place after they were given.
+
+        Raises:
+            CaptureError: As when the capture was made.
+        """
         if not self.present:
             raise CaptureError("the capture holds no frame: give at least one of rgb, depth, ir")
         _require(Modality.RGB, self.rgb, np.uint8, "uint8 [H, W, 3], red first")
         _require(Modality.DEPTH, self.depth, np.uint16, "uint16 [H, W] in millimetres")
         _require(Modality.IR, self.ir, np.uint8, "uint8 [H, W]")
         if self.face is not None:
-            box = FaceBox.of(self.face)
-            box.require_inside(*self.size_of(self.present[0]))
-            object.__setattr__(self, "face", box)
-        faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
-        for modality, box in faces.items():
+            FaceBox.of(self.face).require_inside(*self.size_of(self.present[0]))
+        for modality, box in self.faces.items():
             box.require_inside(*self.size_of(modality))
-        object.__setattr__(self, "faces", faces)
-        object.__setattr__(self, "other_faces", tuple(map(FaceBox.of, self.other_faces)))
-        for name, time_ms in self.taken_ms.items():
-            _require_time(_modality(name, "taken_ms"), time_ms)
-        if self.landmarks is not None and not _are_landmarks(self.landmarks):
-            raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
 
     @classmethod
     def of(
@@ -169,7 +178,7 @@ class Capture:
     @property
     def present(self) -> tuple[Modality, ...]:
         """The modalities this capture holds, in the order rgb, depth, ir."""
-        return tuple(m for m in Modality if self._field(m) is not None)
+        return _PRESENT[self.rgb is not None, self.depth is not None, self.ir is not None]
 
     def frame(self, modality: Modality) -> NDArray[Any]:
         """Return one modality's frame as it was handed in.
@@ -198,8 +207,16 @@ class Capture:
         return box.scaled_to(self.size_of(self.present[0]), self.size_of(modality))
 
     def _field(self, modality: Modality) -> NDArray[Any] | None:
-        frame: NDArray[Any] | None = getattr(self, modality.value)
-        return frame
+        if modality is Modality.RGB:
+            return self.rgb
+        return self.depth if modality is Modality.DEPTH else self.ir
+
+
+# Looked up, since every stage of a check asks for it several times.
+_PRESENT = {
+    held: tuple(m for m, is_held in zip(Modality, held, strict=True) if is_held)
+    for held in product((False, True), repeat=3)
+}
 
 
 def _whole(value: object, name: str) -> int:

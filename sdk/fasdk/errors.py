@@ -13,6 +13,14 @@ class CaptureError(FasdkError):
     """A capture cannot be judged: wrong dtype, shape or unit, absent modality, bad face box."""
 
 
+class CameraError(FasdkError):
+    """A camera is not there, stopped, or gave no fresh frame in time; reading again may mend it."""
+
+
+class EndOfStreamError(CameraError):
+    """A recording has no further frame; only this camera fault is final."""
+
+
 class OutOfViewError(CaptureError):
     """The face lies outside what another sensor sees; the person can mend it by moving."""
 

@@ -88,7 +88,8 @@ class FaceWatch:
         same = self._seen_ms is not None and at_ms - self._seen_ms <= self._lost_ms
         if not same:
             self.forget()
-        region = _Region.of(capture)
+        # Frames and box of a bad capture mean nothing, not even where the face is.
+        region = None if Reason.BAD_CAPTURE in codes else _Region.of(capture)
         if region is None and not judged:
             return same
         before = self._region

@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fasdk.capture import Capture
 from fasdk.decision import (
     OperatingPoint,
+    ScoreCalibration,
     Verdict,
     class_scores,
     decide,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from fasdk.backends import EngineOutputs
     from fasdk.bundle import Bundle, GoldenCapture
-    from fasdk.capture import Capture, Modality
+    from fasdk.capture import Modality
 
 _NAN = float("nan")
 
@@ -87,8 +89,27 @@ class Decision:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Rules:
+    """What judges captures that hold one combination of modalities.
+
+    Attributes:
+        used: Modalities the model uses of it, in model order.
+        calibration: What makes their scores probabilities, or None.
+        point: Their threshold, or None.
+        point_id: Its name.
+        finding: Why there is no threshold.
+    """
+
+    used: tuple[Modality, ...]
+    calibration: ScoreCalibration | None
+    point: OperatingPoint | None
+    point_id: str | None
+    finding: Finding | None
+
+
 class Judge:
-    """One bundle's rules at one security level; it holds no state and may be used by any thread.
+    """One bundle's rules at one security level; any thread may use it.
 
     Attributes:
         bundle: The verified bundle.
@@ -100,6 +121,7 @@ class Judge:
         self.bundle = bundle
         self.level = level
         self.limits = limits or QualityLimits.faults()
+        self._rules: dict[tuple[Modality, ...], _Rules] = {}
 
     def refuse(self, capture: Capture) -> Decision | None:
         """Return the answer to a capture that no engine need see, or None for one to be judged.
@@ -116,15 +138,18 @@ class Judge:
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
-        First the quality limits against `time.monotonic`, whose answers a person can act on, then
-        `refuse`. A RETRY is for the person or the next frame to mend, an ERROR for the integrator.
+        First what `Capture` itself asks for, then the quality limits against `time.monotonic`,
+        whose answers a person can act on, then what `refuse` asks besides. A RETRY is for the
+        person or the next frame to mend, an ERROR for the integrator.
         """
         try:
+            _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+            if not findings:
+                self._require_fit(capture)
+                return None
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
-        if not findings:
-            return self.refuse(capture)
         mendable = all(finding.reason.mendable for finding in findings)
         return Decision(
             verdict=Verdict.RETRY if mendable else Verdict.ERROR,
@@ -140,22 +165,29 @@ class Judge:
         Raises:
             CaptureError: A required modality or every one is absent, or the model needs a face box.
         """
-        manifest = self.bundle.manifest
-        absent = [m.value for m in manifest.required if m not in capture.present]
+        _require_sound(capture)
+        self._require_fit(capture)
+
+    def _require_fit(self, capture: Capture) -> None:
+        """Check that a sound capture holds what this bundle looks at."""
+        manifest, present = self.bundle.manifest, capture.present
+        absent = [m.value for m in manifest.required if m not in present]
         if absent:
             raise CaptureError(
                 f"the capture lacks {', '.join(absent)}, which this bundle requires "
                 f"({', '.join(m.value for m in manifest.required)}): give every required frame"
             )
-        if not set(manifest.modalities) & set(capture.present):
+        seen = [(m, spec) for m, spec in manifest.inputs.items() if m in present]
+        if not seen:
             raise CaptureError(
-                f"the capture holds {', '.join(m.value for m in capture.present)}, this bundle "
+                f"the capture holds {', '.join(m.value for m in present)}, this bundle "
                 f"looks at {', '.join(m.value for m in manifest.modalities)}: give one of those"
             )
+        if capture.face is not None:
+            return
         try:
-            for modality, spec in manifest.inputs.items():
-                if modality in capture.present:
-                    region_of(capture.size_of(modality), capture.face_in(modality), spec)
+            for modality, spec in seen:
+                region_of(capture.size_of(modality), capture.face_in(modality), spec)
         except PreprocessError as error:
             raise CaptureError(str(error)) from error
 
@@ -285,35 +317,59 @@ class Judge:
         logits: NDArray[np.float32],
         reliability: NDArray[np.float32] | None,
     ) -> Decision:
-        manifest = self.bundle.manifest
-        scores = class_scores(logits)
-        certainty = [] if reliability is None else [float(v) for v in reliability]
-        used = tuple(m for m in manifest.modalities if m in capture.present)
-        calibration = select_calibration(manifest.score_calibrations, frozenset(used))
-        score = live_score(logits, manifest.live_index, calibration)
-        findings: list[Finding] = []
-        if not all(map(math.isfinite, [score, *certainty])):
+        manifest, present = self.bundle.manifest, capture.present
+        rules = self._rules.get(present) or self._rules_for(present)
+        scores = class_scores(logits).tolist()
+        certainty = [] if reliability is None else reliability.tolist()
+        score = scores[manifest.live_index]
+        if rules.calibration is not None:
+            score = live_score(logits, manifest.live_index, rules.calibration)
+        findings: tuple[Finding, ...] = ()
+        if not all(map(math.isfinite, (score, *certainty))):
             score = _NAN  # an engine that is wrong about one output is not believed on another
-            findings.append(
-                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
+            findings = (
+                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite"),
             )
-        point: OperatingPoint | None = None
-        verdict = Verdict.ERROR
-        try:
-            point = select_point(manifest.operating_points, self.level, frozenset(used))
-        except OperatingPointError as error:
-            findings.append(Finding(Reason.NO_OPERATING_POINT, str(error)))
-        else:
-            verdict = decide(score, point)
+        verdict, threshold = Verdict.ERROR, None
+        if rules.point is not None:
+            verdict, threshold = decide(score, rules.point), rules.point.threshold
+        elif rules.finding is not None:
+            findings += (rules.finding,)
         return Decision(
             verdict=verdict,
             reasons=tuple(f.message for f in findings),
             codes=tuple(f.reason for f in findings),
             score=score,
-            threshold=None if point is None else point.threshold,
-            operating_point=None if point is None else point.id,
-            class_scores=dict(zip(manifest.labels, map(float, scores), strict=True)),
-            modalities=used,
+            threshold=threshold,
+            operating_point=rules.point_id,
+            class_scores=dict(zip(manifest.labels, scores, strict=True)),
+            modalities=rules.used,
             reliability=dict(zip((m.value for m in manifest.modalities), certainty, strict=False)),
             bundle_id=self.bundle.id,
         )
+
+    def _rules_for(self, present: tuple[Modality, ...]) -> _Rules:
+        """Look up the rules for a combination once; a few combinations are all there are."""
+        manifest = self.bundle.manifest
+        used = tuple(m for m in manifest.modalities if m in present)
+        combination = frozenset(used)
+        point, finding = None, None
+        try:
+            point = select_point(manifest.operating_points, self.level, combination)
+        except OperatingPointError as error:
+            finding = Finding(Reason.NO_OPERATING_POINT, str(error))
+        rules = self._rules[present] = _Rules(
+            used=used,
+            calibration=select_calibration(manifest.score_calibrations, combination),
+            point=point,
+            point_id=None if point is None else point.id,
+            finding=finding,
+        )
+        return rules
+
+
+def _require_sound(capture: object) -> None:
+    """Check that it is a capture, whose arrays nobody reshaped since it was made."""
+    if not isinstance(capture, Capture):
+        raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+    capture.require_sound()

@@ -181,6 +181,8 @@ class LaneWorker:
                 pass
         except BaseException as error:  # noqa: BLE001 - whatever ended it, its leaving is heard of
             fault = error
+            for ticket in self.batch:
+                self._order.settle(ticket, self.group.served.judge.error(error))
         if self._lane is not None:
             with suppress(Exception):
                 self._lane.close()
@@ -198,27 +200,29 @@ class LaneWorker:
 
     def _judge(self, lane: Lane, tickets: tuple[Ticket, ...]) -> None:
         judge = self.group.served.judge
-        fault: Decision | None = None
+        fault: BaseException | None = None
         call = Call(time.perf_counter_ns(), tickets)
         self.call = call
         try:
             outputs = judge.require_outputs(lane.run(len(tickets)), len(tickets))
         except BaseException as error:  # noqa: BLE001 - one answer a capture, whatever it was
-            outputs, fault = None, judge.error(error)
+            outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
         for row, ticket in enumerate(tickets):
             ticket.clock.add(Stage.ENGINE, ended_ns - call.started_ns)
             if ended_ns >= ticket.deadline_ns:
                 self._order.settle(ticket, overdue(judge, "its engine call took too long"))
                 continue
-            if outputs is None:
-                self._order.settle(ticket, fault)
-                continue
-            with ticket.clock.stage(Stage.DECISION):
-                try:
-                    decision = judge.score(ticket.capture, outputs, row)
-                except Exception as error:  # noqa: BLE001 - one capture's, and no other's
-                    decision = judge.error(error)
+            start_ns = time.perf_counter_ns()
+            try:
+                decision = (
+                    judge.error(fault or BackendError("the engine returned nothing"))
+                    if outputs is None
+                    else judge.score(ticket.capture, outputs, row)
+                )
+            except Exception as error:  # noqa: BLE001 - one capture's, and no other's
+                decision = judge.error(error)
+            ticket.clock.add(Stage.DECISION, time.perf_counter_ns() - start_ns)
             self._order.settle(ticket, decision)
         self.call = None
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fasdk.capture import Capture
     from fasdk.judging import Decision, Judge
     from fasdk.telemetry import StageClock
@@ -63,7 +59,7 @@ class Ticket:
         """Take the capture up for judging; False when its future was cancelled before."""
         try:
             return self.future.set_running_or_notify_cancel()
-        except InvalidStateError:  # someone else resolved the future: there is nobody to answer
+        except (InvalidStateError, RuntimeError):  # resolved by its owner, who asks for no answer
             return False
 
 
@@ -76,6 +72,13 @@ class Line:
         self.caller = caller
         self.tickets: deque[Ticket] = deque()
         self.moving = False  # whether a thread is handing answers out at the head
+
+    def head(self) -> Ticket | None:
+        """Take the first ticket if it is settled, else say that nobody hands out any more."""
+        if self.tickets and self.tickets[0].settled:
+            return self.tickets.popleft()
+        self.moving = False
+        return None
 
 
 class CallerOrder:
@@ -117,6 +120,7 @@ class CallerOrder:
     def settle(self, ticket: Ticket, answer: Decision | None) -> None:
         """Give a ticket its answer, None for a cancelled one; only the first one counts.
 
+        The answer must be this ticket's alone: its timings are filled in here.
         Resolves the future now, or when every earlier one of the same caller has been.
         """
         line = ticket.line
@@ -128,19 +132,16 @@ class CallerOrder:
             if line.moving:
                 return
             line.moving = True
-        while True:
-            with self._lock:
-                if not line.tickets or not line.tickets[0].settled:
-                    line.moving = False
-                    if not line.tickets:
-                        del self._lines[line.caller]
-                    return
-                head = line.tickets.popleft()
+            head = line.head()
+        while head is not None:
             self._resolve(head)
             with self._lock:
                 self._count -= 1
                 if not self._count:
                     self._empty.notify_all()
+                head = line.head()
+                if head is None and not line.tickets:
+                    del self._lines[line.caller]
 
     def wait_until_empty(self) -> None:
         """Return once every ticket that joined has its answer."""
@@ -151,14 +152,12 @@ class CallerOrder:
         answer = ticket.answer
         if answer is None:
             return
-        # A future that its owner resolved, or a callback that raises SystemExit, ends no lane.
-        with self._calling_back(), suppress(BaseException):
-            ticket.future.set_result(replace(answer, timings_ms=ticket.clock.finish()))
-
-    @contextmanager
-    def _calling_back(self) -> Iterator[None]:
-        self._here.depth = getattr(self._here, "depth", 0) + 1
+        answer.timings_ms.update(ticket.clock.finish())
+        here = self._here
+        here.depth = getattr(here, "depth", 0) + 1
         try:
-            yield
+            ticket.future.set_result(answer)
+        except BaseException:  # noqa: BLE001, S110 - resolved by its owner, or a callback's SystemExit
+            pass
         finally:
-            self._here.depth -= 1
+            here.depth -= 1

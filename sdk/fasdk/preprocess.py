@@ -30,7 +30,7 @@ from fasdk.preprocess_spec import (
 from fasdk.resize import resize_bilinear
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,10 +53,14 @@ __all__ = [
     "to_tensor",
 ]
 
+Region = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two inclusive
+
+_UINT8, _UINT16, _FLOAT32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)
+
 PRESENCE = "present"  # the graph input that says which modalities a capture holds
 
 
-def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> tuple[int, int, int, int]:
+def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> Region:
     """Return the enlarged face box, moved and shrunk so that it stays inside the frame.
 
     The rule is the one the Silent-Face checkpoints were trained with, edges truncated towards 0.
@@ -86,9 +90,7 @@ def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> tuple[
     return int(left), int(top), int(right), int(bottom)
 
 
-def region_of(
-    frame_size: tuple[int, int], face: FaceBox | None, spec: PreprocessSpec
-) -> tuple[int, int, int, int]:
+def region_of(frame_size: tuple[int, int], face: FaceBox | None, spec: PreprocessSpec) -> Region:
     """Return the part of the frame `spec` looks at: left, top, right, bottom, inclusive.
 
     Raises:
@@ -141,14 +143,14 @@ def to_tensor(
     if (using or implementation()) is Implementation.NUMPY:
         _numpy_pass(frame, region, spec, out)
     else:
-        _native_pass(frame, region, spec, out)
+        _native_pass(spec)(frame, region, out)
     return out
 
 
 def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
     grey_only = spec.depth is not None or spec.ir_composite is not IrComposite.PLAIN
     shape_fits = frame.ndim == 2 or (not grey_only and frame.shape[2:] == (3,))
-    dtype = np.uint8 if spec.depth is None else np.uint16
+    dtype = _UINT8 if spec.depth is None else _UINT16
     if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
         expected = "uint8 [H, W, 3] or [H, W]"
         if grey_only:
@@ -161,7 +163,7 @@ def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
 
 def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
     shape = (3, spec.height, spec.width)
-    fits = out.dtype == np.float32 and out.shape == shape
+    fits = out.dtype == _FLOAT32 and out.shape == shape
     if not (fits and out.flags.c_contiguous and out.flags.writeable):
         raise PreprocessError(
             f"out is {out.dtype} {list(out.shape)}, expected a writeable C-contiguous "
@@ -170,7 +172,8 @@ def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
 
 
 @lru_cache(maxsize=64)
-def _pass_of(spec: PreprocessSpec) -> Any:
+def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Region, NDArray[Any]], None]:
+    """Return what writes a frame's region to a tensor."""
     module = native_module()
     if module is None:
         raise PreprocessError(
@@ -178,29 +181,25 @@ def _pass_of(spec: PreprocessSpec) -> Any:
             "or use Implementation.NUMPY, which gives the same tensor"
         )
     mean, std = np.array([spec.mean, spec.std], np.float32).tolist()
-    return module.Pass(
+    native = module.Pass(
         mean=tuple(mean), std=tuple(std), swap=spec.channel_order is ChannelOrder.BGR
     )
-
-
-def _native_pass(
-    frame: NDArray[Any],
-    region: tuple[int, int, int, int],
-    spec: PreprocessSpec,
-    out: NDArray[np.float32],
-) -> None:
-    native = _pass_of(spec)
     if spec.depth is not None:
-        native.depth(frame, region, depth_levels(spec.depth), out)
-    elif spec.ir_composite is IrComposite.PLAIN:
-        native.image(frame, region, out)
-    else:
-        native.composite(frame, region, out)
+        levels = depth_levels(spec.depth)
+
+        def depth(frame: NDArray[Any], region: Region, out: NDArray[Any]) -> None:
+            native.depth(frame, region, levels, out)
+
+        return depth
+    composite = spec.ir_composite is not IrComposite.PLAIN
+    write: Callable[[NDArray[Any], Region, NDArray[Any]], None]
+    write = native.composite if composite else native.image
+    return write
 
 
 def _numpy_pass(
     frame: NDArray[Any],
-    region: tuple[int, int, int, int],
+    region: Region,
     spec: PreprocessSpec,
     out: NDArray[np.float32],
 ) -> None:

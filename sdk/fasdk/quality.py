@@ -121,6 +121,12 @@ class QualityLimits(BaseModel):
 
 
 _DEFAULT_LIMITS = QualityLimits()
+_LIMITS_OF_DEPTH = (
+    "min_plausible_depth_mm",
+    "min_distance_mm",
+    "max_distance_mm",
+    "max_depth_holes",
+)
 
 
 def assess(
@@ -295,6 +301,8 @@ def _depth(
 ) -> Iterator[Finding]:
     if Modality.DEPTH not in capture.present or Modality.DEPTH in blank:
         return
+    if all(getattr(limits, name) is None for name in _LIMITS_OF_DEPTH):
+        return  # nothing is asked of it, so nothing is measured
     frame, box = capture.frame(Modality.DEPTH), capture.face_in(Modality.DEPTH)
     seen = None if box is None else face_depth(frame, box)
     least_mm = limits.min_plausible_depth_mm

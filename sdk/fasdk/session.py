@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture
+    from fasdk.track import Track, Tracks
+    from fasdk.track_policy import TrackPolicy
 
 __all__ = ["Decision", "Liveness", "open"]
 
@@ -81,6 +83,7 @@ class Liveness:
         self._lock = threading.Lock()  # of the fields below, and of `_served`
         self._swapping = threading.Lock()
         self._batcher: MicroBatcher | None = None
+        self._tracks: Tracks | None = None
         self._closed = False
 
     @property
@@ -134,6 +137,23 @@ class Liveness:
         """
         self._lanes()
         return self
+
+    def track(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
+        """Return the one track of a camera: its verdict over several frames, and its lock-out.
+
+        Args:
+            camera_id: Which camera.
+            policy: How its frames make a verdict; None takes what it has, or the defaults.
+
+        Raises:
+            UsageError: The camera has a track with another policy, or the name is empty.
+        """
+        from fasdk.track import Tracks
+
+        with self._lock:
+            if self._tracks is None:
+                self._tracks = Tracks(self)
+        return self._tracks.of(camera_id, policy)
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.
@@ -236,6 +256,8 @@ class Liveness:
             BackendError: The backend refuses it, has no memory for both, or the session is closed.
         """
         with self._swapping:
+            if self._closed:
+                raise ClosedError(CLOSED)
             opened = _verified(bundle, trust or self._trust)
             self._require_successor(opened, allow_rollback)
             served = Served(opened, self._loader(opened), Judge(opened, self.level, self._limits))

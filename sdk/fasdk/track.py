@@ -30,13 +30,7 @@ Clock = Callable[[], float]
 
 
 class Judging(Protocol):
-    """What a track asks of a session.
-
-    Attributes:
-        level: Its security level.
-    """
-
-    level: str
+    """What a track asks of a session."""
 
     @property
     def bundle(self) -> Bundle:

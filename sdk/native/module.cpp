@@ -135,16 +135,18 @@ void resize_16(const Frame<std::uint16_t>& image, const ResizedOut<std::uint16_t
     fasdk::resize_16(view, to);
 }
 
-template <void (*draw)(const fasdk::FrameView<std::uint8_t>&, std::uint8_t*, fasdk::Scratch&)>
-void map(const Frame<std::uint8_t>& grey, const Map& out) {
+template <void (*draw)(const fasdk::FrameView<std::uint8_t>&, std::uint8_t*,
+                       const fasdk::RowKernels&, fasdk::Scratch&)>
+void map(const Frame<std::uint8_t>& grey, const Map& out, const std::string& tier) {
     const auto view = view_of(grey);
     if (grey.ndim() != 2 || out.shape(0) != grey.shape(0) || out.shape(1) != grey.shape(1)) {
         throw std::invalid_argument("image and out must be [H, W] of one size");
     }
     std::uint8_t* const to = out.data();
+    const fasdk::RowKernels& kernels = kernels_of(tier);
     const nb::gil_scoped_release release;
     fasdk::Scratch& scratch = fasdk::scratch_of_this_thread();
-    draw(fasdk::contiguous(view, scratch.grey), to, scratch);
+    draw(fasdk::contiguous(view, scratch.grey), to, kernels, scratch);
 }
 
 }  // namespace
@@ -166,6 +168,8 @@ NB_MODULE(_native, module) {
              "out"_a.noconvert());
     module.def("resize_8", &resize_8, "image"_a.noconvert(), "out"_a.noconvert(), "tier"_a = "");
     module.def("resize_16", &resize_16, "image"_a.noconvert(), "out"_a.noconvert());
-    module.def("hog_map", &map<fasdk::draw_hog>, "image"_a.noconvert(), "out"_a.noconvert());
-    module.def("plgf_map", &map<fasdk::draw_plgf>, "image"_a.noconvert(), "out"_a.noconvert());
+    module.def("hog_map", &map<fasdk::draw_hog>, "image"_a.noconvert(), "out"_a.noconvert(),
+               "tier"_a = "");
+    module.def("plgf_map", &map<fasdk::draw_plgf>, "image"_a.noconvert(), "out"_a.noconvert(),
+               "tier"_a = "");
 }

@@ -191,3 +191,13 @@ def test_expected_flips_are_a_share_and_none_without_a_drift(before, threshold, 
     assert 0.0 <= expected_flips(values, moved, threshold) <= 1.0
     assert expected_flips(values, values, threshold) == 0.0
     assert expected_flips(values, np.full(len(values), np.nan), threshold) == 1.0
+
+
+def test_a_threshold_among_bona_fide_captures_flips_theirs_alone():
+    rng = np.random.default_rng(6)
+    live = np.arange(400) % 2 == 0
+    odds = np.where(live, rng.normal(0.0, 1.0, 400), -20.0)  # no attack comes near
+    after = sigmoid(odds + 0.01)
+    reference = scores(sigmoid(odds), live)
+    (found,) = judge_budget(reference, after, [RGB] * 400, [point(0.5, RGB)], WIDE).combinations
+    assert found.expected_class_flips == pytest.approx(2 * found.expected_flips, rel=0.01)

@@ -8,6 +8,7 @@ import pytest
 
 from fasdk.capture import FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
+from fasdk.frames import read_depth_levels
 from fasdk.preprocess import (
     CropRule,
     DepthEncoding,
@@ -26,7 +27,6 @@ from fasdk_calibration.datasets import (
     load_capture,
     read_frame,
 )
-from fasdk_calibration.datasets.frames import read_depth_levels
 
 EVERY_LEVEL = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -163,6 +163,14 @@ def test_single_frames_give_no_test():
     assert has_several_frames(scores_of(parts()))
 
 
+def test_a_species_of_single_frames_alone_is_not_passed_over():
+    found = parts(attacks=62)
+    found["replay"] = [s[:1] for s in found["mask"]]
+    result = tuned(found)
+    assert isinstance(result, Refusal)
+    assert [(s.species, s.attempts, s.more) for s in result.shortages] == [("replay", 0, 59)]
+
+
 def test_one_bona_fide_presentation_is_not_enough():
     assert "1 bona fide presentations of 6 frames" in tuned(parts(bona_fide=1)).reason
 

@@ -12,6 +12,7 @@ from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_
 from fasdk_engines.models import get_family
 from fasdk_engines.training import (
     Epoch,
+    EpochChoice,
     TrainingResult,
     TrainingSettings,
     score_captures,
@@ -66,7 +67,7 @@ def test_a_short_training_tells_screens_from_faces_of_other_subjects(sets):
     result = train_supervised(FAMILY, CONFIG, easy[Split.TRAIN], held, settings, epochs.append)
     assert tuple(epochs) == result.history
     assert epochs[-1].loss < epochs[0].loss
-    assert result.best.development_loss == min(e.development_loss for e in epochs)
+    assert result.best.development_auc == max(e.development_auc for e in epochs)
     scores = score_captures(result.module, FAMILY, CONFIG, held)
     labels = np.array([c.is_bona_fide for c in held])
     assert not result.module.training
@@ -74,7 +75,35 @@ def test_a_short_training_tells_screens_from_faces_of_other_subjects(sets):
     assert result.best.development_auc > 0.9 and result.best.development_accuracy > 0.8
 
 
-def test_training_ends_when_the_development_loss_stops_falling(sets):
+def epoch_of(number: int, area: float, loss: float) -> Epoch:
+    return Epoch(number, 9, 0.1, loss, 0.9, area)
+
+
+@pytest.mark.parametrize(
+    ("choice", "epochs", "kept"),
+    [
+        # An early epoch unsure of itself against a later one that ranks better.
+        (EpochChoice.AUC, [epoch_of(1, 0.68, 0.66), epoch_of(2, 0.88, 0.90)], 2),
+        (EpochChoice.LOSS, [epoch_of(1, 0.68, 0.66), epoch_of(2, 0.88, 0.90)], 1),
+        (EpochChoice.AUC, [epoch_of(1, 1.0, 0.3), epoch_of(2, 1.0, 0.1), epoch_of(3, 0.9, 0.0)], 2),
+        (EpochChoice.AUC, [epoch_of(1, 1.0, 0.3), epoch_of(2, 1.0, 0.3)], 1),
+        (EpochChoice.LOSS, [epoch_of(1, 0.8, 0.3), epoch_of(2, 1.0, 0.3)], 1),
+    ],
+)
+def test_an_epoch_is_kept_for_its_order_of_scores_and_of_equals_for_its_loss(choice, epochs, kept):
+    best = epochs[0]
+    for epoch in epochs[1:]:
+        best = epoch if epoch.is_better_than(best, choice) else best
+    assert best.number == kept
+
+
+def test_the_loss_chooses_the_epoch_where_it_is_asked_to(sets):
+    settings = SETTINGS.model_copy(update={"epochs": 4, "choose_epoch_by": EpochChoice.LOSS})
+    result = train(sets, settings)
+    assert result.best.development_loss == min(e.development_loss for e in result.history)
+
+
+def test_training_ends_when_no_epoch_is_better(sets):
     settings = TrainingSettings(epochs=40, batch=8, learning_rate=0.5, patience=2, threads=1)
     result = train(sets, settings, count=12)
     assert len(result.history) == result.best.number + 2 < 40

@@ -55,10 +55,12 @@ def test_the_kernel_compiles_for_jetson_and_desktop_architectures(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asked", "fails"), [("ON", True), ("AUTO", False)])
-def test_a_broken_nvcc_fails_only_the_build_that_asks_for_it(asked, fails, tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "native", "fails"), [("ON", "OFF", True), ("AUTO", "AUTO", False)]
+)
+def test_a_broken_nvcc_fails_only_the_build_that_asks_for_it(asked, native, fails, tmp_path):
     done = subprocess.run(
-        ["cmake", "-S", ROOT, "-B", tmp_path, f"-DFASDK_CUDA={asked}"],
+        ["cmake", "-S", ROOT, "-B", tmp_path, f"-DFASDK_CUDA={asked}", f"-DFASDK_NATIVE={native}"],
         capture_output=True,
         text=True,
         check=False,

@@ -218,9 +218,9 @@ std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std:
     drawn.data = map.data();
     fasdk::Scratch scratch;
     const std::vector<std::uint8_t> plain = resized(v, whole, kernels);
-    fasdk::draw_hog(whole, map.data(), scratch);
+    fasdk::draw_hog(whole, map.data(), kernels, scratch);
     const std::vector<std::uint8_t> hog = resized(v, drawn, kernels);
-    fasdk::draw_plgf(whole, map.data(), scratch);
+    fasdk::draw_plgf(whole, map.data(), kernels, scratch);
     const std::vector<std::uint8_t> plgf = resized(v, drawn, kernels);
     std::vector<std::uint8_t> levels;
     for (std::size_t i = 0; i < plain.size(); ++i) {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import tiny_bundle
 
 from fasdk.backends import Backend, EngineOutputs
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 
+SECONDS = 20.0  # what no wait comes near, unless something hangs
 LIVE = np.float32([0, 9])
 
 
@@ -68,3 +71,62 @@ class FakeLane:
 
     def close(self):
         self.closed = True
+
+
+class Proved(FakeEngine):
+    """The tiny graph's own answers, so that golden captures agree."""
+
+    def __init__(self, bundle, drift=0.0) -> None:
+        super().__init__(live)
+        self.real = OnnxRuntimeEngine(bundle.graph, threads=1)
+        self.drift = np.float32([0, drift])
+
+    def run(self, inputs):
+        outputs = self.real.run(inputs)
+        return EngineOutputs(outputs.logits + self.drift, outputs.reliability)
+
+
+def until(holds):
+    """Wait until something holds that another thread brings about."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.001)
+
+
+class Gate:
+    """An answer that waits in the engine until the test lets calls through."""
+
+    def __init__(self, answer=live) -> None:
+        self.answer = answer
+        self.inside = 0
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, size):
+        with self._lock:
+            self.inside += 1
+        assert self._open.wait(SECONDS)
+        return self.answer(size) if callable(self.answer) else self.answer
+
+    def open(self):
+        self._open.set()
+
+
+class Script:
+    """Does what stands in its list, call by call, then answers live."""
+
+    def __init__(self, *steps) -> None:
+        self.steps = list(steps)
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, size):
+        with self._lock:
+            step = self.steps.pop(0) if self.steps else live
+        if step == "hang":
+            self.released.wait(SECONDS)
+            return live(size)
+        if isinstance(step, BaseException):
+            raise step
+        return step(size)

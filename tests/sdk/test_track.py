@@ -404,6 +404,14 @@ def test_a_bundle_that_cannot_be_read_is_an_error():
     assert door.see(STRONG).frames == 1
 
 
+@pytest.mark.parametrize("garbage", [None, "frame", 7, object()])
+def test_what_is_no_capture_is_an_error_and_the_next_frame_works(garbage):
+    door = Door(plain_bundle(), TrackPolicy(frames_required=1))
+    door.answer = scored(0.9)
+    assert door.track.check(garbage).verdict is ERROR
+    assert door.see(scored(0.9)).verdict is LIVE
+
+
 def test_reset_drops_what_was_gathered_and_keeps_the_lock_out():
     door = Door(policy=TrackPolicy(lock_out=LockOutPolicy(spoofs=1)))
     door.see(STRONG)

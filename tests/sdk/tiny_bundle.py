@@ -162,6 +162,7 @@ def members(described: Manifest) -> dict[str, bytes]:
     """Return every member of the tiny bundle but its manifest."""
     graph = graph_bytes(described.reliability)
     captures = [capture(200), capture(60, face=(4, 3, 20, 15)), capture(180, (Modality.RGB,))]
+    captures = [c for c in captures if set(described.required) <= set(c.present)]
     return {
         GRAPH: graph,
         "evaluation.json": b'{"captures":3}',

@@ -22,7 +22,7 @@ from fasdk_calibration.protocols import (
 from fasdk_calibration.synthetic import Split, generate
 from fasdk_calibration.synthetic.domains import get_domain
 from fasdk_engines.models import get_family
-from fasdk_engines.training import TrainingSettings, get_method
+from fasdk_engines.training import TrainingSettings, get_method, train
 from fasdk_engines.training.data import CaptureTensors
 from fasdk_tools import protocols as runner
 from fasdk_tools.output import progress_view
@@ -196,7 +196,7 @@ def test_the_baseline_is_mmdg_whose_adapters_add_nothing():
     family = get_family("mmdg")
     config = family.configs["tiny"]
     captures = draw(0)["W"]
-    trained = runner.train(
+    trained = train(
         family,
         config,
         BASELINE.method,
@@ -226,7 +226,7 @@ def test_a_change_is_taken_seed_by_seed_and_spread_is_over_seeds(monkeypatch, ca
         outcome = Outcome(threshold=0.5, hter=hter, test_eer=hter / 2, auc=1 - hter)
         return Cell(system, split.name, seed, 1, 1, 1.0, 0.0, dict.fromkeys(tests, outcome))
 
-    monkeypatch.setattr(runner, "_run_cell", judged)
+    monkeypatch.setattr(runner, "run_cell", judged)
     monkeypatch.setattr(SmallSource, "load", lambda *_: draw(0))
     report = run(tmp_path, chosen=SMALL[:1], seeds=(0, 1))
     baseline, adapted = report.rows

@@ -188,6 +188,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
         (["-o", "absent/model.safetensors"], "the folder absent does not exist"),
         (["--development", "absent.jsonl"], "cannot read capture list absent.jsonl"),
+        (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_with_the_mend(options, mend, fasdk, folder, tmp_path):

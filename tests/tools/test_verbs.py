@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from fasdk.telemetry import Stage
+
 FACE = ["--face", "80,40,150,160"]
-STAGES = ["preprocess", "engine", "decision", "other"]
+
+STAGES = [stage.value for stage in Stage]
 
 
 def document(ran, status=0):
@@ -115,11 +118,13 @@ def test_a_missing_modality_is_scored_and_asks_for_a_threshold_of_its_own(fasdk,
     assert "no operating point for standard/rgb+ir" in decision["reasons"][0]
 
 
-def test_profile_reports_every_stage_of_every_batch(fasdk, bundle):
+def test_profile_reports_every_stage_of_every_batch_and_number_of_lanes(fasdk, bundle):
+    sizes = ("--batch", "1,2", "--streams", "1,2")
     profiled = document(
-        fasdk("profile", bundle, "--batch", "1,2", "--seconds", "0.1", "--warmup", "1", "--json")
+        fasdk("profile", bundle, *sizes, "--seconds", "0.1", "--warmup", "1", "--json")
     )
-    assert [run["batch"] for run in profiled["runs"]] == [1, 2]
+    tried = [(run["batch"], run["streams"]) for run in profiled["runs"]]
+    assert tried == [(1, 1), (2, 1), (1, 2), (2, 2)]
     for run in profiled["runs"]:
         assert list(run["stages"]) == STAGES
         assert run["calls"] >= 10
@@ -130,6 +135,9 @@ def test_profile_reports_every_stage_of_every_batch(fasdk, bundle):
         means = [run["stages"][stage]["mean_ms"] for stage in STAGES]
         assert sum(means) == pytest.approx(run["end_to_end"]["mean_ms"])
     assert "engine" in fasdk("profile", bundle, "--seconds", "0.1").stdout
+    refused = fasdk("profile", bundle, "--streams", "1,0")
+    assert refused.status == 2
+    assert "--streams '1,0' is not a list of whole numbers" in refused.error_lines[0]
 
 
 def test_models_lists_every_family_and_configuration(fasdk):

@@ -1,12 +1,15 @@
 """Ask what a verdict on several frames gains over a single frame at the same bound.
 
     python tools/bench/sequential.py BUNDLE --presentations 192 --frames 6
+    python tools/bench/sequential.py --simulate 0.5 --presentations 2000
 
 shows the bundle synthetic presentations of several frames, tunes on those of development subjects
 and counts on those of held-out subjects, at one level: a single frame at its operating point, the
 mean of all frames at its own, the sequential test, and three LIVE frames in a row, which is what a
 track does without a test. Prints one JSON line. Synthetic captures: what is compared is the rules,
-and the gain depends on how alike the frames of a presentation are, which the line tells.
+and the gain depends on how alike the frames of a presentation are, which the line tells. With
+`--simulate R` the log-odds are Gaussian, frames of a presentation correlated by R, the classes two
+and a half standard deviations apart.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 
 from fasdk.backends import Backend, open_engine
 from fasdk.bundle import Bundle, open_bundle
+from fasdk.capture import Modality
 from fasdk.decision import ScoreCalibration, log_odds
 from fasdk.errors import DatasetError
 from fasdk.preprocess import to_batch
@@ -61,7 +65,8 @@ class Rule:
 def main() -> int:
     """Measure and print one JSON line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--simulate", type=float, metavar="R", help="no bundle, correlation R")
     parser.add_argument("--presentations", type=int, default=192, help="of each split")
     parser.add_argument("--frames", type=int, default=6, help="of each presentation")
     parser.add_argument("--species", default="print flat,flexible mask,makeup")
@@ -70,7 +75,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     words = parser.parse_args()
     target = next(target for target in DEFAULT_TARGETS if target.level == words.level)
+    if words.simulate is not None:
+        development, held_out = (
+            _simulated(words.simulate, words.presentations, words.frames, words.seed + split)
+            for split in range(2)
+        )
+        named = {"model": "simulated", "precision": None}
+        print(json.dumps(named | _document(target, tuple(Modality), development, held_out)))
+        return 0
+    if words.bundle is None:
+        parser.error("give a bundle, or --simulate R")
     bundle = open_bundle(words.bundle)
+    manifest = bundle.manifest
     scene = SceneSettings(
         frames_per_presentation=words.frames,
         turns=taking_turns(*parse_attacks(words.species.split(","))),
@@ -79,12 +95,28 @@ def main() -> int:
         _scored(bundle, split, scene, words.presentations * words.frames, words.seed, words.threads)
         for split in (Split.DEVELOPMENT, Split.HELD_OUT)
     )
-    calibration = fit_score_calibration(development, bundle.manifest.modalities, _GRAPH)
-    document = _document(
-        bundle, target, _calibrated(development, calibration), _calibrated(held_out, calibration)
-    )
-    print(json.dumps(document))
+    named = {"model": manifest.model.family, "precision": manifest.precision.value}
+    print(json.dumps(named | _document(target, manifest.modalities, development, held_out)))
     return 0
+
+
+def _simulated(correlation: float, presentations: int, frames: int, seed: int) -> Scores:
+    """Return one entry a frame, every other presentation an attack; values are log-odds."""
+    rng = np.random.default_rng(seed)
+    live = np.arange(presentations) % 2 == 0
+    shared = np.sqrt(correlation) * rng.normal(size=(presentations, 1))
+    own = np.sqrt(1.0 - correlation) * rng.normal(size=(presentations, frames))
+    values = np.where(live, 1.25, -1.25)[:, None] + shared + own
+    names = tuple(str(number) for number in range(presentations) for _ in range(frames))
+    labels = np.repeat(live, frames)
+    return Scores(
+        values=values.ravel(),
+        is_bona_fide=labels,
+        species=tuple("bona fide" if label else "attack" for label in labels),
+        presentation=names,
+        subject=names,
+        domain=("simulated",) * len(names),
+    )
 
 
 def _scored(
@@ -120,9 +152,10 @@ def _calibrated(frames: Scores, calibration: ScoreCalibration) -> Scores:
 
 
 def _document(
-    bundle: Bundle, target: LevelTarget, development: Scores, held_out: Scores
+    target: LevelTarget, modalities: Sequence[Modality], development: Scores, held_out: Scores
 ) -> dict[str, Any]:
-    modalities = bundle.manifest.modalities
+    calibration = fit_score_calibration(development, modalities, _GRAPH)
+    development, held_out = (_calibrated(each, calibration) for each in (development, held_out))
     settings: dict[str, Any] = {"source": "", "graph_sha256": _GRAPH}
     first = development.select(_first_frames(development))
     single = tune_level(first, target, modalities, calibrated=True, **settings)
@@ -147,8 +180,6 @@ def _document(
     }
     return {
         "bench": "sequential test",
-        "model": bundle.manifest.model.family,
-        "precision": bundle.manifest.precision.value,
         "level": target.level,
         "target": target.max_apcer,
         "presentations": len(fuse(held_out)),

@@ -40,7 +40,10 @@ def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
         return
     print_rows(
         f"Candidates on {report.development}, {report.captures} captures",
-        ("given back", "twice", "in int8", "judged", "expected flips", "drift", "outcome"),
+        (
+            *("given back", "twice", "in int8", "judged", "expected flips", "of a class"),
+            *("drift", "outcome"),
+        ),
         [
             (
                 len(trial.kept_float),
@@ -48,6 +51,7 @@ def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
                 f"{trial.int8_share:.1%}",
                 trial.judged,
                 f"{trial.expected_flips:.3%}",
+                f"{trial.expected_class_flips:.3%}",
                 trial.mean_drift,
                 trial.level.value,
             )

@@ -49,6 +49,12 @@ def print_json(document: Any) -> None:
     print(json_text(document))
 
 
+def print_json_line(document: Any) -> None:
+    """Print one JSON document on a line of its own, at once: whoever reads is waiting."""
+    text = json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
+    print(text, flush=True)
+
+
 def json_text(document: Any) -> str:
     """Return a document as JSON; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fasdk.frames import read_frame
 from fasdk_calibration.datasets.benchmark import (
     BenchmarkList,
     BenchmarkRow,
@@ -12,7 +13,6 @@ from fasdk_calibration.datasets.benchmark import (
 )
 from fasdk_calibration.datasets.dataset import Dataset, load_capture, load_list, open_dataset
 from fasdk_calibration.datasets.depth import levels_to_millimetres
-from fasdk_calibration.datasets.frames import read_frame
 from fasdk_calibration.datasets.manifest import read_list, write_list
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,

@@ -30,9 +30,10 @@ from fasdk_calibration.datasets import padisi
 from fasdk_calibration.datasets.names import (
     Presentation,
     presentation_of,
+    record_of,
     split_frame,
 )
-from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES, CaptureRecord, DepthUnit, Label
+from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES, CaptureRecord, Label
 
 
 class LabelConvention(str, Enum):
@@ -204,19 +205,7 @@ def _record(
                 f"label {row.number} is not what {row.paths[0]} says, {said.species}, "
                 f"where {convention.value}: give the list's own convention"
             )
-        return CaptureRecord(
-            id=row.paths[0] if time == 1 else f"{row.paths[0]}#{time}",
-            rgb=paths.get(Modality.RGB),
-            depth=paths.get(Modality.DEPTH),
-            ir=paths.get(Modality.IR),
-            label=said.label,
-            species=said.species,
-            subject=said.subject,
-            domain=said.domain,
-            presentation=said.name,
-            depth_unit=DepthUnit.LEVEL,
-            face_crop=True,
-        )
+        return record_of(row.paths[0] if time == 1 else f"{row.paths[0]}#{time}", paths, said)
     except ValidationError as error:
         raise DatasetError(f"{where}: {error.errors()[0]['msg']}") from error
     except DatasetError as error:

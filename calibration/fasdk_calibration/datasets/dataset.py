@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
+from fasdk.frames import read_depth_levels, read_frame
 from fasdk_calibration.datasets import padisi
 from fasdk_calibration.datasets.benchmark import (
     Described,
@@ -18,7 +19,6 @@ from fasdk_calibration.datasets.benchmark import (
 )
 from fasdk_calibration.datasets.depth import levels_to_millimetres
 from fasdk_calibration.datasets.folders import describe_folder
-from fasdk_calibration.datasets.frames import read_depth_levels, read_frame
 from fasdk_calibration.datasets.manifest import read_list
 from fasdk_calibration.datasets.records import (
     CaptureRecord,

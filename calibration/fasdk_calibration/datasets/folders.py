@@ -21,8 +21,13 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import padisi
 from fasdk_calibration.datasets.benchmark import Described
-from fasdk_calibration.datasets.names import MODALITY_FOLDERS, Presentation, presentation_of
-from fasdk_calibration.datasets.records import CaptureRecord, DepthUnit
+from fasdk_calibration.datasets.names import (
+    MODALITY_FOLDERS,
+    Presentation,
+    presentation_of,
+    record_of,
+)
+from fasdk_calibration.datasets.records import CaptureRecord
 
 _IMAGES = {".jpg", ".jpeg", ".png"}
 
@@ -61,17 +66,15 @@ def _video_folders(root: Path) -> Iterator[PurePosixPath]:
 def _video(root: Path, folder: PurePosixPath) -> Iterator[CaptureRecord]:
     # The root may itself be a part of what the name says, such as the folder of one subject.
     said = presentation_of((root.resolve() / folder).as_posix())
-    frames: dict[str, dict[str, str]] = {}
+    frames: dict[str, dict[Modality, str]] = {}
     for name, modality in MODALITY_FOLDERS.items():
         inner = root / folder / name
         if inner.is_dir():
             for file in inner.iterdir():
                 if file.suffix.lower() in _IMAGES:
-                    frames.setdefault(file.stem, {})[modality.value] = str(
-                        folder / name / file.name
-                    )
+                    frames.setdefault(file.stem, {})[modality] = str(folder / name / file.name)
     for stem in sorted(frames, key=lambda stem: (len(stem), stem)):
-        yield _record(str(folder / stem), frames[stem], said)
+        yield record_of(str(folder / stem), frames[stem], said)
 
 
 def _trials(root: Path) -> Iterator[CaptureRecord]:
@@ -89,23 +92,7 @@ def _trials(root: Path) -> Iterator[CaptureRecord]:
             raise DatasetError(f"{root}: trial {trial} is not in {file}")
         known, name = truth[trial], f"{padisi.PADISI}/{trial}"
         said = Presentation(padisi.PADISI, known.label, known.species, known.subject, name)
-        yield _record(trial, {m.value: path for m, path in paths.items()}, said)
-
-
-def _record(identity: str, paths: dict[str, str], said: Presentation) -> CaptureRecord:
-    return CaptureRecord(
-        id=identity,
-        rgb=paths.get("rgb"),
-        depth=paths.get("depth"),
-        ir=paths.get("ir"),
-        label=said.label,
-        species=said.species,
-        subject=said.subject,
-        domain=said.domain,
-        presentation=said.name,
-        depth_unit=DepthUnit.LEVEL,
-        face_crop=True,
-    )
+        yield record_of(trial, paths, said)
 
 
 def _nothing_found(root: Path) -> str:

@@ -8,13 +8,18 @@ those of the data sets' own descriptions. PADISI-Face says it in a file of its o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES, Label
+from fasdk_calibration.datasets.records import (
+    BONA_FIDE_SPECIES,
+    CaptureRecord,
+    DepthUnit,
+    Label,
+)
 
 WMCA, CEFA, CASIA_SURF = "WMCA", "CeFA", "CASIA-SURF"
 
@@ -44,6 +49,32 @@ class Presentation:
     species: str
     subject: str
     name: str
+
+
+def record_of(identity: str, paths: Mapping[Modality, str], said: Presentation) -> CaptureRecord:
+    """Return one capture of a presentation; the data sets' frames are face crops, depth in levels.
+
+    Args:
+        identity: Unique in its list.
+        paths: Of its frames; an absent modality has none.
+        said: What its name says.
+
+    Raises:
+        ValidationError: No frame is named, or a path leaves the list's folder.
+    """
+    return CaptureRecord(
+        id=identity,
+        rgb=paths.get(Modality.RGB),
+        depth=paths.get(Modality.DEPTH),
+        ir=paths.get(Modality.IR),
+        label=said.label,
+        species=said.species,
+        subject=said.subject,
+        domain=said.domain,
+        presentation=said.name,
+        depth_unit=DepthUnit.LEVEL,
+        face_crop=True,
+    )
 
 
 @lru_cache(maxsize=1024)  # the frames of a video stand together

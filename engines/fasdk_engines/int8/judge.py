@@ -43,6 +43,8 @@ class Judgement:
         expected_flips: Share of flips to expect; see `CombinationFigures`.
         mean_drift: Mean absolute score difference of the captures asked.
         misses: What it missed, one line each; empty where the budget holds.
+        expected_class_flips: Share of one class's flips to expect; see `CombinationFigures`. Of a
+            candidate that was stopped, that of all.
     """
 
     logits: NDArray[np.float32]
@@ -52,6 +54,7 @@ class Judgement:
     expected_flips: float
     mean_drift: float
     misses: tuple[str, ...]
+    expected_class_flips: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -205,11 +208,25 @@ class Judge:
             )
             drift = np.where(np.isfinite(after), np.abs(after - before), 1.0)
             return Judgement(
-                logits, len(rows), count, None, float(expected), float(drift.mean()), (lost,)
+                logits,
+                len(rows),
+                count,
+                None,
+                float(expected),
+                float(drift.mean()),
+                (lost,),
+                float(expected),
             )
         report = judge_budget(self.reference, scores, self._present, self._points, self.limits)
         return Judgement(
-            logits, count, count, report, report.expected_flips, report.mean_drift, report.misses
+            logits,
+            count,
+            count,
+            report,
+            report.expected_flips,
+            report.mean_drift,
+            report.misses,
+            report.expected_class_flips,
         )
 
     def _by_threshold(self) -> list[tuple[float, int]]:

@@ -15,10 +15,16 @@ from fasdk.bundle import Precision
 from fasdk.errors import BudgetError
 from fasdk_engines.evaluation import GraphRunner, choose_provisional_points
 from fasdk_engines.int8.calibration_set import CalibrationSet, captures_digest, choose_captures
-from fasdk_engines.int8.costs import LayerCost, measure_costs
+from fasdk_engines.int8.costs import (
+    PROBING_SECONDS,
+    LayerCost,
+    measure_costs,
+    working_seconds,
+)
 from fasdk_engines.int8.judge import Judge, Judgement
 from fasdk_engines.int8.record import CalibrationCapture, CalibrationRecord
 from fasdk_engines.int8.search import (
+    SEARCH_SECONDS,
     Candidate,
     Level,
     Mixture,
@@ -280,6 +286,7 @@ def _search(
     trial = Trial.of(layers, (), two_terms, first, limits)
     if trial.level is Level.HOLDS_WITH_MARGIN:
         return Candidate(trial, mixture, first), (), (trial,)
+    start = working_seconds()
     costs = measure_costs(
         candidates.quantiser.probe,
         layers,
@@ -289,7 +296,17 @@ def _search(
         two_terms=candidates.precision is Precision.INT8,
     )
     moves, further = rank_moves(layers, costs, two_terms)
-    search = Search(layers, two_terms, moves, further, candidates.judge, limits)
+    # A large graph cannot be probed any faster than once a layer: its search has the rest.
+    left = PROBING_SECONDS + SEARCH_SECONDS - (working_seconds() - start)
+    search = Search(
+        layers,
+        two_terms,
+        moves,
+        further,
+        candidates.judge,
+        limits,
+        seconds=min(SEARCH_SECONDS, max(0.0, left)),
+    )
     outcome = search.run(lambda trial: guess_length(costs, two_terms, moves, trial, limits))
     return outcome, costs, tuple(search.trials)
 

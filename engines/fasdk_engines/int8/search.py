@@ -9,8 +9,10 @@ whole graph, judged as written on every development capture.
 The budget is a must, whatever it costs: the flips that were counted and the flips to expect of
 other captures scored alike, because none of 200 says little of one in 1,000. Captures that nobody
 has seen yet differ, so beyond it a margin is aimed at: half of the score drift and a fifth of the
-flips to expect. A fifth, because among a hundred presentations of a species one flip is ten times
-what a rate may change by. For the budget, and for the margin, nine tenths of the
+flips to expect, of all captures and of either class alone. A fifth, because among a hundred
+presentations of a species one flip is ten times what a rate may change by; of either class, because
+a threshold mostly lies among bona fide presentations, and then every flip is one of theirs. For the
+budget, and for the margin, nine tenths of the
 multiply-accumulates stay in eight bits if that is enough; only the budget may cost more.
 """
 
@@ -94,6 +96,7 @@ class Trial:
         expected_flips: Share of flips to expect; see `CombinationFigures`.
         mean_drift: Mean absolute score difference.
         misses: What it missed.
+        expected_class_flips: Share of one class's flips to expect; see `CombinationFigures`.
     """
 
     kept_float: tuple[str, ...]
@@ -105,6 +108,7 @@ class Trial:
     expected_flips: float
     mean_drift: float
     misses: tuple[str, ...]
+    expected_class_flips: float = 0.0
 
     @classmethod
     def of(
@@ -132,6 +136,7 @@ class Trial:
             expected_flips=judgement.expected_flips,
             mean_drift=judgement.mean_drift,
             misses=misses,
+            expected_class_flips=judgement.expected_class_flips,
         )
 
 
@@ -195,7 +200,10 @@ class Search:
                 break
         holding = [tried for tried in self._judged.values() if tried.trial.level is Level.HOLDS]
         if holding:
-            return min(holding, key=lambda tried: tried.trial.expected_flips)
+            return min(
+                holding,
+                key=lambda tried: _excess_flips(tried.trial, self.limits),
+            )
         return self._shortest(Level.HOLDS, self.moves, self.further, 1)
 
     def _candidate(self, moves: tuple[Move, ...]) -> Candidate:
@@ -243,10 +251,18 @@ def level_of(judgement: Judgement, limits: BudgetLimits) -> Level:
     if not judgement.holds or judgement.expected_flips > limits.max_flips:
         return Level.MISSES
     with_margin = (
-        judgement.expected_flips <= MARGIN_OF_FLIPS * limits.max_flips
+        _excess_flips(judgement, limits) <= 1.0
         and judgement.mean_drift <= MARGIN_OF_DRIFT * limits.max_drift
     )
     return Level.HOLDS_WITH_MARGIN if with_margin else Level.HOLDS
+
+
+def _excess_flips(found: Judgement | Trial, limits: BudgetLimits) -> float:
+    """Return the flips to expect over those aimed at, of all captures or of one class."""
+    return max(
+        found.expected_flips / max(MARGIN_OF_FLIPS * limits.max_flips, 1e-12),
+        found.expected_class_flips / max(MARGIN_OF_FLIPS * limits.max_rate_change, 1e-12),
+    )
 
 
 def rank_moves(
@@ -305,7 +321,7 @@ def guess_length(
     independent errors add up.
     """
     excess = max(
-        first.expected_flips / max(MARGIN_OF_FLIPS * limits.max_flips, 1e-12),
+        _excess_flips(first, limits),
         first.mean_drift / max(MARGIN_OF_DRIFT * limits.max_drift, 1e-12),
         1.0,
     )

@@ -1,9 +1,9 @@
 """What the published multi-modal models share: square face crops in patches, and their making.
 
 The benchmark's published loaders resize the data sets' own face crops whole: RGB order, 8 bits,
-(x - 127.5) / 128, infrared replicated on three channels. So the face box, not enlarged, stands for
-the crop. How each data set drew depth is not published: near is bright over arm's length,
-`depth_near_mm` to `depth_far_mm`, is ours.
+(x - 127.5) / 128, infrared replicated on three channels or joined by its HOG and PLGF
+(`ir_composite`). So the face box, not enlarged, stands for the crop. How each data set drew depth
+is not published: near is bright over arm's length, `depth_near_mm` to `depth_far_mm`, is ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from fasdk.capture import Modality
-from fasdk.preprocess import CropRule, DepthEncoding, DepthPolarity, PreprocessSpec
+from fasdk.preprocess import (
+    CropRule,
+    DepthEncoding,
+    DepthPolarity,
+    IrComposite,
+    PreprocessSpec,
+)
 from fasdk_engines.models.base import ModelConfig
 
 if TYPE_CHECKING:
@@ -37,6 +43,9 @@ class FaceCropConfig(ModelConfig):
         heads: Attention heads; divides `width`.
         depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
         depth_far_mm: Depth drawn as 1.
+        depth_polarity: Whether those two are the other way round: the data set's choice.
+        ir_composite: What the planes of infrared held in training. Published code is of two minds,
+            so it belongs to a checkpoint.
     """
 
     multiples: ClassVar[tuple[tuple[str, str], ...]] = ()  # further (whole, part) settings
@@ -48,6 +57,8 @@ class FaceCropConfig(ModelConfig):
     heads: int = Field(default=12, ge=1, le=64)
     depth_near_mm: int = Field(default=300, ge=1, le=65534)
     depth_far_mm: int = Field(default=1500, ge=2, le=65535)
+    depth_polarity: DepthPolarity = DepthPolarity.NEAR_BRIGHT
+    ir_composite: IrComposite = IrComposite.PLAIN
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -96,7 +107,7 @@ def face_crops(
     encoding = DepthEncoding(
         near_mm=config.depth_near_mm,
         far_mm=config.depth_far_mm,
-        polarity=DepthPolarity.NEAR_BRIGHT,
+        polarity=config.depth_polarity,
     )
     return {
         modality: PreprocessSpec(
@@ -105,6 +116,7 @@ def face_crops(
             crop=CropRule.FACE,
             crop_scale=1.0,
             depth=encoding if modality is Modality.DEPTH else None,
+            ir_composite=config.ir_composite if modality is Modality.IR else IrComposite.PLAIN,
             mean=mean,
             std=std,
             missing_value=missing_value,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fasdk_engines.tensor_types import MOVEMENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,24 +20,7 @@ if TYPE_CHECKING:
     from fasdk.preprocess import PreprocessSpec
     from fasdk_engines.quantisation.layers import WeightedNode
 
-# What hands on the values it is given; Where takes some from each side.
-_MOVEMENT = frozenset(
-    [
-        "Concat",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Pad",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
-)
+_HANDED_ON = MOVEMENT | {"Where"}  # Where takes some values from each side
 
 
 @dataclass(frozen=True)
@@ -158,7 +143,7 @@ def _sources(
             if name not in planes:
                 return frozenset()
             found |= planes[name]
-        elif node.op_type not in _MOVEMENT:
+        elif node.op_type not in _HANDED_ON:
             return frozenset()
         else:
             first = 1 if node.op_type == "Where" else 0

@@ -1,20 +1,20 @@
 """What calibration captures show of every activation that may be quantised, streamed and cached.
 
-Two passes: the first finds each channel's range, the second counts values in it and sums the
-products of a layer's inputs. Memory holds one slice of captures and the sums, never all
-activations.
+Each capture goes through the graph once: counts and sums of products are kept in a form that later
+captures may widen. Memory holds one slice of captures and the sums, never all activations.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import PrecisionError
+from fasdk_engines.quantisation.accumulating import GrowingHistogram, ProductSums
 from fasdk_engines.quantisation.rows import channel_rows, window_rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 BINS = 256
-_FORMAT = "fasdk activation statistics 1"
+_FORMAT = "fasdk activation statistics 2"
 _LARGEST_INNER = 8192  # products of longer rows would not fit into memory
 _LEAST_ROWS = 16384
 _OFF_LEVEL = 0.02  # in levels: float32 keeps a whole level this well
@@ -121,21 +121,15 @@ def _watch(
 
     values = list(dict.fromkeys(site.value for site in sites))
     session = watching_session(model, values)
-    ranges = [_Range(site) for site in sites]
+    watchers = [_Watcher(site, count) for site in sites]
     for number, part in enumerate(slices):
         seen = dict(zip(values, session.run(values, dict(part)), strict=True))
-        for range_ in ranges:
-            range_.add(seen[range_.site.value])
+        captures = len(next(iter(part.values())))
+        for watcher in watchers:
+            watcher.add(seen[watcher.site.value], captures, number)
         if progress is not None:
-            progress("activation ranges", number + 1, 2 * len(slices))
-    sums = [_Sums(range_, count) for range_ in ranges]
-    for number, part in enumerate(slices):
-        seen = dict(zip(values, session.run(values, dict(part)), strict=True))
-        for of_site in sums:
-            of_site.add(seen[of_site.range.site.value], len(next(iter(part.values()))), number)
-        if progress is not None:
-            progress("activations", len(slices) + number + 1, 2 * len(slices))
-    return [of_site.finish() for of_site in sums]
+            progress("activations", number + 1, len(slices))
+    return [watcher.finish() for watcher in watchers]
 
 
 def _slices(
@@ -146,24 +140,48 @@ def _slices(
             yield {name: array[start : start + size] for name, array in batch.items()}
 
 
-class _Range:
-    """The first pass over one site."""
+class _Watcher:
+    """What one site shows, slice by slice."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, captures: int) -> None:
         self.site = site
-        self.low: NDArray[np.float64] = np.array(np.inf)
-        self.high: NDArray[np.float64] = np.array(-np.inf)
+        self._histogram = GrowingHistogram()
         self._off: dict[Plane, NDArray[np.float64]] = {}
+        windows = {member.window for member in site.members}
+        groups = {member.groups for member in site.members}
+        inner = max(member.inner for member in site.members)
+        self._window: Window | None = next(iter(windows))
+        has_products = len(windows) == 1 and groups == {1} and inner <= _LARGEST_INNER
+        self._products = ProductSums(inner) if has_products else None
+        self._rows_a_capture = -(-max(_LEAST_ROWS, 8 * inner) // captures)
 
-    def add(self, value: NDArray[np.float32]) -> None:
+    def add(self, value: NDArray[np.float32], captures: int, number: int) -> None:
         rows = channel_rows(value, self.site.channel_axis)
         if not np.isfinite(rows).all():
             raise PrecisionError(
                 f"activation {self.site.value!r} is not finite on a calibration capture: "
                 "look at the checkpoint and the captures"
             )
-        self.low = np.minimum(self.low, rows.min(axis=0))
-        self.high = np.maximum(self.high, rows.max(axis=0))
+        self._look_for_levels(rows)
+        rng = np.random.default_rng([4, number])
+        limit = self._rows_a_capture * captures
+        chosen = rows if len(rows) <= limit else rows[rng.choice(len(rows), limit, replace=False)]
+        self._histogram.add(chosen, rows.min(axis=0), rows.max(axis=0))
+        if self._products is not None:
+            if self._window is not None:
+                chosen = window_rows(value, self._window, limit, rng)
+            self._products.add(chosen)
+
+    def finish(self) -> SiteStatistics:
+        low, high = self._histogram.low, self._histogram.high
+        mean, covariance = np.empty(0), np.empty((0, 0), np.float32)
+        if self._products is not None:
+            mean, covariance = self._products.moments()
+        plane_mean, plane_std = self._planes(len(low))
+        counts = self._histogram.counts(BINS)
+        return SiteStatistics(low, high, counts, mean, covariance, plane_mean, plane_std)
+
+    def _look_for_levels(self, rows: NDArray[np.float32]) -> None:
         for plane in self.site.planes:
             level = rows * np.float32(plane.std) + np.float32(plane.mean)
             off = np.abs(level - np.rint(level))
@@ -173,74 +191,16 @@ class _Range:
             off[outside & (rows != np.float32(plane.missing))] = 1.0
             self._off[plane] = np.maximum(self._off.get(plane, 0.0), off.max(axis=0))
 
-    def planes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _planes(self, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean and std of each channel's plane, or nothing where a value is no level."""
-        mean = np.full(self.low.shape, np.nan)
-        std = np.full(self.low.shape, np.nan)
+        mean = np.full(channels, np.nan)
+        std = np.full(channels, np.nan)
         for plane, off in self._off.items():
             fits = (off <= _OFF_LEVEL) & np.isnan(mean)
             mean[fits], std[fits] = plane.mean, plane.std
         if not self._off or np.isnan(mean).any():
             return np.empty(0), np.empty(0)
         return mean, std
-
-
-class _Sums:
-    """The second pass over one site."""
-
-    def __init__(self, range_: _Range, captures: int) -> None:
-        self.range = range_
-        self._counts = np.zeros((len(range_.low), BINS))
-        windows = {member.window for member in range_.site.members}
-        self._window: Window | None = next(iter(windows))
-        self._groups = {member.groups for member in range_.site.members}
-        inner = max(member.inner for member in range_.site.members)
-        self._has_products = len(windows) == 1 and self._groups == {1} and inner <= _LARGEST_INNER
-        self._rows_a_capture = -(-max(_LEAST_ROWS, 8 * inner) // captures)
-        self._count = 0
-        self._sum: NDArray[np.float64] = np.zeros(inner)
-        self._products: NDArray[np.float64] = np.zeros((inner, inner) if self._has_products else 0)
-
-    def add(self, value: NDArray[np.float32], captures: int, number: int) -> None:
-        rng = np.random.default_rng([4, number])
-        rows = channel_rows(value, self.range.site.channel_axis)
-        limit = self._rows_a_capture * captures
-        chosen = rows if len(rows) <= limit else rows[rng.choice(len(rows), limit, replace=False)]
-        self._count_values(chosen)
-        if not self._has_products:
-            return
-        if self._window is not None:
-            chosen = window_rows(value, self._window, limit, rng)
-        self._count += len(chosen)
-        self._sum += chosen.sum(axis=0, dtype=np.float64)
-        self._products += chosen.T @ chosen
-
-    def _count_values(self, rows: NDArray[np.float32]) -> None:
-        low, high = self.range.low, self.range.high
-        width = np.where(high > low, high - low, 1.0)
-        bins = ((rows - low) * (BINS / width)).astype(np.int64)
-        np.clip(bins, 0, BINS - 1, out=bins)
-        bins += BINS * np.arange(len(low))
-        self._counts += np.bincount(bins.ravel(), minlength=self._counts.size).reshape(
-            self._counts.shape
-        )
-
-    def finish(self) -> SiteStatistics:
-        plane_mean, plane_std = self.range.planes()
-        centres_mean = np.empty(0)
-        covariance: NDArray[Any] = np.empty((0, 0), np.float32)
-        if self._has_products:
-            centres_mean = self._sum / self._count
-            covariance = self._products / self._count - np.outer(centres_mean, centres_mean)
-        return SiteStatistics(
-            self.range.low,
-            self.range.high,
-            self._counts.astype(np.float32),
-            centres_mean,
-            covariance.astype(np.float32),
-            plane_mean,
-            plane_std,
-        )
 
 
 def _digest(

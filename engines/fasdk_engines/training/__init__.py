@@ -3,12 +3,19 @@
 from fasdk_engines.training.data import TrainingCapture, captures_of
 from fasdk_engines.training.initial import Initialised, InitialWeights
 from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
-from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
+from fasdk_engines.training.settings import (
+    Epoch,
+    EpochChoice,
+    Step,
+    TrainingResult,
+    TrainingSettings,
+)
 from fasdk_engines.training.trainer import score_captures, train, train_supervised
 
 __all__ = [
     "PUBLISHED",
     "Epoch",
+    "EpochChoice",
     "InitialWeights",
     "Initialised",
     "Step",

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.training.initial import Initialised
+
+
+class EpochChoice(str, Enum):
+    """What makes an epoch on the development captures better than another.
+
+    A verdict hangs on the order of scores alone: thresholds are chosen on them, and `tune` fits
+    their log-odds. Cross-entropy also grows where right scores become too sure of themselves, which
+    they often do while their order still gets better; it decides between equal areas.
+    """
+
+    AUC = "auc"
+    LOSS = "loss"
 
 
 class TrainingSettings(BaseModel):
@@ -27,7 +40,8 @@ class TrainingSettings(BaseModel):
             with depth tells a surface's reflectance.
         shift: Largest displacement of the face to each side, as a share of the image.
         label_smoothing: In [0, 1); keeps scores from saturating.
-        patience: Epochs without a lower development loss before training ends.
+        choose_epoch_by: Which epoch's weights are kept.
+        patience: Epochs without a better one before training ends.
         seed: Of initial weights, order and augmentation.
         threads: CPU threads; part of what makes two runs equal to the bit. A tiny model's steps
             are short: a second thread saves a third on idle cores, and costs far more on busy ones.
@@ -48,6 +62,7 @@ class TrainingSettings(BaseModel):
     brightness: float = Field(default=0.2, ge=0.0, lt=1.0)
     shift: float = Field(default=0.03, ge=0.0, lt=0.5)
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    choose_epoch_by: EpochChoice = EpochChoice.AUC
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1)
@@ -78,6 +93,12 @@ class Epoch:
     development_auc: float
     losses: Mapping[str, float] = field(default_factory=dict)
 
+    def is_better_than(self, other: Epoch, choice: EpochChoice) -> bool:
+        """Return whether its weights are rather to be kept; of equals, the earlier's are."""
+        if choice is EpochChoice.LOSS or self.development_auc == other.development_auc:
+            return self.development_loss < other.development_loss
+        return self.development_auc > other.development_auc
+
 
 @dataclass(frozen=True)
 class Step:
@@ -104,7 +125,7 @@ class TrainingResult:
 
     Attributes:
         module: In evaluation mode, with the weights of the best epoch.
-        best: The epoch with the lowest development loss.
+        best: The epoch they are of, by the settings' `choose_epoch_by`.
         history: Every epoch, in order.
         research: What training alone needs, of the same epoch, under the published names: learned
             prompts, text tower, further stages. Deployment drops them.

@@ -63,7 +63,7 @@ def train(
         config: Its settings.
         method: One of `method_names()`, or "published".
         captures: What it learns from; an absent modality is trained as absent.
-        development: What decides when to stop; no subject may be in both.
+        development: What decides when to stop and which epoch is kept; no subject may be in both.
         settings: How to train.
         initial: Pretrained weights to start from; then what the paper keeps frozen is.
         frozen: Regular expressions of further parameters to keep as they are at the start, such as
@@ -277,7 +277,7 @@ class _Run:
             losses=losses,
         )
         self.history.append(epoch)
-        if self._best is None or loss < self._best.development_loss:
+        if self._best is None or epoch.is_better_than(self._best, self._settings.choose_epoch_by):
             self._best = epoch
             self._best_weights = _copied(self._module)
             self._best_extra = _copied(self._method.extra)

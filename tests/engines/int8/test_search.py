@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from fasdk_engines.int8.search import (
     Trial,
     guess_length,
     int8_share,
+    level_of,
     rank_moves,
 )
 from fasdk_engines.quantisation import Layer
@@ -63,6 +64,20 @@ def searching(macs, errors, fine=None, **options):
     moves, further = rank_moves(found, costs, NOTHING)
     search = Search(found, NOTHING, moves, further, judge, LIMITS, **options)
     return search, lambda trial: guess_length(costs, NOTHING, moves, trial, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("flips", "of_class", "level"),
+    [
+        (0.0001, 0.0002, Level.HOLDS_WITH_MARGIN),
+        (0.0001, 0.0003, Level.HOLDS),  # all of them bona fide: BPCER has less room
+        (0.0003, 0.0001, Level.HOLDS),
+        (0.0011, 0.0, Level.MISSES),
+    ],
+)
+def test_the_margin_is_of_all_captures_and_of_each_class(flips, of_class, level):
+    found = replace(judgement(flips, 0.0), expected_class_flips=of_class)
+    assert level_of(found, LIMITS) is level
 
 
 @pytest.mark.parametrize(

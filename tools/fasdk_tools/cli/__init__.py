@@ -14,9 +14,19 @@ import typer
 from fasdk.errors import FasdkError
 
 # Importing a module of verbs is what adds them to the root command, in the order of `--help`.
-from fasdk_tools.cli import build, bundle, data, dataset, evaluate, metrics, train, tune  # noqa: F401
+from fasdk_tools.cli import (  # noqa: F401
+    build,
+    bundle,
+    data,
+    dataset,
+    evaluate,
+    metrics,
+    train,
+    tune,
+)
+from fasdk_tools.cli import run as run_verb  # noqa: F401 - the entry point below is `run`
 from fasdk_tools.cli.root import EXIT_INTERRUPTED, EXIT_USAGE, app
-from fasdk_tools.output import STDERR, log_to_stderr, print_json
+from fasdk_tools.output import STDERR, log_to_stderr, print_json_line
 
 # Typer brings click with it or depends on it, by release; its public errors lead to either.
 _CommandLineError: Any = typer.BadParameter.__base__
@@ -51,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     line = " ".join(message.split())
     STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
     if asked_for_json:
-        print_json({"error": line})
+        print_json_line({"error": line})  # one document, and a line where lines are expected
     return EXIT_USAGE
 
 

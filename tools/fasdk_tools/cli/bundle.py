@@ -10,7 +10,6 @@ import typer
 
 from fasdk.errors import (
     BundleError,
-    CaptureError,
     PlanError,
     TamperedError,
     TrustError,
@@ -23,6 +22,7 @@ from fasdk_tools.cli.root import (
     JsonOption,
     KeyOption,
     app,
+    parse_face,
     trust_policy,
 )
 from fasdk_tools.output import (
@@ -175,14 +175,14 @@ def check(
     from fasdk.backends import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
+    from fasdk.frames import read_frame
     from fasdk.session import open as open_session
-    from fasdk_calibration.datasets import read_frame
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     frames: dict[str, Any] = {
         m.value: read_frame(path, m) for m, path in paths.items() if path is not None
     }
-    capture = Capture(**frames, face=None if face is None else _parse_face(face))
+    capture = Capture(**frames, face=None if face is None else parse_face(face))
     with open_session(
         bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
     ) as liveness:
@@ -218,19 +218,20 @@ def check(
 def profile(
     bundle: BundleArgument,
     batch: Annotated[str, typer.Option(help="Batch sizes, comma separated.")] = "1",
-    seconds: Annotated[float, typer.Option(help="How long to count each batch size.")] = 3.0,
+    streams: Annotated[str, typer.Option(help="Lanes at once, comma separated.")] = "1",
+    seconds: Annotated[float, typer.Option(help="How long to count each of them.")] = 3.0,
     warmup: Annotated[int, typer.Option(help="Calls first, not counted.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one a core.")] = 0,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time a bundle on this machine, stage by stage, one call after another."""
+    """Time a bundle on this machine, stage by stage, one call after another on each lane."""
     from fasdk.backends import parse_backend
     from fasdk.session import open as open_session
     from fasdk_tools.profile import profile as profile_batch
 
-    batches = _parse_batches(batch)
+    batches, lanes = _parse_numbers("--batch", batch), _parse_numbers("--streams", streams)
     with (
         progress_view() as view,
         open_session(
@@ -243,12 +244,14 @@ def profile(
                 liveness,
                 captures,
                 size,
+                streams=count,
                 seconds=seconds,
                 warmup_calls=warmup,
-                on_call=lambda share, size=size: view.update(  # type: ignore[misc]
-                    f"batch {size}", round(100 * share), 100
+                on_call=lambda share, size=size, count=count: view.update(  # type: ignore[misc]
+                    f"batch {size}, streams {count}", round(100 * share), 100
                 ),
             )
+            for count in lanes
             for size in batches
         ]
         engine = liveness.engine
@@ -269,7 +272,8 @@ def profile(
         stages = run.stages | {"end to end": run.end_to_end}
         print_rows(
             f"{document['backend']} {document['version']}, {document['precision']}, "
-            f"batch {run.batch}, {run.calls} calls, {run.captures_per_second:.1f} captures/s",
+            f"batch {run.batch}, streams {run.streams}, {run.calls} calls, "
+            f"{run.captures_per_second:.1f} captures/s",
             ("stage", "mean ms", "p50 ms", "p90 ms", "p99 ms", "max ms"),
             [(name, *asdict(stats).values()) for name, stats in stages.items()],
         )
@@ -302,23 +306,14 @@ def _require_file(path: Path) -> None:
         raise BundleError(f"cannot read bundle {path}: no such file")
 
 
-def _parse_face(text: str) -> tuple[int, ...]:
+def _parse_numbers(option: str, text: str) -> list[int]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise CaptureError(
-            f"--face {text!r} is not x,y,w,h in whole pixels, such as 106,147,207,213"
-        ) from None
-
-
-def _parse_batches(text: str) -> list[int]:
-    try:
-        sizes = [int(part) for part in text.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 1:
-        raise UsageError(f"--batch {text!r} is not a list of whole numbers from 1 on, such as 1,4")
-    return sizes
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise UsageError(f"{option} {text!r} is not a list of whole numbers from 1 on, such as 1,4")
+    return numbers
 
 
 def _open(path: Path, keys: list[Path] | None) -> Bundle:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasdk.errors import UsageError
+from fasdk.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
-    from fasdk.capture import Modality
+    from fasdk.capture import FaceBox, Modality
     from fasdk.trust import TrustPolicy
 
 app = typer.Typer(
@@ -72,3 +72,20 @@ def parse_modalities(text: str | None, option: str) -> tuple[Modality, ...]:
             f"{option} {text!r}: {unknown[0]!r} is no modality: choose among {', '.join(known)}"
         )
     return tuple(known[name] for name in names)
+
+
+def parse_face(text: str) -> FaceBox:
+    """Return the box that --face gives as x,y,w,h.
+
+    Raises:
+        CaptureError: It is not four whole numbers, or has no area.
+    """
+    from fasdk.capture import FaceBox
+
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise CaptureError(
+            f"--face {text!r} is not x,y,w,h in whole pixels, such as 106,147,207,213"
+        ) from None
+    return FaceBox.of(values)

@@ -40,6 +40,9 @@ def train(
     modality_dropout: Annotated[
         float, typer.Option(help="Probability that a capture lacks one modality.")
     ] = 0.1,
+    choose_epoch_by: Annotated[
+        str, typer.Option(help="Development figure that picks the epoch kept: auc or loss.")
+    ] = "auc",
     patience: Annotated[int, typer.Option(help="Epochs without gain before the end.")] = 10,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
@@ -83,6 +86,7 @@ def train(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             modality_dropout=modality_dropout,
+            choose_epoch_by=choose_epoch_by,
             patience=patience,
             seed=seed,
             threads=threads,

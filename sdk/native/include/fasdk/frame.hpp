@@ -94,7 +94,7 @@ struct Scratch {
     std::vector<std::int16_t> padded;
     std::vector<std::int16_t> sums;
     std::vector<double> values;
-    std::vector<float> histogram;
+    std::vector<float> singles;
 };
 
 inline Scratch& scratch_of_this_thread() {

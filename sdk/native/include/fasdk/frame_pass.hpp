@@ -126,9 +126,9 @@ inline void composite_to_tensor(const FrameView<std::uint8_t>& frame, const Regi
     std::uint8_t* const pixels = room(
         scratch.drawn, static_cast<std::size_t>(grey.width) * static_cast<std::size_t>(grey.height));
     drawn.data = pixels;
-    draw_hog(grey, pixels, scratch);
+    draw_hog(grey, pixels, kernels, scratch);
     write(drawn, 1);
-    draw_plgf(grey, pixels, scratch);
+    draw_plgf(grey, pixels, kernels, scratch);
     write(drawn, 2);
 }
 

@@ -44,11 +44,12 @@ class LevelRows {
     }
 
    private:
-    std::uint8_t level_of(Sample sample) const {
+    static std::uint8_t level_of(Sample sample, const std::uint8_t* levels) {
         if constexpr (std::is_same_v<Sample, std::uint8_t>) {
+            static_cast<void>(levels);
             return sample;
         } else {
-            return levels_[sample];
+            return levels[sample];
         }
     }
 
@@ -63,22 +64,41 @@ class LevelRows {
                 return source;
             }
         }
-        std::uint8_t* to =
-            room(buffer, static_cast<std::size_t>(region_.width) * std::size_t{kChannels});
-        const std::uint8_t* const samples = to;
+        const std::size_t count = static_cast<std::size_t>(region_.width) * std::size_t{kChannels};
+        std::uint8_t* FASDK_RESTRICT const to = room(buffer, count);
+        const std::uint8_t* const levels = levels_;
         if (kChannels == 1 && region_.column_stride == 1) {
-            for (int x = 0; x < region_.width; ++x) {
-                to[x] = level_of(source[x]);
+            for (std::size_t x = 0; x < count; ++x) {
+                to[x] = level_of(source[x], levels);
             }
-            return samples;
+            return to;
         }
-        for (int x = 0; x < region_.width; ++x) {
-            const Sample* pixel = source + x * region_.column_stride;
-            for (int c = 0; c < kChannels; ++c) {
-                *to++ = level_of(pixel[c * region_.channel_stride]);
+        const std::ptrdiff_t step = region_.column_stride;
+        const std::ptrdiff_t channel_step = region_.channel_stride;
+        std::ptrdiff_t at = 0;
+        for (std::size_t x = 0; x < count; x += kChannels, at += step) {
+            for (std::size_t c = 0; c < kChannels; ++c) {
+                to[x + c] =
+                    level_of(source[at + static_cast<std::ptrdiff_t>(c) * channel_step], levels);
             }
         }
-        return samples;
+        return to;
+    }
+
+    // Ask for the row after next: rows of a crop lie pages apart, where hardware does not look ahead.
+    void look_ahead(int row) const {
+#if defined(__GNUC__)
+        if (row + 2 < region_.height && region_.column_stride == kChannels) {
+            const auto* next = reinterpret_cast<const char*>(region_.row(row + 2));
+            const std::ptrdiff_t bytes = region_.width * region_.column_stride *
+                                         static_cast<std::ptrdiff_t>(sizeof(Sample));
+            for (std::ptrdiff_t at = 0; at < bytes; at += 64) {
+                __builtin_prefetch(next + at);
+            }
+        }
+#else
+        static_cast<void>(row);
+#endif
     }
 
     // One source row after the horizontal step.
@@ -91,6 +111,7 @@ class LevelRows {
         const auto columns = kChannels == 1   ? kernels_.columns_1
                              : kChannels == 3 ? kernels_.columns_3
                                               : kernels_.columns_4;
+        look_ahead(row);
         columns(samples(row, scratch_.samples), plan, into.samples);
         into.row = row;
     }

@@ -15,6 +15,14 @@
 #define FASDK_HD
 #endif
 
+#if defined(__GNUC__)
+#define FASDK_INLINE inline __attribute__((always_inline))
+#define FASDK_RESTRICT __restrict__
+#else
+#define FASDK_INLINE inline
+#define FASDK_RESTRICT
+#endif
+
 namespace fasdk {
 
 // Where one output coordinate samples its axis: two source indices and their weights in 1/2048.

@@ -12,15 +12,8 @@
 #include <cstring>
 #include <vector>
 
+#include "fasdk/maps.hpp"
 #include "fasdk/pixel.hpp"
-
-#if defined(__GNUC__)
-#define FASDK_INLINE inline __attribute__((always_inline))
-#define FASDK_RESTRICT __restrict__
-#else
-#define FASDK_INLINE inline
-#define FASDK_RESTRICT
-#endif
 
 namespace fasdk {
 
@@ -106,6 +99,13 @@ struct RowKernels {
                 std::size_t count, std::uint8_t* to);
     void (*planes)(const std::uint32_t* pixels, std::size_t count, const PlaneRow* three);
     void (*plane)(const std::uint8_t* levels, std::size_t count, const PlaneRow& to);
+    // The infrared composite's, in maps.hpp.
+    void (*hog_row)(const std::uint8_t* above, const std::uint8_t* row, const std::uint8_t* below,
+                    std::size_t width, std::int16_t* across, double* magnitude, std::int16_t* bin);
+    void (*plgf_row)(const std::int16_t* row, std::ptrdiff_t stride, std::size_t width,
+                     std::int16_t* sums, double* tangents);
+    void (*plgf_guess)(const double* tangents, std::size_t count, float low, float by,
+                       float* guess);
 };
 
 namespace plain {
@@ -201,7 +201,8 @@ inline void plane(const std::uint8_t* levels, std::size_t count, const PlaneRow&
     plane_inline(levels, count, to);
 }
 
-constexpr RowKernels kKernels{"portable", columns<1>, columns<3>, columns<4>, mix, planes, plane};
+constexpr RowKernels kKernels{"portable", columns<1>, columns<3>, columns<4>, mix,
+                              planes,     plane,      hog_row,    plgf_row,   plgf_guess};
 
 }  // namespace plain
 

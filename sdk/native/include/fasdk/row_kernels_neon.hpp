@@ -56,7 +56,8 @@ inline void mix(const std::int16_t* upper, const std::int16_t* lower, const Tap&
 }
 
 constexpr RowKernels kKernels{
-    "neon", columns_1, columns<3>, columns<4>, mix, plain::planes, plain::plane};
+    "neon",        columns_1,    columns<3>,     columns<4>,      mix,
+    plain::planes, plain::plane, plain::hog_row, plain::plgf_row, plain::plgf_guess};
 
 }  // namespace neon
 }  // namespace fasdk

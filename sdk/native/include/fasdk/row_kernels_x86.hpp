@@ -83,7 +83,8 @@ inline void mix(const std::int16_t* upper, const std::int16_t* lower, const Tap&
 }
 
 constexpr RowKernels kKernels{
-    "sse2", columns_1, columns<3>, columns<4>, mix, plain::planes, plain::plane};
+    "sse2",        columns_1,    columns<3>,     columns<4>,      mix,
+    plain::planes, plain::plane, plain::hog_row, plain::plgf_row, plain::plgf_guess};
 
 }  // namespace sse2
 
@@ -187,7 +188,24 @@ FASDK_AVX2 inline void plane(const std::uint8_t* levels, std::size_t count, cons
     plain::plane_inline(levels, count, to);
 }
 
-constexpr RowKernels kKernels{"avx2", columns_1, columns<3>, columns<4>, mix, planes, plane};
+FASDK_AVX2 inline void hog_row(const std::uint8_t* above, const std::uint8_t* row,
+                               const std::uint8_t* below, std::size_t width, std::int16_t* across,
+                               double* magnitude, std::int16_t* bin) {
+    plain::hog_row_inline(above, row, below, width, across, magnitude, bin);
+}
+
+FASDK_AVX2 inline void plgf_row(const std::int16_t* row, std::ptrdiff_t stride, std::size_t width,
+                                std::int16_t* sums, double* tangents) {
+    plain::plgf_row_inline(row, stride, width, sums, tangents);
+}
+
+FASDK_AVX2 inline void plgf_guess(const double* tangents, std::size_t count, float low, float by,
+                                  float* guess) {
+    plain::plgf_guess_inline(tangents, count, low, by, guess);
+}
+
+constexpr RowKernels kKernels{"avx2", columns_1, columns<3>, columns<4>, mix,
+                              planes, plane,     hog_row,    plgf_row,   plgf_guess};
 
 }  // namespace avx2
 }  // namespace fasdk

@@ -1,0 +1,122 @@
+"""A thread that reads a device whose driver may block, so that the caller's wait has a limit."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fasdk.cameras.clock import monotonic_ms
+from fasdk.errors import CameraError, FasdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arrival(Generic[T]):
+    """One thing the device gave, and when, in milliseconds of `time.monotonic`."""
+
+    value: T
+    arrived_ms: float
+
+
+class Pump(Generic[T]):
+    """Holds the newest frame nobody took yet; an older one is dropped, and each is given once.
+
+    The thread opens the device, reads it and releases it, because drivers may block in any of
+    these. One that blocks for ever holds this one thread and nothing else.
+
+    Args:
+        open_device: Called on the thread; returns the device.
+        grab: Returns the device's next frame, however long that takes. A FasdkError it raises, or
+            `open_device`, ends the thread and is what `take` raises.
+        release: Called on the thread at the end, if the device was opened.
+        name: What errors call the device.
+    """
+
+    def __init__(
+        self,
+        open_device: Callable[[], object],
+        grab: Callable[[object], T],
+        release: Callable[[object], None],
+        name: str,
+    ) -> None:
+        self._open_device, self._grab, self._release = open_device, grab, release
+        self._name = name
+        self._changed = threading.Condition()
+        self._newest: Arrival[T] | None = None
+        self._error: FasdkError | None = None
+        self._stopping = False
+        self.overwritten = 0
+        self._thread = threading.Thread(target=self._run, name=f"fasdk {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread still holds the device."""
+        return self._error is None and self._thread.is_alive()
+
+    def take(self, timeout_ms: float) -> Arrival[T]:
+        """Wait for a frame that arrived at most `timeout_ms` ago and was not taken before.
+
+        Raises:
+            CameraError: None came in time, or the device failed.
+        """
+        deadline_ms = monotonic_ms() + timeout_ms
+        with self._changed:
+            while True:
+                now = monotonic_ms()
+                newest, self._newest = self._newest, None
+                if newest is not None:
+                    if newest.arrived_ms >= now - timeout_ms:
+                        return newest
+                    self.overwritten += 1  # it waited too long: what it shows is over
+                if self._error is not None:
+                    raise self._error
+                if now >= deadline_ms:
+                    raise CameraError(
+                        f"no frame from {self._name} within {timeout_ms:.0f} ms: is it connected, "
+                        "and does it deliver frames?"
+                    )
+                self._changed.wait((deadline_ms - now) / 1000.0)
+
+    def collect_overwritten(self) -> int:
+        """Return how many frames nobody took since the last call."""
+        with self._changed:
+            count, self.overwritten = self.overwritten, 0
+        return count
+
+    def stop(self, wait_ms: float) -> None:
+        """Ask the thread to release the device, and wait at most that long until it has."""
+        with self._changed:
+            self._stopping = True
+        self._thread.join(wait_ms / 1000.0)
+
+    def _run(self) -> None:
+        try:
+            device = self._open_device()
+            try:
+                while not self._stopping:
+                    value = self._grab(device)
+                    self._put(Arrival(value, monotonic_ms()))
+            finally:
+                self._release(device)
+        except FasdkError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a driver's fault must reach who waits for it
+            self._fail(CameraError(f"{self._name} failed: {type(error).__name__}: {error}"))
+
+    def _put(self, arrival: Arrival[T]) -> None:
+        with self._changed:
+            self.overwritten += self._newest is not None
+            self._newest = arrival
+            self._changed.notify_all()
+
+    def _fail(self, error: FasdkError) -> None:
+        """Hand on the error; the device was released before."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()

@@ -1,0 +1,367 @@
+"""RealSense cameras and their recordings: colour, depth and infrared of one moment."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
+from fasdk.cameras.clock import DeviceClock, monotonic_ms
+from fasdk.cameras.profiles import StreamRequest, choose_profiles
+from fasdk.cameras.realsense_rig import rig_of
+from fasdk.capture import Capture, Modality
+from fasdk.errors import CameraError, EndOfStreamError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fasdk.registration import Rig
+
+_REOPEN_AFTER_MS = 5000.0
+# So long at most until the end of a recording is noticed.
+_SLICE_MS = 100.0
+RECORDING_SUFFIXES = (".bag", ".db3")
+
+
+class RealSenseCamera(Camera):
+    """A RealSense camera, or anything librealsense shows as one; made by `attached` or `recording`.
+
+    Every capture is one set of frames that librealsense matched: by frame number where one chip
+    makes them (depth and infrared), by the device's time otherwise. A set that lacks a stream the
+    device has, or holds a frame that was returned before, is dropped.
+
+    Frames come as the sensors saw them and are not warped onto each other: warping leaves holes in
+    the picture wherever depth has none, which no model was trained on. Depth and left infrared
+    share one view; colour stands beside them, so the face box goes through
+    `rig()`, which is the device's own calibration.
+
+    Depth is converted from the device's unit to millimetres in integers, halves up; 0 stays 0 and
+    what lies beyond 65,535 mm becomes that. Time stamps on the device's own clock go through
+    `DeviceClock`; stamps on the computer's clock are moved to `time.monotonic` by the difference
+    of the two at arrival.
+
+    Args:
+        connect: Returns the librealsense device to read; called at the first read and after a
+            fault. A RuntimeError is reported as the reason why there is no camera.
+        name: What errors call it.
+        request: Which sizes and rate to ask for.
+        is_recording: Whether it plays a file: its clock is then never the computer's.
+        loop: Play a recording again from the start.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        name: str,
+        *,
+        request: StreamRequest | None = None,
+        is_recording: bool = False,
+        loop: bool = False,
+    ) -> None:
+        self.name = name
+        self.counts = FrameCounts()
+        self._connect = connect
+        self._request = request or StreamRequest()
+        self._is_recording = is_recording
+        self._loop = loop
+        self._session: _Session | None = None
+        self._last_frame_ms = 0.0
+        self._closed = False
+
+    @classmethod
+    def attached(
+        cls, serial: str | None = None, *, request: StreamRequest | None = None
+    ) -> RealSenseCamera:
+        """Return the camera with that serial number, or the only one attached.
+
+        Raises:
+            UsageError: pyrealsense2 is not installed.
+        """
+        rs = require_realsense()
+        name = "RealSense camera" if serial is None else f"RealSense camera {serial}"
+        return cls(lambda: _attached_device(rs, serial), name, request=request)
+
+    @classmethod
+    def recording(cls, path: Path, *, loop: bool = False) -> RealSenseCamera:
+        """Return a camera that plays a recording at its own pace, dropping frames as a camera does.
+
+        Raises:
+            UsageError: pyrealsense2 is not installed, or there is no such file.
+        """
+        rs = require_realsense()
+        path = Path(path)
+        if not path.is_file():
+            raise UsageError(f"RealSense recording {path} does not exist")
+        return cls(
+            lambda: rs.context().load_device(str(path)),
+            f"RealSense recording {path}",
+            is_recording=True,
+            loop=loop,
+        )
+
+    def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
+        """Return the next matched set as a capture; see `Camera.read`.
+
+        Raises:
+            EndOfStreamError: The recording is over.
+            CameraError: No such camera, it was unplugged, or no complete set came in time. After
+                an unplugging, or five seconds without a set, the next read connects anew.
+        """
+        if self._closed:
+            raise CameraError(f"{self.name} is closed: make a new camera")
+        deadline_ms = monotonic_ms() + timeout_ms
+        while True:
+            if self._session is None:
+                self._session = self._start()
+            try:
+                return self._next(self._session, deadline_ms, timeout_ms)
+            except EndOfStreamError:
+                self._stop()
+                if not self._loop:
+                    raise
+            except RuntimeError as error:
+                self._stop()
+                raise CameraError(f"{self.name} failed: {error}") from error
+
+    def rig(self) -> Rig | None:
+        """Return the factory calibration of the open streams; see `Camera.rig`."""
+        return None if self._session is None else self._session.rig
+
+    def close(self) -> None:
+        """Stop the streams and release the device."""
+        self._closed = True
+        self._stop()
+
+    def _start(self) -> _Session:
+        try:
+            session = _Session(require_realsense(), self._connect(), self._request, self.name)
+        except RuntimeError as error:
+            raise CameraError(f"{self.name} cannot be opened: {error}") from error
+        self._last_frame_ms = monotonic_ms()
+        return session
+
+    def _stop(self) -> None:
+        if self._session is not None:
+            self._session.stop()
+            self._session = None
+
+    def _next(self, session: _Session, deadline_ms: float, timeout_ms: float) -> Capture:
+        lacking = ""
+        while True:
+            left_ms = deadline_ms - monotonic_ms()
+            if left_ms <= 0.0:
+                break
+            frames = session.wait(min(left_ms, _SLICE_MS))
+            arrived_ms = monotonic_ms()
+            if frames is None:
+                if session.is_over():
+                    raise EndOfStreamError(
+                        f"{self.name} is over after {self.counts.delivered} captures"
+                    )
+                continue
+            absent = [m.value for m in session.modalities if m not in frames]
+            if absent or not session.are_new(frames):  # the next set's numbers tell of it
+                lacking = f"; the last set lacked {', '.join(absent)}" if absent else ""
+                continue
+            self.counts.dropped += session.skipped(frames)
+            self.counts.delivered += 1
+            self._last_frame_ms = arrived_ms
+            return session.capture(frames, arrived_ms, on_host_clock=not self._is_recording)
+        if not session.is_connected():
+            self._stop()
+            raise CameraError(f"{self.name} was unplugged: plug it in again")
+        if monotonic_ms() - self._last_frame_ms > _REOPEN_AFTER_MS:
+            self._stop()
+        raise CameraError(
+            f"no complete set of {', '.join(m.value for m in session.modalities)} from {self.name} "
+            f"within {timeout_ms:.0f} ms{lacking}"
+        )
+
+
+@dataclass(frozen=True)
+class DepthUnit:
+    """What one step of a device's depth is.
+
+    Attributes:
+        nanometres: A whole number; librealsense gives metres as float32, and every device's unit
+            is a whole number of nanometres.
+    """
+
+    nanometres: int
+
+    @classmethod
+    def of_metres(cls, metres: float) -> DepthUnit:
+        """Return the unit librealsense calls `metres`, such as 0.001.
+
+        Raises:
+            CameraError: It is not a positive length of at least one nanometre.
+        """
+        nanometres = round(metres * 1e9) if np.isfinite(metres) else 0
+        if nanometres < 1:
+            raise CameraError(f"the camera's depth unit is {metres!r} m: its depth has no meaning")
+        return cls(nanometres)
+
+    def to_millimetres(self, raw: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return depth in millimetres, halves up, at most 65,535; a new array [H, W]."""
+        if self.nanometres == 1_000_000:
+            return np.array(raw)
+        return np.asarray(_millimetres_by_step(self.nanometres)[raw])
+
+
+@lru_cache(maxsize=4)
+def _millimetres_by_step(nanometres: int) -> NDArray[np.uint16]:
+    """Return uint16 [65536]: every raw depth in millimetres."""
+    steps = np.arange(65_536, dtype=np.uint64) * np.uint64(nanometres)
+    rounded = (steps + np.uint64(500_000)) // np.uint64(1_000_000)
+    return np.asarray(np.minimum(rounded, np.uint64(65_535)), np.uint16)
+
+
+class _Session:
+    """A device's running streams, from connecting to unplugging."""
+
+    def __init__(self, rs: Any, device: Any, request: StreamRequest, name: str) -> None:
+        self._rs = rs
+        self._device = device
+        self._playback = device.as_playback() if device.is_playback() else None
+        self._started: list[Any] = []
+        self._clocks: dict[Any, DeviceClock] = {}
+        self._numbers: dict[Modality, int] = {}
+        self._syncer = rs.syncer(1)  # the newest set alone
+        self._streams = {
+            Modality.RGB: rs.stream.color,
+            Modality.DEPTH: rs.stream.depth,
+            Modality.IR: rs.stream.infrared,
+        }
+        chosen = choose_profiles(rs, device.query_sensors(), request, name)
+        self._profiles = {m: p for sensor in chosen for m, p in sensor.profiles.items()}
+        self.modalities = tuple(m for m in Modality if m in self._profiles)
+        try:
+            for sensor in chosen:
+                sensor.sensor.open(list(sensor.profiles.values()))
+                self._started.append(sensor.sensor)
+            for sensor in chosen:
+                sensor.sensor.start(self._syncer)
+        except BaseException:
+            self.stop()
+            raise
+
+    @cached_property
+    def rig(self) -> Rig | None:
+        """How the open streams lie to colour."""
+        return rig_of(self._rs, self._profiles)
+
+    def wait(self, timeout_ms: float) -> dict[Modality, Any] | None:
+        """Return the next set's frames, or None where none came in time."""
+        came, found = self._syncer.try_wait_for_frames(max(1, round(timeout_ms)))
+        if not came:
+            return None
+        types = {frame.get_profile().stream_type(): frame for frame in found}
+        return {m: types[stream] for m, stream in self._streams.items() if stream in types}
+
+    def is_over(self) -> bool:
+        """Return whether a recording has been played to its end."""
+        if self._playback is None:
+            return False
+        return bool(self._playback.current_status() == self._rs.playback_status.stopped)
+
+    def is_connected(self) -> bool:
+        """Return whether the device is still there."""
+        return self._playback is not None or bool(self._device.is_connected())
+
+    def are_new(self, frames: dict[Modality, Any]) -> bool:
+        """Return whether no frame of the set was returned before."""
+        return all(self._numbers.get(m) != f.get_frame_number() for m, f in frames.items())
+
+    def skipped(self, frames: dict[Modality, Any]) -> int:
+        """Return how many sets the frame numbers say were never delivered; remember them."""
+        numbers = {m: int(f.get_frame_number()) for m, f in frames.items()}
+        gaps = [n - self._numbers[m] - 1 for m, n in numbers.items() if m in self._numbers]
+        self._numbers = numbers
+        return max(0, *gaps) if gaps else 0
+
+    def capture(
+        self, frames: dict[Modality, Any], arrived_ms: float, *, on_host_clock: bool
+    ) -> Capture:
+        """Return the set as a capture that owns its arrays."""
+        arrays = {m: np.array(f.get_data()) for m, f in frames.items()}
+        if Modality.DEPTH in frames:
+            unit = DepthUnit.of_metres(frames[Modality.DEPTH].as_depth_frame().get_units())
+            arrays[Modality.DEPTH] = unit.to_millimetres(arrays[Modality.DEPTH])
+        if Modality.RGB in frames:
+            format_ = frames[Modality.RGB].get_profile().format()
+            if format_ == self._rs.format.bgr8:
+                arrays[Modality.RGB] = np.ascontiguousarray(arrays[Modality.RGB][..., ::-1])
+        return Capture(
+            rgb=arrays.get(Modality.RGB),
+            depth=arrays.get(Modality.DEPTH),
+            ir=arrays.get(Modality.IR),
+            taken_ms=self._stamps(frames, arrived_ms, on_host_clock=on_host_clock),
+        )
+
+    def stop(self) -> None:
+        """Stop the streams; a device that is gone already is no fault here."""
+        for sensor in self._started:
+            for step in (sensor.stop, sensor.close):
+                with suppress(RuntimeError):  # unplugged, or never started
+                    step()
+        self._started = []
+
+    def _stamps(
+        self, frames: dict[Modality, Any], arrived_ms: float, *, on_host_clock: bool
+    ) -> dict[Modality, float]:
+        stamps: dict[Modality, float] = {}
+        by_domain: dict[Any, dict[Modality, float]] = {}
+        for modality, frame in frames.items():
+            domain = frame.get_frame_timestamp_domain()
+            by_domain.setdefault(domain, {})[modality] = frame.get_timestamp()
+        for domain, times in by_domain.items():
+            latest_ms = max(times.values())
+            if on_host_clock and domain != self._rs.timestamp_domain.hardware_clock:
+                # The computer's clock of the day; it may be set at any moment, so it is compared
+                # now, and no frame was taken after it arrived.
+                offset_ms = min(monotonic_ms() - time.time_ns() / 1e6, arrived_ms - latest_ms)
+            else:
+                clock = self._clocks.setdefault(domain, DeviceClock())
+                offset_ms = clock.observe(latest_ms, arrived_ms)
+            stamps |= {m: stamp + offset_ms for m, stamp in times.items()}
+        return stamps
+
+
+def require_realsense() -> Any:
+    """Return the pyrealsense2 module.
+
+    Raises:
+        UsageError: It is not installed, or a system library of its is absent.
+    """
+    try:
+        import pyrealsense2
+    except ImportError as error:
+        raise UsageError(
+            f"pyrealsense2 cannot be loaded ({error}): install fasdk[realsense], and libusb-1.0 "
+            "from the system's packages"
+        ) from error
+    return pyrealsense2
+
+
+def _attached_device(rs: Any, serial: str | None) -> Any:
+    devices = list(rs.context().query_devices())
+    serials = [device.get_info(rs.camera_info.serial_number) for device in devices]
+    attached = ", ".join(serials) or "none"
+    if serial is None and len(devices) > 1:
+        raise CameraError(
+            f"several RealSense cameras are attached ({attached}): name one, as in "
+            f"realsense:{serials[0]}"
+        )
+    for device, found in zip(devices, serials, strict=True):
+        if serial in {None, found}:
+            return device
+    wanted = "RealSense camera" if serial is None else f"RealSense camera {serial}"
+    raise CameraError(f"no {wanted} is attached; attached: {attached}")

@@ -1,0 +1,258 @@
+"""OpenCV's cameras and video files: right colours, fresh frames, bounded waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from fasdk.cameras import open_camera
+from fasdk.cameras import opencv as opencv_cameras
+from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
+from fasdk.capture import Modality
+from fasdk.errors import CameraError, EndOfStreamError, UsageError
+
+RGB, IR = Modality.RGB, Modality.IR
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Eight frames of MJPEG: red 200, green 100, blue 20 times the frame's number."""
+    path = tmp_path_factory.mktemp("video") / "face.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    assert writer.isOpened()
+    for number in range(8):
+        writer.write(np.full((48, 64, 3), (20 * number, 100, 200), np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_every_frame_once_red_first(video):
+    with OpenCvFile(video) as camera:
+        captures = list(camera)
+    assert len(captures) == camera.counts.delivered == 8
+    for number, capture in enumerate(captures):
+        assert capture.present == (RGB,)
+        assert capture.rgb.shape == (48, 64, 3)
+        # JPEG rounds colours by a few levels.
+        assert np.abs(capture.rgb[24, 32].astype(int) - [200, 100, 20 * number]).max() <= 6
+    stamps = [capture.taken_ms[RGB] for capture in captures]
+    assert stamps == sorted(stamps)
+
+
+def test_infrared_is_the_luma_of_a_grey_video(tmp_path):
+    path = tmp_path / "ir.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    writer.write(np.full((48, 64, 3), 77, np.uint8))
+    writer.release()
+    capture = open_camera(f"opencv:{path}?modality=ir").read()
+    assert capture.present == (IR,)
+    assert np.abs(capture.ir.astype(int) - 77).max() <= 2
+
+
+def test_the_end_of_a_video_and_a_loop(video):
+    camera = OpenCvFile(video)
+    list(camera)
+    with pytest.raises(EndOfStreamError, match="over after 8 frames"):
+        camera.read()
+    looping = open_camera(f"opencv:{video}?loop=1&fps=500")
+    assert sum(1 for _ in zip(range(20), looping, strict=False)) == 20
+    looping.close()
+    with pytest.raises(CameraError, match="is closed"):
+        looping.read()
+
+
+def test_what_is_no_video(tmp_path, video):
+    with pytest.raises(UsageError, match="does not exist"):
+        OpenCvFile(tmp_path / "x.avi")
+    with pytest.raises(UsageError, match="OpenCV gives no depth"):
+        OpenCvFile(video, modality=Modality.DEPTH)
+    (tmp_path / "x.avi").write_bytes(b"no video" * 100)
+    with pytest.raises(CameraError, match=r"x\.avi (cannot be decoded|holds no frame)"):
+        OpenCvFile(tmp_path / "x.avi").read()
+
+
+def test_a_video_cut_short_ends_early(tmp_path, video):
+    data = video.read_bytes()
+    path = tmp_path / "cut.avi"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CameraError):
+        camera = OpenCvFile(path)
+        for _ in range(9):
+            camera.read()
+
+
+class FakeDevice:
+    """What cv2.VideoCapture is to a camera; the test decides when frames come."""
+
+    def __init__(self, backend="V4L2"):
+        self.frames = []
+        self.backend = backend
+        self.kernel_ms = 0.0
+        self.opened = 0
+        self.released = 0
+        self.is_there = True
+        self.hang = threading.Event()
+        self.hang.set()
+        self._came = threading.Condition()
+
+    def __call__(self, _index):
+        self.opened += 1
+        return self
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return self.is_there
+
+    def getBackendName(self):  # noqa: N802 - OpenCV's name
+        return self.backend
+
+    def get(self, _property):
+        return self.kernel_ms
+
+    def release(self):
+        self.released += 1
+
+    def give(self, *frames):
+        with self._came:
+            self.frames += frames
+            self._came.notify_all()
+
+    def read(self):
+        self.hang.wait(10)
+        with self._came:
+            if not self._came.wait_for(lambda: self.frames, timeout=10):
+                return False, None
+            frame = self.frames.pop(0)
+        return (False, None) if frame is None else (True, frame)
+
+
+def frame(number):
+    return np.full((48, 64, 3), (0, 0, number), np.uint8)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    fake = FakeDevice()
+    monkeypatch.setattr(cv2, "VideoCapture", fake)
+    yield fake
+    fake.hang.set()
+    fake.give(None)
+
+
+def _wait_until(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_camera_gives_the_newest_frame_once(device):
+    with OpenCvCamera(0) as camera:
+        device.give(frame(1))
+        assert camera.read(2000).rgb[0, 0].tolist() == [1, 0, 0]
+        device.give(frame(2), frame(3), frame(4))
+        _wait_until(lambda: camera._pump.overwritten == 2)
+        assert int(camera.read(2000).rgb[0, 0, 0]) == 4
+        with pytest.raises(CameraError, match="no frame from OpenCV camera 0 within 30 ms"):
+            camera.read(30)
+        device.give(frame(5))
+        assert int(camera.read(2000).rgb[0, 0, 0]) == 5
+        assert (camera.counts.delivered, camera.counts.dropped) == (3, 2)
+        device.give(None)
+    assert device.opened == device.released == 1
+
+
+def test_a_frame_that_waited_longer_than_the_timeout_is_old(device):
+    with OpenCvCamera(0) as camera:
+        device.give(frame(1))
+        camera.read(2000)
+        device.give(frame(2))
+        _wait_until(lambda: camera._pump._newest is not None)
+        time.sleep(0.06)
+        with pytest.raises(CameraError, match="within 20 ms"):
+            camera.read(20)
+        assert camera.counts.dropped == 1
+        device.give(None)
+
+
+def test_the_kernels_time_is_taken_where_it_is_plausible(device):
+    with OpenCvCamera(0) as camera:
+        device.kernel_ms = time.monotonic() * 1000 - 8
+        device.give(frame(1))
+        assert camera.read(2000).taken_ms[RGB] == device.kernel_ms
+        for implausible in (0.0, time.monotonic() * 1000 + 1e6):
+            device.kernel_ms = implausible
+            device.give(frame(2))
+            assert camera.read(2000).taken_ms[RGB] == pytest.approx(
+                time.monotonic() * 1000, abs=500
+            )
+        device.give(None)
+
+
+def test_other_backends_stamp_the_arrival(device):
+    device.backend, device.kernel_ms = "FFMPEG", time.monotonic() * 1000 - 500
+    with OpenCvCamera(0) as camera:
+        device.give(frame(1))
+        assert camera.read(2000).taken_ms[RGB] > device.kernel_ms + 400
+        device.give(None)
+
+
+def test_unplugged_and_plugged_in_again(device):
+    with OpenCvCamera(0) as camera:
+        device.give(frame(1))
+        camera.read(2000)
+        device.give(None)
+        with pytest.raises(CameraError, match="gave no frame: it was unplugged"):
+            camera.read(2000)
+        device.is_there = False
+        with pytest.raises(CameraError, match="camera 0 cannot be opened"):
+            camera.read(2000)
+        device.is_there = True
+        device.give(frame(2))
+        assert int(camera.read(2000).rgb[0, 0, 0]) == 2
+        device.give(None)
+    assert device.opened == 3
+
+
+def test_a_driver_that_hangs_never_holds_the_caller(device, monkeypatch):
+    monkeypatch.setattr(opencv_cameras, "_REOPEN_AFTER_MS", 50.0)
+    monkeypatch.setattr(opencv_cameras, "_RELEASE_WAIT_MS", 50.0)
+    device.hang.clear()
+    started = time.monotonic()
+    camera = OpenCvCamera(0)
+    with pytest.raises(CameraError, match="within 60 ms"):
+        camera.read(60)
+    with pytest.raises(CameraError, match="hangs in its driver"):
+        camera.read(60)
+    stuck = camera._stuck
+    device.hang.set()
+    device.give(None)
+    _wait_until(lambda: not stuck.is_running)
+    device.give(frame(7))
+    assert int(camera.read(2000).rgb[0, 0, 0]) == 7
+    device.hang.clear()
+    camera.close()
+    assert time.monotonic() - started < 5
+    with pytest.raises(CameraError, match="is closed"):
+        camera.read()
+
+
+def test_a_drivers_exception_is_a_camera_error(device, monkeypatch):
+    monkeypatch.setattr(device, "read", lambda: 1 / 0)
+    with OpenCvCamera(0) as camera, pytest.raises(CameraError, match="ZeroDivisionError"):
+        camera.read(2000)
+
+
+def test_frames_of_another_kind_are_refused(device):
+    with OpenCvCamera(0, modality=IR) as camera:
+        device.give(np.full((48, 64), 9, np.uint8))
+        assert int(camera.read(2000).ir[0, 0]) == 9
+        device.give(np.zeros((48, 64), np.uint16))
+        with pytest.raises(CameraError, match="uint16"):
+            camera.read(2000)
+        device.give(None)
+    with pytest.raises(UsageError, match="no depth"):
+        OpenCvCamera(0, modality=Modality.DEPTH)

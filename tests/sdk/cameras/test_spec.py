@@ -1,0 +1,86 @@
+"""A camera's word on the command line: what it means, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from fasdk.cameras import open_camera
+from fasdk.cameras.opencv import OpenCvCamera
+from fasdk.cameras.realsense import RealSenseCamera
+from fasdk.cameras.replay import ReplayCamera
+from fasdk.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.rgb.png"), np.zeros((4, 4, 3), np.uint8))
+    return tmp_path
+
+
+def test_each_kind(folder):
+    replay = open_camera(f"replay:{folder}?fps=12.5&loop=1")
+    assert isinstance(replay, ReplayCamera)
+    assert (replay._pacer.fps, replay._loop) == (12.5, True)
+    assert isinstance(open_camera("opencv:3"), OpenCvCamera)
+
+
+def test_realsense_by_serial_and_sizes():
+    pytest.importorskip("pyrealsense2", exc_type=ImportError)
+    camera = open_camera("realsense:0123?depth=640x480&colour=1280x720&fps=30")
+    assert isinstance(camera, RealSenseCamera)
+    assert camera.name == "RealSense camera 0123"
+    assert camera._request.depth_size == (640, 480)
+    assert camera._request.colour_size == (1280, 720)
+    assert open_camera("realsense").name == "RealSense camera"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "is of no known kind: choose among replay:DIR"),
+        ("webcam:0", "'webcam:0' is of no known kind: choose among replay:DIR"),
+        ("replay", "names no source: expected replay:DIR or replay:LIST.jsonl"),
+        ("opencv:", "names no source: expected opencv:NUMBER or opencv:FILE"),
+        ("opencv:-1", "video -1 does not exist"),
+        ("opencv:0?modality=depth", "OpenCV gives no depth"),
+        ("opencv:0?modality=x", "modality is 'x', expected rgb or ir"),
+        ("opencv:0?fps=5", "has no option 'fps': choose among modality"),
+        ("replay:{folder}?fps=quick", "fps is 'quick', expected frames a second"),
+        ("replay:{folder}?fps=0", "fps 0 is no frame rate"),
+        ("replay:{folder}?fps=nan", "fps nan is no frame rate"),
+        ("replay:{folder}?loop=yes", "loop is 'yes', expected 1 or 0"),
+        ("replay:{folder}?size=3", "has no option 'size': choose among fps, loop"),
+        ("realsense:/nowhere.bag", "recording /nowhere.bag does not exist"),
+        ("realsense:/nowhere", "neither a serial number nor a recording"),
+        ("realsense?depth=wide", "depth is 'wide', expected WIDTHxHEIGHT"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_one_line(folder, spec, message):
+    if spec.startswith("realsense"):
+        pytest.importorskip("pyrealsense2", exc_type=ImportError)
+    with pytest.raises(UsageError) as raised:
+        open_camera(spec.format(folder=folder))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_without_pyrealsense2_the_mend_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyrealsense2", None)
+    with pytest.raises(UsageError, match=r"install fasdk\[realsense\]"):
+        open_camera("realsense")
+
+
+def test_a_camera_loads_no_other_kinds_library():
+    program = (
+        "import sys; from fasdk.cameras import open_camera; open_camera('opencv:0'); "
+        "print([m for m in ('pyrealsense2', 'onnxruntime', 'torch') if m in sys.modules])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,258 @@
+"""`fasdk run` answers every capture, outlives its camera's faults and never calls one LIVE."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tiny_bundle
+
+BRIGHT, DARK = 200, 60
+# Each capture by itself, and whatever it looks like.
+PLAIN = ("run", "--backend", "onnxruntime", "--each-frame", "--no-gates")
+
+
+def write_capture(folder, number, level):
+    capture = tiny_bundle.capture(level)
+    cv2.imwrite(str(folder / f"{number:06}.rgb.png"), np.ascontiguousarray(capture.rgb[..., ::-1]))
+    cv2.imwrite(str(folder / f"{number:06}.depth.png"), capture.depth)
+    cv2.imwrite(str(folder / f"{number:06}.ir.png"), capture.ir)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle.write(tmp_path_factory.mktemp("run") / "tiny.fasb")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A live face, an attack, a live face."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, level in enumerate((BRIGHT, DARK, BRIGHT)):
+        write_capture(frames, number, level)
+    return frames
+
+
+@pytest.fixture
+def run(fasdk, tiny):
+    """Run the verb on the tiny bundle and return what it printed, with its JSON lines."""
+
+    def answer(camera, *options):
+        ran = fasdk(*PLAIN, tiny, "--camera", camera, *options)
+        lines = ran.stdout.splitlines()
+        return ran, [json.loads(line) for line in lines] if "--json" in options else lines
+
+    return answer
+
+
+def test_a_line_a_decision(run, folder):
+    ran, lines = run(f"replay:{folder}")
+    assert ran.status == 0
+    assert [line.split()[1] for line in lines] == ["LIVE", "SPOOF", "LIVE"]
+    assert "threshold 0.5000" in lines[0]
+    assert ran.error_lines == ["fasdk: 2 live, 1 spoof; 0 captures dropped by the camera"]
+
+
+def test_json_lines_hold_the_whole_decision(run, folder):
+    before = time.time()
+    ran, lines = run(f"replay:{folder}", "--json")
+    assert ran.status == 0
+    assert [line["verdict"] for line in lines] == ["live", "spoof", "live"]
+    assert [line["capture"] for line in lines] == [1, 2, 3]
+    first = lines[0]
+    assert first["score"] > first["threshold"] == 0.5
+    assert first["operating_point"] == "standard/rgb+depth+ir"
+    assert first["modalities"] == ["rgb", "depth", "ir"]
+    assert first["codes"] == first["reasons"] == []
+    assert before <= first["unix_s"] <= time.time()
+    assert first["latency_ms"] >= first["timings_ms"]["end_to_end"] > 0
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Sharp captures at half a metre: four of a live face, nobody, then six of an attack."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(3)
+    for number, level in enumerate([120] * 4 + [0] + [40] * 6):
+        depth = np.full((240, 320), 1400, np.uint16)
+        depth[50:200, 100:220] = 500 + rng.integers(0, 5, (150, 120))
+        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number:06}.rgb.png"), light)
+        cv2.imwrite(str(folder / f"{number:06}.depth.png"), depth)
+        cv2.imwrite(str(folder / f"{number:06}.ir.png"), light[..., 0])
+    return folder
+
+
+def test_a_door_judges_several_frames_and_locks_out_repeated_spoofs(fasdk, tiny, people):
+    words = ("--backend", "onnxruntime", "--camera", f"replay:{people}", "--json")
+    ran = fasdk("run", tiny, *words, "--face", "110,60,100,130")
+    assert ran.status == 0
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    found = [line["verdict"] for line in lines]
+    # Three live frames in a row make LIVE; the fourth begins anew; the fifth shows nothing.
+    assert found[:5] == ["retry", "retry", "live", "retry", "retry"]
+    assert lines[0]["codes"] == lines[1]["codes"] == ["undecided"]
+    assert [line["frames"] for line in lines[:3]] == [1, 2, 3]
+    assert lines[2]["frame_verdict"] == "live"
+    assert "no-image" in lines[4]["codes"]
+    assert set(found[5:]) == {"spoof"}
+    assert {line["camera_id"] for line in lines} == {f"replay:{people}"}
+
+
+def test_gates_ask_for_a_face(fasdk, tiny, people):
+    ran = fasdk("run", tiny, "--backend", "onnxruntime", "--camera", f"replay:{people}", "--json")
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {line["verdict"] for line in lines} == {"retry"}
+    assert "no-face" in lines[0]["codes"]
+
+
+def test_a_face_model_finds_who_is_there(fasdk, tiny, reference, tmp_path):
+    photograph = cv2.imread(str(reference / "silent-face" / "image_T1.jpg"))
+    cv2.imwrite(str(tmp_path / "0.rgb.png"), photograph)
+    cv2.imwrite(str(tmp_path / "1.rgb.png"), np.full_like(photograph, 120))
+    model = reference / "yunet" / "face_detection_yunet_2026may.onnx"
+    words = ("--camera", f"replay:{tmp_path}", "--face-model", model, "--each-frame", "--json")
+    ran = fasdk("run", tiny, "--backend", "onnxruntime", *words)
+    somebody, nobody = (json.loads(line) for line in ran.stdout.splitlines())
+    assert "no-face" not in somebody["codes"]
+    assert "no-face" in nobody["codes"]
+    assert nobody["verdict"] == "retry"
+
+
+def test_max_captures_ends_an_endless_stream(run, folder):
+    ran, lines = run(f"replay:{folder}?loop=1", "--json", "--max-captures", 7)
+    assert ran.status == 0
+    assert len(lines) == 7
+
+
+def test_a_fault_of_the_camera_is_an_error_line_and_the_run_goes_on(run, folder):
+    damaged = folder / "000001.ir.png"
+    damaged.write_bytes(damaged.read_bytes()[:30])
+    ran, lines = run(f"replay:{folder}", "--json")
+    assert ran.status == 0
+    assert [line["verdict"] for line in lines] == ["live", "error", "live"]
+    assert lines[1]["codes"] == ["camera"]
+    assert "000001.ir.png" in lines[1]["reasons"][0]
+    assert lines[1]["capture"] is lines[1]["score"] is lines[1]["latency_ms"] is None
+    assert [line["capture"] for line in lines] == [1, None, 2]
+    _, text = run(f"replay:{folder}")
+    assert "ERROR" in text[1]
+    assert "camera: " in text[1]
+
+
+def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
+    _, lines = run(f"replay:{folder}", "--json", "--face", "30,20,10,10")
+    assert {line["verdict"] for line in lines} == {"error"}
+    assert lines[0]["codes"] == ["bad-capture"]
+    assert "leaves the 32x24 frame" in lines[0]["reasons"][0]
+    _, lines = run(f"replay:{folder}", "--json", "--face", "3,2,10,10")
+    assert [line["verdict"] for line in lines] == ["live", "spoof", "live"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--camera", "webcam"], "is of no known kind: choose among replay:DIR"),
+        (["--camera", "replay:/nowhere"], "/nowhere cannot be replayed"),
+        (["--camera", "replay:{folder}", "--face", "1,2,3"], "is not (x, y, width, height)"),
+        (["--camera", "replay:{folder}", "--face", "a,b,c,d"], "is not x,y,w,h"),
+        (
+            ["--camera", "replay:{folder}", "--face", "1,2,3,4", "--face-model", "x.onnx"],
+            "--face and --face-model both say where the face is",
+        ),
+        (["--camera", "replay:{folder}", "--face-model", "/nowhere.onnx"], "/nowhere.onnx"),
+        (["--camera", "replay:{folder}", "--rig", "/nowhere.json"], "/nowhere.json"),
+        (["--camera", "replay:{folder}", "--level", "vault"], "no security level 'vault'"),
+        (["--camera", "replay:{folder}", "--max-captures", "0"], "max-captures"),
+        (["--camera", "replay:{folder}", "--key", "/nowhere.pub"], "/nowhere.pub"),
+        ([], "camera"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(fasdk, tiny, folder, options, message):
+    words = [option.format(folder=folder) for option in options]
+    ran = fasdk(*PLAIN, tiny, *words)
+    assert ran.status == 2
+    assert ran.stdout == ""
+    assert len(ran.error_lines) == 1
+    assert message in ran.error_lines[0]
+    as_json = fasdk(*PLAIN, tiny, "--json", *words)
+    (line,) = as_json.stdout.splitlines()
+    assert message in json.loads(line)["error"]
+
+
+def test_a_bundle_that_is_not_there(fasdk, folder):
+    ran = fasdk("run", "/nowhere.fasb", "--camera", f"replay:{folder}")
+    assert ran.status == 2
+    assert "/nowhere.fasb" in ran.error_lines[0]
+
+
+def test_systemd_hears_of_decisions_and_of_the_end(run, folder, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1")
+        run(f"replay:{folder}")
+        heard = []
+        with pytest.raises(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(100).decode())
+    assert heard[0].startswith("READY=1")
+    assert heard[1:] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+
+
+def test_systemd_hears_nothing_while_the_camera_is_gone(run, folder, tmp_path, monkeypatch):
+    for frame in folder.iterdir():
+        frame.write_bytes(b"")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        run(f"replay:{folder}")
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_stop_is_a_normal_end(tiny, folder, stop):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fasdk_tools.cli", *PLAIN, tiny, "--json"),
+            *("--camera", f"replay:{folder}?loop=1&fps=50"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert json.loads(process.stdout.readline())["verdict"] == "live"
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert all(json.loads(line)["verdict"] in {"live", "spoof"} for line in out.splitlines())
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fasdk_tools.cli", *PLAIN, tiny),
+            *("--camera", f"replay:{folder}?loop=1"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=20) == 0
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()

@@ -1,0 +1,376 @@
+"""Measure what a session costs over the engine it runs: one JSON line.
+
+    python tools/bench/runtime.py [--parts overhead,throughput,latency,memory] [--bundle FILE]
+
+Work: captures of RGB 1280x720 with a 400x400 face, depth and IR 640x480 with 240x240 ones, judged
+by the tiny MMDG with random weights (64x64 inputs; built here unless a bundle is given) in ONNX
+Runtime, with the quality limits off. The bare side fills a lane's rows and runs it, without queue,
+threads, rules or decisions. Both sides take turns, so that a busy machine slows both alike. Parts:
+
+- overhead: one `check` after another, max_wait_ms 0, against the bare lane with one row. Median of
+  the differences; the time of the gates, which the bare side lacks, is taken off.
+- throughput: eight threads that `check` as fast as they can, against the best of bare loops over
+  batch sizes and the engine's own threads, one or one a core. What two bare loops reach at once
+  is told too.
+- latency: captures submitted at a fixed rate, 70 % of what eight threads reached just before; p99
+  over the median, from the time a capture was due to its answer. Median over runs.
+- memory: resident size after 100,000 captures from eight threads against that after the first
+  tenth as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from preprocess import FACES, camera_frames
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.batching import BatchingPolicy
+from fasdk.bundle import Bundle, open_bundle
+from fasdk.capture import Capture, Modality
+from fasdk.decision import OperatingPoint, Verdict
+from fasdk.preprocess import fill_row
+from fasdk.quality import QualityLimits
+from fasdk.session import Decision, Liveness
+from fasdk.telemetry import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from fasdk.backends import Lane
+
+CALLERS = 8
+_SESSION, _TWO_LOOPS = "session", "two loops at once, largest batch"
+_REST_SECONDS = 0.05  # the threads of whoever ran last go on spinning for work
+LOAD = 0.7
+MOST_OVERHEAD_MS, LEAST_THROUGHPUT, MOST_P99, MOST_GROWTH = 0.3, 0.9, 2.0, 0.01
+
+
+def main() -> int:
+    """Measure, print one JSON line, and return 0; 1 when a limit is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--bundle", type=Path, help="a bundle to use instead of a tiny one")
+    parser.add_argument("--threads", type=int, default=1, help="ONNX Runtime's, of the session")
+    parser.add_argument("--lanes", type=int, default=BatchingPolicy().lanes)
+    parser.add_argument("--pairs", type=int, default=2000, help="of the overhead")
+    parser.add_argument("--rounds", type=int, default=7, help="of the throughput")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one loop, one latency run")
+    parser.add_argument("--runs", type=int, default=9, help="of the latency")
+    parser.add_argument("--captures", type=int, default=100_000, help="of the memory")
+    settings = parser.parse_args()
+
+    result: dict[str, Any] = {"benchmark": "runtime"}
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = thresholded(open_bundle(settings.bundle or tiny_bundle(Path(folder))))
+        result["model"] = f"{bundle.manifest.model.family} {bundle.manifest.model.parameters}"
+        result |= {"threads": settings.threads, "lanes": settings.lanes, "cores": os.cpu_count()}
+        gc.collect()
+        gc.freeze()  # what built the bundle is no part of a session's heap
+        for part in settings.parts.split(","):
+            result[part] = PARTS[part](bundle, settings)
+    result["load_average"] = round(os.getloadavg()[0], 1)  # above `cores`, others were competing
+    result["ok"] = all(result[part]["ok"] for part in settings.parts.split(","))
+    print(json.dumps(result))
+    return 0 if result["ok"] else 1
+
+
+def tiny_bundle(folder: Path) -> Path:
+    """Build a bundle of the tiny MMDG with random weights."""
+    import torch
+
+    from fasdk.backends import Backend
+    from fasdk_engines.build import BuildRequest, build_bundle
+    from fasdk_engines.checkpoint import save_checkpoint
+    from fasdk_engines.models import get_family
+
+    torch.manual_seed(0)
+    family = get_family("mmdg")
+    config = family.configs["tiny"]
+    save_checkpoint(folder / "tiny.safetensors", family.build(config), family, config)
+    request = BuildRequest(
+        source=folder / "tiny.safetensors",
+        out=folder / "tiny.fasb",
+        model="mmdg",
+        backend=Backend.ONNXRUNTIME,
+    )
+    build_bundle(request)
+    return folder / "tiny.fasb"
+
+
+def thresholded(bundle: Bundle) -> Bundle:
+    """Return the bundle with a made-up threshold, so that a check ends in LIVE or SPOOF."""
+    manifest = bundle.manifest
+    if manifest.operating_points:
+        return bundle
+    point = OperatingPoint(
+        level="standard",
+        modalities=manifest.modalities,
+        threshold=0.5,
+        source="made up for a benchmark",
+        apcer_upper=1.0,
+        graph_sha256=manifest.members["model.onnx"],
+    )
+    return replace(bundle, manifest=manifest.model_copy(update={"operating_points": (point,)}))
+
+
+class Bench:
+    """One engine with a session on it, and bare lanes of the same engine."""
+
+    def __init__(self, bundle: Bundle, settings: argparse.Namespace, **policy: Any) -> None:
+        self.engine = OnnxRuntimeEngine(bundle.graph, threads=settings.threads)
+        self.manifest = bundle.manifest
+        self.session = Liveness(
+            bundle,
+            self.engine,
+            batching=BatchingPolicy(lanes=settings.lanes, **policy),
+            limits=QualityLimits.off(),
+        ).start()
+        frames = camera_frames()
+        self.capture = Capture(
+            rgb=frames[Modality.RGB],
+            depth=frames[Modality.DEPTH],
+            ir=frames[Modality.IR],
+            face=FACES[Modality.RGB],
+            faces=FACES,
+        )
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    def lane(self) -> Lane:
+        """Return a bare lane."""
+        return self.engine.open_lane(self.manifest.max_batch)
+
+    def bare(self, lane: Lane, batch: int) -> None:
+        """Do what a session does of an engine's work: fill rows and run them."""
+        for row in range(batch):
+            fill_row(
+                self.capture, self.manifest.inputs, self.manifest.presence_order, lane.inputs, row
+            )
+        lane.run(batch)
+
+    def check(self) -> dict[str, float]:
+        """Check a capture; its time counts only if it was judged."""
+        decision = self.session.check(self.capture)
+        require(decision.verdict)
+        return decision.timings_ms
+
+
+def require(verdict: Verdict) -> None:
+    """End the benchmark when a capture was not judged."""
+    if verdict is Verdict.ERROR:
+        raise SystemExit("a capture was not judged: the times would say nothing")
+
+
+def overhead(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
+    """Return what `check` adds to the bare lane, in milliseconds."""
+    stages: dict[str, list[float]] = {stage.value: [] for stage in Stage}
+    bare, checked = [], []
+    with Bench(bundle, settings) as bench:
+        lane = bench.lane()
+        for _ in range(50):
+            bench.bare(lane, 1)
+            bench.check()
+        for _ in range(settings.pairs):
+            start = time.perf_counter()
+            bench.bare(lane, 1)
+            middle = time.perf_counter()
+            timings = bench.check()
+            end = time.perf_counter()
+            bare.append(1e3 * (middle - start))
+            checked.append(1e3 * (end - middle) - timings[Stage.GATES.value])
+            for stage, spent in stages.items():
+                spent.append(timings[stage])
+        lane.close()
+    differences = [mine - theirs for mine, theirs in zip(checked, bare, strict=True)]
+    found = statistics.median(differences)
+    return {
+        "bare_ms": round(statistics.median(bare), 4),
+        "check_without_gates_ms": round(statistics.median(checked), 4),
+        "overhead_ms": round(found, 4),
+        "limit_ms": MOST_OVERHEAD_MS,
+        "stages_ms": {name: round(statistics.median(spent), 4) for name, spent in stages.items()},
+        "pairs": settings.pairs,
+        "ok": found <= MOST_OVERHEAD_MS,
+    }
+
+
+def throughput(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
+    """Return captures a second of eight callers against the best bare batched loop."""
+    engines = {
+        threads: OnnxRuntimeEngine(bundle.graph, threads=threads)
+        for threads in sorted({1, os.cpu_count() or 1})
+    }
+    sizes = [size for size in (1, 2, 4, 8, 16) if size <= bundle.manifest.max_batch]
+    with Bench(bundle, settings) as bench:
+        ways: dict[str, Callable[[], float]] = {_SESSION: lambda: saturate(bench, settings)}
+        for threads, engine in engines.items():
+            for size in sizes:
+                work = partial(bench.bare, engine.open_lane(size), size)
+                name = f"batch {size}, engine threads {threads}"
+                ways[name] = partial(run_loops, [work], size, settings.seconds)
+        pair = [partial(bench.bare, bench.lane(), sizes[-1]) for _ in range(2)]
+        ways[_TWO_LOOPS] = partial(run_loops, pair, sizes[-1], settings.seconds)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(settings.rounds):
+            for name, way in ways.items():
+                time.sleep(_REST_SECONDS)
+                rates[name].append(way())
+    median = {name: statistics.median(found) for name, found in rates.items()}
+    best = max(set(ways) - {_SESSION, _TWO_LOOPS}, key=lambda name: median[name])
+    # Round by round, so that what slows a whole round slows both sides.
+    ratios = [mine / bare for mine, bare in zip(rates[_SESSION], rates[best], strict=True)]
+    share = statistics.median(ratios)
+    return {
+        "session_per_s": round(median[_SESSION], 1),
+        "best_bare": best,
+        "best_bare_per_s": round(median[best], 1),
+        "bare_per_s": {name: round(rate, 1) for name, rate in median.items() if name != _SESSION},
+        "share": round(share, 3),
+        "least_share": LEAST_THROUGHPUT,
+        "callers": CALLERS,
+        "rounds": settings.rounds,
+        "ok": share >= LEAST_THROUGHPUT,
+    }
+
+
+def saturate(bench: Bench, settings: argparse.Namespace) -> float:
+    """Return captures a second of eight callers."""
+    return run_loops([bench.check] * CALLERS, 1, settings.seconds)
+
+
+def run_loops(works: Sequence[Callable[[], object]], captures: int, seconds: float) -> float:
+    """Return captures a second of threads that each repeat one piece of work."""
+    counts = [0] * len(works)
+    end = time.perf_counter() + seconds
+
+    def loop(index: int) -> None:
+        while time.perf_counter() < end:
+            works[index]()
+            counts[index] += captures
+
+    start = time.perf_counter()
+    threads = [threading.Thread(target=loop, args=(index,)) for index in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - start)
+
+
+def latency(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
+    """Return p99 over the median at a fixed arrival rate."""
+    runs = []
+    with Bench(bundle, settings) as bench:
+        saturate(bench, settings)
+        for _ in range(settings.runs):
+            rate = LOAD * saturate(bench, settings)
+            runs.append((rate, *arrivals(bench, rate, settings.seconds)))
+    ratios = [p99 / p50 for _, p50, p99 in runs]
+    found = statistics.median(ratios)
+    return {
+        "rate_per_s": round(statistics.median(rate for rate, _, _ in runs), 1),
+        "p50_ms": round(statistics.median(p50 for _, p50, _ in runs), 3),
+        "p99_ms": round(statistics.median(p99 for _, _, p99 in runs), 3),
+        "p99_over_p50": round(found, 2),
+        "limit": MOST_P99,
+        "each_run": [round(ratio, 2) for ratio in ratios],
+        "runs": settings.runs,
+        "ok": found < MOST_P99,
+    }
+
+
+def arrivals(bench: Bench, rate: float, seconds: float) -> tuple[float, float]:
+    """Submit captures at a fixed rate; return median and p99 of the time to an answer, in ms."""
+    count = max(200, int(rate * seconds))
+    done = np.zeros(count)
+    left = threading.Semaphore(0)
+    failed: list[Verdict] = []
+
+    def answered(number: int, future: Future[Decision]) -> None:
+        done[number] = time.perf_counter()
+        if future.result().verdict is Verdict.ERROR:
+            failed.append(Verdict.ERROR)
+        left.release()
+
+    gc.collect()
+    start = time.perf_counter() + 0.01
+    for number in range(count):
+        due = start + number / rate
+        while (early := due - time.perf_counter()) > 0:
+            time.sleep(early)
+        bench.session.submit(bench.capture).add_done_callback(partial(answered, number))
+    for _ in range(count):
+        left.acquire()
+    for verdict in failed:
+        require(verdict)
+    waited_ms = 1e3 * (done - (start + np.arange(count) / rate))
+    p50, p99 = np.percentile(waited_ms, [50, 99])
+    return float(p50), float(p99)
+
+
+def memory(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
+    """Return how much the resident size grows over many captures."""
+    first = settings.captures // 10
+    with Bench(bundle, settings) as bench:
+
+        def check_many(captures: int) -> int:
+            def loop() -> None:
+                for _ in range(captures // CALLERS):
+                    bench.check()
+
+            threads = [threading.Thread(target=loop) for _ in range(CALLERS)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            gc.collect()
+            return resident_bytes()
+
+        before = check_many(first)
+        sizes = [check_many(settings.captures // 10) for _ in range(10)]
+    growth = sizes[-1] / before - 1
+    return {
+        "captures": settings.captures,
+        "after_first": first,
+        "resident_mb": round(before / 1e6, 2),
+        "resident_after_mb": round(sizes[-1] / 1e6, 2),
+        "growth": round(growth, 5),
+        "limit": MOST_GROWTH,
+        "ok": growth <= MOST_GROWTH,
+    }
+
+
+def resident_bytes() -> int:
+    """Return this process's resident size."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+PARTS: dict[str, Callable[[Bundle, argparse.Namespace], dict[str, Any]]] = {
+    "overhead": overhead,
+    "throughput": throughput,
+    "latency": latency,
+    "memory": memory,
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

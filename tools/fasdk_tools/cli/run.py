@@ -1,0 +1,167 @@
+"""What runs until it is stopped: run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fasdk.errors import UsageError
+from fasdk_tools.cli.root import (
+    BackendOption,
+    BundleArgument,
+    KeyOption,
+    app,
+    parse_face,
+    trust_policy,
+)
+from fasdk_tools.output import STDERR, print_json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fasdk.bundle import Bundle
+    from fasdk.door import FaceFinder
+
+
+@app.command()
+def run(
+    bundle: BundleArgument,
+    camera: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:FILE, realsense, "
+            "realsense:SERIAL or realsense:FILE.bag; options as in replay:DIR?fps=15&loop=1.",
+        ),
+    ],
+    face: Annotated[
+        str | None, typer.Option(help="x,y,w,h in pixels of the first frame, always there.")
+    ] = None,
+    face_model: Annotated[
+        Path | None, typer.Option(help="YuNet ONNX file that finds the face.")
+    ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: where depth and infrared look; RealSense knows its own."),
+    ] = None,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates/--no-gates",
+            help="RETRY where a person can mend it: too far, blurred, dark, nobody there.",
+        ),
+    ] = True,
+    each_frame: Annotated[
+        bool,
+        typer.Option(
+            "--each-frame",
+            help="Judge each capture by itself: no verdict over several, no lock-out.",
+        ),
+    ] = False,
+    level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    max_captures: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many captures.")
+    ] = None,
+    timeout_ms: Annotated[
+        float, typer.Option(min=1.0, help="How long the camera may take for a capture.")
+    ] = 1000.0,
+    backend: BackendOption = "auto",
+    key: KeyOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON Lines: one JSON document a decision.")
+    ] = False,
+) -> None:
+    """Judge a camera's captures, a line a decision, until its stream ends or Ctrl-C.
+
+    Faults of the camera are ERROR lines and it is asked again; systemd's watchdog hears of
+    decisions only. Exit 0 at the end, 2 for wrong input.
+    """
+    from fasdk.backends import parse_backend
+    from fasdk.cameras import open_camera
+    from fasdk.door import outcomes
+    from fasdk.quality import QualityLimits
+    from fasdk.registration import Rig
+    from fasdk.session import open as open_session
+    from fasdk.watchdog import Watchdog
+    from fasdk_tools.run import document_of, text_of
+
+    # OpenCV would print a page about each camera it cannot open; the error line says it.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    finder = _finder(face, face_model)
+    counts: Counter[str] = Counter()
+    watchdog = Watchdog.from_environment()
+    with (
+        open_camera(camera) as opened_camera,
+        open_session(
+            bundle,
+            backend=parse_backend(backend),
+            level=level,
+            trust=trust_policy(key),
+            limits=QualityLimits() if gates else None,
+        ) as liveness,
+        _until_told_to_stop(),
+    ):
+        _require_level(liveness.bundle, bundle, level)
+        for outcome in outcomes(
+            opened_camera,
+            liveness if each_frame else liveness.track(camera),
+            finder,
+            rig=None if rig is None else Rig.load(rig),
+            max_captures=max_captures,
+            timeout_ms=timeout_ms,
+        ):
+            if as_json:
+                print_json_line(document_of(outcome))
+            else:
+                print(text_of(outcome), flush=True)
+            watchdog.heard(outcome.decision)
+            counts[outcome.decision.verdict.value] += 1
+    watchdog.stopping()
+    summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    dropped = opened_camera.counts.dropped
+    STDERR.print(f"fasdk: {summary or 'no decision'}; {dropped} captures dropped by the camera")
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[None]:
+    """Make Ctrl-C, systemd's SIGTERM and a reader that closed its pipe a normal end."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # What Python still holds for stdout would fail again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
+    from fasdk.door import FixedFace
+
+    if face is not None and face_model is not None:
+        raise UsageError("--face and --face-model both say where the face is: give one")
+    if face is not None:
+        return FixedFace(parse_face(face))
+    if face_model is not None:
+        from fasdk.faces import FaceFinder as YuNet
+
+        return YuNet(face_model)
+    return None
+
+
+def _require_level(bundle: Bundle, path: Path, level: str) -> None:
+    """Refuse a level that a tuned bundle lacks; a bundle without any answers ERROR, and may run."""
+    levels = sorted({point.level for point in bundle.manifest.operating_points})
+    if levels and level not in levels:
+        raise UsageError(
+            f"{path} has no security level {level!r}: choose among {', '.join(levels)}"
+        )

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture
 from fasdk.decision import (
+    MissingModalities,
     OperatingPoint,
     ScoreCalibration,
     Verdict,
     class_scores,
     decide,
     live_score,
+    missing_fault,
     select_calibration,
     select_point,
 )
@@ -115,12 +117,20 @@ class Judge:
         bundle: The verified bundle.
         level: The security level.
         limits: What a capture from a camera must be like.
+        missing: What becomes of a camera's capture that lacks one of the model's modalities.
     """
 
-    def __init__(self, bundle: Bundle, level: str, limits: QualityLimits | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        level: str,
+        limits: QualityLimits | None = None,
+        missing: MissingModalities = MissingModalities.DEGRADE,
+    ) -> None:
         self.bundle = bundle
         self.level = level
         self.limits = limits or QualityLimits.faults()
+        self.missing = missing
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
 
     def refuse(self, capture: Capture) -> Decision | None:
@@ -145,6 +155,9 @@ class Judge:
         try:
             _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+            lack = missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
+            if lack is not None:
+                findings = (lack[1], *findings)
             if not findings:
                 self._require_fit(capture)
                 return None

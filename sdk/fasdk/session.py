@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.bundle import Bundle, open_bundle
+from fasdk.decision import MissingModalities
 from fasdk.errors import (
     BackendError,
     ClosedError,
@@ -59,6 +60,7 @@ class Liveness:
         batching: How captures share the engine; None for the defaults.
         limits: What a capture must be like before the engine sees it: `check` and `submit` answer
             RETRY or ERROR for one that is not. None for `QualityLimits.faults()`.
+        missing: What becomes of a capture that lacks one of the model's modalities.
         trust: Which signatures a bundle must carry that is swapped in; None asks for none.
         loader: Loads a bundle that is swapped in; None takes the engine's backend.
     """
@@ -71,15 +73,16 @@ class Liveness:
         *,
         batching: BatchingPolicy | None = None,
         limits: QualityLimits | None = None,
+        missing: MissingModalities = MissingModalities.DEGRADE,
         trust: TrustPolicy | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
         self.level = level
         self.batching = batching or BatchingPolicy()
-        self._limits = limits or QualityLimits.faults()
+        self._judge_of = partial(Judge, level=level, limits=limits, missing=missing)
         self._trust = trust or TrustPolicy()
         self._loader = loader or partial(open_engine, backend=engine.backend)
-        self._served = Served(bundle, engine, Judge(bundle, level, self._limits))
+        self._served = Served(bundle, engine, self._judge_of(bundle))
         self._lock = threading.Lock()  # of the fields below, and of `_served`
         self._swapping = threading.Lock()
         self._batcher: MicroBatcher | None = None
@@ -260,7 +263,7 @@ class Liveness:
                 raise ClosedError(CLOSED)
             opened = _verified(bundle, trust or self._trust)
             self._require_successor(opened, allow_rollback)
-            served = Served(opened, self._loader(opened), Judge(opened, self.level, self._limits))
+            served = Served(opened, self._loader(opened), self._judge_of(opened))
             try:
                 served.judge.replay_golden(served.engine.run)
                 with self._lock:
@@ -364,6 +367,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     progress: ProgressListener | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
+    missing: MissingModalities = MissingModalities.DEGRADE,
+    cuda_graphs: bool = True,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
@@ -378,6 +383,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         limits: What a capture must be like before the engine sees it; `QualityLimits()` for a
             person in front of a camera, None only for stale or skewed frames and for depth
             that cannot be millimetres.
+        missing: What becomes of a capture that lacks one of the model's modalities.
+        cuda_graphs: Whether TensorRT's lanes replay recorded graphs; off only to find a fault.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
@@ -386,10 +393,17 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         BackendError: The backend is not installed or refuses the graph.
     """
     bundle = open_bundle(Path(path), trust)
-    engine = open_engine(bundle, backend, threads=threads, progress=progress)
-    loader = partial(open_engine, backend=engine.backend, threads=threads, progress=progress)
+    load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
+    engine = load(bundle, backend)
     liveness = Liveness(
-        bundle, engine, level, batching=batching, limits=limits, trust=trust, loader=loader
+        bundle,
+        engine,
+        level,
+        batching=batching,
+        limits=limits,
+        missing=missing,
+        trust=trust,
+        loader=partial(load, backend=engine.backend),
     )
     try:
         return liveness.start()

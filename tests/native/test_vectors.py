@@ -106,6 +106,15 @@ def test_without_a_compiler_the_native_module_is_left_out(tmp_path):
 
 
 @pytest.mark.slow
+def test_no_vector_reads_or_writes_outside_its_buffers(tmp_path):
+    require_tools("cmake", "c++", mend="apt-get update && apt-get install -y cmake g++ make")
+    flags = "-g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+    program = build_vectors(tmp_path, f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Debug")
+    done = run(program, VECTORS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_every_vector_matches_on_aarch64(tmp_path):
     require_tools("cmake", *ARM_TOOLS, mend=ARM_PACKAGES)
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'aarch64.cmake'}"

@@ -17,6 +17,10 @@
 
 namespace fasdk {
 
+#if defined(__BYTE_ORDER__)
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a pixel's first channel is its low byte");
+#endif
+
 constexpr std::size_t lanes_of(int channels) { return channels == 1 ? 1 : 4; }
 
 // Columns of one row, laid out for vector code.

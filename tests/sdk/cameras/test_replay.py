@@ -71,8 +71,9 @@ def test_a_capture_may_lack_modalities(folder):
 
 def test_what_synth_writes_can_be_replayed(tmp_path):
     from fasdk_calibration.synthetic import write_dataset
+    from fasdk_calibration.synthetic.domains import populations_of
 
-    lists = write_dataset(tmp_path, 30, 1)
+    lists = write_dataset(tmp_path, 30, 1, populations=populations_of([], 1, size=(96, 72)))
     path = next(iter(lists.values()))
     from_list = list(open_camera(f"replay:{path}"))
     from_folder = list(open_camera(f"replay:{path.with_suffix('')}"))

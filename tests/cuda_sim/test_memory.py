@@ -103,6 +103,8 @@ def test_a_context_that_goes_with_memory_in_it_is_a_leak(simulator, cuda):
 
 
 def test_memory_ends_where_it_was_said_to(simulator, cuda):
+    before = cuda.mem_alloc(1000)  # of no interest after a reset
+    simulator.reset()
     simulator.set_memory(1024)
     first = cuda.mem_alloc(1000)
     with pytest.raises(cuda.MemoryError, match="out of memory"):
@@ -110,6 +112,8 @@ def test_memory_ends_where_it_was_said_to(simulator, cuda):
     assert cuda.mem_get_info() == (24, 1024)
     first.free()
     cuda.mem_alloc(25).free()
+    before.free()
+    assert simulator.report().violations == ()
 
 
 def test_the_nth_allocation_fails(simulator, cuda):

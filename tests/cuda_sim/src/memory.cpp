@@ -176,7 +176,8 @@ bool is_usable(const Range &range, bool device) {
 std::uint64_t device_bytes_used() {
     std::uint64_t used = 0;
     for (const auto &[address, memory] : state().memory) {
-        if (memory->kind == MemoryKind::kDevice && !memory->freed) used += memory->range.bytes;
+        const bool counts = memory->kind == MemoryKind::kDevice && !memory->freed;
+        if (counts && !memory->retired) used += memory->range.bytes;
     }
     return used;
 }

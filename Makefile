@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration clean
+.PHONY: help install demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration verify-runtime clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -56,6 +56,9 @@ verify-models: $(STAMP)  ## The same for the published systems
 
 verify-calibration: $(STAMP)  ## The same for INT8, operating points and the report
 	$(BIN)/python tools/verify/calibration.py
+
+verify-runtime: $(STAMP)  ## The same for the device runtime; on an otherwise idle machine
+	$(BIN)/python tools/verify/runtime.py
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

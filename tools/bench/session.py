@@ -1,6 +1,6 @@
 """Measure what a session costs over the engine it runs: one JSON line.
 
-    python tools/bench/runtime.py [--parts overhead,throughput,latency,memory] [--bundle FILE]
+    python tools/bench/session.py [--parts overhead,throughput,latency,memory] [--bundle FILE]
 
 Work: captures of RGB 1280x720 with a 400x400 face, depth and IR 640x480 with 240x240 ones, judged
 by the tiny MMDG with random weights (64x64 inputs; built here unless a bundle is given) in ONNX
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--captures", type=int, default=100_000, help="of the memory")
     settings = parser.parse_args()
 
-    result: dict[str, Any] = {"benchmark": "runtime"}
+    result: dict[str, Any] = {"benchmark": "session"}
     with tempfile.TemporaryDirectory() as folder:
         bundle = thresholded(open_bundle(settings.bundle or tiny_bundle(Path(folder))))
         result["model"] = f"{bundle.manifest.model.family} {bundle.manifest.model.parameters}"

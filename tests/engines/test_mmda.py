@@ -393,7 +393,7 @@ def test_an_absent_modality_is_a_black_image():
     assert FAMILY.required == ()
 
 
-def test_the_gate_stays_float32_in_half_precision(tiny_graph):
+def test_gates_and_what_they_read_stay_float32_in_half_precision(tiny_graph):
     half = convert(tiny_graph, Precision.FP16, islands_matching(tiny_graph, FAMILY.float32_islands))
     types = infer_types(parse_graph(half))
     float16 = 10
@@ -402,8 +402,19 @@ def test_the_gate_stays_float32_in_half_precision(tiny_graph):
     assert sum(n.op_type == "TopK" for n in gates) == 4
     for node in gates:
         assert all(types[v].element != float16 for v in (*node.input, *node.output) if v), node.name
-    experts = [n for n in nodes if n.op_type == "Gemm" and "/classify/" in n.name]
-    assert experts
+    before = [n for n in nodes if n.name.startswith(("/fusion/", "/refine/", "/remap/"))]
+    before = [n for n in before if "/mixture/" not in n.name] + [
+        n for n in nodes if n.name == "/Add"
+    ]
+    assert {"/fusion/ln_2/LayerNormalization", "/remap/Add_2", "/Add"} <= {n.name for n in before}
+    assert all(types[v].element != float16 for n in before for v in n.output), (
+        "float16 before gates"
+    )
+    experts = [
+        *(n for n in nodes if n.op_type == "Gemm" and "/classify/" in n.name),
+        *(n for n in nodes if n.name in ("/fusion/mixture/Gemm", "/refine/mixture/Gemm")),
+    ]
+    assert len(experts) >= 4
     assert all(types[n.output[0]].element == float16 for n in experts if "logits" not in n.output)
 
 

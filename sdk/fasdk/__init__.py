@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fasdk.reasons import Reason
     from fasdk.registration import Rig
     from fasdk.session import Decision, Liveness, open  # noqa: A004
-    from fasdk.track import Track, TrackDecision
-    from fasdk.track_policy import LockOutPolicy, TrackPolicy
+    from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
+    from fasdk.tracking.track import Track, TrackDecision
     from fasdk.trust import TrustPolicy
 
 __version__ = "0.1.0"
@@ -72,8 +72,8 @@ _MODULES = {
     "reasons": ("Reason",),
     "registration": ("Rig",),
     "session": ("Decision", "Liveness", "open"),
-    "track": ("Track", "TrackDecision"),
-    "track_policy": ("LockOutPolicy", "TrackPolicy"),
+    "tracking.track": ("Track", "TrackDecision"),
+    "tracking.policy": ("LockOutPolicy", "TrackPolicy"),
     "trust": ("TrustPolicy",),
 }
 

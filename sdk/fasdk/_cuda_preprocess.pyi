@@ -52,5 +52,5 @@ def depth(
 ) -> None:
     """Do the same with a uint16 depth frame of one channel, mapped to 8 bits by `levels`.
 
-    `levels` is the device address of uint8 [65536], `fasdk.preprocess_spec.depth_levels`.
+    `levels` is the device address of uint8 [65536], `fasdk.preprocess.spec.depth_levels`.
     """

@@ -1,4 +1,4 @@
-"""The C++ in sdk/native; `fasdk.preprocess`, `fasdk.resize` and their tests are its only callers.
+"""The C++ in sdk/native; only `fasdk.preprocess` and its tests call it.
 
 Every function raises TypeError for an array of another dtype or layout, ValueError for one of
 another shape, and lets go of the GIL while it works. Threads may share everything here.

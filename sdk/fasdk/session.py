@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
+from fasdk.batching.lanes import Served
 from fasdk.bundle import Bundle, open_bundle
 from fasdk.decision import MissingModalities
 from fasdk.errors import (
@@ -22,7 +23,6 @@ from fasdk.errors import (
     TrustError,
 )
 from fasdk.judging import Decision, Judge
-from fasdk.lanes import Served
 from fasdk.quality import QualityLimits
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy, key_id
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture
-    from fasdk.track import Track, Tracks
-    from fasdk.track_policy import TrackPolicy
+    from fasdk.tracking.policy import TrackPolicy
+    from fasdk.tracking.track import Track, Tracks
 
 __all__ = ["Decision", "Liveness", "open"]
 
@@ -151,7 +151,7 @@ class Liveness:
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
         """
-        from fasdk.track import Tracks
+        from fasdk.tracking.track import Tracks
 
         with self._lock:
             if self._tracks is None:

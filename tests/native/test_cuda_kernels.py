@@ -147,7 +147,7 @@ def test_the_device_gives_the_hosts_bits(modality):
     from fasdk import _cuda_preprocess
     from fasdk.capture import FaceBox
     from fasdk.preprocess import DepthEncoding, PreprocessSpec, region_of, to_tensor
-    from fasdk.preprocess_spec import depth_levels
+    from fasdk.preprocess.spec import depth_levels
 
     rng = np.random.default_rng(1)
     is_depth, shape = modality == "depth", (480, 640, 3 if modality == "rgb" else 1)

@@ -12,9 +12,9 @@ from fasdk.capture import FaceBox, Modality
 from fasdk.decision import Verdict
 from fasdk.door import Backoff, FixedFace, outcomes
 from fasdk.errors import CameraError, CaptureError
-from fasdk.optics import Lens, Pinhole
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
+from fasdk.registration.optics import Lens, Pinhole
 from fasdk.session import Decision
 
 

@@ -24,7 +24,7 @@ from fasdk.preprocess import CropRule
 from fasdk.quality import QualityLimits
 from fasdk.reasons import Reason
 from fasdk.session import Liveness
-from fasdk.track_policy import TrackPolicy
+from fasdk.tracking.policy import TrackPolicy
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 ERROR, RETRY, LIVE = Verdict.ERROR, Verdict.RETRY, Verdict.LIVE

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from fasdk.capture import FaceBox
-from fasdk.implementation import native_module
 from fasdk.preprocess import (
     ChannelOrder,
     CropRule,
@@ -30,8 +29,9 @@ from fasdk.preprocess import (
     implementation,
     to_tensor,
 )
-from fasdk.preprocess_spec import depth_levels
-from fasdk.resize import resize_bilinear
+from fasdk.preprocess.native import native_module
+from fasdk.preprocess.resize import resize_bilinear
+from fasdk.preprocess.spec import depth_levels
 
 DEPTH = DepthEncoding(near_mm=400, far_mm=2000, polarity="near-bright")
 

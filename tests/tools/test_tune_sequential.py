@@ -18,8 +18,8 @@ from fasdk.capture import Capture, Modality
 from fasdk.decision import Verdict
 from fasdk.session import Liveness
 from fasdk.session import open as open_session
-from fasdk.track import Track
-from fasdk.track_policy import TrackPolicy
+from fasdk.tracking.policy import TrackPolicy
+from fasdk.tracking.track import Track
 
 ALL = ("rgb", "depth", "ir")
 FRAMES = 4

@@ -23,10 +23,10 @@ import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.faces import FaceFinder
-from fasdk.optics import Lens, Pinhole
-from fasdk.pose import FACE_MODEL_MM
 from fasdk.quality import QualityLimits, assess
+from fasdk.quality.pose import FACE_MODEL_MM
 from fasdk.registration import Rig
+from fasdk.registration.optics import Lens, Pinhole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

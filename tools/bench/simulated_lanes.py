@@ -110,7 +110,7 @@ def run_on_lanes(
 
 def check_serially(bundle: Bundle, engine: TensorRtEngine, count: int) -> NDArray[np.float64]:
     """Return every capture's score, one check after the other on one lane."""
-    from fasdk.batching_policy import BatchingPolicy
+    from fasdk.batching.policy import BatchingPolicy
     from fasdk.session import Liveness
 
     policy = BatchingPolicy(lanes=1, max_batch=1)
@@ -122,7 +122,7 @@ def submit_from_threads(
     bundle: Bundle, engine: TensorRtEngine, count: int, lanes: int
 ) -> NDArray[np.float64]:
     """Return every capture's score, submitted by four threads, which wait for each eighth."""
-    from fasdk.batching_policy import BatchingPolicy
+    from fasdk.batching.policy import BatchingPolicy
     from fasdk.session import Liveness
 
     policy = BatchingPolicy(lanes=lanes, max_batch=LARGEST)

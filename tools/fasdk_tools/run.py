@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from fasdk.track import TrackDecision
+from fasdk.tracking.track import TrackDecision
 
 if TYPE_CHECKING:
     from fasdk.door import Outcome

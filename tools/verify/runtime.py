@@ -30,7 +30,7 @@ def preprocess_claims() -> Iterator[Claim]:
         "HOG equals scikit-image's and PLGF its definition on 8-bit output: failures",
         "-m",
         "slow or not slow",
-        "tests/sdk/test_composite.py",
+        "tests/sdk/preprocess/test_composite.py",
     )
     yield pytest_claim(
         "CUDA source compiles for each architecture, its pixel functions tested on the host: "
@@ -92,8 +92,8 @@ def fault_claims() -> Iterator[Claim]:
     )
     yield pytest_claim(
         "four interleaved cameras never mix, and no track says LIVE without its evidence: failures",
-        "tests/sdk/test_track.py",
-        "tests/sdk/test_track_threads.py",
+        "tests/sdk/tracking/test_track.py",
+        "tests/sdk/tracking/test_track_threads.py",
     )
 
 

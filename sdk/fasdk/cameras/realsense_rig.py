@@ -8,8 +8,8 @@ import numpy as np
 
 from fasdk.capture import Modality
 from fasdk.errors import RigError
-from fasdk.optics import Lens, Pinhole
 from fasdk.registration import Rig
+from fasdk.registration.optics import Lens, Pinhole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

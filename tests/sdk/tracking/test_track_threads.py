@@ -12,8 +12,8 @@ from track_fakes import LanesSession, bundle_with_test, capture, error, retry, s
 
 from fasdk.decision import Verdict
 from fasdk.sequential import ScoredFrame, SequentialRun, Step
-from fasdk.track import TrackDecision, Tracks
-from fasdk.track_policy import TrackPolicy
+from fasdk.tracking.policy import TrackPolicy
+from fasdk.tracking.track import TrackDecision, Tracks
 
 CAMERAS, FRAMES = 4, 200
 POLICY = TrackPolicy(

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from fasdk.errors import UsageError
-from fasdk.lockout import LockOut
-from fasdk.track_policy import LockOutPolicy
+from fasdk.tracking.lockout import LockOut
+from fasdk.tracking.policy import LockOutPolicy
 
 POLICY = LockOutPolicy(spoofs=3, window_ms=1000.0, locked_ms=500.0, same_face_ms=100.0)
 

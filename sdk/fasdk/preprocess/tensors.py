@@ -14,44 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.composite import hog_map, plgf_map, require_composite_size
 from fasdk.errors import PreprocessError
-from fasdk.implementation import Implementation, implementation, native_module
-from fasdk.preprocess_spec import (
+from fasdk.preprocess.composite import hog_map, plgf_map, require_composite_size
+from fasdk.preprocess.native import Implementation, implementation, native_module
+from fasdk.preprocess.resize import resize_bilinear
+from fasdk.preprocess.spec import (
     ChannelOrder,
     CropRule,
-    DepthEncoding,
-    DepthPolarity,
     IrComposite,
     PreprocessSpec,
     depth_levels,
     depth_to_8bit,
 )
-from fasdk.resize import resize_bilinear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-__all__ = [
-    "PRESENCE",
-    "ChannelOrder",
-    "CropRule",
-    "DepthEncoding",
-    "DepthPolarity",
-    "Implementation",
-    "IrComposite",
-    "PreprocessSpec",
-    "crop_box",
-    "depth_to_8bit",
-    "fill_row",
-    "implementation",
-    "input_shapes",
-    "region_of",
-    "to_batch",
-    "to_tensor",
-]
 
 Region = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two inclusive
 

@@ -384,7 +384,7 @@ def test_a_capture_that_expires_in_the_queue_is_not_run(opened):
 
 
 def test_an_answer_that_comes_too_late_opens_no_door(opened, monkeypatch):
-    monkeypatch.setattr("fasdk.batching.MicroBatcher._overdue", lambda *_: [])
+    monkeypatch.setattr("fasdk.batching.batcher.MicroBatcher._overdue", lambda *_: [])
     session = opened(
         FakeEngine(lambda size: (time.sleep(0.03), live(size))[1]), lanes=1, deadline_ms=20
     )

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, OutOfViewError, RigError
-from fasdk.optics import Homography, Lens, Pinhole
 from fasdk.registration import Rig
+from fasdk.registration.optics import Homography, Lens, Pinhole
 
 RGB_LENS = Lens(
     width_px=1280,

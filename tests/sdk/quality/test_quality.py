@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.exposure import middle_of
-from fasdk.pose import FACE_MODEL_MM
 from fasdk.quality import QualityLimits, assess
+from fasdk.quality.exposure import middle_of
+from fasdk.quality.pose import FACE_MODEL_MM
 from fasdk.reasons import Reason
 from fasdk_calibration.synthetic import Species, Split, generate
 

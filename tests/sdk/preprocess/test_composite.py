@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasdk.composite import hog_map, plgf_map
 from fasdk.errors import PreprocessError
-from fasdk.implementation import Implementation, native_module
+from fasdk.preprocess.composite import hog_map, plgf_map
+from fasdk.preprocess.native import Implementation, native_module
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "native"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "native"))
 import published_maps
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasdk.capture import FaceBox
-from fasdk.exposure import (
+from fasdk.quality.exposure import (
     FaceDepth,
     face_depth,
     face_light,

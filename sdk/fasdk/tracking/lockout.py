@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fasdk.track_policy import LockOutPolicy
+    from fasdk.tracking.policy import LockOutPolicy
 
 
 class LockOut:

@@ -29,8 +29,8 @@ from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import UsageError
 from fasdk.reasons import Reason
 from fasdk.session import Decision
-from fasdk.track import Track, TrackDecision, Tracks
-from fasdk.track_policy import LockOutPolicy, TrackPolicy
+from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
+from fasdk.tracking.track import Track, TrackDecision, Tracks
 
 LIVE, SPOOF, RETRY, ERROR = Verdict.LIVE, Verdict.SPOOF, Verdict.RETRY, Verdict.ERROR
 NEVER = TrackPolicy(lock_out=None)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import OutOfViewError, RigError
-from fasdk.exposure import face_depth
-from fasdk.optics import Homography, Lens, Pinhole
+from fasdk.quality.exposure import face_depth
+from fasdk.registration.optics import Homography, Lens, Pinhole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

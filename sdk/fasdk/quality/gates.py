@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fasdk.capture import LARGEST_IN_METRES, FaceBox, Modality
-from fasdk.exposure import face_depth, face_light, saturated_share, spans_at_most
-from fasdk.freshness import untimely
-from fasdk.pose import head_angles
+from fasdk.quality.exposure import face_depth, face_light, saturated_share, spans_at_most
+from fasdk.quality.freshness import untimely
+from fasdk.quality.pose import head_angles
 from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.capture import Capture
-    from fasdk.exposure import FaceDepth
+    from fasdk.quality.exposure import FaceDepth
 
 # The first finding is the one to show a person: what makes the others moot, then where to stand,
 # how to look, and the light.

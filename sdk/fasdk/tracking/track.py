@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.decision import Verdict, missing_fault
 from fasdk.errors import UsageError
-from fasdk.face_watch import FaceWatch
-from fasdk.lockout import LockOut
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.session import Decision
-from fasdk.track_policy import TrackPolicy
+from fasdk.tracking.face_watch import FaceWatch
+from fasdk.tracking.lockout import LockOut
+from fasdk.tracking.policy import TrackPolicy
 
 if TYPE_CHECKING:
     from fasdk.bundle import Bundle

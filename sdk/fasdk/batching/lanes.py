@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fasdk.backends import Engine, Lane
+    from fasdk.batching.pending import CallerOrder, Ticket
     from fasdk.bundle import Bundle
     from fasdk.judging import Decision, Judge
-    from fasdk.pending import CallerOrder, Ticket
 
 
 class Served:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from fasdk.errors import PreprocessError
-from fasdk.implementation import Implementation, native_module
+from fasdk.preprocess.native import Implementation, native_module
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fasdk.capture import Capture
-from fasdk.face_watch import FaceWatch
 from fasdk.reasons import Reason
+from fasdk.tracking.face_watch import FaceWatch
 
 HERE, NEARBY, ELSEWHERE = (20, 10, 20, 20), (25, 12, 20, 20), (2, 10, 20, 20)
 

@@ -14,9 +14,7 @@ from pydantic import ValidationError
 
 from fasdk import preprocess
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.composite import hog_map, plgf_map
 from fasdk.errors import PreprocessError
-from fasdk.implementation import native_module
 from fasdk.preprocess import (
     ChannelOrder,
     CropRule,
@@ -33,7 +31,9 @@ from fasdk.preprocess import (
     to_batch,
     to_tensor,
 )
-from fasdk.resize import resize_bilinear
+from fasdk.preprocess.composite import hog_map, plgf_map
+from fasdk.preprocess.native import native_module
+from fasdk.preprocess.resize import resize_bilinear
 
 
 def spec_of(**settings: object) -> PreprocessSpec:

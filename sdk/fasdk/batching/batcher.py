@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fasdk.batching_policy import BatchingPolicy, WhenFull
+from fasdk.batching.lanes import LaneGroup, LaneWorker, open_lanes, overdue
+from fasdk.batching.pending import CallerOrder, Ticket
+from fasdk.batching.policy import BatchingPolicy, WhenFull
 from fasdk.errors import ClosedError
-from fasdk.lanes import LaneGroup, LaneWorker, open_lanes, overdue
-from fasdk.pending import CallerOrder, Ticket
 from fasdk.reasons import Reason
 from fasdk.telemetry import Stage, StageClock
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fasdk.backends import Lane
+    from fasdk.batching.lanes import Served
     from fasdk.capture import Capture
     from fasdk.judging import Decision, Judge
-    from fasdk.lanes import Served
-
-__all__ = ["BatchingPolicy", "MicroBatcher", "WhenFull"]
 
 _NS_PER_MS = 1_000_000
 CLOSED = "this session is closed: open the bundle again"

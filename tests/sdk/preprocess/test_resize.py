@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fasdk.errors import PreprocessError
-from fasdk.implementation import Implementation, native_module
-from fasdk.resize import resize_bilinear
+from fasdk.preprocess.native import Implementation, native_module
+from fasdk.preprocess.resize import resize_bilinear
 
 native_built = pytest.mark.skipif(native_module() is None, reason="fasdk._native was not built")
 

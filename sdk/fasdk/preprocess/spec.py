@@ -42,7 +42,7 @@ class IrComposite(str, Enum):
     IR_HOG_PLGF = "ir-hog-plgf"
     """Infrared, its histogram of oriented gradients, and its pattern of local gravitational force.
 
-    Both maps are drawn in 8 bits at the crop's own size (`fasdk.composite`), then resized.
+    Both maps are drawn in 8 bits at the crop's own size (`composite.py`), then resized.
     """
 
 

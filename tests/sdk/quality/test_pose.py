@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasdk.pose import FACE_MODEL_MM, head_angles
+from fasdk.quality.pose import FACE_MODEL_MM, head_angles
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:

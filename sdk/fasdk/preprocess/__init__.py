@@ -1,0 +1,44 @@
+"""Camera frames into the tensors a model was trained on.
+
+`spec` is what travels in a bundle, `tensors` the way from frame to tensor and batch; `native` picks
+the compiled pass where it was built, `resize` and `composite` give the same bits without it.
+"""
+
+from fasdk.preprocess.native import Implementation, implementation
+from fasdk.preprocess.spec import (
+    ChannelOrder,
+    CropRule,
+    DepthEncoding,
+    DepthPolarity,
+    IrComposite,
+    PreprocessSpec,
+    depth_to_8bit,
+)
+from fasdk.preprocess.tensors import (
+    PRESENCE,
+    crop_box,
+    fill_row,
+    input_shapes,
+    region_of,
+    to_batch,
+    to_tensor,
+)
+
+__all__ = [
+    "PRESENCE",
+    "ChannelOrder",
+    "CropRule",
+    "DepthEncoding",
+    "DepthPolarity",
+    "Implementation",
+    "IrComposite",
+    "PreprocessSpec",
+    "crop_box",
+    "depth_to_8bit",
+    "fill_row",
+    "implementation",
+    "input_shapes",
+    "region_of",
+    "to_batch",
+    "to_tensor",
+]

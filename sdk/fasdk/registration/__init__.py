@@ -1,0 +1,8 @@
+"""Where a face seen by one camera is in another camera's frame.
+
+`rig` is a kiosk's calibration and what it does to a capture; `optics` is one camera's geometry.
+"""
+
+from fasdk.registration.rig import Rig
+
+__all__ = ["Rig"]

@@ -27,9 +27,9 @@ class OpenCvCamera(Camera):
     """A UVC camera by number: frames of one modality, the newest at each read.
 
     A frame is stamped with the kernel's time of it where OpenCV reads Video4Linux, whose clock is
-    that of `time.monotonic`, and with its arrival elsewhere. Once a kernel's times have been of that
-    clock, one that is long past is of a frame that lay about, in a driver or while this process was
-    stopped, and is told as it is. A frame that nobody took before the next one came is dropped.
+    that of `time.monotonic`, and with its arrival elsewhere. Once a kernel's times have been of
+    that clock, one long past is of a frame that lay about, in the driver or while this process was
+    stopped, and is kept. A frame that nobody took before the next one came is dropped.
 
     Args:
         index: OpenCV's number of the camera, from 0.

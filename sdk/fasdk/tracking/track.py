@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
+_BEFORE_RESET = Finding(Reason.UNDECIDED, "the frame was handed in before the reset: go on")
+
 
 class Judging(Protocol):
     """What a track asks of a session."""
@@ -64,11 +66,12 @@ class TrackDecision(Decision):
 class _Ticket:
     """One frame between `submit` and its answer."""
 
-    __slots__ = ("at_ms", "capture", "frame", "future")
+    __slots__ = ("at_ms", "capture", "frame", "future", "resets")
 
-    def __init__(self, capture: Capture, at_ms: float) -> None:
+    def __init__(self, capture: Capture, at_ms: float, resets: int) -> None:
         self.capture = capture
         self.at_ms = at_ms
+        self.resets = resets  # of the track before it was handed in
         self.frame: Decision | None = None  # None until the session has answered
         self.future: Future[TrackDecision] = Future()
         self.future.set_running_or_notify_cancel()  # its frame counts: it cannot be taken back
@@ -119,6 +122,7 @@ class Track:
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._unjudged = 0  # frames in a row
+        self._resets = 0
         # Of the face in view: sequential tests without a LIVE, how the last ended, a SPOOF counted.
         self._runs = 0
         self._last = Step.UNDECIDED
@@ -136,8 +140,13 @@ class Track:
             self._lock_out.unlock()
 
     def reset(self) -> None:
-        """Drop what was gathered and take whoever comes next for another; keeps the lock-out."""
+        """Drop what was gathered and take whoever comes next for another; keeps the lock-out.
+
+        Frames still under way belong to the one before: none counts, and what would
+        be LIVE or SPOOF is RETRY.
+        """
         with self._lock:
+            self._resets += 1
             self._forget()
 
     def check(self, capture: Capture) -> TrackDecision:
@@ -148,7 +157,7 @@ class Track:
         """Take in one frame and return where the answer will be; never raises."""
         with self._lock:
             now_ms = self._now_ms()
-            ticket = _Ticket(capture, now_ms)
+            ticket = _Ticket(capture, now_ms, self._resets)
             self._tickets.append(ticket)
             locked = self._locked_out(now_ms)
         if locked is not None:
@@ -214,6 +223,8 @@ class Track:
             self._forget()
             return self._say(frame, Verdict.ERROR, locked)
         fault = self._fault_of(frame)
+        if ticket.resets != self._resets:
+            return self._say(frame, *(fault or (Verdict.RETRY, _BEFORE_RESET)))
         same = self._face.is_same(ticket.capture, frame.codes, ticket.at_ms, judged=fault is None)
         if not same:
             self._begin_face()

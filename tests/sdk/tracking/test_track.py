@@ -422,6 +422,19 @@ def test_reset_drops_what_was_gathered_and_keeps_the_lock_out():
     assert door.track.is_locked_out
 
 
+def test_frames_under_way_at_a_reset_are_no_evidence_for_whoever_comes_next():
+    session = HeldSession(bundle_with_test())
+    track = Track(session, "door", NEVER, clock=Hand())
+    before = track.submit(capture())
+    track.reset()
+    after = [track.submit(capture()) for _ in range(2)]
+    for future in session.futures:
+        future.set_result(scored(sigmoid(STRONG)))
+    found = before.result(0)
+    assert (found.verdict, found.codes, found.frames) == (RETRY, (Reason.UNDECIDED,), 0)
+    assert [(f.result(0).verdict, f.result(0).frames) for f in after] == [(RETRY, 1), (LIVE, 2)]
+
+
 def test_one_camera_has_one_track_and_one_policy():
     tracks = Tracks(FakeSession(plain_bundle(), lambda _: error()))
     track = tracks.of("lobby", NEVER)

@@ -145,6 +145,18 @@ class Judge:
             return self.error(error)
         return None
 
+    def refuse_after_swap(self, capture: Capture) -> Decision | None:
+        """Return the answer to a camera's capture that only another bundle's `gate` let through.
+
+        What a frame shows and when it was taken are the same under any bundle; which modalities
+        a model wants are not.
+        """
+        refusal = self.refuse(capture)
+        if refusal is None and (lack := self._lack(capture)) is not None:
+            verdict, finding = lack
+            refusal = replace(self.failed(finding.reason, finding.message), verdict=verdict)
+        return refusal
+
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
@@ -155,7 +167,7 @@ class Judge:
         try:
             _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
-            lack = missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
+            lack = self._lack(capture)
             if lack is not None:
                 findings = (lack[1], *findings)
             if not findings:
@@ -171,6 +183,9 @@ class Judge:
             modalities=capture.present,
             bundle_id=self.bundle.id,
         )
+
+    def _lack(self, capture: Capture) -> tuple[Verdict, Finding] | None:
+        return missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.

@@ -22,8 +22,10 @@ from fasdk.tracking.lockout import LockOut
 from fasdk.tracking.policy import TrackPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fasdk.bundle import Bundle
-    from fasdk.capture import Capture
+    from fasdk.capture import Capture, Modality
     from fasdk.sequential import Run
 
 Clock = Callable[[], float]
@@ -184,9 +186,12 @@ class Track:
         return self._latest_ms
 
     def _refusal(self, capture: Capture) -> Decision | None:
-        manifest = self._liveness.bundle.manifest
-        fault = missing_fault(self.policy.missing, manifest.modalities, capture.present)
+        fault = self._lack(capture.present)
         return None if fault is None else self._unjudged_frame(*fault)
+
+    def _lack(self, present: Sequence[Modality]) -> tuple[Verdict, Finding] | None:
+        wanted = self._liveness.bundle.manifest.modalities
+        return missing_fault(self.policy.missing, wanted, present)
 
     def _settle(self, ticket: _Ticket, frame: Decision) -> None:
         """Take a frame's own answer, and give out every answer whose turn has come."""
@@ -222,7 +227,7 @@ class Track:
         if locked is not None:
             self._forget()
             return self._say(frame, Verdict.ERROR, locked)
-        fault = self._fault_of(frame)
+        fault = self._fault_of(ticket.capture, frame)
         if ticket.resets != self._resets:
             return self._say(frame, *(fault or (Verdict.RETRY, _BEFORE_RESET)))
         same = self._face.is_same(ticket.capture, frame.codes, ticket.at_ms, judged=fault is None)
@@ -258,7 +263,7 @@ class Track:
         self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
         self._spoof_counted = True
 
-    def _fault_of(self, frame: Decision) -> tuple[Verdict, Finding | None] | None:
+    def _fault_of(self, capture: Capture, frame: Decision) -> tuple[Verdict, Finding | None] | None:
         """Return the verdict on a frame that says nothing of the face, or None for one that does.
 
         A frame counts only as what the session says it is in every respect: a LIVE without a score
@@ -275,7 +280,8 @@ class Track:
         if frame.bundle_id != self._liveness.bundle.id:
             message = "the frame was judged by a bundle that has been replaced: go on"
             return Verdict.RETRY, Finding(Reason.UNDECIDED, message)
-        return None
+        # Asked again, for a bundle that came after the frame may look at more than the one before.
+        return self._lack(capture.present)
 
     def _pass_over(
         self, ticket: _Ticket, frame: Decision, fault: tuple[Verdict, Finding | None]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sequential_tests import sigmoid
 from track_fakes import (
     POINT,
+    FakeBundle,
     FakeSession,
     Hand,
     HeldSession,
@@ -313,6 +314,18 @@ def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
     assert (found.verdict, found.codes, door.session.judged) == (verdict, codes, 1)
     assert "lacks depth" in found.reasons[0]
     assert door.see(STRONG).verdict is LIVE  # the next whole capture goes on
+
+
+def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_at():
+    of_colour = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
+    session = HeldSession(FakeBundle(of_colour))
+    policy = TrackPolicy(1, missing=MissingModalities.REQUIRE)
+    track = Track(session, "door", policy, clock=Hand())
+    future = track.submit(capture(modalities=(Modality.RGB,)))
+    session.bundle = FakeBundle(tiny_bundle.manifest(), "its successor")
+    session.futures[0].set_result(scored(0.99, bundle="its successor"))
+    found = future.result(0)
+    assert (found.verdict, found.codes) == (RETRY, (Reason.MODALITY_MISSING,))
 
 
 def test_by_default_the_session_judges_what_is_there():

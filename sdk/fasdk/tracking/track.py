@@ -22,10 +22,8 @@ from fasdk.tracking.lockout import LockOut
 from fasdk.tracking.policy import TrackPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fasdk.bundle import Bundle
-    from fasdk.capture import Capture, Modality
+    from fasdk.capture import Capture
     from fasdk.sequential import Run
 
 Clock = Callable[[], float]
@@ -186,12 +184,11 @@ class Track:
         return self._latest_ms
 
     def _refusal(self, capture: Capture) -> Decision | None:
-        fault = self._lack(capture.present)
+        fault = self._lack(capture, self._liveness.bundle)
         return None if fault is None else self._unjudged_frame(*fault)
 
-    def _lack(self, present: Sequence[Modality]) -> tuple[Verdict, Finding] | None:
-        wanted = self._liveness.bundle.manifest.modalities
-        return missing_fault(self.policy.missing, wanted, present)
+    def _lack(self, capture: Capture, bundle: Bundle) -> tuple[Verdict, Finding] | None:
+        return missing_fault(self.policy.missing, bundle.manifest.modalities, capture.present)
 
     def _settle(self, ticket: _Ticket, frame: Decision) -> None:
         """Take a frame's own answer, and give out every answer whose turn has come."""
@@ -227,7 +224,8 @@ class Track:
         if locked is not None:
             self._forget()
             return self._say(frame, Verdict.ERROR, locked)
-        fault = self._fault_of(ticket.capture, frame)
+        bundle = self._liveness.bundle  # read once: a swap may come at any moment
+        fault = self._fault_of(ticket.capture, frame, bundle)
         if ticket.resets != self._resets:
             return self._say(frame, *(fault or (Verdict.RETRY, _BEFORE_RESET)))
         same = self._face.is_same(ticket.capture, frame.codes, ticket.at_ms, judged=fault is None)
@@ -238,7 +236,7 @@ class Track:
         self._unjudged = 0
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
-        run = self._run_for(frame)
+        run = self._run_for(frame, bundle)
         step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, ticket.at_ms))
         if step is not Step.UNDECIDED:
             self._end_run(step)
@@ -263,7 +261,9 @@ class Track:
         self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
         self._spoof_counted = True
 
-    def _fault_of(self, capture: Capture, frame: Decision) -> tuple[Verdict, Finding | None] | None:
+    def _fault_of(
+        self, capture: Capture, frame: Decision, bundle: Bundle
+    ) -> tuple[Verdict, Finding | None] | None:
         """Return the verdict on a frame that says nothing of the face, or None for one that does.
 
         A frame counts only as what the session says it is in every respect: a LIVE without a score
@@ -277,11 +277,11 @@ class Track:
         if frame.operating_point is None:
             message = "the frame was judged at no operating point: run `fasdk tune`"
             return Verdict.ERROR, Finding(Reason.NO_OPERATING_POINT, message)
-        if frame.bundle_id != self._liveness.bundle.id:
+        if frame.bundle_id != bundle.id:
             message = "the frame was judged by a bundle that has been replaced: go on"
             return Verdict.RETRY, Finding(Reason.UNDECIDED, message)
         # Asked again, for a bundle that came after the frame may look at more than the one before.
-        return self._lack(capture.present)
+        return self._lack(capture, bundle)
 
     def _pass_over(
         self, ticket: _Ticket, frame: Decision, fault: tuple[Verdict, Finding | None]
@@ -292,13 +292,12 @@ class Track:
             self._end_run(Step.OUT_OF_TIME)
         return self._say(frame, *fault)
 
-    def _run_for(self, frame: Decision) -> Run:
+    def _run_for(self, frame: Decision, bundle: Bundle) -> Run:
         """Return the run under way, or one anew for another bundle or operating point."""
         assert frame.operating_point is not None  # noqa: S101 - see _fault_of
         key = (frame.bundle_id, frame.operating_point)
         if self._run is None or self._run_of != key:
-            tests = self._liveness.bundle.manifest.sequential_tests
-            test = select_test(tests, frame.operating_point)
+            test = select_test(bundle.manifest.sequential_tests, frame.operating_point)
             limit_ms = self.policy.max_ms
             self._run_of = key
             self._run = (

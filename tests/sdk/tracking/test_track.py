@@ -173,6 +173,27 @@ def test_frames_of_a_bundle_that_was_replaced_do_not_count():
     assert (fresh.verdict, fresh.frames) == (RETRY, 1)
 
 
+@pytest.mark.parametrize("reads", range(6))
+def test_a_swap_between_two_looks_at_the_bundle_lends_no_frame_the_new_test(reads):
+    """One frame is LIVE by the new bundle's test, and it was the old one that scored it."""
+    old, new = bundle_with_test(), bundle_with_test("its successor", live_bound=0.1)
+
+    class Swaps(FakeSession):
+        looks = 0
+
+        @property
+        def bundle(self):
+            self.looks += 1
+            return old if self.looks <= reads else new
+
+        @bundle.setter
+        def bundle(self, _):
+            """Nothing to keep."""
+
+    track = Track(Swaps(old, lambda _: scored(sigmoid(STRONG))), "door", NEVER, clock=Hand())
+    assert track.check(capture()).verdict is RETRY
+
+
 def test_another_operating_point_begins_anew():
     door = Door(policy=TrackPolicy(frames_required=2, lock_out=None))
     door.see(STRONG)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import signal
 import threading
 import time
 
 import numpy as np
 import pytest
 import tiny_bundle
-from scripted_engine import LIVE, FakeEngine, live
+from scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
 
 import fasdk
 from fasdk.backends import Backend, EngineOutputs
@@ -352,6 +354,51 @@ def test_closing_waits_for_what_is_under_way(bundle, lanes):
     assert engine.closed == 1
     assert first.result(0).verdict is Verdict.LIVE
     assert [d.verdict for d in batched] == [Verdict.LIVE]
+
+
+def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):
+    """It has no deadline of its own; the engine is released when its call returns."""
+    script = Script("hang")
+    engine = FakeEngine(script)
+    session = Liveness(bundle, engine, batching=BatchingPolicy(deadline_ms=50))
+    batch = threading.Thread(target=session.check_batch, args=([tiny_bundle.capture()],))
+    batch.start()
+    until(lambda: not script.steps)
+    closing = threading.Thread(target=session.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert not engine.closed
+    script.released.set()
+    batch.join(SECONDS)
+    assert engine.closed == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_of_a_session_is_closed_and_never_hangs(session):
+    """The child has none of the threads that would answer it or let go of a lane."""
+    capture = tiny_bundle.capture()
+    assert session.check(capture).verdict is Verdict.LIVE
+    child = os.fork()
+    if not child:
+        try:
+            codes = [session.check(capture).codes, session.check_batch([capture])[0].codes]
+            session.close()
+            os._exit(0 if codes == [(Reason.CLOSED,)] * 2 else 1)
+        finally:
+            os._exit(2)
+    ended = status = 0
+    try:
+        end = time.monotonic() + 10
+        while not ended and time.monotonic() < end:
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert (ended, status) == (child, 0)
+    assert session.check(capture).verdict is Verdict.LIVE
 
 
 def test_stage_times_add_up_to_the_whole(session, bundle):

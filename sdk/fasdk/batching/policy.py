@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
 from fasdk.errors import UsageError
+
+_LONGEST_MS = 86_400_000.0  # a day; what no lock can wait for would end the watchdog
 
 
 class WhenFull(str, Enum):
@@ -59,8 +60,11 @@ class BatchingPolicy:
         for name in ("max_wait_ms", "deadline_ms"):
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0:
-                raise UsageError(f"batching {name} is {value!r}, expected milliseconds, 0 or more")
+            if not number or not 0 <= value <= _LONGEST_MS:  # false for NaN
+                raise UsageError(
+                    f"batching {name} is {value!r}, expected milliseconds, 0 or more and at most a "
+                    "day"
+                )
         if not self.max_wait_ms < self.deadline_ms:
             raise UsageError(
                 f"batching deadline_ms is {self.deadline_ms}, expected more than max_wait_ms, "

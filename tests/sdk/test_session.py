@@ -6,6 +6,8 @@ import dataclasses
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -372,6 +374,24 @@ def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):
     script.released.set()
     batch.join(SECONDS)
     assert engine.closed == 1
+
+
+def test_a_session_left_open_ends_with_its_process_and_says_nothing(bundle_path):
+    lines = (
+        "import sys, fasdk, numpy as np",
+        "left_open = fasdk.open(sys.argv[1], backend=fasdk.Backend.ONNXRUNTIME)",
+        "rgb, ir = np.full((24, 32, 3), 255, np.uint8), np.full((24, 32), 255, np.uint8)",
+        "depth = np.full((24, 32), 500, np.uint16)",
+        "print(left_open.check(fasdk.Capture(rgb=rgb, depth=depth, ir=ir)).verdict.value)",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), bundle_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "live\n", "")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

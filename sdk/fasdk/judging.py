@@ -21,17 +21,12 @@ from fasdk.decision import (
     select_point,
 )
 from fasdk.errors import (
-    BackendError,
     CaptureError,
-    ClosedError,
-    FaceFinderError,
-    FasdkError,
     OperatingPointError,
-    OutOfViewError,
     PlanError,
     PreprocessError,
-    RigError,
 )
+from fasdk.faults import finding_of
 from fasdk.preprocess import fill_row, region_of, to_batch
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
@@ -47,17 +42,6 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
 
 _NAN = float("nan")
-
-# Which code an exception becomes, the first that fits; anything else is UNEXPECTED.
-_CODES: dict[type[Exception], Reason] = {
-    OutOfViewError: Reason.OUT_OF_FRAME,
-    CaptureError: Reason.BAD_CAPTURE,
-    RigError: Reason.BAD_CAPTURE,
-    FaceFinderError: Reason.CAMERA,
-    PreprocessError: Reason.BAD_CAPTURE,
-    ClosedError: Reason.CLOSED,
-    BackendError: Reason.ENGINE_FAULT,
-}
 
 
 @dataclass(frozen=True)
@@ -255,12 +239,9 @@ class Judge:
 
     def error(self, error: BaseException) -> Decision:
         """Return what an exception becomes: ERROR, or RETRY for what the next frame can mend."""
-        known = isinstance(error, FasdkError)
-        message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
-        if code.mendable:
-            return replace(self.failed(code, message), verdict=Verdict.RETRY)
-        return self.failed(code, message)
+        finding = finding_of(error)
+        decision = self.failed(finding.reason, finding.message)
+        return replace(decision, verdict=Verdict.RETRY) if finding.reason.mendable else decision
 
     def failed(self, reason: Reason, message: str) -> Decision:
         """Return an ERROR for one reason."""

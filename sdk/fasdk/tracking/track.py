@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.decision import Verdict, missing_fault
 from fasdk.errors import UsageError
+from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.session import Decision
@@ -172,9 +173,9 @@ class Track:
                 judged = self._liveness.submit(capture)
                 judged.add_done_callback(lambda done: self._settle(ticket, _result(done)))
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
-            self._settle(ticket, _unexpected(error))
+            self._settle(ticket, _failed(error))
         except BaseException as error:
-            self._settle(ticket, _unexpected(error))  # else every later frame waits for this one
+            self._settle(ticket, _failed(error))  # else every later frame waits for this one
             raise
         return ticket.future
 
@@ -216,7 +217,7 @@ class Track:
             return self._take_in(ticket, ticket.frame)
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
             self._forget()
-            return self._extend(_unexpected(error), None)
+            return self._extend(_failed(error), None)
 
     def _take_in(self, ticket: _Ticket, frame: Decision) -> TrackDecision:
         now_ms = self._now_ms()
@@ -416,9 +417,9 @@ def _result(done: Future[Decision]) -> Decision:
     try:
         return done.result(timeout=0)
     except BaseException as error:  # noqa: BLE001 - a door must get an answer whatever happened
-        return _unexpected(error)
+        return _failed(error)
 
 
-def _unexpected(error: BaseException) -> Decision:
-    message = f"unexpected {type(error).__name__}: {error}"
-    return Decision(verdict=Verdict.ERROR, reasons=(message,), codes=(Reason.UNEXPECTED,))
+def _failed(error: BaseException) -> Decision:
+    finding = finding_of(error)
+    return Decision(Verdict.ERROR, reasons=(finding.message,), codes=(finding.reason,))

@@ -491,7 +491,7 @@ def test_one_camera_has_one_track_and_one_policy():
         ({"face_lost_ms": 0}, "face_lost_ms is 0"),
         ({"min_overlap": 1.1}, "min_overlap is 1.1"),
         ({"min_overlap": math.nan}, "min_overlap is nan"),
-        ({"missing": "ignore"}, "missing is 'ignore', expected require, degrade, refuse"),
+        ({"missing": "ignore"}, "missing is 'ignore', expected require, degrade or refuse"),
     ],
 )
 def test_a_policy_out_of_range_is_refused(change, words):

@@ -30,6 +30,7 @@ from fasdk.faults import finding_of
 from fasdk.preprocess import fill_row, region_of, to_batch
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +115,7 @@ class Judge:
         self.bundle = bundle
         self.level = level
         self.limits = limits or QualityLimits.faults()
-        self.missing = missing
+        self.missing = as_choice("missing", missing, MissingModalities)
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
 
     def refuse(self, capture: Capture) -> Decision | None:

@@ -25,6 +25,7 @@ from fasdk.errors import (
 )
 from fasdk.judging import Decision, Judge
 from fasdk.quality import QualityLimits
+from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy, key_id
 
@@ -410,9 +411,11 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
         TrustError: A required signature is absent or does not hold.
-        UsageError: The policy asks for larger batches than the engine takes.
+        UsageError: The policy asks for larger batches than the engine takes, or `missing` is none
+            of `MissingModalities`.
         BackendError: The backend is not installed or refuses the graph.
     """
+    missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
     bundle = open_bundle(Path(path), trust)
     load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
     engine = load(bundle, backend)

@@ -22,8 +22,15 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle import GoldenCapture, open_bundle, write_bundle
 from fasdk.capture import Modality
-from fasdk.decision import Verdict
-from fasdk.errors import BackendError, BundleError, CaptureError, PlanError, TrustError
+from fasdk.decision import MissingModalities, Verdict
+from fasdk.errors import (
+    BackendError,
+    BundleError,
+    CaptureError,
+    PlanError,
+    TrustError,
+    UsageError,
+)
 from fasdk.preprocess import CropRule, to_batch
 from fasdk.reasons import Reason
 from fasdk.session import Decision, Liveness
@@ -356,6 +363,18 @@ def test_closing_waits_for_what_is_under_way(bundle, lanes):
     assert engine.closed == 1
     assert first.result(0).verdict is Verdict.LIVE
     assert [d.verdict for d in batched] == [Verdict.LIVE]
+
+
+@pytest.mark.parametrize("missing", list(MissingModalities))
+def test_what_to_do_about_missing_modalities_may_be_said_by_its_name(bundle, missing):
+    colour = tiny_bundle.capture(255, (RGB,))
+    answers = []
+    for said in (missing, missing.value):
+        with Liveness(bundle, FakeEngine(live), missing=said) as session:
+            answers.append(summary(session.check(colour)))
+    assert answers[0] == answers[1]
+    with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
+        Liveness(bundle, FakeEngine(live), missing="ignore")
 
 
 def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):

@@ -173,6 +173,7 @@ def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
         (["--camera", "replay:{folder}", "--rig", "/nowhere.json"], "/nowhere.json"),
         (["--camera", "replay:{folder}", "--level", "vault"], "no security level 'vault'"),
         (["--camera", "replay:{folder}", "--max-captures", "0"], "max-captures"),
+        (["--camera", "replay:{folder}", "--timeout-ms", "inf"], "--timeout-ms is inf"),
         (["--camera", "replay:{folder}", "--key", "/nowhere.pub"], "/nowhere.pub"),
         ([], "camera"),
     ],

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture
     from fasdk.tracking.policy import TrackPolicy
-    from fasdk.tracking.track import Track, Tracks
+    from fasdk.tracking.track import Track
+    from fasdk.tracking.tracks import Tracks
 
 __all__ = ["Decision", "Liveness", "open"]
 
@@ -158,7 +159,7 @@ class Liveness:
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
         """
-        from fasdk.tracking.track import Tracks
+        from fasdk.tracking.tracks import Tracks
 
         with self._lock:
             if self._tracks is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.decision import Verdict, missing_fault
-from fasdk.errors import UsageError
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
@@ -374,42 +373,6 @@ class Track:
             codes=(finding.reason,),
             bundle_id=self._liveness.bundle.id,
         )
-
-
-class Tracks:
-    """The tracks of one session, by camera.
-
-    Args:
-        liveness: The session.
-    """
-
-    def __init__(self, liveness: Judging) -> None:
-        self._liveness = liveness
-        self._lock = threading.Lock()
-        self._tracks: dict[str, Track] = {}
-
-    def of(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
-        """Return the one track of a camera, made when it is first asked for.
-
-        Args:
-            camera_id: Which camera.
-            policy: How its frames make a verdict; None takes what it has, or the defaults.
-
-        Raises:
-            UsageError: The camera has a track with another policy, or the name is empty.
-        """
-        if not camera_id:
-            raise UsageError("a track needs a camera_id: give each camera a name of its own")
-        with self._lock:
-            track = self._tracks.get(camera_id)
-            if track is None:
-                track = self._tracks[camera_id] = Track(self._liveness, camera_id, policy)
-            elif policy is not None and policy != track.policy:
-                raise UsageError(
-                    f"camera {camera_id!r} has a track with {track.policy}, asked for was "
-                    f"{policy}: one camera has one policy for a session"
-                )
-            return track
 
 
 def _result(done: Future[Decision]) -> Decision:

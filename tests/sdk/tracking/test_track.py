@@ -31,7 +31,8 @@ from fasdk.errors import UsageError
 from fasdk.reasons import Reason
 from fasdk.session import Decision
 from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
-from fasdk.tracking.track import Track, TrackDecision, Tracks
+from fasdk.tracking.track import Track, TrackDecision
+from fasdk.tracking.tracks import Tracks
 
 LIVE, SPOOF, RETRY, ERROR = Verdict.LIVE, Verdict.SPOOF, Verdict.RETRY, Verdict.ERROR
 NEVER = TrackPolicy(lock_out=None)

@@ -31,6 +31,10 @@ void fill_row(Address frame, const Shape& shape, const Strides& strides, const B
     if (frame == 0 || input == 0) {
         throw std::invalid_argument("frame and input must be device pointers, not null");
     }
+    // A device faults on half a sample, and the whole context is lost with it.
+    if (frame % alignof(Sample) != 0 || input % alignof(float) != 0) {
+        throw std::invalid_argument("frame and input must start at a whole sample");
+    }
     if (channels != 1 && (channels != 3 || levels != 0)) {
         throw std::invalid_argument("frame must have 1 channel, or 3 without levels");
     }

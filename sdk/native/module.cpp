@@ -152,7 +152,7 @@ void map(const Frame<std::uint8_t>& grey, const Map& out, const std::string& tie
 }  // namespace
 
 NB_MODULE(_native, module) {
-    // A session left open at exit keeps its objects to the end; nobody is to blame for that.
+    // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
     nb::set_leak_warnings(false);
     module.doc() = "Crop, resize, normalise and NCHW layout of a frame in one pass.";
     nb::list tiers;

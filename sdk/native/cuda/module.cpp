@@ -90,7 +90,7 @@ void depth(Address frame, const Shape& shape, const Strides& strides, const Box&
 }  // namespace
 
 NB_MODULE(_cuda_preprocess, module) {
-    // A session left open at exit keeps its objects to the end; nobody is to blame for that.
+    // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
     nb::set_leak_warnings(false);
     module.doc() = "Crop, resize, normalise and NCHW layout of a frame in device memory.";
     module.def("image", &image, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a, "region"_a,

@@ -10,15 +10,9 @@ from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.cameras.clock import monotonic_ms
 from fasdk.capture import Capture
 from fasdk.decision import Verdict
-from fasdk.errors import (
-    CameraError,
-    CaptureError,
-    EndOfStreamError,
-    FasdkError,
-    OutOfViewError,
-    RigError,
-)
-from fasdk.reasons import Reason
+from fasdk.errors import CameraError, EndOfStreamError
+from fasdk.faults import finding_of
+from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
 from fasdk.session import Decision
 
@@ -129,8 +123,10 @@ def outcomes(
             return
         except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
             faults += 1
-            code = Reason.BAD_CAPTURE if isinstance(error, CaptureError) else Reason.CAMERA
-            yield Outcome(None, _failed(code, error), None, time.time())
+            finding = finding_of(error)
+            if finding.reason is not Reason.BAD_CAPTURE:
+                finding = Finding(Reason.CAMERA, finding.message)
+            yield Outcome(None, _answer(finding), None, time.time())
             sleep(backoff.pause_ms(faults) / 1000.0)
             continue
         faults = 0
@@ -159,12 +155,8 @@ def _judge(
                 return _nobody(checker.check(capture))
         rig = place if isinstance(place, Rig) else place.rig()
         return checker.check(capture if rig is None else rig.register(capture))
-    except OutOfViewError as error:
-        return _answer(Verdict.RETRY, Reason.OUT_OF_FRAME, str(error))
-    except (CaptureError, RigError) as error:
-        return _failed(Reason.BAD_CAPTURE, error)
     except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
-        return _failed(Reason.UNEXPECTED, error)
+        return _answer(finding_of(error))
 
 
 def _nobody(heard: Decision) -> Decision:
@@ -172,14 +164,9 @@ def _nobody(heard: Decision) -> Decision:
     judged = heard.verdict in {Verdict.LIVE, Verdict.SPOOF} or Reason.BAD_CAPTURE in heard.codes
     if not judged:
         return heard
-    return _answer(Verdict.RETRY, Reason.NO_FACE, "no face in view: step in front of the camera")
+    return _answer(Finding(Reason.NO_FACE, "no face in view: step in front of the camera"))
 
 
-def _failed(code: Reason, error: Exception) -> Decision:
-    known = isinstance(error, FasdkError)
-    message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-    return _answer(Verdict.ERROR, code, message)
-
-
-def _answer(verdict: Verdict, code: Reason, message: str) -> Decision:
-    return Decision(verdict=verdict, reasons=(message,), codes=(code,))
+def _answer(finding: Finding) -> Decision:
+    verdict = Verdict.RETRY if finding.reason.mendable else Verdict.ERROR
+    return Decision(verdict=verdict, reasons=(finding.message,), codes=(finding.reason,))

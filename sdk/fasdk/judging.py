@@ -21,20 +21,16 @@ from fasdk.decision import (
     select_point,
 )
 from fasdk.errors import (
-    BackendError,
     CaptureError,
-    ClosedError,
-    FaceFinderError,
-    FasdkError,
     OperatingPointError,
-    OutOfViewError,
     PlanError,
     PreprocessError,
-    RigError,
 )
+from fasdk.faults import finding_of
 from fasdk.preprocess import fill_row, region_of, to_batch
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,17 +43,6 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
 
 _NAN = float("nan")
-
-# Which code an exception becomes, the first that fits; anything else is UNEXPECTED.
-_CODES: dict[type[Exception], Reason] = {
-    OutOfViewError: Reason.OUT_OF_FRAME,
-    CaptureError: Reason.BAD_CAPTURE,
-    RigError: Reason.BAD_CAPTURE,
-    FaceFinderError: Reason.CAMERA,
-    PreprocessError: Reason.BAD_CAPTURE,
-    ClosedError: Reason.CLOSED,
-    BackendError: Reason.ENGINE_FAULT,
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +115,7 @@ class Judge:
         self.bundle = bundle
         self.level = level
         self.limits = limits or QualityLimits.faults()
-        self.missing = missing
+        self.missing = as_choice("missing", missing, MissingModalities)
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
 
     def refuse(self, capture: Capture) -> Decision | None:
@@ -145,6 +130,18 @@ class Judge:
             return self.error(error)
         return None
 
+    def refuse_after_swap(self, capture: Capture) -> Decision | None:
+        """Return the answer to a camera's capture that only another bundle's `gate` let through.
+
+        What a frame shows and when it was taken are the same under any bundle; which modalities
+        a model wants are not.
+        """
+        refusal = self.refuse(capture)
+        if refusal is None and (lack := self._lack(capture)) is not None:
+            verdict, finding = lack
+            refusal = replace(self.failed(finding.reason, finding.message), verdict=verdict)
+        return refusal
+
     def gate(self, capture: Capture) -> Decision | None:
         """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
 
@@ -155,7 +152,7 @@ class Judge:
         try:
             _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
-            lack = missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
+            lack = self._lack(capture)
             if lack is not None:
                 findings = (lack[1], *findings)
             if not findings:
@@ -171,6 +168,9 @@ class Judge:
             modalities=capture.present,
             bundle_id=self.bundle.id,
         )
+
+    def _lack(self, capture: Capture) -> tuple[Verdict, Finding] | None:
+        return missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
 
     def require(self, capture: Capture) -> None:
         """Check that a capture can be judged by this bundle at all.
@@ -240,12 +240,9 @@ class Judge:
 
     def error(self, error: BaseException) -> Decision:
         """Return what an exception becomes: ERROR, or RETRY for what the next frame can mend."""
-        known = isinstance(error, FasdkError)
-        message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), Reason.UNEXPECTED)
-        if code.mendable:
-            return replace(self.failed(code, message), verdict=Verdict.RETRY)
-        return self.failed(code, message)
+        finding = finding_of(error)
+        decision = self.failed(finding.reason, finding.message)
+        return replace(decision, verdict=Verdict.RETRY) if finding.reason.mendable else decision
 
     def failed(self, reason: Reason, message: str) -> Decision:
         """Return an ERROR for one reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ from fasdk.errors import (
 )
 from fasdk.judging import Decision, Judge
 from fasdk.quality import QualityLimits
+from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 from fasdk.trust import TrustPolicy, key_id
 
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture
     from fasdk.tracking.policy import TrackPolicy
-    from fasdk.tracking.track import Track, Tracks
+    from fasdk.tracking.track import Track
+    from fasdk.tracking.tracks import Tracks
 
 __all__ = ["Decision", "Liveness", "open"]
 
@@ -47,7 +50,8 @@ class Liveness:
 
     Every method may be called from any thread. Captures that are submitted or checked share the
     engine's lanes as the batching policy says; see `fasdk.batching.MicroBatcher` for what holds
-    whatever the engine does.
+    whatever the engine does. A process that forks leaves its child no thread of the session: there
+    it is closed.
 
     Attributes:
         level: The security level asked for.
@@ -88,6 +92,7 @@ class Liveness:
         self._batcher: MicroBatcher | None = None
         self._tracks: Tracks | None = None
         self._closed = False
+        self._process = os.getpid()
 
     @property
     def bundle(self) -> Bundle:
@@ -121,14 +126,17 @@ class Liveness:
         Args:
             drain: Judge what is queued; else answer it ERROR (closed).
         """
+        if self._process != os.getpid():
+            return
         with self._lock:
             first, self._closed = not self._closed, True
             batcher, served = self._batcher, self._served
         if batcher is not None:
             batcher.close(drain=drain)
         if first:
-            with served.turn:  # a batch under way is finished
-                pass
+            # A batch under way is finished; one that hangs lets go of the engine by itself.
+            if served.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
+                served.turn.release()
             served.leave()
 
     def start(self) -> Liveness:
@@ -151,7 +159,7 @@ class Liveness:
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
         """
-        from fasdk.tracking.track import Tracks
+        from fasdk.tracking.tracks import Tracks
 
         with self._lock:
             if self._tracks is None:
@@ -258,6 +266,7 @@ class Liveness:
             PlanError: It does not reproduce its golden captures here, or holds none.
             BackendError: The backend refuses it, has no memory for both, or the session is closed.
         """
+        self._require_own_process()
         with self._swapping:
             if self._closed:
                 raise ClosedError(CLOSED)
@@ -293,7 +302,20 @@ class Liveness:
                 "run `fasdk tune` on it first"
             )
 
+    def _require_own_process(self) -> None:
+        """Check that this is no fork of the process: locks and threads stayed behind there.
+
+        Raises:
+            ClosedError: It is one.
+        """
+        if self._process != os.getpid():
+            raise ClosedError(
+                f"this session belongs to process {self._process}, of which this is a fork: open "
+                "the bundle again here"
+            )
+
     def _lanes(self) -> MicroBatcher:
+        self._require_own_process()
         batcher = self._batcher
         if batcher is not None and not self._closed:
             return batcher
@@ -308,6 +330,7 @@ class Liveness:
 
     def _enter(self) -> Served:
         """Return what answers now, kept open until its `leave`."""
+        self._require_own_process()
         with self._lock:
             if self._closed or not self._served.enter():
                 raise ClosedError(CLOSED)
@@ -389,9 +412,11 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
         TrustError: A required signature is absent or does not hold.
-        UsageError: The policy asks for larger batches than the engine takes.
+        UsageError: The policy asks for larger batches than the engine takes, or `missing` is none
+            of `MissingModalities`.
         BackendError: The backend is not installed or refuses the graph.
     """
+    missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
     bundle = open_bundle(Path(path), trust)
     load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
     engine = load(bundle, backend)

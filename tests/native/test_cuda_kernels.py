@@ -103,6 +103,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
     [
         ({"frame": 0}, "not null"),
         ({"input": 0}, "not null"),
+        ({"input": 4098}, "must start at a whole sample"),
         ({"shape": (4, 6, 2)}, "1 channel, or 3"),
         ({"region": (0, 0, 6, 3)}, "leaves the frame"),
         ({"region": (2, 0, 1, 3)}, "is empty"),
@@ -124,6 +125,8 @@ def test_depth_on_the_device_needs_its_levels():
     del taken["swap"]
     with pytest.raises(ValueError, match="levels must be a device pointer"):
         _cuda_preprocess.depth(**taken)
+    with pytest.raises(ValueError, match="must start at a whole sample"):
+        _cuda_preprocess.depth(**taken | {"levels": 4096, "frame": 4097})
 
 
 @pytest.mark.skipif(

@@ -11,7 +11,7 @@ from scripted_camera import ScriptedCamera
 from fasdk.capture import FaceBox, Modality
 from fasdk.decision import Verdict
 from fasdk.door import Backoff, FixedFace, outcomes
-from fasdk.errors import CameraError, CaptureError
+from fasdk.errors import CameraError, CaptureError, ClosedError, FaceFinderError
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
 from fasdk.registration.optics import Lens, Pinhole
@@ -66,6 +66,8 @@ def test_a_drivers_own_exception_is_a_fault_too():
     ("error", "code"),
     [
         (CaptureError("bad"), Reason.BAD_CAPTURE),
+        (FaceFinderError("odd"), Reason.CAMERA),
+        (ClosedError("closed"), Reason.CLOSED),
         (CameraError("odd"), Reason.UNEXPECTED),
         (ZeroDivisionError("odd"), Reason.UNEXPECTED),
     ],

@@ -135,6 +135,16 @@ def test_systemd_takes_the_unit(tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_unit_leaves_the_door_no_power_it_has_no_use_for():
+    settings = dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text("utf-8"), flags=re.MULTILINE))
+    assert settings["CapabilityBoundingSet"] == ""
+    assert settings["UMask"] == "0077"
+    for name in ("NoNewPrivileges", "ProtectKernelModules", "RestrictNamespaces"):
+        assert settings[name] == "yes"
+    # These would take its cameras and GPU away.
+    assert not {"PrivateDevices", "ProtectClock", "MemoryDenyWriteExecute"} & set(settings)
+
+
 def test_the_unit_gives_the_door_what_it_asks_for():
     command = UNIT.read_text("utf-8").split("ExecStart=")[1].replace("\\\n", " ").split("\n")[0]
     python, script, *arguments = command.split()

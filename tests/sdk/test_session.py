@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 import tiny_bundle
-from scripted_engine import LIVE, FakeEngine, live
+from scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
 
 import fasdk
 from fasdk.backends import Backend, EngineOutputs
@@ -18,8 +22,15 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle import GoldenCapture, open_bundle, write_bundle
 from fasdk.capture import Modality
-from fasdk.decision import Verdict
-from fasdk.errors import BackendError, BundleError, CaptureError, PlanError, TrustError
+from fasdk.decision import MissingModalities, Verdict
+from fasdk.errors import (
+    BackendError,
+    BundleError,
+    CaptureError,
+    PlanError,
+    TrustError,
+    UsageError,
+)
 from fasdk.preprocess import CropRule, to_batch
 from fasdk.reasons import Reason
 from fasdk.session import Decision, Liveness
@@ -352,6 +363,81 @@ def test_closing_waits_for_what_is_under_way(bundle, lanes):
     assert engine.closed == 1
     assert first.result(0).verdict is Verdict.LIVE
     assert [d.verdict for d in batched] == [Verdict.LIVE]
+
+
+@pytest.mark.parametrize("missing", list(MissingModalities))
+def test_what_to_do_about_missing_modalities_may_be_said_by_its_name(bundle, missing):
+    colour = tiny_bundle.capture(255, (RGB,))
+    answers = []
+    for said in (missing, missing.value):
+        with Liveness(bundle, FakeEngine(live), missing=said) as session:
+            answers.append(summary(session.check(colour)))
+    assert answers[0] == answers[1]
+    with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
+        Liveness(bundle, FakeEngine(live), missing="ignore")
+
+
+def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):
+    """It has no deadline of its own; the engine is released when its call returns."""
+    script = Script("hang")
+    engine = FakeEngine(script)
+    session = Liveness(bundle, engine, batching=BatchingPolicy(deadline_ms=50))
+    batch = threading.Thread(target=session.check_batch, args=([tiny_bundle.capture()],))
+    batch.start()
+    until(lambda: not script.steps)
+    closing = threading.Thread(target=session.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert not engine.closed
+    script.released.set()
+    batch.join(SECONDS)
+    assert engine.closed == 1
+
+
+def test_a_session_left_open_ends_with_its_process_and_says_nothing(bundle_path):
+    lines = (
+        "import sys, fasdk, numpy as np",
+        "left_open = fasdk.open(sys.argv[1], backend=fasdk.Backend.ONNXRUNTIME)",
+        "rgb, ir = np.full((24, 32, 3), 255, np.uint8), np.full((24, 32), 255, np.uint8)",
+        "depth = np.full((24, 32), 500, np.uint16)",
+        "print(left_open.check(fasdk.Capture(rgb=rgb, depth=depth, ir=ir)).verdict.value)",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), bundle_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "live\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_of_a_session_is_closed_and_never_hangs(session):
+    """The child has none of the threads that would answer it or let go of a lane."""
+    capture = tiny_bundle.capture()
+    assert session.check(capture).verdict is Verdict.LIVE
+    child = os.fork()
+    if not child:
+        try:
+            codes = [session.check(capture).codes, session.check_batch([capture])[0].codes]
+            session.close()
+            os._exit(0 if codes == [(Reason.CLOSED,)] * 2 else 1)
+        finally:
+            os._exit(2)
+    ended = status = 0
+    try:
+        end = time.monotonic() + 10
+        while not ended and time.monotonic() < end:
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert (ended, status) == (child, 0)
+    assert session.check(capture).verdict is Verdict.LIVE
 
 
 def test_stage_times_add_up_to_the_whole(session, bundle):

@@ -234,7 +234,7 @@ class LaneWorker:
         for ticket in batch:
             start_ns = time.perf_counter_ns()
             # Another bundle may have taken over since it was let in; its rules may be others.
-            answer = None if ticket.judge is judge else judge.refuse(ticket.capture)
+            answer = None if ticket.judge is judge else judge.refuse_after_swap(ticket.capture)
             if answer is None:
                 try:
                     judge.fill(ticket.capture, inputs, len(tickets))

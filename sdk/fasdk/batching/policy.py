@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
 from fasdk.errors import UsageError
+from fasdk.settings import as_choice, require_ms, require_whole
+
+_LONGEST_MS = 86_400_000.0  # a day; what no lock can wait for would end the watchdog
 
 
 class WhenFull(str, Enum):
@@ -48,28 +50,17 @@ class BatchingPolicy:
 
     def __post_init__(self) -> None:
         """Check every number once, where the mistake was made."""
-        for name, least in (("lanes", 1), ("max_batch", 1), ("queue_limit", 1), ("spare_lanes", 0)):
-            value = getattr(self, name)
-            if name == "max_batch" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(
-                    f"batching {name} is {value!r}, expected a whole number of at least {least}"
-                )
-        for name in ("max_wait_ms", "deadline_ms"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0:
-                raise UsageError(f"batching {name} is {value!r}, expected milliseconds, 0 or more")
+        require_whole("batching lanes", self.lanes)
+        if self.max_batch is not None:
+            require_whole("batching max_batch", self.max_batch)
+        require_whole("batching queue_limit", self.queue_limit)
+        require_whole("batching spare_lanes", self.spare_lanes, least=0)
+        require_ms("batching max_wait_ms", self.max_wait_ms, least=0.0, most=_LONGEST_MS)
+        require_ms("batching deadline_ms", self.deadline_ms, least=0.0, most=_LONGEST_MS)
         if not self.max_wait_ms < self.deadline_ms:
             raise UsageError(
                 f"batching deadline_ms is {self.deadline_ms}, expected more than max_wait_ms, "
                 f"{self.max_wait_ms}: no capture would be answered in time"
             )
-        try:
-            object.__setattr__(self, "when_full", WhenFull(self.when_full))
-        except ValueError:
-            raise UsageError(
-                f"batching when_full is {self.when_full!r}, expected "
-                f"{' or '.join(w.value for w in WhenFull)}"
-            ) from None
+        when_full = as_choice("batching when_full", self.when_full, WhenFull)
+        object.__setattr__(self, "when_full", when_full)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _REOPEN_AFTER_MS = 5000.0
 _RELEASE_WAIT_MS = 2000.0
-# A kernel's time stamp this much older than the arrival is of another clock.
+# A kernel's first time stamp that is this much older than the arrival is of another clock.
 _PLAUSIBLE_DELAY_MS = 2000.0
 
 
@@ -27,8 +27,9 @@ class OpenCvCamera(Camera):
     """A UVC camera by number: frames of one modality, the newest at each read.
 
     A frame is stamped with the kernel's time of it where OpenCV reads Video4Linux, whose clock is
-    that of `time.monotonic`, and with its arrival elsewhere. A frame that nobody took before the
-    next one came is dropped.
+    that of `time.monotonic`, and with its arrival elsewhere. Once a kernel's times have been of
+    that clock, one long past is of a frame that lay about, in the driver or while this process was
+    stopped, and is kept. A frame that nobody took before the next one came is dropped.
 
     Args:
         index: OpenCV's number of the camera, from 0.
@@ -47,6 +48,7 @@ class OpenCvCamera(Camera):
         self._pump: Pump[tuple[NDArray[Any], float | None]] | None = None
         self._last_frame_ms = 0.0
         self._stuck: Pump[tuple[NDArray[Any], float | None]] | None = None
+        self._kernel_is_monotonic = False
         self._closed = False
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
@@ -71,11 +73,17 @@ class OpenCvCamera(Camera):
             self.counts.dropped += pump.collect_overwritten()
         frame, kernel_ms = arrival.value
         self._last_frame_ms = arrival.arrived_ms
-        delay_ms = None if kernel_ms is None else arrival.arrived_ms - kernel_ms
-        plausible = delay_ms is not None and 0.0 <= delay_ms <= _PLAUSIBLE_DELAY_MS
-        taken_ms = kernel_ms if plausible and kernel_ms is not None else arrival.arrived_ms
         self.counts.delivered += 1
+        taken_ms = self._taken_ms(kernel_ms, arrival.arrived_ms)
         return _capture(frame, self._modality, taken_ms, self.name)
+
+    def _taken_ms(self, kernel_ms: float | None, arrived_ms: float) -> float:
+        """Return the kernel's time of a frame where it is one, else the arrival's."""
+        if kernel_ms is None or not 0.0 < kernel_ms <= arrived_ms:
+            return arrived_ms
+        if arrived_ms - kernel_ms <= _PLAUSIBLE_DELAY_MS:
+            self._kernel_is_monotonic = True
+        return kernel_ms if self._kernel_is_monotonic else arrived_ms
 
     def close(self) -> None:
         """Release the camera; a driver that does not let go within two seconds is left behind."""

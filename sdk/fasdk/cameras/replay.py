@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -122,8 +122,13 @@ class _Line(BaseModel):
     @field_validator("rgb", "depth", "ir")
     @classmethod
     def _stays_below_the_list(cls, path: str | None) -> str | None:
-        if path is not None and (path.startswith("/") or ".." in path.split("/")):
+        if path is None:
+            return path
+        there = PureWindowsPath(path)  # which knows either slash
+        if there.anchor or ".." in there.parts:
             raise ValueError(f"path {path!r} must lie below the list's folder")
+        if "\0" in path:
+            raise ValueError(f"path {path!r} holds a zero byte")
         return path
 
     @field_validator("depth_unit")
@@ -143,7 +148,11 @@ class _Line(BaseModel):
 
 def _from_folder(folder: Path) -> list[_Item]:
     by_stem: dict[str, dict[Modality, Path]] = {}
-    for path in sorted(folder.iterdir()):
+    try:
+        names = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"folder {folder} cannot be read: {error.strerror}") from error
+    for path in names:
         found = _FRAME_NAME.fullmatch(path.name)
         if found is not None:
             modality = Modality(found["modality"].lower())
@@ -161,7 +170,12 @@ def _from_folder(folder: Path) -> list[_Item]:
 
 def _from_list(path: Path) -> list[_Item]:
     items = []
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageError(f"list {path} cannot be read: {why}") from error
+    for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:

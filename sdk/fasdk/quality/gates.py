@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,7 +14,7 @@ from fasdk.quality.pose import head_angles
 from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fasdk.capture import Capture
     from fasdk.quality.exposure import FaceDepth
@@ -105,6 +105,20 @@ class QualityLimits(BaseModel):
                 f"min_distance_mm {nearest} must be less than max_distance_mm {furthest}"
             )
         return self
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> QualityLimits:
+        """Return a copy with some limits changed; they are checked as any others are.
+
+        Pydantic's own takes any name and number: a misspelt limit or NaN would be one that finds
+        nothing.
+
+        Raises:
+            pydantic.ValidationError: A limit is unknown or out of its range.
+        """
+        del deep  # nothing in it can be changed
+        return type(self).model_validate(self.model_dump() | dict(update or {}))
 
     @classmethod
     def faults(cls) -> QualityLimits:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
+from fasdk.settings import as_choice, require_ms, require_whole
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class LockOutPolicy:
 
     def __post_init__(self) -> None:
         """Check every number once, where the mistake was made."""
-        _require_whole("lock-out spoofs", self.spoofs)
-        _require_ms("lock-out window_ms", self.window_ms)
-        _require_ms("lock-out same_face_ms", self.same_face_ms, least=0.0)
+        require_whole("lock-out spoofs", self.spoofs)
+        require_ms("lock-out window_ms", self.window_ms)
+        require_ms("lock-out same_face_ms", self.same_face_ms, least=0.0)
         if self.locked_ms is not None:
-            _require_ms("lock-out locked_ms", self.locked_ms)
+            require_ms("lock-out locked_ms", self.locked_ms)
 
 
 @dataclass(frozen=True)
@@ -77,41 +77,13 @@ class TrackPolicy:
 
     def __post_init__(self) -> None:
         """Check every number once, where the mistake was made."""
-        _require_whole("track frames_required", self.frames_required)
-        _require_whole("track runs_per_face", self.runs_per_face)
-        _require_whole("track max_unjudged", self.max_unjudged, least=0)
-        _require_ms("track max_ms", self.max_ms)
-        _require_ms("track face_lost_ms", self.face_lost_ms)
+        require_whole("track frames_required", self.frames_required)
+        require_whole("track runs_per_face", self.runs_per_face)
+        require_whole("track max_unjudged", self.max_unjudged, least=0)
+        require_ms("track max_ms", self.max_ms)
+        require_ms("track face_lost_ms", self.face_lost_ms)
         share = self.min_overlap
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise UsageError(f"track min_overlap is {share!r}, expected a share in [0, 1]")
-        try:
-            object.__setattr__(self, "missing", MissingModalities(self.missing))
-        except ValueError:
-            raise UsageError(
-                f"track missing is {self.missing!r}, expected "
-                f"{', '.join(m.value for m in MissingModalities)}"
-            ) from None
-
-
-def _require_whole(name: str, value: object, least: int = 1) -> None:
-    """Check that a setting is a whole number.
-
-    Raises:
-        UsageError: It is none, or less than `least`.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} is {value!r}, expected a whole number of at least {least}")
-
-
-def _require_ms(name: str, value: object, least: float | None = None) -> None:
-    """Check that a setting is a finite number of milliseconds.
-
-    Raises:
-        UsageError: It is none; or less than `least`; or, without that, not above 0.
-    """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    expected = "milliseconds above 0" if least is None else f"milliseconds, {least:g} or more"
-    fits = number and math.isfinite(value) and (value > 0 if least is None else value >= least)  # type: ignore[arg-type,operator]
-    if not fits:
-        raise UsageError(f"{name} is {value!r}, expected {expected}")
+        missing = as_choice("track missing", self.missing, MissingModalities)
+        object.__setattr__(self, "missing", missing)

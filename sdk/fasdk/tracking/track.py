@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.decision import Verdict, missing_fault
-from fasdk.errors import UsageError
+from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.session import Decision
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fasdk.sequential import Run
 
 Clock = Callable[[], float]
+
+_BEFORE_RESET = Finding(Reason.UNDECIDED, "the frame was handed in before the reset: go on")
 
 
 class Judging(Protocol):
@@ -64,11 +66,12 @@ class TrackDecision(Decision):
 class _Ticket:
     """One frame between `submit` and its answer."""
 
-    __slots__ = ("at_ms", "capture", "frame", "future")
+    __slots__ = ("at_ms", "capture", "frame", "future", "resets")
 
-    def __init__(self, capture: Capture, at_ms: float) -> None:
+    def __init__(self, capture: Capture, at_ms: float, resets: int) -> None:
         self.capture = capture
         self.at_ms = at_ms
+        self.resets = resets  # of the track before it was handed in
         self.frame: Decision | None = None  # None until the session has answered
         self.future: Future[TrackDecision] = Future()
         self.future.set_running_or_notify_cancel()  # its frame counts: it cannot be taken back
@@ -119,6 +122,7 @@ class Track:
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._unjudged = 0  # frames in a row
+        self._resets = 0
         # Of the face in view: sequential tests without a LIVE, how the last ended, a SPOOF counted.
         self._runs = 0
         self._last = Step.UNDECIDED
@@ -136,8 +140,13 @@ class Track:
             self._lock_out.unlock()
 
     def reset(self) -> None:
-        """Drop what was gathered and take whoever comes next for another; keeps the lock-out."""
+        """Drop what was gathered and take whoever comes next for another; keeps the lock-out.
+
+        Frames still under way belong to the one before: none counts, and what would
+        be LIVE or SPOOF is RETRY.
+        """
         with self._lock:
+            self._resets += 1
             self._forget()
 
     def check(self, capture: Capture) -> TrackDecision:
@@ -148,7 +157,7 @@ class Track:
         """Take in one frame and return where the answer will be; never raises."""
         with self._lock:
             now_ms = self._now_ms()
-            ticket = _Ticket(capture, now_ms)
+            ticket = _Ticket(capture, now_ms, self._resets)
             self._tickets.append(ticket)
             locked = self._locked_out(now_ms)
         if locked is not None:
@@ -163,9 +172,9 @@ class Track:
                 judged = self._liveness.submit(capture)
                 judged.add_done_callback(lambda done: self._settle(ticket, _result(done)))
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
-            self._settle(ticket, _unexpected(error))
+            self._settle(ticket, _failed(error))
         except BaseException as error:
-            self._settle(ticket, _unexpected(error))  # else every later frame waits for this one
+            self._settle(ticket, _failed(error))  # else every later frame waits for this one
             raise
         return ticket.future
 
@@ -175,9 +184,11 @@ class Track:
         return self._latest_ms
 
     def _refusal(self, capture: Capture) -> Decision | None:
-        manifest = self._liveness.bundle.manifest
-        fault = missing_fault(self.policy.missing, manifest.modalities, capture.present)
+        fault = self._lack(capture, self._liveness.bundle)
         return None if fault is None else self._unjudged_frame(*fault)
+
+    def _lack(self, capture: Capture, bundle: Bundle) -> tuple[Verdict, Finding] | None:
+        return missing_fault(self.policy.missing, bundle.manifest.modalities, capture.present)
 
     def _settle(self, ticket: _Ticket, frame: Decision) -> None:
         """Take a frame's own answer, and give out every answer whose turn has come."""
@@ -205,7 +216,7 @@ class Track:
             return self._take_in(ticket, ticket.frame)
         except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
             self._forget()
-            return self._extend(_unexpected(error), None)
+            return self._extend(_failed(error), None)
 
     def _take_in(self, ticket: _Ticket, frame: Decision) -> TrackDecision:
         now_ms = self._now_ms()
@@ -213,7 +224,10 @@ class Track:
         if locked is not None:
             self._forget()
             return self._say(frame, Verdict.ERROR, locked)
-        fault = self._fault_of(frame)
+        bundle = self._liveness.bundle  # read once: a swap may come at any moment
+        fault = self._fault_of(ticket.capture, frame, bundle)
+        if ticket.resets != self._resets:
+            return self._say(frame, *(fault or (Verdict.RETRY, _BEFORE_RESET)))
         same = self._face.is_same(ticket.capture, frame.codes, ticket.at_ms, judged=fault is None)
         if not same:
             self._begin_face()
@@ -222,7 +236,7 @@ class Track:
         self._unjudged = 0
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
-        run = self._run_for(frame)
+        run = self._run_for(frame, bundle)
         step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, ticket.at_ms))
         if step is not Step.UNDECIDED:
             self._end_run(step)
@@ -247,7 +261,9 @@ class Track:
         self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
         self._spoof_counted = True
 
-    def _fault_of(self, frame: Decision) -> tuple[Verdict, Finding | None] | None:
+    def _fault_of(
+        self, capture: Capture, frame: Decision, bundle: Bundle
+    ) -> tuple[Verdict, Finding | None] | None:
         """Return the verdict on a frame that says nothing of the face, or None for one that does.
 
         A frame counts only as what the session says it is in every respect: a LIVE without a score
@@ -261,10 +277,11 @@ class Track:
         if frame.operating_point is None:
             message = "the frame was judged at no operating point: run `fasdk tune`"
             return Verdict.ERROR, Finding(Reason.NO_OPERATING_POINT, message)
-        if frame.bundle_id != self._liveness.bundle.id:
+        if frame.bundle_id != bundle.id:
             message = "the frame was judged by a bundle that has been replaced: go on"
             return Verdict.RETRY, Finding(Reason.UNDECIDED, message)
-        return None
+        # Asked again, for a bundle that came after the frame may look at more than the one before.
+        return self._lack(capture, bundle)
 
     def _pass_over(
         self, ticket: _Ticket, frame: Decision, fault: tuple[Verdict, Finding | None]
@@ -275,13 +292,12 @@ class Track:
             self._end_run(Step.OUT_OF_TIME)
         return self._say(frame, *fault)
 
-    def _run_for(self, frame: Decision) -> Run:
+    def _run_for(self, frame: Decision, bundle: Bundle) -> Run:
         """Return the run under way, or one anew for another bundle or operating point."""
         assert frame.operating_point is not None  # noqa: S101 - see _fault_of
         key = (frame.bundle_id, frame.operating_point)
         if self._run is None or self._run_of != key:
-            tests = self._liveness.bundle.manifest.sequential_tests
-            test = select_test(tests, frame.operating_point)
+            test = select_test(bundle.manifest.sequential_tests, frame.operating_point)
             limit_ms = self.policy.max_ms
             self._run_of = key
             self._run = (
@@ -359,50 +375,14 @@ class Track:
         )
 
 
-class Tracks:
-    """The tracks of one session, by camera.
-
-    Args:
-        liveness: The session.
-    """
-
-    def __init__(self, liveness: Judging) -> None:
-        self._liveness = liveness
-        self._lock = threading.Lock()
-        self._tracks: dict[str, Track] = {}
-
-    def of(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
-        """Return the one track of a camera, made when it is first asked for.
-
-        Args:
-            camera_id: Which camera.
-            policy: How its frames make a verdict; None takes what it has, or the defaults.
-
-        Raises:
-            UsageError: The camera has a track with another policy, or the name is empty.
-        """
-        if not camera_id:
-            raise UsageError("a track needs a camera_id: give each camera a name of its own")
-        with self._lock:
-            track = self._tracks.get(camera_id)
-            if track is None:
-                track = self._tracks[camera_id] = Track(self._liveness, camera_id, policy)
-            elif policy is not None and policy != track.policy:
-                raise UsageError(
-                    f"camera {camera_id!r} has a track with {track.policy}, asked for was "
-                    f"{policy}: one camera has one policy for a session"
-                )
-            return track
-
-
 def _result(done: Future[Decision]) -> Decision:
     """Return what a session's future holds; a cancelled or failed one is an ERROR."""
     try:
         return done.result(timeout=0)
     except BaseException as error:  # noqa: BLE001 - a door must get an answer whatever happened
-        return _unexpected(error)
+        return _failed(error)
 
 
-def _unexpected(error: BaseException) -> Decision:
-    message = f"unexpected {type(error).__name__}: {error}"
-    return Decision(verdict=Verdict.ERROR, reasons=(message,), codes=(Reason.UNEXPECTED,))
+def _failed(error: BaseException) -> Decision:
+    finding = finding_of(error)
+    return Decision(Verdict.ERROR, reasons=(finding.message,), codes=(finding.reason,))

@@ -31,6 +31,10 @@ void fill_row(Address frame, const Shape& shape, const Strides& strides, const B
     if (frame == 0 || input == 0) {
         throw std::invalid_argument("frame and input must be device pointers, not null");
     }
+    // A device faults on half a sample, and the whole context is lost with it.
+    if (frame % alignof(Sample) != 0 || input % alignof(float) != 0) {
+        throw std::invalid_argument("frame and input must start at a whole sample");
+    }
     if (channels != 1 && (channels != 3 || levels != 0)) {
         throw std::invalid_argument("frame must have 1 channel, or 3 without levels");
     }
@@ -86,6 +90,8 @@ void depth(Address frame, const Shape& shape, const Strides& strides, const Box&
 }  // namespace
 
 NB_MODULE(_cuda_preprocess, module) {
+    // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
+    nb::set_leak_warnings(false);
     module.doc() = "Crop, resize, normalise and NCHW layout of a frame in device memory.";
     module.def("image", &image, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a, "region"_a,
                "mean"_a, "std"_a, "swap"_a, "input"_a, "row"_a, "out_size"_a, "stream"_a);

@@ -86,6 +86,10 @@ def opened(bundle):
         ({"max_wait_ms": -1}, "max_wait_ms is -1, expected milliseconds"),
         ({"max_wait_ms": float("nan")}, "max_wait_ms is nan"),
         ({"deadline_ms": float("inf")}, "deadline_ms is inf"),
+        (
+            {"deadline_ms": 1e15},
+            "deadline_ms is 1000000000000000.0, expected .* at most 86,400,000",
+        ),
         ({"deadline_ms": None}, "deadline_ms is None"),
         ({"deadline_ms": 0}, "expected more than max_wait_ms"),
         ({"deadline_ms": 5, "max_wait_ms": 5}, "expected more than max_wait_ms"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import tiny_bundle
@@ -14,7 +15,7 @@ from fasdk.backends import Backend
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle import open_bundle
 from fasdk.capture import Modality
-from fasdk.decision import Verdict
+from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import (
     BackendError,
     BundleError,
@@ -194,6 +195,40 @@ def test_a_capture_let_in_under_old_rules_is_held_to_the_new_ones(bundle, tmp_pa
     gate.open()
     assert "lacks depth, ir, which this bundle requires" in colour_alone.result(SECONDS).reasons[0]
     assert waiting.result(SECONDS).verdict is Verdict.LIVE
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "verdict", "codes"),
+    [
+        (MissingModalities.DEGRADE, Verdict.LIVE, ()),
+        (MissingModalities.REQUIRE, Verdict.RETRY, (Reason.MODALITY_MISSING,)),
+        (MissingModalities.REFUSE, Verdict.ERROR, (Reason.BAD_CAPTURE,)),
+    ],
+)
+def test_a_capture_let_in_whole_may_lack_what_the_new_model_looks_at(
+    bundle, newer, missing, verdict, codes
+):
+    gate = Gate()
+    inputs = {Modality.RGB: bundle.manifest.inputs[Modality.RGB]}
+    of_colour = {"modalities": (Modality.RGB,), "inputs": inputs}
+    old = replace(bundle, manifest=bundle.manifest.model_copy(update=of_colour))
+    session = Liveness(
+        old,
+        FakeEngine(gate),
+        batching=BatchingPolicy(lanes=1, max_batch=1),
+        missing=missing,
+        loader=Proved,
+    )
+    colour = tiny_bundle.capture(255, (Modality.RGB,))
+    session.submit(colour)
+    until(lambda: gate.inside == 1)
+    waiting = session.submit(colour)
+    session.swap(newer)
+    gate.open()
+    found = waiting.result(SECONDS)
+    assert (found.verdict, found.codes) == (verdict, codes)
+    assert found.bundle_id == session.bundle.id
     session.close()
 
 

@@ -192,6 +192,26 @@ def test_the_kernels_time_is_taken_where_it_is_plausible(device):
         device.give(None)
 
 
+def test_a_frame_that_lay_about_for_long_is_not_stamped_as_new(device):
+    with OpenCvCamera(0) as camera:
+        device.kernel_ms = time.monotonic() * 1000 - 8
+        device.give(frame(1))
+        camera.read(2000)
+        # As after a stop: the driver's buffers still hold what was seen before it.
+        device.kernel_ms -= 10_000.0
+        device.give(frame(2))
+        assert camera.read(2000).taken_ms[RGB] == device.kernel_ms
+        device.give(None)
+
+
+def test_a_kernel_of_another_clock_stamps_the_arrival(device):
+    with OpenCvCamera(0) as camera:
+        device.kernel_ms = time.monotonic() * 1000 - 10_000.0
+        device.give(frame(1))
+        assert camera.read(2000).taken_ms[RGB] > device.kernel_ms + 9000.0
+        device.give(None)
+
+
 def test_other_backends_stamp_the_arrival(device):
     device.backend, device.kernel_ms = "FFMPEG", time.monotonic() * 1000 - 500
     with OpenCvCamera(0) as camera:

@@ -150,6 +150,9 @@ def test_a_closed_replay_says_so(folder):
         ({"id": "x"}, r"captures.jsonl:2: names no frame"),
         ({"rgb": "../x.png"}, r"captures.jsonl:2: rgb: .*must lie below the list's folder"),
         ({"rgb": "/x.png"}, r"must lie below the list's folder"),
+        ({"rgb": "..\\x.png"}, r"must lie below the list's folder"),
+        ({"rgb": "C:x.png"}, r"must lie below the list's folder"),
+        ({"rgb": "x\0.png"}, r"captures.jsonl:2: rgb: .*zero byte"),
         (line(1, depth_unit="level"), r"depth_unit: .*only millimetres can be replayed"),
         (line(1, face=[1, 2, 3]), r"captures.jsonl:2: face"),
     ],
@@ -157,6 +160,19 @@ def test_a_closed_replay_says_so(folder):
 def test_a_malformed_line_is_named(folder, text, message):
     with pytest.raises(UsageError, match=message):
         ReplayCamera(write_list(folder, line(0), text))
+
+
+def test_a_list_that_is_no_text_is_named(folder):
+    path = write_list(folder, line(0))
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+    with pytest.raises(UsageError, match=r"captures\.jsonl cannot be read: it is no UTF-8 text"):
+        ReplayCamera(path)
+
+
+def test_a_line_may_hold_any_character(folder):
+    first = json.dumps(line(0, note="one\u2028line"), ensure_ascii=False)
+    camera = ReplayCamera(write_list(folder, first, line(1)))
+    assert [int(capture.ir[0, 0]) for capture in camera] == [0, 1]
 
 
 def test_sources_that_cannot_be_replayed(tmp_path, folder):

@@ -442,6 +442,13 @@ def test_the_same_captures_blurred_dimmed_or_far_do_not():
 def test_limits_that_make_no_sense_are_refused(field, value):
     with pytest.raises(ValidationError, match=field):
         QualityLimits(**{field: value})
+    with pytest.raises(ValidationError, match=field):
+        QualityLimits().model_copy(update={field: value})
+
+
+def test_a_limit_changed_alone_is_the_only_one_that_changed():
+    changed = QualityLimits.off().model_copy(update={"max_yaw_deg": 10.0})
+    assert changed.model_dump() == QualityLimits.off().model_dump() | {"max_yaw_deg": 10.0}
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sequential_tests import sigmoid
 from track_fakes import (
     POINT,
+    FakeBundle,
     FakeSession,
     Hand,
     HeldSession,
@@ -30,7 +31,8 @@ from fasdk.errors import UsageError
 from fasdk.reasons import Reason
 from fasdk.session import Decision
 from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
-from fasdk.tracking.track import Track, TrackDecision, Tracks
+from fasdk.tracking.track import Track, TrackDecision
+from fasdk.tracking.tracks import Tracks
 
 LIVE, SPOOF, RETRY, ERROR = Verdict.LIVE, Verdict.SPOOF, Verdict.RETRY, Verdict.ERROR
 NEVER = TrackPolicy(lock_out=None)
@@ -170,6 +172,27 @@ def test_frames_of_a_bundle_that_was_replaced_do_not_count():
     assert (stale.verdict, stale.codes) == (RETRY, (Reason.UNDECIDED,))
     fresh = door.see(scored(sigmoid(STRONG), bundle="its successor"))
     assert (fresh.verdict, fresh.frames) == (RETRY, 1)
+
+
+@pytest.mark.parametrize("reads", range(6))
+def test_a_swap_between_two_looks_at_the_bundle_lends_no_frame_the_new_test(reads):
+    """One frame is LIVE by the new bundle's test, and it was the old one that scored it."""
+    old, new = bundle_with_test(), bundle_with_test("its successor", live_bound=0.1)
+
+    class Swaps(FakeSession):
+        looks = 0
+
+        @property
+        def bundle(self):
+            self.looks += 1
+            return old if self.looks <= reads else new
+
+        @bundle.setter
+        def bundle(self, _):
+            """Nothing to keep."""
+
+    track = Track(Swaps(old, lambda _: scored(sigmoid(STRONG))), "door", NEVER, clock=Hand())
+    assert track.check(capture()).verdict is RETRY
 
 
 def test_another_operating_point_begins_anew():
@@ -315,6 +338,18 @@ def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
     assert door.see(STRONG).verdict is LIVE  # the next whole capture goes on
 
 
+def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_at():
+    of_colour = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
+    session = HeldSession(FakeBundle(of_colour))
+    policy = TrackPolicy(1, missing=MissingModalities.REQUIRE)
+    track = Track(session, "door", policy, clock=Hand())
+    future = track.submit(capture(modalities=(Modality.RGB,)))
+    session.bundle = FakeBundle(tiny_bundle.manifest(), "its successor")
+    session.futures[0].set_result(scored(0.99, bundle="its successor"))
+    found = future.result(0)
+    assert (found.verdict, found.codes) == (RETRY, (Reason.MODALITY_MISSING,))
+
+
 def test_by_default_the_session_judges_what_is_there():
     door = Door()
     door.see(STRONG, modalities=SOME)
@@ -422,6 +457,19 @@ def test_reset_drops_what_was_gathered_and_keeps_the_lock_out():
     assert door.track.is_locked_out
 
 
+def test_frames_under_way_at_a_reset_are_no_evidence_for_whoever_comes_next():
+    session = HeldSession(bundle_with_test())
+    track = Track(session, "door", NEVER, clock=Hand())
+    before = track.submit(capture())
+    track.reset()
+    after = [track.submit(capture()) for _ in range(2)]
+    for future in session.futures:
+        future.set_result(scored(sigmoid(STRONG)))
+    found = before.result(0)
+    assert (found.verdict, found.codes, found.frames) == (RETRY, (Reason.UNDECIDED,), 0)
+    assert [(f.result(0).verdict, f.result(0).frames) for f in after] == [(RETRY, 1), (LIVE, 2)]
+
+
 def test_one_camera_has_one_track_and_one_policy():
     tracks = Tracks(FakeSession(plain_bundle(), lambda _: error()))
     track = tracks.of("lobby", NEVER)
@@ -444,7 +492,7 @@ def test_one_camera_has_one_track_and_one_policy():
         ({"face_lost_ms": 0}, "face_lost_ms is 0"),
         ({"min_overlap": 1.1}, "min_overlap is 1.1"),
         ({"min_overlap": math.nan}, "min_overlap is nan"),
-        ({"missing": "ignore"}, "missing is 'ignore', expected require, degrade, refuse"),
+        ({"missing": "ignore"}, "missing is 'ignore', expected require, degrade or refuse"),
     ],
 )
 def test_a_policy_out_of_range_is_refused(change, words):

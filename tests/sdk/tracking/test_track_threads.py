@@ -13,7 +13,8 @@ from track_fakes import LanesSession, bundle_with_test, capture, error, retry, s
 from fasdk.decision import Verdict
 from fasdk.sequential import ScoredFrame, SequentialRun, Step
 from fasdk.tracking.policy import TrackPolicy
-from fasdk.tracking.track import TrackDecision, Tracks
+from fasdk.tracking.track import TrackDecision
+from fasdk.tracking.tracks import Tracks
 
 CAMERAS, FRAMES = 4, 200
 POLICY = TrackPolicy(

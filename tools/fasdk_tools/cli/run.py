@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ def run(
 
     # OpenCV would print a page about each camera it cannot open; the error line says it.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
+        raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
     finder = _finder(face, face_model)
     counts: Counter[str] = Counter()
     watchdog = Watchdog.from_environment()

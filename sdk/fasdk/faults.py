@@ -1,0 +1,34 @@
+"""What an exception becomes where an answer is owed: a reason with its message."""
+
+from __future__ import annotations
+
+from fasdk.errors import (
+    BackendError,
+    CaptureError,
+    ClosedError,
+    FaceFinderError,
+    FasdkError,
+    OutOfViewError,
+    PreprocessError,
+    RigError,
+)
+from fasdk.reasons import Finding, Reason
+
+# The first that fits; anything else is UNEXPECTED.
+_REASONS: dict[type[Exception], Reason] = {
+    OutOfViewError: Reason.OUT_OF_FRAME,
+    CaptureError: Reason.BAD_CAPTURE,
+    RigError: Reason.BAD_CAPTURE,
+    FaceFinderError: Reason.CAMERA,
+    PreprocessError: Reason.BAD_CAPTURE,
+    ClosedError: Reason.CLOSED,
+    BackendError: Reason.ENGINE_FAULT,
+}
+
+
+def finding_of(error: BaseException) -> Finding:
+    """Return why there is no verdict; fasdk's own errors say what to do, others are named."""
+    known = isinstance(error, FasdkError)
+    message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+    fitting = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+    return Finding(next(fitting, Reason.UNEXPECTED), message)

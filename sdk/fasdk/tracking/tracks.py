@@ -1,0 +1,49 @@
+"""The tracks of one session: one a camera, for as long as the session lives."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from fasdk.errors import UsageError
+from fasdk.tracking.track import Track
+
+if TYPE_CHECKING:
+    from fasdk.tracking.policy import TrackPolicy
+    from fasdk.tracking.track import Judging
+
+
+class Tracks:
+    """The tracks of one session, by camera.
+
+    Args:
+        liveness: The session.
+    """
+
+    def __init__(self, liveness: Judging) -> None:
+        self._liveness = liveness
+        self._lock = threading.Lock()
+        self._tracks: dict[str, Track] = {}
+
+    def of(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
+        """Return the one track of a camera, made when it is first asked for.
+
+        Args:
+            camera_id: Which camera.
+            policy: How its frames make a verdict; None takes what it has, or the defaults.
+
+        Raises:
+            UsageError: The camera has a track with another policy, or the name is empty.
+        """
+        if not camera_id:
+            raise UsageError("a track needs a camera_id: give each camera a name of its own")
+        with self._lock:
+            track = self._tracks.get(camera_id)
+            if track is None:
+                track = self._tracks[camera_id] = Track(self._liveness, camera_id, policy)
+            elif policy is not None and policy != track.policy:
+                raise UsageError(
+                    f"camera {camera_id!r} has a track with {track.policy}, asked for was "
+                    f"{policy}: one camera has one policy for a session"
+                )
+            return track

@@ -28,6 +28,8 @@ class Modality(str, Enum):
     DEPTH = "depth"
     IR = "ir"
 
+    __hash__ = str.__hash__  # as what it equals; Enum's own differs, and runs in Python
+
 
 @dataclass(frozen=True)
 class FaceBox:
@@ -199,8 +201,9 @@ class Capture:
 
     def face_in(self, modality: Modality) -> FaceBox | None:
         """Return the face box in pixels of that modality's frame, or None if none was given."""
-        if modality in self.faces:
-            return self.faces[modality]
+        own = self.faces.get(modality)
+        if own is not None:
+            return own
         if self.face is None:
             return None
         box = FaceBox.of(self.face)

@@ -186,14 +186,20 @@ def class_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
         float64 [classes], summing to 1; all NaN when any logit is not finite, because a softmax
         of infinity can still look like a confident answer.
     """
-    values = np.asarray(logits, np.float64)
-    if not np.isfinite(values).all():
-        return np.full(values.shape, np.nan)
-    shifted = np.exp(values - values.max())
-    return np.asarray(shifted / shifted.sum())
+    return np.array(softmax(np.asarray(logits, np.float64).tolist()))
 
 
-def log_odds(logits: NDArray[np.float32], live_index: int) -> float:
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Return what `class_scores` does, number by number: for so few, an array costs more."""
+    if not all(map(math.isfinite, logits)):
+        return [math.nan] * len(logits)
+    largest = max(logits)
+    parts = [math.exp(value - largest) for value in logits]
+    whole = sum(parts)
+    return [part / whole for part in parts]
+
+
+def log_odds(logits: NDArray[np.float32] | Sequence[float], live_index: int) -> float:
     """Return the natural log-odds of the softmax score of bona fide.
 
     Taken from the logits, because a softmax score within 1e-16 of 1 has lost them.
@@ -205,12 +211,12 @@ def log_odds(logits: NDArray[np.float32], live_index: int) -> float:
     Returns:
         NaN when any logit is not finite.
     """
-    values = np.asarray(logits, np.float64)
-    if not np.isfinite(values).all():
+    others: list[float] = np.asarray(logits, np.float64).tolist()
+    if not all(map(math.isfinite, others)):
         return math.nan
-    others = np.delete(values, live_index)
-    largest = others.max()
-    return float(values[live_index] - largest - np.log(np.exp(others - largest).sum()))
+    live = others.pop(live_index)
+    largest = max(others)
+    return live - largest - math.log(sum(math.exp(value - largest) for value in others))
 
 
 def live_score(

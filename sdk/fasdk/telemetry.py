@@ -26,6 +26,8 @@ class Stage(str, Enum):
     DECISION = "decision"
     OTHER = "other"
 
+    __hash__ = str.__hash__  # Enum's own runs in Python, and every capture asks for many
+
 
 class StageClock:
     """Adds up stage times of one call, in milliseconds; it starts when it is made."""

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -65,6 +66,23 @@ const fasdk::RowKernels& kernels_of(const std::string& tier) {
     throw std::invalid_argument("this CPU has no tier " + tier);
 }
 
+// Lets other threads run meanwhile if the work takes long enough. For some 20 µs it does not: to take
+// the GIL back from whoever took it costs more than that, three times a capture.
+class ReleaseForLong {
+   public:
+    ReleaseForLong(const fasdk::Target& target, const Box& box) {
+        const std::int64_t width = std::int64_t{std::get<2>(box)} - std::get<0>(box);
+        if (target.width > kShortAxis || target.height > kShortAxis || width > kShortLine) {
+            release_.emplace();
+        }
+    }
+
+   private:
+    static constexpr int kShortAxis = 96;   // pixels of the tensor
+    static constexpr int kShortLine = 640;  // pixels of the crop; depth reads its lines whole
+    std::optional<nb::gil_scoped_release> release_;
+};
+
 // How the frames of one modality become tensors; threads may share one.
 class Pass {
    public:
@@ -78,7 +96,7 @@ class Pass {
     void image(const Frame<std::uint8_t>& frame, const Box& box, const Out& out) const {
         const auto view = view_of(frame);
         const fasdk::Target target = target_of(out);
-        const nb::gil_scoped_release release;
+        const ReleaseForLong release(target, box);
         fasdk::image_to_tensor(view, region_of(box), target, kernels_);
     }
 
@@ -86,7 +104,7 @@ class Pass {
                const Out& out) const {
         const auto view = view_of(frame);
         const fasdk::Target target = target_of(out);
-        const nb::gil_scoped_release release;
+        const ReleaseForLong release(target, box);
         fasdk::depth_to_tensor(view, region_of(box), levels.data(), target, kernels_);
     }
 

@@ -195,3 +195,7 @@ def test_times_are_numbers_and_whether_they_are_of_now_is_for_the_gates_to_say()
             Capture(rgb=RGB, taken_ms={Modality.RGB: time_ms})
     with pytest.raises(CaptureError, match="taken_ms names 'left'"):
         Capture(rgb=RGB, taken_ms={"left": 1.0})
+
+
+def test_a_modality_is_found_under_the_word_it_equals():
+    assert {Modality.IR: 1}["ir"] == {"ir": 1}[Modality.IR] == 1

@@ -117,6 +117,17 @@ CALIBRATIONS = st.builds(
 )
 
 
+@given(arrays(np.float32, st.integers(2, 5), elements=st.floats(-200, 200, width=32)))
+def test_class_scores_are_numpys_softmax(logits):
+    wide = logits.astype(np.float64)
+    parts = np.exp(wide - wide.max())
+    np.testing.assert_allclose(class_scores(logits), parts / parts.sum(), rtol=1e-14)
+    others = wide[:-1]
+    largest = others.max()
+    odds = wide[-1] - largest - np.log(np.exp(others - largest).sum())
+    assert log_odds(logits, len(logits) - 1) == pytest.approx(odds, rel=1e-13, abs=1e-13)
+
+
 @pytest.mark.parametrize(
     "change",
     [

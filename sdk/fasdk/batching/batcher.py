@@ -64,7 +64,6 @@ class MicroBatcher:
         self._left = threading.Condition(self._lock)  # a worker has gone
         self._queue: deque[Ticket] = deque()
         self._order = CallerOrder()
-        self._idle = 0  # workers with nothing to take
         self._closing = False
         self._abandoned = False
         self._look_ns = 0  # when the watchdog looks next
@@ -218,9 +217,7 @@ class MicroBatcher:
             if not self._queue:
                 if self._closing:
                     return False
-                self._idle += 1
                 self._work.wait()
-                self._idle -= 1
                 continue
             wait_ns = self._queue[0].queued_ns + self._max_wait_ns - time.perf_counter_ns()
             if wait_ns <= 0 or len(self._queue) >= group.max_batch or self._closing:
@@ -231,13 +228,16 @@ class MicroBatcher:
     def _share(self, group: LaneGroup) -> int:
         """Return how much of the queue a worker takes.
 
-        Whoever asks not to wait is served soonest when the workers that have nothing to do share
-        what is there; whoever waits for others wants large batches.
+        Whoever asks not to wait is served soonest when lanes have equal shares of all that has no
+        answer yet. Were one to take whatever is there, it would go on with large batches, and the
+        other with the few that come back meanwhile, one by one, which costs most a capture.
+        Whoever waits for others wants large batches.
         """
         there = len(self._queue)
-        if not self._max_wait_ns:
-            there = -(-there // (1 + self._idle))
-        return min(there, group.max_batch)
+        if self._max_wait_ns or not group.active:
+            return min(there, group.max_batch)
+        open_ = there + sum(len(worker.batch) for worker in group.workers if not worker.hung)
+        return min(there, -(-open_ // group.active), group.max_batch)
 
     def _staff(self, group: LaneGroup, lanes: Sequence[Lane | None]) -> None:
         """Start a worker for each lane; None is one that its worker opens."""

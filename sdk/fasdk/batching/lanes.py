@@ -205,6 +205,10 @@ class LaneWorker:
         self.call = call
         try:
             outputs = judge.require_outputs(lane.run(len(tickets)), len(tickets))
+            logits = outputs.logits.tolist()
+            certainty = [()] * len(tickets)
+            if outputs.reliability is not None:
+                certainty = outputs.reliability.tolist()
         except BaseException as error:  # noqa: BLE001 - one answer a capture, whatever it was
             outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
@@ -218,7 +222,7 @@ class LaneWorker:
                 decision = (
                     judge.error(fault or BackendError("the engine returned nothing"))
                     if outputs is None
-                    else judge.score(ticket.capture, outputs, row)
+                    else judge.score_row(ticket.capture, logits[row], certainty[row])
                 )
             except Exception as error:  # noqa: BLE001 - one capture's, and no other's
                 decision = judge.error(error)

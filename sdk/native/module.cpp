@@ -152,6 +152,8 @@ void map(const Frame<std::uint8_t>& grey, const Map& out, const std::string& tie
 }  // namespace
 
 NB_MODULE(_native, module) {
+    // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
+    nb::set_leak_warnings(false);
     module.doc() = "Crop, resize, normalise and NCHW layout of a frame in one pass.";
     nb::list tiers;
     for (const fasdk::RowKernels* kernels : fasdk::row_kernels()) {

@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
 	@touch $@
 
-demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about two minutes
+demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about three minutes
 	$(BIN)/fasdk demo
 
 lint: $(STAMP)  ## ruff, mypy --strict, import-linter

@@ -15,6 +15,7 @@ from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
 from fasdk.session import Decision
+from fasdk.tracking.track import Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,7 +157,10 @@ def _judge(
         rig = place if isinstance(place, Rig) else place.rig()
         return checker.check(capture if rig is None else rig.register(capture))
     except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
-        return _answer(finding_of(error))
+        finding = finding_of(error)
+    if isinstance(checker, Track):
+        return checker.missed(capture, finding)
+    return _answer(finding)
 
 
 def _nobody(heard: Decision) -> Decision:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import tiny_bundle
 from scripted_camera import ScriptedCamera
+from track_fakes import FakeSession, Hand, capture, plain_bundle, scored
 
 from fasdk.capture import FaceBox, Modality
 from fasdk.decision import Verdict
@@ -16,6 +17,8 @@ from fasdk.reasons import Reason
 from fasdk.registration import Rig
 from fasdk.registration.optics import Lens, Pinhole
 from fasdk.session import Decision
+from fasdk.tracking.policy import TrackPolicy
+from fasdk.tracking.track import Track
 
 
 class Answers:
@@ -155,3 +158,29 @@ def test_a_camera_that_hands_in_bad_frames_is_an_error(monkeypatch):
     camera = ScriptedCamera(CaptureError("depth is float32"), tiny_bundle.capture())
     found = list(outcomes(camera, Answers(), sleep=lambda _: None))
     assert verdicts(found) == [(Verdict.ERROR, (Reason.BAD_CAPTURE,)), LIVE]
+
+
+class BlindFor:
+    """A finder that fails on some captures in a row."""
+
+    def __init__(self, good, failures):
+        self._turns = [True] * good + [False] * failures
+
+    def locate(self, capture):
+        if self._turns and not self._turns.pop(0):
+            raise FaceFinderError("the detector failed")
+        return capture
+
+
+@pytest.mark.parametrize(("failures", "frames"), [(2, 2), (3, 1)])
+def test_a_track_hears_of_frames_on_which_the_finder_fails(failures, frames):
+    # Meanwhile somebody else may have stepped in front: too many drop what was gathered.
+    session = FakeSession(plain_bundle(), lambda _: scored(0.9))
+    policy = TrackPolicy(frames_required=3, max_unjudged=2, lock_out=None)
+    track = Track(session, "door", policy, clock=Hand())
+    captures = [capture() for _ in range(1 + failures + 1)]
+    found = list(outcomes(ScriptedCamera(*captures), track, BlindFor(1, failures)))
+    unheard = [(o.decision.verdict, o.decision.codes) for o in found[1:-1]]
+    assert unheard == [(Verdict.ERROR, (Reason.CAMERA,))] * failures
+    assert found[-1].decision.frames == frames
+    assert session.judged == 2

@@ -155,11 +155,7 @@ class Track:
 
     def submit(self, capture: Capture) -> Future[TrackDecision]:
         """Take in one frame and return where the answer will be; never raises."""
-        with self._lock:
-            now_ms = self._now_ms()
-            ticket = _Ticket(capture, now_ms, self._resets)
-            self._tickets.append(ticket)
-            locked = self._locked_out(now_ms)
+        ticket, locked = self._enter(capture)
         if locked is not None:
             self._settle(ticket, self._unjudged_frame(Verdict.ERROR, locked))
             return ticket.future
@@ -177,6 +173,30 @@ class Track:
             self._settle(ticket, _failed(error))  # else every later frame waits for this one
             raise
         return ticket.future
+
+    def missed(self, capture: Capture, finding: Finding) -> TrackDecision:
+        """Take in a frame that nobody could judge, such as one on which a face finder failed.
+
+        It adds nothing and counts towards the policy's `max_unjudged`, since the face may have been
+        another's meanwhile.
+
+        Args:
+            capture: The frame as it came; its face box counts if it has one.
+            finding: Why it was not judged.
+        """
+        ticket, locked = self._enter(capture)
+        finding = locked or finding
+        verdict = Verdict.RETRY if finding.reason.mendable else Verdict.ERROR
+        self._settle(ticket, self._unjudged_frame(verdict, finding))
+        return ticket.future.result()
+
+    def _enter(self, capture: Capture) -> tuple[_Ticket, Finding | None]:
+        """Give a frame its place in the order; return why it is locked out, if it is."""
+        with self._lock:
+            now_ms = self._now_ms()
+            ticket = _Ticket(capture, now_ms, self._resets)
+            self._tickets.append(ticket)
+            return ticket, self._locked_out(now_ms)
 
     def _now_ms(self) -> float:
         """Return the time; it stands still rather than run backwards or be no number."""

@@ -305,6 +305,7 @@ def latency(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
     """Return p99 over the median at a fixed arrival rate."""
     runs = []
     with Bench(bundle, settings) as bench:
+        alone = bare_tail(bench, settings.pairs)
         saturate(bench, settings)
         for _ in range(settings.runs):
             rate = LOAD * saturate(bench, settings)
@@ -317,11 +318,25 @@ def latency(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
         "p50_ms": round(statistics.median(p50 for _, p50, _ in runs), 3),
         "p99_ms": round(statistics.median(p99 for _, _, p99 in runs), 3),
         "p99_over_p50": round(found, 2),
+        "bare_p99_over_p50": round(alone, 2),
         "limit": MOST_P99,
         "each_run": [round(ratio, 2) for ratio in ratios],
         "runs": settings.runs,
         "ok": found < MOST_P99,
     }
+
+
+def bare_tail(bench: Bench, calls: int) -> float:
+    """Return p99 over the median of bare calls one after the other: no session undercuts that."""
+    lane = bench.lane()
+    spent = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        bench.bare(lane, 1)
+        spent.append(time.perf_counter() - start)
+    lane.close()
+    p50, p99 = np.percentile(spent, [50, 99])
+    return float(p99 / p50)
 
 
 def arrivals(bench: Bench, rate: float, seconds: float) -> tuple[float, float]:

@@ -244,8 +244,16 @@ def is_an_answer_to_a_capture(text):
     return decision["verdict"] in {"live", "spoof"} or decision["codes"] == ["stale"]
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """Let children heed SIGINT: whoever runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_being_told_to_stop_is_a_normal_end(tiny, folder, stop):
+def test_being_told_to_stop_is_a_normal_end(heeds_interrupts, tiny, folder, stop):
     with started(tiny, f"replay:{folder}?loop=1&fps=50", "--json") as process:
         first = process.stdout.readline()
         process.send_signal(stop)

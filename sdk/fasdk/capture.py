@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 # Distances below this are metres: no face sensor reaches 20 m, and none measures at 20 mm.
 LARGEST_IN_METRES = 20
+
+
+def monotonic_ms() -> float:
+    """Return `time.monotonic` in milliseconds: the clock of `Capture.taken_ms`."""
+    return time.monotonic_ns() / 1e6
 
 
 class Modality(str, Enum):

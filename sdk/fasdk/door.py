@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from fasdk.cameras import READ_TIMEOUT_MS
-from fasdk.cameras.clock import monotonic_ms
-from fasdk.capture import Capture
+from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import Verdict
 from fasdk.errors import CameraError, EndOfStreamError
 from fasdk.faults import finding_of

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fasdk.capture import Capture
+from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import (
     MissingModalities,
     OperatingPoint,
@@ -152,7 +151,7 @@ class Judge:
         """
         try:
             _require_sound(capture)
-            findings = assess(capture, self.limits, now_ms=time.monotonic() * 1e3)
+            findings = assess(capture, self.limits, now_ms=monotonic_ms())
             lack = self._lack(capture)
             if lack is not None:
                 findings = (lack[1], *findings)

@@ -18,6 +18,7 @@ Nothing here reads a clock, holds a lock or starts a thread.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -154,7 +155,7 @@ class Run(Protocol):
         """Return whether the time limit is over, counted from the first frame."""
 
 
-class _Timed:
+class _Timed(ABC):
     """What the two rules share: frames, the time since the first of them, and an end."""
 
     def __init__(self, max_ms: float) -> None:
@@ -184,8 +185,9 @@ class _Timed:
         self._ended = step is not Step.UNDECIDED
         return step
 
+    @abstractmethod
     def _weigh(self, frame: ScoredFrame) -> Step:
-        raise NotImplementedError
+        """Take in a frame with a score that came in time."""
 
 
 class SequentialRun(_Timed):

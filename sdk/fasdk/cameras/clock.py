@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 _WINDOW_MS = 30_000.0
-
-
-def monotonic_ms() -> float:
-    """Return `time.monotonic` in milliseconds."""
-    return time.monotonic_ns() / 1e6
 
 
 class DeviceClock:

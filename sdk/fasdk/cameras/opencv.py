@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
-from fasdk.cameras.clock import monotonic_ms
 from fasdk.cameras.pacing import Pacer
 from fasdk.cameras.pump import Pump
-from fasdk.capture import Capture, Modality
+from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fasdk.cameras.clock import monotonic_ms
+from fasdk.capture import monotonic_ms
 from fasdk.errors import CameraError, UsageError
 
 

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from fasdk.cameras.clock import monotonic_ms
+from fasdk.capture import monotonic_ms
 from fasdk.errors import CameraError, FasdkError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
-from fasdk.cameras.clock import DeviceClock, monotonic_ms
+from fasdk.cameras.clock import DeviceClock
 from fasdk.cameras.profiles import StreamRequest, choose_profiles
 from fasdk.cameras.realsense_rig import rig_of
-from fasdk.capture import Capture, Modality
+from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
-from fasdk.cameras.clock import monotonic_ms
 from fasdk.cameras.pacing import Pacer
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import Capture, FaceBox, Modality, monotonic_ms
 from fasdk.errors import CameraError, CaptureError, EndOfStreamError, UsageError
 from fasdk.frames import read_frame
 

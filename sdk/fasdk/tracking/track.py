@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fasdk.capture import monotonic_ms
 from fasdk.decision import Verdict, missing_fault
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
@@ -107,7 +107,7 @@ class Track:
         camera_id: str,
         policy: TrackPolicy | None = None,
         *,
-        clock: Clock = lambda: time.monotonic() * 1e3,
+        clock: Clock = monotonic_ms,
     ) -> None:
         self.camera_id = camera_id
         self.policy = policy or TrackPolicy()

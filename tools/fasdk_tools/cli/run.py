@@ -120,12 +120,12 @@ def run(
             max_captures=max_captures,
             timeout_ms=timeout_ms,
         ):
+            counts[outcome.decision.verdict.value] += 1  # first: what is printed was counted
             if as_json:
                 print_json_line(document_of(outcome))
             else:
                 print(text_of(outcome), flush=True)
             watchdog.heard(outcome.decision)
-            counts[outcome.decision.verdict.value] += 1
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
     dropped = opened_camera.counts.dropped

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.quantisation.rewriting import Rewriter, mapped_bystander, shaped_weight
+from fasdk_engines.quantisation.rewriting import (
+    Branch,
+    Rewriter,
+    make_choice,
+    make_node,
+    mapped_bystander,
+    shaped_weight,
+)
+from fasdk_engines.quantisation.stages import SKIPPED, cut_in_stages
 from fasdk_engines.quantisation.written import plain_session
 
 if TYPE_CHECKING:
@@ -23,6 +32,9 @@ _SWITCHES, _TWO_TERM = "fasdk:quantised", "fasdk:two-term"
 
 class Probe:
     """A float32 graph with a switch a layer; Q/DQ is executed as written.
+
+    After a call with every layer in floating point, calls on the same arrays compute only from the
+    first layer in eight bits on. Leave those arrays alone meanwhile.
 
     Attributes:
         layers: Names of the layers that can be switched, in graph order.
@@ -62,6 +74,10 @@ class Probe:
             switched.graph.input.append(
                 onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, [len(self.layers)])
             )
+        switches = (_SWITCHES, _TWO_TERM)
+        self._stages = cut_in_stages(switched, self.layers, switches)
+        self._results = [name for stage in self._stages for name in stage.results]
+        self._float: _Known | None = None
         self._session = plain_session(switched.SerializeToString(), threads)
 
     def logits(
@@ -89,11 +105,49 @@ class Probe:
         switches = np.array([name not in keep_float for name in self.layers])
         twice = np.array([name in two_term for name in self.layers])
         feeds = {**batch, _SWITCHES: switches, _TWO_TERM: twice}
+        in_float = not switches.any()
+        known = None if self._float is None or in_float else self._float.of(batch)
+        if self._stages:
+            first = 0 if known is None else self._first_changed(keep_float)
+            feeds[SKIPPED] = np.arange(len(self._stages)) < first
+            nothing = dict.fromkeys(self._results, np.zeros(0, np.float32))
+            results = nothing if known is None else known
+            feeds |= {
+                stage.known(name): results[name] for stage in self._stages for name in stage.results
+            }
+        wanted = self._results if in_float and self._stages else ["logits"]
         try:
-            (found,) = self._session.run(["logits"], feeds)
+            found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed on the probe: {error}") from error
-        return np.asarray(found, np.float32)
+        if in_float:
+            self._float = _Known(dict(batch), found)
+        return np.asarray(found["logits"], np.float32)
+
+    def _first_changed(self, keep_float: frozenset[str]) -> int:
+        """Return the first stage that holds a layer in eight bits."""
+        return next(
+            number
+            for number, stage in enumerate(self._stages)
+            if not keep_float.issuperset(stage.layers)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What every stage makes of a batch with all layers in floating point."""
+
+    batch: Mapping[str, NDArray[np.float32]]
+    results: Mapping[str, NDArray[np.float32]]
+
+    def of(
+        self, batch: Mapping[str, NDArray[np.float32]]
+    ) -> Mapping[str, NDArray[np.float32]] | None:
+        """Return the results if these are the very captures, else None."""
+        same = batch.keys() == self.batch.keys() and all(
+            array is self.batch[name] for name, array in batch.items()
+        )
+        return self.results if same else None
 
 
 def _switch_site(rewriter: Rewriter, recipe: SiteRecipe, number: int) -> None:
@@ -107,60 +161,91 @@ def _switch_site(rewriter: Rewriter, recipe: SiteRecipe, number: int) -> None:
             rewriter.rewrite(node, value, *mapped_bystander(node, recipe, weight), is_padded=False)
     else:
         value = rewriter.map_activation(recipe, first)
-    scale = rewriter.constant(f"{value}:scale", np.array(affine.scale))
-    zero = rewriter.constant(f"{value}:zero", np.array(0, np.int8))
-    coded = rewriter.insert(first, "QuantizeLinear", [value, scale, zero], f"{value}:coded")
-    rounded = rewriter.insert(first, "DequantizeLinear", [coded, scale, zero], f"{value}:rounded")
-    step = rewriter.constant(f"{value}:wide_scale", np.array(affine.wide_scale))
-    coded = rewriter.insert(first, "QuantizeLinear", [value, step, zero], f"{value}:wide_coded")
-    wide = rewriter.insert(first, "DequantizeLinear", [coded, step, zero], f"{value}:wide")
-    rest = rewriter.insert(first, "Sub", [value, wide], f"{value}:rest")
-    step = rewriter.constant(f"{value}:fine_scale", np.array(affine.fine_scale))
-    coded = rewriter.insert(first, "QuantizeLinear", [rest, step, zero], f"{value}:fine_coded")
-    rest = rewriter.insert(first, "DequantizeLinear", [coded, step, zero], f"{value}:fine_rest")
-    both = rewriter.insert(first, "Add", [wide, rest], f"{value}:both")
+    terms = _Terms(
+        value,
+        scale=rewriter.constant(f"{value}:scale", np.array(affine.scale)),
+        wide_scale=rewriter.constant(f"{value}:wide_scale", np.array(affine.wide_scale)),
+        fine_scale=rewriter.constant(f"{value}:fine_scale", np.array(affine.fine_scale)),
+        zero=rewriter.constant(f"{value}:zero", np.array(0, np.int8)),
+    )
     is_padded = not recipe.is_folded and affine.is_shifted
     for offset, layer in enumerate(recipe.layers):
-        _switch_layer(rewriter, layer, (value, rounded, both), number + offset, is_padded=is_padded)
+        _switch_layer(rewriter, layer, terms, number + offset, is_padded=is_padded)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Names of a site's activation and of what rounds it to one int8 term or to two."""
+
+    value: str
+    scale: str
+    wide_scale: str
+    fine_scale: str
+    zero: str
+
+    def one(self, stem: str) -> list[onnx.NodeProto]:
+        """Return the nodes that hold it in one term."""
+        return _rounded(self.value, self.scale, self.zero, f"{stem}:one")
+
+    def two(self, stem: str) -> list[onnx.NodeProto]:
+        """Return the nodes that hold it in two: a coarse one, and what that leaves."""
+        wide = _rounded(self.value, self.wide_scale, self.zero, f"{stem}:two_wide")
+        coarse, left = wide[-1].output[0], f"{stem}:two_left"
+        fine = _rounded(left, self.fine_scale, self.zero, f"{stem}:two_fine")
+        return [
+            *wide,
+            make_node("Sub", [self.value, coarse], [left], left),
+            *fine,
+            make_node("Add", [coarse, fine[-1].output[0]], [f"{stem}:two"], f"{stem}:two"),
+        ]
+
+
+def _rounded(value: str, scale: str, zero: str, stem: str) -> list[onnx.NodeProto]:
+    coded = f"{stem}_coded"
+    return [
+        make_node("QuantizeLinear", [value, scale, zero], [coded], coded),
+        make_node("DequantizeLinear", [coded, scale, zero], [stem], stem),
+    ]
 
 
 def _switch_layer(
-    rewriter: Rewriter,
-    layer: LayerRecipe,
-    values: tuple[str, str, str],
-    number: int,
-    *,
-    is_padded: bool,
+    rewriter: Rewriter, layer: LayerRecipe, terms: _Terms, number: int, *, is_padded: bool
 ) -> None:
+    """Let a layer read what its switches say; what they do not ask for is not computed."""
     name = layer.node.layer.name
     index = rewriter.constant(f"{name}:index", np.array([number], np.int64))
     flag = rewriter.insert(name, "Gather", [_SWITCHES, index], f"{name}:flag")
-
-    def either(quantised: str, plain: str, stem: str) -> str:
-        return rewriter.insert(name, "Where", [flag, quantised, plain], f"{name}:{stem}")
-
-    exact, rounded, both = values
     twice = rewriter.insert(name, "Gather", [_TWO_TERM, index], f"{name}:twice")
-    terms = rewriter.insert(name, "Where", [twice, both, rounded], f"{name}:terms")
-    value = either(terms, exact, "value")
+
+    def either(rounded: Branch, plain: str, stem: str) -> str:
+        output = f"{name}:{stem}"
+        return rewriter.place(
+            name, make_choice(flag, rounded, Branch.same([plain], output), [output])
+        )
+
+    stem = f"{name}:terms"
+    two, one = Branch.of(*terms.two(stem)), Branch.of(*terms.one(stem))
+    value = either(Branch.of(make_choice(twice, two, one, [stem])), terms.value, "value")
     # A weight in eight bits is a third of the memory the same in float32 would take beside it.
     levels = shaped_weight(layer.node, layer.rounded.levels.astype(np.float64)).astype(np.int8)
     scales = layer.rounded.scales if layer.node.window is None else layer.rounded.scales[:, None]
     if layer.node.window is not None:
         scales = scales[:, :, None, None]
-    wide = rewriter.insert(
-        name, "Cast", [rewriter.constant(f"{name}:levels", levels)], f"{name}:wide", to=1
+    wide, coarse = f"{name}:wide", f"{name}:coarse"
+    made = Branch.of(
+        make_node("Cast", [rewriter.constant(f"{name}:levels", levels)], [wide], wide, to=1),
+        make_node("Mul", [wide, rewriter.constant(f"{name}:scales", scales)], [coarse], coarse),
     )
-    coarse = rewriter.insert(
-        name, "Mul", [wide, rewriter.constant(f"{name}:scales", scales)], f"{name}:coarse"
-    )
-    fine = rewriter.constant(f"{name}:plain", shaped_weight(layer.node, layer.plain))
-    weight = either(coarse, fine, "weight")
-    fine_bias = rewriter.constant(f"{name}:fine_bias", layer.fine_bias)
-    coarse_bias = rewriter.constant(f"{name}:bias", layer.bias)
-    bias = either(
-        rewriter.insert(name, "Where", [twice, fine_bias, coarse_bias], f"{name}:any_bias"),
-        rewriter.constant(f"{name}:plain_bias", layer.plain_bias),
-        "bias",
-    )
+    plain = rewriter.constant(f"{name}:plain", shaped_weight(layer.node, layer.plain))
+    weight = either(made, plain, "weight")
+    biases = [
+        rewriter.constant(f"{name}:{stem}", values)
+        for stem, values in (
+            ("fine_bias", layer.fine_bias),
+            ("bias", layer.bias),
+            ("plain_bias", layer.plain_bias),
+        )
+    ]
+    own = rewriter.insert(name, "Where", [twice, *biases[:2]], f"{name}:any_bias")
+    bias = rewriter.insert(name, "Where", [flag, own, biases[2]], f"{name}:switched_bias")
     rewriter.rewrite(layer.node, value, weight, bias, is_padded=is_padded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fasdk_engines.quantisation.rows import weight_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -78,10 +79,12 @@ class Rewriter:
     ) -> str:
         """Put a node in front of the node called `before`; return its output."""
         output = self.fresh(stem)
-        self._before.setdefault(before, []).append(
-            _make(operator, list(inputs), [output], output, **attributes)
-        )
-        return output
+        return self.place(before, make_node(operator, list(inputs), [output], output, **attributes))
+
+    def place(self, before: str, node: onnx.NodeProto) -> str:
+        """Put a finished node in front of the node called `before`; return its first output."""
+        self._before.setdefault(before, []).append(node)
+        return str(node.output[0])
 
     def fold_norm(self, recipe: SiteRecipe) -> None:
         """Let the LayerNormalization in front of a site write the mapped activation."""
@@ -157,7 +160,7 @@ class Rewriter:
         target = first.output[0]
         first.output[0] = self.fresh(f"{target}_first")
         twin.output[0] = self.fresh(f"{target}_second")
-        total = _make(
+        total = make_node(
             "Add", [first.output[0], twin.output[0]], [target], self.fresh(f"{original.name}_both")
         )
         made[1:1] = [twin, total]
@@ -208,11 +211,13 @@ class Rewriter:
             terms.reverse()
         made = []
         current = self.fresh(f"{output}_product") if terms else output
-        made.append(_make("MatMul", [value, weight], [current], original.name))
+        made.append(make_node("MatMul", [value, weight], [current], original.name))
         for number, term in enumerate(terms):
             last = number == len(terms) - 1
             summed = output if last else self.fresh(f"{output}_sum")
-            made.append(_make("Add", [current, term], [summed], self.fresh(f"{original.name}_add")))
+            made.append(
+                make_node("Add", [current, term], [summed], self.fresh(f"{original.name}_add"))
+            )
             current = summed
         self._instead[original.name] = made
 
@@ -265,12 +270,20 @@ def mapped_bystander(
 def drop_unread(model: onnx.ModelProto) -> None:
     """Delete the weights no node reads and the types noted of values, in place."""
     graph = model.graph
-    read = {name for node in graph.node for name in node.input}
+    read = set(read_names(graph.node))
     read |= {output.name for output in graph.output}
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in read:
             del graph.initializer[index]
     del graph.value_info[:]
+
+
+def read_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Yield what nodes read, those in their branches too."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from read_names(attribute.g.node)
 
 
 def _compact(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -286,9 +299,65 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _make(
+def make_node(
     operator: str, inputs: list[str], outputs: list[str], name: str, **attributes: int
 ) -> onnx.NodeProto:
+    """Return a node."""
     from onnx import helper
 
     return helper.make_node(operator, inputs, outputs, name=name, **dict[str, Any](attributes))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch of an If.
+
+    Attributes:
+        nodes: What it computes, in order; they may read any value around it.
+        yields: Which of their outputs, float32, it yields.
+    """
+
+    nodes: Sequence[onnx.NodeProto]
+    yields: Sequence[str]
+
+    @classmethod
+    def of(cls, *nodes: onnx.NodeProto) -> Branch:
+        """Return a branch that yields its last node's first output."""
+        return cls(nodes, [nodes[-1].output[0]])
+
+    @classmethod
+    def same(cls, values: Sequence[str], stem: str) -> Branch:
+        """Return a branch that yields values as they are."""
+        names = [f"{stem}:{value}" for value in values]
+        pairs = zip(values, names, strict=True)
+        return cls([make_node("Identity", [value], [name], name) for value, name in pairs], names)
+
+
+def make_choice(
+    flag: str, then: Branch, otherwise: Branch, outputs: Sequence[str]
+) -> onnx.NodeProto:
+    """Return an If of which only the branch taken is computed.
+
+    Args:
+        flag: One bool.
+        then: What is yielded where it is true.
+        otherwise: What is yielded where it is not, as many values.
+        outputs: Names of the results; the first is the node's too.
+    """
+    from onnx import helper
+
+    branches = {
+        name: helper.make_graph(
+            list(branch.nodes), f"{outputs[0]}:{name}", [], [float_value(x) for x in branch.yields]
+        )
+        for name, branch in (("then_branch", then), ("else_branch", otherwise))
+    }
+    return helper.make_node("If", [flag], list(outputs), name=outputs[0], **branches)
+
+
+def float_value(name: str) -> onnx.ValueInfoProto:
+    """Return how a graph declares a float32 value of any shape."""
+    from onnx import TensorProto, TypeProto, ValueInfoProto
+
+    float32 = TypeProto.Tensor(elem_type=TensorProto.FLOAT)
+    return ValueInfoProto(name=name, type=TypeProto(tensor_type=float32))

@@ -323,9 +323,18 @@ def main() -> int:
     parser.add_argument("model", choices=SUBJECTS)
     parser.add_argument("--work", type=Path, default=ROOT / ".verify")
     parser.add_argument("--float16-plan", action="store_true", help="build its FP16 plan too")
+    parser.add_argument("--no-bundles", action="store_true", help="captures and weights only")
     arguments = parser.parse_args()
     subject = SUBJECTS[arguments.model]
-    prepared = prepare(subject, arguments.work.resolve())
+    work = arguments.work.resolve()
+    if arguments.no_bundles:
+        work.mkdir(parents=True, exist_ok=True)
+        with _alone(work):
+            lists = make_captures(work)
+            checkpoint = make_checkpoint(subject, lists, work)
+        print(json.dumps({"lists": asdict(lists), "checkpoint": str(checkpoint)}))
+        return 0
+    prepared = prepare(subject, work)
     document = asdict(prepared)
     if arguments.float16_plan:
         document["plan_bytes"] = make_float16_plan(prepared, subject.family)

@@ -387,7 +387,7 @@ def speed_claims(work: Path) -> Iterator[Claim]:
 
 def auto_claims(work: Path) -> Iterator[Claim]:
     """The whole search on a full-size model, on few captures: random weights decide nothing."""
-    files = prepared(work, "mmdg-full")
+    files = bench_json("int8_models.py", "mmdg-full", "--work", work, "--no-bundles")
     lists = files["lists"]
     out = work / "mmdg-full.auto.fasb"
     development = Path(lists["development"])

@@ -88,7 +88,8 @@ class Track:
     What was gathered belongs to the face in view, and to one bundle and one combination of
     modalities: it is dropped when the face is lost (see `FaceWatch`), when a verdict was given,
     when time is up, after more than `max_unjudged` frames without a score, and when bundle or
-    operating point change. The lock-out outlives all of that.
+    operating point change. A sequential test that is dropped while the face stays in view is one of
+    its `runs_per_face`. The lock-out outlives all of that.
 
     Attributes:
         camera_id: Which camera.
@@ -254,9 +255,13 @@ class Track:
         if fault is not None:
             return self._pass_over(ticket, frame, fault)
         self._unjudged = 0
+        assert frame.operating_point is not None  # noqa: S101 - see _fault_of
+        rules = (frame.bundle_id, frame.operating_point)
+        if self._run is not None and self._run_of != rules:
+            self._end_run(Step.OUT_OF_TIME)  # or it could be begun anew for ever
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
-        run = self._run_for(frame, bundle)
+        run = self._run or self._begin_run(rules, bundle)
         step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, ticket.at_ms))
         if step is not Step.UNDECIDED:
             self._end_run(step)
@@ -312,19 +317,15 @@ class Track:
             self._end_run(Step.OUT_OF_TIME)
         return self._say(frame, *fault)
 
-    def _run_for(self, frame: Decision, bundle: Bundle) -> Run:
-        """Return the run under way, or one anew for another bundle or operating point."""
-        assert frame.operating_point is not None  # noqa: S101 - see _fault_of
-        key = (frame.bundle_id, frame.operating_point)
-        if self._run is None or self._run_of != key:
-            test = select_test(bundle.manifest.sequential_tests, frame.operating_point)
-            limit_ms = self.policy.max_ms
-            self._run_of = key
-            self._run = (
-                ConsecutiveRun(self.policy.frames_required, limit_ms)
-                if test is None
-                else SequentialRun(test, limit_ms)
-            )
+    def _begin_run(self, rules: tuple[str, str], bundle: Bundle) -> Run:
+        test = select_test(bundle.manifest.sequential_tests, rules[1])
+        limit_ms = self.policy.max_ms
+        self._run_of = rules
+        self._run = (
+            ConsecutiveRun(self.policy.frames_required, limit_ms)
+            if test is None
+            else SequentialRun(test, limit_ms)
+        )
         return self._run
 
     def _verdict(self, frame: Decision, step: Step, run: Run) -> TrackDecision:

@@ -224,6 +224,20 @@ def test_a_face_gets_so_many_runs_and_has_to_leave_then():
     assert door.verdicts(-9.0, -9.0, 9.0, 9.0) == [SPOOF] * 4
 
 
+def test_whoever_covers_a_camera_in_the_middle_of_a_run_has_had_that_run():
+    """Else a mask whose evidence goes the wrong way could begin anew for ever."""
+    covered = Decision(SPOOF, score=0.2, operating_point="standard/rgb", bundle_id="a bundle")
+    door = Door(policy=TrackPolicy(lock_out=None, runs_per_face=2))
+    door.verdicts(-1.0, covered, -1.0, covered)
+    turned_away = [door.see(STRONG) for _ in range(3)]
+    assert {(a.verdict, a.codes, a.frames) for a in turned_away} == {
+        (RETRY, (Reason.UNDECIDED,), 0)
+    }
+    # The frame that ends the last run may not open the door by itself either.
+    door = Door(bundle_with_test(live_bound=0.1), TrackPolicy(lock_out=None, runs_per_face=1))
+    assert door.verdicts(-0.1, covered, STRONG, STRONG) == [RETRY] * 4
+
+
 def test_a_picture_held_up_after_its_runs_still_locks_the_camera_out():
     policy = TrackPolicy(
         runs_per_face=1, lock_out=LockOutPolicy(spoofs=3, same_face_ms=500.0, window_ms=1e4)

@@ -468,9 +468,15 @@ FAMILIES = (
         },
         build=Mmda,
         preprocess=_preprocess,
-        # The gates and what they read, but no expert: those hold nine tenths of the weights there.
-        # Half of the captures that float16 throws across a gate are thrown by these few operators.
-        float32_islands=(r"/gate/", r"^/(fusion|refine|remap)/(?!mixture/)", r"^/Add$"),
+        # The gates and what they read, but no expert: those hold nine tenths of the weights there;
+        # and the trunk's residual stream with its norms, whose rounding is most of what is left to
+        # throw a capture across a gate.
+        float32_islands=(
+            r"/gate/",
+            r"^/(fusion|refine|remap)/(?!mixture/)",
+            r"^/Add$",
+            r"^/visual/(?:.*/)?(Add(_\d+)?|LayerNormalization)$",
+        ),
         research_only=(
             r"model\.(positional_embedding|text_projection|logit_scale)",
             r"model\.(transformer|token_embedding|ln_final)\..*",

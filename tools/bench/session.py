@@ -74,6 +74,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="a bundle to use instead of a tiny one")
     parser.add_argument("--threads", type=int, default=1, help="ONNX Runtime's, of the session")
     parser.add_argument("--lanes", type=int, default=BatchingPolicy().lanes)
+    parser.add_argument("--max-wait-ms", type=float, default=BatchingPolicy().max_wait_ms)
     parser.add_argument("--pairs", type=int, default=2000, help="of the overhead")
     parser.add_argument("--rounds", type=int, default=7, help="of the throughput")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one loop, one latency run")
@@ -157,14 +158,14 @@ def camera_capture() -> Capture:
 class Bench:
     """One engine with a session on it, and bare lanes of the same engine."""
 
-    def __init__(self, bundle: Bundle, settings: argparse.Namespace, **policy: Any) -> None:
+    def __init__(self, bundle: Bundle, settings: argparse.Namespace) -> None:
         self.engine = OnnxRuntimeEngine(bundle.graph, threads=settings.threads)
         self.manifest = bundle.manifest
         self.judge = Judge(bundle, "standard", QualityLimits.off())
         self.session = Liveness(
             bundle,
             self.engine,
-            batching=BatchingPolicy(lanes=settings.lanes, **policy),
+            batching=BatchingPolicy(lanes=settings.lanes, max_wait_ms=settings.max_wait_ms),
             limits=QualityLimits.off(),
         ).start()
         self.capture = camera_capture()

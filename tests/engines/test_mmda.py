@@ -393,7 +393,7 @@ def test_an_absent_modality_is_a_black_image():
     assert FAMILY.required == ()
 
 
-def test_gates_and_what_they_read_stay_float32_in_half_precision(tiny_graph):
+def test_gates_what_they_read_and_the_residual_stream_stay_float32_in_half_precision(tiny_graph):
     half = convert(tiny_graph, Precision.FP16, islands_matching(tiny_graph, FAMILY.float32_islands))
     types = infer_types(parse_graph(half))
     float16 = 10
@@ -410,6 +410,12 @@ def test_gates_and_what_they_read_stay_float32_in_half_precision(tiny_graph):
     assert all(types[v].element != float16 for n in before for v in n.output), (
         "float16 before gates"
     )
+    trunk = [n for n in nodes if n.name.startswith("/visual/blocks")]
+    stream = [n for n in trunk if n.op_type in ("Add", "LayerNormalization")]
+    assert len(stream) == 8
+    assert all(types[v].element != float16 for n in stream for v in n.output), "float16 stream"
+    layers = [n for n in trunk if n.op_type in ("Gemm", "MatMul")]
+    assert all(types[v].element == float16 for n in layers for v in n.output), "float32 layers"
     experts = [
         *(n for n in nodes if n.op_type == "Gemm" and "/classify/" in n.name),
         *(n for n in nodes if n.name in ("/fusion/mixture/Gemm", "/refine/mixture/Gemm")),

@@ -151,7 +151,6 @@ def prepare(subject: Subject, work: Path) -> Prepared:
     Raises:
         RuntimeError: A command failed; it is named with its last words.
     """
-    work.mkdir(parents=True, exist_ok=True)
     with _alone(work):
         lists = make_captures(work)
         checkpoint = make_checkpoint(subject, lists, work)
@@ -308,6 +307,7 @@ def _digest_of_sources(*folders: str) -> str:
 @contextlib.contextmanager
 def _alone(work: Path) -> Iterator[None]:
     """Let one process at a time make files in the folder."""
+    work.mkdir(parents=True, exist_ok=True)
     with (work / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -328,7 +328,6 @@ def main() -> int:
     subject = SUBJECTS[arguments.model]
     work = arguments.work.resolve()
     if arguments.no_bundles:
-        work.mkdir(parents=True, exist_ok=True)
         with _alone(work):
             lists = make_captures(work)
             checkpoint = make_checkpoint(subject, lists, work)

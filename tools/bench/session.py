@@ -313,10 +313,10 @@ def latency(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
         saturate(bench, settings)
         for _ in range(settings.runs):
             rate = LOAD * saturate(bench, settings)
-            time.sleep(_THROTTLE_SECONDS if is_real_time() else _REST_SECONDS)
+            rest()
             runs.append((rate, *arrivals(bench, rate, settings.seconds)))
             rate = LOAD * run_loops([bare], 1, settings.seconds)
-            time.sleep(_THROTTLE_SECONDS if is_real_time() else _REST_SECONDS)
+            rest()
             bare_runs.append((rate, *bare_arrivals(bare, rate, settings.seconds)))
         lane.close()
     found = tail_of(runs)
@@ -394,6 +394,11 @@ def arrivals(bench: Bench, rate: float, seconds: float) -> tuple[float, float]:
     waited_ms = 1e3 * (done - (start + np.arange(count) / rate))
     p50, p99 = np.percentile(waited_ms, [50, 99])
     return float(p50), float(p99)
+
+
+def rest() -> None:
+    """Let what ran last come to rest, and real-time threads have their share again."""
+    time.sleep(_THROTTLE_SECONDS if is_real_time() else _REST_SECONDS)
 
 
 def is_real_time() -> bool:

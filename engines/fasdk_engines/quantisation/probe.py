@@ -16,7 +16,7 @@ from fasdk_engines.quantisation.rewriting import (
     mapped_bystander,
     shaped_weight,
 )
-from fasdk_engines.quantisation.stages import SKIPPED, cut_in_stages
+from fasdk_engines.quantisation.stages import SKIPPED, cut_in_stages, known
 from fasdk_engines.quantisation.written import plain_session
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class Probe:
             _switch_site(rewriter, recipe, number)
             number += len(recipe.layers)
         switched = rewriter.finish()
-        for name in (_SWITCHES, _TWO_TERM):
+        switches = (_SWITCHES, _TWO_TERM)
+        for name in switches:
             switched.graph.input.append(
                 onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, [len(self.layers)])
             )
-        switches = (_SWITCHES, _TWO_TERM)
         self._stages = cut_in_stages(switched, self.layers, switches)
-        self._results = [name for stage in self._stages for name in stage.results]
-        self._float: _Known | None = None
+        results = [name for stage in self._stages for name in stage.results]
+        self._known = _Known({}, dict.fromkeys(results, np.zeros(0, np.float32)))
         self._session = plain_session(switched.SerializeToString(), threads)
 
     def logits(
@@ -105,32 +105,25 @@ class Probe:
         switches = np.array([name not in keep_float for name in self.layers])
         twice = np.array([name in two_term for name in self.layers])
         feeds = {**batch, _SWITCHES: switches, _TWO_TERM: twice}
-        in_float = not switches.any()
-        known = None if self._float is None or in_float else self._float.of(batch)
+        wanted = ["logits"]
         if self._stages:
-            first = 0 if known is None else self._first_changed(keep_float)
+            first = self._first_changed(keep_float) if self._known.is_of(batch) else 0
             feeds[SKIPPED] = np.arange(len(self._stages)) < first
-            nothing = dict.fromkeys(self._results, np.zeros(0, np.float32))
-            results = nothing if known is None else known
-            feeds |= {
-                stage.known(name): results[name] for stage in self._stages for name in stage.results
-            }
-        wanted = self._results if in_float and self._stages else ["logits"]
+            feeds |= {known(name): result for name, result in self._known.results.items()}
+            if not switches.any():
+                wanted = list(self._known.results)
         try:
             found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed on the probe: {error}") from error
-        if in_float:
-            self._float = _Known(dict(batch), found)
+        if self._stages and not switches.any():
+            self._known = _Known(dict(batch), found)
         return np.asarray(found["logits"], np.float32)
 
     def _first_changed(self, keep_float: frozenset[str]) -> int:
-        """Return the first stage that holds a layer in eight bits."""
-        return next(
-            number
-            for number, stage in enumerate(self._stages)
-            if not keep_float.issuperset(stage.layers)
-        )
+        """Return the first stage that holds a layer in eight bits; where none does, the first."""
+        changed = (not keep_float.issuperset(stage.layers) for stage in self._stages)
+        return next((number for number, is_so in enumerate(changed) if is_so), 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +133,11 @@ class _Known:
     batch: Mapping[str, NDArray[np.float32]]
     results: Mapping[str, NDArray[np.float32]]
 
-    def of(
-        self, batch: Mapping[str, NDArray[np.float32]]
-    ) -> Mapping[str, NDArray[np.float32]] | None:
-        """Return the results if these are the very captures, else None."""
-        same = batch.keys() == self.batch.keys() and all(
+    def is_of(self, batch: Mapping[str, NDArray[np.float32]]) -> bool:
+        """Return whether these are the very captures."""
+        return batch.keys() == self.batch.keys() and all(
             array is self.batch[name] for name, array in batch.items()
         )
-        return self.results if same else None
 
 
 def _switch_site(rewriter: Rewriter, recipe: SiteRecipe, number: int) -> None:

@@ -244,9 +244,7 @@ class Rewriter:
         for node in graph.node:
             nodes += self._before.get(node.name, [])
             nodes += self._instead.get(node.name, [node])
-        nodes = [type(node).FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(nodes)
+        replace_nodes(graph, nodes)
         drop_unread(self.model)
         return self.model
 
@@ -265,6 +263,13 @@ def mapped_bystander(
     """Return weight [K, N] and bias [N] of a floating-point layer that reads a folded norm."""
     weight = weight_matrix(weights[node.weight], transposed=node.transposed)
     return weight / recipe.affine.factor[:, None], recipe.affine.shift @ weight
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put nodes, the graph's own among them, in place of all a graph has."""
+    copies = [_copy(node) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def drop_unread(model: onnx.ModelProto) -> None:

@@ -15,6 +15,7 @@ from fasdk_engines.quantisation.rewriting import (
     make_choice,
     make_node,
     read_names,
+    replace_nodes,
 )
 from fasdk_engines.tensor_types import infer_types
 
@@ -41,9 +42,10 @@ class Stage:
     layers: tuple[str, ...]
     results: tuple[str, ...]
 
-    def known(self, result: str) -> str:
-        """Return the name of the input that gives a result where the stage is left out."""
-        return f"{result}:known"
+
+def known(result: str) -> str:
+    """Return the name of the input that gives a stage's result where the stage is left out."""
+    return f"{result}:known"
 
 
 def cut_in_stages(
@@ -80,12 +82,10 @@ def cut_in_stages(
         stages.append(stage)
         placed += _skippable(model, nodes, stage, number)
         for name in results:
-            graph.input.append(float_value(stage.known(name)))
+            graph.input.append(float_value(known(name)))
             if name not in outputs:
                 graph.output.append(float_value(name))
-    placed = [type(node).FromString(node.SerializeToString()) for node in placed]
-    del graph.node[:]
-    graph.node.extend(placed)
+    replace_nodes(graph, placed)
     return tuple(stages)
 
 
@@ -137,7 +137,7 @@ def _skippable(
     model.graph.initializer.append(tensor)
     inside = {name: f"{name}:inside" for name in stage.results}
     computed = Branch([_renamed(node, inside) for node in nodes], list(inside.values()))
-    given = Branch.same([stage.known(name) for name in stage.results], "same")
+    given = Branch.same([known(name) for name in stage.results], "same")
     choice = make_choice(flag, given, computed, stage.results)
     return [make_node("Gather", [SKIPPED, index], [flag], flag), choice]
 

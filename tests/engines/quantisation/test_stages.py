@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from fasdk_engines.quantisation import Quantiser
-from fasdk_engines.quantisation.stages import SKIPPED, Stage, cut_in_stages
+from fasdk_engines.quantisation.stages import SKIPPED, Stage, cut_in_stages, known
 
 SWITCHED = networks.captures(8, seed=3)
 OTHERS = networks.captures(8, seed=4)
@@ -97,7 +97,7 @@ def test_a_stage_that_is_skipped_yields_what_it_is_given() -> None:
     feeds = {"x": x, "switch": np.array(0.5, np.float32)}
     expected = run(model, feeds)["logits"]
     stages = cut_in_stages(model, ["one", "two"], ["switch"])
-    nothing = {stage.known(name): x[:0] for stage in stages for name in stage.results}
+    nothing = {known(name): x[:0] for stage in stages for name in stage.results}
     whole = run(model, {**feeds, **nothing, SKIPPED: np.array([False, False])})
     np.testing.assert_array_equal(whole["logits"], expected)
     given = {**feeds, **nothing, "a:known": whole["a"], SKIPPED: np.array([True, False])}

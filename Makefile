@@ -36,7 +36,7 @@ slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
 	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900
 
 cuda-sim: $(STAMP)  ## The tests on the simulated CUDA driver, which it builds, with pycuda
-	$(BIN)/python tests/cuda_sim/build.py
+	PYTHONPATH=tests $(BIN)/python -m support.cuda_sim.build
 	$(BIN)/pytest -m cuda_sim --timeout=900
 
 bench: $(STAMP)  ## One JSON line a benchmark
@@ -46,7 +46,7 @@ bench: $(STAMP)  ## One JSON line a benchmark
 	done
 
 bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
-	$(BIN)/python tests/tensorrt_bindings/fetch.py
+	PYTHONPATH=tests $(BIN)/python -m support.tensorrt_bindings.fetch
 
 verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED=folder with checkouts adds latencies
 	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "cuda_sim"))
-
-from simulated_cuda import Simulator, load
+from support.cuda_sim.simulated_cuda import Simulator, load
 
 PROJECT = Path(__file__).parent.parent
 REFERENCE = PROJECT.parent / "shared" / "reference"

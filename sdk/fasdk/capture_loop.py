@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.capture import Capture, monotonic_ms
-from fasdk.decision import Verdict
+from fasdk.decision import Decision, Verdict
 from fasdk.errors import CameraError, EndOfStreamError
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
-from fasdk.session import Decision
 from fasdk.tracking.track import Track
 
 if TYPE_CHECKING:

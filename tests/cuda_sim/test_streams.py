@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from simulated_cuda import ViolationKind
+
+from support.cuda_sim.simulated_cuda import ViolationKind
 
 pytestmark = pytest.mark.cuda_sim
 

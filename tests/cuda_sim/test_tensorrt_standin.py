@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-import sys
 from ctypes import byref, c_void_p
-from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_cuda import CudaResult, ViolationKind
-from tensorrt_standin import (
+
+from support import tiny_bundle
+from support.cuda_sim.simulated_cuda import CudaResult, ViolationKind
+from support.cuda_sim.tensorrt_standin import (
     SCRATCH_BYTES,
     Behaviour,
     ExecutionContextAllocationStrategy,
@@ -19,10 +19,6 @@ from tensorrt_standin import (
     installed,
     stand_in,
 )
-
-sys.path.append(str(Path(__file__).parents[1] / "sdk"))
-
-import tiny_bundle
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -95,7 +91,7 @@ def trt(simulator, behaviour):
 
 @pytest.fixture
 def engine(cuda, trt, log):
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.plan import build_plan
 
     shapes = {m.value: (3, tiny_bundle.SIZE, tiny_bundle.SIZE) for m in tiny_bundle.ALL}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fatbin import Target, targets
+
+from support.fatbin import Target, targets
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURES = {86, 87, 89, 110, 120}  # 87: Orin, 110: Thor, the others: desktop

@@ -68,9 +68,9 @@ def test_the_committed_vectors_are_what_the_others_answer_today():
     done = run(
         sys.executable,
         "-c",
-        "import sys; sys.path.insert(0, sys.argv[1]); from make_vectors import encode; "
+        "import sys; sys.path.insert(0, sys.argv[1]); from support.make_vectors import encode; "
         "sys.stdout.buffer.write(encode().hex().encode())",
-        HERE,
+        HERE.parent,
     )
     assert done.returncode == 0, done.stderr
     assert bytes.fromhex(done.stdout) == VECTORS.read_bytes()

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import tiny_bundle
-from scripted_camera import ScriptedCamera
-from track_fakes import FakeSession, Hand, capture, plain_bundle, scored
 
 from fasdk.capture import FaceBox, Modality
-from fasdk.decision import Verdict
-from fasdk.door import Backoff, FixedFace, outcomes
+from fasdk.capture_loop import Backoff, FixedFace, outcomes
+from fasdk.decision import Decision, Verdict
 from fasdk.errors import CameraError, CaptureError, ClosedError, FaceFinderError
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
 from fasdk.registration.optics import Lens, Pinhole
-from fasdk.session import Decision
 from fasdk.tracking.policy import TrackPolicy
 from fasdk.tracking.track import Track
+
+from support import tiny_bundle
+from support.scripted_camera import ScriptedCamera
+from support.track_fakes import FakeSession, Hand, capture, plain_bundle, scored
 
 
 class Answers:

@@ -12,16 +12,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_bundle
 
 import fasdk
 import fasdk.batching
+from fasdk.bundle.trust import generate_key
 from fasdk.capture import FaceBox
-from fasdk.door import FixedFace
+from fasdk.capture_loop import FixedFace
 from fasdk.errors import TrustError
 from fasdk.reasons import Reason
-from fasdk.trust import generate_key
 from fasdk.watchdog import FAULTS
+
+from support import tiny_bundle
 
 PROJECT = Path(__file__).parents[2]
 GUIDE = (PROJECT / "sdk" / "EMBEDDING.md").read_text("utf-8")

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fasdk.archive import write_archive
+from fasdk.bundle.archive import write_archive
 
 MEMBERS = {"manifest.json": b"{}", "model.onnx": b"graph", "golden/0.npz": b"zip"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
-import tiny_bundle
+from fasdk.bundle.bundle import EVALUATION, write_bundle
 
-from fasdk.bundle import EVALUATION, write_bundle
+from support import tiny_bundle
 
 BONA_FIDE = "bona fide"
 ALL = ("rgb", "depth", "ir")

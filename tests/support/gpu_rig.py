@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fake_gpu import MAGIC, Behaviour, FakeGpu
-from graphs import SIZE, small_graph
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
-from fasdk.bundle import Bundle
+from fasdk.bundle.bundle import Bundle
+
+from support.fake_gpu import MAGIC, Behaviour, FakeGpu
+from support.graphs import SIZE, small_graph
 
 GRAPH = small_graph()
 FAKE_PLAN = MAGIC + b"4\n" + GRAPH

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fasdk.bundle import GRAPH, GoldenCapture, Manifest, ModelInfo, Precision, Provenance
-from fasdk.bundle import write_bundle as write
+from fasdk.bundle.bundle import GoldenCapture
+from fasdk.bundle.bundle import write_bundle as write
+from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, Precision, Provenance
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.preprocess import CropRule, PreprocessSpec, to_batch

@@ -1,6 +1,6 @@
 """Write vectors.bin: what OpenCV, scikit-image and SciPy answer, for a C++ test without Python.
 
-    python tests/native/make_vectors.py tests/native/vectors.bin
+    python tests/support/make_vectors.py tests/native/vectors.bin
 
 A vector is thirteen little-endian words and the answer, 8-bit but for WIDE; frames are drawn from
 a seed on both sides, so only the answers take space, and large ones are kept as a digest.
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from published_maps import hog_map, plgf_map
+
+from support.published_maps import hog_map, plgf_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

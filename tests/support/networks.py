@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.preprocess import CropRule, PreprocessSpec
-from fasdk_engines.quantisation import Quantiser
+from fasdk_engines.quantization import Quantiser
 
 SPEC = PreprocessSpec(
     width=16,

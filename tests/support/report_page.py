@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from bright_captures import mixed, tiny_bundle, write_list
-
 from fasdk_tools import cli
+
+from support.bright_captures import mixed, tiny_bundle, write_list
 
 VOID = {"meta", "link", "img", "br"}
 

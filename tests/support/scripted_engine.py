@@ -6,10 +6,11 @@ import threading
 import time
 
 import numpy as np
-import tiny_bundle
 
-from fasdk.backends import Backend, EngineOutputs
+from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+from support import tiny_bundle
 
 SECONDS = 20.0  # what no wait comes near, unless something hangs
 LIVE = np.float32([0, 9])

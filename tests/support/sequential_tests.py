@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import tiny_bundle
-
 from fasdk.sequential import Evidence, SequentialTest
+
+from support import tiny_bundle
 
 
 def sigmoid(value: float) -> float:

@@ -11,15 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle import (
-    GRAPH,
-    GoldenCapture,
-    Manifest,
-    ModelInfo,
-    Precision,
-    Provenance,
-    write_bundle,
-)
+from fasdk.bundle.bundle import GoldenCapture, write_bundle
+from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, Precision, Provenance
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (

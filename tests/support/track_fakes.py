@@ -10,13 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import tiny_bundle
-from sequential_tests import sequential_test
 
 from fasdk.capture import Capture
-from fasdk.decision import Verdict, point_id
+from fasdk.decision import Decision, Verdict, point_id
 from fasdk.reasons import Reason
-from fasdk.session import Decision
+
+from support import tiny_bundle
+from support.sequential_tests import sequential_test
 
 FACE = (20, 10, 20, 20)
 POINT = point_id("standard", tiny_bundle.ALL)

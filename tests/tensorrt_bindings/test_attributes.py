@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fetch import RELEASES, ROOT, Bindings
-from uses import Api, Uses, find_uses
+
+from support.tensorrt_bindings import describe
+from support.tensorrt_bindings.fetch import RELEASES, ROOT, Bindings
+from support.tensorrt_bindings.uses import Api, Uses, find_uses
 
 SOURCE = ROOT / "sdk" / "fasdk" / "backends" / "tensorrt"
 BINDINGS = {release.version: release for release in RELEASES}
@@ -37,7 +39,7 @@ def absent_from(module: str, paths: set[str], bindings: Bindings | None = None) 
         environment["LD_LIBRARY_PATH"] = str(bindings.stubs)
         environment["PYTHONPATH"] = str(bindings.folder)
     found = subprocess.run(
-        [sys.executable, Path(__file__).with_name("describe.py"), module],
+        [sys.executable, Path(describe.__file__), module],
         input=json.dumps(sorted(paths)),
         env=environment,
         capture_output=True,

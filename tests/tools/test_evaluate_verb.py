@@ -9,7 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bright_captures import (
+
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle
+from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.error_rates import case as judging
+from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse
+from fasdk_tools.evaluation.scoring import score_dataset
+
+from support.bright_captures import (
     BONA_FIDE,
     mixed,
     row,
@@ -18,12 +25,6 @@ from bright_captures import (
     write_list,
     write_silent_bundle,
 )
-
-from fasdk.bundle import CALIBRATION, EVALUATION, open_bundle
-from fasdk_calibration.datasets import open_dataset
-from fasdk_calibration.evaluation import judging
-from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse
-from fasdk_tools.scoring import score_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasdk.bundle import CALIBRATION, Precision, open_bundle
+from fasdk.bundle.bundle import CALIBRATION, open_bundle
+from fasdk.bundle.manifest import Precision
 from fasdk.decision import live_score
 from fasdk_calibration.datasets import CaptureRecord, Label, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.evaluation import GraphRunner
+from fasdk_engines.build.thresholds import GraphRunner
 
 SETTINGS = SceneSettings(width=160, height=120)
 WIDE = ["--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]

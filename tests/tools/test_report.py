@@ -10,19 +10,20 @@ from importlib.resources import files
 import cv2
 import numpy as np
 import pytest
-from bright_captures import (
+
+from fasdk.capture import Capture, Modality
+from fasdk.preprocess import DepthEncoding, DepthPolarity
+from fasdk_tools.report import axes, charts
+from fasdk_tools.report.thumbnails import thumbnail
+
+from support.bright_captures import (
     BONA_FIDE,
     row,
     tiny_bundle,
     write_bundle_seen,
     write_silent_bundle,
 )
-from report_page import Element, embedded, make_report, resolve
-
-from fasdk.capture import Capture, Modality
-from fasdk.preprocess import DepthEncoding, DepthPolarity
-from fasdk_tools.report import axes, charts
-from fasdk_tools.report.thumbnails import thumbnail
+from support.report_page import Element, embedded, make_report, resolve
 
 
 @pytest.fixture(scope="session")

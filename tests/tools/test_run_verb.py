@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
-import tiny_bundle
+
+from support import tiny_bundle
 
 BRIGHT, DARK = 200, 60
 # Each capture by itself, and whatever it looks like.

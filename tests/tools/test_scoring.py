@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from bright_captures import (
+from onnx import helper, numpy_helper
+
+import fasdk
+from fasdk.bundle.bundle import open_bundle
+from fasdk.capture import Modality
+from fasdk.errors import BackendError, DatasetError, UsageError
+from fasdk.preprocess import CropRule
+from fasdk_calibration.datasets import Dataset, open_dataset
+from fasdk_calibration.protocols import reduce_capture
+from fasdk_tools.evaluation import scoring
+from fasdk_tools.evaluation.scoring import BATCH, score_dataset, score_subsets
+
+from support.bright_captures import (
     ALL,
     BONA_FIDE,
     mixed,
@@ -14,17 +26,6 @@ from bright_captures import (
     write_list,
     write_silent_bundle,
 )
-from onnx import helper, numpy_helper
-
-import fasdk
-from fasdk.bundle import open_bundle
-from fasdk.capture import Modality
-from fasdk.errors import BackendError, DatasetError, UsageError
-from fasdk.preprocess import CropRule
-from fasdk_calibration.datasets import Dataset, open_dataset
-from fasdk_calibration.protocols import reduce_capture
-from fasdk_tools import scoring
-from fasdk_tools.scoring import BATCH, score_dataset, score_subsets
 
 NO_DEPTH = frozenset({Modality.DEPTH})
 RGB_ALONE = frozenset({Modality.DEPTH, Modality.IR})

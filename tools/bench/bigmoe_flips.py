@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from fasdk.decision import class_scores
-from fasdk_engines.export import export_graph
-from fasdk_engines.models import get_family
-from fasdk_engines.models.bigmoe import BigMoe
+from fasdk_engines.graph.export import export_graph
+from fasdk_engines.models.bigmoe.published import BigMoe
 from fasdk_engines.models.choices import differing, forced, made_by, recorded
-from fasdk_engines.parity import choosing_session
+from fasdk_engines.models.parity import choosing_session
+from fasdk_engines.models.registry import get_family
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 

@@ -22,7 +22,7 @@ from int8_models import ROOT, SUBJECTS, Prepared, prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk_calibration.selection import Stratum
+    from fasdk_calibration.calibration_set.selection import Stratum
 
     Inputs = Mapping[str, NDArray[np.float32]]
 
@@ -69,13 +69,14 @@ class SizeFigures:
 
 def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFigures]:
     """Quantise on chosen and on random sets and judge each on held-out captures."""
-    from fasdk.bundle import Precision, open_bundle
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk.bundle.manifest import Precision
     from fasdk.preprocess import to_batch
+    from fasdk_calibration.calibration_set.selection import select, stratum_of
     from fasdk_calibration.datasets import open_dataset
-    from fasdk_calibration.selection import select, stratum_of
-    from fasdk_engines.int8.features import FeatureExtractor
-    from fasdk_engines.models import get_family
-    from fasdk_engines.quantisation import Quantiser
+    from fasdk_engines.models.registry import get_family
+    from fasdk_engines.quantization import Quantiser
+    from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
     bundle = open_bundle(Path(prepared.float_bundle))
     manifest, graph = bundle.manifest, bytes(bundle.graph)

@@ -70,7 +70,7 @@ class Judge:
 
     def rounded(self, graph: bytes) -> Figures:
         """Judge a float16 graph with every operator's output rounded to float16."""
-        from fasdk_engines.quantisation import WrittenRunner
+        from fasdk_engines.quantization import WrittenRunner
 
         return self._figures(self._run(WrittenRunner(graph)))
 

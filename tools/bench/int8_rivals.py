@@ -37,7 +37,7 @@ from int8_models import ROOT, SUBJECTS, Prepared, Weights, prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
     Inputs = Mapping[str, NDArray[np.float32]]
 
@@ -113,7 +113,7 @@ def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Com
 
     A rival that fails is a result: its error stands where its figures would.
     """
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     floating, ours = (
         open_bundle(Path(prepared.float_bundle)),

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle import Precision
-from fasdk_engines.models import get_family
-from fasdk_engines.quantisation import Quantiser, RangeMethod, share_of_macs
-from fasdk_engines.quantisation.quantiser import default_options
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.models.registry import get_family
+from fasdk_engines.quantization import Quantiser, RangeMethod, share_of_macs
+from fasdk_engines.quantization.quantizer import default_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

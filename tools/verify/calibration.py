@@ -25,9 +25,9 @@ from measuring import REFERENCE, ROOT, bench_json, fasdk_json, fasdk_run, pytest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk.bundle import Bundle
-    from fasdk_calibration.budget import CombinationFigures
+    from fasdk.bundle.bundle import Bundle
     from fasdk_calibration.metrics import Scores
+    from fasdk_engines.quantization.mixed_precision.budget import CombinationFigures
 
 TRAINED = ("mmdg", "mmdgpp", "mmda", "bigmoe")
 PUBLISHED = ("minifasnet-v2", "minifasnet-v1se")
@@ -116,9 +116,9 @@ def prepared(work: Path, model: str) -> dict[str, Any]:
 
 def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     """A trained tiny model in INT8 against FP32 on captures of people nobody saw before."""
-    from fasdk.bundle import open_bundle
-    from fasdk_calibration.budget import BudgetLimits, judge_budget
+    from fasdk.bundle.bundle import open_bundle
     from fasdk_calibration.datasets import open_dataset
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, judge_budget
 
     files = prepared(work, model)
     floating, quantised = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
@@ -228,7 +228,7 @@ def _answers(
     from fasdk.preprocess import to_batch
     from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.metrics import Scores
-    from fasdk_engines.quantisation import WrittenRunner
+    from fasdk_engines.quantization import WrittenRunner
 
     dataset, manifest = open_dataset(source), floating.manifest
     records = dataset.records
@@ -274,7 +274,7 @@ def _share_of_macs(bundle: Bundle, one: dict[str, NDArray[np.float32]]) -> float
 
 def full_claims(work: Path, model: str) -> Iterator[Claim]:
     """A full-size model: its weights are random, so logits are compared, not decisions."""
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     files = prepared(work, model)
     floating, quantised = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
@@ -368,7 +368,7 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
 
 def speed_claims(work: Path) -> Iterator[Claim]:
     """The CPU's own 8-bit form."""
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name) / "model.onnx"

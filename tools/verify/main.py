@@ -113,9 +113,9 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     import torch
 
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-    from fasdk.bundle import open_bundle
-    from fasdk_engines.checkpoint import load_checkpoint, load_into
-    from fasdk_engines.models import get_family
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into
+    from fasdk_engines.models.registry import get_family
 
     fill = load_fill()
     golden = np.load(REFERENCE / "mmdg.golden.npz")
@@ -182,16 +182,16 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
     """Every graph in FP16 builds in TensorRT-RTX for three targets, and its rounding is judged."""
     import onnx
 
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
     from fasdk.backends.tensorrt.plan import build_plan
-    from fasdk.bundle import Precision
-    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
-    from fasdk_engines.export import export_graph
-    from fasdk_engines.lint import lint_tensorrt
-    from fasdk_engines.models import get_family
-    from fasdk_engines.precision import convert, islands_matching
-    from fasdk_engines.rounding import judge_half
+    from fasdk.bundle.manifest import Precision
+    from fasdk_engines.graph.emulation import judge_half
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.lint import lint_tensorrt
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.models.registry import get_family
 
     silent = REFERENCE / "silent-face"
     sources = {
@@ -271,13 +271,16 @@ def suite_claims() -> Iterator[Claim]:
     yield Claim("coverage of sdk/ in percent, by its own tests", covered, ">=", 90)
     yield pytest_claim("bad inputs: tests that fail or skip", "tests/tools/test_bad_input.py")
     yield pytest_claim(
-        "planted half-precision overflow: tests that fail or skip", "tests/engines/test_rounding.py"
+        "planted half-precision overflow: tests that fail or skip",
+        "tests/engines/graph/test_emulation.py",
     )
     yield pytest_claim(
         "TensorRT attributes in 10.3, 11.4 and RTX: tests that fail or skip",
         "tests/tensorrt_bindings",
     )
-    yield pytest_claim("TensorRT 10.3 lint: tests that fail or skip", "tests/engines/test_lint.py")
+    yield pytest_claim(
+        "TensorRT 10.3 lint: tests that fail or skip", "tests/engines/graph/test_lint.py"
+    )
     yield pytest_claim(
         "device install, aarch64 wheels and qemu vectors: tests that fail or skip",
         *("-m", "slow", "tests/sdk/test_device_install.py", "tests/native"),

@@ -18,6 +18,8 @@ from claims import Claim
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
+# Where the tests' package `support` is importable.
+SUPPORT_ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
 FASDK = [sys.executable, "-m", "fasdk_tools.cli"]
 
 
@@ -68,8 +70,20 @@ def fasdk_json(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> dict[st
 
 def bench_json(script: str, *arguments: object) -> dict[str, Any]:
     """Run a benchmark of `tools/bench` and return its JSON line, whether or not it met a target."""
-    words = [sys.executable, str(ROOT / "tools" / "bench" / script), *map(str, arguments)]
-    ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    return _last_json(
+        [sys.executable, str(ROOT / "tools" / "bench" / script), *map(str, arguments)]
+    )
+
+
+def support_json(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a measurement of the tests' own support package and return its JSON line."""
+    return _last_json([sys.executable, "-m", module, *map(str, arguments)])
+
+
+def _last_json(words: list[str]) -> dict[str, Any]:
+    ran = subprocess.run(
+        words, capture_output=True, text=True, check=False, cwd=ROOT, env=SUPPORT_ENVIRONMENT
+    )
     if not ran.stdout.strip():
         raise RuntimeError(f"{' '.join(words)} printed nothing: {ran.stderr[-300:]}")
     document: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])

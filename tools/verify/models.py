@@ -87,7 +87,7 @@ def golden_cases(model: str) -> list[GoldenCase]:
 def golden_inputs(model: str, absent: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return the golden captures as the model's graph takes them, some modalities absent."""
     from fasdk.preprocess import PRESENCE
-    from fasdk_engines.models import get_family
+    from fasdk_engines.models.registry import get_family
 
     family = get_family(model)
     golden = np.load(REFERENCE / f"{model}.golden.npz")
@@ -107,9 +107,9 @@ def golden_claims(folder: Path, model: str) -> Iterator[Claim]:
     import onnxruntime as ort
     import torch
 
-    from fasdk.bundle import open_bundle
-    from fasdk_engines.checkpoint import load_checkpoint, load_into
-    from fasdk_engines.models import get_family
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into
+    from fasdk_engines.models.registry import get_family
 
     family = get_family(model)
     worst: dict[str, float] = {}
@@ -264,17 +264,18 @@ def flip_claims() -> Iterator[Claim]:
 def suite_claims() -> Iterator[Claim]:
     """What the tests show."""
     for claim, selection in {
-        "properties of every model": ["tests/engines/test_properties.py"],
-        "each model's own": [f"tests/engines/test_{model}.py" for model in MODELS],
+        "properties of every model": ["tests/engines/models/test_properties.py"],
+        "each model's own": [f"tests/engines/models/test_{model}.py" for model in MODELS],
         "anyone's model": [
-            f"tests/engines/test_{name}.py" for name in ("registry", "ready", "cdcn", "likeness")
+            "tests/engines/onnx_import",
+            *(f"tests/engines/models/test_{name}.py" for name in ("registry", "cdcn", "matching")),
         ],
-        "ReGrad by hand": ["tests/engines/test_regrad.py"],
-        "SSP, RS2 and ADP against NumPy": ["tests/engines/test_losses.py"],
-        "resume after a kill": ["tests/engines/test_training_resume.py"],
+        "ReGrad by hand": ["tests/engines/training/test_regrad.py"],
+        "SSP, RS2 and ADP against NumPy": ["tests/engines/training/test_losses.py"],
+        "resume after a kill": ["tests/engines/training/test_resume.py"],
         "training": [
-            f"tests/engines/test_training{name}.py"
-            for name in ("", "_initial", "_methods", "_text")
+            f"tests/engines/training/test_{name}.py"
+            for name in ("trainer", "initial", "methods", "text")
         ],
         "protocols": ["tests/calibration/test_protocols.py", "tests/tools/test_protocols_verb.py"],
         "bad inputs": ["tests/tools/test_bad_input.py"],

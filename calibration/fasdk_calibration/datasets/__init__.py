@@ -11,9 +11,9 @@ from fasdk_calibration.datasets.benchmark import (
     read_benchmark_list,
     write_benchmark_list,
 )
+from fasdk_calibration.datasets.capture_list import read_list, write_list
 from fasdk_calibration.datasets.dataset import Dataset, load_capture, load_list, open_dataset
 from fasdk_calibration.datasets.depth import levels_to_millimetres
-from fasdk_calibration.datasets.manifest import read_list, write_list
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,

@@ -17,9 +17,9 @@ from fasdk_calibration.datasets.benchmark import (
     describe_list,
     read_benchmark_list,
 )
+from fasdk_calibration.datasets.capture_list import read_list
 from fasdk_calibration.datasets.depth import levels_to_millimetres
 from fasdk_calibration.datasets.folders import describe_folder
-from fasdk_calibration.datasets.manifest import read_list
 from fasdk_calibration.datasets.records import (
     CaptureRecord,
     DepthUnit,

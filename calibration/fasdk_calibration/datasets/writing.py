@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from fasdk.atomic import atomic_write
 from fasdk.capture import FaceBox
 from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
-from fasdk_calibration.datasets.manifest import json_line
 from fasdk_calibration.datasets.records import CaptureRecord, LabelledCapture, Progress
 
 

@@ -1,6 +1,7 @@
 """What a system's scores on a test list come to."""
 
-from fasdk_calibration.evaluation.figures import (
+from fasdk_calibration.error_rates.case import development_threshold, evaluate_scores
+from fasdk_calibration.error_rates.figures import (
     AtTarget,
     AtThreshold,
     CaseFigures,
@@ -17,7 +18,6 @@ from fasdk_calibration.evaluation.figures import (
     SpeciesRate,
     ThresholdKind,
 )
-from fasdk_calibration.evaluation.judging import development_threshold, evaluate_scores
 
 __all__ = [
     "AtTarget",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_calibration.evaluation.figures import (
+from fasdk_calibration.error_rates.figures import (
     AtTarget,
     AtThreshold,
     CaseFigures,

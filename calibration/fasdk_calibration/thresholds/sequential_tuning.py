@@ -20,7 +20,7 @@ import numpy as np
 
 from fasdk.sequential import Evidence, ScoredFrame, SequentialRun, SequentialTest, Step
 from fasdk_calibration.metrics import ErrorRate, log_odds
-from fasdk_calibration.operating_points import (
+from fasdk_calibration.thresholds.operating_points import (
     LevelTarget,
     Refusal,
     Shortfall,
@@ -28,7 +28,7 @@ from fasdk_calibration.operating_points import (
     least_threshold,
     require_probabilities,
 )
-from fasdk_calibration.score_calibration import PRIOR
+from fasdk_calibration.thresholds.score_calibration import PRIOR
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality

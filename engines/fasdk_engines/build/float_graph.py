@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
-from fasdk_engines.models import READY, Family, ModelConfig
+from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.registry import READY
 
 if TYPE_CHECKING:
-    from fasdk_engines.build_request import BuildRequest, Phases
-    from fasdk_engines.ready.description import Description
+    from fasdk_engines.build.request import BuildRequest, Phases
+    from fasdk_engines.onnx_import.description import Description
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_description_of(request: BuildRequest) -> Description | None:
         )
     if request.source.suffix.lower() != ".onnx":
         raise UsageError(f"{request.source} is not called like an ONNX file: expected .onnx")
-    from fasdk_engines.ready.description import read_description
+    from fasdk_engines.onnx_import.description import read_description
 
     return read_description(request.preprocess)
 
@@ -80,8 +81,8 @@ def make_float_graph(
 
 def _graph_of_file(request: BuildRequest, description: Description, phases: Phases) -> FloatGraph:
     """Ready ONNX file → FP32 graph under our names, held against the file as it was given."""
-    from fasdk_engines.ready.file import read_file
-    from fasdk_engines.ready.graph import adopt
+    from fasdk_engines.onnx_import.file import read_file
+    from fasdk_engines.onnx_import.graph import adopt
 
     phases.start("ready graph")
     file = read_file(request.source)
@@ -99,9 +100,9 @@ def _graph_of_file(request: BuildRequest, description: Description, phases: Phas
 
 def _graph_of_checkpoint(request: BuildRequest, family: Family, phases: Phases) -> FloatGraph:
     """Checkpoint → module → deployed module → FP32 graph, each held against the one before."""
-    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
-    from fasdk_engines.export import export_graph
-    from fasdk_engines.parity import graph_parity, torch_parity
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.models.parity import graph_parity, torch_parity
 
     phases.start("checkpoint")
     checkpoint = load_checkpoint(request.source)

@@ -6,28 +6,20 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fasdk.backends import Backend, installed_backends
-from fasdk.bundle import (
-    CALIBRATION,
-    EVALUATION,
-    GRAPH,
-    GoldenCapture,
-    Manifest,
-    ModelInfo,
-    PlanEntry,
-    Precision,
-    Provenance,
-    write_bundle,
-)
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import installed_backends
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, write_bundle
+from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Precision, Provenance
 from fasdk.errors import BackendError, UsageError
-from fasdk_engines.build_request import (
+from fasdk_engines.build.float_graph import FloatGraph, make_float_graph, read_description_of
+from fasdk_engines.build.request import (
     BuildListener,
     BuildReport,
     BuildRequest,
     Int8Summary,
     Phases,
 )
-from fasdk_engines.evaluation import (
+from fasdk_engines.build.thresholds import (
     NO_EVALUATION,
     GraphRunner,
     choose_provisional_points,
@@ -35,16 +27,16 @@ from fasdk_engines.evaluation import (
     seeded_captures,
     spread,
 )
-from fasdk_engines.float_graph import FloatGraph, make_float_graph, read_description_of
-from fasdk_engines.int8.work_folder import WorkFolder
-from fasdk_engines.models import Family, get_family
-from fasdk_engines.typed_graph import (
+from fasdk_engines.build.typed_graph import (
     GOLDEN_TOLERANCE,
     BuildCaptures,
     TypedGraph,
     choose_golden,
     make_typed_graph,
 )
+from fasdk_engines.models.base import Family
+from fasdk_engines.models.registry import get_family
+from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +137,7 @@ def _read_captures(
     development = None if request.development is None else read_development(request.development)
     calibration = None
     if request.int8 is not None:
-        from fasdk_engines.int8.calibration_set import open_calibration
+        from fasdk_engines.quantization.calibration.calibration_set import open_calibration
 
         calibration = open_calibration(request.int8, family.modalities, required, development)
     # Of an INT8 graph's the steadiest become golden.
@@ -157,7 +149,7 @@ def _read_captures(
 
 
 def _lint(graph: bytes) -> None:
-    from fasdk_engines.lint import lint_tensorrt
+    from fasdk_engines.graph.lint import lint_tensorrt
 
     lint_tensorrt(graph)
 
@@ -285,7 +277,7 @@ def _report(
 ) -> BuildReport:
     from hashlib import sha256
 
-    from fasdk_engines.export import count_nodes
+    from fasdk_engines.graph.export import count_nodes
 
     half, int8 = typed.half, typed.int8
 

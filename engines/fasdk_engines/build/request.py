@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fasdk.backends import Backend
-from fasdk.bundle import Precision
+from fasdk.backends.engine import Backend
+from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 
 if TYPE_CHECKING:
     from fasdk.backends.tensorrt.plan import ProgressListener
-    from fasdk_calibration.budget import BudgetReport
-    from fasdk_engines.int8.request import Int8Request
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 INT8_PRECISIONS = (Precision.INT8, Precision.INT8_FP32)
 

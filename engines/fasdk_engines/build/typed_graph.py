@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.decision import class_scores
 from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
-from fasdk_engines.evaluation import GraphRunner
-from fasdk_engines.int8.work_folder import WorkFolder
+from fasdk_engines.build.thresholds import GraphRunner
+from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import PreprocessSpec
     from fasdk_calibration.datasets import Dataset
-    from fasdk_engines.build_request import BuildRequest, Phases
-    from fasdk_engines.evaluation import DevelopmentSet
-    from fasdk_engines.float_graph import FloatGraph
-    from fasdk_engines.int8.making import Int8Graph
-    from fasdk_engines.models import Family
-    from fasdk_engines.rounding import HalfReport
+    from fasdk_engines.build.float_graph import FloatGraph
+    from fasdk_engines.build.request import BuildRequest, Phases
+    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.emulation import HalfReport
+    from fasdk_engines.models.base import Family
+    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph
 
 # A device differs from the workstation by rounding alone; DESIGN grants a plan this much.
 GOLDEN_TOLERANCE = 0.01
@@ -84,7 +84,7 @@ def make_typed_graph(
                 half, family.live_index, judged_on_captures=captures.development is not None
             )
         return TypedGraph(graph, half)
-    from fasdk_engines.int8.making import Task, make_int8
+    from fasdk_engines.quantization.mixed_precision.pipeline import Task, make_int8
 
     assert captures.calibration is not None  # noqa: S101 - it was opened for this request
     task = Task(
@@ -108,12 +108,12 @@ def _convert(
     captures: Sequence[Capture],
 ) -> tuple[bytes, HalfReport | None]:
     """Return the graph in its final types and, for half precision, how far rounding moves it."""
-    from fasdk_engines.precision import convert, islands_matching
+    from fasdk_engines.graph.fp16 import convert, islands_matching
 
     if precision is Precision.FP32:
         return convert(graph, precision), None
     converted = convert(graph, precision, islands_matching(graph, family.float32_islands))
-    from fasdk_engines.rounding import judge_half
+    from fasdk_engines.graph.emulation import judge_half
 
     batch = to_batch(list(captures), specs, family.presence_order)
     reference = GraphRunner(graph, specs, family.presence_order).batch_logits(batch)
@@ -126,7 +126,7 @@ def _require_half(half: HalfReport, live_index: int, *, judged_on_captures: bool
     The drift ratio needs logits that vary as real captures make them vary; on seeded fields the
     score itself is held to the golden tolerance instead.
     """
-    from fasdk_engines.rounding import require_half
+    from fasdk_engines.graph.emulation import require_half
 
     require_half(half, check_drift=judged_on_captures)
     drift = _score_drift(half.logits, half.reference_logits, live_index)
@@ -166,7 +166,7 @@ def choose_golden(
             is rounded.
     """
     if written is None:
-        from fasdk_engines.quantisation import WrittenRunner
+        from fasdk_engines.quantization import WrittenRunner
 
         runner = WrittenRunner(graph)
         written = np.concatenate(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.tensor_types import infer_types, parse_graph
+from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

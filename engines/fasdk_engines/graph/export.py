@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.types import without_weights
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.tensor_types import without_weights
 
 if TYPE_CHECKING:
     import onnx

@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
-from fasdk_engines.tensor_types import (
-    MOVEMENT,
-    infer_types,
-    label,
-    parse_graph,
-    subgraph_nodes,
-)
+from fasdk_engines.graph.types import MOVEMENT, infer_types, label, parse_graph, subgraph_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fasdk.errors import ExportError
-from fasdk_engines.tensor_types import infer_types, label, parse_graph, subgraph_nodes
-from fasdk_engines.tensorrt_operators import (
+from fasdk_engines.graph.operators import (
     ATTRIBUTE_CHOICES,
     CONSTANT_INPUTS,
     FIXED_ATTRIBUTES,
@@ -21,13 +20,14 @@ from fasdk_engines.tensorrt_operators import (
     POOLS,
     VALUE_TYPES,
 )
+from fasdk_engines.graph.types import infer_types, label, parse_graph, subgraph_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import onnx
 
-    from fasdk_engines.tensor_types import ValueType
+    from fasdk_engines.graph.types import ValueType
 
 _RANDOM = frozenset(
     [

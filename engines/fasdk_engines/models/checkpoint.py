@@ -325,7 +325,7 @@ def _config(family: Family, text: str, source: str) -> ModelConfig:
 
 def _hint(checkpoint: Checkpoint, module: nn.Module) -> str:
     """Say which registered model and config the names and shapes fit, or nearly fit, if any."""
-    from fasdk_engines.likeness import nearest_model
+    from fasdk_engines.models.matching import nearest_model
 
     shapes = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
     nearest = nearest_model(shapes, module)

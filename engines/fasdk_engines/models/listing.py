@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fasdk.errors import ModelError
-from fasdk_engines.models import Family, broken_families, family_names, get_family
+from fasdk_engines.models.base import Family
+from fasdk_engines.models.registry import broken_families, family_names, get_family
 
 
 @dataclass(frozen=True)

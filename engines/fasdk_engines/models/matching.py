@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from fasdk_engines.models import family_names, get_family
 from fasdk_engines.models.base import Family
+from fasdk_engines.models.registry import family_names, get_family
 
 _Shapes = Mapping[str, tuple[int, ...]]
 

@@ -38,7 +38,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fasdk.capture import Modality
 from fasdk.errors import ModelError
 from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.models import READY, Family, ModelConfig
+from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.registry import READY
 
 if sys.version_info >= (3, 11):
     import tomllib

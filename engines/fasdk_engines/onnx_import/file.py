@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.errors import ExportError
-from fasdk_engines.tensor_types import parse_graph
+from fasdk_engines.graph.types import parse_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import BackendError, ExportError, ParityError
-from fasdk_engines.export import clean
-from fasdk_engines.lint import lint_operators, lint_tensorrt
-from fasdk_engines.parity import BATCH_BUDGET
-from fasdk_engines.ready.names import (
+from fasdk_engines.graph.export import clean
+from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
+from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.names import (
     FLOAT,
     claim_inputs,
     claim_outputs,
@@ -19,13 +19,13 @@ from fasdk_engines.ready.names import (
     require_answer,
     shape_outputs,
 )
-from fasdk_engines.ready.proof import given_scores, independent_scores
-from fasdk_engines.ready.scores import ADDED, append_logits
+from fasdk_engines.onnx_import.proof import given_scores, independent_scores
+from fasdk_engines.onnx_import.scores import ADDED, append_logits
 
 if TYPE_CHECKING:
-    from fasdk_engines.models import Family
-    from fasdk_engines.ready.description import Description
-    from fasdk_engines.ready.file import ReadyFile
+    from fasdk_engines.models.base import Family
+    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.file import ReadyFile
 
 _BATCH = 3
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from fasdk.errors import ExportError
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.export import BATCH
-from fasdk_engines.tensor_types import infer_types
+from fasdk_engines.graph.export import BATCH
+from fasdk_engines.graph.types import infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
 
-    from fasdk_engines.models import Family
-    from fasdk_engines.ready.description import Description
+    from fasdk_engines.models.base import Family
+    from fasdk_engines.onnx_import.description import Description
 
 LOGITS, RELIABILITY = "logits", "reliability"
 ANSWER = "fasdk_answer"  # the described output, until it is made into logits

@@ -9,10 +9,10 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.parity import BATCH_BUDGET
-from fasdk_engines.ready.description import OutputKind
-from fasdk_engines.ready.names import ANSWER
-from fasdk_engines.ready.scores import class_scores
+from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.description import OutputKind
+from fasdk_engines.onnx_import.names import ANSWER
+from fasdk_engines.onnx_import.scores import class_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.ready.description import Description
+    from fasdk_engines.onnx_import.description import Description
 
 
 def independent_scores(

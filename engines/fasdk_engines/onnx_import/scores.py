@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
-from fasdk_engines.ready.description import OutputKind
-from fasdk_engines.ready.names import ANSWER, LOGITS, rename, substitute
+from fasdk_engines.onnx_import.description import OutputKind
+from fasdk_engines.onnx_import.names import ANSWER, LOGITS, rename, substitute
 
 if TYPE_CHECKING:
     import onnx

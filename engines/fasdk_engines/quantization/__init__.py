@@ -4,12 +4,12 @@
 `probe` tries layers out; `run_as_written` judges what was written.
 """
 
-from fasdk_calibration.ranges import RangeMethod
-from fasdk_engines.quantisation.layers import Layer
-from fasdk_engines.quantisation.probe import Probe
-from fasdk_engines.quantisation.quantiser import ActivationRange, Quantiser, share_of_macs
-from fasdk_engines.quantisation.recipe import Options
-from fasdk_engines.quantisation.written import WrittenRunner, run_as_written
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_engines.quantization.calibration.recipe import Options
+from fasdk_engines.quantization.graph.layer_switch import Probe
+from fasdk_engines.quantization.graph.layers import Layer
+from fasdk_engines.quantization.graph.qdq_reference import WrittenRunner, run_as_written
+from fasdk_engines.quantization.quantizer import ActivationRange, Quantiser, share_of_macs
 
 __all__ = [
     "ActivationRange",

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import PrecisionError
-from fasdk_calibration.ranges import RangeMethod
-from fasdk_engines.precision import convert, islands_matching
-from fasdk_engines.quantisation.allocation import choose_two_term
-from fasdk_engines.quantisation.authoring import author
-from fasdk_engines.quantisation.layers import Layer, find_layers
-from fasdk_engines.quantisation.opset import raise_opset
-from fasdk_engines.quantisation.preparing import prepare_graph
-from fasdk_engines.quantisation.probe import Probe
-from fasdk_engines.quantisation.recipe import Options, SiteRecipe, make_site_recipe
-from fasdk_engines.quantisation.sites import find_sites
-from fasdk_engines.quantisation.statistics import gather
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.quantization.calibration.recipe import Options, SiteRecipe, make_site_recipe
+from fasdk_engines.quantization.calibration.residual import choose_two_term
+from fasdk_engines.quantization.calibration.statistics import gather
+from fasdk_engines.quantization.graph.activation_groups import find_sites
+from fasdk_engines.quantization.graph.layer_switch import Probe
+from fasdk_engines.quantization.graph.layers import Layer, find_layers
+from fasdk_engines.quantization.graph.normalize import prepare_graph
+from fasdk_engines.quantization.graph.opset import raise_opset
+from fasdk_engines.quantization.graph.qdq_insertion import author
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from fasdk.errors import CheckpointError, TrainingError
-from fasdk_engines.checkpoint import Checkpoint, load_checkpoint
 from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
 
 _log = logging.getLogger(__name__)
 

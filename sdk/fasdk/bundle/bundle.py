@@ -17,11 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from fasdk.archive import MAX_BYTES, read_archive, write_archive
 from fasdk.atomic import atomic_write
-from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.errors import BundleError, TamperedError
-from fasdk.manifest import (
+from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
+from fasdk.bundle.manifest import (
     GRAPH,
     MANIFEST,
     SCHEMA_VERSION,
@@ -33,7 +31,9 @@ from fasdk.manifest import (
     parse_manifest,
     parse_object,
 )
-from fasdk.trust import TrustPolicy, sign
+from fasdk.bundle.trust import TrustPolicy, sign
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import BundleError, TamperedError
 
 __all__ = [
     "CALIBRATION",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import (
+    Decision,
     MissingModalities,
     OperatingPoint,
     ScoreCalibration,
@@ -37,42 +38,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fasdk.backends import EngineOutputs
-    from fasdk.bundle import Bundle, GoldenCapture
+    from fasdk.backends.engine import EngineOutputs
+    from fasdk.bundle.bundle import Bundle, GoldenCapture
     from fasdk.capture import Modality
 
 _NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The answer on one capture.
-
-    Attributes:
-        verdict: Only LIVE opens a door.
-        reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
-        codes: The same for programs, one a reason.
-        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
-        threshold: The score had to be greater than this; None without an operating point.
-        operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
-        class_scores: Softmax score by label, never calibrated.
-        modalities: Modalities the capture held and the model used, in model order.
-        reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
-        bundle_id: Which bundle answered.
-        timings_ms: Milliseconds by stage, and `end_to_end`.
-    """
-
-    verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    codes: tuple[Reason, ...] = ()
-    score: float = _NAN
-    threshold: float | None = None
-    operating_point: str | None = None
-    class_scores: dict[str, float] = field(default_factory=dict)
-    modalities: tuple[Modality, ...] = ()
-    reliability: dict[str, float] = field(default_factory=dict)
-    bundle_id: str = ""
-    timings_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fasdk.backends import Backend, Engine, EngineOutputs, open_engine
+from fasdk.backends.engine import Backend, Engine, EngineOutputs
+from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.lanes import Served
-from fasdk.bundle import Bundle, open_bundle
-from fasdk.decision import MissingModalities
+from fasdk.bundle.bundle import Bundle, open_bundle
+from fasdk.bundle.trust import TrustPolicy, key_id
+from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
     BackendError,
     ClosedError,
@@ -23,11 +25,10 @@ from fasdk.errors import (
     RollbackError,
     TrustError,
 )
-from fasdk.judging import Decision, Judge
 from fasdk.quality import QualityLimits
+from fasdk.session.scorer import Judge
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
-from fasdk.trust import TrustPolicy, key_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

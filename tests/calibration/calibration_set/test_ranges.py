@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.ranges import (
+from fasdk_calibration.calibration_set.ranges import (
     LEVELS,
     PERCENTILE,
     MagnitudeHistogram,

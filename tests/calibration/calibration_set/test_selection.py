@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import CaptureRecord, Label
-from fasdk_calibration.selection import (
+from fasdk_calibration.calibration_set.selection import (
     Stratum,
     require_camera_frames,
     require_other_people,
@@ -20,6 +19,7 @@ from fasdk_calibration.selection import (
     take_all,
     thin,
 )
+from fasdk_calibration.datasets import CaptureRecord, Label
 
 
 def stratum(domain="door", species="print", modalities="rgb+depth+ir"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.evaluation import (
+from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
     development_threshold,

@@ -11,7 +11,7 @@ from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
 from fasdk_calibration.metrics import Scores, apcer_by_species, binomial_upper, bpcer
-from fasdk_calibration.operating_points import (
+from fasdk_calibration.thresholds.operating_points import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, OperatingPointError
 from fasdk_calibration.metrics import Scores, auc
-from fasdk_calibration.score_calibration import fit_score_calibration
+from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 
 ALL = tuple(Modality)
 GRAPH = "0" * 64

@@ -9,8 +9,8 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk.sequential import ScoredFrame, SequentialRun, Step
 from fasdk_calibration.metrics import Scores
-from fasdk_calibration.operating_points import LevelTarget, Refusal
-from fasdk_calibration.sequential_tuning import TunedTest, has_several_frames, tune_test
+from fasdk_calibration.thresholds.operating_points import LevelTarget, Refusal
+from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 
 ALL = tuple(Modality)
 GRAPH = "0" * 64

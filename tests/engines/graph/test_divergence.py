@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from sample_graphs import block, images, layer_norm, node, parse, weight
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ParityError
-from fasdk_engines import divergence
-from fasdk_engines.divergence import first_divergence
-from fasdk_engines.precision import convert
+from fasdk_engines.graph import divergence
+from fasdk_engines.graph.divergence import first_divergence
+from fasdk_engines.graph.fp16 import convert
+
+from support.sample_graphs import block, images, layer_norm, node, parse, weight
 
 
 def perturbed(model: onnx.ModelProto, name: str) -> bytes:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from sample_graphs import add_weight, block, images, layer_norm, parse, run, weight
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.precision import convert
-from fasdk_engines.rounding import judge_half, require_half, rounded_model
+from fasdk_engines.graph.emulation import judge_half, require_half, rounded_model
+from fasdk_engines.graph.fp16 import convert
+
+from support.sample_graphs import add_weight, block, images, layer_norm, parse, run, weight
 
 
 def judged(model, inputs):

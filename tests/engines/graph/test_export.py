@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import fasdk_engines
 from fasdk.errors import ExportError
-from fasdk_engines.export import count_nodes, export_graph
-from fasdk_engines.models import family_names, get_family
+from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.registry import family_names, get_family
 
 
 def smallest(family: Family) -> ModelConfig:

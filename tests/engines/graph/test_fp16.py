@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from sample_graphs import add_weight, block, images, layer_norm, node, parse, run, weight
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
-from fasdk_engines.precision import Islands, convert, islands_matching, parse_precision
-from fasdk_engines.tensor_types import infer_types
+from fasdk_engines.graph.fp16 import Islands, convert, islands_matching, parse_precision
+from fasdk_engines.graph.types import infer_types
+
+from support.sample_graphs import add_weight, block, images, layer_norm, node, parse, run, weight
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx
 import pytest
-from sample_graphs import block, node, parse, weight
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.precision import convert
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.lint import lint_tensorrt
+
+from support.sample_graphs import block, node, parse, weight
 
 
 def lint(model: onnx.ModelProto) -> None:

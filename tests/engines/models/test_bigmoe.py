@@ -13,15 +13,17 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.tensorrt.plan import build_plan
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ParityError, PrecisionError
-from fasdk_engines.export import count_nodes, export_graph
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.models import get_family
-from fasdk_engines.models.bigmoe import BigMoe, BigMoeConfig, ExpertAdapter
+from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.export import count_nodes, export_graph
+from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.graph.types import infer_types, parse_graph
+from fasdk_engines.models.bigmoe.published import BigMoe, BigMoeConfig, ExpertAdapter
 from fasdk_engines.models.choices import (
     ExpertChoice,
     differing,
@@ -30,10 +32,8 @@ from fasdk_engines.models.choices import (
     made_by,
     recorded,
 )
-from fasdk_engines.parity import choosing_session, graph_parity, torch_parity
-from fasdk_engines.precision import convert, islands_matching
-from fasdk_engines.rounding import judge_half
-from fasdk_engines.tensor_types import infer_types, parse_graph
+from fasdk_engines.models.parity import choosing_session, graph_parity, torch_parity
+from fasdk_engines.models.registry import get_family
 
 FAMILY = get_family("bigmoe")
 TINY = FAMILY.configs["tiny"]

@@ -10,21 +10,25 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from random_weights import fill
 
-from fasdk.backends import Backend
-from fasdk.bundle import Precision, open_bundle
-from fasdk_engines.build import BuildReport, BuildRequest, build_bundle
-from fasdk_engines.checkpoint import save_checkpoint
-from fasdk_engines.models import Family, broken_families, family_names, get_family
+from fasdk.backends.engine import Backend
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.build.pipeline import build_bundle
+from fasdk_engines.build.request import BuildReport, BuildRequest
+from fasdk_engines.models.base import Family
+from fasdk_engines.models.checkpoint import save_checkpoint
+from fasdk_engines.models.registry import broken_families, family_names, get_family
+
+from support.random_weights import fill
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-EXAMPLE = Path(__file__).parents[2] / "tools" / "examples" / "cdcn"
-DATA = Path(__file__).parent / "data"
+EXAMPLE = Path(__file__).parents[3] / "tools" / "examples" / "cdcn"
+DATA = Path(__file__).parents[2] / "data"
 NAME = "cdcn-3modality2"
 
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from fasdk.errors import CheckpointError, FasdkError, ModelError
-from fasdk_engines.checkpoint import (
+from fasdk_engines.models.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_into,
     resolve_config,
     save_checkpoint,
 )
-from fasdk_engines.models import get_family
-from fasdk_engines.models.mmdg import Mmdg
+from fasdk_engines.models.mmdg.published import Mmdg
+from fasdk_engines.models.registry import get_family
 
 MMDG = get_family("mmdg")
 TINY = MMDG.configs["tiny"]

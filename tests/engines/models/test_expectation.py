@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fasdk.errors import ModelError
-from fasdk_engines.models.expectation import (
+from fasdk_engines.models.mmdg.expectation import (
     ExponentialSum,
     dropout_certainty,
     error_bound_between,

@@ -6,7 +6,7 @@ import pytest
 
 from fasdk.capture import Modality
 from fasdk.preprocess import DepthPolarity, IrComposite, PreprocessSpec
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 
 VISION_TRANSFORMERS = ("mmdg", "mmdgpp", "mmda", "bigmoe")
 

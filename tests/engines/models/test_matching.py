@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fasdk.errors import CheckpointError
-from fasdk_engines.checkpoint import Checkpoint, load_into
-from fasdk_engines.likeness import nearest_model
-from fasdk_engines.models import family_names, get_family
+from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.matching import nearest_model
+from fasdk_engines.models.registry import family_names, get_family
 
 MMDG = get_family("mmdg")
 TINY = MMDG.configs["tiny"]
@@ -81,7 +81,7 @@ def test_garbage_is_never_called_a_model(garbage):
 
 
 def test_a_broken_family_does_not_hide_what_is_wrong(monkeypatch):
-    from fasdk_engines import likeness
+    from fasdk_engines.models import matching as likeness
 
     monkeypatch.setattr(likeness, "family_names", lambda: ("no-such-model", "mmdg"))
     found = nearest_model(shapes(built("mmdg", "tiny")), built("mmdg"))

@@ -11,10 +11,10 @@ import torch
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.capture import FaceBox, Modality
 from fasdk.preprocess import to_tensor
-from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
-from fasdk_engines.export import export_graph
-from fasdk_engines.models import get_family
+from fasdk_engines.graph.export import export_graph
 from fasdk_engines.models.base import PublishedModule
+from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+from fasdk_engines.models.registry import get_family
 
 FILES = {
     "minifasnet-v2": "2.7_80x80_MiniFASNetV2.pth",

@@ -9,20 +9,21 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import random_weights
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.tensorrt.plan import build_plan
-from fasdk.bundle import Precision
-from fasdk_engines.checkpoint import Checkpoint, load_into
-from fasdk_engines.export import count_nodes, export_graph
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.models import get_family
-from fasdk_engines.models.mmda import (
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.export import count_nodes, export_graph
+from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.graph.types import infer_types, parse_graph
+from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.mmda.published import (
     LAMBDA_INIT,
     Alignment,
     DomainDifferenceAttention,
@@ -34,9 +35,9 @@ from fasdk_engines.models.mmda import (
     RefineLayer,
     Routing,
 )
-from fasdk_engines.precision import convert, islands_matching
-from fasdk_engines.rounding import judge_half
-from fasdk_engines.tensor_types import infer_types, parse_graph
+from fasdk_engines.models.registry import get_family
+
+from support import random_weights
 
 FAMILY = get_family("mmda")
 TINY = FAMILY.configs["tiny"]

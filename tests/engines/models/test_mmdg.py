@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk_engines.export import count_nodes, export_graph
-from fasdk_engines.models import get_family
-from fasdk_engines.models.mmdg import Mmdg, MmdgConfig
+from fasdk_engines.graph.export import count_nodes, export_graph
+from fasdk_engines.models.mmdg.published import Mmdg, MmdgConfig
+from fasdk_engines.models.registry import get_family
 
 FAMILY = get_family("mmdg")
 TINY = FAMILY.configs["tiny"]

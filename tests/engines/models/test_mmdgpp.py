@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.tensorrt.plan import build_plan
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import CheckpointError
-from fasdk_engines.checkpoint import Checkpoint, load_into
-from fasdk_engines.export import count_nodes, export_graph
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.models import get_family
-from fasdk_engines.models.mmdgpp import (
+from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.export import count_nodes, export_graph
+from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.mmdgpp.published import (
     DIRECTIONS,
     Mmdgpp,
     MmdgppConfig,
     SelectiveAdapter,
     TokenSelection,
 )
-from fasdk_engines.precision import convert, islands_matching
-from fasdk_engines.rounding import judge_half
+from fasdk_engines.models.registry import get_family
 
 FAMILY = get_family("mmdgpp")
 TINY = FAMILY.configs["tiny"]

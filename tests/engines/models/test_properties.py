@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.decision import class_scores
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.export import export_graph
-from fasdk_engines.models import family_names, get_family
+from fasdk_engines.graph.export import export_graph
+from fasdk_engines.models.registry import family_names, get_family
+
+from support import random_weights
 
 CAPTURES = 6
 NAMES = family_names()
@@ -97,7 +98,7 @@ def test_the_captures_are_told_apart(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_give_the_same_bits(name):
     code = (
-        f"import test_properties as t; name = {name!r}; "
+        f"import importlib.util as u; s = u.spec_from_file_location('t', {__file__!r}); t = u.module_from_spec(s); s.loader.exec_module(t); name = {name!r}; "
         "print(t.hashlib.sha256(t.engine_of(name).run(t.captures_of(name)).logits).hexdigest())"
     )
     ran = subprocess.run(
@@ -105,8 +106,7 @@ def test_two_processes_give_the_same_bits(name):
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONHASHSEED": "1"},
+        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     own = engine_of(name).run(captures_of(name)).logits
     assert ran.stdout.strip() == hashlib.sha256(own.tobytes()).hexdigest()

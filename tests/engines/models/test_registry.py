@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fasdk.errors import ModelError
-from fasdk_engines.models import broken_families, family_names, get_family
+from fasdk_engines.models.registry import broken_families, family_names, get_family
 
 EXAMPLE = """
 from dataclasses import replace

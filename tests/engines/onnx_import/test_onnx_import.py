@@ -6,17 +6,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from sample_graphs import add_weight, parse, run
 
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import BackendError, ExportError, ModelError, ParityError
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.precision import convert, islands_matching
-from fasdk_engines.ready.description import Description, OutputKind, read_description
-from fasdk_engines.ready.file import read_file
-from fasdk_engines.ready.graph import adopt
+from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.onnx_import.description import Description, OutputKind, read_description
+from fasdk_engines.onnx_import.file import read_file
+from fasdk_engines.onnx_import.graph import adopt
+
+from support.sample_graphs import add_weight, parse, run
 
 TOML = """
 name = "lobby-net"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from fasdk_engines.quantization import Quantiser
 
-import networks
-
-from fasdk_engines.quantisation import Quantiser
+from support import networks
 
 
 @pytest.fixture(scope="session", params=["transformer", "convolutions"])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import onnx
 import pytest
-from networks import prepare
 
-from fasdk.backends import Backend, installed_backends
-from fasdk.bundle import Precision
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import installed_backends
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
-from fasdk_engines.lint import lint_tensorrt
-from fasdk_engines.quantisation import Quantiser, WrittenRunner, run_as_written, share_of_macs
-from fasdk_engines.tensor_types import infer_types
+from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.graph.types import infer_types
+from fasdk_engines.quantization import Quantiser, WrittenRunner, run_as_written, share_of_macs
+
+from support import networks
+from support.networks import prepare
 
 UNSEEN = networks.captures(64, seed=9)
 
@@ -70,8 +72,8 @@ def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantiser) -> None
 def test_it_stays_near_the_float_graph_and_far_nearer_than_plain_rounding(
     int8: Quantiser, name: str
 ) -> None:
-    from fasdk_calibration.ranges import RangeMethod
-    from fasdk_engines.quantisation import Options
+    from fasdk_calibration.calibration_set.ranges import RangeMethod
+    from fasdk_engines.quantization import Options
 
     exact = networks.run(networks.graph(name), UNSEEN)
     plain = prepare(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fasdk.errors import CheckpointError, TrainingError
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.models import get_family
 from fasdk_engines.models.clip import ClipText, ClipVision
 from fasdk_engines.models.layers import EncoderBlock
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import InitialWeights, TrainingSettings, train
 from fasdk_engines.training.initial import initialise
 from fasdk_engines.training.method import Task

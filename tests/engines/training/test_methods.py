@@ -10,8 +10,8 @@ from fasdk.capture import Capture
 from fasdk.errors import DatasetError, TrainingError
 from fasdk_calibration.datasets import LabelledCapture, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
-from fasdk_engines.models import family_names, get_family
 from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.registry import family_names, get_family
 from fasdk_engines.training import (
     TrainingResult,
     TrainingSettings,

@@ -14,7 +14,7 @@ from torch import Tensor
 from fasdk.errors import TrainingError
 from fasdk_calibration.datasets import LabelledCapture, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import Step, TrainingResult, TrainingSettings, train
 
 FAMILY = get_family("mmdg")
@@ -27,7 +27,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from fasdk_calibration.datasets import load_list
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, train
 
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])

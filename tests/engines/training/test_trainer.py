@@ -9,7 +9,7 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import LabelledCapture
 from fasdk_calibration.metrics import auc
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
     Epoch,
     EpochChoice,

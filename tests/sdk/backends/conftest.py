@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_gpu import Behaviour, FakeGpu, fake_tensorrt, install
-from graphs import write_small_bundle
-from rig import Rig
 
-from fasdk.bundle import open_bundle
+from fasdk.bundle.bundle import open_bundle
+
+from support.fake_gpu import Behaviour, FakeGpu, fake_tensorrt, install
+from support.gpu_rig import Rig
+from support.graphs import write_small_bundle
 
 
 @pytest.fixture

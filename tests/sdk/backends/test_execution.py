@@ -6,13 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-from graphs import SIZE, capture, graph_logits
-from rig import GRAPH, Rig, batch, expected
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.errors import BackendError
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
+
+from support.gpu_rig import GRAPH, Rig, batch, expected
+from support.graphs import SIZE, capture, graph_logits
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])

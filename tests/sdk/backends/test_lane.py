@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from graphs import SIZE
-from rig import Rig, batch, expected
 
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
+
+from support.gpu_rig import Rig, batch, expected
+from support.graphs import SIZE
 
 WAIT_S = 30.0
 

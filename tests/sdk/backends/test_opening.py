@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_gpu import Enumeration, fake_tensorrt, install
-from graphs import SIZE, write_small_bundle
-from rig import FAKE_PLAN, GRAPH, Rig
 
-from fasdk.backends import Backend, open_engine
 from fasdk.backends.cuda import CudaDevice
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import open_engine
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
-from fasdk.bundle import PlanEntry, open_bundle
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.manifest import PlanEntry
 from fasdk.errors import BackendError, FasdkError, PlanError
+
+from support.fake_gpu import Enumeration, fake_tensorrt, install
+from support.gpu_rig import FAKE_PLAN, GRAPH, Rig
+from support.graphs import SIZE, write_small_bundle
 
 
 def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
@@ -188,7 +191,7 @@ def test_targets_make_no_sense_for_the_machines_own_gpu(rig: Rig) -> None:
 
 
 def test_the_engine_factory_leads_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasdk.backends.installed_backends", lambda: (Backend.TENSORRT,))
+    monkeypatch.setattr("fasdk.backends.registry.installed_backends", lambda: (Backend.TENSORRT,))
     monkeypatch.setattr("fasdk.backends.tensorrt.opening.PyCudaDriver", lambda: rig.gpu)
     assert isinstance(open_engine(rig.bundle), TensorRtEngine)
 

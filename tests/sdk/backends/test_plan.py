@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from graphs import SIZE, model, small_graph
 from onnx import TensorProto, helper
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.module import (
     load_module,
     one_line,
@@ -23,6 +22,8 @@ from fasdk.backends.tensorrt.module import (
 )
 from fasdk.backends.tensorrt.plan import BuiltPlan, build_plan
 from fasdk.errors import BackendError, PlanError
+
+from support.graphs import SIZE, model, small_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable

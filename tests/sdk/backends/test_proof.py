@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rig import Rig
 
 from fasdk.backends.tensorrt.proof import batch_sizes
 from fasdk.errors import PlanError
+
+from support.gpu_rig import Rig
 
 FAULTS = {
     "single captures": {"drift_batch": 1},

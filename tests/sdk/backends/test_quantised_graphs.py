@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fasdk.backends import Backend, open_engine
+from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.manifest import Precision
+from fasdk.backends.registry import open_engine
+from fasdk.bundle.manifest import Precision
 
 onnx = pytest.importorskip("onnx")
 

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bundle
-from simulated_cuda import CudaResult, Simulator
-from tensorrt_standin import Behaviour, Refusal, installed, stand_in
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.errors import BackendError, PlanError
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
+
+from support import tiny_bundle
+from support.cuda_sim.simulated_cuda import CudaResult, Simulator
+from support.cuda_sim.tensorrt_standin import Behaviour, Refusal, installed, stand_in
 
 pytestmark = pytest.mark.cuda_sim
 

@@ -10,12 +10,10 @@ from concurrent.futures import CancelledError, wait
 
 import numpy as np
 import pytest
-import tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_engine import SECONDS, FakeEngine, Gate, Script, live, until
 
-from fasdk.backends import EngineOutputs
+from fasdk.backends.engine import EngineOutputs
 from fasdk.batching import BatchingPolicy, WhenFull
 from fasdk.capture import Modality
 from fasdk.decision import Verdict
@@ -24,7 +22,10 @@ from fasdk.errors import (
     UsageError,
 )
 from fasdk.reasons import Reason
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
+
+from support import tiny_bundle
+from support.scripted_engine import SECONDS, FakeEngine, Gate, Script, live, until
 
 GOOD = tiny_bundle.capture(200)
 
@@ -191,9 +192,9 @@ def test_a_capture_that_cannot_be_judged_never_sees_the_engine(opened):
 
 
 def test_one_that_fails_in_preprocessing_spoils_no_other_in_its_batch(opened, monkeypatch):
-    import fasdk.judging
+    import fasdk.session.scorer
 
-    real = fasdk.judging.fill_row
+    real = fasdk.session.scorer.fill_row
     bad = tiny_bundle.capture(90)
 
     def fill(capture, *rest):
@@ -201,7 +202,7 @@ def test_one_that_fails_in_preprocessing_spoils_no_other_in_its_batch(opened, mo
         if capture is bad:
             raise MemoryError("no memory")
 
-    monkeypatch.setattr("fasdk.judging.fill_row", fill)
+    monkeypatch.setattr("fasdk.session.scorer.fill_row", fill)
     gate = Gate()
     engine = Brightness(lambda inputs: gate(len(inputs["rgb"])))
     session = opened(engine, lanes=1, max_batch=4)
@@ -394,16 +395,16 @@ def test_an_answer_that_comes_too_late_opens_no_door(opened, monkeypatch):
 
 
 def test_an_array_is_read_before_its_answer_and_never_after(opened, monkeypatch):
-    import fasdk.judging
+    import fasdk.session.scorer
 
-    real = fasdk.judging.fill_row
+    real = fasdk.session.scorer.fill_row
     gate = Gate()
 
     def fill(*arguments):
         gate(1)
         real(*arguments)
 
-    monkeypatch.setattr("fasdk.judging.fill_row", fill)
+    monkeypatch.setattr("fasdk.session.scorer.fill_row", fill)
     engine = FakeEngine(live)
     session = opened(engine, lanes=1, deadline_ms=30)
     future = session.submit(GOOD)

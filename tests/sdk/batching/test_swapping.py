@@ -7,13 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
-import tiny_bundle
-from scripted_engine import SECONDS, FakeEngine, Gate, Proved, Script, live, until
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle import open_bundle
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
 from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import (
@@ -26,8 +25,10 @@ from fasdk.errors import (
     TrustError,
 )
 from fasdk.reasons import Reason
-from fasdk.session import Liveness
-from fasdk.trust import TrustPolicy, generate_key
+from fasdk.session.session import Liveness
+
+from support import tiny_bundle
+from support.scripted_engine import SECONDS, FakeEngine, Gate, Proved, Script, live, until
 
 GOOD = tiny_bundle.capture(200)
 

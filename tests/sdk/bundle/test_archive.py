@@ -7,13 +7,14 @@ import subprocess
 import zipfile
 
 import pytest
-from attacks.archives import ATTACKS, MEMBERS, canonical, raw_member
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasdk import archive
-from fasdk.archive import read_archive, write_archive
+from fasdk.bundle import archive
+from fasdk.bundle.archive import read_archive, write_archive
 from fasdk.errors import BundleError
+
+from support.archive_attacks import ATTACKS, MEMBERS, canonical, raw_member
 
 
 def read(data: bytes) -> dict[str, bytes]:

@@ -15,25 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bundle
-from attacks.archives import canonical
 from pydantic import ValidationError
 
-from fasdk import bundle as bundle_module
-from fasdk.archive import read_archive
-from fasdk.bundle import (
-    GRAPH,
-    MANIFEST,
-    SIGNATURE,
-    GoldenCapture,
-    PlanEntry,
-    Precision,
-    open_bundle,
-    write_bundle,
-)
+from fasdk.bundle import bundle as bundle_module
+from fasdk.bundle.archive import read_archive
+from fasdk.bundle.bundle import SIGNATURE, GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.manifest import GRAPH, MANIFEST, PlanEntry, Precision
+from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import BundleError, FasdkError, TrustError
-from fasdk.trust import TrustPolicy, generate_key
+
+from support import tiny_bundle
+from support.archive_attacks import canonical
 
 
 def refuse(tmp_path, members, *words, trust=None):
@@ -540,7 +533,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-import tiny_bundle
+from support import tiny_bundle
 from fasdk.errors import FasdkError
 described = tiny_bundle.manifest()
 members = tiny_bundle.members(described)
@@ -558,7 +551,7 @@ def test_a_full_disk_leaves_the_old_bundle(tmp_path):
     path = tiny_bundle.write(tmp_path / "old.fasb")
     old = path.read_bytes()
     ran = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, path, Path(tiny_bundle.__file__).parent],
+        [sys.executable, "-c", FULL_DISK, path, Path(tiny_bundle.__file__).parents[1]],
         capture_output=True,
         text=True,
         check=False,

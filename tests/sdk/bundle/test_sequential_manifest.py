@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-import tiny_bundle
 from pydantic import ValidationError
-from sequential_tests import sequential_test
 
-from fasdk.bundle import open_bundle, write_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.manifest import parse_manifest
 from fasdk.capture import Modality
 from fasdk.errors import BundleError
-from fasdk.manifest import parse_manifest
+
+from support import tiny_bundle
+from support.sequential_tests import sequential_test
 
 POINT, CALIBRATION = tiny_bundle.point(calibrated=True), tiny_bundle.calibration()
 OTHER_GRAPH = "f" * 64

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from fasdk.bundle.trust import TrustPolicy, generate_key, sign
 from fasdk.errors import FasdkError, TrustError
-from fasdk.trust import TrustPolicy, generate_key, sign
 
 MANIFEST = b'{"schema_version":1}'
 
@@ -94,7 +94,7 @@ def test_a_new_private_key_is_its_owners_alone_and_never_overwritten(keys):
 def test_a_key_pair_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(FasdkError, match="cannot write"):
         generate_key(tmp_path / "absent" / "key.pem")
-    from fasdk import trust
+    from fasdk.bundle import trust
 
     real = trust.atomic_write
 

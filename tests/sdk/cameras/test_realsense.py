@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from soft_realsense import COLOUR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
 import fasdk
 from fasdk.cameras import FrameCounts, open_camera, realsense
 from fasdk.cameras.profiles import StreamRequest
 from fasdk.cameras.realsense import DepthUnit, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
-from fasdk.door import outcomes
+from fasdk.capture_loop import outcomes
 from fasdk.errors import CameraError, EndOfStreamError, RigError
+
+from support.soft_realsense import COLOUR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 

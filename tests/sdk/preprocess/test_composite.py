@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,7 @@ from fasdk.errors import PreprocessError
 from fasdk.preprocess.composite import hog_map, plgf_map
 from fasdk.preprocess.native import Implementation, native_module
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "native"))
-import published_maps
+from support import published_maps
 
 
 def drawn(name: str, grey: np.ndarray, using: Implementation) -> np.ndarray:

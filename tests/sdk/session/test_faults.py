@@ -10,21 +10,22 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-import tiny_bundle
-from scripted_camera import ScriptedCamera
-from scripted_engine import FakeEngine, live
 
-from fasdk.backends import EngineOutputs
+from fasdk.backends.engine import EngineOutputs
 from fasdk.batching import BatchingPolicy, WhenFull
 from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture_loop import outcomes
 from fasdk.decision import Verdict
-from fasdk.door import outcomes
 from fasdk.errors import BackendError, CameraError, CaptureError
 from fasdk.preprocess import CropRule
 from fasdk.quality import QualityLimits
 from fasdk.reasons import Reason
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
 from fasdk.tracking.policy import TrackPolicy
+
+from support import tiny_bundle
+from support.scripted_camera import ScriptedCamera
+from support.scripted_engine import FakeEngine, live
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 ERROR, RETRY, LIVE = Verdict.ERROR, Verdict.RETRY, Verdict.LIVE

@@ -13,16 +13,15 @@ import time
 
 import numpy as np
 import pytest
-import tiny_bundle
-from scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
 
 import fasdk
-from fasdk.backends import Backend, EngineOutputs
+from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle import GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.bundle import GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
-from fasdk.decision import MissingModalities, Verdict
+from fasdk.decision import Decision, MissingModalities, Verdict
 from fasdk.errors import (
     BackendError,
     BundleError,
@@ -33,9 +32,11 @@ from fasdk.errors import (
 )
 from fasdk.preprocess import CropRule, to_batch
 from fasdk.reasons import Reason
-from fasdk.session import Decision, Liveness
+from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
-from fasdk.trust import TrustPolicy, generate_key
+
+from support import tiny_bundle
+from support.scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -248,8 +249,8 @@ def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
     def fail(*_):
         raise RuntimeError("resize failed")
 
-    monkeypatch.setattr("fasdk.judging.to_batch", fail)
-    monkeypatch.setattr("fasdk.judging.fill_row", fail)
+    monkeypatch.setattr("fasdk.session.scorer.to_batch", fail)
+    monkeypatch.setattr("fasdk.session.scorer.fill_row", fail)
     session = Liveness(bundle, FakeEngine(live))
     for decision in (
         session.check(tiny_bundle.capture()),

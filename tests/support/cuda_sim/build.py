@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from simulated_cuda import Layout
+from support.cuda_sim.simulated_cuda import Layout
 
 HERE = Path(__file__).resolve().parent
 PYCUDA = "pycuda==2026.1"

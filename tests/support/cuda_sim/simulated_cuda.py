@@ -34,7 +34,7 @@ class Layout:
     def here(cls) -> Layout:
         """Return the layout of this checkout, or the one FASDK_CUDA_SIM_DIR names."""
         given = os.environ.get("FASDK_CUDA_SIM_DIR")
-        return cls(Path(given or HERE.parents[1] / "build" / "cuda_sim").absolute())
+        return cls(Path(given or HERE.parents[2] / "build" / "cuda_sim").absolute())
 
     @property
     def library(self) -> Path:
@@ -187,8 +187,7 @@ class Simulator:
     def __init__(self, layout: Layout) -> None:
         if not layout.is_ready:
             raise FileNotFoundError(
-                f"{layout.library} or pycuda in {layout.site} is not built: `make cuda-sim`, or "
-                f"{sys.executable} {HERE / 'build.py'}"
+                f"{layout.library} or pycuda in {layout.site} is not built: run `make cuda-sim`"
             )
         self.library = ctypes.CDLL(str(layout.library), mode=ctypes.RTLD_GLOBAL)
         if str(layout.site) not in sys.path:

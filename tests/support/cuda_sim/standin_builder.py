@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import onnx
-from simulated_cuda import Simulator
-from standin_settings import (
+
+from support.cuda_sim.simulated_cuda import Simulator
+from support.cuda_sim.standin_settings import (
     MAGIC,
     Behaviour,
     ComputeCapability,

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from simulated_cuda import KERNEL, Access, CudaResult, Simulator
-from standin_settings import (
+
+from support.cuda_sim.simulated_cuda import KERNEL, Access, CudaResult, Simulator
+from support.cuda_sim.standin_settings import (
     MAGIC,
     SCRATCH_BYTES,
     Behaviour,

@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
-from simulated_cuda import Simulator
+from support.cuda_sim.simulated_cuda import Simulator
 
 MAGIC = b"stand-in plan\n"
 SCRATCH_BYTES = 4096

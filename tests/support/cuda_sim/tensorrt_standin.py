@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from simulated_cuda import Simulator
-from standin_builder import Builder, OnnxParser
-from standin_execution import Runtime
-from standin_settings import (
+from support.cuda_sim.simulated_cuda import Simulator
+from support.cuda_sim.standin_builder import Builder, OnnxParser
+from support.cuda_sim.standin_execution import Runtime
+from support.cuda_sim.standin_settings import (
     MAGIC,
     SCRATCH_BYTES,
     Behaviour,

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from simulated_cuda import CudaResult
-from stage import (
+
+from support.cuda_sim.simulated_cuda import CudaResult
+from support.planted.stage import (
     LARGEST,
     WAIT_S,
     Stage,

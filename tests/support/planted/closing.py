@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-from simulated_cuda import CudaResult
-from stage import WAIT_S, Stage, fault_expected, on_a_thread, until, watched
+
+from support.cuda_sim.simulated_cuda import CudaResult
+from support.planted.stage import WAIT_S, Stage, fault_expected, on_a_thread, until, watched
 
 
 def close_during_a_call(stage: Stage) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from simulated_cuda import CudaResult
-from stage import LARGEST, WAIT_S, Stage, fault_expected, on_a_thread
+
+from support.cuda_sim.simulated_cuda import CudaResult
+from support.planted.stage import LARGEST, WAIT_S, Stage, fault_expected, on_a_thread
 
 if TYPE_CHECKING:
     from fasdk.backends.tensorrt.lane import TensorRtLane

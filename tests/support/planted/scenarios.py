@@ -14,18 +14,12 @@ import faulthandler
 import os
 import sys
 import zlib
-from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(TESTS / "sdk"), str(TESTS / "cuda_sim")]
-
-import calls  # noqa: E402
-import closing  # noqa: E402
-import recording  # noqa: E402
-from plants import PLANTS, plant  # noqa: E402
-from simulated_cuda import Simulator, load  # noqa: E402
-from stage import Stage  # noqa: E402
-from tensorrt_standin import Behaviour, stand_in  # noqa: E402
+from support.cuda_sim.simulated_cuda import Simulator, load
+from support.cuda_sim.tensorrt_standin import Behaviour, stand_in
+from support.planted import calls, closing, recording
+from support.planted.plants import PLANTS, plant
+from support.planted.stage import Stage
 
 DEADLOCK_S = 90.0
 HOLD_US = 600_000_000

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from simulated_cuda import Simulator, load
-from tensorrt_standin import Behaviour, Refusal
+
+from support.cuda_sim.simulated_cuda import Simulator, load
+from support.cuda_sim.tensorrt_standin import Behaviour, Refusal
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver
@@ -33,10 +34,10 @@ class Stage:
     """
 
     def __init__(self, simulator: Simulator, behaviour: Behaviour) -> None:
-        from tiny_bundle import graph_bytes
-
         from fasdk.backends.cuda import PyCudaDriver
         from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+        from support.tiny_bundle import graph_bytes
 
         self.simulator = simulator
         self.behaviour = behaviour
@@ -46,12 +47,12 @@ class Stage:
 
     def open(self, driver: PyCudaDriver | None = None, *, graphs: bool = True) -> TensorRtEngine:
         """Return an engine, unproved, so that a scenario alone decides what is run."""
-        import tiny_bundle
-
-        from fasdk.backends import Backend
+        from fasdk.backends.engine import Backend
         from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
         from fasdk.backends.tensorrt.layout import TensorLayout
         from fasdk.backends.tensorrt.plan import build_plan
+
+        from support import tiny_bundle
 
         layout = TensorLayout.of(tiny_bundle.manifest())
         driver = driver or self.driver
@@ -67,7 +68,7 @@ class Stage:
         )
 
     def inputs(self, size: int, seed: int) -> dict[str, np.ndarray]:
-        from tiny_bundle import ALL, SIZE
+        from support.tiny_bundle import ALL, SIZE
 
         rng = np.random.default_rng(seed)
         return {m.value: rng.random((size, 3, SIZE, SIZE), np.float32) for m in ALL}

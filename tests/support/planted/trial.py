@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("scenarios.py")
+TESTS = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 300.0
 
 
@@ -43,7 +44,8 @@ class Trial:
 def try_scenarios(*arguments: str) -> Trial:
     """Run `scenarios.py` with these arguments."""
     done = subprocess.run(
-        [sys.executable, SCRIPT, *arguments],
+        [sys.executable, "-m", "support.planted.scenarios", *arguments],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         check=False,
         capture_output=True,
         text=True,

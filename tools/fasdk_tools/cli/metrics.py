@@ -11,7 +11,14 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import JsonOption, app
-from fasdk_tools.output import STDERR, STDOUT, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.terminal.output import (
+    STDERR,
+    STDOUT,
+    print_fields,
+    print_json,
+    print_rows,
+    progress_view,
+)
 
 if TYPE_CHECKING:
     from fasdk_calibration.metrics import (

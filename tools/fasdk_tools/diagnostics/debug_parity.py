@@ -46,13 +46,13 @@ def compare(
         UsageError: A source cannot be read as a graph, or nothing is left to compare.
         ParityError: The graphs share no inputs, so they are not of one model.
     """
-    from fasdk_engines.divergence import first_divergence
+    from fasdk_engines.graph.divergence import first_divergence
 
     on_phase(f"graph of {source.name}")
     first = _graph_of(source, model, config)
     if against is None:
-        from fasdk.bundle import Precision
-        from fasdk_engines.precision import convert, islands_matching
+        from fasdk.bundle.manifest import Precision
+        from fasdk_engines.graph.fp16 import convert, islands_matching
 
         on_phase("half-precision form")
         islands = islands_matching(first, _float32_islands(source, model))
@@ -78,7 +78,7 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
     if path.suffix == ".plan":
         raise UsageError(f"{path} is a TensorRT plan, which is never loaded here: give its bundle")
     if path.suffix == ".fasb":
-        from fasdk.bundle import open_bundle
+        from fasdk.bundle.bundle import open_bundle
 
         return bytes(open_bundle(path).graph)
     if path.suffix == ".onnx":
@@ -88,9 +88,9 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if model is None:
         raise UsageError(f"{path} is read as a checkpoint, which needs --model NAME")
-    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
-    from fasdk_engines.export import export_graph
-    from fasdk_engines.models import get_family
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.models.registry import get_family
 
     family = get_family(model)
     checkpoint = load_checkpoint(path)
@@ -102,10 +102,10 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
 
 def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:
     """Return what the source's family keeps in float32; nothing where there is no family."""
-    from fasdk_engines.models import family_names, get_family
+    from fasdk_engines.models.registry import family_names, get_family
 
     if path.suffix == ".fasb":
-        from fasdk.bundle import open_bundle
+        from fasdk.bundle.bundle import open_bundle
 
         model = open_bundle(path).manifest.model.family
     return get_family(model).float32_islands if model in family_names() else ()
@@ -130,7 +130,7 @@ def _seeded_inputs(first: bytes, second: bytes) -> dict[str, NDArray[np.float32]
 
 
 def _input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
-    from fasdk_engines.tensor_types import parse_graph
+    from fasdk_engines.graph.types import parse_graph
 
     inputs = parse_graph(graph).graph.input
     return {

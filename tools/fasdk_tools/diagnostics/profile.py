@@ -11,15 +11,15 @@ import numpy as np
 
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError, UsageError
-from fasdk.judging import Judge
+from fasdk.session.scorer import Judge
 from fasdk.telemetry import Stage, StageClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fasdk.backends import Lane
+    from fasdk.backends.engine import Lane
     from fasdk.capture import Capture
-    from fasdk.session import Liveness
+    from fasdk.session.session import Liveness
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from fasdk_calibration.evaluation import CaseFigures
+from fasdk_calibration.error_rates import CaseFigures
 
 
 class ProtocolFamily(str, Enum):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends import Backend, EngineOutputs, open_engine
-from fasdk.bundle import Precision
+from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.backends.registry import open_engine
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import CaptureError, DatasetError, UsageError
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
 from fasdk_calibration.metrics import Scores
 from fasdk_calibration.protocols import NONE_MISSING, Missing, missing_name, reduce_capture
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends import Engine, Lane
-    from fasdk.bundle import Bundle, Manifest
+    from fasdk.backends.engine import Engine, Lane
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import DepthEncoding
     from fasdk_calibration.datasets import CaptureRecord, Dataset, Progress

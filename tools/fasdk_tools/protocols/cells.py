@@ -23,9 +23,9 @@ from fasdk_calibration.protocols import (
     judge,
     without,
 )
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, score_captures, train
-from fasdk_tools.output import ProgressView
+from fasdk_tools.terminal.output import ProgressView
 
 
 @dataclass(frozen=True)

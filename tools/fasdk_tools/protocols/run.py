@@ -30,8 +30,7 @@ from fasdk_calibration.protocols import (
 )
 from fasdk_calibration.synthetic import Split, generate_many
 from fasdk_calibration.synthetic.domains import DOMAINS
-from fasdk_tools.output import STDOUT, ProgressView
-from fasdk_tools.protocol_cells import (
+from fasdk_tools.protocols.cells import (
     SYSTEMS,
     Cell,
     ProtocolSettings,
@@ -41,7 +40,8 @@ from fasdk_tools.protocol_cells import (
     run_cell,
     write_document,
 )
-from fasdk_tools.protocol_tables import Row, Spread, print_tables, rows_of
+from fasdk_tools.protocols.tables import Row, Spread, print_tables, rows_of
+from fasdk_tools.terminal.output import STDOUT, ProgressView
 
 __all__ = [
     "SYSTEMS",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fasdk_calibration.protocols import Outcome, Protocol, missing_name
-from fasdk_tools.output import STDOUT, print_rows
-from fasdk_tools.protocol_cells import Cell, System
+from fasdk_tools.protocols.cells import Cell, System
+from fasdk_tools.terminal.output import STDOUT, print_rows
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fasdk_calibration.evaluation import AtThreshold
+from fasdk_calibration.error_rates import AtThreshold
 from fasdk_tools.evaluation.record import Case, Evaluation
 from fasdk_tools.report.charts import (
     LINE_STYLES,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fasdk_tools.output import STDERR, format_bytes, print_fields, print_json, print_rows
+from fasdk_tools.terminal.output import STDERR, format_bytes, print_fields, print_json, print_rows
 
 if TYPE_CHECKING:
     from fasdk.errors import BudgetError
-    from fasdk_calibration.budget import BudgetReport, RateChange
-    from fasdk_engines.build import BuildReport, Int8Summary
-    from fasdk_engines.int8.making import MissedBudget
+    from fasdk_engines.build.request import BuildReport, Int8Summary
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
+    from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
 
 
 def show_build(report: BuildReport, *, as_json: bool) -> None:

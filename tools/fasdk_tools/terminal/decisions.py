@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fasdk.tracking.track import TrackDecision
 
 if TYPE_CHECKING:
-    from fasdk.door import Outcome
-    from fasdk.session import Decision
+    from fasdk.capture_loop import Outcome
+    from fasdk.decision import Decision
 
 
 def text_of(outcome: Outcome) -> str:

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.backends import Backend, installed_backends
-from fasdk.bundle import Precision
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import installed_backends
+from fasdk.bundle.manifest import Precision
 from fasdk.decision import Verdict
 from fasdk_calibration.datasets import LabelledCapture, load_list, write_captures
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer
 from fasdk_calibration.synthetic import Split, generate_many
-from fasdk_engines.build import BuildReport, BuildRequest, build_bundle
-from fasdk_engines.models import get_family
-from fasdk_tools.output import format_bytes, print_fields, print_rows
-from fasdk_tools.profile import ProfileRun, profile
+from fasdk_engines.build.pipeline import build_bundle
+from fasdk_engines.build.request import BuildReport, BuildRequest
+from fasdk_engines.models.registry import get_family
+from fasdk_tools.diagnostics.profile import ProfileRun, profile
+from fasdk_tools.terminal.output import format_bytes, print_fields, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fasdk.session import Decision, Liveness
-    from fasdk_tools.output import ProgressView
+    from fasdk.decision import Decision
+    from fasdk.session.session import Liveness
+    from fasdk_tools.terminal.output import ProgressView
 
 # Twenty development attacks of each species: of so many one may pass at an APCER of 5 %.
 TRAIN, DEVELOPMENT, HELD_OUT = 1080, 360, 252
@@ -78,7 +81,7 @@ def run_demo(out: Path, seed: int, view: ProgressView) -> DemoReport:
     Raises:
         FasdkError: Any step failed; the error says which and why.
     """
-    from fasdk.session import open as open_session
+    from fasdk.session.session import open as open_session
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, bundle = out / "checkpoint.safetensors", out / "demo.fasb"
@@ -199,7 +202,7 @@ def _train(
     view: ProgressView,
 ) -> None:
     """Train the tiny MMDG and save its checkpoint."""
-    from fasdk_engines.checkpoint import save_checkpoint
+    from fasdk_engines.models.checkpoint import save_checkpoint
     from fasdk_engines.training import TrainingSettings, train_supervised
 
     family = get_family("mmdg")

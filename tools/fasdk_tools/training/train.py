@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fasdk.errors import UsageError
-from fasdk_engines.checkpoint import find_config, save_checkpoint
-from fasdk_engines.models import get_family
+from fasdk_engines.models.checkpoint import find_config, save_checkpoint
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
     Epoch,
     InitialWeights,
@@ -23,7 +23,7 @@ from fasdk_engines.training import (
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
-from fasdk_tools.output import STDERR
+from fasdk_tools.terminal.output import STDERR
 
 
 @dataclass(frozen=True)

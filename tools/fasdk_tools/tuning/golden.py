@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fasdk.decision import OperatingPoint, ScoreCalibration, log_odds
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
 
 def near_golden(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk_calibration.metrics import ErrorRate, fuse
-from fasdk_calibration.operating_points import Refusal, TunedPoint
+from fasdk_calibration.thresholds.operating_points import Refusal, TunedPoint
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import ScoreCalibration
     from fasdk_calibration.metrics import Scores
-    from fasdk_calibration.sequential_tuning import TunedTest
+    from fasdk_calibration.thresholds.sequential_tuning import TunedTest
 
 
 @dataclass(frozen=True)

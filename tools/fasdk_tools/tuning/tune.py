@@ -13,32 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.bundle import CALIBRATION, EVALUATION, GRAPH, open_bundle, write_bundle
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle, write_bundle
+from fasdk.bundle.manifest import GRAPH
+from fasdk.bundle.trust import TrustPolicy, sign
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
-from fasdk.trust import TrustPolicy, sign
 from fasdk_calibration.datasets import open_dataset
 from fasdk_calibration.metrics import Scores, fuse
-from fasdk_calibration.operating_points import (
+from fasdk_calibration.protocols import NONE_MISSING, Missing
+from fasdk_calibration.thresholds.operating_points import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
     TunedPoint,
     tune_level,
 )
-from fasdk_calibration.protocols import NONE_MISSING, Missing
-from fasdk_calibration.score_calibration import fit_score_calibration
-from fasdk_calibration.sequential_tuning import TunedTest, has_several_frames, tune_test
-from fasdk_tools.scoring import ScoredDataset, score_subsets
-from fasdk_tools.tune_golden import near_golden
-from fasdk_tools.tune_report import SubsetReport, TuneReport, sequential_report, subset_report
+from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
+from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
+from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
+from fasdk_tools.tuning.golden import near_golden
+from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Bundle, Manifest
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint, ScoreCalibration
     from fasdk_calibration.datasets import CaptureRecord, Dataset
-    from fasdk_tools.output import ProgressView
+    from fasdk_tools.terminal.output import ProgressView
 
 METHOD = (
     "scores calibrated by a logistic on the log-odds, per combination of modalities; frames of a "

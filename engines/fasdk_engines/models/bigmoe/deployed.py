@@ -29,7 +29,7 @@ from fasdk_engines.models.stacked import (
 )
 
 if TYPE_CHECKING:
-    from fasdk_engines.models.bigmoe import (
+    from fasdk_engines.models.bigmoe.published import (
         BigMoe,
         BigMoeConfig,
         ExpertAdapter,

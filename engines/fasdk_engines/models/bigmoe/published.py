@@ -302,7 +302,7 @@ class BigMoe(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.bigmoe_deployed import DeployedBigMoe
+        from fasdk_engines.models.bigmoe.deployed import DeployedBigMoe
 
         return DeployedBigMoe(self).eval()
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmda import (
+from fasdk_engines.models.mmda.published import (
     LAMBDA_INIT,
     LEAST_THRESHOLD,
     MODALITIES,
@@ -40,7 +40,7 @@ from fasdk_engines.models.stacked import (
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock, ClipVision
     from fasdk_engines.models.layers import SelfAttention
-    from fasdk_engines.models.mmda import (
+    from fasdk_engines.models.mmda.published import (
         DomainDifferenceAttention,
         Fusion,
         Gate,

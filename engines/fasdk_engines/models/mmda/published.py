@@ -431,7 +431,7 @@ class Mmda(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmda_deployed import DeployedMmda
+        from fasdk_engines.models.mmda.deployed import DeployedMmda
 
         return DeployedMmda(self).eval()
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.expectation import shortened
 from fasdk_engines.models.layers import EncoderBlock
+from fasdk_engines.models.mmdg.expectation import shortened
 from fasdk_engines.models.stacked import (
     StackedAttention,
     block_diagonal,
@@ -28,7 +28,7 @@ from fasdk_engines.models.stacked import (
 )
 
 if TYPE_CHECKING:
-    from fasdk_engines.models.mmdg import Mmdg, MmdgConfig, UncertaintyAdapter
+    from fasdk_engines.models.mmdg.published import Mmdg, MmdgConfig, UncertaintyAdapter
 
 _MODALITIES = 3
 # (receives, asked) by modality index, in the order adapters are stacked.

@@ -23,9 +23,9 @@ from torch.nn import functional
 from fasdk.capture import Modality
 from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.models.base import Family, PublishedModule
-from fasdk_engines.models.expectation import ExponentialSum, dropout_certainty
 from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
 from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
+from fasdk_engines.models.mmdg.expectation import ExponentialSum, dropout_certainty
 
 MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
 
@@ -231,7 +231,7 @@ class Mmdg(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmdg_deployed import DeployedMmdg
+        from fasdk_engines.models.mmdg.deployed import DeployedMmdg
 
         return DeployedMmdg(self).eval()
 

@@ -27,7 +27,7 @@ from fasdk_engines.models.stacked import (
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock
-    from fasdk_engines.models.mmdgpp import (
+    from fasdk_engines.models.mmdgpp.published import (
         Mmdgpp,
         MmdgppConfig,
         SelectiveAdapter,

@@ -322,7 +322,7 @@ class Mmdgpp(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmdgpp_deployed import DeployedMmdgpp
+        from fasdk_engines.models.mmdgpp.deployed import DeployedMmdgpp
 
         return DeployedMmdgpp(self).eval()
 

@@ -12,8 +12,7 @@ import numpy as np
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import DatasetError
 from fasdk.preprocess import to_batch
-from fasdk_calibration.datasets import open_dataset
-from fasdk_calibration.selection import (
+from fasdk_calibration.calibration_set.selection import (
     Selection,
     require_camera_frames,
     require_other_people,
@@ -22,7 +21,8 @@ from fasdk_calibration.selection import (
     take_all,
     thin,
 )
-from fasdk_engines.int8.features import FeatureExtractor
+from fasdk_calibration.datasets import open_dataset
+from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from fasdk.preprocess import PreprocessSpec
     from fasdk_calibration.datasets import CaptureRecord, Dataset
-    from fasdk_engines.evaluation import DevelopmentSet
-    from fasdk_engines.int8.request import Int8Request
-    from fasdk_engines.int8.work_folder import Section
+    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
+    from fasdk_engines.quantization.mixed_precision.work_folder import Section
 
     Progress = Callable[[int, int], None]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_calibration.ranges import LEVELS
-from fasdk_engines.quantisation.affine import half_scale
+from fasdk_calibration.calibration_set.ranges import LEVELS
+from fasdk_engines.quantization.calibration.smoothing import half_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

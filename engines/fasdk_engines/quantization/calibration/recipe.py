@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_engines.quantisation.affine import (
+from fasdk_engines.quantization.calibration.gptq import RoundedWeight, round_plainly, round_to_data
+from fasdk_engines.quantization.calibration.smoothing import (
     Affine,
     Liberties,
     MetWeight,
     choose_affine,
     levels_affine,
 )
-from fasdk_engines.quantisation.rows import weight_matrix
-from fasdk_engines.quantisation.weights import RoundedWeight, round_plainly, round_to_data
+from fasdk_engines.quantization.graph.rows import weight_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from fasdk_calibration.ranges import RangeMethod
-    from fasdk_engines.quantisation.layers import WeightedNode
-    from fasdk_engines.quantisation.sites import Site
-    from fasdk_engines.quantisation.statistics import SiteStatistics
+    from fasdk_calibration.calibration_set.ranges import RangeMethod
+    from fasdk_engines.quantization.calibration.statistics import SiteStatistics
+    from fasdk_engines.quantization.graph.activation_groups import Site
+    from fasdk_engines.quantization.graph.layers import WeightedNode
 
 
 @dataclass(frozen=True)

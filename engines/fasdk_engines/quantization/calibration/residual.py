@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.layers import Layer
-    from fasdk_engines.quantisation.probe import Probe
+    from fasdk_engines.quantization.graph.layer_switch import Probe
+    from fasdk_engines.quantization.graph.layers import Layer
 
     Progress = Callable[[str, int, int], None]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_calibration.ranges import (
+from fasdk_calibration.calibration_set.ranges import (
     LEVELS,
     MagnitudeHistogram,
     RangeMethod,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.statistics import SiteStatistics
+    from fasdk_engines.quantization.calibration.statistics import SiteStatistics
 
 _MAGNITUDE_BINS = 2048
 _SUBDIVISIONS = 4

@@ -14,8 +14,8 @@ import numpy as np
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import PrecisionError
-from fasdk_engines.quantisation.accumulating import GrowingHistogram, ProductSums
-from fasdk_engines.quantisation.rows import channel_rows, window_rows
+from fasdk_engines.quantization.calibration.histogram import GrowingHistogram, ProductSums
+from fasdk_engines.quantization.graph.rows import channel_rows, window_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.layers import Window
-    from fasdk_engines.quantisation.sites import Plane, Site
+    from fasdk_engines.quantization.graph.activation_groups import Plane, Site
+    from fasdk_engines.quantization.graph.layers import Window
 
     Progress = Callable[[str, int, int], None]
 
@@ -117,7 +117,7 @@ def _watch(
     count: int,
     progress: Progress | None,
 ) -> list[SiteStatistics]:
-    from fasdk_engines.quantisation.written import watching_session
+    from fasdk_engines.quantization.graph.qdq_reference import watching_session
 
     values = list(dict.fromkeys(site.value for site in sites))
     session = watching_session(model, values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk_engines.tensor_types import MOVEMENT
+from fasdk_engines.graph.types import MOVEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fasdk.capture import Modality
     from fasdk.preprocess import PreprocessSpec
-    from fasdk_engines.quantisation.layers import WeightedNode
+    from fasdk_engines.quantization.graph.layers import WeightedNode
 
 _HANDED_ON = MOVEMENT | {"Where"}  # Where takes some values from each side
 

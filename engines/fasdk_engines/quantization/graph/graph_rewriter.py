@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk_engines.quantisation.rows import weight_matrix
+from fasdk_engines.quantization.graph.rows import weight_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.layers import WeightedNode
-    from fasdk_engines.quantisation.recipe import SiteRecipe
+    from fasdk_engines.quantization.calibration.recipe import SiteRecipe
+    from fasdk_engines.quantization.graph.layers import WeightedNode
 
 _ADDED_BIAS = 1  # rank of what a Gemm adds when it is a bias, not a residual
 

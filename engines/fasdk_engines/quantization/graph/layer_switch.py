@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.quantisation.rewriting import (
+from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
     Rewriter,
     make_choice,
@@ -16,8 +16,8 @@ from fasdk_engines.quantisation.rewriting import (
     mapped_bystander,
     shaped_weight,
 )
-from fasdk_engines.quantisation.stages import SKIPPED, cut_in_stages, known
-from fasdk_engines.quantisation.written import plain_session
+from fasdk_engines.quantization.graph.partition import SKIPPED, cut_in_stages, known
+from fasdk_engines.quantization.graph.qdq_reference import plain_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.recipe import LayerRecipe, SiteRecipe
+    from fasdk_engines.quantization.calibration.recipe import LayerRecipe, SiteRecipe
 
 _SWITCHES, _TWO_TERM = "fasdk:quantised", "fasdk:two-term"
 

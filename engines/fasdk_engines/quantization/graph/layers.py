@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk_engines.tensor_types import ValueType, infer_types
+from fasdk_engines.graph.types import ValueType, infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_engines.tensor_types import parse_graph
+from fasdk_engines.graph.types import parse_graph
 
 if TYPE_CHECKING:
     import onnx

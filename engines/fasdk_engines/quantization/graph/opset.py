@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
-from fasdk_engines.tensor_types import label
+from fasdk_engines.graph.types import label
 
 if TYPE_CHECKING:
     import onnx

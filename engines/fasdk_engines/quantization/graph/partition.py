@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk_engines.quantisation.rewriting import (
+from fasdk_engines.graph.types import infer_types
+from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
     float_value,
     make_choice,
@@ -17,7 +18,6 @@ from fasdk_engines.quantisation.rewriting import (
     read_names,
     replace_nodes,
 )
-from fasdk_engines.tensor_types import infer_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

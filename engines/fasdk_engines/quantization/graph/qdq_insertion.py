@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import PrecisionError
-from fasdk_calibration.ranges import LEVELS
-from fasdk_engines.quantisation.rewriting import Rewriter, drop_unread, mapped_bystander
+from fasdk_calibration.calibration_set.ranges import LEVELS
+from fasdk_engines.quantization.graph.graph_rewriter import Rewriter, drop_unread, mapped_bystander
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import onnx
 
-    from fasdk_engines.quantisation.recipe import LayerRecipe, SiteRecipe
+    from fasdk_engines.quantization.calibration.recipe import LayerRecipe, SiteRecipe
 
 
 def author(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import BackendError
-from fasdk_engines.tensor_types import infer_types, parse_graph
+from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class WrittenRunner:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        from fasdk_engines.rounding import rounded_model
+        from fasdk_engines.graph.emulation import rounded_model
 
         model = parse_graph(graph)
         if any(t.element == _FLOAT16 for t in infer_types(model).values()):

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantisation.layers import Window
+    from fasdk_engines.quantization.graph.layers import Window
 
 
 def channel_rows(value: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -10,8 +10,13 @@ import numpy as np
 
 from fasdk.decision import live_score, log_odds
 from fasdk.preprocess import to_batch
-from fasdk_calibration.budget import BudgetLimits, BudgetReport, expected_flips, judge_budget
 from fasdk_calibration.metrics import Scores
+from fasdk_engines.quantization.mixed_precision.budget import (
+    BudgetLimits,
+    BudgetReport,
+    expected_flips,
+    judge_budget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,8 +26,8 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint
     from fasdk.preprocess import PreprocessSpec
-    from fasdk_engines.evaluation import DevelopmentSet
-    from fasdk_engines.int8.work_folder import Section
+    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.quantization.mixed_precision.work_folder import Section
 
     Batch = Mapping[str, NDArray[np.float32]]
     Runner = Callable[[Batch], NDArray[np.float32]]

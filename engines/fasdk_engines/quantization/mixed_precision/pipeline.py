@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle import Precision
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import BudgetError
-from fasdk_engines.evaluation import GraphRunner, choose_provisional_points
-from fasdk_engines.int8.calibration_set import CalibrationSet, captures_digest, choose_captures
-from fasdk_engines.int8.costs import (
-    PROBING_SECONDS,
-    LayerCost,
-    measure_costs,
-    working_seconds,
+from fasdk_engines.build.thresholds import GraphRunner, choose_provisional_points
+from fasdk_engines.quantization import Quantiser, RangeMethod, WrittenRunner
+from fasdk_engines.quantization.calibration.calibration_set import (
+    CalibrationSet,
+    captures_digest,
+    choose_captures,
 )
-from fasdk_engines.int8.judge import Judge, Judgement
-from fasdk_engines.int8.record import CalibrationCapture, CalibrationRecord
-from fasdk_engines.int8.search import (
+from fasdk_engines.quantization.mixed_precision.evaluator import Judge, Judgement
+from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
+from fasdk_engines.quantization.mixed_precision.search import (
     SEARCH_SECONDS,
     Candidate,
     Level,
@@ -34,7 +33,12 @@ from fasdk_engines.int8.search import (
     int8_share,
     rank_moves,
 )
-from fasdk_engines.quantisation import Quantiser, RangeMethod, WrittenRunner
+from fasdk_engines.quantization.mixed_precision.sensitivity import (
+    PROBING_SECONDS,
+    LayerCost,
+    measure_costs,
+    working_seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +47,13 @@ if TYPE_CHECKING:
 
     from fasdk.capture import Modality
     from fasdk.preprocess import PreprocessSpec
-    from fasdk_calibration.budget import BudgetLimits, BudgetReport
     from fasdk_calibration.datasets import Dataset
-    from fasdk_engines.evaluation import DevelopmentSet
-    from fasdk_engines.int8.judge import Batch, Runner
-    from fasdk_engines.int8.request import Int8Request
-    from fasdk_engines.int8.work_folder import Section, WorkFolder
-    from fasdk_engines.models import Family
+    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.models.base import Family
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, BudgetReport
+    from fasdk_engines.quantization.mixed_precision.evaluator import Batch, Runner
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
+    from fasdk_engines.quantization.mixed_precision.work_folder import Section, WorkFolder
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 _RECORD = "calibration.json"

@@ -7,14 +7,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fasdk_engines.build_request import Int8Summary
+from fasdk_engines.build.request import Int8Summary
 
 if TYPE_CHECKING:
-    from fasdk_calibration.budget import BudgetReport
-    from fasdk_calibration.selection import StratumShare
-    from fasdk_engines.int8.costs import LayerCost
-    from fasdk_engines.int8.search import Trial
-    from fasdk_engines.quantisation import ActivationRange, Layer
+    from fasdk_calibration.calibration_set.selection import StratumShare
+    from fasdk_engines.quantization import ActivationRange, Layer
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
+    from fasdk_engines.quantization.mixed_precision.search import Trial
+    from fasdk_engines.quantization.mixed_precision.sensitivity import LayerCost
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fasdk.errors import UsageError
-from fasdk_calibration.budget import BudgetLimits
-from fasdk_calibration.ranges import RangeMethod
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
 
 DEFAULT_SIZE = 128
 

@@ -24,14 +24,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from fasdk_engines.int8.costs import LayerCost, working_seconds
+from fasdk_engines.quantization.mixed_precision.sensitivity import LayerCost, working_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fasdk_calibration.budget import BudgetLimits
-    from fasdk_engines.int8.judge import Judgement
-    from fasdk_engines.quantisation import Layer
+    from fasdk_engines.quantization import Layer
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+    from fasdk_engines.quantization.mixed_precision.evaluator import Judgement
 
 # Shares of what is allowed that are aimed at.
 MARGIN_OF_FLIPS, MARGIN_OF_DRIFT = 0.2, 0.5

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk_engines.int8.judge import Judge
-    from fasdk_engines.int8.work_folder import Section
-    from fasdk_engines.quantisation import Layer
+    from fasdk_engines.quantization import Layer
+    from fasdk_engines.quantization.mixed_precision.evaluator import Judge
+    from fasdk_engines.quantization.mixed_precision.work_folder import Section
 
 PROBING_SECONDS = 100.0
 _MOST_CAPTURES = 64

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends import EngineOutputs
+from fasdk.backends.engine import EngineOutputs
 from fasdk.backends.tensorrt.module import released_on_error
 from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.module import (
     NativeLog,
     load_module,

@@ -12,11 +12,11 @@ import pytest
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, ExportError, UsageError
 from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.evaluation import read_development
-from fasdk_engines.int8.calibration_set import choose_captures, open_calibration
-from fasdk_engines.int8.features import FeatureExtractor
-from fasdk_engines.int8.request import Int8Request
-from fasdk_engines.int8.work_folder import WorkFolder
+from fasdk_engines.build.thresholds import read_development
+from fasdk_engines.quantization.calibration.calibration_set import choose_captures, open_calibration
+from fasdk_engines.quantization.calibration.features import FeatureExtractor
+from fasdk_engines.quantization.mixed_precision.request import Int8Request
+from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
 
 ALL = (Modality.RGB, Modality.IR)
 SPEC = PreprocessSpec(

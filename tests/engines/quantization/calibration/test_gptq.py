@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from fasdk_engines.quantisation.weights import (
+from fasdk_engines.quantization.calibration.gptq import (
     PAIR_LIMIT,
     RoundedWeight,
     round_plainly,

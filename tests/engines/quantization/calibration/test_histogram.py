@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasdk_engines.quantisation.accumulating import GrowingHistogram, ProductSums
+from fasdk_engines.quantization.calibration.histogram import GrowingHistogram, ProductSums
 
 PARTS = 256
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import onnx
 import pytest
-from networks import prepare
 
-from fasdk_calibration.ranges import RangeMethod
-from fasdk_engines.quantisation import Options, Quantiser, WrittenRunner
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_engines.quantization import Options, Quantiser, WrittenRunner
+
+from support import networks
+from support.networks import prepare
 
 UNSEEN = networks.captures(64, seed=9)
 NOTHING = Options(
@@ -160,7 +161,7 @@ def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantis
 
 @pytest.mark.parametrize("two_term", [False, True])
 def test_the_probe_computes_what_is_written(name: str, two_term: bool) -> None:
-    from fasdk.bundle import Precision
+    from fasdk.bundle.manifest import Precision
 
     quantiser = prepare(name, Precision.INT8_FP32)
     layers = frozenset(x.name for x in quantiser.layers if x.quantised)

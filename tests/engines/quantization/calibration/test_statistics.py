@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 
-from fasdk.bundle import Precision
-from fasdk_engines.quantisation import Quantiser
-from fasdk_engines.quantisation.layers import Window, find_layers
-from fasdk_engines.quantisation.preparing import prepare_graph
-from fasdk_engines.quantisation.rows import window_rows
-from fasdk_engines.quantisation.sites import find_sites
-from fasdk_engines.quantisation.statistics import SiteStatistics, gather
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization.calibration.statistics import SiteStatistics, gather
+from fasdk_engines.quantization.graph.activation_groups import find_sites
+from fasdk_engines.quantization.graph.layers import Window, find_layers
+from fasdk_engines.quantization.graph.normalize import prepare_graph
+from fasdk_engines.quantization.graph.rows import window_rows
+
+from support import networks
 
 ONE = {"rgb": (1, 3, 16, 16)}
 
@@ -72,7 +73,7 @@ def test_rows_of_a_window_are_what_a_convolution_multiplies(window: Window) -> N
 def test_a_second_preparation_reads_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fasdk_engines.quantisation import written
+    from fasdk_engines.quantization.graph import qdq_reference as written
 
     def prepare(seed: int) -> bytes:
         return Quantiser.prepare(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import onnx
 import pytest
 
-from fasdk_engines.quantisation.layers import find_layers
+from fasdk_engines.quantization.graph.layers import find_layers
+
+from support import networks
 
 ONE = {"rgb": (1, 3, 16, 16)}
 

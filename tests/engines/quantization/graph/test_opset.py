@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import onnx
 import pytest
 
 from fasdk.errors import ExportError
-from fasdk_engines.quantisation.opset import OPSET, raise_opset
+from fasdk_engines.quantization.graph.opset import OPSET, raise_opset
+
+from support import networks
 
 
 def test_a_reduction_s_axes_become_an_operand() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 
-from fasdk_engines.quantisation import Quantiser
-from fasdk_engines.quantisation.stages import SKIPPED, Stage, cut_in_stages, known
+from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization.graph.partition import SKIPPED, Stage, cut_in_stages, known
+
+from support import networks
 
 SWITCHED = networks.captures(8, seed=3)
 OTHERS = networks.captures(8, seed=4)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from fasdk.errors import BackendError
-from fasdk_engines.quantisation import run_as_written
+from fasdk_engines.quantization import run_as_written
 
 _HALF = """
 <ir_version: 8, opset_import: ["" : 19]>

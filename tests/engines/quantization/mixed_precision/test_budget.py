@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError, UsageError
-from fasdk_calibration.budget import BudgetLimits, expected_flips, judge_budget
 from fasdk_calibration.metrics import Scores
+from fasdk_engines.quantization.mixed_precision.budget import (
+    BudgetLimits,
+    expected_flips,
+    judge_budget,
+)
 
 ALL = (Modality.RGB, Modality.DEPTH, Modality.IR)
 RGB = (Modality.RGB,)

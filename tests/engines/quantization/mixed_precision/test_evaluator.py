@@ -9,13 +9,13 @@ import pytest
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.preprocess import PreprocessSpec
-from fasdk_calibration.budget import BudgetLimits
 from fasdk_calibration.datasets import CaptureRecord, Label
-from fasdk_engines.evaluation import DevelopmentSet
-from fasdk_engines.int8.costs import measure_costs
-from fasdk_engines.int8.judge import Judge
-from fasdk_engines.int8.work_folder import WorkFolder
-from fasdk_engines.quantisation import Layer
+from fasdk_engines.build.thresholds import DevelopmentSet
+from fasdk_engines.quantization import Layer
+from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+from fasdk_engines.quantization.mixed_precision.evaluator import Judge
+from fasdk_engines.quantization.mixed_precision.sensitivity import measure_costs
+from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
 
 RGB = (Modality.RGB,)
 COUNT = 20

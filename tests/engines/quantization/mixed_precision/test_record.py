@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from fasdk_calibration.selection import Stratum, StratumShare
-from fasdk_engines.int8.costs import LayerCost
-from fasdk_engines.int8.record import CalibrationCapture, CalibrationRecord
-from fasdk_engines.int8.search import Level, Trial
-from fasdk_engines.quantisation import ActivationRange, Layer
+from fasdk_calibration.calibration_set.selection import Stratum, StratumShare
+from fasdk_engines.quantization import ActivationRange, Layer
+from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
+from fasdk_engines.quantization.mixed_precision.search import Level, Trial
+from fasdk_engines.quantization.mixed_precision.sensitivity import LayerCost
 
 
 def record() -> CalibrationRecord:

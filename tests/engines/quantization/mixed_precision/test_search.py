@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasdk_calibration.budget import BudgetLimits
-from fasdk_engines.int8.costs import LayerCost, mean_square, probing_size
-from fasdk_engines.int8.judge import Judgement
-from fasdk_engines.int8.search import (
+from fasdk_engines.quantization import Layer
+from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+from fasdk_engines.quantization.mixed_precision.evaluator import Judgement
+from fasdk_engines.quantization.mixed_precision.search import (
     Level,
     Move,
     Search,
@@ -22,7 +22,11 @@ from fasdk_engines.int8.search import (
     level_of,
     rank_moves,
 )
-from fasdk_engines.quantisation import Layer
+from fasdk_engines.quantization.mixed_precision.sensitivity import (
+    LayerCost,
+    mean_square,
+    probing_size,
+)
 
 LIMITS = BudgetLimits()
 

@@ -1,9 +1,9 @@
 """Captures over several lanes on the simulated driver against a serial run: one JSON line.
 
-    python tools/bench/simulated_lanes.py [--captures 100000] [--lanes 4] [--session]
+    PYTHONPATH=tests python -m support.cuda_sim.lanes [--captures 100000] [--lanes 4] [--session]
 
-The real pycuda and TensorRtEngine run on the simulated CUDA driver (`tests/cuda_sim/build.py` makes
-it), with ONNX Runtime standing in for TensorRT's kernels. Serial: one lane, one capture a call,
+The real pycuda and TensorRtEngine run on the simulated CUDA driver (`support.cuda_sim.build`
+makes), with ONNX Runtime standing in for TensorRT's kernels. Serial: one lane, one capture a call,
 enqueued. Lanes: a thread each, which take the next one to four captures as they come free, as
 recorded graphs. Every capture's pixels are its own, drawn from its number; scores must be equal to
 the bit. With --session both are sessions on raw frames, checked one by one and submitted by four
@@ -22,21 +22,23 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from support import tiny_bundle
+from support.cuda_sim.simulated_cuda import load
+from support.cuda_sim.tensorrt_standin import Behaviour, stand_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.backends.tensorrt.execution import TensorRtEngine
     from fasdk.backends.tensorrt.lane import TensorRtLane
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
 
-TESTS = Path(__file__).resolve().parents[2] / "tests"
 SEED = 7
 LARGEST = 4
 THREADS = 4
@@ -111,7 +113,7 @@ def run_on_lanes(
 def check_serially(bundle: Bundle, engine: TensorRtEngine, count: int) -> NDArray[np.float64]:
     """Return every capture's score, one check after the other on one lane."""
     from fasdk.batching.policy import BatchingPolicy
-    from fasdk.session import Liveness
+    from fasdk.session.session import Liveness
 
     policy = BatchingPolicy(lanes=1, max_batch=1)
     with Liveness(bundle, engine, batching=policy) as session:
@@ -123,7 +125,7 @@ def submit_from_threads(
 ) -> NDArray[np.float64]:
     """Return every capture's score, submitted by four threads, which wait for each eighth."""
     from fasdk.batching.policy import BatchingPolicy
-    from fasdk.session import Liveness
+    from fasdk.session.session import Liveness
 
     policy = BatchingPolicy(lanes=lanes, max_batch=LARGEST)
     scores = np.full(count, np.nan)
@@ -157,18 +159,14 @@ def capture_of(number: int) -> Capture:
 
 def measure(count: int, lanes: int, *, through_session: bool) -> dict[str, Any]:
     """Run both ways and return the result's fields."""
-    sys.path[:0] = [str(TESTS / "sdk"), str(TESTS / "cuda_sim")]
-    simulated_cuda: Any = import_module("simulated_cuda")
-    standin: Any = import_module("tensorrt_standin")
-    tiny_bundle: Any = import_module("tiny_bundle")
-    simulator = simulated_cuda.load()
+    simulator = load()
     simulator.reset(SEED)
     simulator.run_freely()
-    sys.modules["tensorrt"] = standin.stand_in(simulator, standin.Behaviour())
+    sys.modules["tensorrt"] = stand_in(simulator, Behaviour())
 
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.opening import open_tensorrt_engine
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     with tempfile.TemporaryDirectory() as folder:
         bundle = open_bundle(tiny_bundle.write(Path(folder) / "tiny.fasb"))

@@ -1,4 +1,4 @@
-"""Programs with one synchronisation missing: each is found out, whatever the seed and the luck."""
+"""Programs with one synchronization missing: each is found out, whatever the seed and the luck."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_nobody_in_view_is_never_live_and_the_checker_hears_of_it(heard, answere
 def lens(width, height):
     return Lens(
         **{"width_px": width, "height_px": height, "focal_x_px": 30, "focal_y_px": 30},
-        **{"centre_x_px": width / 2, "centre_y_px": height / 2},
+        **{"center_x_px": width / 2, "center_y_px": height / 2},
     )
 
 

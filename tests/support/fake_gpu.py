@@ -1,4 +1,4 @@
-"""A GPU and a TensorRT for tests: device memory is host memory, work waits for a synchronisation.
+"""A GPU and a TensorRT for tests: device memory is host memory, work waits for a synchronization.
 
 Nothing enqueued on a stream happens before `synchronize`, every buffer starts as garbage, and every
 call checks that the context is current, so code that forgets any of these reads nonsense or fails.
@@ -44,7 +44,7 @@ class FakeStream:
 
     def synchronize(self) -> None:
         self.driver.require_current()
-        assert self.recording is None, "synchronised while recording"
+        assert self.recording is None, "synchronized while recording"
         self.driver.on_synchronize()
         work, self.queue = self.queue, []
         for item in work:
@@ -225,7 +225,7 @@ class Enumeration(Enum):
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """What the fake TensorRT gets wrong, and what it was asked to do.
 
     Attributes:
@@ -238,7 +238,7 @@ class Behaviour:
         output_type: The type a plan says its outputs have.
         builds: How many plans were built.
         targets: GPU generations the last plan was built for.
-        host_code: `engine_host_code_allowed` when a plan was deserialised.
+        host_code: `engine_host_code_allowed` when a plan was deserialized.
     """
 
     drift: float = 0.0
@@ -253,7 +253,7 @@ class Behaviour:
     host_code: list[bool] = field(default_factory=list)
 
 
-def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -> ModuleType:
+def fake_tensorrt(gpu: FakeGpu, behavior: Behavior, version: str = "10.3.0") -> ModuleType:
     """Return a module with the part of TensorRT that fasdk uses."""
     module: Any = ModuleType("tensorrt")
     module.__version__ = version
@@ -278,12 +278,12 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
                 self.is_flushed = False
                 self.changes += 1
             self.shapes[name] = tuple(shape)
-            return "set_input_shape" not in behaviour.refuses
+            return "set_input_shape" not in behavior.refuses
 
         def set_tensor_address(self, name: str, memory: int) -> bool:
             self.addresses[name] = memory
             self.changes += 1
-            return "set_tensor_address" not in behaviour.refuses
+            return "set_tensor_address" not in behavior.refuses
 
         def set_device_memory(self, memory: int, size: int) -> None:
             assert size >= self.engine.device_memory_size_v2
@@ -292,7 +292,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
         def execute_async_v3(self, stream_handle: int) -> bool:
             stream = gpu.streams[stream_handle]
             recorded = stream.recording is not None
-            if "execute_async_v3" in behaviour.refuses or (recorded and not self.is_flushed):
+            if "execute_async_v3" in behavior.refuses or (recorded and not self.is_flushed):
                 self.engine.logger.log(Enumeration.ERROR, "the execution was refused")
                 return False
             self.is_flushed = True
@@ -300,7 +300,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
             def execute() -> None:
                 assert changes == self.changes or not recorded, "replayed after a change"
-                if behaviour.writes:
+                if behavior.writes:
                     self._execute(shapes, recorded)
 
             stream.enqueue(execute)
@@ -320,11 +320,11 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
                 self.engine.outputs, self.engine.session.run(None, inputs), strict=True
             ):
                 size = len(value)
-                concerned = behaviour.drift_batch in (None, size)
-                if name == "logits" and concerned and (replayed or not behaviour.drift_replay):
-                    row = behaviour.drift_row
+                concerned = behavior.drift_batch in (None, size)
+                if name == "logits" and concerned and (replayed or not behavior.drift_replay):
+                    row = behavior.drift_row
                     rows = slice(None) if row is None else slice(row, row + 1)
-                    value[rows, 1] += behaviour.drift
+                    value[rows, 1] += behavior.drift
                 memory(name)[: value.size] = value.ravel()
 
     class Engine:
@@ -349,7 +349,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             return Enumeration.INPUT if name in self.inputs else Enumeration.OUTPUT
 
         def get_tensor_dtype(self, name: str) -> Enumeration:
-            return Enumeration.FLOAT if name in self.inputs else behaviour.output_type
+            return Enumeration.FLOAT if name in self.inputs else behavior.output_type
 
         def get_tensor_shape(self, name: str) -> list[int]:
             ports = [*self.session.get_inputs(), *self.session.get_outputs()]
@@ -363,7 +363,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
         def create_execution_context(self, strategy: Enumeration) -> Context | None:
             gpu.require_current()
             assert strategy is Enumeration.USER_MANAGED
-            return None if "create_execution_context" in behaviour.refuses else Context(self)
+            return None if "create_execution_context" in behavior.refuses else Context(self)
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
@@ -372,9 +372,9 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             self.engine_host_code_allowed = True
 
         def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
-            behaviour.host_code.append(self.engine_host_code_allowed)
-            if not bytes(data).startswith(MAGIC) or "deserialize" in behaviour.refuses:
-                self.logger.log(Enumeration.ERROR, "serialised with another version")
+            behavior.host_code.append(self.engine_host_code_allowed)
+            if not bytes(data).startswith(MAGIC) or "deserialize" in behavior.refuses:
+                self.logger.log(Enumeration.ERROR, "serialized with another version")
                 return None
             return Engine(bytes(data), self.logger)
 
@@ -418,12 +418,12 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
         def add_optimization_profile(self, profile: Profile) -> int:
             self.profile = profile
-            return -1 if "add_optimization_profile" in behaviour.refuses else 0
+            return -1 if "add_optimization_profile" in behavior.refuses else 0
 
         def set_compute_capability(self, capability: str, index: int) -> bool:
             assert index < self.num_compute_capabilities
-            behaviour.targets[index] = capability
-            return "set_compute_capability" not in behaviour.refuses
+            behavior.targets[index] = capability
+            return "set_compute_capability" not in behavior.refuses
 
     class ComputeCapability:
         __members__: ClassVar = {"CURRENT": "current", "SM86": "sm86", "SM89": "sm89"}
@@ -431,7 +431,7 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
     class Builder:
         def __init__(self, logger: Any) -> None:
             gpu.require_current()
-            if "Builder" in behaviour.refuses:
+            if "Builder" in behavior.refuses:
                 logger.log(Enumeration.ERROR, "no device")
                 raise TypeError("factory function returned nullptr")
 
@@ -446,10 +446,10 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
             return Profile()
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-            behaviour.builds += 1
+            behavior.builds += 1
             config.progress_monitor.phase_start("build", None, 1)
             config.progress_monitor.phase_finish("build")
-            if "build_serialized_network" in behaviour.refuses:
+            if "build_serialized_network" in behavior.refuses:
                 return None
             return MAGIC + b"%d\n" % config.profile.max_batch + network.graph
 
@@ -458,9 +458,9 @@ def fake_tensorrt(gpu: FakeGpu, behaviour: Behaviour, version: str = "10.3.0") -
 
     module.ILogger = ILogger
     module.IProgressMonitor = IProgressMonitor
-    module.Builder = Builder if "no Builder" not in behaviour.refuses else lambda _logger: None
+    module.Builder = Builder if "no Builder" not in behavior.refuses else lambda _logger: None
     module.OnnxParser = Parser
-    module.Runtime = Runtime if "no Runtime" not in behaviour.refuses else lambda _logger: None
+    module.Runtime = Runtime if "no Runtime" not in behavior.refuses else lambda _logger: None
     module.DataType = module.TensorIOMode = module.MemoryPoolType = Enumeration
     module.ExecutionContextAllocationStrategy = Enumeration
     module.ComputeCapability = ComputeCapability

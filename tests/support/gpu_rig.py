@@ -13,7 +13,7 @@ from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
 from fasdk.bundle.bundle import Bundle
 
-from support.fake_gpu import MAGIC, Behaviour, FakeGpu
+from support.fake_gpu import MAGIC, Behavior, FakeGpu
 from support.graphs import SIZE, small_graph
 
 GRAPH = small_graph()
@@ -26,7 +26,7 @@ class Rig:
 
     bundle: Bundle
     gpu: FakeGpu
-    behaviour: Behaviour
+    behavior: Behavior
 
     @property
     def cache(self) -> PlanCache:

@@ -80,8 +80,8 @@ def answer(vector: Vector) -> NDArray[np.uint8] | NDArray[np.uint16]:
         frame = wide if vector.flags & WIDE else depth_levels[wide]
     region = frame.reshape(shape)[vector.top : vector.bottom + 1, vector.left : vector.right + 1]
     if vector.flags & COMPOSITE:
-        grey = np.ascontiguousarray(region[..., 0])
-        region = np.stack([grey, hog_map(grey), plgf_map(grey)], axis=2)
+        gray = np.ascontiguousarray(region[..., 0])
+        region = np.stack([gray, hog_map(gray), plgf_map(gray)], axis=2)
     size = (vector.out_width, vector.out_height)
     resized = cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized).reshape(size[1], size[0], -1)

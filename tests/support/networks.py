@@ -1,4 +1,4 @@
-"""Small networks with the shapes quantisation meets, written by hand, and captures for them."""
+"""Small networks with the shapes quantization meets, written by hand, and captures for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.preprocess import CropRule, PreprocessSpec
-from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization import Quantizer
 
 SPEC = PreprocessSpec(
     width=16,
@@ -146,9 +146,9 @@ def decibels(exact: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
     return float(10 * np.log10(np.var(exact.astype(np.float64), axis=0).mean() / error))
 
 
-def prepare(name: str, precision: Precision = Precision.INT8, **options: object) -> Quantiser:
+def prepare(name: str, precision: Precision = Precision.INT8, **options: object) -> Quantizer:
     """Calibrate a network on 48 captures."""
-    return Quantiser.prepare(
+    return Quantizer.prepare(
         graph(name),
         [captures(48)],
         SPECS,

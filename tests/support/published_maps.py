@@ -19,10 +19,10 @@ def stored(image: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).convert("RGB"))[..., 0]
 
 
-def hog_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return scikit-image's visualisation, uint8 [H, W]."""
+def hog_map(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return scikit-image's visualization, uint8 [H, W]."""
     _, drawn = hog(
-        grey, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), visualize=True
+        gray, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), visualize=True
     )
     return stored(drawn)
 
@@ -40,9 +40,9 @@ def _kernel(part: np.ufunc) -> NDArray[np.float64]:
 _ACROSS, _ALONG = _kernel(np.cos), _kernel(np.sin)
 
 
-def plgf_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def plgf_map(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the published formula's map with SciPy's correlation in float64, uint8 [H, W]."""
-    level = np.where(grey > 2, grey, 2).astype(np.float64)
+    level = np.where(gray > 2, gray, 2).astype(np.float64)
     across, along = (correlate(level, k, mode="constant") for k in (_ACROSS, _ALONG))
     by = level + 0.0001
     angle = np.arctan(np.sqrt((across / by) ** 2 + (along / by) ** 2))

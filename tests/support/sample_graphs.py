@@ -63,12 +63,12 @@ def layer_norm(*, fused: bool) -> onnx.ModelProto:
     """Return a LayerNorm of 64 features and a head, as one operator or decomposed."""
     decomposed = """
       [mean] mean = ReduceMean (x, last)
-      [centre] centred = Sub (x, mean)
-      [square] squared = Pow (centred, two)
+      [center] centerd = Sub (x, mean)
+      [square] squared = Pow (centerd, two)
       [variance] variance = ReduceMean (squared, last)
       [guard] guarded = Add (variance, epsilon)
       [root] deviation = Sqrt (guarded)
-      [divide] normed = Div (centred, deviation)
+      [divide] normed = Div (centerd, deviation)
     """
     model = parse(
         f"""
@@ -93,13 +93,13 @@ def parse(text: str) -> onnx.ModelProto:
 
 
 def add_weight(model: onnx.ModelProto, name: str, value: object) -> None:
-    """Append a float32 initialiser."""
+    """Append a float32 initializer."""
     tensor = onnx.numpy_helper.from_array(np.asarray(value, np.float32), name)
     model.graph.initializer.append(tensor)
 
 
 def weight(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    """Return an initialiser by name."""
+    """Return an initializer by name."""
     return next(tensor for tensor in model.graph.initializer if tensor.name == name)
 
 

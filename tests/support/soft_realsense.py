@@ -13,7 +13,7 @@ try:  # the wheel is there, the system library it loads may not be
 except ImportError as missing:
     pytest.skip(f"pyrealsense2 cannot be loaded: {missing}", allow_module_level=True)
 
-DEPTH_SIZE, COLOUR_SIZE = (64, 48), (96, 72)
+DEPTH_SIZE, COLOR_SIZE = (64, 48), (96, 72)
 ALL = ("depth", "ir", "rgb")
 # A clock that began long ago: of a software device librealsense takes frame number over time for
 # the frame rate, and matches nothing once that is a whole number in its units.
@@ -37,17 +37,17 @@ def _stream(kind, pixel_format, bytes_per_pixel, size, *, index=0, number=0, coe
 
 @dataclass
 class SoftRealSense:
-    """A device with depth and left infrared on one sensor, colour on another.
+    """A device with depth and left infrared on one sensor, color on another.
 
     Attributes:
-        colour_format: What its colour stream gives.
-        distortion: Coefficients of its colour lens; None for none.
-        rotation: From depth to colour, 3x3, column by column as librealsense has it.
+        color_format: What its color stream gives.
+        distortion: Coefficients of its color lens; None for none.
+        rotation: From depth to color, 3x3, column by column as librealsense has it.
         plugged: What `is_connected` says of it.
         connections: How often a camera connected to it.
     """
 
-    colour_format: object = rs.format.rgb8
+    color_format: object = rs.format.rgb8
     distortion: list | None = None
     rotation: tuple = (1, 0, 0, 0, 1, 0, 0, 0, 1)
     plugged: bool = True
@@ -62,7 +62,7 @@ class SoftRealSense:
         self.device.register_info(rs.camera_info.name, "software")
         self.device.register_info(rs.camera_info.serial_number, "0123")
         self.stereo = self.device.add_sensor("Stereo Module")
-        self.colour = self.device.add_sensor("RGB Camera")
+        self.color = self.device.add_sensor("RGB Camera")
         self.stereo.add_read_only_option(rs.option.depth_units, 0.001)
         self.profiles = {
             "depth": self.stereo.add_video_stream(
@@ -71,12 +71,12 @@ class SoftRealSense:
             "ir": self.stereo.add_video_stream(
                 _stream(rs.stream.infrared, rs.format.y8, 1, DEPTH_SIZE, index=1, number=2), True
             ),
-            "rgb": self.colour.add_video_stream(
+            "rgb": self.color.add_video_stream(
                 _stream(
                     rs.stream.color,
-                    self.colour_format,
+                    self.color_format,
                     3,
-                    COLOUR_SIZE,
+                    COLOR_SIZE,
                     number=3,
                     coeffs=self.distortion,
                 ),
@@ -99,7 +99,7 @@ class SoftRealSense:
         return _Pluggable(self)
 
     def shoot(self, number, *, at_ms, streams=ALL, raw_depth=None, units=0.001, **settings):
-        """Inject one set: depth `at_ms` after CLOCK_MS, infrared 1 ms, colour 2 ms later."""
+        """Inject one set: depth `at_ms` after CLOCK_MS, infrared 1 ms, color 2 ms later."""
         if "domain" not in settings:
             at_ms += CLOCK_MS
         width, height = DEPTH_SIZE
@@ -108,7 +108,7 @@ class SoftRealSense:
             if raw_depth is None
             else np.ascontiguousarray(raw_depth),
             "ir": np.full((height, width), number % 256, np.uint8),
-            "rgb": np.full((*COLOUR_SIZE[::-1], 3), (number % 256, 100, 200), np.uint8),
+            "rgb": np.full((*COLOR_SIZE[::-1], 3), (number % 256, 100, 200), np.uint8),
         }
         for late_ms, name in enumerate(ALL):
             if name in streams:
@@ -125,7 +125,7 @@ class SoftRealSense:
         if name == "depth":
             frame.depth_units = units
         self._kept.append(array)  # librealsense reads it later
-        (self.colour if name == "rgb" else self.stereo).on_video_frame(frame)
+        (self.color if name == "rgb" else self.stereo).on_video_frame(frame)
 
 
 class _Pluggable:

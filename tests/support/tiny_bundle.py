@@ -47,11 +47,11 @@ def graph_bytes(reliability: bool = True) -> bytes:
     ]
     weight = np.zeros((9, 2), np.float32)
     weight[:, 1] = [4 / 3] * 3 + [1 / 3] * 6
-    initialisers = [numpy_helper.from_array(weight, "weight")]
+    initializers = [numpy_helper.from_array(weight, "weight")]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])]
     if reliability:
         pick = np.kron(np.eye(3), np.full((3, 1), 1 / 3)).astype(np.float32)
-        initialisers.append(numpy_helper.from_array(pick, "pick"))
+        initializers.append(numpy_helper.from_array(pick, "pick"))
         nodes += [
             helper.make_node("Gemm", ["means", "pick"], ["certainty"]),
             helper.make_node("Sigmoid", ["certainty"], ["reliability"]),
@@ -62,7 +62,7 @@ def graph_bytes(reliability: bool = True) -> bytes:
     inputs = [
         helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 3, SIZE, SIZE]) for n in names
     ]
-    graph = helper.make_graph(nodes, "averages", inputs, outputs, initialisers)
+    graph = helper.make_graph(nodes, "averages", inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()

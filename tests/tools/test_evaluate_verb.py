@@ -200,7 +200,7 @@ def test_strangers_are_checked_where_the_bundle_says_whom_it_saw(evaluate, tmp_p
     assert "calibrated" in unknown[0]
 
 
-def test_a_quantised_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path, listing):
+def test_a_quantized_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path, listing):
     described = tiny_bundle.manifest(precision="int8-fp32", operating_points=())
     bundle = tmp_path / "hiding.fasb"
     tiny_bundle.write_bundle(bundle, described, {"model.onnx": tiny_bundle.graph_bytes()})

@@ -93,8 +93,8 @@ def test_a_bundle_in_eight_bits_says_what_calibrated_and_what_was_measured(
     assert len(record["captures"]) == 8
     development = {json.loads(x)["subject"] for x in lists.development.read_text().splitlines()}
     assert record["subjects"] and not development & set(record["subjects"])
-    assert sum(layer["quantised"] for layer in record["layers"]) == built["layers_in_int8"]
-    assert all(layer["quantised"] or layer["reason"] for layer in record["layers"])
+    assert sum(layer["quantized"] for layer in record["layers"]) == built["layers_in_int8"]
+    assert all(layer["quantized"] or layer["reason"] for layer in record["layers"])
     assert [trial["judged"] for trial in record["trials"]] == [20]
     assert not list(tmp_path.glob("*.work"))
     assert len(opened.golden) == 4
@@ -145,7 +145,7 @@ def test_auto_stops_with_a_report_where_not_even_the_float_graph_holds(
     record = json.loads((tmp_path / "tiny.fasb.work" / "calibration.json").read_text())
     assert record["searched"] and len(record["trials"]) > 2
     last = record["trials"][-1]
-    assert len(last["kept_float"]) == sum(y["quantised"] for y in record["layers"])
+    assert len(last["kept_float"]) == sum(y["quantized"] for y in record["layers"])
     assert len(record["costs"]) == len(last["kept_float"])
 
 

@@ -39,9 +39,9 @@ def presentations(species: str, low: int, high: int, count: int, frames: int = F
     """Return lines: each presentation of another brightness, each frame a little off it."""
     rng = np.random.default_rng(len(species))
     lines = []
-    for number, centre in enumerate(np.linspace(low, high, count)):
+    for number, center in enumerate(np.linspace(low, high, count)):
         for frame in range(frames):
-            level = int(np.clip(centre + rng.normal(0, 12), 0, 255))
+            level = int(np.clip(center + rng.normal(0, 12), 0, 255))
             name = f"{species}-{number}"
             line = {"id": f"{name}-{frame}", "subject": name, "domain": "lab"}
             line |= {"presentation": name, "species": species}

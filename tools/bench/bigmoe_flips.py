@@ -1,4 +1,4 @@
-"""Count what ONNX Runtime's default optimiser does to BIG-MoE's experts and decisions.
+"""Count what ONNX Runtime's default optimizer does to BIG-MoE's experts and decisions.
 
     python tools/bench/bigmoe_flips.py --inputs 200
 

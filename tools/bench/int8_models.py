@@ -154,15 +154,15 @@ def prepare(subject: Subject, work: Path) -> Prepared:
     with _alone(work):
         lists = make_captures(work)
         checkpoint = make_checkpoint(subject, lists, work)
-        floating, quantised = make_bundles(subject, checkpoint, lists, work)
-    report = json.loads(quantised.with_suffix(".json").read_text())
+        floating, quantized = make_bundles(subject, checkpoint, lists, work)
+    report = json.loads(quantized.with_suffix(".json").read_text())
     return Prepared(
         subject.name,
         subject.weights.value,
         lists,
         str(checkpoint),
         str(floating),
-        str(quantised),
+        str(quantized),
         report["document"],
         report["seconds"],
     )

@@ -145,10 +145,10 @@ def camera_capture() -> Capture:
         y, x = np.mgrid[0:height, 0:width]
         return np.asarray(0.5 + 0.4 * np.sin(x / width * 5.0) * np.cos(y / height * 3.0))
 
-    colour = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
+    color = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
     small = FaceBox(200, 120, 240, 240)
     return Capture(
-        rgb=np.clip(colour + rng.normal(0.0, 4.0, colour.shape), 0, 255).astype(np.uint8),
+        rgb=np.clip(color + rng.normal(0.0, 4.0, color.shape), 0, 255).astype(np.uint8),
         depth=(400.0 + 300.0 * view(640, 480)).astype(np.uint16),
         ir=np.clip(220.0 * view(640, 480) + rng.normal(0, 4, (480, 640)), 0, 255).astype(np.uint8),
         face=FaceBox(440, 160, 400, 400),

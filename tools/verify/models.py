@@ -248,10 +248,10 @@ def latency_claims(published: Path | None) -> Iterator[Claim]:
 
 
 def flip_claims() -> Iterator[Claim]:
-    """BIG-MoE's hard choice of experts survives ONNX Runtime's default optimiser."""
+    """BIG-MoE's hard choice of experts survives ONNX Runtime's default optimizer."""
     found = bench_json("bigmoe_flips.py")
     yield Claim(
-        "bigmoe: decision flips, torch against ONNX Runtime's default optimiser",
+        "bigmoe: decision flips, torch against ONNX Runtime's default optimizer",
         found["decision_flips"],
         "==",
         0,

@@ -1,7 +1,7 @@
 """`make verify-runtime`: every claim about the device runtime, one JSON line each.
 
 Run from the project's root in its virtual environment, on an otherwise idle machine: ratios of
-times are taken side by side, but a busy neighbour still moves the tail. `--only GROUP` measures one
+times are taken side by side, but a busy neighbor still moves the tail. `--only GROUP` measures one
 group. What needs a GPU is no claim here: see the README.
 """
 
@@ -77,7 +77,7 @@ def simulated_claims() -> Iterator[Claim]:
     plants = support_json("support.planted")
     missed = plants["planted"] - plants["caught"]
     note = f"{plants['planted']} planted in {plants['scenarios']} scenarios"
-    yield Claim("planted synchronisation bugs that are not caught", missed, "==", 0, note)
+    yield Claim("planted synchronization bugs that are not caught", missed, "==", 0, note)
     clean = plants["holds_with_none_planted"]
     yield Claim("the same scenarios hold with none planted", clean, "==", True)
     for through in ((), ("--session",)):

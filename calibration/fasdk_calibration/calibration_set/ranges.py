@@ -1,6 +1,6 @@
 """Choose how much of an activation's range eight bits should cover.
 
-Everything works on a histogram of magnitudes, because quantisation is symmetric: a threshold T maps
+Everything works on a histogram of magnitudes, because quantization is symmetric: a threshold T maps
 [-T, T] to the levels -127..127, and what lies beyond is clipped.
 """
 
@@ -68,11 +68,11 @@ class MagnitudeHistogram:
         return cls(counts.astype(np.float64), largest)
 
     @property
-    def centres(self) -> NDArray[np.float64]:
-        """Bin centres, float64 [bins]."""
+    def centers(self) -> NDArray[np.float64]:
+        """Bin centers, float64 [bins]."""
         width = self.limit / len(self.counts)
-        centres: NDArray[np.float64] = width * (np.arange(len(self.counts), dtype=np.float64) + 0.5)
-        return centres
+        centers: NDArray[np.float64] = width * (np.arange(len(self.counts), dtype=np.float64) + 0.5)
+        return centers
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -99,13 +99,13 @@ def threshold(histogram: MagnitudeHistogram, method: RangeMethod) -> float:
 
 
 def squared_error(histogram: MagnitudeHistogram) -> NDArray[np.float64]:
-    """Return the mean squared error of quantising with each upper bin edge as the threshold.
+    """Return the mean squared error of quantizing with each upper bin edge as the threshold.
 
     Inside, rounding to a step s costs s^2 / 12; outside, the distance to the threshold squared.
     """
     share = histogram.counts / histogram.counts.sum()
-    centres, edges = histogram.centres, histogram.edges
-    beyond = [_beyond(share * centres**power) for power in (0, 1, 2)]
+    centers, edges = histogram.centers, histogram.edges
+    beyond = [_beyond(share * centers**power) for power in (0, 1, 2)]
     clipped = beyond[2] - 2.0 * edges * beyond[1] + edges**2 * beyond[0]
     return (1.0 - beyond[0]) * (edges / LEVELS) ** 2 / 12.0 + np.maximum(clipped, 0.0)
 
@@ -130,14 +130,14 @@ def _least_divergence(histogram: MagnitudeHistogram) -> float:
     for edge in range(levels, bins + 1, max(1, bins // 512)):
         reference = counts[:edge].copy()
         reference[-1] += counts[edge:].sum()
-        spread = _requantised(counts[:edge], levels)
+        spread = _requantized(counts[:edge], levels)
         divergence = _divergence(reference, spread)
         if divergence < best:
             best, best_edge = divergence, edge
     return float(histogram.edges[best_edge - 1])
 
 
-def _requantised(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
+def _requantized(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
     """Return the counts merged into `levels` and spread again over the bins that were not empty."""
     group = np.arange(len(counts)) * levels // len(counts)
     filled = counts > 0.0

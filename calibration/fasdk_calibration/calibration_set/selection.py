@@ -1,4 +1,4 @@
-"""Choose the captures a model is quantised on: every stratum, then coverage of what the model sees.
+"""Choose the captures a model is quantized on: every stratum, then coverage of what the model sees.
 
 A range is set by what lies far out and a bias by what is common, so the set holds every kind of
 capture in its share, and within that the captures that are least like those already chosen.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fasdk_calibration.datasets import CaptureRecord
 
-# Neighbouring pixels of a camera's frame are alike: the correlation is above 0.8 on every capture
+# Neighboring pixels of a camera's frame are alike: the correlation is above 0.8 on every capture
 # looked at, and 0 for white noise.
 _LEAST_CORRELATION = 0.2
 _NAMED = 5  # subjects an error names
@@ -97,7 +97,7 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
     """Return at most `size` candidates: each stratum's share, chosen for coverage.
 
     Every stratum gets one as far as `size` goes, the rest in proportion (largest remainder). Then
-    greedy k-centre (Gonzalez, Theoretical Computer Science 38, 1985) over all: from the candidate
+    greedy k-center (Gonzalez, Theoretical Computer Science 38, 1985) over all: from the candidate
     nearest to the mean, always the one farthest from those chosen whose stratum still wants one.
     Deterministic; on ties the earlier candidate.
 
@@ -128,7 +128,7 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
             f"the model sees no difference between the {len(values)} calibration captures: "
             "give captures of different people and attacks"
         )
-    chosen, distances = _k_centre(values, strata, quotas)
+    chosen, distances = _k_center(values, strata, quotas)
     return _selection(chosen, strata, float(np.sqrt(distances.max())))
 
 
@@ -155,7 +155,7 @@ def _selection(chosen: Iterable[int], strata: Sequence[Stratum], radius: float) 
     )
 
 
-def _k_centre(
+def _k_center(
     values: NDArray[np.float64], strata: Sequence[Stratum], quotas: Mapping[Stratum, int]
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Return the chosen positions and every candidate's squared distance to the nearest."""
@@ -246,20 +246,20 @@ def require_camera_frames(batches: Iterable[Mapping[str, NDArray[np.float32]]], 
     for batch in batches:
         images = [array for array in batch.values() if array.ndim == 4]
         for index in range(len(images[0]) if images else 0):
-            found = [_neighbour_correlation(array[index]) for array in images]
+            found = [_neighbor_correlation(array[index]) for array in images]
             known = [value for value in found if value is not None]
             captures += 1
             noise += bool(known) and max(known) < _LEAST_CORRELATION
     if 2 * noise > captures:
         raise DatasetError(
             f"{noise} of {captures} calibration captures in {name} look like random noise "
-            f"(neighbouring pixels correlate by less than {_LEAST_CORRELATION}): "
+            f"(neighboring pixels correlate by less than {_LEAST_CORRELATION}): "
             "calibrate on a camera's captures of faces and attacks"
         )
 
 
-def _neighbour_correlation(image: NDArray[np.float32]) -> float | None:
-    """Return how alike horizontal neighbours are, in [-1, 1], or None for a constant image."""
+def _neighbor_correlation(image: NDArray[np.float32]) -> float | None:
+    """Return how alike horizontal neighbors are, in [-1, 1], or None for a constant image."""
     planes: NDArray[Any] = image.astype(np.float64)
     planes = planes - planes.mean(axis=(1, 2), keepdims=True)
     variance = float(np.square(planes).mean())

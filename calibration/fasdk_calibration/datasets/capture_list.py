@@ -22,11 +22,11 @@ CSV, UTF-8, comma separated, the same names in the header, in any order:
 | domain | where it was captured, such as a data set or a site |
 | presentation | captures of one presentation share this: error rates count presentations |
 | present | optional check: the modalities the line holds, ["rgb", "ir"] or in CSV rgb+ir |
-| depth_unit | optional: "millimetre" (16-bit PNG, the default) or "level" (8-bit, as drawn) |
+| depth_unit | optional: "millimeter" (16-bit PNG, the default) or "level" (8-bit, as drawn) |
 | face_crop | optional: true where the frames are cut to the face |
 
-rgb is 8-bit colour (PNG or JPEG), depth 16-bit single-channel PNG in millimetres (0: nothing seen),
-ir 8-bit grey.
+rgb is 8-bit color (PNG or JPEG), depth 16-bit single-channel PNG in millimeters (0: nothing seen),
+ir 8-bit gray.
 """
 
 from __future__ import annotations

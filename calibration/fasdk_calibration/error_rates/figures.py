@@ -204,7 +204,7 @@ class Separation:
     Attributes:
         auc: Area under the ROC curve.
         eer: Equal error rate, interpolated.
-        eer_threshold: The lowest score that minimises the difference of the two error rates.
+        eer_threshold: The lowest score that minimizes the difference of the two error rates.
         hter_at_eer: HTER there: what the published tables call HTER.
         bpcer_at_apcer: At the targets 10 %, 5 % and 1 % of the worst species.
         tpr_at_fpr: At 1 % and 0.1 % of all attacks.

@@ -195,7 +195,7 @@ def tune_level(
 ) -> TunedPoint | Refusal:
     """Return the point with the lowest BPCER that keeps every species' APCER bound to the target.
 
-    Thresholds that do equally well lie between two neighbouring scores; their middle is taken.
+    Thresholds that do equally well lie between two neighboring scores; their middle is taken.
 
     Args:
         scores: One entry a presentation, every capture with the same modalities; P(bona fide).
@@ -303,7 +303,7 @@ def provisional_point(
     """Return the point with the lowest BPCER among those that accept few enough attacks.
 
     Few enough: of every PAI species at most the share `max_apcer`. The thresholds that do equally
-    well lie between two neighbouring scores; their middle is taken, or, where scores lie close
+    well lie between two neighboring scores; their middle is taken, or, where scores lie close
     together, a threshold a little higher and clear of the attacks. The default gives BPCER20 of
     ISO/IEC 30107-3: asking for no attack at all lets the one oddest capture set the threshold.
     Provisional, because it is chosen and counted on the same captures: `apcer_upper`, the worst
@@ -390,7 +390,7 @@ def _between(lowest: float, scores: NDArray[np.float64], labels: NDArray[np.bool
     # Up to the next score of either class nothing changes.
     following = float(scores[scores > lowest].min())
     threshold = (lowest + following) / 2
-    return threshold if lowest <= threshold < following else lowest  # neighbouring floats
+    return threshold if lowest <= threshold < following else lowest  # neighboring floats
 
 
 def _clear(threshold: float, scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:

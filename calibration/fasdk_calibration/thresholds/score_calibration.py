@@ -63,12 +63,12 @@ def fit_score_calibration(
     weights *= share
     targets = np.where(labels, (bona_fide + 1) / (bona_fide + 2), 1 / (attacks + 2))
 
-    centre = float(weights @ values)
-    spread = float(np.sqrt(weights @ (values - centre) ** 2))
+    center = float(weights @ values)
+    spread = float(np.sqrt(weights @ (values - center) ** 2))
     name = "+".join(m.value for m in modalities)
-    if not spread > 1e-12 * max(1.0, abs(centre)):
+    if not spread > 1e-12 * max(1.0, abs(center)):
         raise OperatingPointError(f"all captures with {name} score alike: the model ignores them")
-    slope, offset = _newton((values - centre) / spread, targets, weights)
+    slope, offset = _newton((values - center) / spread, targets, weights)
     if not slope > _FLATTEST:
         raise OperatingPointError(
             f"attacks with {name} score no lower than bona fide captures: train the model further"
@@ -77,7 +77,7 @@ def fit_score_calibration(
     return ScoreCalibration(
         modalities=tuple(modalities),
         slope=slope,
-        offset=_rounded(offset - slope * centre),
+        offset=_rounded(offset - slope * center),
         graph_sha256=graph_sha256,
         source=(
             f"logistic on log-odds of {attacks} attack and {bona_fide} bona fide presentations, "

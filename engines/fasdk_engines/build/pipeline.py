@@ -107,17 +107,17 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
 
 
 def _plan_backend(request: BuildRequest) -> Backend | None:
-    """Return the TensorRT flavour to build a plan with, or None for no plan."""
+    """Return the TensorRT flavor to build a plan with, or None for no plan."""
     installed = installed_backends()
     backend = request.backend
     if backend is None:
-        flavours = [b for b in installed if b is not Backend.ONNXRUNTIME]
-        # TensorRT first on a device; the cross-building flavour where targets were named.
+        flavors = [b for b in installed if b is not Backend.ONNXRUNTIME]
+        # TensorRT first on a device; the cross-building flavor where targets were named.
         if request.compute_capabilities:
-            flavours = [b for b in flavours if b is Backend.TENSORRT_RTX]
+            flavors = [b for b in flavors if b is Backend.TENSORRT_RTX]
         elif request.precision is Precision.INT8_FP32:
-            flavours = []  # the CPU's form: a plan of it is built where one is asked for
-        backend = flavours[0] if flavours else Backend.ONNXRUNTIME
+            flavors = []  # the CPU's form: a plan of it is built where one is asked for
+        backend = flavors[0] if flavors else Backend.ONNXRUNTIME
     if backend is not Backend.TENSORRT_RTX and request.compute_capabilities:
         raise UsageError(
             f"--compute-capability needs the tensorrt-rtx backend, found {backend.value}: "

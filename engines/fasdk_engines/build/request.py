@@ -31,15 +31,15 @@ class BuildRequest:
         config: Named settings, or a JSON file; None takes the checkpoint's own, else the published.
         precision: Types of the graph.
         backend: Which plan to build along; ONNXRUNTIME builds none, None builds one where a
-            TensorRT flavour is installed.
-        max_batch: Largest batch of the plan's optimisation profile.
+            TensorRT flavor is installed.
+        max_batch: Largest batch of the plan's optimization profile.
         compute_capabilities: GPU generations a TensorRT-RTX plan is built for; empty takes all
             of `DEFAULT_COMPUTE_CAPABILITIES`.
-        development: List of labelled captures to choose an operating point on, or None.
+        development: List of labeled captures to choose an operating point on, or None.
         sign_key: PEM file of an Ed25519 private key, or None to leave the bundle unsigned.
         preprocess: TOML file that describes a ready ONNX file; None for a checkpoint.
         required: Modalities without which a capture is refused, besides the model's own.
-        int8: How to quantise, for a precision in eight bits; else None.
+        int8: How to quantize, for a precision in eight bits; else None.
     """
 
     source: Path
@@ -77,7 +77,7 @@ class BuildRequest:
             )
         elif self.int8.search and self.development is None:
             raise UsageError(
-                "--precision auto needs --development LIST: labelled captures to hold the "
+                "--precision auto needs --development LIST: labeled captures to hold the "
                 "liveness budget on"
             )
 
@@ -136,7 +136,7 @@ class BuildReport:
             every operator's output rounded; None in FP32.
         half_drift_ratio: The same over the logits' standard deviation; None in FP32.
         half_max_activation: Largest magnitude of any half-precision tensor; None in FP32.
-        plan: TensorRT flavour and release a plan was built with, or None.
+        plan: TensorRT flavor and release a plan was built with, or None.
         plan_targets: Compute capabilities it was built for; empty for this very machine.
         plan_bytes: Its size; 0 without a plan.
         operating_points: Threshold by name.

@@ -37,7 +37,7 @@ NO_EVALUATION = (
 
 @dataclass(frozen=True)
 class DevelopmentSet:
-    """Labelled captures a threshold may be chosen on.
+    """Labeled captures a threshold may be chosen on.
 
     Attributes:
         name: The list's file name.
@@ -51,7 +51,7 @@ class DevelopmentSet:
 
 
 def read_development(path: Path) -> DevelopmentSet:
-    """Read a list of labelled captures and all its frames.
+    """Read a list of labeled captures and all its frames.
 
     Raises:
         DatasetError: The list or a frame is missing or malformed.

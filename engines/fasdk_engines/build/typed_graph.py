@@ -38,7 +38,7 @@ class BuildCaptures:
     """The captures a build looks at.
 
     Attributes:
-        development: Labelled captures thresholds are chosen on, or None.
+        development: Labeled captures thresholds are chosen on, or None.
         calibration: Captures to choose a calibration set from, or None.
         seen: What half precision is judged on: spread over the development captures, or random
             fields without.

@@ -2,7 +2,7 @@
 
 Both graphs run on Polygraphy's ONNX Runtime runner with their intermediate values as outputs, a
 chunk of values at a time so that a full model's activations never lie in memory at once. Plans are
-never loaded: deserialising one is running code.
+never loaded: deserializing one is running code.
 """
 
 from __future__ import annotations

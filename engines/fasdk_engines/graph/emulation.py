@@ -262,7 +262,7 @@ def _session(graph: bytes, threads: int) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    # An optimiser may fuse across the roundings, which is what must not happen.
+    # An optimizer may fuse across the roundings, which is what must not happen.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,7 +1,7 @@
 """Turn a deployed module into an ONNX graph every backend accepts.
 
 The TorchScript-based exporter is used: full MMDG takes it 26 s of CPU time, the torch.export-based
-one 57 s without its optimiser and 180 s with it, for a graph that is no smaller after the clean-up
+one 57 s without its optimizer and 180 s with it, for a graph that is no smaller after the clean-up
 below (torch 2.13). Both trace; neither sees control flow, and a deployed form has none.
 """
 
@@ -75,7 +75,7 @@ def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> byte
 
 
 def count_nodes(graph: bytes) -> int:
-    """Return the number of nodes in a serialised ONNX model."""
+    """Return the number of nodes in a serialized ONNX model."""
     import onnx
 
     return len(onnx.load_from_string(graph).graph.node)

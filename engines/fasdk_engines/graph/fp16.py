@@ -184,7 +184,7 @@ def _refuse_unconvertible(model: onnx.ModelProto) -> None:
 
 
 def _hoist_constants(model: onnx.ModelProto) -> None:
-    """Turn float Constant nodes into initialisers, which may exist in both types."""
+    """Turn float Constant nodes into initializers, which may exist in both types."""
     import onnx
 
     kept = []
@@ -231,7 +231,7 @@ class _HalfConversion:
         model: Rewritten in place.
         islands: What stays float32.
         floats: Names of the float32 values of the graph as it was.
-        weights: Initialisers by name.
+        weights: Initializers by name.
         wide: Indices of the nodes that compute in float32.
         produced: Element type each float value has after conversion, by name.
         wanted: Names of the weights each region reads, by element type, in order of first use.

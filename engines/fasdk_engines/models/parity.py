@@ -80,7 +80,7 @@ def graph_parity(
     outputs must not depend on who else is in the batch.
 
     Args:
-        graph: A serialised ONNX model.
+        graph: A serialized ONNX model.
         module: What it was exported from.
         inputs: float32 [B, 3, H, W] per graph input, in graph order, B at least 3.
         budget: Largest difference that passes.
@@ -179,7 +179,7 @@ def _picks_of_graph(
 
 
 def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
-    """Return an ONNX Runtime session, default optimiser, that also tells which experts it picks.
+    """Return an ONNX Runtime session, default optimizer, that also tells which experts it picks.
 
     Returns:
         The session, and the names of its int64 outputs [Q, heads, count] in the order of places.

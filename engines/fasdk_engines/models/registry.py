@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from fasdk.errors import ModelError
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk_engines.models.base import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

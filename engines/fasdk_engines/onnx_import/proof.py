@@ -59,7 +59,7 @@ def independent_scores(
         if not drift <= BATCH_BUDGET:
             raise ParityError(
                 f"a capture's score moves by {drift:.3g} with its batch-mates, more than "
-                f"{BATCH_BUDGET:.3g}: export in eval mode, without normalisation over the batch"
+                f"{BATCH_BUDGET:.3g}: export in eval mode, without normalization over the batch"
             )
     if PRESENCE in inputs:
         hidden = dict(inputs)

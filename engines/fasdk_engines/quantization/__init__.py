@@ -1,6 +1,6 @@
 """INT8: which layers compute in eight bits, on which scale, and the graph that says so.
 
-`Quantiser.prepare` reads a float32 graph and calibration captures; `write` makes the typed graph;
+`Quantizer.prepare` reads a float32 graph and calibration captures; `write` makes the typed graph;
 `probe` tries layers out; `run_as_written` judges what was written.
 """
 
@@ -9,14 +9,14 @@ from fasdk_engines.quantization.calibration.recipe import Options
 from fasdk_engines.quantization.graph.layer_switch import Probe
 from fasdk_engines.quantization.graph.layers import Layer
 from fasdk_engines.quantization.graph.qdq_reference import WrittenRunner, run_as_written
-from fasdk_engines.quantization.quantizer import ActivationRange, Quantiser, share_of_macs
+from fasdk_engines.quantization.quantizer import ActivationRange, Quantizer, share_of_macs
 
 __all__ = [
     "ActivationRange",
     "Layer",
     "Options",
     "Probe",
-    "Quantiser",
+    "Quantizer",
     "RangeMethod",
     "WrittenRunner",
     "run_as_written",

@@ -57,8 +57,8 @@ class ActivationRange:
     expected_noise: float
 
 
-class Quantiser:
-    """A graph with all that calibration decided about it; `write` makes the quantised graph.
+class Quantizer:
+    """A graph with all that calibration decided about it; `write` makes the quantized graph.
 
     Attributes:
         layers: Every Linear and Conv, in graph order.
@@ -97,7 +97,7 @@ class Quantiser:
         cache: Path | None = None,
         progress: Progress | None = None,
         options: Options | None = None,
-    ) -> Quantiser:
+    ) -> Quantizer:
         """Calibrate a graph.
 
         Args:
@@ -118,14 +118,14 @@ class Quantiser:
             BackendError: ONNX Runtime refuses or fails to run it.
         """
         if precision not in (Precision.INT8, Precision.INT8_FP32):
-            raise PrecisionError(f"precision {precision.value!r} is not quantised: give int8")
+            raise PrecisionError(f"precision {precision.value!r} is not quantized: give int8")
         model = prepare_graph(graph)
         if not sum(len(next(iter(batch.values()))) for batch in batches):
             raise PrecisionError("INT8 cannot be calibrated on no capture: give a calibration list")
         islands = islands_matching(graph, float32_islands).nodes
         shapes = {name: (1, *array.shape[1:]) for name, array in batches[0].items()}
         layers = find_layers(model, shapes, islands)
-        if not any(x.layer.quantised for x in layers):
+        if not any(x.layer.quantized for x in layers):
             raise PrecisionError(
                 f"none of the {len(layers)} Linear and Conv layers can compute in eight bits: "
                 "build with --precision fp16"
@@ -153,26 +153,26 @@ class Quantiser:
             if progress is not None:
                 progress("weights", number + 1, len(sites))
         told = tuple(x.layer for x in layers)
-        quantiser = cls(model, told, tuple(recipes), precision, tuple(float32_islands))
+        quantizer = cls(model, told, tuple(recipes), precision, tuple(float32_islands))
         if options.two_term_share > 0.0:
             chosen = choose_two_term(
-                quantiser.probe(),
+                quantizer.probe(),
                 told,
                 batches,
                 share=options.two_term_share,
                 target=options.target_noise,
                 progress=progress,
             )
-            quantiser.multiply_twice(chosen)
-        return quantiser
+            quantizer.multiply_twice(chosen)
+        return quantizer
 
     def multiply_twice(self, names: frozenset[str]) -> None:
         """Hold the activations of the layers named, and of no others, in two int8 terms.
 
         Raises:
-            PrecisionError: A name is no quantised layer's.
+            PrecisionError: A name is no quantized layer's.
         """
-        self._require_quantised(names)
+        self._require_quantized(names)
         self._two_term = names
         self.layers = tuple(replace(x, two_terms=x.name in names) for x in self.layers)
 
@@ -185,10 +185,10 @@ class Quantiser:
             keep_float: Names of layers that are to stay in floating point.
 
         Raises:
-            PrecisionError: A name is no quantised layer's, or a weight does not fit float16.
+            PrecisionError: A name is no quantized layer's, or a weight does not fit float16.
             ExportError: The graph holds an operator that cannot be converted.
         """
-        self._require_quantised(keep_float)
+        self._require_quantized(keep_float)
         on_cpu = self._precision is Precision.INT8_FP32
         written = author(self._model, self._recipes, keep_float, self._two_term, own_pairs=on_cpu)
         if on_cpu:
@@ -200,7 +200,7 @@ class Quantiser:
     def layers_without(self, keep_float: frozenset[str]) -> tuple[Layer, ...]:
         """Return `layers` as they are once some are given back to floating point."""
         return tuple(
-            replace(x, quantised=False, two_terms=False, reason="given back for accuracy")
+            replace(x, quantized=False, two_terms=False, reason="given back for accuracy")
             if x.name in keep_float
             else x
             for x in self.layers
@@ -214,18 +214,18 @@ class Quantiser:
         """
         return Probe(self._model, self._recipes, self._two_term, threads=threads)
 
-    def _require_quantised(self, names: frozenset[str]) -> None:
-        known = {layer.name for layer in self.layers if layer.quantised}
+    def _require_quantized(self, names: frozenset[str]) -> None:
+        known = {layer.name for layer in self.layers if layer.quantized}
         if not names <= known:
             raise PrecisionError(
                 f"{min(names - known)!r} is no layer that computes in eight bits: "
-                "name one of `Quantiser.layers`"
+                "name one of `Quantizer.layers`"
             )
 
 
 def share_of_macs(layers: Sequence[Layer]) -> float:
     """Return the share of multiply-accumulates of all Linear and Conv layers that is in int8."""
-    return sum(x.macs for x in layers if x.quantised) / max(1, sum(x.macs for x in layers))
+    return sum(x.macs for x in layers if x.quantized) / max(1, sum(x.macs for x in layers))
 
 
 def default_options(precision: Precision, method: RangeMethod) -> Options:

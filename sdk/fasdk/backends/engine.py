@@ -138,7 +138,7 @@ class Engine(Protocol):
         """Run one batch.
 
         Args:
-            inputs: float32 [B, 3, H, W] by modality name, normalised, same B throughout.
+            inputs: float32 [B, 3, H, W] by modality name, normalized, same B throughout.
 
         Raises:
             BackendError: The backend failed; nothing it returned may be used.

@@ -1,7 +1,7 @@
 """The bundle: a typed graph with everything needed to use it rightly, verified before use.
 
 `open_bundle` reads the file once, checks the container, signature, digests and manifest, and hands
-out those very bytes; nothing is deserialised before that.
+out those very bytes; nothing is deserialized before that.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class PlanEntry(_Record):
         member: Its name in the bundle.
         compute_capabilities: GPU generations it was built for, such as "8.6".
         version: TensorRT-RTX release that built it; no other release may load it.
-        max_batch: Largest batch of its optimisation profile.
+        max_batch: Largest batch of its optimization profile.
     """
 
     member: str

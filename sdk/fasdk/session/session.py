@@ -406,7 +406,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         batching: How captures from several threads share the engine; None for the defaults.
         limits: What a capture must be like before the engine sees it; `QualityLimits()` for a
             person in front of a camera, None only for stale or skewed frames and for depth
-            that cannot be millimetres.
+            that cannot be millimeters.
         missing: What becomes of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; off only to find a fault.
 

@@ -35,7 +35,7 @@ def test_a_percentile_leaves_out_the_share_it_says() -> None:
 
 
 @pytest.mark.parametrize("values", [NORMAL, LONG_TAILED, FLAT], ids=["normal", "long", "flat"])
-def test_the_least_squared_error_is_what_quantising_finds(values: np.ndarray) -> None:
+def test_the_least_squared_error_is_what_quantizing_finds(values: np.ndarray) -> None:
     found = threshold(MagnitudeHistogram.of(values), RangeMethod.MSE)
     limits = np.abs(values).max() * np.linspace(0.02, 1.0, 150)
     least = min(_error(values, limit) for limit in limits)

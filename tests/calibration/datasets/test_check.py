@@ -74,7 +74,7 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
 
 
-def make_colour(path: Path) -> None:
+def make_color(path: Path) -> None:
     cv2.imwrite(str(path), np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
 
 
@@ -82,8 +82,8 @@ def make_colour(path: Path) -> None:
     ("file", "spoil", "reason"),
     [
         ("b.rgb.png", damage, "does not decode as an image"),
-        ("b.depth.png", make_colour, "8-bit with 3 channels"),
-        ("b.ir.png", make_colour, "planes not equal"),
+        ("b.depth.png", make_color, "8-bit with 3 channels"),
+        ("b.ir.png", make_color, "planes not equal"),
     ],
 )
 def test_an_unreadable_frame_is_a_fault(dataset, file, spoil, reason):

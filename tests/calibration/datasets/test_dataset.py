@@ -12,7 +12,7 @@ from fasdk.errors import CaptureError, DatasetError
 from fasdk_calibration.datasets import (
     CaptureRecord,
     Label,
-    LabelledCapture,
+    LabeledCapture,
     load_capture,
     load_list,
     read_frame,
@@ -31,7 +31,7 @@ LINE = {
 }
 
 
-def labelled(name: str, *, rgb_only: bool = False) -> LabelledCapture:
+def labeled(name: str, *, rgb_only: bool = False) -> LabeledCapture:
     rng = np.random.default_rng(len(name))
     rgb = rng.integers(0, 256, (12, 16, 3), np.uint8)
     depth = rng.integers(0, 65536, (12, 16), np.uint16)
@@ -39,7 +39,7 @@ def labelled(name: str, *, rgb_only: bool = False) -> LabelledCapture:
     capture = (
         Capture(rgb=rgb) if rgb_only else Capture(rgb=rgb, depth=depth, ir=ir, face=(1, 2, 3, 4))
     )
-    return LabelledCapture(capture, name, Label.ATTACK, "print", "s1", "lab", "p1")
+    return LabeledCapture(capture, name, Label.ATTACK, "print", "s1", "lab", "p1")
 
 
 def write_png(path: Path, frame: np.ndarray) -> Path:
@@ -48,7 +48,7 @@ def write_png(path: Path, frame: np.ndarray) -> Path:
 
 
 def test_captures_come_back_exactly_as_written(tmp_path):
-    written = [labelled("one"), labelled("three", rgb_only=True)]
+    written = [labeled("one"), labeled("three", rgb_only=True)]
     steps: list[int] = []
     listing = write_captures(written, tmp_path, "all", steps.append)
     read = load_list(listing)
@@ -63,11 +63,11 @@ def test_captures_come_back_exactly_as_written(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_list_and_nothing_else(tmp_path):
-    write_captures([labelled("old")], tmp_path, "all")
+    write_captures([labeled("old")], tmp_path, "all")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     def breaks():
-        yield labelled("new")
+        yield labeled("new")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -75,9 +75,9 @@ def test_a_failed_write_leaves_the_old_list_and_nothing_else(tmp_path):
     with pytest.raises(DatasetError, match="no captures"):
         write_captures([], tmp_path, "all")
     with pytest.raises(DatasetError, match="appears twice"):
-        write_captures([labelled("x"), labelled("x")], tmp_path, "all")
+        write_captures([labeled("x"), labeled("x")], tmp_path, "all")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
-    assert [r.id for r in load_list(write_captures([labelled("new")], tmp_path, "all"))] == ["new"]
+    assert [r.id for r in load_list(write_captures([labeled("new")], tmp_path, "all"))] == ["new"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["all", "all.jsonl"]
 
 
@@ -85,10 +85,10 @@ def test_a_folder_that_is_no_capture_list_is_never_replaced(tmp_path):
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "thesis.txt").write_text("mine")
     with pytest.raises(DatasetError, match="is no capture list"):
-        write_captures([labelled("a")], tmp_path, "all")
+        write_captures([labeled("a")], tmp_path, "all")
     assert (tmp_path / "all" / "thesis.txt").read_text() == "mine"
     with pytest.raises(DatasetError, match="not a plain file name"):
-        write_captures([labelled("a")], tmp_path, "../all")
+        write_captures([labeled("a")], tmp_path, "../all")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_folder_that_is_no_capture_list_is_never_replaced(tmp_path):
         ({"species": "bona fide"}, "contradict"),
         ({"label": "bona fide"}, "contradict"),
         ({"face": [1, 2, 3]}, "face"),
-        ({"colour": 1}, "colour: "),
+        ({"color": 1}, "color: "),
         ({"subject": ""}, "subject: "),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_record_whose_frames_do_not_fit_is_named(tmp_path):
         load_capture(CaptureRecord.model_validate(LINE | {"depth": "gone.png"}), tmp_path)
 
 
-def test_colour_is_red_first_and_grey_infrared_may_have_three_planes(tmp_path):
+def test_color_is_red_first_and_gray_infrared_may_have_three_planes(tmp_path):
     blue = np.zeros((4, 4, 3), np.uint8)
     blue[..., 0] = 200  # OpenCV writes blue first
     assert read_frame(write_png(tmp_path / "b.png", blue), Modality.RGB)[0, 0].tolist() == [
@@ -148,9 +148,9 @@ def test_colour_is_red_first_and_grey_infrared_may_have_three_planes(tmp_path):
         0,
         200,
     ]
-    grey = np.full((4, 4), 90, np.uint8)
-    for planes in (grey, np.dstack([grey] * 3)):
-        assert np.array_equal(read_frame(write_png(tmp_path / "i.png", planes), Modality.IR), grey)
+    gray = np.full((4, 4), 90, np.uint8)
+    for planes in (gray, np.dstack([gray] * 3)):
+        assert np.array_equal(read_frame(write_png(tmp_path / "i.png", planes), Modality.IR), gray)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from fasdk_calibration.datasets import (
     Dataset,
     DepthUnit,
     Label,
-    levels_to_millimetres,
+    levels_to_millimeters,
     load_capture,
     read_frame,
 )
@@ -69,11 +69,11 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 )
 def test_every_level_comes_back_as_itself(polarity, near, far):
     model = encoding(near, far, polarity)
-    millimetres = levels_to_millimetres(EVERY_LEVEL, model)
-    assert millimetres.dtype == np.uint16
-    assert np.array_equal(depth_to_8bit(millimetres, model), EVERY_LEVEL)
-    seen = millimetres.reshape(-1)[1:]
-    assert millimetres[0, 0] == 0
+    millimeters = levels_to_millimeters(EVERY_LEVEL, model)
+    assert millimeters.dtype == np.uint16
+    assert np.array_equal(depth_to_8bit(millimeters, model), EVERY_LEVEL)
+    seen = millimeters.reshape(-1)[1:]
+    assert millimeters[0, 0] == 0
     assert seen.min() >= near
     assert seen.max() <= far
     order = np.diff(seen.astype(int))
@@ -84,7 +84,7 @@ def test_every_level_comes_back_as_itself(polarity, near, far):
 @pytest.mark.parametrize(("near", "far"), [(1, 255), (400, 500), (400, 401)])
 def test_a_range_of_fewer_than_255_mm_is_refused_with_the_reason(polarity, near, far):
     with pytest.raises(DatasetError, match=rf"spans {far - near} mm, at least 255 mm are needed"):
-        levels_to_millimetres(EVERY_LEVEL, encoding(near, far, polarity))
+        levels_to_millimeters(EVERY_LEVEL, encoding(near, far, polarity))
 
 
 @pytest.mark.parametrize("size", [(112, 112), (97, 131), (256, 200), (320, 256), (60, 31)])
@@ -92,8 +92,8 @@ def test_a_benchmark_capture_gives_the_tensors_of_the_published_loaders(tmp_path
     height, width = size
     write_jpeg(tmp_path / "a.jpg", noise(height, width))
     for name, seed in (("d.jpg", 1), ("i.jpg", 2)):
-        grey = noise(height + seed, width + seed, 1)[:height, :width]
-        write_jpeg(tmp_path / name, np.dstack([grey] * 3))
+        gray = noise(height + seed, width + seed, 1)[:height, :width]
+        write_jpeg(tmp_path / name, np.dstack([gray] * 3))
     model = encoding(400, 900, DepthPolarity.NEAR_BRIGHT)
     dataset = Dataset("mini", tmp_path, (record(),))
     capture = dataset.load(dataset.records[0], model)
@@ -150,7 +150,7 @@ def test_a_face_box_follows_when_its_frame_is_left_out(tmp_path):
             load_capture(outside, tmp_path, modalities=wanted)
 
 
-def grey_but(apart: int) -> np.ndarray:
+def gray_but(apart: int) -> np.ndarray:
     frame = np.full((32, 32, 3), 120, np.uint8)
     frame[..., 2] += apart
     return frame
@@ -168,8 +168,8 @@ def grey_but(apart: int) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("read", [read_depth_levels, lambda p: read_frame(p, Modality.IR)])
-def test_only_a_jpeg_may_blur_grey_and_only_a_little(tmp_path, suffix, apart, is_read, read):
-    path = write_jpeg(tmp_path / f"f{suffix}", grey_but(apart))
+def test_only_a_jpeg_may_blur_gray_and_only_a_little(tmp_path, suffix, apart, is_read, read):
+    path = write_jpeg(tmp_path / f"f{suffix}", gray_but(apart))
     if is_read:
         level = read(path)
         assert level.shape == (32, 32)
@@ -183,5 +183,5 @@ def test_only_a_jpeg_may_blur_grey_and_only_a_little(tmp_path, suffix, apart, is
 def test_depth_levels_are_8_bits(tmp_path, dtype):
     suffix = ".png" if dtype is np.uint16 else ".tiff"
     path = write_jpeg(tmp_path / f"d{suffix}", np.ones((4, 4), dtype))
-    with pytest.raises(CaptureError, match=r"depth frame .* expected 8-bit grey"):
+    with pytest.raises(CaptureError, match=r"depth frame .* expected 8-bit gray"):
         read_depth_levels(path)

@@ -20,8 +20,8 @@ t3,07aabb12,FACE_NEUTRAL,m50901,p2
 """
 
 
-def add_video(folder: Path, *frames: str, colour: str = "color", without: str = "") -> None:
-    for inner in (colour, "depth", "ir"):
+def add_video(folder: Path, *frames: str, color: str = "color", without: str = "") -> None:
+    for inner in (color, "depth", "ir"):
         for frame in frames if inner != without else ():
             (folder / inner).mkdir(parents=True, exist_ok=True)
             pixels = np.full((6, 6, 3), 10 * len(frame), np.uint8)
@@ -76,17 +76,17 @@ def test_casia_surf_in_both_layouts(tmp_path, live, fake):
 
 
 @pytest.mark.parametrize(
-    ("race", "masks", "colour"),
+    ("race", "masks", "color"),
     [("CeFA-Race", "CeFA-Mask", "profile"), ("Ethnicity", "Mask", "color")],
 )
-def test_cefa_in_both_layouts(tmp_path, race, masks, colour):
-    add_video(tmp_path / race / "AF" / "AF-300" / "1_300_1_1_1", "0026.jpg", colour=colour)
+def test_cefa_in_both_layouts(tmp_path, race, masks, color):
+    add_video(tmp_path / race / "AF" / "AF-300" / "1_300_1_1_1", "0026.jpg", color=color)
     add_video(
-        tmp_path / race / "EA" / "EA-012-198006250024" / "3_012_3_1_4", "0026.jpg", colour=colour
+        tmp_path / race / "EA" / "EA-012-198006250024" / "3_012_3_1_4", "0026.jpg", color=color
     )
-    add_video(tmp_path / masks / "3D-Mask" / "073" / "1_073_1_0_2_1_2", "0001.jpg", colour=colour)
+    add_video(tmp_path / masks / "3D-Mask" / "073" / "1_073_1_0_2_1_2", "0001.jpg", color=color)
     add_video(
-        tmp_path / masks / "Silicone-Mask" / "008" / "2_008_1_1_2_1_4", "0076.jpg", colour=colour
+        tmp_path / masks / "Silicone-Mask" / "008" / "2_008_1_1_2_1_4", "0076.jpg", color=color
     )
     records = open_dataset(tmp_path).records
     assert {(r.species, r.subject) for r in records} == {

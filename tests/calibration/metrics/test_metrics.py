@@ -115,7 +115,7 @@ def test_no_other_threshold_brings_the_error_rates_nearer():
         assert apart(eer_threshold(scores, labels)) == pytest.approx(nearest)
 
 
-def test_neighbouring_floats_still_have_a_threshold_between():
+def test_neighboring_floats_still_have_a_threshold_between():
     low = 0.5
     high = float(np.nextafter(low, 1.0))
     scores, labels = np.array([high, low]), np.array([True, False])

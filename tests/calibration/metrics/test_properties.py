@@ -25,11 +25,11 @@ from fasdk_calibration.metrics import (
     equal_error_rate,
     fuse,
     half_total_error_rate,
-    summarise,
+    summarize,
 )
 
 SPECIES = ("print", "mask", "replay")
-# Few distinct scores make ties likely; neighbours, extremes and infinities make middles hard.
+# Few distinct scores make ties likely; neighbors, extremes and infinities make middles hard.
 SCORE = st.one_of(
     st.sampled_from(
         [0.0, 0.5, math.nextafter(0.5, 1), 1.0, 5e-324, 1.7e308, -1.7e308, math.inf, -math.inf]
@@ -87,7 +87,7 @@ def test_auc_is_the_share_of_pairs_won_ties_half(presentations):
 
 @QUICK
 @given(BOTH_CLASSES)
-def test_the_score_rule_takes_the_lowest_score_that_minimises_the_gap(presentations):
+def test_the_score_rule_takes_the_lowest_score_that_minimizes_the_gap(presentations):
     scores, live, _ = columns(presentations)
     gaps = {float(t): abs(a - b) for t in scores for a, b in [shares(scores, live, t)]}
     least = min(gaps.values())
@@ -165,7 +165,7 @@ def test_a_summary_of_anything_is_whole_or_refused(presentations, data):
         responded=np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count))),
     )
     try:
-        found = summarise(frames, resamples=5)
+        found = summarize(frames, resamples=5)
     except DatasetError as error:
         event("refused")
         assert "got a response" in str(error) or "they have no mean" in str(error)

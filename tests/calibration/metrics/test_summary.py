@@ -12,7 +12,7 @@ from fasdk_calibration.metrics import (
     ThresholdSource,
     bpcer_at_apcer,
     read_scores,
-    summarise,
+    summarize,
     worst_species,
 )
 
@@ -48,7 +48,7 @@ ROWS = [
 
 
 def test_every_figure_of_a_case_worked_by_hand():
-    found = summarise(made(ROWS), threshold=0.3)
+    found = summarize(made(ROWS), threshold=0.3)
     assert found.apcer == {"mask": ErrorRate(1, 2), "print": ErrorRate(0, 3)}  # 0.3 is not above
     assert found.worst_species == "mask"
     assert found.bpcer == ErrorRate(0, 3)
@@ -98,16 +98,16 @@ def test_a_target_outside_its_range_is_refused(target):
 
 def test_the_threshold_may_be_given_or_come_from_either_set():
     development = made([(0.6, "live"), (0.5, "print"), (0.4, "print")])
-    given = summarise(made(ROWS), threshold=0.75)
-    chosen = summarise(made(ROWS), development=development)
-    own = summarise(made(ROWS))
+    given = summarize(made(ROWS), threshold=0.75)
+    chosen = summarize(made(ROWS), development=development)
+    own = summarize(made(ROWS))
     assert (given.threshold, given.threshold_source) == (0.75, ThresholdSource.GIVEN)
     assert (chosen.threshold, chosen.threshold_source) == (0.5, ThresholdSource.DEVELOPMENT)
     assert (own.threshold, own.threshold_source) == (0.35, ThresholdSource.SAME_SCORES)
     assert own.hter == own.hter_at_eer
     assert chosen.eer_threshold == own.eer_threshold
     with pytest.raises(DatasetError, match="give one of them"):
-        summarise(made(ROWS), threshold=0.5, development=development)
+        summarize(made(ROWS), threshold=0.5, development=development)
 
 
 def test_presentations_are_counted_not_frames():
@@ -116,7 +116,7 @@ def test_presentations_are_counted_not_frames():
         presentation=(*(f"p{i}" for i in range(8)), "p0"),
         subject=(*(f"s{i}" for i in range(8)), "s0"),
     )
-    found = summarise(twice, threshold=0.65)
+    found = summarize(twice, threshold=0.65)
     # p0's frames 0.9 and 0.3 fuse to 0.6: refused, one of three.
     assert found.bpcer == ErrorRate(2, 3)
     assert (found.frames, found.presentations) == (9, 8)
@@ -124,7 +124,7 @@ def test_presentations_are_counted_not_frames():
 
 def test_non_responses_are_counted_apart_and_in_no_other_rate():
     heard = np.array([False, True, True, True, False, True, True, True])
-    found = summarise(made(ROWS, responded=heard), threshold=0.3)
+    found = summarize(made(ROWS, responded=heard), threshold=0.3)
     assert found.bpnrr == ErrorRate(1, 3)
     assert found.apnrr == {"mask": ErrorRate(1, 2), "print": ErrorRate(0, 3)}
     assert found.bpcer == ErrorRate(0, 2)
@@ -133,7 +133,7 @@ def test_non_responses_are_counted_apart_and_in_no_other_rate():
 
 def test_a_species_that_never_got_a_response_is_said_to_have_no_apcer():
     heard = np.array([True, True, True, False, False, True, True, True])
-    found = summarise(made(ROWS, responded=heard), threshold=0.3)
+    found = summarize(made(ROWS, responded=heard), threshold=0.3)
     assert set(found.apcer) == {"print"}
     assert found.apnrr["mask"] == ErrorRate(2, 2)
     assert any("'mask' got a response: it has no APCER" in line for line in found.warnings)
@@ -151,9 +151,9 @@ def test_a_species_that_never_got_a_response_is_said_to_have_no_apcer():
 def test_one_class_alone_is_refused(rows, responded, message):
     columns = {} if responded is None else {"responded": np.array(responded)}
     with pytest.raises(DatasetError, match=message):
-        summarise(made(rows, **columns), threshold=0.5)
+        summarize(made(rows, **columns), threshold=0.5)
     with pytest.raises(DatasetError, match="development scores: " + message):
-        summarise(made(ROWS), development=made(rows, **columns))
+        summarize(made(ROWS), development=made(rows, **columns))
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_one_class_alone_is_refused(rows, responded, message):
 )
 def test_what_a_reader_should_know_is_said(rows, subject, message):
     columns = {} if subject is None else {"subject": subject}
-    assert any(message in line for line in summarise(made(rows, **columns)).warnings)
+    assert any(message in line for line in summarize(made(rows, **columns)).warnings)
 
 
 def test_many_people_and_attacks_need_no_warning():
     rng = np.random.default_rng(0)
     rows = [(float(rng.normal(2)), "live") for _ in range(120)]
     rows += [(float(rng.normal(0)), "print") for _ in range(120)]
-    assert summarise(made(rows), resamples=20).warnings == ()
+    assert summarize(made(rows), resamples=20).warnings == ()
 
 
 def test_the_worst_species_is_the_highest_rate_then_the_least_attempted():

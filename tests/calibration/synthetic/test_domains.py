@@ -8,7 +8,7 @@ import pytest
 
 from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import PROTOCOLS
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate
 from fasdk_calibration.synthetic.domains import DOMAINS, get_domain
@@ -19,7 +19,7 @@ COUNT = 12
 
 
 @pytest.fixture(scope="module")
-def faces() -> dict[str, list[LabelledCapture]]:
+def faces() -> dict[str, list[LabeledCapture]]:
     """Bona fide captures of every domain."""
     return {
         domain.letter: [
@@ -36,7 +36,7 @@ def small(scene: SceneSettings) -> SceneSettings:
     return replace(scene, width=128, height=96)
 
 
-def of_the_face(item: LabelledCapture, modality: Modality) -> np.ndarray:
+def of_the_face(item: LabeledCapture, modality: Modality) -> np.ndarray:
     box = FaceBox.of(item.capture.face)
     frame = item.capture.frame(modality)
     return frame[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -147,7 +147,7 @@ def blue_over_red(frame: np.ndarray) -> float:
 def test_a_domain_is_told_from_others_by_the_level_of_its_frames(faces):
     """The gap a model has to bridge: its inputs' distribution moves."""
 
-    def signature(item: LabelledCapture) -> list[float]:
+    def signature(item: LabeledCapture) -> list[float]:
         found: list[float] = []
         for modality in Modality:
             face = of_the_face(item, modality).astype(float)
@@ -158,8 +158,8 @@ def test_a_domain_is_told_from_others_by_the_level_of_its_frames(faces):
     table = np.array([[signature(c) for c in faces[letter]] for letter in letters])
     table = (table - table.mean((0, 1))) / table.std((0, 1))
     half = COUNT // 2
-    centres = table[:, :half].mean(axis=1)
-    distances = np.linalg.norm(table[:, half:, None] - centres, axis=-1)
+    centers = table[:, :half].mean(axis=1)
+    distances = np.linalg.norm(table[:, half:, None] - centers, axis=-1)
     right = distances.argmin(axis=-1) == np.arange(len(letters))[:, None]
     assert right.mean() > 0.5  # a quarter by chance
 

@@ -5,7 +5,7 @@ import pytest
 
 from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import Label, LabelledCapture, load_list
+from fasdk_calibration.datasets import Label, LabeledCapture, load_list
 from fasdk_calibration.metrics import auc
 from fasdk_calibration.synthetic import (
     SceneSettings,
@@ -18,14 +18,14 @@ from fasdk_calibration.synthetic import (
 )
 
 SMALL = SceneSettings(width=160, height=120)
-Population = dict[Species, list[LabelledCapture]]
+Population = dict[Species, list[LabeledCapture]]
 
 
-def frames(item: LabelledCapture) -> list[np.ndarray]:
+def frames(item: LabeledCapture) -> list[np.ndarray]:
     return [item.capture.frame(m) for m in Modality]
 
 
-def face_of(item: LabelledCapture, modality: Modality) -> np.ndarray:
+def face_of(item: LabeledCapture, modality: Modality) -> np.ndarray:
     box = FaceBox.of(item.capture.face)
     frame = item.capture.frame(modality)
     return frame[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -75,7 +75,7 @@ def test_the_face_box_lies_on_the_nearest_thing_in_view(population: Population):
 
 
 def test_depth_tells_relief_from_flat(population: Population):
-    def relief_mm(item: LabelledCapture) -> float:
+    def relief_mm(item: LabeledCapture) -> float:
         face = face_of(item, Modality.DEPTH).astype(float)
         rows, columns = np.nonzero(face)
         z = face[rows, columns]

@@ -31,7 +31,7 @@ def frames_of(settings: SceneSettings, index: int = 0, species: Species | None =
     return capture.rgb, capture.depth, capture.ir
 
 
-def test_a_rigs_error_moves_depth_and_infrared_together_against_colour():
+def test_a_rigs_error_moves_depth_and_infrared_together_against_color():
     plain = frames_of(IDEAL)
     moved = frames_of(replace(IDEAL, sensors=replace(IDEAL.sensors, misregistration_px=6.0)))
     assert np.array_equal(plain[0], moved[0])

@@ -89,7 +89,7 @@ def test_ordinary_inputs_pass_through_a_fused_layer_norm():
 
 
 def test_a_fused_layer_norm_takes_large_inputs():
-    # Inside, squares of 8,000 are float32; only the normalised values are handed on.
+    # Inside, squares of 8,000 are float32; only the normalized values are handed on.
     report = judged(layer_norm(fused=True), features(2000.0))
     require_half(report)
     assert 4000 < report.max_activation < 16384

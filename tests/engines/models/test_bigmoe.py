@@ -230,7 +230,7 @@ def test_the_graph_chooses_and_scores_as_the_module_does(tiny, tiny_graph):
     assert len({int(i) for x in found for i in x.flatten()}) > 10  # no trivial gate
 
 
-def test_no_optimiser_of_onnx_runtime_fuses_anything_in_the_gate(tiny_graph, tmp_path):
+def test_no_optimizer_of_onnx_runtime_fuses_anything_in_the_gate(tiny_graph, tmp_path):
     def gate(graph: onnx.ModelProto) -> Counter[tuple[str, str]]:
         nodes = (node for node in graph.graph.node if "/gating/" in node.name)
         # Reshaping and index arithmetic move values; they compute none.
@@ -238,12 +238,12 @@ def test_no_optimiser_of_onnx_runtime_fuses_anything_in_the_gate(tiny_graph, tmp
         return Counter((n.domain, n.op_type) for n in nodes if n.op_type in computing or n.domain)
 
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     onnxruntime.InferenceSession(tiny_graph, options, providers=["CPUExecutionProvider"])
-    optimised = onnx.load(tmp_path / "optimised.onnx")
-    assert gate(optimised) == gate(onnx.load_from_string(tiny_graph))
-    assert {n.domain for n in optimised.graph.node} > {""}  # elsewhere it does fuse
+    optimized = onnx.load(tmp_path / "optimized.onnx")
+    assert gate(optimized) == gate(onnx.load_from_string(tiny_graph))
+    assert {n.domain for n in optimized.graph.node} > {""}  # elsewhere it does fuse
 
 
 def test_a_graph_of_other_weights_is_refused(tiny):

@@ -59,7 +59,7 @@ def tiny() -> Mmdg:
         {"model": WEIGHTS, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
         {"model_state_dict": {f"module.{n}": v for n, v in WEIGHTS.items()}, "best": 0.5},
     ],
-    ids=["bare", "data parallel", "state_dict", "model and optimiser", "both"],
+    ids=["bare", "data parallel", "state_dict", "model and optimizer", "both"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_state_dict_is_found_where_trainers_put_it(content, zipped, tmp_path):
@@ -196,14 +196,14 @@ def test_many_names_are_counted_not_listed(tiny):
 
 
 @pytest.mark.parametrize("name", ["minifasnet-v2", "minifasnet-v1se"])
-def test_the_weights_of_another_model_are_recognised(name, tiny):
+def test_the_weights_of_another_model_are_recognized(name, tiny):
     family = get_family(name)
     weights = family.build(family.default_config).state_dict()
     with pytest.raises(CheckpointError, match=f"looks like --model {name}"):
         load_into(tiny, held(weights), MMDG)
 
 
-def test_the_weights_of_another_config_are_recognised(tiny):
+def test_the_weights_of_another_config_are_recognized(tiny):
     with torch.device("meta"):
         full = Mmdg(MMDG.default_config)
     with pytest.raises(CheckpointError, match="looks like --model mmdg --config tiny"):

@@ -26,7 +26,7 @@ def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", family_names())
-def test_every_registered_model_is_recognised(name):
+def test_every_registered_model_is_recognized(name):
     other = built("minifasnet-v2" if name == "mmdg" else "mmdg")
     for label in get_family(name).configs:
         found = nearest_model(shapes(built(name, label)), other)

@@ -69,7 +69,7 @@ def test_class_one_is_live(name, reference):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nothing_is_left_to_normalise_in_the_deployed_form(name):
+def test_nothing_is_left_to_normalize_in_the_deployed_form(name):
     family = get_family(name)
     deployed = family.build(family.default_config).eval().deployed()
     assert not [

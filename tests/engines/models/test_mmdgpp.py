@@ -358,14 +358,14 @@ def test_training_draws_nothing_and_reaches_every_parameter():
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("normalisation", ["symmetric", "clip"])
-def test_the_normalisation_a_checkpoint_saw_is_a_setting(normalisation):
-    config = MmdgppConfig(normalisation=normalisation)
+@pytest.mark.parametrize("normalization", ["symmetric", "clip"])
+def test_the_normalization_a_checkpoint_saw_is_a_setting(normalization):
+    config = MmdgppConfig(normalization=normalization)
     spec = FAMILY.preprocess(config)[Modality.RGB]
     expected = {
         "symmetric": ((127.5, 127.5, 127.5), (128.0, 128.0, 128.0)),
         "clip": ((122.771, 116.746, 104.094), (68.501, 66.632, 70.323)),
-    }[normalisation]
+    }[normalization]
     assert spec.mean == pytest.approx(expected[0], abs=1e-3)
     assert spec.std == pytest.approx(expected[1], abs=1e-3)
 
@@ -413,7 +413,7 @@ def test_a_variance_beyond_half_precision_needs_the_island(islands, finite):
         ({"adapter_dim": 9}, "adapter_dim 9 is not a multiple of adapter_heads 8"),
         ({"depth_near_mm": 1500}, "depth_near_mm 1500 must be less than depth_far_mm"),
         ({"exp_rate": 0.0}, "exp_rate"),
-        ({"normalisation": "imagenet"}, "normalisation"),
+        ({"normalization": "imagenet"}, "normalization"),
         ({"num_sample": 50}, "num_sample"),
     ],
 )

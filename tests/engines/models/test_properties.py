@@ -98,7 +98,8 @@ def test_the_captures_are_told_apart(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_give_the_same_bits(name):
     code = (
-        f"import importlib.util as u; s = u.spec_from_file_location('t', {__file__!r}); t = u.module_from_spec(s); s.loader.exec_module(t); name = {name!r}; "
+        f"import importlib.util as u; s = u.spec_from_file_location('t', {__file__!r}); "
+        f"t = u.module_from_spec(s); s.loader.exec_module(t); name = {name!r}; "
         "print(t.hashlib.sha256(t.engine_of(name).run(t.captures_of(name)).logits).hexdigest())"
     )
     ran = subprocess.run(

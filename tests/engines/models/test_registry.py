@@ -11,7 +11,7 @@ from fasdk_engines.models.registry import broken_families, family_names, get_fam
 
 EXAMPLE = """
 from dataclasses import replace
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 
 FAMILY = replace(get_family("minifasnet-v2"), name="door-net")
 FAMILIES = (replace(FAMILY, name="gate-net"), FAMILY)

@@ -1,10 +1,10 @@
-"""Quantisers of the small networks, made once."""
+"""Quantizers of the small networks, made once."""
 
 from __future__ import annotations
 
 import pytest
 
-from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization import Quantizer
 
 from support import networks
 
@@ -15,10 +15,10 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def int8(name: str) -> Quantiser:
+def int8(name: str) -> Quantizer:
     return networks.prepare(name)
 
 
 @pytest.fixture(scope="session")
-def transformer() -> Quantiser:
+def transformer() -> Quantizer:
     return networks.prepare("transformer")

@@ -1,4 +1,4 @@
-"""What the quantiser writes: which nodes, which types, how near to the float32 graph."""
+"""What the quantizer writes: which nodes, which types, how near to the float32 graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types
-from fasdk_engines.quantization import Quantiser, WrittenRunner, run_as_written, share_of_macs
+from fasdk_engines.quantization import Quantizer, WrittenRunner, run_as_written, share_of_macs
 
 from support import networks
 from support.networks import prepare
@@ -20,15 +20,15 @@ from support.networks import prepare
 UNSEEN = networks.captures(64, seed=9)
 
 
-def _written(quantiser: Quantiser, keep_float: frozenset[str] = frozenset()) -> onnx.ModelProto:
-    return onnx.load_from_string(quantiser.write(keep_float))
+def _written(quantizer: Quantizer, keep_float: frozenset[str] = frozenset()) -> onnx.ModelProto:
+    return onnx.load_from_string(quantizer.write(keep_float))
 
 
 def _writers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in model.graph.node for name in node.output}
 
 
-def test_every_layer_it_names_reads_int8_and_no_other_node_does(int8: Quantiser, name: str) -> None:
+def test_every_layer_it_names_reads_int8_and_no_other_node_does(int8: Quantizer, name: str) -> None:
     model = _written(int8)
     writers = _writers(model)
     reading = {
@@ -39,12 +39,12 @@ def test_every_layer_it_names_reads_int8_and_no_other_node_does(int8: Quantiser,
         and writers[value].op_type == "DequantizeLinear"
         and not node.name.endswith("left_over")
     }
-    assert reading == {layer.name for layer in int8.layers if layer.quantised}
-    assert all(layer.reason for layer in int8.layers if not layer.quantised)
+    assert reading == {layer.name for layer in int8.layers if layer.quantized}
+    assert all(layer.reason for layer in int8.layers if not layer.quantized)
     assert share_of_macs(int8.layers) > 0.9, name
 
 
-def test_q_and_dq_are_float16_inside_and_float32_at_the_border(int8: Quantiser) -> None:
+def test_q_and_dq_are_float16_inside_and_float32_at_the_border(int8: Quantizer) -> None:
     model = _written(int8)
     types = infer_types(model)
     half, int8_type = onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8
@@ -60,7 +60,7 @@ def test_q_and_dq_are_float16_inside_and_float32_at_the_border(int8: Quantiser) 
     assert not model.graph.value_info
 
 
-def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantiser) -> None:
+def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantizer) -> None:
     model = _written(int8)
     held = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
@@ -70,7 +70,7 @@ def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantiser) -> None
 
 
 def test_it_stays_near_the_float_graph_and_far_nearer_than_plain_rounding(
-    int8: Quantiser, name: str
+    int8: Quantizer, name: str
 ) -> None:
     from fasdk_calibration.calibration_set.ranges import RangeMethod
     from fasdk_engines.quantization import Options
@@ -95,12 +95,12 @@ def test_it_stays_near_the_float_graph_and_far_nearer_than_plain_rounding(
     assert ours > theirs + 6.0
 
 
-def test_equal_arguments_give_equal_bytes(transformer: Quantiser) -> None:
+def test_equal_arguments_give_equal_bytes(transformer: Quantizer) -> None:
     assert transformer.write() == transformer.write()
     assert transformer.write() == prepare("transformer").write()
 
 
-def test_a_layer_given_back_is_float_and_the_rest_is_not(transformer: Quantiser) -> None:
+def test_a_layer_given_back_is_float_and_the_rest_is_not(transformer: Quantizer) -> None:
     model = _written(transformer, frozenset(["expand"]))
     writers = _writers(model)
     by_name = {node.name: node for node in model.graph.node}
@@ -109,11 +109,11 @@ def test_a_layer_given_back_is_float_and_the_rest_is_not(transformer: Quantiser)
     )
     assert writers[by_name["value"].input[0]].op_type == "DequantizeLinear"
     told = {x.name: x for x in transformer.layers_without(frozenset(["expand"]))}
-    assert (told["expand"].quantised, told["value"].quantised) == (False, True)
+    assert (told["expand"].quantized, told["value"].quantized) == (False, True)
 
 
-def test_all_layers_given_back_leave_the_half_precision_graph(name: str, int8: Quantiser) -> None:
-    everything = frozenset(x.name for x in int8.layers if x.quantised)
+def test_all_layers_given_back_leave_the_half_precision_graph(name: str, int8: Quantizer) -> None:
+    everything = frozenset(x.name for x in int8.layers if x.quantized)
     model = _written(int8, everything)
     assert not any("Quantize" in node.op_type for node in model.graph.node)
     exact = networks.run(networks.graph(name), UNSEEN)
@@ -126,8 +126,8 @@ def test_the_cpu_form_is_float32_throughout_and_runs_on_its_8_bit_kernels() -> N
 
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 
-    quantiser = prepare("transformer", Precision.INT8_FP32)
-    graph = quantiser.write()
+    quantizer = prepare("transformer", Precision.INT8_FP32)
+    graph = quantizer.write()
     types = {t.element for t in infer_types(onnx.load_from_string(graph)).values()}
     assert onnx.TensorProto.FLOAT16 not in types
     exact = networks.run(networks.graph("transformer"), UNSEEN)
@@ -142,7 +142,7 @@ def test_the_cpu_form_is_float32_throughout_and_runs_on_its_8_bit_kernels() -> N
 @pytest.mark.skipif(
     Backend.TENSORRT_RTX not in installed_backends(), reason="tensorrt-rtx is not installed"
 )
-def test_the_real_compiler_takes_it(int8: Quantiser) -> None:
+def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
     from fasdk.backends.tensorrt.plan import build_plan
 
     graph = int8.write()
@@ -163,19 +163,19 @@ def test_the_real_compiler_takes_it(int8: Quantiser) -> None:
 )
 def test_no_capture_calibrates_nothing(given: list[dict[str, np.ndarray]]) -> None:
     with pytest.raises(PrecisionError, match="no capture"):
-        Quantiser.prepare(
+        Quantizer.prepare(
             networks.graph("transformer"), given, networks.SPECS, precision=Precision.INT8
         )
 
 
-def test_bad_input_is_named(transformer: Quantiser) -> None:
+def test_bad_input_is_named(transformer: Quantizer) -> None:
     graph, batch = networks.graph("transformer"), networks.captures(4)
     with pytest.raises(PrecisionError, match="'head' is no layer that computes in eight bits"):
         transformer.write(frozenset(["head"]))
-    with pytest.raises(PrecisionError, match="'fp16' is not quantised"):
-        Quantiser.prepare(graph, [batch], networks.SPECS, precision=Precision.FP16)
+    with pytest.raises(PrecisionError, match="'fp16' is not quantized"):
+        Quantizer.prepare(graph, [batch], networks.SPECS, precision=Precision.FP16)
     with pytest.raises(PrecisionError, match="'nowhere' is found in no node"):
-        Quantiser.prepare(
+        Quantizer.prepare(
             graph,
             [batch],
             networks.SPECS,
@@ -183,17 +183,17 @@ def test_bad_input_is_named(transformer: Quantiser) -> None:
             float32_islands=["nowhere"],
         )
     with pytest.raises(PrecisionError, match="none of the 7 Linear and Conv layers"):
-        Quantiser.prepare(
+        Quantizer.prepare(
             graph, [batch], networks.SPECS, precision=Precision.INT8, float32_islands=["."]
         )
     with pytest.raises(ExportError, match="not an ONNX file"):
-        Quantiser.prepare(b"nothing", [batch], networks.SPECS, precision=Precision.INT8)
+        Quantizer.prepare(b"nothing", [batch], networks.SPECS, precision=Precision.INT8)
     broken = {"rgb": np.full((1, 3, 16, 16), np.nan, np.float32)}
     with pytest.raises(PrecisionError, match="not finite on a calibration capture"):
-        Quantiser.prepare(graph, [broken], networks.SPECS, precision=Precision.INT8)
+        Quantizer.prepare(graph, [broken], networks.SPECS, precision=Precision.INT8)
 
 
-def test_one_runner_serves_many_batches(transformer: Quantiser) -> None:
+def test_one_runner_serves_many_batches(transformer: Quantizer) -> None:
     runner = WrittenRunner(transformer.write(), threads=1)
     halves = [{"rgb": UNSEEN["rgb"][:32]}, {"rgb": UNSEEN["rgb"][32:]}]
     found = np.concatenate([runner.logits(half) for half in halves])

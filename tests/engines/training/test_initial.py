@@ -15,7 +15,7 @@ from fasdk_engines.models.clip import ClipText, ClipVision
 from fasdk_engines.models.layers import EncoderBlock
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import InitialWeights, TrainingSettings, train
-from fasdk_engines.training.initial import initialise
+from fasdk_engines.training.initial import initialize
 from fasdk_engines.training.method import Task
 from fasdk_engines.training.methods import get_method
 from fasdk_engines.training.trainer import _freeze
@@ -125,7 +125,7 @@ def test_pretrained_tensors_go_where_each_paper_puts_them(name, pairs, own, tmp_
     module = fresh(name)
     before = {n: v.clone() for n, v in module.state_dict().items()}
     with caplog.at_level(logging.INFO, logger="fasdk_engines.training.initial"):
-        found = initialise(module, get_family(name), written(tmp_path, source))
+        found = initialize(module, get_family(name), written(tmp_path, source))
     after = module.state_dict()
     for target, origin in pairs.items():
         assert torch.equal(after[target], source[origin].float())
@@ -160,7 +160,7 @@ def test_older_torchvision_names_mean_the_same(tmp_path):
     for folder, tensors in (("new", source), ("old", older)):
         (tmp_path / folder).mkdir()
         module = fresh("mmdg")
-        initialise(module, get_family("mmdg"), written(tmp_path / folder, tensors))
+        initialize(module, get_family("mmdg"), written(tmp_path / folder, tensors))
         modules.append(module.state_dict())
     assert all(torch.equal(modules[0][n], modules[1][n]) for n in modules[0])
 
@@ -183,7 +183,7 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing(name, source, co
     module = fresh(name)
     before = {n: v.clone() for n, v in module.state_dict().items()}
     with pytest.raises(CheckpointError, match=complaint):
-        initialise(module, get_family(name), written(tmp_path, source))
+        initialize(module, get_family(name), written(tmp_path, source))
     assert all(torch.equal(v, before[n]) for n, v in module.state_dict().items())
 
 
@@ -191,7 +191,7 @@ def test_a_family_without_a_pretrained_start_says_so(tmp_path):
     family = get_family("minifasnet-v2")
     module = family.build(family.default_config)
     with pytest.raises(TrainingError, match="leave out --init-from"):
-        initialise(module, family, written(tmp_path, {"a": torch.zeros(1)}))
+        initialize(module, family, written(tmp_path, {"a": torch.zeros(1)}))
 
 
 def merges(folder: Path) -> Path:
@@ -224,7 +224,7 @@ def merges(folder: Path) -> Path:
 def test_a_published_method_freezes_what_its_paper_does(name, frozen, trained, tmp_path):
     family = get_family(name)
     module = fresh(name)
-    started = initialise(module, family, written(tmp_path, source_of(name)))
+    started = initialize(module, family, written(tmp_path, source_of(name)))
     task = Task(
         family,
         module,
@@ -271,8 +271,8 @@ def test_training_goes_on_from_clip_and_keeps_what_is_frozen(name, tmp_path):
         TrainingSettings(epochs=1, batch=6),
         initial=InitialWeights.load(tmp_path / "clip.pth", merges(tmp_path)),
     )
-    assert result.initialised is not None
-    assert set(result.initialised.unused) == {"input_resolution", "context_length"}
+    assert result.initialized is not None
+    assert set(result.initialized.unused) == {"input_resolution", "context_length"}
     weights = result.module.state_dict()
 
     def kept(target: dict[str, Tensor], prefix: str, origin: str) -> bool:
@@ -291,7 +291,7 @@ def test_training_goes_on_from_clip_and_keeps_what_is_frozen(name, tmp_path):
 def test_clip_without_its_vocabulary_is_refused_before_training(tmp_path):
     family = get_family("mmdgpp")
     module = fresh("mmdgpp")
-    started = initialise(module, family, written(tmp_path, source_of("mmdgpp")))
+    started = initialize(module, family, written(tmp_path, source_of("mmdgpp")))
     specs = family.preprocess(family.configs["tiny"])
     task = Task(family, module, specs, TrainingSettings(), ("a",), torch.Generator(), started.text)
     with pytest.raises(TrainingError, match="give --clip-vocabulary"):

@@ -29,7 +29,7 @@ def drawn() -> dict[str, NDArray]:
     return {
         "features": rng.normal(size=(BATCH, MODALITIES, WIDTH)),
         "present": present,
-        "centres": rng.normal(size=(MODALITIES, CLASSES, WIDTH)),
+        "centers": rng.normal(size=(MODALITIES, CLASSES, WIDTH)),
         "classes": rng.integers(0, CLASSES, BATCH),
     }
 
@@ -45,35 +45,35 @@ def test_ssp_is_the_cross_entropy_over_minus_the_distance_to_prototypes(drawn):
         for b in range(BATCH):
             if drawn["present"][b, m]:
                 away = [
-                    np.sqrt(((drawn["features"][b, m] - centre) ** 2).sum())
-                    for centre in drawn["centres"][m]
+                    np.sqrt(((drawn["features"][b, m] - center) ** 2).sum())
+                    for center in drawn["centers"][m]
                 ]
                 each.append(-log_softmax(-np.array(away))[drawn["classes"][b]])
         expected.append(np.mean(each))
     t = as_tensors(drawn)
-    found = prototype_loss(t["features"], t["present"], t["centres"], t["classes"])
+    found = prototype_loss(t["features"], t["present"], t["centers"], t["classes"])
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
     moved = drawn["features"].copy()
     moved[1, 0] = 1e30  # absent
-    again = prototype_loss(torch.from_numpy(moved), t["present"], t["centres"], t["classes"])
+    again = prototype_loss(torch.from_numpy(moved), t["present"], t["centers"], t["classes"])
     assert torch.equal(found, again)
     moved[0, 0] += 1.0  # present
-    other = prototype_loss(torch.from_numpy(moved), t["present"], t["centres"], t["classes"])
+    other = prototype_loss(torch.from_numpy(moved), t["present"], t["centers"], t["classes"])
     assert not torch.equal(found, other)
 
 
 def test_ssp_stays_finite_where_a_feature_is_its_prototype_or_a_class_has_none(drawn):
     t = as_tensors(drawn)
-    t["centres"][0, 2] = float("nan")
-    t["features"][0, 0] = t["centres"][0, 0]
+    t["centers"][0, 2] = float("nan")
+    t["features"][0, 0] = t["centers"][0, 0]
     t["classes"] = torch.tensor([0, 1, 2, 3, 0, 1, 3])
     features = t["features"].requires_grad_()
-    found = prototype_loss(features, t["present"], t["centres"], t["classes"])
+    found = prototype_loss(features, t["present"], t["centers"], t["classes"])
     found.sum().backward()
     assert bool(found.isfinite().all())
     assert features.grad is not None and bool(features.grad.isfinite().all())
     assert float(features.grad[2, 0].abs().max()) == 0.0, "its class has no prototype"
-    nobody = prototype_loss(features, t["present"] * 0.0, t["centres"], t["classes"])
+    nobody = prototype_loss(features, t["present"] * 0.0, t["centers"], t["classes"])
     assert nobody.tolist() == [0.0, 0.0, 0.0]
 
 
@@ -113,7 +113,7 @@ def test_adp_is_the_cross_entropy_over_scaled_cosines(drawn):
             if drawn["present"][b, m]:
                 f = drawn["features"][b, m]
                 cosines = [
-                    f @ text / np.sqrt((f @ f) * (text @ text)) for text in drawn["centres"][m]
+                    f @ text / np.sqrt((f @ f) * (text @ text)) for text in drawn["centers"][m]
                 ]
                 each.append(-log_softmax(scale * np.array(cosines))[drawn["classes"][b]])
         expected.append(np.mean(each))
@@ -121,7 +121,7 @@ def test_adp_is_the_cross_entropy_over_scaled_cosines(drawn):
     t = as_tensors(drawn)
     features = t["features"].requires_grad_()
     found = prompt_loss(
-        features, t["present"], t["centres"], torch.tensor(scale).double(), t["classes"]
+        features, t["present"], t["centers"], torch.tensor(scale).double(), t["classes"]
     )
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-6)
     found.sum().backward()

@@ -8,7 +8,7 @@ import torch
 
 from fasdk.capture import Capture
 from fasdk.errors import DatasetError, TrainingError
-from fasdk_calibration.datasets import LabelledCapture, write_captures
+from fasdk_calibration.datasets import LabeledCapture, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.registry import family_names, get_family
@@ -25,7 +25,7 @@ from fasdk_engines.training.data import CaptureTensors, domain_names
 from fasdk_engines.training.method import Task
 from fasdk_engines.training.prototypes import Prototypes
 
-Sets = dict[Split, list[LabelledCapture]]
+Sets = dict[Split, list[LabeledCapture]]
 FAMILY_OF = {"plain": "mmdg", "mmdg-ssp": "mmdg"}
 PUBLISHED = ("mmdg-ssp", "mmdg", "mmdgpp", "mmda", "bigmoe")
 PARTS = {
@@ -53,10 +53,10 @@ def sets() -> Sets:
     return found
 
 
-def incomplete(labelled: LabelledCapture) -> LabelledCapture:
-    whole = labelled.capture
+def incomplete(labeled: LabeledCapture) -> LabeledCapture:
+    whole = labeled.capture
     less = Capture(rgb=whole.rgb, ir=whole.ir, face=whole.face)
-    return replace(labelled, capture=less)
+    return replace(labeled, capture=less)
 
 
 def small(family: Family) -> ModelConfig:

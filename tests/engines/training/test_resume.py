@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fasdk.errors import TrainingError
-from fasdk_calibration.datasets import LabelledCapture, load_list, write_captures
+from fasdk_calibration.datasets import LabeledCapture, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import Step, TrainingResult, TrainingSettings, train
@@ -64,7 +64,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def captures(folder) -> tuple[list[LabelledCapture], list[LabelledCapture]]:
+def captures(folder) -> tuple[list[LabeledCapture], list[LabeledCapture]]:
     return load_list(folder / "train.jsonl"), load_list(folder / "development.jsonl")
 
 

@@ -6,7 +6,7 @@ import torch
 
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.metrics import auc
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
 from fasdk_engines.models.registry import get_family
@@ -26,7 +26,7 @@ CONFIG = FAMILY.configs["tiny"].model_copy(
     update={"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "mlp_width": 64}
 )
 SETTINGS = TrainingSettings(epochs=2, batch=8, threads=1)
-Sets = dict[Split, list[LabelledCapture]]
+Sets = dict[Split, list[LabeledCapture]]
 
 
 @pytest.fixture(scope="module")

@@ -117,11 +117,11 @@ def test_an_execution_that_cannot_be_recorded_leaves_the_stream_fit(rig: Rig) ->
     inner = rig.gpu.capture
 
     def capture(stream: object, work: Callable[[], None]) -> object:
-        rig.behaviour.refuses.add("execute_async_v3")
+        rig.behavior.refuses.add("execute_async_v3")
         try:
             return inner(stream, work)  # type: ignore[arg-type]
         finally:
-            rig.behaviour.refuses.clear()
+            rig.behavior.refuses.clear()
 
     rig.gpu.capture = capture  # type: ignore[method-assign,assignment]
     lane.append(engine.open_lane(2))
@@ -158,9 +158,9 @@ def test_too_little_memory_for_another_lane_leaves_the_others_running(
 def test_what_is_never_written_is_never_read(engine: TensorRtEngine, rig: Rig) -> None:
     lane = engine.open_lane(2)
     assert np.isfinite(run(lane, 2, 1)).all()
-    rig.behaviour.writes = False
+    rig.behavior.writes = False
     assert np.isnan(run(lane, 2, 2)).all()
-    rig.behaviour.writes = True
+    rig.behavior.writes = True
     rig.gpu.loses_copies = True
     assert np.isnan(run(lane, 2, 3)).all()
     rig.gpu.loses_copies = False
@@ -169,7 +169,7 @@ def test_what_is_never_written_is_never_read(engine: TensorRtEngine, rig: Rig) -
 
 def refuse_launch(rig: Rig) -> None:
     rig.gpu.refuses.add("launch")
-    rig.behaviour.refuses.add("execute_async_v3")
+    rig.behavior.refuses.add("execute_async_v3")
 
 
 def lose_device(rig: Rig) -> None:
@@ -178,7 +178,7 @@ def lose_device(rig: Rig) -> None:
 
 def mend(rig: Rig) -> None:
     rig.gpu.refuses.clear()
-    rig.behaviour.refuses.clear()
+    rig.behavior.refuses.clear()
     rig.gpu.fails_to_synchronize = False
 
 

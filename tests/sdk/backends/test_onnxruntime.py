@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fasdk import backends
 from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.registry import installed_backends, open_engine, parse_backend
@@ -181,4 +180,4 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
     with pytest.raises(BackendError, match="no GPU"):
         open_engine(bundle, progress="bar")
     assert asked == [(Backend.TENSORRT, "bar")]
-    assert registry.installed_backends()[0] is Backend.TENSORRT
+    assert installed_backends()[0] is Backend.TENSORRT

@@ -23,9 +23,9 @@ from support.graphs import SIZE, write_small_bundle
 
 def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
     first = rig.open()
-    assert (first.plan_source, rig.behaviour.builds, len(rig.plans)) == (PlanSource.BUILT, 1, 1)
+    assert (first.plan_source, rig.behavior.builds, len(rig.plans)) == (PlanSource.BUILT, 1, 1)
     second = rig.open()
-    assert (second.plan_source, rig.behaviour.builds) == (PlanSource.CACHE, 1)
+    assert (second.plan_source, rig.behavior.builds) == (PlanSource.CACHE, 1)
 
 
 @pytest.mark.parametrize("change", ["version", "device", "cuda"])
@@ -34,7 +34,7 @@ def test_a_plan_of_another_release_or_gpu_is_not_used(
 ) -> None:
     rig.open()
     if change == "version":
-        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour, "10.16.2"))
+        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior, "10.16.2"))
     elif change == "device":
         rig.gpu.device = CudaDevice("Orin Nano", "8.7", "12.6")
     else:
@@ -65,7 +65,7 @@ def test_a_cached_plan_that_was_touched_is_built_again(rig: Rig, target: str) ->
 
 @pytest.mark.parametrize("drift", [1.0, -1.0, float("nan"), float("inf")])
 def test_a_new_plan_that_drifts_is_not_kept_and_open_raises(rig: Rig, drift: float) -> None:
-    rig.behaviour.drift = drift
+    rig.behavior.drift = drift
     with pytest.raises(PlanError, match=r"built plan .* does not reproduce"):
         rig.open()
     assert rig.plans == []
@@ -74,7 +74,7 @@ def test_a_new_plan_that_drifts_is_not_kept_and_open_raises(rig: Rig, drift: flo
 
 def test_a_cached_plan_that_drifts_is_deleted_and_open_raises(rig: Rig) -> None:
     rig.open().close()
-    rig.behaviour.drift = 1.0
+    rig.behavior.drift = 1.0
     with pytest.raises(PlanError, match=r"cache plan .* does not reproduce"):
         rig.open()
     assert rig.plans == []
@@ -82,7 +82,7 @@ def test_a_cached_plan_that_drifts_is_deleted_and_open_raises(rig: Rig) -> None:
 
 
 def test_a_drift_within_the_tolerance_is_accepted(rig: Rig) -> None:
-    rig.behaviour.drift = 1e-4
+    rig.behavior.drift = 1e-4
     assert rig.open().plan_source is PlanSource.BUILT
 
 
@@ -92,13 +92,13 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
     rig.bundle = open_bundle(write_small_bundle(tmp_path / "bare.fasb", golden=0))
     with pytest.raises(PlanError, match="no golden capture"):
         rig.open()
-    assert rig.behaviour.builds == 0
+    assert rig.behavior.builds == 0
 
 
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
-        ("deserialize", PlanError, "refuses the built plan on Orin: serialised with another"),
+        ("deserialize", PlanError, "refuses the built plan on Orin: serialized with another"),
         ("create_execution_context", BackendError, "cannot make an execution context"),
         ("set_tensor_address", BackendError, "refuses a buffer for rgb"),
         ("build_serialized_network", PlanError, "cannot build a plan: it gave no reason"),
@@ -109,7 +109,7 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
 def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
     rig: Rig, call: str, kind: type[FasdkError], words: str
 ) -> None:
-    rig.behaviour.refuses.add(call)
+    rig.behavior.refuses.add(call)
     with pytest.raises(kind, match=words):
         rig.open()
     assert rig.gpu.held == {}
@@ -120,8 +120,8 @@ def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
 def test_a_factory_that_gives_nothing_is_an_error(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str, kind: type[FasdkError]
 ) -> None:
-    rig.behaviour.refuses.add(f"no {what}")
-    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour))
+    rig.behavior.refuses.add(f"no {what}")
+    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior))
     with pytest.raises(kind, match=f"cannot (make|start) a {what.lower()}"):
         rig.open()
 
@@ -136,7 +136,7 @@ def test_too_little_device_memory_is_named_and_the_cached_plan_stays(rig: Rig) -
 
 
 def test_a_plan_with_other_tensors_is_refused(rig: Rig) -> None:
-    rig.behaviour.output_type = Enumeration.HALF
+    rig.behavior.output_type = Enumeration.HALF
     with pytest.raises(
         PlanError, match=r"tensor logits is output .*HALF.* asks for output float32"
     ):
@@ -205,7 +205,7 @@ class TestBroughtPlans:
 
     @pytest.fixture
     def kiosk(self, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behaviour, "1.7.1"))
+        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behavior, "1.7.1"))
         rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
         self._bring(rig, tmp_path, self.ENTRY)
         return rig
@@ -218,11 +218,11 @@ class TestBroughtPlans:
 
     def test_one_that_fits_is_used_and_nothing_is_built(self, kiosk: Rig) -> None:
         engine = kiosk.open(Backend.TENSORRT_RTX)
-        assert (engine.plan_source, kiosk.behaviour.builds) == (PlanSource.BUNDLE, 0)
+        assert (engine.plan_source, kiosk.behavior.builds) == (PlanSource.BUNDLE, 0)
         assert not kiosk.cache.folder.exists()
 
     def test_one_that_drifts_is_refused(self, kiosk: Rig) -> None:
-        kiosk.behaviour.drift = 1.0
+        kiosk.behavior.drift = 1.0
         with pytest.raises(PlanError, match=r"bundle plan .* does not reproduce"):
             kiosk.open(Backend.TENSORRT_RTX)
 
@@ -232,11 +232,11 @@ class TestBroughtPlans:
     ) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update=changes))
         assert kiosk.open(Backend.TENSORRT_RTX).plan_source is PlanSource.BUILT
-        assert kiosk.behaviour.targets == {0: "sm89"}
+        assert kiosk.behavior.targets == {0: "sm89"}
 
     def test_a_target_the_compiler_refuses_is_named(self, kiosk: Rig, tmp_path: Path) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update={"version": "1.6.0"}))
-        kiosk.behaviour.refuses.add("set_compute_capability")
+        kiosk.behavior.refuses.add("set_compute_capability")
         with pytest.raises(PlanError, match=r"refuses compute capability 8\.9"):
             kiosk.open(Backend.TENSORRT_RTX)
 

@@ -24,9 +24,9 @@ FAULTS = {
 
 
 def spoil(rig: Rig, fault: dict[str, Any]) -> None:
-    rig.behaviour.drift = 1.0
+    rig.behavior.drift = 1.0
     for name, value in fault.items():
-        setattr(rig.behaviour, name, value)
+        setattr(rig.behavior, name, value)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -31,11 +31,11 @@ def test_each_kind(folder):
 
 def test_realsense_by_serial_and_sizes():
     pytest.importorskip("pyrealsense2", exc_type=ImportError)
-    camera = open_camera("realsense:0123?depth=640x480&colour=1280x720&fps=30")
+    camera = open_camera("realsense:0123?depth=640x480&color=1280x720&fps=30")
     assert isinstance(camera, RealSenseCamera)
     assert camera.name == "RealSense camera 0123"
     assert camera._request.depth_size == (640, 480)
-    assert camera._request.colour_size == (1280, 720)
+    assert camera._request.color_size == (1280, 720)
     assert open_camera("realsense").name == "RealSense camera"
 
 

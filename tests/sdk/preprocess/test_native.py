@@ -54,9 +54,9 @@ def native(native_built: None) -> Any:
 
 
 class Kind(Enum):
-    COLOUR = "rgb"
+    COLOR = "rgb"
     DEPTH = "depth"
-    GREY = "ir"
+    GRAY = "ir"
     FOUR_CHANNELS = "resize alone"
 
 
@@ -69,7 +69,7 @@ class Case:
 
 
 def random_case(rng: np.random.Generator, number: int) -> Case:
-    """Draw one of six size relations, four kinds of frame, any crop, strides and normalisation."""
+    """Draw one of six size relations, four kinds of frame, any crop, strides and normalization."""
     relation, kind = number % 6, list(Kind)[number // 6 % 4]
     limit = 40 if relation < 3 else 130
     width, height, to_width, to_height = (int(v) for v in rng.integers(1, limit, 4))
@@ -83,8 +83,8 @@ def random_case(rng: np.random.Generator, number: int) -> Case:
         to_width = to_height = 80
     left, top, right, bottom = (int(v) * (rng.random() < 0.5) for v in rng.integers(0, 9, 4))
     shape: tuple[int, ...] = (height + top + bottom, width + left + right)
-    if kind in (Kind.COLOUR, Kind.FOUR_CHANNELS):
-        shape += (3,) if kind is Kind.COLOUR else (4,)
+    if kind in (Kind.COLOR, Kind.FOUR_CHANNELS):
+        shape += (3,) if kind is Kind.COLOR else (4,)
     # A view into a larger frame: every other pixel, backwards, columns before rows, or as it is.
     steps = tuple(int(s) for s in rng.choice([1, -1, 2, -2], len(shape), p=[0.5, 0.3, 0.1, 0.1]))
     stored = tuple(abs(step) * size for step, size in zip(steps, shape, strict=True))
@@ -144,11 +144,11 @@ def as_opencv_does(case: Case) -> np.ndarray:
     resized = cv2.resize(np.ascontiguousarray(part), size, interpolation=cv2.INTER_LINEAR)
     if case.kind is Kind.FOUR_CHANNELS:
         return resized.reshape(spec.height, spec.width, 4)
-    colour = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB) if resized.ndim == 2 else resized
+    color = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB) if resized.ndim == 2 else resized
     if spec.channel_order is ChannelOrder.BGR:
-        colour = colour[..., ::-1]
+        color = color[..., ::-1]
     mean, std = np.float32(spec.mean), np.float32(spec.std)
-    return ((colour.astype(np.float32) - mean) / std).transpose(2, 0, 1)
+    return ((color.astype(np.float32) - mean) / std).transpose(2, 0, 1)
 
 
 def differing(seed: int, cases: int, using: Implementation, tier: str = "") -> list[int]:
@@ -291,7 +291,7 @@ def test_the_native_pass_refuses_what_it_would_have_to_read_or_write_wrongly(ide
         {"frame": np.zeros((40, 50), np.uint8), "region": (0, 0, 49, 14)},
     ],
 )
-def test_the_native_composite_refuses_them_too_and_colour_and_what_is_too_small(identity, changes):
+def test_the_native_composite_refuses_them_too_and_color_and_what_is_too_small(identity, changes):
     with pytest.raises((TypeError, ValueError)):
         identity.composite(**arguments(**changes))
 

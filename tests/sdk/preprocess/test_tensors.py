@@ -60,7 +60,7 @@ def native_built() -> None:
 @pytest.mark.parametrize(
     ("scale", "region"), [(2.7, (249, 149, 411, 311)), (4.0, (210, 110, 450, 350))]
 )
-def test_a_face_far_from_every_edge_is_enlarged_about_its_centre(scale, region):
+def test_a_face_far_from_every_edge_is_enlarged_about_its_center(scale, region):
     assert crop_box((640, 480), FaceBox(300, 200, 60, 60), scale) == region
 
 
@@ -151,12 +151,12 @@ def test_depth_is_drawn_at_native_size_then_resized(using, native_built):
 
 
 @pytest.mark.parametrize("using", Implementation)
-def test_planes_follow_the_channel_order_and_grey_is_replicated(using, native_built):
-    colour = np.full((5, 6, 3), (10, 20, 30), np.uint8)
+def test_planes_follow_the_channel_order_and_gray_is_replicated(using, native_built):
+    color = np.full((5, 6, 3), (10, 20, 30), np.uint8)
     rgb, bgr = spec_of(), spec_of(channel_order=ChannelOrder.BGR)
-    assert to_tensor(colour, None, rgb, using=using)[:, 0, 0].tolist() == [10, 20, 30]
-    assert to_tensor(colour, None, bgr, using=using)[:, 0, 0].tolist() == [30, 20, 10]
-    assert to_tensor(colour[..., 0], None, bgr, using=using)[:, 0, 0].tolist() == [10, 10, 10]
+    assert to_tensor(color, None, rgb, using=using)[:, 0, 0].tolist() == [10, 20, 30]
+    assert to_tensor(color, None, bgr, using=using)[:, 0, 0].tolist() == [30, 20, 10]
+    assert to_tensor(color[..., 0], None, bgr, using=using)[:, 0, 0].tolist() == [10, 10, 10]
 
 
 @pytest.mark.parametrize("using", Implementation)
@@ -166,7 +166,7 @@ def test_mean_and_std_belong_to_the_tensors_planes(using, native_built):
     assert tensor[:, 0, 0].tolist() == [29 / 2, 18 / 4, 7 / 8]
 
 
-def test_the_table_is_the_float32_normalisation_of_every_level():
+def test_the_table_is_the_float32_normalization_of_every_level():
     spec = spec_of(mean=(127.5, 123.675, 0.0), std=(128.0, 58.395, 255.0))
     for plane in range(3):
         mean, std = np.float32(spec.mean[plane]), np.float32(spec.std[plane])
@@ -352,7 +352,7 @@ def test_a_composites_planes_are_infrared_hog_and_plgf_of_the_crop_each_resized(
 
 @pytest.mark.parametrize("using", Implementation)
 @pytest.mark.parametrize("frame", [np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint16)])
-def test_a_composite_of_anything_but_8_bit_grey_is_refused(frame, using, native_built):
+def test_a_composite_of_anything_but_8_bit_gray_is_refused(frame, using, native_built):
     spec = spec_of(ir_composite=IrComposite.IR_HOG_PLGF)
     with pytest.raises(PreprocessError, match=r"describes uint8 \[H, W\] infrared"):
         to_tensor(frame, None, spec, using=using)

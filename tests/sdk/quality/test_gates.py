@@ -43,8 +43,8 @@ def checkered(low: int, high: int, cell: int = 6) -> np.ndarray:
     return np.where((x + y) % 2 == 0, low, high).astype(np.uint8)
 
 
-def colour(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[..., None], 3, axis=2)
+def color(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def clean() -> Capture:
     depth = np.full((240, 320), 500, np.uint16)
     depth[:20] = 900
     return Capture(
-        rgb=colour(checkered(90, 170)),
+        rgb=color(checkered(90, 170)),
         depth=depth,
         ir=checkered(60, 140),
         face=FACE,
@@ -162,12 +162,12 @@ ONE_FAULT = {
         "2 of the eyes",
     ),
     "dark": (
-        lambda _: {"rgb": colour(checkered(20, 59))},
+        lambda _: {"rgb": color(checkered(20, 59))},
         Reason.TOO_DARK,
         "highlights are at level 59 of 255, at least 60",
     ),
     "bright": (
-        lambda _: {"rgb": colour(checkered(200, 252))},
+        lambda _: {"rgb": color(checkered(200, 252))},
         Reason.TOO_BRIGHT,
         "quarter of the face is at level 252",
     ),
@@ -187,23 +187,23 @@ ONE_FAULT = {
         Reason.DEPTH_HOLES,
         "100.0%",
     ),
-    "metres": (
+    "meters": (
         lambda _: {"depth": (checkered(1, 1) + (np.arange(320) > 300)).astype(np.uint16) * 2},
         Reason.DEPTH_UNITS,
-        "depth 2, which cannot be millimetres: these look like metres, multiply by 1000",
+        "depth 2, which cannot be millimeters: these look like meters, multiply by 1000",
     ),
-    "centimetres": (lambda c: {"depth": c.depth // 11}, Reason.DEPTH_UNITS, "centimetres, mult"),
+    "centimeters": (lambda c: {"depth": c.depth // 11}, Reason.DEPTH_UNITS, "centimeters, mult"),
     "lens covered": (
         lambda c: {"rgb": np.full_like(c.rgb, 3)},
         Reason.NO_IMAGE,
         r"rgb frame is \[3, 3, 3\] everywhere: uncover the lens",
     ),
-    "no picture, in colour": (
+    "no picture, in color": (
         lambda c: {"rgb": np.full_like(c.rgb, 0) + np.uint8([0, 0, 255])},
         Reason.NO_IMAGE,
         r"\[0, 0, 255\]",
     ),
-    "depth sensor unplugged": (lambda c: {"depth": c.depth * 0}, Reason.NO_IMAGE, "not metres cut"),
+    "depth sensor unplugged": (lambda c: {"depth": c.depth * 0}, Reason.NO_IMAGE, "not meters cut"),
     "infrared covered": (
         lambda c: {"ir": painted(c.ir * 0, 2, np.s_[0, 0])},
         Reason.NO_IMAGE,
@@ -262,8 +262,8 @@ def test_every_limit_is_reached_by_a_fault_above():
         ({"landmarks": turned(pitch=24.5)}, {}),
         ({"landmarks": turned(roll=-24.5)}, {}),
         ({"face": FaceBox(1, 1, 140, 140)}, {}),
-        ({"rgb": colour(checkered(20, 60))}, {}),
-        ({"rgb": colour(checkered(200, 250))}, {}),
+        ({"rgb": color(checkered(20, 60))}, {}),
+        ({"rgb": color(checkered(200, 250))}, {}),
         ({"depth": with_holes(2108)}, {}),
         ({"depth": with_holes(71 * 99)}, {"max_depth_holes": 1.0}),
         ({"depth": np.full((240, 320), 250, np.uint16) + (np.arange(320) > 310)}, {}),
@@ -317,7 +317,7 @@ def test_skew_counts_between_frames_the_capture_holds(clean):
 def test_everything_wrong_is_said_at_once_the_most_useful_first(clean):
     capture = replace(
         clean,
-        rgb=cv2.GaussianBlur(colour(checkered(10, 40)), (0, 0), 6.0),
+        rgb=cv2.GaussianBlur(color(checkered(10, 40)), (0, 0), 6.0),
         ir=np.full_like(clean.ir, 255) - checkered(0, 4, 40),
         depth=np.where(checkered(0, 1, 3) == 1, 0, 2000).astype(np.uint16),
         face=FaceBox(70, 0, 60, 140),
@@ -350,7 +350,7 @@ def test_only_units_are_for_the_integrator_to_mend(clean):
     assert not Reason.ENGINE_FAULT.mendable
 
 
-def test_metres_are_told_even_without_a_face(clean):
+def test_meters_are_told_even_without_a_face(clean):
     depth = (1 + np.arange(240 * 320) % 3).astype(np.uint16).reshape(240, 320)
     capture = replace(clean, depth=depth, face=None, landmarks=None)
     found = assess(capture, now_ms=NOW_MS)
@@ -359,12 +359,12 @@ def test_metres_are_told_even_without_a_face(clean):
 
 
 def test_dim_light_is_not_blur(clean):
-    sharp = replace(clean, rgb=colour(checkered(20, 38)))
+    sharp = replace(clean, rgb=color(checkered(20, 38)))
     found = assess(sharp, now_ms=NOW_MS)
     assert [finding.reason for finding in found] == [Reason.TOO_DARK]
 
 
-def test_without_colour_the_infrared_frame_tells_blur_and_nothing_of_the_room_s_light(clean):
+def test_without_color_the_infrared_frame_tells_blur_and_nothing_of_the_room_s_light(clean):
     capture = replace(clean, rgb=None, ir=checkered(10, 50))
     assert assess(capture, now_ms=NOW_MS) == ()
     blurred = replace(capture, ir=cv2.GaussianBlur(capture.ir, (0, 0), 6.0))

@@ -22,8 +22,8 @@ RGB_LENS = Lens(
     height_px=720,
     focal_x_px=910.0,
     focal_y_px=905.0,
-    centre_x_px=643.5,
-    centre_y_px=352.25,
+    center_x_px=643.5,
+    center_y_px=352.25,
     distortion=(0.12, -0.25, 0.001, -0.0007, 0.08),
 )
 DEPTH_LENS = Lens(
@@ -31,8 +31,8 @@ DEPTH_LENS = Lens(
     height_px=480,
     focal_x_px=460.0,
     focal_y_px=461.0,
-    centre_x_px=318.0,
-    centre_y_px=243.0,
+    center_x_px=318.0,
+    center_y_px=243.0,
 )
 IR_LENS = DEPTH_LENS.model_copy(update={"distortion": (-0.2, 0.05, 0.0, 0.001)})
 BACKGROUND_MM = 2400
@@ -57,8 +57,8 @@ def seen_by(points_mm: np.ndarray, sensor: Pinhole) -> np.ndarray:
     lens = sensor.lens
     matrix = np.array(
         [
-            [lens.focal_x_px, 0, lens.centre_x_px],
-            [0, lens.focal_y_px, lens.centre_y_px],
+            [lens.focal_x_px, 0, lens.center_x_px],
+            [0, lens.focal_y_px, lens.center_y_px],
             [0, 0, 1],
         ]
     )
@@ -68,7 +68,7 @@ def seen_by(points_mm: np.ndarray, sensor: Pinhole) -> np.ndarray:
 
 
 def face_at(x: float, y: float, distance_mm: float, width_mm=150.0, height_mm=200.0):
-    """Return the outline of a flat face parallel to the RGB frame, [400, 3] in millimetres."""
+    """Return the outline of a flat face parallel to the RGB frame, [400, 3] in millimeters."""
     along = np.linspace(-0.5, 0.5, 100)
     side = np.full(100, 0.5)
     outline = np.concatenate(
@@ -101,8 +101,8 @@ def depth_of(face_mm: np.ndarray, sensor: Pinhole, *, hole: bool = False) -> np.
     y, x = np.mgrid[0 : lens.height_px, 0 : lens.width_px].astype(np.float64)
     ray = np.stack(
         [
-            (x - lens.centre_x_px) / lens.focal_x_px,
-            (y - lens.centre_y_px) / lens.focal_y_px,
+            (x - lens.center_x_px) / lens.focal_x_px,
+            (y - lens.center_y_px) / lens.focal_y_px,
             np.ones_like(x),
         ],
         axis=-1,
@@ -170,7 +170,7 @@ def test_the_same_camera_twice_gives_the_same_box():
 def test_a_pinhole_without_distortion_is_a_formula():
     lens = RGB_LENS.model_copy(update={"distortion": ()})
     rig = Rig(rgb=lens, depth=Pinhole(lens=lens, translation_mm=(-50.0, 0.0, 0.0)))
-    depth = np.full((720, 1280), 455, np.uint16)  # 910 / 455 mm: two pixels a millimetre
+    depth = np.full((720, 1280), 455, np.uint16)  # 910 / 455 mm: two pixels a millimeter
     capture = Capture(
         rgb=np.zeros((720, 1280, 3), np.uint8), depth=depth, face=(500, 200, 300, 350)
     )
@@ -178,7 +178,7 @@ def test_a_pinhole_without_distortion_is_a_formula():
 
 
 def test_the_distance_settles_where_the_depth_frame_agrees():
-    """Depth grows a millimetre a pixel, so that where the box lands changes what is measured."""
+    """Depth grows a millimeter a pixel, so that where the box lands changes what is measured."""
     lens = RGB_LENS.model_copy(update={"distortion": ()})
     rig = Rig(rgb=lens, depth=Pinhole(lens=lens, translation_mm=(-100.0, 0.0, 0.0)))
     depth = np.broadcast_to(np.arange(1280, dtype=np.uint16) + 100, (720, 1280))
@@ -204,15 +204,15 @@ def test_without_depth_the_face_s_width_tells_the_distance():
     nothing = Capture(
         rgb=capture.rgb, ir=capture.ir, depth=np.zeros_like(capture.depth), face=capture.face
     )
-    centimetres = Capture(
+    centimeters = Capture(
         rgb=capture.rgb, ir=capture.ir, depth=capture.depth // 13, face=capture.face
     )
-    for unknown in (nothing, centimetres):
+    for unknown in (nothing, centimeters):
         assert RIG.register(unknown).faces[Modality.IR] == RIG.register(alone).faces[Modality.IR]
 
 
 def test_depth_that_shows_the_rgb_view_tells_the_distance_for_infrared():
-    """As where the camera's own software aligns depth to colour, at another resolution."""
+    """As where the camera's own software aligns depth to color, at another resolution."""
     rig = RIG.model_copy(update={"depth": None})
     face_mm = face_at(30.0, -20.0, 450.0, width_mm=110.0)
     capture, truth = capture_of(face_mm)
@@ -314,7 +314,7 @@ def test_homographies_combine_where_the_face_is_in_the_depth_frame():
 
 
 def shifted(x_mm: float) -> tuple[Rig, Capture]:
-    """Return a face 300 px wide in RGB and so far to the side in depth, two pixels a millimetre."""
+    """Return a face 300 px wide in RGB and so far to the side in depth, two pixels a millimeter."""
     lens = RGB_LENS.model_copy(update={"distortion": ()})
     rig = Rig(rgb=lens, depth=Pinhole(lens=lens, translation_mm=(x_mm, 0.0, 0.0)))
     return rig, Capture(
@@ -479,6 +479,6 @@ def test_a_file_that_is_not_there_is_said(tmp_path):
 
 def test_numbers_that_are_none_are_refused():
     with pytest.raises(ValidationError):
-        RGB_LENS.model_validate({**RGB_LENS.model_dump(), "centre_x_px": math.nan})
+        RGB_LENS.model_validate({**RGB_LENS.model_dump(), "center_x_px": math.nan})
     with pytest.raises(ValidationError, match="no inverse"):
         Homography(**{**PLANE.model_dump(), "from_rgb": rows(np.ones((3, 3)))})

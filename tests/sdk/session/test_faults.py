@@ -35,7 +35,7 @@ DEADLINE_MS, BOUND_S = 300.0, 10.0
 
 
 def frames():
-    """Return what a sound rig sees: a textured face at half a metre before a wall."""
+    """Return what a sound rig sees: a textured face at half a meter before a wall."""
     rng = np.random.default_rng(7)
     depth = np.full((240, 320), 1400, np.uint16) + rng.integers(0, 9, (240, 320), np.uint16)
     depth[60:200, 100:220] -= 900
@@ -227,19 +227,19 @@ def bad_frame(name, **fields):
 
 
 SOUND = frames()
-METRES = (SOUND["depth"] / 1000.0).astype(np.float32)
-HOLED = np.where(SOUND["depth"] > 1000, np.nan, METRES).astype(np.float32)
+METERS = (SOUND["depth"] / 1000.0).astype(np.float32)
+HOLED = np.where(SOUND["depth"] > 1000, np.nan, METERS).astype(np.float32)
 REFUSED_BY_CAPTURE = [
     bad_frame("rgb as float", rgb=SOUND["rgb"].astype(np.float32)),
-    bad_frame("rgb without colour", rgb=SOUND["ir"]),
+    bad_frame("rgb without color", rgb=SOUND["ir"]),
     bad_frame("rgb with four channels", rgb=np.dstack([SOUND["rgb"], SOUND["ir"]])),
     bad_frame("rgb as a list", rgb=[[1, 2, 3]]),
     bad_frame("ir in 16 bits", ir=SOUND["ir"].astype(np.uint16)),
-    bad_frame("ir in colour", ir=SOUND["rgb"]),
+    bad_frame("ir in color", ir=SOUND["rgb"]),
     bad_frame("depth as 32-bit whole numbers", depth=SOUND["depth"].astype(np.int32)),
-    bad_frame("depth in metres", depth=METRES),
+    bad_frame("depth in meters", depth=METERS),
     bad_frame("depth with NaN", depth=HOLED),
-    bad_frame("depth with NaN in millimetres", depth=HOLED * 1000),
+    bad_frame("depth with NaN in millimeters", depth=HOLED * 1000),
     bad_frame("empty rgb", rgb=np.zeros((0, 320, 3), np.uint8)),
     bad_frame("empty depth", depth=np.zeros((240, 0), np.uint16)),
     bad_frame("empty ir", ir=np.zeros((0, 0), np.uint8)),
@@ -248,8 +248,8 @@ REFUSED_BY_CAPTURE = [
 ]
 
 
-def metres(door_frames):
-    """Return frames whose depth is metres, rounded into whole numbers."""
+def meters(door_frames):
+    """Return frames whose depth is meters, rounded into whole numbers."""
     return door_frames | {"depth": np.rint(door_frames["depth"] / 1000.0).astype(np.uint16) + 1}
 
 
@@ -266,10 +266,10 @@ def blank(name):
 FAULTS = [
     *REFUSED_BY_CAPTURE,
     Fault(
-        "depth in whole metres",
+        "depth in whole meters",
         ERROR,
         Reason.DEPTH_UNITS,
-        lambda: Capture(**metres(frames()), face=FACE, taken_ms=taken()),
+        lambda: Capture(**meters(frames()), face=FACE, taken_ms=taken()),
     ),
     Fault("a black rgb frame", RETRY, Reason.NO_IMAGE, blank("rgb")),
     Fault("a depth frame without depth", RETRY, Reason.NO_IMAGE, blank("depth")),
@@ -321,7 +321,7 @@ FAULTS = [
         "camera hands in frames that Capture refuses",
         ERROR,
         Reason.BAD_CAPTURE,
-        lambda: CaptureError("depth is float32, expected uint16 in millimetres"),
+        lambda: CaptureError("depth is float32, expected uint16 in millimeters"),
         ways=("run",),
     ),
     Fault(

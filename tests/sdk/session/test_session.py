@@ -368,11 +368,11 @@ def test_closing_waits_for_what_is_under_way(bundle, lanes):
 
 @pytest.mark.parametrize("missing", list(MissingModalities))
 def test_what_to_do_about_missing_modalities_may_be_said_by_its_name(bundle, missing):
-    colour = tiny_bundle.capture(255, (RGB,))
+    color = tiny_bundle.capture(255, (RGB,))
     answers = []
     for said in (missing, missing.value):
         with Liveness(bundle, FakeEngine(live), missing=said) as session:
-            answers.append(summary(session.check(colour)))
+            answers.append(summary(session.check(color)))
     assert answers[0] == answers[1]
     with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
         Liveness(bundle, FakeEngine(live), missing="ignore")

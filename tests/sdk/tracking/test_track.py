@@ -353,8 +353,8 @@ def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
 
 
 def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_at():
-    of_colour = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
-    session = HeldSession(FakeBundle(of_colour))
+    of_color = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
+    session = HeldSession(FakeBundle(of_color))
     policy = TrackPolicy(1, missing=MissingModalities.REQUIRE)
     track = Track(session, "door", policy, clock=Hand())
     future = track.submit(capture(modalities=(Modality.RGB,)))

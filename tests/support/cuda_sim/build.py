@@ -25,7 +25,7 @@ PYCUDA = "pycuda==2026.1"
 # cuda.h and cudaProfiler.h, for a machine without CUDA.
 HEADER_PACKAGES = ("nvidia-cuda-runtime==13.0.96", "nvidia-cuda-profiler-api==13.0.85")
 
-# Unoptimised: it is compiled more often than it is waited for.
+# Unoptimized: it is compiled more often than it is waited for.
 SITECONF = """\
 BOOST_INC_DIR = []
 BOOST_LIB_DIR = []

@@ -29,7 +29,7 @@ import numpy as np
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import load
-from support.cuda_sim.tensorrt_standin import Behaviour, stand_in
+from support.cuda_sim.tensorrt_standin import Behavior, stand_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,7 +162,7 @@ def measure(count: int, lanes: int, *, through_session: bool) -> dict[str, Any]:
     simulator = load()
     simulator.reset(SEED)
     simulator.run_freely()
-    sys.modules["tensorrt"] = stand_in(simulator, Behaviour())
+    sys.modules["tensorrt"] = stand_in(simulator, Behavior())
 
     from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.opening import open_tensorrt_engine

@@ -10,7 +10,7 @@ import onnx
 from support.cuda_sim.simulated_cuda import Simulator
 from support.cuda_sim.standin_settings import (
     MAGIC,
-    Behaviour,
+    Behavior,
     ComputeCapability,
     DataType,
     MemoryPoolType,
@@ -119,8 +119,8 @@ class IBuilderConfig:
     num_compute_capabilities = 0
     progress_monitor: Any = None
 
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
+    def __init__(self, behavior: Behavior) -> None:
+        self._behavior = behavior
         self.profile = IOptimizationProfile()
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
@@ -129,13 +129,13 @@ class IBuilderConfig:
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         """Return the profile's index, -1 if it is refused."""
         self.profile = profile
-        return -1 if Refusal.PROFILE in self._behaviour.refuses else 0
+        return -1 if Refusal.PROFILE in self._behavior.refuses else 0
 
     def set_compute_capability(self, capability: ComputeCapability, index: int) -> bool:
         """Set one of the GPU generations."""
-        if Refusal.TARGET in self._behaviour.refuses or index >= self.num_compute_capabilities:
+        if Refusal.TARGET in self._behavior.refuses or index >= self.num_compute_capabilities:
             return False
-        self._behaviour.targets[index] = capability
+        self._behavior.targets[index] = capability
         return True
 
 
@@ -143,10 +143,10 @@ class Builder:
     """`Builder`."""
 
     simulator: ClassVar[Simulator]
-    behaviour: ClassVar[Behaviour]
+    behavior: ClassVar[Behavior]
 
     def __init__(self, logger: Any) -> None:
-        if Refusal.BUILDER in self.behaviour.refuses or not has_context(self.simulator):
+        if Refusal.BUILDER in self.behavior.refuses or not has_context(self.simulator):
             logger.log(Severity.ERROR, "no device")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
@@ -158,7 +158,7 @@ class Builder:
 
     def create_builder_config(self) -> IBuilderConfig:
         """Return a build's settings."""
-        return IBuilderConfig(self.behaviour)
+        return IBuilderConfig(self.behavior)
 
     def create_optimization_profile(self) -> IOptimizationProfile:
         """Return a profile to be filled in."""
@@ -168,11 +168,11 @@ class Builder:
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> bytes | None:
         """Return a plan, or None."""
-        self.behaviour.builds += 1
+        self.behavior.builds += 1
         monitor = config.progress_monitor
         if monitor is not None:
             monitor.phase_start("build", None, 1)
             monitor.phase_finish("build")
-        if Refusal.BUILD in self.behaviour.refuses:
+        if Refusal.BUILD in self.behavior.refuses:
             return None
         return MAGIC + b"%d\n" % config.profile.max_batch + network.graph

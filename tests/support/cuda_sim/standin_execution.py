@@ -17,7 +17,7 @@ from support.cuda_sim.simulated_cuda import KERNEL, Access, CudaResult, Simulato
 from support.cuda_sim.standin_settings import (
     MAGIC,
     SCRATCH_BYTES,
-    Behaviour,
+    Behavior,
     DataType,
     ExecutionContextAllocationStrategy,
     Refusal,
@@ -40,7 +40,7 @@ class _Execution:
     """One enqueued run, or a recorded one."""
 
     simulator: Simulator
-    behaviour: Behaviour
+    behavior: Behavior
     session: Any
     inputs: dict[str, NDArray[np.float32]]
     outputs: dict[str, NDArray[np.float32]]
@@ -57,7 +57,7 @@ class _Execution:
                 value.fill(np.nan)
             return
         found = self.session.run(list(self.outputs), self.inputs)
-        if not self.behaviour.writes:
+        if not self.behavior.writes:
             return
         for (name, memory), value in zip(self.outputs.items(), found, strict=True):
             if name == "logits":
@@ -72,7 +72,7 @@ class _Execution:
         return None
 
     def _drift(self, logits: NDArray[np.float32]) -> None:
-        wrong = self.behaviour
+        wrong = self.behavior
         if wrong.drift == 0.0 or wrong.drift_batch not in (None, len(logits)):
             return
         if self.is_recorded or not wrong.drift_replay:
@@ -124,7 +124,7 @@ class IExecutionContext:
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         """Set an input's shape; a new one must be executed once before it may be captured."""
-        refuses = Refusal.SHAPE in self.engine.behaviour.refuses
+        refuses = Refusal.SHAPE in self.engine.behavior.refuses
         within = 1 <= shape[0] <= self.engine.max_batch and name in self.engine.inputs
         if refuses or not within:
             self.engine.log_error(f"{name}: {tuple(shape)} is not within the profile")
@@ -137,7 +137,7 @@ class IExecutionContext:
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         """Set where a tensor is."""
-        if Refusal.ADDRESS in self.engine.behaviour.refuses or memory == 0:
+        if Refusal.ADDRESS in self.engine.behavior.refuses or memory == 0:
             self.engine.log_error(f"{name}: {memory:#x} is no address")
             return False
         self._addresses[name] = memory
@@ -165,7 +165,7 @@ class IExecutionContext:
         number = next(_numbers)
         _executions[number] = _Execution(
             engine.simulator,
-            engine.behaviour,
+            engine.behavior,
             engine.session,
             inputs,
             outputs,
@@ -184,7 +184,7 @@ class IExecutionContext:
         return True
 
     def _refusal(self, *, recorded: bool) -> str | None:
-        if Refusal.EXECUTE in self.engine.behaviour.refuses:
+        if Refusal.EXECUTE in self.engine.behavior.refuses:
             return "the execution was refused"
         unset = [name for name in self.engine.inputs if name not in self._shapes]
         unset += [name for name in self.engine.names if name not in self._addresses]
@@ -230,7 +230,7 @@ class ICudaEngine:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._runtime = runtime
         self.simulator = runtime.simulator
-        self.behaviour = runtime.behaviour
+        self.behavior = runtime.behavior
         self.max_batch = int(head)
         self.session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
@@ -266,7 +266,7 @@ class ICudaEngine:
 
     def get_tensor_dtype(self, name: str) -> DataType:
         """Return its type."""
-        return DataType.FLOAT if name in self.inputs else self.behaviour.output_type
+        return DataType.FLOAT if name in self.inputs else self.behavior.output_type
 
     def get_tensor_shape(self, name: str) -> list[int]:
         """Return its shape, -1 for the batch."""
@@ -282,7 +282,7 @@ class ICudaEngine:
         strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
     ) -> IExecutionContext | None:
         """Return a context, or None."""
-        if Refusal.CONTEXT in self.behaviour.refuses or not has_context(self.simulator):
+        if Refusal.CONTEXT in self.behavior.refuses or not has_context(self.simulator):
             self.log_error("no execution context can be made")
             return None
         return IExecutionContext(self, strategy)
@@ -292,20 +292,20 @@ class Runtime:
     """`Runtime`."""
 
     simulator: ClassVar[Simulator]
-    behaviour: ClassVar[Behaviour]
+    behavior: ClassVar[Behavior]
 
     def __init__(self, logger: Any) -> None:
         self.logger = logger
         self.engine_host_code_allowed = True
-        if Refusal.RUNTIME in self.behaviour.refuses or not has_context(self.simulator):
+        if Refusal.RUNTIME in self.behavior.refuses or not has_context(self.simulator):
             logger.log(Severity.ERROR, "CUDA initialization failure: no context")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def deserialize_cuda_engine(self, data: bytes | memoryview) -> ICudaEngine | None:
         """Return the plan's engine, or None."""
-        self.behaviour.host_code.append(self.engine_host_code_allowed)
+        self.behavior.host_code.append(self.engine_host_code_allowed)
         plan = bytes(data)
-        if not plan.startswith(MAGIC) or Refusal.DESERIALIZE in self.behaviour.refuses:
-            self.logger.log(Severity.ERROR, "the plan was serialised with another version")
+        if not plan.startswith(MAGIC) or Refusal.DESERIALIZE in self.behavior.refuses:
+            self.logger.log(Severity.ERROR, "the plan was serialized with another version")
             return None
         return ICudaEngine(self, plan)

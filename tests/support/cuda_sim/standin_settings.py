@@ -80,7 +80,7 @@ class Refusal(str, Enum):
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """What the stand-in gets wrong, and what it was asked to do. A test may change it at any time.
 
     Attributes:
@@ -93,7 +93,7 @@ class Behaviour:
         output_type: The type a plan says its outputs have.
         builds: How many plans were built.
         targets: GPU generations the last plan was built for, by index.
-        host_code: `engine_host_code_allowed` when each plan was deserialised.
+        host_code: `engine_host_code_allowed` when each plan was deserialized.
     """
 
     drift: float = 0.0

@@ -21,7 +21,7 @@ from support.cuda_sim.standin_execution import Runtime
 from support.cuda_sim.standin_settings import (
     MAGIC,
     SCRATCH_BYTES,
-    Behaviour,
+    Behavior,
     ComputeCapability,
     DataType,
     ExecutionContextAllocationStrategy,
@@ -35,7 +35,7 @@ from support.cuda_sim.standin_settings import (
 __all__ = [
     "MAGIC",
     "SCRATCH_BYTES",
-    "Behaviour",
+    "Behavior",
     "ExecutionContextAllocationStrategy",
     "Refusal",
     "Severity",
@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 
-def stand_in(simulator: Simulator, behaviour: Behaviour, version: str = "10.3.0") -> ModuleType:
+def stand_in(simulator: Simulator, behavior: Behavior, version: str = "10.3.0") -> ModuleType:
     """Return a module that can stand in for `tensorrt` or `tensorrt_rtx`."""
     module: Any = ModuleType("tensorrt")
-    scope = {"simulator": simulator, "behaviour": behaviour}
+    scope = {"simulator": simulator, "behavior": behavior}
     module.__version__ = version
     module.Builder = type("Builder", (Builder,), scope)
     module.Runtime = type("Runtime", (Runtime,), scope)

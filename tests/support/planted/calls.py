@@ -64,9 +64,9 @@ def nothing_written(stage: Stage) -> None:
     for graphs in (True, False):
         lane = stage.open(graphs=graphs).open_lane(2)
         stage.require(lane, 2, 1)
-        stage.behaviour.writes = False
+        stage.behavior.writes = False
         assert np.isnan(stage.run(lane, 2, 2)).all()
-        stage.behaviour.writes = True
+        stage.behavior.writes = True
         stage.require(lane, 2, 3)
 
 

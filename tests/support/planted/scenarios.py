@@ -16,7 +16,7 @@ import sys
 import zlib
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.cuda_sim.tensorrt_standin import Behaviour, stand_in
+from support.cuda_sim.tensorrt_standin import Behavior, stand_in
 from support.planted import calls, closing, recording
 from support.planted.plants import PLANTS, plant
 from support.planted.stage import Stage
@@ -31,13 +31,13 @@ SCENARIOS = {
 
 def run(name: str, simulator: Simulator) -> str | None:
     """Run one scenario and return why it does not hold, or None."""
-    behaviour = Behaviour()
-    sys.modules["tensorrt"] = stand_in(simulator, behaviour)
+    behavior = Behavior()
+    sys.modules["tensorrt"] = stand_in(simulator, behavior)
     simulator.reset(seed=zlib.crc32(name.encode()))
     # What nobody waits for does not happen, however busy this machine is.
     simulator.set_hold(HOLD_US)
     try:
-        SCENARIOS[name](Stage(simulator, behaviour))
+        SCENARIOS[name](Stage(simulator, behavior))
     except Exception as error:  # noqa: BLE001 - whatever it is, the scenario does not hold
         return f"{type(error).__name__}: {str(error).strip()}"
     violations = simulator.report().violations

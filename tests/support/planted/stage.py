@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.cuda_sim.tensorrt_standin import Behaviour, Refusal
+from support.cuda_sim.tensorrt_standin import Behavior, Refusal
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver
@@ -30,17 +30,17 @@ class Stage:
 
     Attributes:
         simulator: The driver's faults and report.
-        behaviour: What the stand-in TensorRT gets wrong.
+        behavior: What the stand-in TensorRT gets wrong.
     """
 
-    def __init__(self, simulator: Simulator, behaviour: Behaviour) -> None:
+    def __init__(self, simulator: Simulator, behavior: Behavior) -> None:
         from fasdk.backends.cuda import PyCudaDriver
         from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 
         from support.tiny_bundle import graph_bytes
 
         self.simulator = simulator
-        self.behaviour = behaviour
+        self.behavior = behavior
         self.graph = graph_bytes()
         self.reference = OnnxRuntimeEngine(self.graph, threads=1)
         self.driver: PyCudaDriver = PyCudaDriver()
@@ -87,11 +87,11 @@ class Stage:
     @contextmanager
     def refusing(self) -> Iterator[None]:
         """Let TensorRT take no work while the block runs."""
-        self.behaviour.refuses.add(Refusal.EXECUTE)
+        self.behavior.refuses.add(Refusal.EXECUTE)
         try:
             yield
         finally:
-            self.behaviour.refuses.clear()
+            self.behavior.refuses.clear()
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -63,11 +63,11 @@ def build_engine(
     ] = None,
     development: Annotated[
         Path | None,
-        typer.Option(help="List (JSON Lines) of labelled captures to choose a threshold on."),
+        typer.Option(help="List (JSON Lines) of labeled captures to choose a threshold on."),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="List of captures to quantise on, of people in no other list."),
+        typer.Option(help="List of captures to quantize on, of people in no other list."),
     ] = None,
     calibration_root: Annotated[
         Path | None, typer.Option(help="Folder its paths are relative to; the list's own.")

@@ -160,8 +160,8 @@ def verify(
 @app.command()
 def check(
     bundle: BundleArgument,
-    rgb: Annotated[Path | None, typer.Option(help="8-bit colour image.")] = None,
-    depth: Annotated[Path | None, typer.Option(help="16-bit PNG in millimetres.")] = None,
+    rgb: Annotated[Path | None, typer.Option(help="8-bit color image.")] = None,
+    depth: Annotated[Path | None, typer.Option(help="16-bit PNG in millimeters.")] = None,
     ir: Annotated[Path | None, typer.Option(help="8-bit infrared image.")] = None,
     face: Annotated[
         str | None, typer.Option(help="x,y,w,h in pixels of the first frame given.")

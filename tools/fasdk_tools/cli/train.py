@@ -15,7 +15,7 @@ from fasdk_tools.terminal.output import print_fields, print_json, progress_view
 @app.command()
 def train(
     captures: Annotated[
-        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labelled captures.")
+        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labeled captures.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, .safetensors.")],
     model: Annotated[str, typer.Option(help="Model name; see `fasdk models`.")],

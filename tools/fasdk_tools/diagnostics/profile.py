@@ -34,7 +34,7 @@ class StageStatistics:
 
     @classmethod
     def of(cls, samples_ms: Sequence[float]) -> StageStatistics:
-        """Summarise samples in milliseconds."""
+        """Summarize samples in milliseconds."""
         values = np.asarray(samples_ms, np.float64)
         p50, p90, p99 = np.percentile(values, [50, 90, 99])
         return cls(

@@ -73,8 +73,8 @@ class ListIdentity:
         captures: Rows.
         presentations: Different presentations.
         subjects: Different people.
-        bona_fide: Rows labelled bona fide.
-        attacks: Rows labelled attack.
+        bona_fide: Rows labeled bona fide.
+        attacks: Rows labeled attack.
         species: PAI species, in name order.
         domains: Domains, in name order.
     """

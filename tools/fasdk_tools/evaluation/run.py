@@ -199,9 +199,9 @@ def _limits(
     if rounding is not None:
         said.append(f"The graph is {bundle.manifest.precision.value}. {rounding}")
     manifest = bundle.manifest
-    quantised = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
+    quantized = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
     for member, what, is_due in (
-        (CALIBRATION, "calibrated", quantised or bundle.document(CALIBRATION) is not None),
+        (CALIBRATION, "calibrated", quantized or bundle.document(CALIBRATION) is not None),
         (EVALUATION, "given thresholds", bool(manifest.operating_points)),
     ):
         if is_due and known_subjects(bundle, member) is None:

@@ -216,7 +216,7 @@ def _looked_at(record: CaptureRecord, depth: DepthEncoding | None) -> CaptureRec
     """Return a record without the depth frame where the model has no use for one.
 
     Without its encoding, depth kept as 8-bit levels has no unit. The face box stays where it is:
-    it is given in pixels of the colour frame.
+    it is given in pixels of the color frame.
     """
     if depth is not None or record.depth is None or record.rgb is None:
         return record

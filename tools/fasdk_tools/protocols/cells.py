@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import UsageError
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import (
     DomainCaptures,
     DomainSplit,
@@ -188,7 +188,7 @@ def run_cell(
         on_epoch=lambda epoch: view.update("epochs", epoch.number, epoch.of),
     )
 
-    def score(part: Sequence[LabelledCapture], missing: Missing) -> tuple[Any, Any]:
+    def score(part: Sequence[LabeledCapture], missing: Missing) -> tuple[Any, Any]:
         seen = [without(item, missing) for item in part]
         live = np.array([item.is_bona_fide for item in seen])
         return score_captures(result.module, family, config, seen), live

@@ -19,7 +19,7 @@ import torch
 from fasdk import __version__
 from fasdk.errors import UsageError
 from fasdk_calibration import protocols
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import (
     PROTOCOLS,
     DomainCaptures,
@@ -97,10 +97,10 @@ class SyntheticSource:
     def load(self, seed: int, view: ProgressView) -> dict[str, DomainCaptures]:
         """Return every domain's captures."""
         total = len(self._domains) * sum(self._counts.values())
-        made: dict[str, list[list[LabelledCapture]]] = {}
+        made: dict[str, list[list[LabeledCapture]]] = {}
         done = 0
         for domain in self._domains:
-            parts: list[list[LabelledCapture]] = []
+            parts: list[list[LabeledCapture]] = []
             for split, count in self._counts.items():
                 parts.append([])
                 population = domain.population(seed)

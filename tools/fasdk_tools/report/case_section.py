@@ -301,7 +301,7 @@ def _figure(caption: str, drawn: str, legend: Markup) -> Markup:
 
 
 def _legend(entries: Sequence[tuple[str, int | None, str]]) -> Markup:
-    """Return what colours and dashes stand for."""
+    """Return what colors and dashes stand for."""
     drawn = []
     for kind, style, name in entries:
         if style is None:

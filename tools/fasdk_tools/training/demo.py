@@ -15,7 +15,7 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
 from fasdk.decision import Verdict
-from fasdk_calibration.datasets import LabelledCapture, load_list, write_captures
+from fasdk_calibration.datasets import LabeledCapture, load_list, write_captures
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer
 from fasdk_calibration.synthetic import Split, generate_many
 from fasdk_engines.build.pipeline import build_bundle
@@ -186,7 +186,7 @@ def print_report(report: DemoReport) -> None:
     )
 
 
-def _make(seed: int, split: Split, count: int, view: ProgressView) -> list[LabelledCapture]:
+def _make(seed: int, split: Split, count: int, view: ProgressView) -> list[LabeledCapture]:
     made = []
     for capture in generate_many(seed, count, split):
         made.append(capture)
@@ -196,8 +196,8 @@ def _make(seed: int, split: Split, count: int, view: ProgressView) -> list[Label
 
 def _train(
     checkpoint: Path,
-    train: Sequence[LabelledCapture],
-    development: Sequence[LabelledCapture],
+    train: Sequence[LabeledCapture],
+    development: Sequence[LabeledCapture],
     seed: int,
     view: ProgressView,
 ) -> None:
@@ -219,8 +219,8 @@ def _train(
 
 
 def _judge(
-    liveness: Liveness, captures: Sequence[LabelledCapture], view: ProgressView
-) -> list[tuple[LabelledCapture, Decision]]:
+    liveness: Liveness, captures: Sequence[LabeledCapture], view: ProgressView
+) -> list[tuple[LabeledCapture, Decision]]:
     judged = []
     for capture in captures:
         judged.append((capture, liveness.check(capture.capture)))
@@ -228,7 +228,7 @@ def _judge(
     return judged
 
 
-def _count(judged: Sequence[tuple[LabelledCapture, Decision]]) -> dict[str, dict[str, int]]:
+def _count(judged: Sequence[tuple[LabeledCapture, Decision]]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for capture, decision in judged:
         of_species = counts.setdefault(capture.species, {})

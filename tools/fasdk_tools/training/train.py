@@ -1,4 +1,4 @@
-"""Train a checkpoint from lists of labelled captures; what `fasdk train` does."""
+"""Train a checkpoint from lists of labeled captures; what `fasdk train` does."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TrainReport:
         development_loss: Of that epoch, in nats.
         development_auc: Of that epoch.
         frozen_parameters: How many numbers kept their initial values.
-        initialised: Tensors set from pretrained weights.
+        initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
     """
 
@@ -95,7 +95,7 @@ class TrainReport:
     development_loss: float
     development_auc: float
     frozen_parameters: int
-    initialised: int
+    initialized: int
     unused_initial: tuple[str, ...]
 
 
@@ -158,7 +158,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         )
     save_checkpoint(request.out, result.module, family, config, result.research)
     request.state.unlink(missing_ok=True)
-    started = result.initialised
+    started = result.initialized
     return TrainReport(
         checkpoint=str(request.out),
         log=str(log),
@@ -171,7 +171,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         development_loss=result.best.development_loss,
         development_auc=result.best.development_auc,
         frozen_parameters=result.frozen,
-        initialised=len(started.loaded) if started else 0,
+        initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
     )
 

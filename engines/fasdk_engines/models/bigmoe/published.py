@@ -88,7 +88,7 @@ class RootMeanSquareNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         unit: Tensor = functional.normalize(x, dim=-1)
         return unit * self.gamma * math.sqrt(x.shape[-1])
 

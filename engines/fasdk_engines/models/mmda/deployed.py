@@ -200,7 +200,7 @@ class _RmsNorm(nn.Module):
         self.least = (width * eps) ** 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise [rows, width]."""
+        """Normalize [rows, width]."""
         padded = functional.pad(x, (0, 1), value=self.least)
         length: Tensor = torch.linalg.vector_norm(padded, dim=-1, keepdim=True)
         return x / length
@@ -256,7 +256,7 @@ class _Folded:
     """A perceptron expert's constants in float64, its gains folded into its matrices.
 
     Attributes:
-        expand: [2 * hidden, width], for a vector normalised to length 1.
+        expand: [2 * hidden, width], for a vector normalized to length 1.
         bias: [2 * hidden].
         contract: [width, hidden].
         offset: [width].
@@ -304,7 +304,7 @@ class _Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return [rows, experts] for [rows, width]; at most two of a row are not 0."""
         best, chosen = (x @ self.choose).topk(2, dim=-1)
-        # Renormalising two of many softmax values is the softmax of those two.
+        # Renormalizing two of many softmax values is the softmax of those two.
         gates = best.softmax(dim=-1)
         first, second = gates[:, :1], gates[:, 1:]
         if self.routing is Routing.EXPECTED:

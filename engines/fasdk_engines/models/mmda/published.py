@@ -8,7 +8,7 @@ Purify then Guide: Rethinking Domain Generalization for Multimodal Face Anti-Spo
 - Its score depends on batch-mates, in two ways: the alignment stages attend over the captures of a
   batch, and the domain partner of the fusion is the first capture of the batch from the same data
   set. Here a capture attends to itself and is its own partner, which is what the published code
-  computes at batch one. Its test loop ran batches of 3 neighbouring rows of a list sorted by label,
+  computes at batch one. Its test loop ran batches of 3 neighboring rows of a list sorted by label,
   so the published error rates were not measured at batch one.
 - The text tower and all alignment stages but the outermost do not reach the class output. They
   steer training and are dropped at deployment.
@@ -38,7 +38,7 @@ _BALANCE_WEIGHT, _LOGIT_WEIGHT = 1e-2, 1e-3
 
 
 class Routing(str, Enum):
-    """How an evaluation uses a token's second expert, whose renormalised gate is g2.
+    """How an evaluation uses a token's second expert, whose renormalized gate is g2.
 
     The published one uses it with probability min(1, g2 / threshold), then with weight g2.
     """
@@ -86,7 +86,7 @@ class RmsNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise float [..., width] along its last axis."""
+        """Normalize float [..., width] along its last axis."""
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
 
 
@@ -103,7 +103,7 @@ class _GatedGelu(nn.Module):
 
 
 class PerceptronExpert(nn.Module):
-    """A normalised perceptron with a gated hidden layer."""
+    """A normalized perceptron with a gated hidden layer."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Gate(nn.Module):
         best, chosen = probabilities.topk(2, dim=-1)
         first, second = (best / best.sum(-1, keepdim=True)).chunk(2, dim=-1)
         factor = self._second_factor(second)
-        # The first expert's weight is not renormalised where the second is dropped.
+        # The first expert's weight is not renormalized where the second is dropped.
         weights = torch.cat([first, second * factor], dim=-1)
         weights = torch.zeros_like(probabilities).scatter(-1, chosen, weights)
         if not self.training:
@@ -437,7 +437,7 @@ class Mmda(PublishedModule):
 
 
 def _preprocess(config: MmdaConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors; an absent modality is a black image, normalised."""
+    """Return how captures become tensors; an absent modality is a black image, normalized."""
     return face_crops(config, MODALITIES, missing_value=-127.5 / 128.0)
 
 

@@ -165,7 +165,7 @@ class _Adapters(nn.Module):
         self.shift = constant(torch.stack([a.ln_before.bias.detach() for a in adapters]))
         kernels = [a.adapter_conv.folded_weight() for a in adapters]
         self.kernel = constant(torch.cat(kernels))
-        self.centre = constant(block_diagonal([k[:, :, 1, 1] for k in kernels]))
+        self.center = constant(block_diagonal([k[:, :, 1, 1] for k in kernels]))
         # Which channels reach which modality, then one column a modality for the biases.
         mask = torch.zeros(_MODALITIES, four * dim + _MODALITIES)
         biases = output_bias.repeat(_MODALITIES, 1)
@@ -194,12 +194,12 @@ class _Adapters(nn.Module):
         patches = mixed[1:].reshape(grid, grid, -1, four * dim).permute(2, 3, 0, 1)
         patches = functional.conv2d(patches, self.kernel, padding=1, groups=four)
         patches = patches.permute(2, 3, 0, 1).reshape(grid * grid, -1, four * dim)
-        return self._spread(torch.cat([mixed[:1] @ self.centre, patches]))
+        return self._spread(torch.cat([mixed[:1] @ self.center, patches]))
 
     def class_token(self, normed: Tensor, certainty: Tensor) -> Tensor:
         """Return the same for the class tokens alone, [3 * B, 4 * dim + 3]."""
         own, other, certain = self._down(normed, certainty)
-        return self._spread(self._attend(own, other[:1], certain[:1], 1) @ self.centre)
+        return self._spread(self._attend(own, other[:1], certain[:1], 1) @ self.center)
 
     def _down(self, normed: Tensor, certainty: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return own and other modality's channels [N, B, 4 * dim], and certainty [N, B, 4, 1]."""
@@ -216,7 +216,7 @@ class _Adapters(nn.Module):
         return torch.cat(own, -1), torch.cat(other, -1), torch.stack(certain, -2)
 
     def _attend(self, own: Tensor, other: Tensor, certain: Tensor, queries: int) -> Tensor:
-        """Return the normalised mixture [queries, B, 4 * dim]."""
+        """Return the normalized mixture [queries, B, 4 * dim]."""
         tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(_DIRECTIONS)
         head = dim // self.config.adapter_heads
         asked = (other @ self.query).reshape(queries, -1, four, dim) * certain

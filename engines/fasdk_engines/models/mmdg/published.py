@@ -199,7 +199,7 @@ class Mmdg(PublishedModule):
         """Return what the classifier sees.
 
         Args:
-            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalised.
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
 
         Returns:
             Class tokens [B, 3, width], and the last block's mean certainty per modality [B, 3].

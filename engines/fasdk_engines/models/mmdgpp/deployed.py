@@ -190,7 +190,7 @@ class _Adapters(nn.Module):
         shifts = [a.adapter_mlp.bias + a.adapter_mlp.weight @ a.ln_q.bias for a in adapters]
         self.mlp_bias = constant(torch.cat(shifts * 2))
         kernels = [a.adapter_conv.folded_weight() for a in adapters] * 2
-        self.centre = constant(block_diagonal([k[:, :, 1, 1] for k in kernels]))
+        self.center = constant(block_diagonal([k[:, :, 1, 1] for k in kernels]))
         if not last:
             self.kernel = constant(torch.cat(kernels))
         # Which channels reach which modality, then one column a modality for the biases.
@@ -222,14 +222,14 @@ class _Adapters(nn.Module):
         grouped = functional.layer_norm(mixed, (dim,), eps=self.norm_eps)
         grouped = grouped.reshape(queries, -1, 6 * dim) @ self.mlp + self.mlp_bias
         mixed = mixed.reshape(queries, -1, 6 * dim) + grouped
-        joined = mixed[:1] @ self.centre
+        joined = mixed[:1] @ self.center
         if not self.last:
             squares = mixed[1:].reshape(grid, grid, -1, 6 * dim).permute(2, 3, 0, 1)
             squares = functional.conv2d(squares, self.kernel, padding=1, groups=6)
             squares = squares.permute(2, 3, 0, 1).reshape(grid * grid, -1, 6 * dim)
             joined = torch.cat([joined, squares])
         active = quick_gelu(joined)
-        # One set of weights leads back up, so what was found at either neighbour adds up before it.
+        # One set of weights leads back up, so what was found at either neighbor adds up before it.
         both = active[:, :, : 3 * dim] + active[:, :, 3 * dim :]
         rows = functional.pad(both, (0, _MODALITIES), value=1.0)[:, None] * self.mask
         return rows.reshape(-1, self.mask.shape[-1]), certainty
@@ -247,7 +247,7 @@ class _Adapters(nn.Module):
         return own, torch.where(answered, other, own)
 
 
-class _Judgement(nn.Module):
+class _Judgment(nn.Module):
     """How sure the adapters are of every token: what decides, and so stays float32."""
 
     def __init__(self, config: MmdgppConfig, adapters: list[SelectiveAdapter]) -> None:
@@ -281,7 +281,7 @@ class _Selection(nn.Module):
         self.config = config
         attentions = [a.cross_attention for a in adapters]
         scale = (config.adapter_dim // config.adapter_heads) ** -0.5
-        self.judgement = _Judgement(config, adapters)
+        self.judgment = _Judgment(config, adapters)
         other = [scale * _product(a, "mean_mlp_1", "q_linear_1") for a in attentions]
         own = [scale * _product(a, "mean_mlp_2", "q_linear_2") for a in attentions]
         self.mean_other = constant(block_diagonal(other * 2))
@@ -290,7 +290,7 @@ class _Selection(nn.Module):
         values = [a.get_parameter("v_linear.weight") for a in attentions]
         self.key = constant(block_diagonal(keys))
         self.value = constant(block_diagonal(values))
-        # Of the nine judgements, own ones first, each modality's three make its certainty.
+        # Of the nine judgments, own ones first, each modality's three make its certainty.
         share = torch.zeros(9, _MODALITIES)
         for index, modality in enumerate((*range(_MODALITIES), *_ASKED)):
             share[index, modality] = 1.0 / 3.0
@@ -309,7 +309,7 @@ class _Selection(nn.Module):
         head = dim // heads
         flat_own = own.reshape(tokens, -1, 3 * dim)
         flat_other = other.reshape(tokens, -1, 6 * dim)
-        surer, certainty = self.judgement(flat_own, flat_other, queries)
+        surer, certainty = self.judgment(flat_own, flat_other, queries)
         mean_own = (flat_own[:queries] @ self.mean_own).reshape(queries, -1, 1, _MODALITIES, dim)
         mean_other = flat_other[:queries] @ self.mean_other
         mean_other = mean_other.reshape(queries, -1, 2, _MODALITIES, dim)

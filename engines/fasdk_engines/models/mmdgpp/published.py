@@ -43,7 +43,7 @@ MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
 DIRECTIONS = tuple(permutations(range(len(MODALITIES)), 2))
 
 
-class Normalisation(str, Enum):
+class Normalization(str, Enum):
     """How 8-bit levels become the tower's input; which one a checkpoint saw is not published."""
 
     SYMMETRIC = "symmetric"
@@ -61,7 +61,7 @@ class MmdgppConfig(FaceCropConfig):
         adapter_heads: Heads of an adapter's cross-attention.
         adapter_theta: Share of the central difference in an adapter's convolution.
         exp_rate: Factor on a token's variance: its certainty is exp(-exp_rate * variance).
-        normalisation: How 8-bit levels become the input.
+        normalization: How 8-bit levels become the input.
     """
 
     multiples = (("adapter_dim", "adapter_heads"),)
@@ -71,7 +71,7 @@ class MmdgppConfig(FaceCropConfig):
     adapter_heads: int = Field(default=8, ge=1, le=64)
     adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
     exp_rate: float = Field(default=2.5, gt=0.0, le=100.0)
-    normalisation: Normalisation = Normalisation.SYMMETRIC
+    normalization: Normalization = Normalization.SYMMETRIC
 
 
 class TokenSelection(nn.Module):
@@ -235,7 +235,7 @@ class Mmdgpp(PublishedModule):
 
         Args:
             index: 0 RGB, 1 depth, 2 IR.
-            image: float32 [B, 3, H, W], normalised.
+            image: float32 [B, 3, H, W], normalized.
             present: bool [B]; where False, the image is not read, whatever it holds.
         """
         visual = self.model.visual
@@ -250,10 +250,10 @@ class Mmdgpp(PublishedModule):
         """Run the tower.
 
         Args:
-            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalised, then `present` [B, 3].
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized, then `present` [B, 3].
 
         Returns:
-            Each modality's feature [B, 3, feature_width], neither normalised nor zeroed, and the
+            Each modality's feature [B, 3, feature_width], neither normalized nor zeroed, and the
             last block's variances [B, 6, N, 2], by direction: of the modality that is asked (or of
             the one that asks, where that is absent), and of the one that asks.
         """
@@ -283,7 +283,7 @@ class Mmdgpp(PublishedModule):
         """Return what the classifier sees.
 
         Args:
-            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalised, then `present` [B, 3].
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized, then `present` [B, 3].
 
         Returns:
             Features [B, 3, feature_width] of length 1, zero where the modality is absent, and the
@@ -300,7 +300,7 @@ class Mmdgpp(PublishedModule):
 
         The mean of exp(-exp_rate * variance) over tokens and over the three adapters that judge the
         modality's tokens: its own and the two that ask it. All three read nothing but these tokens,
-        so an absent neighbour does not matter. 0 where the modality itself is absent.
+        so an absent neighbor does not matter. 0 where the modality itself is absent.
 
         Args:
             variances: From `encode`.
@@ -336,7 +336,7 @@ def _preprocess(config: MmdgppConfig) -> dict[Modality, PreprocessSpec]:
 
     An absent modality's value is never read.
     """
-    if config.normalisation is Normalisation.SYMMETRIC:
+    if config.normalization is Normalization.SYMMETRIC:
         return face_crops(config, MODALITIES, missing_value=0.0)
     return face_crops(
         config, MODALITIES, missing_value=0.0, mean=_levels(_CLIP_MEAN), std=_levels(_CLIP_STD)
@@ -384,6 +384,6 @@ FAMILIES = (
         ),
         takes_presence=True,
         # Which modality is surer decides, and the exponential of a log variance may exceed 65504.
-        float32_islands=(r"/judgement/",),
+        float32_islands=(r"/judgment/",),
     ),
 )

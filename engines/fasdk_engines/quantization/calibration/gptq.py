@@ -2,7 +2,7 @@
 
 GPTQ (Frantar et al., ICLR 2023): weights are rounded one input at a time, and what each rounding
 costs is made up for by the inputs not rounded yet, as far as the inputs' covariance lets it. The
-activation's own quantisation noise is part of that covariance.
+activation's own quantization noise is part of that covariance.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def round_to_data(
 
     Args:
         weight: float64 [K, N].
-        covariance: float64 [K, K] of the quantised activation.
+        covariance: float64 [K, K] of the quantized activation.
         pairs: Keep adjacent inputs within `PAIR_LIMIT`, for CPUs that add their products in int16.
     """
     inner = len(weight)

@@ -115,31 +115,31 @@ class ProductSums:
 
     def __init__(self, inner: int) -> None:
         self._rows = 0
-        self._centre: NDArray[np.float32] | None = None
+        self._center: NDArray[np.float32] | None = None
         self._sum: NDArray[np.float64] = np.zeros(inner)
         self._products: NDArray[np.float32] = np.zeros((inner, inner), np.float32)
         self._waiting: list[NDArray[np.float32]] = []
 
     def add(self, rows: NDArray[np.float32]) -> None:
         """Add float32 [rows, inner]."""
-        if self._centre is None:
-            self._centre = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = rows - self._centre
+        if self._center is None:
+            self._center = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centerd = rows - self._center
         self._rows += len(rows)
-        self._sum += centred.sum(axis=0, dtype=np.float64)
-        self._waiting.append(centred)
+        self._sum += centerd.sum(axis=0, dtype=np.float64)
+        self._waiting.append(centerd)
         if sum(map(len, self._waiting)) >= _ROWS_AT_ONCE:
             self._multiply()
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Return the mean, float64 [inner], and the covariance, float32 [inner, inner]."""
-        if self._centre is None:
+        if self._center is None:
             raise ValueError("nothing was added")
         self._multiply()
         mean = self._sum / self._rows
         covariance = self._products / np.float32(self._rows)
         covariance -= np.outer(mean, mean).astype(np.float32)
-        return mean + self._centre, covariance
+        return mean + self._center, covariance
 
     def _multiply(self) -> None:
         if self._waiting:

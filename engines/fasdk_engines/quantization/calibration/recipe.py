@@ -1,4 +1,4 @@
-"""Everything quantisation decided about a graph, activation by activation and layer by layer."""
+"""Everything quantization decided about a graph, activation by activation and layer by layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What the quantiser may use; each switch is there to be measured.
+    """What the quantizer may use; each switch is there to be measured.
 
     Attributes:
         method: How activations' ranges are chosen.
@@ -111,7 +111,7 @@ def make_site_recipe(
     Args:
         site: Which.
         statistics: What was seen of it.
-        weights: Initialisers by name.
+        weights: Initializers by name.
         options: What may be used.
     """
     matrices = [
@@ -163,8 +163,8 @@ def _make_layer(
     bias = fine_bias = plain_bias
     if options.correct_bias and statistics.mean.shape[0] == len(weight):
         mapped = (statistics.mean - affine.shift[channel[:, 0]]) * affine.factor[channel[:, 0]]
-        quantised = mapped + affine.offset[channel[:, 0]]
-        bias = plain_bias + mapped @ plain - quantised @ rounded.values
+        quantized = mapped + affine.offset[channel[:, 0]]
+        bias = plain_bias + mapped @ plain - quantized @ rounded.values
         fine_bias = plain_bias + mapped @ (plain - rounded.values)
     return LayerRecipe(node, rounded, plain, bias, fine_bias, plain_bias)
 

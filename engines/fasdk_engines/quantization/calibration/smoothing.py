@@ -3,7 +3,7 @@
 x' = (x - shift) * factor, channel by channel, and back again in the weights and the bias that
 follow: SmoothQuant (Xiao et al., ICML 2023) and RepQ-ViT (Li et al., ICCV 2023) in one. A
 LayerNormalization absorbs the map; elsewhere it costs one or two element-wise operators, which a
-GPU fuses with the quantisation behind them.
+GPU fuses with the quantization behind them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SUBDIVISIONS = 4
 _POWERS = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5), (0.75, 0.25), (1.0, 0.25))
 _ROUNDED_WELL = 0.4  # what rounding against the data leaves of the weights' noise, measured
 _HEADROOM = 1.25  # two terms can afford values beyond those seen
-_OUTER = 1e-4  # share of values on either side that does not decide where a channel's centre is
+_OUTER = 1e-4  # share of values on either side that does not decide where a channel's center is
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +144,8 @@ def choose_affine(
     size = _weight_sizes(weights, channels)
     nothing = np.zeros(channels)
     plain = _judge(statistics, weights, nothing, np.ones(channels), method)
-    centre = _centres(statistics)
-    shifts = [nothing, centre] if liberties.shifts else [nothing]
+    center = _centers(statistics)
+    shifts = [nothing, center] if liberties.shifts else [nothing]
     best = plain
     for shift in shifts:
         reach = _reach(statistics, shift)
@@ -175,13 +175,13 @@ def _judge(
     method: RangeMethod,
 ) -> Affine:
     counts = statistics.counts.astype(np.float64)
-    mapped = (statistics.centres - shift[:, None]) * factor[:, None]
+    mapped = (statistics.centers - shift[:, None]) * factor[:, None]
     edges = (np.stack([statistics.low, statistics.high]) - shift) * factor
     histogram = _magnitudes(mapped, counts, float(np.abs(edges).max()), edges)
     scale = half_scale(threshold(histogram, method) / LEVELS)
     # Padding, masks and rectified values are exactly 0 too often for its rounding to be noise.
     shift = np.rint(shift * factor / scale) * scale / factor
-    mapped = (statistics.centres - shift[:, None]) * factor[:, None]
+    mapped = (statistics.centers - shift[:, None]) * factor[:, None]
     share = counts / counts.sum(axis=1, keepdims=True)
     beyond = np.sign(mapped) * np.minimum(LEVELS * scale - np.abs(mapped), 0.0)
     clipped = np.sum(share * beyond**2, axis=1)
@@ -233,8 +233,8 @@ def _expected(
 def _variance(statistics: SiteStatistics) -> NDArray[np.float64]:
     """Return the variance of each channel, float64 [C]."""
     share = statistics.counts / statistics.counts.sum(axis=1, keepdims=True)
-    mean = np.sum(share * statistics.centres, axis=1)
-    variance: NDArray[np.float64] = np.sum(share * statistics.centres**2, axis=1) - mean**2
+    mean = np.sum(share * statistics.centers, axis=1)
+    variance: NDArray[np.float64] = np.sum(share * statistics.centers**2, axis=1) - mean**2
     return variance
 
 
@@ -248,27 +248,27 @@ def _weight_sizes(weights: Sequence[MetWeight], channels: int) -> NDArray[np.flo
     return np.maximum(size / largest, 1e-3)
 
 
-def _centres(statistics: SiteStatistics) -> NDArray[np.float64]:
+def _centers(statistics: SiteStatistics) -> NDArray[np.float64]:
     """Return the middle between each channel's outermost values, float64 [C]."""
     reached = np.cumsum(statistics.counts, axis=1, dtype=np.float64)
     reached /= reached[:, -1:]
     first = np.argmax(reached > _OUTER, axis=1)
     last = np.argmax(reached >= 1.0 - _OUTER, axis=1)
-    centres = statistics.centres
-    rows = np.arange(len(centres))
-    middle: NDArray[np.float64] = 0.5 * (centres[rows, first] + centres[rows, last])
+    centers = statistics.centers
+    rows = np.arange(len(centers))
+    middle: NDArray[np.float64] = 0.5 * (centers[rows, first] + centers[rows, last])
     return middle
 
 
 def _reach(statistics: SiteStatistics, shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the magnitude up to which each channel alone would be quantised, float64 [C].
+    """Return the magnitude up to which each channel alone would be quantized, float64 [C].
 
     None is smaller than a thousandth of the largest: a channel that says nothing must not make the
     weights that read it large.
     """
     reach = np.empty(len(shift))
-    centres = statistics.centres - shift[:, None]
-    for index, row in enumerate(centres):
+    centers = statistics.centers - shift[:, None]
+    for index, row in enumerate(centers):
         limit = float(np.abs(row).max())
         if not limit > 0.0:
             reach[index] = 0.0

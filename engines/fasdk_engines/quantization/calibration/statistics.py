@@ -1,4 +1,4 @@
-"""What calibration captures show of every activation that may be quantised, streamed and cached.
+"""What calibration captures show of every activation that may be quantized, streamed and cached.
 
 Each capture goes through the graph once: counts and sums of products are kept in a form that later
 captures may widen. Memory holds one slice of captures and the sums, never all activations.
@@ -62,15 +62,15 @@ class SiteStatistics:
 
     @property
     def is_levels(self) -> bool:
-        """Whether every value is a whole 8-bit level, normalised."""
+        """Whether every value is a whole 8-bit level, normalized."""
         return self.plane_std.size > 0
 
     @property
-    def centres(self) -> NDArray[np.float64]:
-        """Bin centres, float64 [C, BINS]."""
+    def centers(self) -> NDArray[np.float64]:
+        """Bin centers, float64 [C, BINS]."""
         width = (self.high - self.low) / BINS
-        centres: NDArray[np.float64] = self.low[:, None] + width[:, None] * (np.arange(BINS) + 0.5)
-        return centres
+        centers: NDArray[np.float64] = self.low[:, None] + width[:, None] * (np.arange(BINS) + 0.5)
+        return centers
 
 
 def gather(

@@ -1,4 +1,4 @@
-"""Group the layers that read one activation: they share its quantisation, so it is chosen once.
+"""Group the layers that read one activation: they share its quantization, so it is chosen once.
 
 A site also knows where its activation comes from: a LayerNormalization read by nothing else takes
 scales and shifts for free, and pixels moved but not changed since the input are whole levels.
@@ -25,7 +25,7 @@ _HANDED_ON = MOVEMENT | {"Where"}  # Where takes some values from each side
 
 @dataclass(frozen=True)
 class Plane:
-    """How one image plane was normalised: level = value * std + mean.
+    """How one image plane was normalized: level = value * std + mean.
 
     Attributes:
         mean: In 8-bit levels.
@@ -49,7 +49,7 @@ class Site:
         norm: Name of the LayerNormalization that writes it, if all its readers are `members` or
             `bystanders`; else empty.
         bystanders: Linear layers that read it and stay in floating point anyway.
-        planes: How the pixels it consists of were normalised; empty where it holds anything else.
+        planes: How the pixels it consists of were normalized; empty where it holds anything else.
     """
 
     value: str
@@ -82,7 +82,7 @@ def find_sites(
     planes = {m.value: _planes(spec) for m, spec in specs.items()}
     members: dict[tuple[str, int], list[WeightedNode]] = {}
     for layer in layers:
-        if layer.layer.quantised:
+        if layer.layer.quantized:
             members.setdefault((layer.value, layer.channel_axis), []).append(layer)
     sites = []
     for (value, axis), group in members.items():
@@ -90,7 +90,7 @@ def find_sites(
             x
             for x in layers
             if x.value == value
-            and not x.layer.quantised
+            and not x.layer.quantized
             and x.layer.operator in ("MatMul", "Gemm")
             and x.layer.reason != "its weight is not one matrix"
         ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fasdk_engines.quantization.calibration.recipe import LayerRecipe, SiteRecipe
 
-_SWITCHES, _TWO_TERM = "fasdk:quantised", "fasdk:two-term"
+_SWITCHES, _TWO_TERM = "fasdk:quantized", "fasdk:two-term"
 
 
 class Probe:

@@ -26,7 +26,7 @@ class Layer:
         name: Its node's name.
         operator: MatMul, Gemm or Conv.
         macs: Multiply-accumulates for one capture.
-        quantised: Whether it computes in eight bits.
+        quantized: Whether it computes in eight bits.
         reason: Why not; empty where it does.
         two_terms: Whether it multiplies twice, its activation held in two int8 terms.
     """
@@ -34,14 +34,14 @@ class Layer:
     name: str
     operator: str
     macs: int
-    quantised: bool
+    quantized: bool
     reason: str
     two_terms: bool = False
 
 
 @dataclass(frozen=True)
 class WeightedNode:
-    """What quantisation has to know of a Linear or Conv.
+    """What quantization has to know of a Linear or Conv.
 
     Attributes:
         layer: What is told of it.

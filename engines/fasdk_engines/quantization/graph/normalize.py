@@ -1,4 +1,4 @@
-"""Bring a float32 graph into the form quantisation reads: weights as weights, nodes with names."""
+"""Bring a float32 graph into the form quantization reads: weights as weights, nodes with names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def prepare_graph(graph: bytes) -> onnx.ModelProto:
-    """Return the model with constants as initialisers and every node named.
+    """Return the model with constants as initializers and every node named.
 
     Weights that reach their node through Transpose or Identity are turned and named directly.
 

@@ -1,4 +1,4 @@
-"""Write a graph with Q/DQ on chosen layers, authored by ONNX Runtime's own quantiser.
+"""Write a graph with Q/DQ on chosen layers, authored by ONNX Runtime's own quantizer.
 
 The graph it is given holds each weight rounded already, on the scale it is told, so that what it
 writes is what was decided, to the bit.
@@ -37,13 +37,13 @@ def author(
         model: Float32 graph.
         recipes: What was decided about it.
         keep_float: Layers that stay in floating point.
-        two_term: Layers that multiply twice: what the int8 activation left over is quantised on a
+        two_term: Layers that multiply twice: what the int8 activation left over is quantized on a
             finer scale and multiplied with the same weight.
         own_pairs: Give each reader of an activation a Q/DQ pair of its own, without which ONNX
             Runtime takes none of them into its 8-bit kernels.
 
     Raises:
-        PrecisionError: ONNX Runtime's quantiser refuses the graph.
+        PrecisionError: ONNX Runtime's quantizer refuses the graph.
     """
     rewriter = Rewriter(model)
     marked: list[_Marked] = []
@@ -54,22 +54,22 @@ def author(
     prepared = rewriter.finish()
     if not marked:
         return prepared
-    written = _quantise(prepared, marked, own_pairs=own_pairs)
+    written = _quantize(prepared, marked, own_pairs=own_pairs)
     for mark in marked:
         if mark.left_over:
-            _read_quantised(written, mark)
+            _read_quantized(written, mark)
     return _tidy(written, {mark.value for mark in marked})
 
 
 @dataclass(frozen=True)
 class _Marked:
-    """An activation the quantiser is told of.
+    """An activation the quantizer is told of.
 
     Attributes:
         value: Its name; it is read by `nodes` alone.
         scale: Its step.
         nodes: The nodes that read it, and the scales of their weights.
-        left_over: Name of the Sub that takes its quantised form from it, or empty.
+        left_over: Name of the Sub that takes its quantized form from it, or empty.
     """
 
     value: str
@@ -84,7 +84,7 @@ def _rewrite_site(
     chosen: tuple[LayerRecipe, ...],
     two_term: frozenset[str],
 ) -> list[_Marked]:
-    """Prepare a site's layers; return the activations that are to be quantised."""
+    """Prepare a site's layers; return the activations that are to be quantized."""
     site, affine = recipe.site, recipe.affine
     first = chosen[0].node.layer.name
     value = site.value
@@ -103,9 +103,9 @@ def _rewrite_site(
     twice = tuple(x for x in chosen if x.node.layer.name in two_term)
     is_padded = not recipe.is_folded and affine.is_shifted
     marked = []
-    # Q/DQ goes in front of every reader of a value, so what is quantised has a name of its own.
+    # Q/DQ goes in front of every reader of a value, so what is quantized has a name of its own.
     if once:
-        coarse = rewriter.insert(first, "Identity", [value], f"{site.value}_quantised")
+        coarse = rewriter.insert(first, "Identity", [value], f"{site.value}_quantized")
         for layer in once:
             rewriter.rewrite(
                 layer.node, coarse, layer.rounded.values, layer.bias, is_padded=is_padded
@@ -132,15 +132,15 @@ def _rewrite_site(
     return marked
 
 
-def _read_quantised(model: onnx.ModelProto, mark: _Marked) -> None:
-    """Let the Sub that was a placeholder take the dequantised form away."""
+def _read_quantized(model: onnx.ModelProto, mark: _Marked) -> None:
+    """Let the Sub that was a placeholder take the dequantized form away."""
     nodes = {name: node for node in model.graph.node for name in node.output}
     reader = next(node for node in model.graph.node if node.name == mark.nodes[0][0])
-    dequantised = reader.input[0]
-    nodes[mark.left_over].input[1] = dequantised
+    dequantized = reader.input[0]
+    nodes[mark.left_over].input[1] = dequantized
 
 
-def _quantise(
+def _quantize(
     model: onnx.ModelProto, marked: Sequence[_Marked], *, own_pairs: bool
 ) -> onnx.ModelProto:
     import onnx
@@ -169,7 +169,7 @@ def _quantise(
     # Told that shapes are inferred, it does not write the model to disk to infer them.
     model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     try:
-        quantiser = QDQQuantizer(
+        quantizer = QDQQuantizer(
             model,
             per_channel=True,
             reduce_range=False,
@@ -188,9 +188,9 @@ def _quantise(
                 "TensorQuantOverrides": overrides,
             },
         )
-        written: onnx.ModelProto = quantiser.quantize_model()
+        written: onnx.ModelProto = quantizer.quantize_model()
     except Exception as error:  # it raises whatever it meets
-        raise PrecisionError(f"ONNX Runtime's quantiser refuses the graph: {error}") from error
+        raise PrecisionError(f"ONNX Runtime's quantizer refuses the graph: {error}") from error
     return written
 
 

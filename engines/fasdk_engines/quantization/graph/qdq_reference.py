@@ -1,4 +1,4 @@
-"""Run a quantised graph exactly as it is written, where no GPU is.
+"""Run a quantized graph exactly as it is written, where no GPU is.
 
 ONNX Runtime would fuse Q/DQ pairs into its own 8-bit kernels and compute float16 in float32. Here
 every node runs on its own, and behind every operator with a float16 output its values are rounded.
@@ -78,16 +78,16 @@ def watching_session(model: onnx.ModelProto, values: Sequence[str]) -> Any:
     for name in values:
         if name not in own:
             watched.graph.output.append(onnx.ValueInfoProto(name=name))
-    return plain_session(watched.SerializeToString(), 0, optimise=True)
+    return plain_session(watched.SerializeToString(), 0, optimize=True)
 
 
-def plain_session(graph: bytes, threads: int, *, optimise: bool = False) -> Any:
+def plain_session(graph: bytes, threads: int, *, optimize: bool = False) -> Any:
     """Return an ONNX Runtime session that leaves Q/DQ alone.
 
     Args:
         graph: ONNX file.
         threads: CPU threads; 0 takes one per core.
-        optimise: Let it rearrange the rest; never where roundings stand between operators.
+        optimize: Let it rearrange the rest; never where roundings stand between operators.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -96,7 +96,7 @@ def plain_session(graph: bytes, threads: int, *, optimise: bool = False) -> Any:
 
     options = ort.SessionOptions()
     level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_BASIC if optimise else level.ORT_DISABLE_ALL
+    options.graph_optimization_level = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.disable_quant_qdq", "1")

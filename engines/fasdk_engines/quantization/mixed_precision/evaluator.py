@@ -37,7 +37,7 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Judgment:
     """What a candidate did.
 
     Attributes:
@@ -142,7 +142,7 @@ class Judge:
         *,
         progress: Progress,
         stop_early: bool = False,
-    ) -> Judgement:
+    ) -> Judgment:
         """Ask a candidate every capture, or as many as it takes to see that its case is lost.
 
         Args:
@@ -166,7 +166,7 @@ class Judge:
             lost = self._lost(rows) if stop_early else ""
             section.save_rows(name, rows, last=len(rows) == count or bool(lost))
             progress(len(rows), count)
-        return self._judgement(np.stack(rows), lost)
+        return self._judgment(np.stack(rows), lost)
 
     def _lost(self, rows: Sequence[NDArray[np.float32]]) -> str:
         """Return why no further answer can save the candidate, or nothing."""
@@ -197,7 +197,7 @@ class Judge:
         changed = ((before > thresholds) != (after > thresholds)) | ~np.isfinite(after)
         return np.asarray(changed & ~np.isnan(thresholds))
 
-    def _judgement(self, rows: NDArray[np.float32], lost: str) -> Judgement:
+    def _judgment(self, rows: NDArray[np.float32], lost: str) -> Judgment:
         count, asked = len(self.order), self.order[: len(rows)]
         logits = np.full((count, rows.shape[1]), np.nan, np.float32)
         logits[asked] = rows
@@ -212,7 +212,7 @@ class Judge:
                 if (these := known & (self._thresholds[asked] == threshold)).any()
             )
             drift = np.where(np.isfinite(after), np.abs(after - before), 1.0)
-            return Judgement(
+            return Judgment(
                 logits,
                 len(rows),
                 count,
@@ -223,7 +223,7 @@ class Judge:
                 float(expected),
             )
         report = judge_budget(self.reference, scores, self._present, self._points, self.limits)
-        return Judgement(
+        return Judgment(
             logits,
             count,
             count,

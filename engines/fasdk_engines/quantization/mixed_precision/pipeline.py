@@ -14,13 +14,13 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BudgetError
 from fasdk_engines.build.thresholds import GraphRunner, choose_provisional_points
-from fasdk_engines.quantization import Quantiser, RangeMethod, WrittenRunner
+from fasdk_engines.quantization import Quantizer, RangeMethod, WrittenRunner
 from fasdk_engines.quantization.calibration.calibration_set import (
     CalibrationSet,
     captures_digest,
     choose_captures,
 )
-from fasdk_engines.quantization.mixed_precision.evaluator import Judge, Judgement
+from fasdk_engines.quantization.mixed_precision.evaluator import Judge, Judgment
 from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
 from fasdk_engines.quantization.mixed_precision.search import (
     SEARCH_SECONDS,
@@ -130,12 +130,12 @@ class MissedBudget:
 
 
 def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
-    """Choose captures, quantise, judge, and give layers back where that was asked for.
+    """Choose captures, quantize, judge, and give layers back where that was asked for.
 
     Raises:
         BudgetError: The budget is missed; the error carries a `MissedBudget`.
         DatasetError: The captures cannot calibrate or choose no threshold.
-        FasdkError: The graph cannot be quantised or run.
+        FasdkError: The graph cannot be quantized or run.
     """
     family, request = task.family, task.request
     judge = None
@@ -158,7 +158,7 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
         lambda done, of: progress("calibration set", done, of),
     )
     method = request.method or RangeMethod.MSE
-    quantiser = Quantiser.prepare(
+    quantizer = Quantizer.prepare(
         task.graph,
         chosen.batches,
         task.specs,
@@ -169,35 +169,35 @@ def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
         progress=progress,
     )
     if judge is None or task.development is None:
-        graph = quantiser.write()
-        return Int8Graph(graph, _record(task, chosen, method, quantiser, (), (), None), None)
+        graph = quantizer.write()
+        return Int8Graph(graph, _record(task, chosen, method, quantizer, (), (), None), None)
     section = work.section(
         "trials", *about, chosen.digest, method.value, captures_digest(task.development.captures)
     )
-    candidates = _Candidates(task.precision, quantiser, judge, section, progress)
+    candidates = _Candidates(task.precision, quantizer, judge, section, progress)
     if request.search:
         outcome, costs, trials = _search(candidates)
     else:
-        mixture = Mixture(two_terms=_two_terms(quantiser))
-        judgement = candidates.judge(mixture, stop_early=False)
-        trial = Trial.of(quantiser.layers, (), mixture.two_terms, judgement, request.limits)
-        outcome, costs, trials = Candidate(trial, mixture, judgement), (), (trial,)
-    if outcome is None or not outcome.judgement.holds:
-        report = None if outcome is None else outcome.judgement.report
-        record = _record(task, chosen, method, quantiser, costs, trials, report)
+        mixture = Mixture(two_terms=_two_terms(quantizer))
+        judgment = candidates.judge(mixture, stop_early=False)
+        trial = Trial.of(quantizer.layers, (), mixture.two_terms, judgment, request.limits)
+        outcome, costs, trials = Candidate(trial, mixture, judgment), (), (trial,)
+    if outcome is None or not outcome.judgment.holds:
+        report = None if outcome is None else outcome.judgment.report
+        record = _record(task, chosen, method, quantizer, costs, trials, report)
         raise _missed(task, record, work)
     graph = candidates.write(outcome.mixture)
     record = _record(
         task,
         chosen,
         method,
-        quantiser,
+        quantizer,
         costs,
         trials,
-        outcome.judgement.report,
+        outcome.judgment.report,
         outcome.trial.kept_float,
     )
-    return Int8Graph(graph, record, outcome.judgement.logits)
+    return Int8Graph(graph, record, outcome.judgment.logits)
 
 
 def _open_judge(
@@ -245,12 +245,12 @@ class _Candidates:
     """Writes and judges graphs that differ in which layers stay in floating point."""
 
     precision: Precision
-    quantiser: Quantiser
+    quantizer: Quantizer
     judge_on: Judge
     section: Section
     progress: Progress
 
-    def judge(self, mixture: Mixture, *, stop_early: bool = True) -> Judgement:
+    def judge(self, mixture: Mixture, *, stop_early: bool = True) -> Judgment:
         kept_float, two_terms = sorted(mixture.kept_float), sorted(mixture.two_terms)
         name = sha256("\0".join([*kept_float, "", *two_terms]).encode()).hexdigest()[:16]
         what = f"judging, {len(kept_float)} layers in float, {len(two_terms)} in two terms"
@@ -264,8 +264,8 @@ class _Candidates:
 
     def write(self, mixture: Mixture) -> bytes:
         if self.precision is Precision.INT8:
-            self.quantiser.multiply_twice(mixture.two_terms)
-        return self.quantiser.write(mixture.kept_float)
+            self.quantizer.multiply_twice(mixture.two_terms)
+        return self.quantizer.write(mixture.kept_float)
 
     def _open(self, mixture: Mixture) -> Runner:
         """Load a candidate as it is to be judged: as written, or in the form the CPU runs."""
@@ -283,8 +283,8 @@ class _Candidates:
 def _search(
     candidates: _Candidates,
 ) -> tuple[Candidate | None, tuple[LayerCost, ...], tuple[Trial, ...]]:
-    layers, limits = candidates.quantiser.layers, candidates.judge_on.limits
-    two_terms = _two_terms(candidates.quantiser)
+    layers, limits = candidates.quantizer.layers, candidates.judge_on.limits
+    two_terms = _two_terms(candidates.quantizer)
     mixture = Mixture(two_terms=two_terms)
     first = candidates.judge(mixture)
     trial = Trial.of(layers, (), two_terms, first, limits)
@@ -292,7 +292,7 @@ def _search(
         return Candidate(trial, mixture, first), (), (trial,)
     start = working_seconds()
     costs = measure_costs(
-        candidates.quantiser.probe,
+        candidates.quantizer.probe,
         layers,
         candidates.judge_on,
         candidates.section,
@@ -315,15 +315,15 @@ def _search(
     return outcome, costs, tuple(search.trials)
 
 
-def _two_terms(quantiser: Quantiser) -> frozenset[str]:
-    return frozenset(layer.name for layer in quantiser.layers if layer.two_terms)
+def _two_terms(quantizer: Quantizer) -> frozenset[str]:
+    return frozenset(layer.name for layer in quantizer.layers if layer.two_terms)
 
 
 def _record(
     task: Task,
     chosen: CalibrationSet,
     method: RangeMethod,
-    quantiser: Quantiser,
+    quantizer: Quantizer,
     costs: tuple[LayerCost, ...],
     trials: tuple[Trial, ...],
     budget: BudgetReport | None,
@@ -339,10 +339,10 @@ def _record(
         strata=chosen.selection.strata,
         coverage_radius=chosen.selection.radius,
         method=method.value,
-        ranges=quantiser.ranges,
-        layers=quantiser.layers_without(frozenset(given_back)),
+        ranges=quantizer.ranges,
+        layers=quantizer.layers_without(frozenset(given_back)),
         given_back=given_back,
-        int8_share=int8_share(quantiser.layers, given_back),
+        int8_share=int8_share(quantizer.layers, given_back),
         searched=task.request.search,
         costs=costs,
         trials=trials,

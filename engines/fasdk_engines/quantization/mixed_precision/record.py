@@ -79,7 +79,7 @@ class CalibrationRecord:
             method=self.method,
             int8_share=self.int8_share,
             layers=len(self.layers),
-            layers_in_int8=sum(layer.quantised for layer in self.layers),
+            layers_in_int8=sum(layer.quantized for layer in self.layers),
             layers_in_two_terms=sum(layer.two_terms for layer in self.layers),
             given_back=self.given_back,
             trials=len(self.trials),

@@ -14,13 +14,13 @@ DEFAULT_SIZE = 128
 
 @dataclass(frozen=True)
 class Int8Request:
-    """How to quantise, and what the result is held to.
+    """How to quantize, and what the result is held to.
 
     Attributes:
         calibration: List of captures to calibrate on; labels serve to spread the choice alone.
         root: Folder its paths are relative to; None is the list's own.
         size: How many captures to choose.
-        method: How activations' ranges are chosen; None takes the quantiser's own.
+        method: How activations' ranges are chosen; None takes the quantizer's own.
         limits: The liveness budget.
         search: Whether layers are given back until the budget holds (`--precision auto`).
     """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fasdk_engines.quantization import Layer
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
-    from fasdk_engines.quantization.mixed_precision.evaluator import Judgement
+    from fasdk_engines.quantization.mixed_precision.evaluator import Judgment
 
 # Shares of what is allowed that are aimed at.
 MARGIN_OF_FLIPS, MARGIN_OF_DRIFT = 0.2, 0.5
@@ -116,27 +116,27 @@ class Trial:
         layers: Sequence[Layer],
         kept_float: Sequence[str],
         two_terms: frozenset[str],
-        judgement: Judgement,
+        judgment: Judgment,
         limits: BudgetLimits,
     ) -> Trial:
         """Note how a candidate did."""
-        misses = judgement.misses
-        if not judgement.expected_flips <= limits.max_flips:
+        misses = judgment.misses
+        if not judgment.expected_flips <= limits.max_flips:
             misses += (
-                f"decision flips to expect {judgement.expected_flips:.4f}, "
+                f"decision flips to expect {judgment.expected_flips:.4f}, "
                 f"limit {limits.max_flips:g}",
             )
         return cls(
             kept_float=tuple(kept_float),
             two_terms=tuple(y.name for y in layers if y.name in two_terms),
             int8_share=int8_share(layers, kept_float),
-            judged=judgement.judged,
-            captures=judgement.captures,
-            level=level_of(judgement, limits),
-            expected_flips=judgement.expected_flips,
-            mean_drift=judgement.mean_drift,
+            judged=judgment.judged,
+            captures=judgment.captures,
+            level=level_of(judgment, limits),
+            expected_flips=judgment.expected_flips,
+            mean_drift=judgment.mean_drift,
             misses=misses,
-            expected_class_flips=judgement.expected_class_flips,
+            expected_class_flips=judgment.expected_class_flips,
         )
 
 
@@ -146,7 +146,7 @@ class Candidate:
 
     trial: Trial
     mixture: Mixture
-    judgement: Judgement
+    judgment: Judgment
 
 
 @dataclass
@@ -169,7 +169,7 @@ class Search:
     two_terms: frozenset[str]
     moves: tuple[Move, ...]
     further: tuple[Move, ...]
-    judge: Callable[[Mixture], Judgement]
+    judge: Callable[[Mixture], Judgment]
     limits: BudgetLimits
     trials: list[Trial] = field(default_factory=list)
     seconds: float = SEARCH_SECONDS
@@ -212,10 +212,10 @@ class Search:
             kept = tuple(move.name for move in moves if move.to_float)
             eased = self.two_terms.union(move.name for move in moves)
             mixture = Mixture(frozenset(kept), eased.difference(kept))
-            judgement = self.judge(mixture)
-            trial = Trial.of(self.layers, kept, mixture.two_terms, judgement, self.limits)
+            judgment = self.judge(mixture)
+            trial = Trial.of(self.layers, kept, mixture.two_terms, judgment, self.limits)
             self.trials.append(trial)
-            self._judged[moves] = Candidate(trial, mixture, judgement)
+            self._judged[moves] = Candidate(trial, mixture, judgment)
         return self._judged[moves]
 
     def _shortest(
@@ -223,7 +223,7 @@ class Search:
     ) -> Candidate | None:
         """Return the fewest moves found to reach a level after those made, by bisection.
 
-        None at all is known not to. Where more moves do worse than fewer, a neighbour of the fewest
+        None at all is known not to. Where more moves do worse than fewer, a neighbor of the fewest
         may be found instead; what is returned has always been judged.
         """
         low, high, step = 0, len(moves) + 1, max(1, start)
@@ -246,18 +246,18 @@ class Search:
         return any(trial.level.reaches(Level.HOLDS) for trial in self.trials)
 
 
-def level_of(judgement: Judgement, limits: BudgetLimits) -> Level:
+def level_of(judgment: Judgment, limits: BudgetLimits) -> Level:
     """Return how well a candidate did."""
-    if not judgement.holds or judgement.expected_flips > limits.max_flips:
+    if not judgment.holds or judgment.expected_flips > limits.max_flips:
         return Level.MISSES
     with_margin = (
-        _excess_flips(judgement, limits) <= 1.0
-        and judgement.mean_drift <= MARGIN_OF_DRIFT * limits.max_drift
+        _excess_flips(judgment, limits) <= 1.0
+        and judgment.mean_drift <= MARGIN_OF_DRIFT * limits.max_drift
     )
     return Level.HOLDS_WITH_MARGIN if with_margin else Level.HOLDS
 
 
-def _excess_flips(found: Judgement | Trial, limits: BudgetLimits) -> float:
+def _excess_flips(found: Judgment | Trial, limits: BudgetLimits) -> float:
     """Return the flips to expect over those aimed at, of all captures or of one class."""
     return max(
         found.expected_flips / max(MARGIN_OF_FLIPS * limits.max_flips, 1e-12),
@@ -304,7 +304,7 @@ def rank_moves(
 def int8_share(layers: Sequence[Layer], kept_float: Sequence[str]) -> float:
     """Return the share of Linear and Conv multiply-accumulates in eight bits."""
     kept, total = set(kept_float), sum(layer.macs for layer in layers)
-    in_int8 = sum(y.macs for y in layers if y.quantised and y.name not in kept)
+    in_int8 = sum(y.macs for y in layers if y.quantized and y.name not in kept)
     return in_int8 / total if total else 0.0
 
 

@@ -81,7 +81,7 @@ def measure_costs(
     Raises:
         BackendError: The graph cannot be run.
     """
-    tried = [layer for layer in layers if layer.quantised]
+    tried = [layer for layer in layers if layer.quantized]
     names = frozenset(layer.name for layer in tried)
     record = section.load_record("costs")
     errors: dict[str, list[float]] = dict(record.get("errors", {}))

@@ -13,7 +13,7 @@ PARTS = 256
 
 
 def values(seed: int, rows: int = 900, channels: int = 5) -> np.ndarray:
-    """Channels of unlike size and centre, one of them constant, one all zero."""
+    """Channels of unlike size and center, one of them constant, one all zero."""
     rng = np.random.default_rng(seed)
     found = rng.normal(size=(rows, channels)) * 10.0 ** np.arange(-3, channels - 3)
     found += np.arange(channels) * 3.0
@@ -78,8 +78,8 @@ def test_ranges_may_reach_beyond_the_values_counted() -> None:
 @pytest.mark.parametrize("cuts", [[], [1], [7, 300, 500, 899]])
 def test_moments_are_those_of_all_rows(cuts: list[int]) -> None:
     # A mean a thousand times the spread, where float32 sums of squares would leave nothing.
-    centres = np.array([0, 0, 1000, -1000, 3, 5])
-    rows = np.random.default_rng(4).normal(centres, size=(900, 6)).astype(np.float32)
+    centers = np.array([0, 0, 1000, -1000, 3, 5])
+    rows = np.random.default_rng(4).normal(centers, size=(900, 6)).astype(np.float32)
     sums = ProductSums(6)
     for part in np.split(rows, cuts):
         sums.add(part)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from fasdk_calibration.calibration_set.ranges import RangeMethod
-from fasdk_engines.quantization import Options, Quantiser, WrittenRunner
+from fasdk_engines.quantization import Options, Quantizer, WrittenRunner
 
 from support import networks
 from support.networks import prepare
@@ -77,7 +77,7 @@ def test_it_takes_noise_away_where_it_works(
     ]
     without, found = (
         networks.decibels(exact, probe.logits(UNSEEN, frozenset(probe.layers) - {layer}))
-        for probe in (quantiser.probe(threads=1) for quantiser in made)
+        for probe in (quantizer.probe(threads=1) for quantizer in made)
     )
     assert found > without + 3.0
 
@@ -95,22 +95,22 @@ def test_an_explicit_map_is_made_only_where_it_pays() -> None:
 
 @pytest.mark.parametrize(("name", "first"), [("transformer", "embed"), ("convolutions", "first")])
 def test_pixels_are_taken_as_they_are_and_lose_nothing(name: str, first: str) -> None:
-    quantiser = prepare(name, options=_with(lossless_input=True))
-    assert quantiser.ranges[0].form == "levels"
+    quantizer = prepare(name, options=_with(lossless_input=True))
+    assert quantizer.ranges[0].form == "levels"
     # What is left is the weights' rounding: with whole levels for weights there is none.
     network = networks.network(name)
     for tensor in network.graph.initializer:
         if tensor.name in ("embed_w", "c1"):
             tensor.CopyFrom(_whole_levels(tensor))
     exact = networks.run(network.SerializeToString(), UNSEEN)
-    quantiser = Quantiser.prepare(
+    quantizer = Quantizer.prepare(
         network.SerializeToString(),
         [networks.captures(48)],
         networks.SPECS,
-        precision=quantiser._precision,
+        precision=quantizer._precision,
         options=_with(lossless_input=True),
     )
-    probe = quantiser.probe(threads=1)
+    probe = quantizer.probe(threads=1)
     found = probe.logits(UNSEEN, frozenset(probe.layers) - {first})
     # All but the last capture, which holds no RGB: its fill is rounded to the nearest level.
     limit = 2e-4 if name == "transformer" else 2e-2  # a Conv's padding is rounded as well
@@ -136,21 +136,21 @@ def _whole_levels(tensor: onnx.TensorProto) -> onnx.TensorProto:
 def test_what_is_no_level_is_not_taken_for_one() -> None:
     batch = networks.captures(16)
     batch["rgb"] = batch["rgb"] + np.float32(0.004)  # a quarter of a level
-    quantiser = Quantiser.prepare(
+    quantizer = Quantizer.prepare(
         networks.graph("transformer"),
         [batch],
         networks.SPECS,
         precision=prepare("transformer")._precision,
     )
-    assert quantiser.ranges[0].form != "levels"
+    assert quantizer.ranges[0].form != "levels"
 
 
-def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantiser) -> None:
+def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantizer) -> None:
     forms = {r.activation: r.form for r in transformer.ranges}
     assert forms["normed"] == "folded"
     network = networks.network("transformer")
     network.graph.node.insert(6, onnx.helper.make_node("Abs", ["normed"], ["aside"], "aside"))
-    kept = Quantiser.prepare(
+    kept = Quantizer.prepare(
         network.SerializeToString(),
         [networks.captures(48)],
         networks.SPECS,
@@ -163,19 +163,19 @@ def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantis
 def test_the_probe_computes_what_is_written(name: str, two_term: bool) -> None:
     from fasdk.bundle.manifest import Precision
 
-    quantiser = prepare(name, Precision.INT8_FP32)
-    layers = frozenset(x.name for x in quantiser.layers if x.quantised)
+    quantizer = prepare(name, Precision.INT8_FP32)
+    layers = frozenset(x.name for x in quantizer.layers if x.quantized)
     if two_term:
-        quantiser.multiply_twice(layers)
+        quantizer.multiply_twice(layers)
     given_back = frozenset(sorted(layers)[:1])
     for keep_float in (frozenset(), given_back, layers):
-        written = WrittenRunner(quantiser.write(keep_float), threads=1).logits(UNSEEN)
-        probed = quantiser.probe(threads=1).logits(UNSEEN, keep_float)
+        written = WrittenRunner(quantizer.write(keep_float), threads=1).logits(UNSEEN)
+        probed = quantizer.probe(threads=1).logits(UNSEEN, keep_float)
         # Float rounding may move a value across a step here and there.
         assert networks.decibels(written, probed) > 55.0
 
 
-def test_two_terms_leave_the_weights_noise_alone(transformer: Quantiser) -> None:
+def test_two_terms_leave_the_weights_noise_alone(transformer: Quantizer) -> None:
     probe = transformer.probe(threads=1)
     exact = _exact("transformer")
     once = networks.decibels(exact, probe.logits(UNSEEN, two_term=frozenset()))
@@ -183,6 +183,6 @@ def test_two_terms_leave_the_weights_noise_alone(transformer: Quantiser) -> None
     assert twice > once + 6.0
 
 
-def test_two_terms_stay_within_their_share(int8: Quantiser) -> None:
+def test_two_terms_stay_within_their_share(int8: Quantizer) -> None:
     total = sum(x.macs for x in int8.layers)
     assert 0 < sum(x.macs for x in int8.layers if x.two_terms) <= 0.4 * total

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fasdk.bundle.manifest import Precision
-from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization import Quantizer
 from fasdk_engines.quantization.calibration.statistics import SiteStatistics, gather
 from fasdk_engines.quantization.graph.activation_groups import find_sites
 from fasdk_engines.quantization.graph.layers import Window, find_layers
@@ -76,7 +76,7 @@ def test_a_second_preparation_reads_the_cache(
     from fasdk_engines.quantization.graph import qdq_reference as written
 
     def prepare(seed: int) -> bytes:
-        return Quantiser.prepare(
+        return Quantizer.prepare(
             networks.graph("transformer"),
             [networks.captures(8, seed)],
             networks.SPECS,
@@ -97,7 +97,7 @@ def test_a_second_preparation_reads_the_cache(
 
 def test_a_cache_cut_short_is_made_again(tmp_path: Path) -> None:
     def prepare() -> bytes:
-        return Quantiser.prepare(
+        return Quantizer.prepare(
             networks.graph("transformer"),
             [networks.captures(8)],
             networks.SPECS,

@@ -28,14 +28,14 @@ ONE = {"rgb": (1, 3, 16, 16)}
         ("convolutions", "head", 24 * 2, "matrix-vector product: 1 rows a capture"),
     ],
 )
-def test_a_layer_is_quantised_or_says_why_not(
+def test_a_layer_is_quantized_or_says_why_not(
     network: str, layer: str, macs: int, reason: str
 ) -> None:
     found = {
         x.layer.name: x.layer for x in find_layers(networks.network(network), ONE, frozenset())
     }
     assert (found[layer].macs, found[layer].reason) == (macs, reason)
-    assert found[layer].quantised is not bool(reason)
+    assert found[layer].quantized is not bool(reason)
 
 
 def test_an_island_stays_float() -> None:

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from fasdk_engines.quantization import Quantiser
+from fasdk_engines.quantization import Quantizer
 from fasdk_engines.quantization.graph.partition import SKIPPED, Stage, cut_in_stages, known
 
 from support import networks
@@ -56,8 +56,8 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
 
 @pytest.mark.parametrize("of", ["one layer", "one layer, two terms", "two layers"])
 def test_with_what_is_known_the_logits_are_the_same_to_the_bit(name: str, of: str) -> None:
-    quantiser = networks.prepare(name)
-    knowing = quantiser.probe(threads=1)
+    quantizer = networks.prepare(name)
+    knowing = quantizer.probe(threads=1)
     every = frozenset(knowing.layers)
     plain = knowing.logits(SWITCHED, every)
     for at, layer in enumerate(knowing.layers):
@@ -66,13 +66,13 @@ def test_with_what_is_known_the_logits_are_the_same_to_the_bit(name: str, of: st
             tried |= {knowing.layers[at - 1]}
         two_term = tried if "terms" in of else frozenset()
         found = knowing.logits(SWITCHED, every - tried, two_term)
-        fresh = quantiser.probe(threads=1).logits(SWITCHED, every - tried, two_term)
+        fresh = quantizer.probe(threads=1).logits(SWITCHED, every - tried, two_term)
         np.testing.assert_array_equal(found, fresh)
         assert not np.array_equal(found, plain)
     np.testing.assert_array_equal(knowing.logits(SWITCHED, every), plain)
 
 
-def test_other_captures_are_computed_from_the_start(transformer: Quantiser) -> None:
+def test_other_captures_are_computed_from_the_start(transformer: Quantizer) -> None:
     probe = transformer.probe(threads=1)
     every = frozenset(probe.layers)
     last = every - {probe.layers[-1]}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fasdk_engines.quantization import Layer
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
-from fasdk_engines.quantization.mixed_precision.evaluator import Judgement
+from fasdk_engines.quantization.mixed_precision.evaluator import Judgment
 from fasdk_engines.quantization.mixed_precision.search import (
     Level,
     Move,
@@ -40,8 +40,8 @@ class Report:
     """Stands for a report whose figures are all there."""
 
 
-def judgement(flips: float, drift: float, misses: tuple[str, ...] = ()) -> Judgement:
-    return Judgement(np.zeros((4, 2), np.float32), 4, 4, Report(), flips, drift, misses)
+def judgment(flips: float, drift: float, misses: tuple[str, ...] = ()) -> Judgment:
+    return Judgment(np.zeros((4, 2), np.float32), 4, 4, Report(), flips, drift, misses)
 
 
 NOTHING: frozenset[str] = frozenset()
@@ -63,7 +63,7 @@ def searching(macs, errors, fine=None, **options):
         ]
         size = sum(left) ** 0.5
         misses = () if size <= 1.0 else ("decision flips",)
-        return judgement(0.001 * size, 0.005 * size, misses)
+        return judgment(0.001 * size, 0.005 * size, misses)
 
     moves, further = rank_moves(found, costs, NOTHING)
     search = Search(found, NOTHING, moves, further, judge, LIMITS, **options)
@@ -80,7 +80,7 @@ def searching(macs, errors, fine=None, **options):
     ],
 )
 def test_the_margin_is_of_all_captures_and_of_each_class(flips, of_class, level):
-    found = replace(judgement(flips, 0.0), expected_class_flips=of_class)
+    found = replace(judgment(flips, 0.0), expected_class_flips=of_class)
     assert level_of(found, LIMITS) is level
 
 
@@ -124,7 +124,7 @@ def test_where_even_the_float_graph_misses_there_is_no_candidate():
         found,
         NOTHING,
         *rank_moves(found, costs, NOTHING),
-        lambda _: judgement(1.0, 1.0, ("flips",)),
+        lambda _: judgment(1.0, 1.0, ("flips",)),
         LIMITS,
     )
     assert search.run(lambda _: 1) is None
@@ -162,13 +162,13 @@ def test_late_a_candidate_that_holds_is_good_enough():
 
 
 def test_a_stopped_candidate_never_holds():
-    stopped = Judgement(np.zeros((4, 2), np.float32), 2, 4, None, 0.0, 0.0, ())
+    stopped = Judgment(np.zeros((4, 2), np.float32), 2, 4, None, 0.0, 0.0, ())
     assert not stopped.holds
     assert Trial.of(layers(1), (), NOTHING, stopped, LIMITS).level is Level.MISSES
 
 
 def test_luck_on_few_captures_is_not_enough():
-    lucky = judgement(0.002, 0.0)  # none flipped, two of a thousand are to be expected
+    lucky = judgment(0.002, 0.0)  # none flipped, two of a thousand are to be expected
     trial = Trial.of(layers(1), (), NOTHING, lucky, LIMITS)
     assert trial.level is Level.MISSES
     assert trial.misses == ("decision flips to expect 0.0020, limit 0.001",)
@@ -182,7 +182,7 @@ def test_without_a_margin_the_most_moves_are_made_that_hold():
         NOTHING,
         tuple(Move(f"l{k}", True, 1.0, 2) for k in range(6)),
         (),
-        lambda mixture: judgement(
+        lambda mixture: judgment(
             flips[len(mixture.kept_float)],
             0.0,
             ("a flip",) if len(mixture.kept_float) in unlucky else (),

@@ -1,4 +1,4 @@
-"""Quantise one ONNX graph with a rival tool's defaults, in the environment of int8_rivals.py.
+"""Quantize one ONNX graph with a rival tool's defaults, in the environment of int8_rivals.py.
 
 Prints one JSON line: {"tool", "versions", "seconds", "notes"}. A failure is the tool's own and ends
 the process with its traceback, whose last line the benchmark records as the result.
@@ -41,7 +41,7 @@ class Reader:
         self._next = 0
 
 
-def quantise_by_onnxruntime(graph: Path, inputs: dict[str, np.ndarray], out: Path) -> list[str]:
+def quantize_by_onnxruntime(graph: Path, inputs: dict[str, np.ndarray], out: Path) -> list[str]:
     """`quantize_static` with the library's defaults after its documented preprocessing.
 
     Returns:
@@ -63,7 +63,7 @@ def quantise_by_onnxruntime(graph: Path, inputs: dict[str, np.ndarray], out: Pat
     return notes
 
 
-def quantise_by_modelopt(graph: Path, inputs: dict[str, np.ndarray], out: Path) -> list[str]:
+def quantize_by_modelopt(graph: Path, inputs: dict[str, np.ndarray], out: Path) -> list[str]:
     """`modelopt.onnx.quantization.quantize` with its INT8 defaults, calibrated on the CPU."""
     # Type stubs of tensorrt are no tensorrt, but import as if they were.
     if getattr(find_spec("tensorrt"), "origin", None) is None:
@@ -83,24 +83,24 @@ def quantise_by_modelopt(graph: Path, inputs: dict[str, np.ndarray], out: Path) 
 
 
 TOOLS = {
-    "onnxruntime": (quantise_by_onnxruntime, ("onnxruntime", "onnx")),
-    "modelopt": (quantise_by_modelopt, ("nvidia-modelopt", "onnxruntime", "onnx")),
+    "onnxruntime": (quantize_by_onnxruntime, ("onnxruntime", "onnx")),
+    "modelopt": (quantize_by_modelopt, ("nvidia-modelopt", "onnxruntime", "onnx")),
 }
 
 
 def main() -> None:
-    """Quantise and print the JSON line."""
+    """Quantize and print the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tool", choices=TOOLS)
     parser.add_argument("graph", type=Path)
     parser.add_argument("inputs", type=Path, help="npz with float32 [N, ...] by graph input")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    quantise, packages = TOOLS[arguments.tool]
+    quantize, packages = TOOLS[arguments.tool]
     with np.load(arguments.inputs) as archive:
         inputs = {name: archive[name] for name in archive.files}
     start = time.perf_counter()
-    notes = quantise(arguments.graph, inputs, arguments.out)
+    notes = quantize(arguments.graph, inputs, arguments.out)
     line = {
         "tool": arguments.tool,
         "versions": {name: version(name) for name in packages},

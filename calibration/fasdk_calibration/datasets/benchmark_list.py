@@ -1,6 +1,7 @@
-"""The lists of the MMDG benchmark and of Flex-Modal, read and written back byte for byte.
+"""List format of the MMDG benchmark, of Flex-Modal and of the data sets' own protocols.
 
-Three forms, told apart by what separates the columns and how many there are:
+Lists are read and written back byte for byte. There are three forms, told apart by the separator
+and the number of columns:
 
     WMCA-Image/R_CDIT/001_01_000_0_00/color/0012.jpg .../depth/0012.jpg .../ir/0012.jpg 1
     zd6c8787.npz<TAB>1
@@ -16,34 +17,28 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from fasdk.atomic import atomic_write
-from fasdk.capture import Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import padisi
-from fasdk_calibration.datasets.names import (
-    Presentation,
-    presentation_of,
-    record_of,
-    split_frame,
-)
-from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES, CaptureRecord, Label
+from fasdk_calibration.datasets.readers import DatasetReader, Location, reader_of
+from fasdk_calibration.datasets.records import CaptureRecord, Label
 
 
 class LabelConvention(str, Enum):
-    """Which number a list writes for a bona fide presentation."""
+    """Number that a list writes for a bona fide presentation."""
 
     ONE_IS_LIVE = "1-is-live"  # the MMDG benchmark's and Flex-Modal's
     ZERO_IS_LIVE = "0-is-live"  # the protocols that come with CASIA-SURF and CeFA
 
     def label(self, number: str) -> Label:
-        """Return what `number`, 0 or 1, stands for."""
+        """Return the label that `number`, "0" or "1", stands for."""
         live = "1" if self is LabelConvention.ONE_IS_LIVE else "0"
         return Label.BONA_FIDE if number == live else Label.ATTACK
 
@@ -62,13 +57,13 @@ def parse_convention(live: str) -> LabelConvention:
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One line of a list, as it stands there.
+    """One line of a list.
 
     Attributes:
-        paths: One (a capture's array, or its color frame) or three (color, depth, ir).
-        number: "0" or "1"; what it means is the list's convention.
-        separator: A space or a tab.
-        ending: What ends the line, CR LF, LF or nothing.
+        paths: One path (a file of all modalities, or the color frame) or three (color, depth, ir).
+        number: Label as written, "0" or "1"; its meaning is the list's convention.
+        separator: Column separator, a space or a tab.
+        ending: Line ending: CR LF, LF or, in the last line, nothing.
     """
 
     paths: tuple[str, ...]
@@ -78,7 +73,7 @@ class BenchmarkRow:
 
     @property
     def text(self) -> str:
-        """The line."""
+        """The line as it was read."""
         return self.separator.join((*self.paths, self.number)) + self.ending
 
 
@@ -87,8 +82,8 @@ class BenchmarkList:
     """A whole list.
 
     Attributes:
-        path: Where it was read from.
-        rows: Its lines, repetitions and all.
+        path: File it was read from.
+        rows: Lines in their order; repeated lines are kept.
     """
 
     path: Path
@@ -156,132 +151,57 @@ def _row(where: str, line: str, *, is_last: bool) -> BenchmarkRow:
     return BenchmarkRow(tuple(paths), number, separator, ending)
 
 
-@dataclass(frozen=True)
-class Described:
-    """The records a source gives, and what it does not say.
-
-    Attributes:
-        records: One a row, in its order.
-        notes: What anyone who uses the records should know.
-    """
-
-    records: tuple[CaptureRecord, ...]
-    notes: tuple[str, ...] = ()
-
-
-def describe_list(
+def read_rows(
     benchmark: BenchmarkList, root: Path | None, convention: LabelConvention
-) -> Described:
-    """Return a list's rows as records.
+) -> tuple[tuple[CaptureRecord, ...], tuple[str, ...]]:
+    """Return the records of a list's rows, in their order, and notes for a reader of results.
 
     Args:
         benchmark: The list.
-        root: Where the frames lie; PADISI's are looked up there by trial. None where nobody asks.
-        convention: What its numbers mean.
+        root: Folder the frames lie in, or None: then no frame is looked up.
+        convention: Meaning of the numbers it labels captures with.
 
     Raises:
         DatasetError: A name or code is unknown, or a label contradicts its name; the line is named.
     """
-    trials = _Trials(benchmark, root)
+    folders = (benchmark.path.parent,) if root is None else (root, benchmark.path.parent)
+    location = Location(root, folders)
+    readers: dict[type[DatasetReader], DatasetReader] = {}
     seen: Counter[str] = Counter()
     records: list[CaptureRecord] = []
     for number, row in enumerate(benchmark.rows, start=1):
-        seen[row.paths[0]] += 1
-        records.append(
-            _record(f"{benchmark.path}:{number}", row, trials, convention, seen[row.paths[0]])
-        )
-    return Described(tuple(records), trials.notes)
+        where, first = f"{benchmark.path}:{number}", row.paths[0]
+        with _named(where):
+            kind = reader_of(first)
+        # Outside `_named`: what a reader looks up, such as a ground truth file, names itself.
+        if kind not in readers:
+            readers[kind] = kind(location)
+        seen[first] += 1
+        identity = first if seen[first] == 1 else f"{first}#{seen[first]}"
+        with _named(where):
+            records.append(_record(row, identity, readers[kind], convention))
+    return tuple(records), tuple(note for reader in readers.values() for note in reader.notes)
 
 
-def _record(
-    where: str, row: BenchmarkRow, trials: _Trials, convention: LabelConvention, time: int
-) -> CaptureRecord:
-    """Return a row as a record; `time` tells a repeated row from its first."""
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Put the line before the message of an error that is raised inside."""
     try:
-        find = trials.find if row.paths[0].endswith(".npz") else _video
-        paths, said = find(row, convention)
-        if said.label is not convention.label(row.number):
-            raise DatasetError(
-                f"label {row.number} is not what {row.paths[0]} says, {said.species}, "
-                f"where {convention.value}: give the list's own convention"
-            )
-        return record_of(row.paths[0] if time == 1 else f"{row.paths[0]}#{time}", paths, said)
+        yield
     except ValidationError as error:
         raise DatasetError(f"{where}: {error.errors()[0]['msg']}") from error
     except DatasetError as error:
         raise DatasetError(f"{where}: {error}") from error
 
 
-def _video(
-    row: BenchmarkRow, _convention: LabelConvention
-) -> tuple[Mapping[Modality, str], Presentation]:
-    """Return the frames of a row of WMCA, CASIA-SURF or CeFA and what their names say."""
-    folder, _, name = split_frame(row.paths[0])
-    if len(row.paths) == 1:
-        depth, infrared = (f"{folder}/{m.value}/{name}" for m in (Modality.DEPTH, Modality.IR))
-        paths = dict(zip(Modality, (row.paths[0], depth, infrared), strict=True))
-    else:
-        paths = dict(zip(Modality, row.paths, strict=True))
-    for expected, path in paths.items():
-        other_folder, modality, _ = split_frame(path)
-        if modality is not expected or other_folder != folder:
-            raise DatasetError(
-                f"{path} stands in the column of {expected.value} of {folder}, whose frames it is "
-                "not of"
-            )
-    return paths, presentation_of(folder)
-
-
-class _Trials:
-    """PADISI's rows: where each trial lies and what the ground truth says.
-
-    Nothing is looked up for a list without such rows.
-    """
-
-    def __init__(self, benchmark: BenchmarkList, root: Path | None) -> None:
-        self._is_needed = any(row.paths[0].endswith(".npz") for row in benchmark.rows)
-        self._places: Mapping[str, Mapping[Modality, str]] = {}
-        self._truth: Mapping[str, padisi.Trial] | None = None
-        if self._is_needed:
-            if root is not None:
-                self._places = padisi.locate_trials(root)
-            truth = padisi.find_ground_truth(
-                *([] if root is None else [root]), benchmark.path.parent
-            )
-            self._truth = None if truth is None else padisi.read_ground_truth(truth)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the list leaves open."""
-        if not self._is_needed or self._truth is not None:
-            return ()
-        return (
-            "PADISI's lists name neither species nor subjects: put "
-            f"{padisi.GROUND_TRUTH_FILE} into the root or beside the list; until then all attacks "
-            "count as one species and each capture as a subject of its own, so worst species, "
-            "bootstrap bounds and shared subjects say too little",
+def _record(
+    row: BenchmarkRow, identity: str, reader: DatasetReader, convention: LabelConvention
+) -> CaptureRecord:
+    label = convention.label(row.number)
+    located = reader.locate(row.paths, label)
+    if located.presentation.label is not label:
+        raise DatasetError(
+            f"label {row.number} is not what {row.paths[0]} says, {located.presentation.species}, "
+            f"where {convention.value}: give the list's own convention"
         )
-
-    def find(
-        self, row: BenchmarkRow, convention: LabelConvention
-    ) -> tuple[Mapping[Modality, str], Presentation]:
-        """Return one trial's files and what is known of it."""
-        if len(row.paths) != 1:
-            raise DatasetError(
-                f"{row.paths[0]} holds all modalities and stands beside other paths: expected "
-                "NPZ LABEL"
-            )
-        trial = PurePosixPath(row.paths[0]).stem
-        paths = self._places.get(trial, dict.fromkeys(Modality, row.paths[0]))
-        if self._truth is None:
-            label = convention.label(row.number)
-            is_live = label is Label.BONA_FIDE
-            species = BONA_FIDE_SPECIES if is_live else padisi.UNSPECIFIED_SPECIES
-            subject = f"{padisi.PADISI}/{trial}"
-        else:
-            known = self._truth.get(trial)
-            if known is None:
-                raise DatasetError(f"trial {trial} is not in {padisi.GROUND_TRUTH_FILE}")
-            label, species, subject = known.label, known.species, known.subject
-        name = f"{padisi.PADISI}/{trial}"
-        return paths, Presentation(padisi.PADISI, label, species, subject, name)
+    return located.record(identity)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
-from fasdk_calibration.datasets.dataset import Arrays, Dataset, read_stored
-from fasdk_calibration.datasets.padisi import UNSPECIFIED_SPECIES
-from fasdk_calibration.datasets.records import CaptureRecord
+from fasdk_calibration.datasets.dataset import Dataset
+from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
+from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
 Progress = Callable[[int, int], None]  # captures done, of how many
@@ -167,7 +167,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
     sizes_of_captures: list[dict[Modality, tuple[int, int]]] = []
     seen: set[tuple[str | None, ...]] = set()
     for done, record in enumerate(dataset.records, start=1):
-        arrays: Arrays = {}
+        archives: ArchiveFrames = {}
         found: dict[Modality, tuple[int, int]] = {}
         is_new = _frames_of(record) not in seen
         seen.add(_frames_of(record))
@@ -177,7 +177,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
                 missing[file] = None
                 continue
             try:
-                height, width = read_stored(record, modality, dataset.root, arrays).shape[:2]
+                height, width = read_stored(record, modality, dataset.root, archives).shape[:2]
             except CaptureError as error:
                 unreadable.setdefault(file, str(error))
             else:

@@ -1,109 +1,131 @@
-"""The published data sets as they lie on a disk, without a list: every frame below a folder.
+"""Readers of the published data sets, one module each.
 
-    WMCA        **/<client>_<session>_<presenter>_<type>_<PAI>/{color,depth,ir}/NNNN.jpg
-    CASIA-SURF  {Training,Val,Testing}/{real_part,fake_part}/CLKJ_*/<clip>.rssdk/<as above>
-                {real_part,fake_part}/{real,fake}_{train,val,test}_part/CLKJ_*/<clip>.rssdk/...
-    CeFA        {CeFA-Race,Ethnicity}/{AF,CA,EA}/AF-<ID>[-<card>]/<video>/{color,profile,depth,ir}/
-                {3D-Mask,Silicone-Mask}/<ID>/<video>/...
-    PADISI      ID_<transaction>_<trial>_<name>.npz, <trial>.npz or <trial>/{color,depth,ir}.jpg
-
-PADISI's labels come from its ground truth file, the others' from names alone. WMCA is distributed
-as one HDF5 file a video: unpack it to the layout above first, as the benchmark's authors did.
+Every module of this package but `base` defines one reader, and the registry is made of the modules:
+a data set is known from the moment its module exists.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
-from fasdk.capture import Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import padisi
-from fasdk_calibration.datasets.benchmark import Described
-from fasdk_calibration.datasets.names import (
+from fasdk_calibration.datasets.readers.base import (
     MODALITY_FOLDERS,
+    ArchiveFormat,
+    DatasetReader,
+    FrameFolderReader,
+    LocatedCapture,
+    Location,
     Presentation,
-    presentation_of,
-    record_of,
 )
-from fasdk_calibration.datasets.records import CaptureRecord
 
-_IMAGES = {".jpg", ".jpeg", ".png"}
+__all__ = [
+    "READERS",
+    "ArchiveFormat",
+    "DatasetReader",
+    "FrameFolderReader",
+    "LocatedCapture",
+    "Location",
+    "Presentation",
+    "archive_format_of",
+    "find_readers",
+    "nothing_found",
+    "reader_of",
+    "reader_of_module",
+    "require_known_layout",
+]
 
 
-def describe_folder(root: Path) -> Described:
-    """Return every capture that lies below a folder in one of the four data sets' layouts.
+def reader_of_module(module: ModuleType) -> type[DatasetReader]:
+    """Return the one reader that a module defines.
 
     Raises:
-        DatasetError: The folder cannot be read, nothing in it is laid out so, or a video's name or
-            code is unknown.
+        TypeError: It defines none or several, or the reader lacks a method, `name` or `example`.
     """
-    if not root.is_dir():
-        raise DatasetError(f"cannot read folder {root}: it does not exist or is no folder")
-    records = [record for folder in _video_folders(root) for record in _video(root, folder)]
-    records += _trials(root)
-    if not records:
-        raise DatasetError(_nothing_found(root))
-    partial = sum(len(record.modalities) < len(Modality) for record in records)
-    notes = (
-        (f"{partial} of {len(records)} captures lack a modality: no frame of that name is there",)
-        if partial
-        else ()
-    )
-    return Described(tuple(records), notes)
+    readers = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, DatasetReader)
+        and value.__module__ == module.__name__
+    ]
+    if len(readers) != 1:
+        raise TypeError(f"{module.__name__} defines {len(readers)} data set readers, expected one")
+    reader: type[DatasetReader] = readers[0]
+    absent = sorted(getattr(reader, "__abstractmethods__", ()))
+    absent += [name for name in ("name", "example") if not getattr(reader, name, "")]
+    if absent:
+        raise TypeError(f"{module.__name__}.{reader.__name__} lacks {', '.join(absent)}")
+    return reader
 
 
-def _video_folders(root: Path) -> Iterator[PurePosixPath]:
-    """Yield every folder that holds folders of frames, relative to the root, sorted."""
-    for folder, inner, _ in os.walk(root):
-        inner.sort()
-        if set(inner) & set(MODALITY_FOLDERS):
-            yield PurePosixPath(Path(folder).relative_to(root).as_posix())
-            inner.clear()
+def find_readers(folders: Sequence[str], package: str) -> tuple[type[DatasetReader], ...]:
+    """Return the readers of all modules of a package, in the order of the modules' names.
+
+    Raises:
+        TypeError: A module does not define exactly one complete reader.
+    """
+    names = sorted(module.name for module in iter_modules(folders) if module.name != "base")
+    return tuple(reader_of_module(import_module(f"{package}.{name}")) for name in names)
 
 
-def _video(root: Path, folder: PurePosixPath) -> Iterator[CaptureRecord]:
-    # The root may itself be a part of what the name says, such as the folder of one subject.
-    said = presentation_of((root.resolve() / folder).as_posix())
-    frames: dict[str, dict[Modality, str]] = {}
-    for name, modality in MODALITY_FOLDERS.items():
-        inner = root / folder / name
-        if inner.is_dir():
-            for file in inner.iterdir():
-                if file.suffix.lower() in _IMAGES:
-                    frames.setdefault(file.stem, {})[modality] = str(folder / name / file.name)
-    for stem in sorted(frames, key=lambda stem: (len(stem), stem)):
-        yield record_of(str(folder / stem), frames[stem], said)
+READERS = find_readers(__path__, __name__)
 
 
-def _trials(root: Path) -> Iterator[CaptureRecord]:
-    places = padisi.locate_trials(root)
-    if not places:
-        return
-    file = padisi.find_ground_truth(root, root.parent)
-    if file is None:
-        raise DatasetError(
-            f"{root} holds PADISI captures without labels: put {padisi.GROUND_TRUTH_FILE} into it"
-        )
-    truth = padisi.read_ground_truth(file)
-    for trial, paths in sorted(places.items()):
-        if trial not in truth:
-            raise DatasetError(f"{root}: trial {trial} is not in {file}")
-        known, name = truth[trial], f"{padisi.PADISI}/{trial}"
-        said = Presentation(padisi.PADISI, known.label, known.species, known.subject, name)
-        yield record_of(trial, paths, said)
+def reader_of(path: str) -> type[DatasetReader]:
+    """Return the reader of the data set that names a capture so.
+
+    Args:
+        path: A capture's first path in a list.
+
+    Raises:
+        DatasetError: No known data set names captures so; the known ones are named.
+    """
+    for reader in READERS:
+        if reader.owns(path):
+            return reader
+    raise _unknown(path)
 
 
-def _nothing_found(root: Path) -> str:
-    packed = next(root.rglob("*.hdf5"), None)
-    if packed is not None:
-        return (
-            f"{packed} is WMCA's HDF5, which is not read here: unpack each video to "
-            "<name>/{color,depth,ir}/NNNN.jpg and give that folder"
-        )
+def archive_format_of(path: str) -> ArchiveFormat | None:
+    """Return the format of a file that holds all modalities, None for an image."""
+    formats = (reader.archive for reader in READERS)
+    return next((each for each in formats if each and path.endswith(each.suffix)), None)
+
+
+def require_known_layout(location: Location) -> None:
+    """Check that every folder of frames below a root is named as a known data set names them.
+
+    Raises:
+        DatasetError: One is not; the known data sets are named.
+    """
+    for folder in location.video_folders:
+        name = (location.require_root().resolve() / folder).as_posix()
+        if not any(issubclass(r, FrameFolderReader) and r.owns_video(name) for r in READERS):
+            raise _unknown(name)
+
+
+def nothing_found(root: Path) -> DatasetError:
+    """Return the error for a folder that holds no capture of a known data set."""
+    hints = (reader.packed_file_hint(root) for reader in READERS)
+    hint = next((hint for hint in hints if hint is not None), None)
+    if hint is not None:
+        return DatasetError(hint)
     held = ", ".join(sorted(entry.name for entry in root.iterdir())[:10]) or "nothing"
-    return (
-        f"folder {root} holds no frames of WMCA, CASIA-SURF, CeFA or PADISI: found {held}; "
-        "expected folders color, depth and ir below a video's name, or PADISI's .npz files"
+    return DatasetError(
+        f"folder {root} holds no captures of a known data set: found {held}; expected {_known()}, "
+        f"with frames in folders {', '.join(MODALITY_FOLDERS)}"
     )
+
+
+def _unknown(path: str) -> DatasetError:
+    return DatasetError(f"{path} is no capture of a known data set: expected {_known()}")
+
+
+def _known() -> str:
+    return ", ".join(f"{reader.name} ({reader.example})" for reader in READERS)

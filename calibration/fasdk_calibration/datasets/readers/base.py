@@ -1,16 +1,15 @@
-"""What the names of the published data sets' files say: label, species, subject, presentation.
-
-WMCA, CASIA-SURF and CeFA keep one folder a video, `<video>/<modality>/<frame>.jpg`, and encode in
-the folders' names who is seen and with which presentation attack instrument (PAI). The tables are
-those of the data sets' own descriptions. PADISI-Face says it in a file of its own: `padisi.py`.
-"""
+"""Reader interface of published data sets, and the reader of data sets kept as frame folders."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
 
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
@@ -21,7 +20,9 @@ from fasdk_calibration.datasets.records import (
     Label,
 )
 
-WMCA, CEFA, CASIA_SURF = "WMCA", "CeFA", "CASIA-SURF"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Folder of a modality's frames; the benchmark calls CeFA's color folder "profile".
 MODALITY_FOLDERS = {
@@ -30,18 +31,19 @@ MODALITY_FOLDERS = {
     "depth": Modality.DEPTH,
     "ir": Modality.IR,
 }
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """What the name of a video's folder says.
+    """One presentation (ISO/IEC 30107-3) as its data set describes it.
 
     Attributes:
-        domain: The data set.
+        domain: Name of the data set.
         label: Bona fide or attack.
-        species: PAI species; "bona fide" for bona fide.
-        subject: Who is seen, with the data set's name before it.
-        name: The video, with the data set's name before it.
+        species: PAI species; "bona fide" for a bona fide presentation.
+        subject: Person presented, with the data set's name before it.
+        name: Video or trial, with the data set's name before it.
     """
 
     domain: str
@@ -50,53 +52,215 @@ class Presentation:
     subject: str
     name: str
 
+    @classmethod
+    def of(cls, domain: str, species: str, subject: str, name: str) -> Presentation:
+        """Return a presentation; subject and name are prefixed with the data set's name."""
+        label = Label.BONA_FIDE if species == BONA_FIDE_SPECIES else Label.ATTACK
+        return cls(domain, label, species, f"{domain}/{subject}", f"{domain}/{name}")
 
-def record_of(identity: str, paths: Mapping[Modality, str], said: Presentation) -> CaptureRecord:
-    """Return one capture of a presentation; the data sets' frames are face crops, depth in levels.
 
-    Args:
-        identity: Unique in its list.
-        paths: Of its frames; an absent modality has none.
-        said: What its name says.
+@dataclass(frozen=True)
+class LocatedCapture:
+    """The files of one capture and the presentation it was taken of.
 
-    Raises:
-        ValidationError: No frame is named, or a path leaves the list's folder.
+    Attributes:
+        paths: Path of each modality's frame relative to the root; an absent modality has none.
+        presentation: What the data set says of it.
     """
-    return CaptureRecord(
-        id=identity,
-        rgb=paths.get(Modality.RGB),
-        depth=paths.get(Modality.DEPTH),
-        ir=paths.get(Modality.IR),
-        label=said.label,
-        species=said.species,
-        subject=said.subject,
-        domain=said.domain,
-        presentation=said.name,
-        depth_unit=DepthUnit.LEVEL,
-        face_crop=True,
-    )
+
+    paths: Mapping[Modality, str]
+    presentation: Presentation
+
+    def record(self, identity: str) -> CaptureRecord:
+        """Return the record; the data sets' frames are face crops with depth in 8-bit levels.
+
+        Args:
+            identity: Identifier that is unique in its list.
+
+        Raises:
+            ValidationError: No frame is named, or a path leaves the root.
+        """
+        paths, said = self.paths, self.presentation
+        return CaptureRecord(
+            id=identity,
+            rgb=paths.get(Modality.RGB),
+            depth=paths.get(Modality.DEPTH),
+            ir=paths.get(Modality.IR),
+            label=said.label,
+            species=said.species,
+            subject=said.subject,
+            domain=said.domain,
+            presentation=said.name,
+            depth_unit=DepthUnit.LEVEL,
+            face_crop=True,
+        )
 
 
-@lru_cache(maxsize=1024)  # the frames of a video stand together
-def presentation_of(folder: str) -> Presentation:
-    """Return what the path of a video's folder says.
+@dataclass(frozen=True)
+class Location:
+    """Place on disk that a reader reads.
 
-    Args:
-        folder: The folder that holds `color`, `depth` and `ir`, its parts split by slashes.
-
-    Raises:
-        DatasetError: The name is none of the three data sets', holds a code that the data set does
-            not define, or contradicts the folders above it.
+    Attributes:
+        root: Folder the frames lie in, or None where only a list is at hand.
+        label_folders: Folders in which a file with labels is looked for, in this order.
     """
-    parts = tuple(folder.split("/"))
-    for pattern, read in _READERS:
-        found = pattern.search("/".join(parts[-3:]))
-        if found is not None:
-            return read(found, parts)
-    raise DatasetError(
-        f"{folder} is no video's name of WMCA (001_01_000_0_00), "
-        "CASIA-SURF (CLKJ_AS0005/01_e_s.rssdk) or CeFA (AF-300/1_300_1_1_1, 3D-Mask/073/1_073_...)"
-    )
+
+    root: Path | None
+    label_folders: tuple[Path, ...] = ()
+
+    @cached_property
+    def video_folders(self) -> tuple[PurePosixPath, ...]:
+        """Folders below the root that hold folders of frames, relative to it, sorted."""
+        return tuple(_video_folders(self.require_root()))
+
+    def require_root(self) -> Path:
+        """Return the root.
+
+        Raises:
+            DatasetError: None was given.
+        """
+        if self.root is None:
+            raise DatasetError("no folder of frames was given: captures cannot be searched for")
+        return self.root
+
+
+@dataclass(frozen=True)
+class ArchiveFormat:
+    """File format that keeps all modalities of a capture in one file.
+
+    Attributes:
+        suffix: Suffix of such files, such as ".npz".
+        read: Returns the frames of one file: rgb uint8 [H, W, 3], red first; depth (8-bit levels)
+            and ir uint8 [H, W]. Raises CaptureError for a missing or damaged file.
+    """
+
+    suffix: str
+    read: Callable[[Path], Mapping[Modality, NDArray[np.uint8]]]
+
+
+class DatasetReader(ABC):
+    """Reader of one published data set at one place on disk.
+
+    A module of `fasdk_calibration.datasets.readers` defines one concrete subclass; nothing else
+    has to be told that it exists.
+
+    Attributes:
+        name: The data set's name, which is also the domain of its captures.
+        example: Path of a capture as the data set names it, for error messages.
+        archive: Format of its files that hold all modalities, or None where it has none.
+    """
+
+    name: ClassVar[str]
+    example: ClassVar[str]
+    archive: ClassVar[ArchiveFormat | None] = None
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    @classmethod
+    @abstractmethod
+    def owns(cls, path: str) -> bool:
+        """Return whether a capture's first path in a list is named as this data set names them."""
+
+    @abstractmethod
+    def locate(self, paths: Sequence[str], label: Label) -> LocatedCapture:
+        """Return the capture that one row of a list names.
+
+        Args:
+            paths: The row's paths: a capture's file or color frame, or color, depth and ir.
+            label: What the list says; taken where the data set itself does not say.
+
+        Raises:
+            DatasetError: The paths do not belong together, or hold a code that the data set does
+                not define.
+        """
+
+    @abstractmethod
+    def records(self) -> Iterator[CaptureRecord]:
+        """Yield every capture of this data set below the root.
+
+        Raises:
+            DatasetError: A folder cannot be read, a code is unknown, or labels are missing.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the data set leaves open at this place and a reader of results should know."""
+        return ()
+
+    @classmethod
+    def packed_file_hint(cls, root: Path) -> str | None:  # noqa: ARG003 (a hook)
+        """Return how to unpack a file in the distribution's format, None where there is none."""
+        return None
+
+
+NameParser = Callable[[re.Match[str], tuple[str, ...]], Presentation]
+
+
+class FrameFolderReader(DatasetReader):
+    """Reader of a data set that keeps `<video>/<modality>/<frame>.jpg` and labels in folder names.
+
+    Attributes:
+        patterns: Patterns of a video folder's path, matched against the last three parts of it,
+            each with the function that reads a match and all parts of the path.
+    """
+
+    patterns: ClassVar[tuple[tuple[re.Pattern[str], NameParser], ...]]
+
+    @classmethod
+    def owns(cls, path: str) -> bool:
+        """Return whether a frame's video folder is named as this data set names them."""
+        return cls.owns_video(str(PurePosixPath(path).parent.parent))
+
+    @classmethod
+    def owns_video(cls, folder: str) -> bool:
+        """Return whether a video folder is named as this data set names them."""
+        tail = "/".join(folder.split("/")[-3:])
+        return any(pattern.search(tail) for pattern, _ in cls.patterns)
+
+    @classmethod
+    def presentation_of(cls, folder: str) -> Presentation:
+        """Return what the path of a video folder says.
+
+        Args:
+            folder: The folder that holds `color`, `depth` and `ir`, its parts split by slashes.
+
+        Raises:
+            DatasetError: The name is not one of this data set, holds a code it does not define, or
+                contradicts the folders above it.
+        """
+        parts = tuple(folder.split("/"))
+        for pattern, parse in cls.patterns:
+            found = pattern.search("/".join(parts[-3:]))
+            if found is not None:
+                return parse(found, parts)
+        raise DatasetError(f"{folder} is no video's name of {cls.name} ({cls.example})")
+
+    def locate(self, paths: Sequence[str], label: Label) -> LocatedCapture:  # noqa: ARG002
+        """Return the frames of a row and what their folders' names say; the label is not needed."""
+        folder, _, name = split_frame(paths[0])
+        if len(paths) == 1:
+            others = [f"{folder}/{m.value}/{name}" for m in (Modality.DEPTH, Modality.IR)]
+            frames = dict(zip(Modality, (paths[0], *others), strict=True))
+        else:
+            frames = dict(zip(Modality, paths, strict=True))
+        for expected, path in frames.items():
+            other_folder, modality, _ = split_frame(path)
+            if modality is not expected or other_folder != folder:
+                raise DatasetError(
+                    f"{path} stands in the column of {expected.value} of {folder}, whose frames it "
+                    "is not of"
+                )
+        return LocatedCapture(frames, self.presentation_of(folder))
+
+    def records(self) -> Iterator[CaptureRecord]:
+        """Yield every frame of the video folders below the root that are this data set's."""
+        root = self.location.require_root()
+        for folder in self.location.video_folders:
+            # The root may itself be part of what the name says, such as one subject's folder.
+            full_name = (root.resolve() / folder).as_posix()
+            if self.owns_video(full_name):
+                yield from _frames_of_video(root, folder, self.presentation_of(full_name))
 
 
 def split_frame(path: str) -> tuple[str, Modality, str]:
@@ -114,115 +278,30 @@ def split_frame(path: str) -> tuple[str, Modality, str]:
     return "/".join(folder[2:]), modality, name
 
 
-# WMCA: <client>_<session>_<presenter>_<type>_<PAI>; Idiap's species by type and PAI.
-_WMCA_SPECIES: dict[str, dict[int, tuple[int, ...]]] = {
-    BONA_FIDE_SPECIES: {0: (0, 1, 2)},
-    "glasses": {1: (1, 4, 5, 6, 7, 15, 16)},
-    "rigid mask": {1: (2, 13, 14), 2: tuple(range(12, 18))},
-    "fake head": {2: tuple(range(1, 8))},
-    "paper mask": {2: tuple(range(8, 12))},
-    "flexible mask": {2: (18, *range(75, 100))},
-    "print": {3: (1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14)},
-    "replay": {3: (5, 10, 15), 4: tuple(range(1, 19))},
-}
-_WMCA_CODES = {
-    (kind, instrument): species
-    for species, codes in _WMCA_SPECIES.items()
-    for kind, instruments in codes.items()
-    for instrument in instruments
-}
-
-
-def _wmca(found: re.Match[str], _parts: tuple[str, ...]) -> Presentation:
-    kind, instrument = found["kind"], found["instrument"]
-    species = _WMCA_CODES.get((int(kind), int(instrument)))
-    if species is None:
-        raise _unknown(WMCA, found[0], f"type and PAI {kind}_{instrument}", "0_00 to 4_18")
-    return _presentation(WMCA, species, found["client"], found[0])
-
-
-# CASIA-SURF: which parts of a printed face are cut out, and whether the print is flat or curved.
-_CASIA_SURF_SPECIES = {
-    "real": BONA_FIDE_SPECIES,
-    "01_e_s": "flat print without eyes",
-    "02_e_b": "curved print without eyes",
-    "03_en_s": "flat print without eyes and nose",
-    "04_en_b": "curved print without eyes and nose",
-    "05_enm_s": "flat print without eyes nose and mouth",
-    "06_enm_b": "curved print without eyes nose and mouth",
-}
-
-
-def _casia_surf(found: re.Match[str], parts: tuple[str, ...]) -> Presentation:
-    clip, subject = found["clip"], found["subject"]
-    species = _CASIA_SURF_SPECIES.get(clip)
-    if species is None:
-        raise _unknown(CASIA_SURF, found[0], f"clip {clip}", ", ".join(_CASIA_SURF_SPECIES))
-    for half, is_real in (("real_part", True), ("fake_part", False)):
-        if half in parts and is_real != (species == BONA_FIDE_SPECIES):
-            raise DatasetError(f"{CASIA_SURF} clip {clip} lies below {half}: {'/'.join(parts)}")
-    return _presentation(CASIA_SURF, species, subject, f"{subject}/{clip}")
-
-
-# CeFA: <race>_<subject>_<device>_<session>_<PAI>.
-_CEFA_RACES = {"1": "AF", "2": "CA", "3": "EA"}
-_CEFA_SPECIES = {"1": BONA_FIDE_SPECIES, "2": "cloth print", "3": "print", "4": "replay"}
-
-
-def _cefa(found: re.Match[str], _parts: tuple[str, ...]) -> Presentation:
-    video, race = found["video"], found["race"]
-    species = _CEFA_SPECIES.get(found["instrument"])
-    if species is None:
-        raise _unknown(CEFA, video, f"PAI {found['instrument']}", "1 to 4")
-    if _CEFA_RACES.get(race) != found["group"] or found["id"] != found["folder_id"]:
-        raise DatasetError(
-            f"{CEFA} video {video} lies in the folder of {found['group']}-{found['folder_id']}"
-        )
-    return _presentation(CEFA, species, f"{found['group']}-{found['id']}", video)
-
-
-# CeFA's masks: <kind>_<subject>_<dress>_<glasses>_<device>_<session>_<light>.
-_CEFA_MASKS = {"3D-Mask": ("1", "rigid mask"), "Silicone-Mask": ("2", "silicone mask")}
-
-
-def _cefa_mask(found: re.Match[str], _parts: tuple[str, ...]) -> Presentation:
-    video, folder = found["video"], found["kind_folder"]
-    kind, species = _CEFA_MASKS[folder]
-    if found["kind"] != kind or found["id"] != found["folder_id"]:
-        raise DatasetError(f"{CEFA} video {video} lies in {folder}/{found['folder_id']}")
-    return _presentation(CEFA, species, f"{folder}-{found['id']}", video)
-
-
-_Reader = Callable[[re.Match[str], tuple[str, ...]], Presentation]
-_READERS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
-    (
-        re.compile(r"(?P<client>\d{3})_\d{2}_\d{3}_(?P<kind>\d)_(?P<instrument>\d{2})$"),
-        _wmca,
-    ),
-    (re.compile(r"(?P<subject>CLKJ_[ABC]S\d{4})/(?P<clip>[^/]+)\.rssdk$"), _casia_surf),
-    (
-        re.compile(
-            r"(?P<group>AF|CA|EA)-(?P<folder_id>\d{3})(-\d+)?/"
-            r"(?P<video>(?P<race>\d)_(?P<id>\d{3})_\d_\d_(?P<instrument>\d))$"
-        ),
-        _cefa,
-    ),
-    (
-        re.compile(
-            r"(?P<kind_folder>3D-Mask|Silicone-Mask)/(?P<folder_id>\d{3})/"
-            r"(?P<video>(?P<kind>\d)_(?P<id>\d{3})_\d_\d_\d_\d_\d)$"
-        ),
-        _cefa_mask,
-    ),
-)
-
-
-def _presentation(domain: str, species: str, subject: str, video: str) -> Presentation:
-    label = Label.BONA_FIDE if species == BONA_FIDE_SPECIES else Label.ATTACK
-    return Presentation(domain, label, species, f"{domain}/{subject}", f"{domain}/{video}")
-
-
-def _unknown(domain: str, name: str, found: str, expected: str) -> DatasetError:
+def unknown_code(domain: str, name: str, found: str, expected: str) -> DatasetError:
+    """Return the error for a video's name that holds a code its data set does not define."""
     return DatasetError(
         f"{domain} video {name} has {found}, which {domain} does not define: {expected}"
     )
+
+
+def _video_folders(root: Path) -> Iterator[PurePosixPath]:
+    for folder, inner, _ in os.walk(root):
+        inner.sort()
+        if set(inner) & set(MODALITY_FOLDERS):
+            yield PurePosixPath(Path(folder).relative_to(root).as_posix())
+            inner.clear()
+
+
+def _frames_of_video(
+    root: Path, folder: PurePosixPath, presentation: Presentation
+) -> Iterator[CaptureRecord]:
+    frames: dict[str, dict[Modality, str]] = {}
+    for name, modality in MODALITY_FOLDERS.items():
+        inner = root / folder / name
+        if inner.is_dir():
+            for file in inner.iterdir():
+                if file.suffix.lower() in _IMAGE_SUFFIXES:
+                    frames.setdefault(file.stem, {})[modality] = str(folder / name / file.name)
+    for stem in sorted(frames, key=lambda stem: (len(stem), stem)):
+        yield LocatedCapture(frames[stem], presentation).record(str(folder / stem))

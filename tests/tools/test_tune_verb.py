@@ -444,7 +444,7 @@ def test_people_who_calibrated_the_bundle_may_not_choose_its_thresholds(
             fasdk, source, tmp_path / f"{status}.fasb", write_list(lines), "--level", "standard"
         )
         assert ran.status == status
-    refused(ran, "calibration overlapping evaluation", "1 of its subjects", lines[0]["subject"])
+    refused(ran, "shares 1 subject with the calibration of", lines[0]["subject"])
     write_bundle(source, described, members | {CALIBRATION: b'{"subjects": "all"}'})
     ran, _ = tune(fasdk, source, tmp_path / "y.fasb", write_list(lines))
     refused(ran, "subjects is no list")

@@ -252,14 +252,7 @@ def _answers(
         np.array([live_score(row, manifest.live_index) for row in found])
         for found in (logits, int8_logits)
     )
-    reference = Scores(
-        values=values,
-        is_bona_fide=np.array([record.is_bona_fide for record in records]),
-        species=tuple(record.species for record in records),
-        presentation=tuple(record.presentation for record in records),
-        subject=tuple(record.subject for record in records),
-        domain=tuple(record.domain for record in records),
-    )
+    reference = Scores.of_captures(records, values)
     return _Answers(
         reference, moved, logits.astype(np.float64), int8_logits.astype(np.float64), one
     )

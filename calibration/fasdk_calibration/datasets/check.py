@@ -11,6 +11,7 @@ from fasdk.capture import Modality
 from fasdk.errors import CaptureError
 from fasdk_calibration.datasets.dataset import Dataset
 from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
+from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects, subjects_of
 from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
@@ -268,9 +269,8 @@ def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:
 
 
 def _shared(dataset: Dataset, other: Dataset) -> SharedSubjects:
-    theirs = {record.subject for record in other.records}
-    both = sorted({record.subject for record in dataset.records} & theirs)
-    return SharedSubjects(other.name, len(both), tuple(both[:NAMED]))
+    both = shared_subjects(subjects_of(dataset.records), subjects_of(other.records))
+    return SharedSubjects(other.name, len(both), both[:NAMED_SUBJECTS])
 
 
 def _frames_of(record: CaptureRecord) -> tuple[str | None, ...]:

@@ -238,10 +238,8 @@ def test_too_little_data_is_exit_1_with_how_many_more_and_nothing_written(
     assert (document["written"], document["bundle_id"]) == (False, None)
     assert not out.exists()
     assert ran.error_lines == [
-        "fasdk: standard/rgb+depth+ir: a bound of 0.05 needs 1 more mask (has 58), "
-        "1 more print (has 58)",
-        "fasdk: strict/rgb+depth+ir: a bound of 0.01 needs 241 more mask (has 58), "
-        "241 more print (has 58)",
+        "fasdk: standard with rgb+depth+ir needs 59 presentations of every species, has 58",
+        "fasdk: strict with rgb+depth+ir needs 299 presentations of every species, has 58",
         "fasdk: nothing is written: give more captures, or --allow-missing-levels",
     ]
     (subset,) = document["subsets"]
@@ -327,7 +325,7 @@ def test_a_combination_of_one_class_is_refused_by_name(fasdk, source, write_list
     ran, _ = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines), "--level", "standard")
     assert ran.status == 1
     assert ran.error_lines[:2] == [
-        "fasdk: standard/rgb+ir: no attack presentation: add some, at least 59 of each species",
+        "fasdk: standard with rgb+ir: no attack presentation: add some, at least 59 of each species",
         "fasdk: standard/rgb: no bona fide presentation: add some",
     ]
 

@@ -160,12 +160,12 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
 def _captures_are_hard_enough(
     model: str, scores: Scores, threshold: float | None
 ) -> Iterator[Claim]:
-    from fasdk_calibration.metrics import auc, log_odds
+    from fasdk_calibration.metrics import auc, logit
 
     if threshold is None:
         raise ValueError(f"{model}: the FP32 bundle has no operating point")
     area = auc(scores.values, scores.is_bona_fide)
-    near = np.abs(log_odds(scores.values) - log_odds(np.array(threshold))) <= 1.0
+    near = np.abs(logit(scores.values) - logit(np.array(threshold))) <= 1.0
     yield Claim(f"{model}: held-out captures", len(scores.values), ">=", 2000)
     yield Claim(f"{model}: of them within one logit of the threshold", int(near.sum()), ">=", 200)
     yield Claim(f"{model}: FP32 AUC, at least", area, ">=", 0.90)

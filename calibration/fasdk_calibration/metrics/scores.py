@@ -267,7 +267,7 @@ def _means(
     return means, responded
 
 
-def log_odds(probabilities: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def logit(probabilities: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return natural log-odds, float64 of the same shape; 0 and 1 count as 1e-15 from the end."""
     clipped = np.clip(probabilities, _CERTAIN, 1.0 - _CERTAIN)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -26,13 +26,12 @@ from fasdk_calibration.datasets.overlap import (
 )
 from fasdk_calibration.metrics import Scores, fuse
 from fasdk_calibration.protocols import NONE_MISSING, Missing
-from fasdk_calibration.thresholds.operating_points import (
+from fasdk_calibration.thresholds.levels import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
-    TunedPoint,
-    tune_level,
 )
+from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
 from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.evaluation.request import known_subjects

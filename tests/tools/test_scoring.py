@@ -152,7 +152,7 @@ def test_a_modality_the_model_lacks_cannot_be_taken_away(tmp_path):
     dataset = open_dataset(write_list(tmp_path, mixed()))
     manifest = described.model_copy(update={"modalities": (Modality.RGB, Modality.IR)})
     with pytest.raises(UsageError, match="--missing depth: this bundle looks at rgb, ir"):
-        scoring.require_judgeable(manifest, dataset, NO_DEPTH)
+        scoring.require_scorable(manifest, dataset, NO_DEPTH)
 
 
 def test_an_unreadable_frame_is_named(tmp_path, bundle):

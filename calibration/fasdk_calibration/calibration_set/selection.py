@@ -1,4 +1,4 @@
-"""Choose the captures a model is quantized on: every stratum, then coverage of what the model sees.
+"""Selection of calibration captures by strata and coverage of the feature space.
 
 A range is set by what lies far out and a bias by what is common, so the set holds every kind of
 capture in its share, and within that the captures that are least like those already chosen.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Stratum:
     """A kind of capture, of which a calibration set holds its share.
 
     Attributes:
-        domain: Where it was captured.
+        domain: Data set or site of the captures.
         label: "bona fide" or "attack".
         species: PAI species; "bona fide" for bona fide.
         modalities: Modalities it holds, in the order of `Modality`, joined by "+".
@@ -46,7 +45,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class StratumShare:
-    """How many of a stratum's candidates were chosen."""
+    """Number of a stratum's candidates, and of those chosen."""
 
     stratum: Stratum
     candidates: int
@@ -55,12 +54,12 @@ class StratumShare:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which candidates make the set.
+    """Candidates chosen for the calibration set.
 
     Attributes:
         indices: Their positions among the candidates, ascending.
         radius: Largest Euclidean distance, in features, of any candidate to the nearest chosen one.
-        strata: Every stratum, in order.
+        strata: Share of every stratum, in order.
     """
 
     indices: tuple[int, ...]
@@ -70,8 +69,8 @@ class Selection:
 
 def stratum_of(record: CaptureRecord) -> Stratum:
     """Return the stratum a capture belongs to."""
-    held = [m.value for m in Modality if getattr(record, m.value) is not None]
-    return Stratum(record.domain, record.label.value, record.species, "+".join(held))
+    held = "+".join(m.value for m in record.modalities)
+    return Stratum(record.domain, record.label.value, record.species, held)
 
 
 def thin(strata: Sequence[Stratum], size: int) -> tuple[int, ...]:
@@ -101,9 +100,9 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
     Deterministic; on ties the earlier candidate.
 
     Args:
-        features: float [N, D], what the model makes of each candidate.
-        strata: The candidates' strata.
-        size: How many to choose; all candidates where there are no more.
+        features: float [N, D], features the model computes of each candidate.
+        strata: Stratum of each candidate.
+        size: Number of captures to choose; all candidates where there are no more.
 
     Raises:
         DatasetError: There is no candidate, `size` is below 1, or the features are not finite, not

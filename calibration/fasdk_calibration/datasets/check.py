@@ -1,4 +1,4 @@
-"""What is in a data set and what is wrong with it, before anything is trained or measured on it."""
+"""Check of a data set for faults, before a model is trained or evaluated on it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Unreadable:
     """A frame that does not decode as what its modality is.
 
     Attributes:
-        file: Its path.
-        reason: What is wrong.
+        file: Path of the frame.
+        reason: Why it cannot be read.
     """
 
     file: str
@@ -33,13 +33,13 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class FrameSize:
-    """How many frames of a modality have one size.
+    """Number of frames of a modality that have one size.
 
     Attributes:
         modality: rgb, depth or ir.
         width: In pixels.
         height: In pixels.
-        frames: How many.
+        frames: Number of frames of that size.
     """
 
     modality: str
@@ -50,15 +50,15 @@ class FrameSize:
 
 @dataclass(frozen=True)
 class FrameReport:
-    """What opening every frame showed.
+    """Findings of opening every frame.
 
     Attributes:
-        files: Frames that are named, each once.
-        missing: Files that are not there.
-        first_missing: The first ten of them.
-        unreadable: Files that are there and do not decode as their modality.
+        files: Number of different frames the records name.
+        missing: Number of files that do not exist.
+        first_missing: Paths of the first ten of them.
+        unreadable: Number of files that exist and do not decode as their modality.
         first_unreadable: The first ten of them, with reasons.
-        mixed_sizes: Captures with a frame of another size than most of its modality.
+        mixed_sizes: Number of captures with a frame of another size than most of its modality.
         sizes: The ten commonest sizes of each modality, commonest first.
     """
 
@@ -73,11 +73,11 @@ class FrameReport:
 
 @dataclass(frozen=True)
 class SharedSubjects:
-    """Who is seen in two lists that should not share anyone.
+    """Subjects that a data set shares with another list.
 
     Attributes:
-        against: The other list.
-        subjects: How many subjects are in both.
+        against: Name of the other list.
+        subjects: Number of subjects in both lists.
         first: The first ten of them.
     """
 
@@ -88,23 +88,23 @@ class SharedSubjects:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What is in a data set, and what is wrong with it.
+    """Contents of a data set and its faults.
 
     Attributes:
-        name: The data set.
-        rows: Captures, repeated ones counted each time.
-        bona_fide: Rows of bona fide presentations.
-        attack: Rows of attacks.
-        duplicates: Rows beyond the first of each set of frames.
-        presentations: Different presentations: what error rates count.
-        subjects: Different subjects.
-        species: Rows by PAI species.
-        domains: Rows by domain.
-        modalities: Rows by the modalities they hold, such as "rgb+depth+ir".
-        frames: What the files showed, or None where nobody said where they lie.
-        shared_subjects: One for each list it was held against.
-        warnings: What results on it should be read with.
-        faults: What must be mended before it is used.
+        name: Name of the data set.
+        rows: Number of captures, repeated ones counted each time.
+        bona_fide: Number of rows of bona fide presentations.
+        attack: Number of rows of attacks.
+        duplicates: Number of rows that repeat the frames of an earlier row.
+        presentations: Number of different presentations, the unit of error rates.
+        subjects: Number of different subjects.
+        species: Number of rows by PAI species.
+        domains: Number of rows by domain.
+        modalities: Number of rows by modalities held, such as "rgb+depth+ir".
+        frames: Findings in the files, or None where they were not opened.
+        shared_subjects: Subjects shared with each list it was compared with.
+        warnings: Reservations about results on this data set.
+        faults: Faults to fix before the data set is used.
     """
 
     name: str
@@ -130,10 +130,10 @@ def check_dataset(
     with_frames: bool,
     progress: Progress | None = None,
 ) -> DatasetReport:
-    """Look a data set over.
+    """Return the contents and faults of a data set.
 
     Args:
-        dataset: What to look at.
+        dataset: Data set to check.
         against: Other splits, which must not share a subject with it.
         with_frames: Open every frame as well.
         progress: Called with captures opened, of how many.

@@ -40,7 +40,7 @@ def load_capture(
     Args:
         record: A line of a list.
         root: The folder its paths are relative to.
-        depth: The depth encoding of the model that will judge the capture; needed where depth is
+        depth: Depth encoding of the model that will score the capture; needed where depth is
             kept as 8-bit levels.
         modalities: Frames of no other modality are loaded: what the model looks at.
 

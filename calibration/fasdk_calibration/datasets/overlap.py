@@ -26,8 +26,8 @@ def require_none_shared(shared: Sequence[str], *, name: str, other: str, fix: st
     Args:
         shared: Subjects in both, as `shared_subjects` returns them.
         name: The list to refuse.
-        other: What the subjects were seen in before.
-        fix: What to do about it.
+        other: Name of what the subjects were seen in before.
+        fix: Remedy, for the message.
 
     Raises:
         DatasetError: There are such subjects; the first ten are named.

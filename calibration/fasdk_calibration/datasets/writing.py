@@ -1,4 +1,4 @@
-"""Labeled captures written as PNG files and a capture list."""
+"""Writing of labeled captures as PNG files and a capture list."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def write_captures(
     older list of that name included.
 
     Args:
-        captures: What to write; consumed one by one, so a generator needs no memory.
-        folder: Made if it does not exist.
-        list_name: A plain file name without extension.
+        captures: Captures to write; consumed one by one, so a generator needs no memory.
+        folder: Folder to write to; made if it does not exist.
+        list_name: Name of the list: a plain file name without extension.
         progress: Called with the number of captures written.
 
     Returns:

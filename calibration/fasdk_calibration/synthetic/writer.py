@@ -1,4 +1,4 @@
-"""Many captures at once, and whole data sets on disk."""
+"""Generation of many captures in threads, and of whole data sets on disk."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def write_dataset(
 
     Args:
         out: Folder for `train.jsonl`, `development.jsonl`, `held-out.jsonl` and their frames.
-        captures: How many in all, at least 30; see `split_sizes`.
-        seed: Of the population; the same seed gives the same captures, whatever their number.
+        captures: Number of captures in all, at least 30; see `split_sizes`.
+        seed: Seed of the population; the same seed gives the same captures, whatever their number.
         settings: Frame size and ranges of a population of that seed.
-        populations: What to take instead of `seed` and `settings`; they take turns.
+        populations: Populations to take instead of `seed` and `settings`, in turns.
         on_capture: Called with the captures written and their total.
         look: Called with each capture before it is written.
-        threads: How many captures to make at a time.
+        threads: Number of threads that make captures.
 
     Returns:
         The list of each split.

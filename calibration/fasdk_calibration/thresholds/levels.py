@@ -112,7 +112,7 @@ class Shortfall:
         Args:
             needed: Number of presentations each species needs if none of them is accepted.
             attempts: Number of presentations of each PAI species.
-            unit: What is counted.
+            unit: Name of what is counted, for the message.
         """
         short = {name: count for name, count in sorted(attempts.items()) if count < needed}
         if len(short) == len(attempts) and len(set(short.values())) == 1:

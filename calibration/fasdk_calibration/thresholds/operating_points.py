@@ -115,7 +115,7 @@ def least_threshold(
         max_apcer: Largest one-sided 95 % upper bound of any species' APCER.
         floor: Lower limit of the threshold.
         expected: Species that must be among the attacks: a bound without them says nothing of them.
-        unit: What the entries are, for messages.
+        unit: Name of what the entries are, for messages.
 
     Returns:
         The threshold, or why the presentations support none.

@@ -1,4 +1,4 @@
-"""From scored lists to cases: grouped by what captures held, each at its own thresholds."""
+"""Evaluation cases: scores grouped by the modalities held, each with its thresholds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fasdk_calibration.datasets import Dataset
 from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
+    compute_error_rates,
     development_threshold,
-    evaluate_scores,
 )
 from fasdk_calibration.metrics import Scores
 from fasdk_calibration.protocols import PROTOCOLS, Missing, missing_name
@@ -55,11 +55,11 @@ def build_cases(
     """Return every list with every combination taken away, and all lists together if several.
 
     Args:
-        request: What was asked for.
+        request: The evaluation asked for.
         tests: By list, then by `missing`.
-        missing: What was taken away, in the order of `tests`' entries.
+        missing: Modalities taken away, in the order of `tests`' entries.
         development: See `development_thresholds`.
-        view: Hears of each case.
+        view: Receives the progress.
 
     Raises:
         DatasetError: Captures of one presentation disagree on label, species or subject.
@@ -87,7 +87,7 @@ def build_cases(
                 missing=missing_name(each),
                 modalities=tuple(m.value for m in present),
                 thresholds_note=note,
-                figures=evaluate_scores(scores, thresholds),
+                figures=compute_error_rates(scores, thresholds),
             )
         )
         view.update("error rates and bounds", number, len(groups))

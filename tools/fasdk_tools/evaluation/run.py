@@ -1,4 +1,4 @@
-"""Evaluate a bundle on test lists: refuse people seen before, score, count, name the worst."""
+"""Evaluation run: scores of a bundle on test lists and the error rates they give."""
 
 from __future__ import annotations
 
@@ -53,14 +53,19 @@ _ROUNDING = {
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRun:
-    """What an evaluation leaves: the record, and the data sets for who wants to see the worst."""
+    """Result of an evaluation.
+
+    Attributes:
+        record: The document.
+        datasets: The evaluated data sets, from which the worst captures can be loaded.
+    """
 
     record: Evaluation
     datasets: tuple[Dataset, ...]
 
 
 def run_evaluation(request: EvaluationRequest, view: ProgressView) -> EvaluationRun:
-    """Score every list of a request and count what the scores come to.
+    """Score every list of a request and return the error rates.
 
     Raises:
         UsageError: The request does not fit the bundle or itself.
@@ -80,7 +85,7 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
     every = (*datasets, *(() if development is None else (development,)))
     for dataset in every:
         dataset.require_files()
-    missing, not_judged = choose_missing(request, every)
+    missing, not_evaluated = choose_missing(request, every)
     scored = [
         score_subsets(
             bundle,
@@ -115,7 +120,7 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
             else _identify_list(request.development, development),
             overlap=overlap,
             cases=cases,
-            not_judged=not_judged,
+            not_evaluated=not_evaluated,
             family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
             worst=tuple(
                 item
@@ -191,7 +196,7 @@ def _limits(
         "BPCER at APCER targets, TPR at FPR, EER and HTER at the EER use a threshold chosen on the "
         "test itself, which no device can do.",
         "No capture was sent back for another try: a device that does so accepts and refuses at "
-        "other rates. A presentation's score is the mean of its captures, a device may judge one.",
+        "other rates. A presentation's score is the mean of its captures, a device may use one.",
         "What the model was trained on is not recorded in a bundle; "
         + (f"the user says: {request.source}." if request.source else "nobody said."),
     ]

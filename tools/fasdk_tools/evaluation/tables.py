@@ -1,4 +1,4 @@
-"""An evaluation as tables on a terminal."""
+"""Terminal tables of an evaluation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def print_evaluation(record: Evaluation) -> None:
         )
         if note
     }
-    for line in (*said, *record.not_judged):
+    for line in (*said, *record.not_evaluated):
         STDOUT.print(line, markup=False)
 
 

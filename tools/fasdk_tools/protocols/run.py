@@ -1,4 +1,4 @@
-"""Train small variants of every system and judge them by protocols P1, P2 and P3.
+"""Protocols P1, P2 and P3 over small variants of every system.
 
 Every training is one cell: a system, a split, a seed. A finished cell is kept as a file, so that a
 run that was stopped goes on where it was; it knows fasdk's version, not its code, so delete the
@@ -68,10 +68,10 @@ NOTE = (
 
 
 class DomainSource(Protocol):
-    """Where the domains' captures come from."""
+    """Source of the domains' captures."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what tells this source from another, as JSON takes it."""
+        """Return the settings that identify this source, as JSON takes them."""
         ...
 
     def load(self, seed: int, view: ProgressView) -> Mapping[str, DomainCaptures]:
@@ -119,8 +119,8 @@ class ProtocolsReport:
     """Every cell and the tables made of them.
 
     Attributes:
-        note: How to read the figures.
-        settings: How large the run was, and on what.
+        note: Explanation of the figures.
+        settings: Size of the run, versions and domains.
         rows: One a protocol and system.
         cells: One a training.
         seconds: Wall-clock time of all trainings and tests, whenever they ran.
@@ -151,7 +151,7 @@ def run_named(
         view: Shows progress.
         system_names: Rows to make; none for all.
         protocol_names: Protocols to run; none for all.
-        seeds: How many, from 0.
+        seeds: Number of seeds, counted from 0.
         train: Training captures of each domain; half as many choose epoch and threshold.
         test: Test captures of each domain.
         epochs: Passes over the training captures.
@@ -197,11 +197,11 @@ def run_protocols(
 
     Args:
         out: Folder for the cells; a later run with the same settings takes up those it finds.
-        settings: How large the run is.
+        settings: Size of the run.
         view: Shows progress.
-        source: Where captures come from; the synthetic domains by default.
-        systems: What is compared.
-        chosen: Which protocols.
+        source: Source of the captures; the synthetic domains by default.
+        systems: Systems to compare.
+        chosen: Protocols to run.
         seeds: Each gives other captures, initial weights and order.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What was found in short, and by what was taken away."""
+"""Report sections: summary, and figures by missing modality."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
     Empty where nothing was to be taken away.
     """
     missing = list(dict.fromkeys(case.missing for case in record.cases))
-    if len(missing) < 2 and not record.not_judged:
+    if len(missing) < 2 and not record.not_evaluated:
         return Markup("")
     figures = Figures(record)
     rows = []
@@ -172,6 +172,6 @@ def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
     others = [index for index, case in enumerate(record.cases) if case.missing != "none"]
     if others:
         parts.append(_overview(record, others))
-    if record.not_judged:
-        parts += [element("p", "Not judged:"), items("ul", record.not_judged)]
+    if record.not_evaluated:
+        parts += [element("p", "Not evaluated:"), items("ul", record.not_evaluated)]
     return Markup("".join(part.html for part in parts))

@@ -1,4 +1,4 @@
-"""The whole page: what was found in short, case by case, the worst captures, what is not said."""
+"""HTML page of an evaluation: summary, cases, worst captures, limitations."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def render(record: Evaluation, pictures: Pictures) -> str:
     """Return the page.
 
     Args:
-        record: What was found; the page embeds it as JSON, and shows nothing else.
+        record: The evaluation; the page embeds it as JSON, and shows nothing else.
         pictures: PNG data URIs of the worst-scored captures, by list and row.
     """
     name = Path(record.bundle.path).name

@@ -36,7 +36,7 @@ from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.evaluation.request import known_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
-from fasdk_tools.tuning.golden import near_golden
+from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ SEQUENTIAL_METHOD = (
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What to tune.
+    """A tuning to run.
 
     Attributes:
         bundle: Bundle to read.
@@ -76,7 +76,7 @@ class TuneRequest:
         missing: Sets of modalities to take away, besides what the list's captures lack.
         allow_missing_levels: Write what can be supported where not everything can.
         sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
-        trust: Which signatures the bundle must carry; None asks for none.
+        trust: Signatures the bundle must carry; None asks for none.
         threads: CPU threads; 0 for one a core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
     """
@@ -163,7 +163,7 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         for subset in _subsets(bundle.manifest, dataset, scored)
     ]
     chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
-    notes = (*dataset.notes, *near_golden(bundle, chosen))
+    notes = (*dataset.notes, *golden_near_thresholds(bundle, chosen))
     supported = any(each.points for each in tuned)
     complete = not any(each.refusals for each in tuned)
     written = None

@@ -59,7 +59,7 @@ def test_the_splits_are_the_benchmarks():
 @pytest.mark.parametrize(
     "split", dict.fromkeys([*P1.splits, *P3.splits]), ids=lambda split: split.name
 )
-def test_nothing_of_a_tested_domain_is_trained_on_or_chooses_the_threshold(split):
+def test_gather_keeps_the_target_domain_out_of_training_and_development(split):
     gathered = gather(split, DOMAINS)
     seen = {item.domain for item in (*gathered.train, *gathered.development)}
     assert seen == {f"domain {letter}" for letter in split.train}

@@ -138,7 +138,7 @@ def test_memory_is_a_few_batches_whatever_the_length(tmp_path, bundle, monkeypat
         ([row(100, "print", ("depth",))], {Modality.IR}, DatasetError, "lacks rgb"),
     ],
 )
-def test_what_the_bundle_would_not_judge_is_refused_before_anything_is_read(
+def test_unscorable_captures_are_refused_before_a_frame_is_read(
     tmp_path, bundle, monkeypatch, rows, missing, error, said
 ):
     dataset = open_dataset(write_list(tmp_path, rows))

@@ -97,7 +97,7 @@ def test_a_selection_is_as_large_as_asked_without_a_repeat_and_the_same_again(ki
         assert all(share.chosen for share in selection.strata)
 
 
-def test_with_places_for_all_all_are_taken():
+def test_selection_takes_all_candidates_where_there_are_places():
     strata = [stratum(), stratum(domain="hall"), stratum()]
     taken = take_all(strata)
     assert taken.indices == select(scattered(3), strata, 3).indices == (0, 1, 2)
@@ -106,7 +106,7 @@ def test_with_places_for_all_all_are_taken():
         take_all([])
 
 
-def test_the_radius_is_the_largest_gap():
+def test_selection_radius_is_the_largest_distance_to_a_chosen_capture():
     features = scattered(40, 2)
     selection = select(features, [stratum()] * 40, 6)
     chosen = features[list(selection.indices)]
@@ -124,7 +124,7 @@ def test_the_radius_is_the_largest_gap():
         (np.array([[1.0], [np.nan], [2.0]]), 3, 2, "1 of 3 calibration captures are not finite"),
     ],
 )
-def test_what_cannot_calibrate_is_refused_with_the_reason(features, count, size, words):
+def test_selection_refuses_unusable_features_and_sizes(features, count, size, words):
     with pytest.raises(DatasetError, match=words):
         select(features, [stratum()] * count, size)
 

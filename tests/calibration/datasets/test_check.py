@@ -52,7 +52,7 @@ def test_a_sound_data_set_is_counted_and_has_no_fault(dataset):
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_nothing_is_opened_unless_asked(dataset):
+def test_check_opens_no_frame_unless_asked(dataset):
     for path in dataset.root.glob("*.png"):
         path.unlink()
     report = check_dataset(dataset, with_frames=False)

@@ -115,7 +115,7 @@ def test_a_non_response_counts_in_apnrr_and_bpnrr_and_nowhere_else():
         ([(float("nan"), "print")], "no presentation got a score", None, None),
     ],
 )
-def test_one_class_alone_gets_its_own_rate_and_no_figure_of_both(rows, said, apcer, refused):
+def test_error_rates_of_one_class_alone_lack_the_figures_of_both(rows, said, apcer, refused):
     found = compute_error_rates(scores(rows), [at(0.5)])
     assert found.separation is None
     assert said in found.separation_note

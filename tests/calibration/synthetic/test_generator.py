@@ -141,6 +141,6 @@ def test_a_data_set_is_written_with_the_same_captures_whatever_its_size(tmp_path
         (lambda: split_sizes(29), "at least 30"),
     ],
 )
-def test_what_cannot_be_made_is_refused(call, message):
+def test_generator_refuses_negative_seeds_and_unusable_settings(call, message):
     with pytest.raises(DatasetError, match=message):
         call()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
+from fasdk.progress import Progress
 from fasdk_calibration.datasets.dataset import Dataset
 from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
-from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects, subjects_of
+from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects
 from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
-Progress = Callable[[int, int], None]  # captures done, of how many
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def check_dataset(
         dataset: Data set to check.
         against: Other splits, which must not share a subject with it.
         with_frames: Open every frame as well.
-        progress: Called with captures opened, of how many.
+        progress: Receiver of progress reports, in captures.
     """
     records = dataset.records
     frames = _check_frames(dataset, progress) if with_frames else None
@@ -149,8 +149,8 @@ def check_dataset(
         bona_fide=bona_fide,
         attack=len(records) - bona_fide,
         duplicates=duplicates,
-        presentations=len({record.presentation for record in records}),
-        subjects=len({record.subject for record in records}),
+        presentations=len(dataset.presentations),
+        subjects=len(dataset.subjects),
         species=_count(record.species for record in records),
         domains=_count(record.domain for record in records),
         modalities=_count("+".join(m.value for m in record.modalities) for record in records),
@@ -186,7 +186,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
                 sizes[modality][width, height] += 1
         sizes_of_captures.append(found)
         if progress is not None:
-            progress(done, len(dataset.records))
+            progress.update("captures", done, len(dataset.records))
     usual = {m: counts.most_common(1)[0][0] for m, counts in sizes.items() if counts}
     mixed = sum(any(size != usual[m] for m, size in s.items()) for s in sizes_of_captures)
     names = {record.path(m) for record in dataset.records for m in record.modalities}
@@ -229,16 +229,17 @@ def _contradictions(records: Sequence[CaptureRecord]) -> list[str]:
     """Return what rows of one set of frames, or of one presentation, say against each other."""
     faults: list[str] = []
     labels: dict[tuple[str | None, ...], CaptureRecord] = {}
-    groups: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    groups: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for record in records:
         first = labels.setdefault(_frames_of(record), record)
         if (first.label, first.species) != (record.label, record.species):
             faults.append(f"{record.id} and {first.id} have one set of frames and two labels")
-        groups[record.presentation].add((record.subject, record.species))
+        groups[record.domain, record.presentation].add((record.subject, record.species))
     torn = [name for name, kinds in groups.items() if len(kinds) > 1]
     if torn:
         faults.append(
-            f"{len(torn)} presentations have rows of several subjects or species, such as {torn[0]}"
+            f"{len(torn)} presentations have rows of several subjects or species, "
+            f"such as {torn[0][1]}"
         )
     return faults
 
@@ -269,7 +270,7 @@ def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:
 
 
 def _shared(dataset: Dataset, other: Dataset) -> SharedSubjects:
-    both = shared_subjects(subjects_of(dataset.records), subjects_of(other.records))
+    both = shared_subjects(dataset.subjects, other.subjects)
     return SharedSubjects(other.name, len(both), both[:NAMED_SUBJECTS])
 
 

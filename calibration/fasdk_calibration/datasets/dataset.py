@@ -46,6 +46,16 @@ class Dataset:
     records: tuple[CaptureRecord, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def presentations(self) -> frozenset[tuple[str, str]]:
+        """Domain and name of every presentation; a name alone may recur in another domain."""
+        return frozenset((record.domain, record.presentation) for record in self.records)
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        """The persons presented."""
+        return frozenset(record.subject for record in self.records)
+
     def load(
         self,
         record: CaptureRecord,

@@ -16,7 +16,6 @@ from fasdk_calibration.datasets.records import (
     CaptureRecord,
     DepthUnit,
     LabeledCapture,
-    Progress,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def load_capture(
         raise DatasetError(f"capture {record.id}: {error}") from error
 
 
-def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCapture]:
+def load_list(path: Path) -> list[LabeledCapture]:
     """Return every capture of a list, frames loaded, in its order.
 
     Raises:
@@ -94,8 +93,6 @@ def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCaptu
                 presentation=record.presentation,
             )
         )
-        if progress is not None:
-            progress(len(loaded))
     return loaded
 
 

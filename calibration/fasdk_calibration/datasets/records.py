@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,7 +11,6 @@ from fasdk.capture import Capture, Modality
 
 BONA_FIDE_SPECIES = "bona fide"
 UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not say
-Progress = Callable[[int], None]  # called with the number of captures done so far
 
 
 class Label(str, Enum):

@@ -13,7 +13,7 @@ from fasdk_calibration.synthetic.generator import Population, SceneSettings, Spl
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[int, int], None]  # (captures done, captures in all)
+    from fasdk.progress import Progress
 
 _SMALLEST = 6  # bona fide and three species unlike each other
 
@@ -79,7 +79,7 @@ def write_dataset(
     *,
     settings: SceneSettings | None = None,
     populations: Sequence[Population] = (),
-    on_capture: Progress | None = None,
+    progress: Progress | None = None,
     look: Callable[[LabeledCapture], None] | None = None,
     threads: int = 2,
 ) -> dict[Split, Path]:
@@ -91,7 +91,7 @@ def write_dataset(
         seed: Seed of the population; the same seed gives the same captures, whatever their number.
         settings: Frame size and ranges of a population of that seed.
         populations: Populations to take instead of `seed` and `settings`, in turns.
-        on_capture: Called with the captures written and their total.
+        progress: Receiver of progress reports, in captures.
         look: Called with each capture before it is written.
         threads: Number of threads that make captures.
 
@@ -104,24 +104,26 @@ def write_dataset(
     """
     populations = populations or [Population(seed, settings or SceneSettings())]
     lists: dict[Split, Path] = {}
-    done = 0
+    numbers = iter(range(1, captures + 1))
     for split, count in split_sizes(captures).items():
-        base = done
-
-        def report(written: int, base: int = base) -> None:
-            if on_capture is not None:
-                on_capture(base + written, captures)
-
         made = generate_mixed(populations, count, split, threads=threads)
-        lists[split] = write_captures(_shown(made, look), out, split.value, report)
-        done += count
+        observed = _observed(made, look, progress, numbers, captures)
+        lists[split] = write_captures(observed, out, split.value)
     return lists
 
 
-def _shown(
-    captures: Iterator[LabeledCapture], look: Callable[[LabeledCapture], None] | None
+def _observed(
+    captures: Iterator[LabeledCapture],
+    look: Callable[[LabeledCapture], None] | None,
+    progress: Progress | None,
+    numbers: Iterator[int],
+    total: int,
 ) -> Iterator[LabeledCapture]:
+    """Yield captures to a writer, showing each one to `look` before it is written."""
     for item in captures:
         if look is not None:
             look(item)
         yield item
+        # The writer asks for the next capture when it has written this one.
+        if progress is not None:
+            progress.update("captures", next(numbers), total)

@@ -49,10 +49,7 @@ def write_png(path: Path, frame: np.ndarray) -> Path:
 
 def test_captures_come_back_exactly_as_written(tmp_path):
     written = [labeled("one"), labeled("three", rgb_only=True)]
-    steps: list[int] = []
-    listing = write_captures(written, tmp_path, "all", steps.append)
-    read = load_list(listing)
-    assert steps == [1, 2]
+    read = load_list(write_captures(written, tmp_path, "all"))
     assert [r.id for r in read] == ["one", "three"]
     for before, after in zip(written, read, strict=True):
         assert after.capture.present == before.capture.present

@@ -23,7 +23,7 @@ from fasdk_tools.evaluation.scoring import ScoredDataset
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
-    from fasdk_tools.terminal.output import ProgressView
+    from fasdk.progress import Progress
 
 Thresholds = dict[tuple[Missing, tuple["Modality", ...]], NamedThreshold | str]
 
@@ -50,7 +50,7 @@ def build_cases(
     tests: Sequence[Sequence[ScoredDataset]],
     missing: Sequence[Missing],
     development: Thresholds,
-    view: ProgressView,
+    progress: Progress,
 ) -> tuple[Case, ...]:
     """Return every list with every combination taken away, and all lists together if several.
 
@@ -59,7 +59,7 @@ def build_cases(
         tests: By list, then by `missing`.
         missing: Modalities taken away, in the order of `tests`' entries.
         development: See `development_thresholds`.
-        view: Receives the progress.
+        progress: Receiver of progress reports, in cases.
 
     Raises:
         DatasetError: Captures of one presentation disagree on label, species or subject.
@@ -90,7 +90,7 @@ def build_cases(
                 figures=compute_error_rates(scores, thresholds),
             )
         )
-        view.update("error rates and bounds", number, len(groups))
+        progress.update("error rates and bounds", number, len(groups))
     return tuple(cases)
 
 

@@ -11,11 +11,7 @@ from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset
-from fasdk_calibration.datasets.overlap import (
-    require_none_shared,
-    shared_subjects,
-    subjects_of,
-)
+from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
 from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
@@ -123,7 +119,7 @@ def require_protocol(request: EvaluationRequest, datasets: Sequence[Dataset]) ->
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"--protocol: two lists are called {twice[0]}: rename one of them")
-    held = [{(r.domain, r.presentation) for r in dataset.records} for dataset in datasets]
+    held = [dataset.presentations for dataset in datasets]
     for (one, first), (other, second) in combinations(zip(names, held, strict=True), 2):
         shared = sorted(first & second)
         if shared:
@@ -146,11 +142,11 @@ def find_overlap(
         ("the list the bundle's thresholds came from", known_subjects(bundle, EVALUATION)),
     ]
     if development is not None:
-        seen.append(("the development list", subjects_of(development.records)))
+        seen.append(("the development list", development.subjects))
     found = []
     for dataset in datasets:
         for name, subjects in seen:
-            shared = shared_subjects(subjects_of(dataset.records), subjects or ())
+            shared = shared_subjects(dataset.subjects, subjects or ())
             if shared:
                 found.append(Overlap(name, dataset.name, shared))
     return tuple(found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
 from fasdk.bundle.manifest import Precision
-from fasdk_calibration.datasets import Dataset, Progress, open_dataset
+from fasdk_calibration.datasets import Dataset, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
     build_cases,
@@ -34,7 +34,7 @@ from fasdk_tools.evaluation.scoring import score_subsets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fasdk_tools.terminal.output import ProgressView
+    from fasdk.progress import Progress
 
 
 _CPU_HALF = (
@@ -64,7 +64,7 @@ class EvaluationRun:
     datasets: tuple[Dataset, ...]
 
 
-def run_evaluation(request: EvaluationRequest, view: ProgressView) -> EvaluationRun:
+def run_evaluation(request: EvaluationRequest, progress: Progress) -> EvaluationRun:
     """Score every list of a request and return the error rates.
 
     Raises:
@@ -85,6 +85,8 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
     every = (*datasets, *(() if development is None else (development,)))
     for dataset in every:
         dataset.require_files()
+    tasks = [dataset.name for dataset in datasets]
+    tasks += [] if development is None else [f"{development.name} (development)"]
     missing, not_evaluated = choose_missing(request, every)
     scored = [
         score_subsets(
@@ -92,15 +94,16 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
             dataset,
             missing,
             threads=request.threads,
-            progress=_progress(view, dataset, is_development=dataset is development),
+            progress=progress,
+            task=task,
         )
-        for dataset in every
+        for dataset, task in zip(every, tasks, strict=True)
     ]
     tests = scored[: len(datasets)]
     thresholds = development_thresholds(
         development, () if development is None else scored[-1], missing
     )
-    cases = build_cases(request, tests, missing, thresholds, view)
+    cases = build_cases(request, tests, missing, thresholds, progress)
     return EvaluationRun(
         Evaluation(
             document="fasdk evaluation",
@@ -133,11 +136,6 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
     )
 
 
-def _progress(view: ProgressView, dataset: Dataset, *, is_development: bool) -> Progress:
-    name = f"{dataset.name} (development)" if is_development else dataset.name
-    return lambda done: view.update(name, done, len(dataset.records))
-
-
 def _identify(bundle: Bundle) -> BundleIdentity:
     manifest = bundle.manifest
     return BundleIdentity(
@@ -166,8 +164,8 @@ def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
         path=str(path),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
         captures=len(records),
-        presentations=len({(record.domain, record.presentation) for record in records}),
-        subjects=len({record.subject for record in records}),
+        presentations=len(dataset.presentations),
+        subjects=len(dataset.subjects),
         bona_fide=live,
         attacks=len(records) - live,
         species=tuple(sorted({record.species for record in records if not record.is_bona_fide})),

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import DepthEncoding
-    from fasdk_calibration.datasets import CaptureRecord, Dataset, Progress
+    from fasdk.progress import Progress
+    from fasdk_calibration.datasets import CaptureRecord, Dataset
 
 BATCH = 8
 
@@ -65,7 +66,7 @@ def score_dataset(
         dataset: Frames are read a batch at a time and let go: memory does not grow with its length.
         missing: Modalities taken away from every capture that holds them.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        progress: Called with the number of captures done.
+        progress: Receiver of progress reports, in captures.
 
     Raises:
         UsageError: `missing` leaves a capture without a frame the bundle requires, or without any.
@@ -82,8 +83,17 @@ def score_subsets(
     *,
     threads: int = 0,
     progress: Progress | None = None,
+    task: str = "captures",
 ) -> tuple[ScoredDataset, ...]:
     """Do `score_dataset` for several sets of missing modalities, reading each frame once.
+
+    Args:
+        bundle: See `score_dataset`.
+        dataset: See `score_dataset`.
+        missing: Sets of modalities, each taken away in turn.
+        threads: See `score_dataset`.
+        progress: Receiver of progress reports, in captures.
+        task: Name of the task in those reports.
 
     Returns:
         One scored data set for each entry of `missing`, in its order.
@@ -99,7 +109,7 @@ def score_subsets(
                 rows.extend(_score_batch(liveness, engine, records, captures, each))
             done += len(records)
             if progress is not None:
-                progress(done)
+                progress.update(task, done, len(dataset.records))
     return tuple(_gather(dataset, rows) for rows in answers)
 
 

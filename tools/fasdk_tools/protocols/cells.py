@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import UsageError
+from fasdk.progress import Progress
 from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import (
     DomainCaptures,
@@ -25,7 +26,6 @@ from fasdk_calibration.protocols import (
 )
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, score_captures, train
-from fasdk_tools.terminal.output import ProgressView
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def run_cell(
     settings: ProtocolSettings,
     captures: DomainCaptures,
     tests: Mapping[str, Missing],
-    view: ProgressView,
+    progress: Progress,
 ) -> Cell:
     """Train one system on one split with one seed, and test it with each set of modalities missing.
 
@@ -185,7 +185,7 @@ def run_cell(
         captures.development,
         settings.training.model_copy(update={"seed": seed}),
         frozen=system.frozen,
-        on_epoch=lambda epoch: view.update("epochs", epoch.number, epoch.of),
+        on_epoch=lambda epoch: progress.update("epochs", epoch.number, epoch.of),
     )
 
     def score(part: Sequence[LabeledCapture], missing: Missing) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from enum import Enum
 from pathlib import Path
 
 from markup import GENERATED, first_sentence, table
@@ -23,7 +24,8 @@ def render(_root: Path) -> str:
     parts = [
         GENERATED,
         "# Python API\n",
-        "The public names of `fasdk`, each of which loads its module when it is first used. The pages "
+        "The public names of `fasdk`, each of which loads its module when it is first used. The "
+        "pages "
         "that `make docs` builds have every signature, argument and error; in Python, "
         "`help(fasdk.Capture)` has the same.\n",
         table(
@@ -34,17 +36,21 @@ def render(_root: Path) -> str:
         table(("error", "means"), ((f"`{n}`", _summary(vars(fasdk.errors)[n])) for n in errors)),
     ]
     for name in names:
-        value = getattr(fasdk, name)
-        parts.append(f"## {name}\n")
-        if inspect.isclass(value):
-            parts.append(_directive(f"autoclass:: fasdk.{name}", "members:", "undoc-members:"))
-        else:
-            parts.append(_directive(f"autofunction:: fasdk.{name}"))
+        parts += [f"## {name}\n", _directive(f"fasdk.{name}", getattr(fasdk, name))]
+    parts.append("## Errors\n")
+    parts += [_directive(f"fasdk.errors.{name}", vars(fasdk.errors)[name]) for name in errors]
     return "\n".join(parts)
 
 
-def _directive(first: str, *options: str) -> str:
-    lines = [f".. {first}", *(f"   :{option}" for option in options)]
+def _directive(name: str, value: object) -> str:
+    if not inspect.isclass(value):
+        lines = [f".. autofunction:: {name}"]
+    elif issubclass(value, Exception):
+        lines = [f".. autoexception:: {name}"]
+    else:
+        lines = [f".. autoclass:: {name}", "   :members:"]
+        # A dataclass's fields are in its own docstring, an enumeration's may have none.
+        lines += ["   :undoc-members:"] * issubclass(value, Enum)
     return "\n".join(["```{eval-rst}", *lines, "```", ""])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer.main
 from markup import GENERATED, table
@@ -24,7 +26,8 @@ def render(_root: Path) -> str:
         GENERATED,
         "# Command line\n",
         f"{_text(root.help)}\n",
-        "Exit status: 0 done (`check`: LIVE only), 1 the answer is no, 2 wrong usage or input, with "
+        "Exit status: 0 done (`check`: LIVE only), 1 the answer is no, 2 wrong usage or input, "
+        "with "
         "one line that says how to fix it.\n",
         table(
             ("verb", "does"),
@@ -34,7 +37,11 @@ def render(_root: Path) -> str:
     if options := _options(root):
         parts += [f"## Options of `{PROGRAM}` itself\n", options]
     for name, verb in verbs:
-        parts += [f"## `{name}`\n", f"{_text(verb.help)}\n", f"```text\n{_usage(name, verb)}\n```\n"]
+        parts += [
+            f"## `{name}`\n",
+            f"{_text(verb.help)}\n",
+            f"```text\n{_usage(name, verb)}\n```\n",
+        ]
         arguments = [p for p in verb.params if p.param_type_name == "argument"]
         if arguments:
             rows = ((f"`{_argument(p)}`", _kind(p), _help(p)) for p in arguments)
@@ -79,19 +86,20 @@ def _argument(parameter: Any) -> str:
 
 
 def _kind(parameter: Any) -> str:
-    if getattr(parameter, "is_flag", False):
+    annotation = parameter.type_descriptor.annotation
+    if annotation is bool:
         return "flag"
-    choices = getattr(parameter.type, "choices", None)
-    if choices:
-        return ", ".join(f"`{getattr(choice, 'value', choice)}`" for choice in choices)
-    kind = parameter.type.name
-    low, high = getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)
-    if low is not None or high is not None:
-        bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-        kind = f"{kind.removesuffix(' range')}, {' and '.join(bounds)}"
-    if parameter.param_type_name == "option" and parameter.metavar:
-        kind = f"`{parameter.metavar}`"
-    return f"{kind}, repeatable" if getattr(parameter, "multiple", False) else kind
+    held = [part for part in get_args(annotation) if part is not type(None)]
+    kind = held[0] if held else annotation
+    if inspect.isclass(kind) and issubclass(kind, Enum):
+        words = ", ".join(f"`{member.value}`" for member in kind)
+    elif parameter.param_type_name == "option" and parameter.metavar:
+        words = f"`{parameter.metavar}`"
+    else:
+        words = {str: "text", int: "integer", float: "number"}.get(kind, kind.__name__.lower())
+    for bound, name in ((parameter.min, "at least"), (parameter.max, "at most")):
+        words += "" if bound is None else f", {name} {bound}"
+    return f"{words}, repeatable" if parameter.multiple or parameter.nargs == -1 else words
 
 
 def _default(option: Any) -> str:

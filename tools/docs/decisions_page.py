@@ -25,4 +25,5 @@ def render(root: Path) -> str:
     ]
     for area, rows in areas.items():
         parts += [f"## {area}\n", table(("", "decision"), rows)]
+    parts.append("```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n")
     return "\n".join(parts)

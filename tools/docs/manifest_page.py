@@ -19,7 +19,7 @@ _BOUNDS = {
     "exclusiveMinimum": "greater than {}",
     "maximum": "at most {}",
     "exclusiveMaximum": "less than {}",
-    "minItems": "at least {} entries",
+    "minItems": "{} or more",
     "pattern": "`{}`",
     "const": "{}",
 }
@@ -37,7 +37,8 @@ def render(_root: Path) -> str:
     parts = [
         GENERATED,
         "# Manifest\n",
-        "The fields of `manifest.json`. [The bundle format](../design/bundle-format.md) says how they "
+        "The fields of `manifest.json`. [The bundle format](../design/bundle-format.md) says how "
+        "they "
         "are written and which rules hold between them; "
         "[manifest.schema.json](manifest.schema.json) is this page for programs. Every field is "
         "present in every manifest.\n",
@@ -61,7 +62,8 @@ def _schema() -> dict[str, Any]:
     # As it is written, not as it is read: what has a default is there all the same.
     schema: dict[str, Any] = Manifest.model_json_schema(mode="serialization")
     definitions: dict[str, Any] = schema.get("$defs", {})
-    for model in {Manifest, *_models(Manifest)}:
+    models: list[type[BaseModel]] = [Manifest, *_models(Manifest)]
+    for model in models:
         described = schema if model is Manifest else definitions.get(model.__name__)
         if described is None:
             continue
@@ -95,17 +97,18 @@ def _type(kind: dict[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "anyOf" in kind:
         return " or ".join(_type(one) for one in kind["anyOf"])
-    if "const" in kind:
-        return "integer" if isinstance(kind["const"], int) else str(kind.get("type", "constant"))
-    if kind.get("type") == "array":
-        if "prefixItems" in kind:
-            return f"array of {len(kind['prefixItems'])} {_type(kind['prefixItems'][0])}s"
-        return f"array of {_type(kind['items'])}"
-    if kind.get("type") == "object":
+    name = str(kind.get("type", "any"))
+    if name == "array":
+        fixed = kind.get("prefixItems")
+        return (
+            f"array of {len(fixed)} {_type(fixed[0])}s"
+            if fixed
+            else f"array of {_type(kind['items'])}"
+        )
+    if name == "object":
         values = kind.get("additionalProperties")
-        held = _type(values) if isinstance(values, dict) else "any JSON value"
-        return f"object, name to {held}"
-    return str(kind.get("type", "any"))
+        return f"object, name to {_type(values) if isinstance(values, dict) else 'any JSON value'}"
+    return name
 
 
 def _bounds(kind: dict[str, Any]) -> str:

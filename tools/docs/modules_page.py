@@ -17,7 +17,8 @@ def render(root: Path) -> str:
     parts = [
         GENERATED,
         "# Modules\n",
-        "What each module is for, by package. Components depend one way: tools, engines, calibration, "
+        "What each module is for, by package. Components depend one way: tools, engines, "
+        "calibration, "
         "sdk. [The design overview](../design/overview.md) says how they work together.\n",
     ]
     for component in (*COMPONENTS, TOOLS):

@@ -32,14 +32,14 @@ def render(root: Path) -> str:
     parts = [
         GENERATED,
         "# Reason codes\n",
-        "Why a decision is not a plain LIVE or SPOOF: `decision.codes` holds these, the most useful "
-        "first. [The integration guide](../guide/integrate.md#reasons) says what to tell the person "
+        "Why a decision is not a plain LIVE or SPOOF: `decision.codes` holds these, the most "
+        "useful "
+        "first. [The integration guide](../guide/integrate.md#reasons) says what to tell the "
+        "person "
         "or whom to call.\n",
         table(("code", "in Python", "means", *(f"`{name}`" for name in asked)), rows),
     ]
-    parts += [
-        f"- `{name}`: {first_sentence(getattr(Reason, name).__doc__)}" for name in asked
-    ]
+    parts += [f"- `{name}`: {first_sentence(getattr(Reason, name).__doc__)}" for name in asked]
     return "\n".join(parts) + "\n"
 
 

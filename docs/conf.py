@@ -19,6 +19,7 @@ project = "fasdk"
 release = fasdk.__version__
 html_title = f"fasdk {release}"
 html_theme = "furo"
+html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["results/lines", "reference/output"]

@@ -1,4 +1,4 @@
-"""The integration guide holds: its loop runs, its tables are whole, its unit is one systemd takes."""
+"""The integration guide holds: its loop runs, its tables are whole, its unit is valid."""
 
 from __future__ import annotations
 

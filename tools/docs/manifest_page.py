@@ -59,7 +59,6 @@ def render(_root: Path) -> str:
 
 
 def _schema() -> dict[str, Any]:
-    # As it is written, not as it is read: what has a default is there all the same.
     schema: dict[str, Any] = Manifest.model_json_schema(mode="serialization")
     definitions: dict[str, Any] = schema.get("$defs", {})
     models: list[type[BaseModel]] = [Manifest, *_models(Manifest)]
@@ -69,8 +68,11 @@ def _schema() -> dict[str, Any]:
             continue
         meanings = attributes(inspect.getdoc(model))
         described["description"] = " ".join(summary(inspect.getdoc(model)).split())
+        # As it is written, not as it is read: what has a default is there all the same.
+        described["required"] = list(described["properties"])
         for field, kind in described["properties"].items():
             kind.pop("title", None)
+            kind.pop("default", None)
             if field in meanings:
                 kind["description"] = meanings[field]
     return {"$schema": _DRAFT} | schema

@@ -33,6 +33,10 @@ def render(folder: Path) -> str:
         "anew; `make results` makes this page. A claim that misses its limit is bold. What is "
         "not listed "
         "was not recorded; [the limits](limits.md) say what was not shown at all.\n",
+        "`PUBLISHED=FOLDER` adds the comparison with the published code, which is not part of this "
+        "project: checkouts of OMGGGGG/mmdg, lxbuaa/mmdg_plus_plus, murInJ/MMDA and murInJ/BIG-MoE "
+        "as `mmdg`, `mmdgpp`, `mmda` and `bigmoe`. One group alone is measured with `--only` "
+        "of its script in `tools/verify`; `tools/bench` has more to measure.\n",
     ]
     files = sorted(folder.glob("*.jsonl"))
     for file in files:

@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # RECORD=1 keeps what a verify-NAME prints, with revision, date and CPU, for `make results`.
 RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
+# A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
+# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
+SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
+	libusb-1.0-0 systemd
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow cuda-sim bench bindings docs reference results verify-main verify-models verify-calibration verify-runtime clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference results verify-main verify-models verify-calibration verify-runtime clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -20,6 +24,10 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
 	@touch $@
+
+setup-system:  ## Install what tests need from the package manager (Debian, Ubuntu; as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
 demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about three minutes
 	$(BIN)/fasdk demo
@@ -39,7 +47,7 @@ slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
 	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900
 
 cuda-sim: $(STAMP)  ## The tests on the simulated CUDA driver, which it builds, with pycuda
-	$(BIN)/python tests/cuda_sim/build.py
+	PYTHONPATH=tests $(BIN)/python -m support.cuda_sim.build
 	$(BIN)/pytest -m cuda_sim --timeout=900
 
 bench: $(STAMP)  ## One JSON line a benchmark
@@ -49,7 +57,7 @@ bench: $(STAMP)  ## One JSON line a benchmark
 	done
 
 bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
-	$(BIN)/python tests/tensorrt_bindings/fetch.py
+	PYTHONPATH=tests $(BIN)/python -m support.tensorrt_bindings.fetch
 
 verify-main: $(STAMP) bindings  ## One JSON line a claim; RECORD=1 keeps them, PUBLISHED=folder adds latencies
 	$(RECORDED)$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))

@@ -16,7 +16,7 @@ import numpy as np
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import LabelledCapture
+from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.metrics import auc, eer_threshold, half_total_error_rate
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class DomainCaptures:
         test: What is reported when the domain is a target.
     """
 
-    train: Sequence[LabelledCapture]
-    development: Sequence[LabelledCapture]
-    test: Sequence[LabelledCapture]
+    train: Sequence[LabeledCapture]
+    development: Sequence[LabeledCapture]
+    test: Sequence[LabeledCapture]
 
 
 def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainCaptures:
@@ -144,8 +144,8 @@ def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainC
     return gathered
 
 
-def without(item: LabelledCapture, missing: Missing) -> LabelledCapture:
-    """Return a labelled capture as a rig without some sensors would hand it in.
+def without(item: LabeledCapture, missing: Missing) -> LabeledCapture:
+    """Return a labeled capture as a rig without some sensors would hand it in.
 
     Raises:
         CaptureError: Nothing would be left.

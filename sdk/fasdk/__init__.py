@@ -15,20 +15,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.batching import BatchingPolicy, WhenFull
-    from fasdk.bundle import Bundle, Precision, open_bundle
+    from fasdk.bundle.bundle import Bundle, open_bundle
+    from fasdk.bundle.manifest import Precision
+    from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import Capture, FaceBox, Modality
-    from fasdk.decision import MissingModalities, OperatingPoint, Verdict
+    from fasdk.decision import (
+        Decision,
+        MissingModalities,
+        OperatingPoint,
+        Verdict,
+    )
     from fasdk.errors import FasdkError
     from fasdk.faces import FaceFinder
     from fasdk.quality import QualityLimits
     from fasdk.reasons import Reason
     from fasdk.registration import Rig
-    from fasdk.session import Decision, Liveness, open  # noqa: A004
+    from fasdk.session.session import Liveness, open  # noqa: A004
     from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
     from fasdk.tracking.track import Track, TrackDecision
-    from fasdk.trust import TrustPolicy
 
 __version__ = "0.1.0"
 
@@ -61,20 +67,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "backends": ("Backend",),
+    "backends.engine": ("Backend",),
     "batching": ("BatchingPolicy", "WhenFull"),
-    "bundle": ("Bundle", "Precision", "open_bundle"),
+    "bundle.bundle": ("Bundle", "open_bundle"),
+    "bundle.manifest": ("Precision",),
     "capture": ("Capture", "FaceBox", "Modality"),
-    "decision": ("MissingModalities", "OperatingPoint", "Verdict"),
+    "decision": ("Decision", "MissingModalities", "OperatingPoint", "Verdict"),
     "errors": ("FasdkError",),
     "faces": ("FaceFinder",),
     "quality": ("QualityLimits",),
     "reasons": ("Reason",),
     "registration": ("Rig",),
-    "session": ("Decision", "Liveness", "open"),
+    "session.session": ("Liveness", "open"),
     "tracking.track": ("Track", "TrackDecision"),
     "tracking.policy": ("LockOutPolicy", "TrackPolicy"),
-    "trust": ("TrustPolicy",),
+    "bundle.trust": ("TrustPolicy",),
 }
 
 

@@ -40,7 +40,7 @@ class Pass:
         region: tuple[int, int, int, int],
         out: NDArray[np.float32],
     ) -> None:
-        """Crop, resize, normalise and lay out uint8 [H, W] or [H, W, C], C 1 or 3.
+        """Crop, resize, normalize and lay out uint8 [H, W] or [H, W, C], C 1 or 3.
 
         One channel fills three planes.
         """

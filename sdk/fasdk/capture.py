@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Distances below this are metres: no face sensor reaches 20 m, and none measures at 20 mm.
-LARGEST_IN_METRES = 20
+# Distances below this are meters: no face sensor reaches 20 m, and none measures at 20 mm.
+LARGEST_IN_METERS = 20
 
 
 def monotonic_ms() -> float:
@@ -114,13 +114,13 @@ class FaceBox:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One synchronised look at a face; modalities a rig does not have stay None.
+    """One synchronized look at a face; modalities a rig does not have stay None.
 
     The frames must show the same view (registered); they may differ in resolution.
 
     Attributes:
         rgb: uint8 [H, W, 3], red first.
-        depth: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
+        depth: uint16 [H, W], millimeters; 0 where the sensor saw nothing.
         ir: uint8 [H, W], near infrared.
         face: The face in pixels of `rgb`, or of the first frame present in the order rgb, depth,
             ir; a FaceBox or (x, y, width, height). None only suits models that look at whole
@@ -168,7 +168,7 @@ class Capture:
         if not self.present:
             raise CaptureError("the capture holds no frame: give at least one of rgb, depth, ir")
         _require(Modality.RGB, self.rgb, np.uint8, "uint8 [H, W, 3], red first")
-        _require(Modality.DEPTH, self.depth, np.uint16, "uint16 [H, W] in millimetres")
+        _require(Modality.DEPTH, self.depth, np.uint16, "uint16 [H, W] in millimeters")
         _require(Modality.IR, self.ir, np.uint8, "uint8 [H, W]")
         if self.face is not None:
             FaceBox.of(self.face).require_inside(*self.size_of(self.present[0]))
@@ -275,18 +275,18 @@ def _require(modality: Modality, frame: object, dtype: type[np.generic], expecte
     if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
         raise CaptureError(
             f"{modality.value} is {frame.dtype} {list(frame.shape)}, expected {expected}"
-            + (_how_to_millimetres(frame) if modality is Modality.DEPTH else "")
+            + (_how_to_millimeters(frame) if modality is Modality.DEPTH else "")
         )
 
 
-def _how_to_millimetres(depth: NDArray[Any]) -> str:
+def _how_to_millimeters(depth: NDArray[Any]) -> str:
     """Return what to do about distances in floating point; nothing for another kind."""
     if depth.dtype.kind != "f" or depth.size == 0:
         return ""
     known = depth[np.isfinite(depth)]
     mends = []
-    if known.size and float(known.max()) < LARGEST_IN_METRES:
-        mends.append("metres? multiply by 1000")
+    if known.size and float(known.max()) < LARGEST_IN_METERS:
+        mends.append("meters? multiply by 1000")
     if known.size < depth.size:
         mends.append("NaN or infinity means no measurement: write 0 there")
     return ": " + "; ".join([*mends, "then round to uint16"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,37 @@ class Verdict(str, Enum):
     SPOOF = "spoof"
     RETRY = "retry"
     ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer on one capture.
+
+    Attributes:
+        verdict: Only LIVE opens a door.
+        reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
+        codes: The same for programs, one a reason.
+        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
+        threshold: The score had to be greater than this; None without an operating point.
+        operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
+        class_scores: Softmax score by label, never calibrated.
+        modalities: Modalities the capture held and the model used, in model order.
+        reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
+        bundle_id: Which bundle answered.
+        timings_ms: Milliseconds by stage, and `end_to_end`.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    codes: tuple[Reason, ...] = ()
+    score: float = math.nan
+    threshold: float | None = None
+    operating_point: str | None = None
+    class_scores: dict[str, float] = field(default_factory=dict)
+    modalities: tuple[Modality, ...] = ()
+    reliability: dict[str, float] = field(default_factory=dict)
+    bundle_id: str = ""
+    timings_ms: dict[str, float] = field(default_factory=dict)
 
 
 def distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EXPECTED = {
-    Modality.RGB: "8-bit colour, three channels (PNG or JPEG)",
-    Modality.DEPTH: "16-bit, one channel, in millimetres (PNG)",
-    Modality.IR: "8-bit grey (PNG or JPEG)",
+    Modality.RGB: "8-bit color, three channels (PNG or JPEG)",
+    Modality.DEPTH: "16-bit, one channel, in millimeters (PNG)",
+    Modality.IR: "8-bit gray (PNG or JPEG)",
 }
-_EXPECTED_LEVELS = "8-bit grey (PNG or JPEG)"
-# What rounding in a JPEG's colour conversion may leave between the planes of a grey picture.
-JPEG_GREY_TOLERANCE = 8
+_EXPECTED_LEVELS = "8-bit gray (PNG or JPEG)"
+# What rounding in a JPEG's color conversion may leave between the planes of a gray picture.
+JPEG_GRAY_TOLERANCE = 8
 _JPEG = b"\xff\xd8"
 
 
@@ -30,7 +30,7 @@ def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
     A JPEG's EXIF orientation is applied, as viewers and face detectors do.
 
     Returns:
-        rgb: uint8 [H, W, 3], red first. depth: uint16 [H, W], millimetres. ir: uint8 [H, W]; a
+        rgb: uint8 [H, W, 3], red first. depth: uint16 [H, W], millimeters. ir: uint8 [H, W]; a
         three-channel file is reduced when its planes are equal, or of a JPEG at most 8 levels
         apart, to their luma.
 
@@ -41,7 +41,7 @@ def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
     path = Path(path)
     planes, lossy = _planes(path, modality, _EXPECTED[modality])
     if modality is Modality.IR:
-        return _grey(planes, path, modality, lossy=lossy)
+        return _gray(planes, path, modality, lossy=lossy)
     wanted, channels = (np.uint8, 3) if modality is Modality.RGB else (np.uint16, 1)
     if planes.dtype != wanted or planes.shape[2] != channels:
         raise _unexpected(planes, path, modality, _EXPECTED[modality])
@@ -55,11 +55,11 @@ def read_depth_levels(path: Path) -> NDArray[np.uint8]:
         uint8 [H, W]; 0 where the sensor saw nothing. Three channels are reduced as infrared's are.
 
     Raises:
-        CaptureError: The file is missing, truncated or no image, or is no 8-bit grey picture.
+        CaptureError: The file is missing, truncated or no image, or is no 8-bit gray picture.
     """
     path = Path(path)
     planes, lossy = _planes(path, Modality.DEPTH, _EXPECTED_LEVELS)
-    return _grey(planes, path, Modality.DEPTH, lossy=lossy)
+    return _gray(planes, path, Modality.DEPTH, lossy=lossy)
 
 
 def _planes(path: Path, modality: Modality, expected: str) -> tuple[NDArray[Any], bool]:
@@ -78,7 +78,7 @@ def _planes(path: Path, modality: Modality, expected: str) -> tuple[NDArray[Any]
     return frame[..., None] if frame.ndim == 2 else frame, data.startswith(_JPEG)
 
 
-def _grey(
+def _gray(
     planes: NDArray[Any], path: Path, modality: Modality, *, lossy: bool
 ) -> NDArray[np.uint8]:
     if planes.dtype == np.uint8 and planes.shape[2] == 1:
@@ -87,7 +87,7 @@ def _grey(
         apart = int((planes.max(axis=2) - planes.min(axis=2)).max())
         if apart == 0:
             return np.ascontiguousarray(planes[..., 0])
-        if lossy and apart <= JPEG_GREY_TOLERANCE:
+        if lossy and apart <= JPEG_GRAY_TOLERANCE:
             import cv2
 
             return np.asarray(cv2.cvtColor(planes, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -12,7 +12,7 @@ from fasdk.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fasdk.session import Decision
+    from fasdk.decision import Decision
 
 # With these no person can pass and a restart may mend it. A lock-out is not among them: a restart
 # would lift it.

@@ -5,7 +5,7 @@ import pytest
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
-from fasdk_calibration.datasets import Label, LabelledCapture
+from fasdk_calibration.datasets import Label, LabeledCapture
 from fasdk_calibration.protocols import (
     NONE_MISSING,
     PROTOCOLS,
@@ -20,10 +20,10 @@ from fasdk_calibration.protocols import (
 P1, P2, P3 = PROTOCOLS
 
 
-def capture_of(domain: str, part: str, number: int) -> LabelledCapture:
-    """A labelled capture; its depth has half the resolution of the rest."""
+def capture_of(domain: str, part: str, number: int) -> LabeledCapture:
+    """A labeled capture; its depth has half the resolution of the rest."""
     live = number % 2 == 0
-    return LabelledCapture(
+    return LabeledCapture(
         capture=Capture(
             rgb=np.full((8, 8, 3), number, np.uint8),
             depth=np.full((4, 4), 500 + number, np.uint16),

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from simulated_cuda import Simulator
+
+from support.cuda_sim.simulated_cuda import Simulator
 
 
 @pytest.fixture

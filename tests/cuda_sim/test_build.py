@@ -8,13 +8,14 @@ import sys
 import time
 
 import pytest
-from simulated_cuda import HERE
+
+from support.cuda_sim.simulated_cuda import HERE
 
 
 def run_script(**variables):
     return subprocess.run(
-        [sys.executable, HERE / "build.py"],
-        env=os.environ | variables,
+        [sys.executable, "-m", "support.cuda_sim.build"],
+        env=os.environ | {"PYTHONPATH": str(HERE.parents[1])} | variables,
         check=False,
         capture_output=True,
         text=True,

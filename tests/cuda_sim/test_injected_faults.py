@@ -11,7 +11,8 @@ from ctypes import CFUNCTYPE, byref, c_char_p, c_int, c_uint64, c_void_p
 
 import numpy as np
 import pytest
-from simulated_cuda import HERE, CudaResult, Layout, Simulator, ViolationKind
+
+from support.cuda_sim.simulated_cuda import HERE, CudaResult, Layout, Simulator, ViolationKind
 
 pytestmark = pytest.mark.cuda_sim
 

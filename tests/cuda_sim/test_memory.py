@@ -7,7 +7,8 @@ from ctypes import byref, c_uint64
 
 import numpy as np
 import pytest
-from simulated_cuda import CudaResult, ViolationKind
+
+from support.cuda_sim.simulated_cuda import CudaResult, ViolationKind
 
 pytestmark = pytest.mark.cuda_sim
 

@@ -1,4 +1,4 @@
-"""Programs with one synchronisation missing: each is found out, whatever the seed and the luck."""
+"""Programs with one synchronization missing: each is found out, whatever the seed and the luck."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from ctypes import byref, c_uint64, c_void_p
 
 import numpy as np
 import pytest
-from simulated_cuda import KERNEL, Access, CudaResult, ViolationKind
-from standin_execution import device_array
+
+from support.cuda_sim.simulated_cuda import KERNEL, Access, CudaResult, ViolationKind
+from support.cuda_sim.standin_execution import device_array
 
 pytestmark = pytest.mark.cuda_sim
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated_cuda import CudaResult, ViolationKind
+
+from support.cuda_sim.simulated_cuda import CudaResult, ViolationKind
 
 pytestmark = pytest.mark.cuda_sim
 

@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from simulated_cuda import ViolationKind
+
+from support.cuda_sim.simulated_cuda import ViolationKind
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -32,7 +33,7 @@ def test_an_asynchronous_copy_reads_its_source_when_it_runs(simulator, cuda, str
     assert simulator.report().kinds == {ViolationKind.SOURCE_CHANGED}
 
 
-def test_a_result_read_before_synchronising_is_nan(simulator, cuda, stream, pair):
+def test_a_result_read_before_synchronizing_is_nan(simulator, cuda, stream, pair):
     device, host = pair
     cuda.memcpy_htod_async(device, host, stream)
     stream.synchronize()

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import gc
-import sys
 from ctypes import byref, c_void_p
-from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_cuda import CudaResult, ViolationKind
-from tensorrt_standin import (
+
+from support import tiny_bundle
+from support.cuda_sim.simulated_cuda import CudaResult, ViolationKind
+from support.cuda_sim.tensorrt_standin import (
     SCRATCH_BYTES,
-    Behaviour,
+    Behavior,
     ExecutionContextAllocationStrategy,
     Refusal,
     Severity,
     installed,
     stand_in,
 )
-
-sys.path.append(str(Path(__file__).parents[1] / "sdk"))
-
-import tiny_bundle
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -79,8 +75,8 @@ class Lane:
 
 
 @pytest.fixture
-def behaviour():
-    return Behaviour()
+def behavior():
+    return Behavior()
 
 
 @pytest.fixture
@@ -89,13 +85,13 @@ def log():
 
 
 @pytest.fixture
-def trt(simulator, behaviour):
-    return stand_in(simulator, behaviour)
+def trt(simulator, behavior):
+    return stand_in(simulator, behavior)
 
 
 @pytest.fixture
 def engine(cuda, trt, log):
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.plan import build_plan
 
     shapes = {m.value: (3, tiny_bundle.SIZE, tiny_bundle.SIZE) for m in tiny_bundle.ALL}
@@ -255,23 +251,23 @@ def test_an_address_that_is_none_kills_the_context(cuda, lane, inputs):
         ({"drift": 0.5, "drift_replay": True}, [0.0, 0.0]),
     ],
 )
-def test_it_drifts_as_told(engine, behaviour, lane, inputs, wrong, drifts):
+def test_it_drifts_as_told(engine, behavior, lane, inputs, wrong, drifts):
     for name, value in wrong.items():
-        setattr(behaviour, name, value)
+        setattr(behavior, name, value)
     off = lane.run(inputs) - expected(engine, inputs)
     np.testing.assert_allclose(off[:, 1], drifts, atol=1e-5)
 
 
-def test_it_writes_nothing_when_told(behaviour, lane, inputs):
-    behaviour.writes = False
+def test_it_writes_nothing_when_told(behavior, lane, inputs):
+    behavior.writes = False
     assert np.isnan(lane.run(inputs)).all()
 
 
-def test_a_refusal_and_a_failing_launch_are_false_with_a_reason(simulator, behaviour, lane, log):
+def test_a_refusal_and_a_failing_launch_are_false_with_a_reason(simulator, behavior, lane, log):
     lane.set_batch(1)
-    behaviour.refuses.add(Refusal.EXECUTE)
+    behavior.refuses.add(Refusal.EXECUTE)
     assert not lane.context.execute_async_v3(lane.stream.handle)
-    behaviour.refuses.clear()
+    behavior.refuses.clear()
     simulator.fail_call("cuLaunchKernel", CudaResult.LAUNCH_FAILED)
     assert not lane.context.execute_async_v3(lane.stream.handle)
     assert log.errors == ["the execution was refused", "enqueue failed: LAUNCH_FAILED"]

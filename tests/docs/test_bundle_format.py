@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fasdk.archive import MAX_BYTES, read_archive, write_archive
-from fasdk.bundle import SCHEMA_VERSION, Manifest
+from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
+from fasdk.bundle.manifest import SCHEMA_VERSION, Manifest
 from fasdk.errors import BundleError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "design" / "bundle-format.md").read_text("utf-8")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bundle
 
 import fasdk
+
+from support import tiny_bundle
 
 PROJECT = Path(__file__).parents[2]
 FACE = (100, 60, 110, 130)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fasdk
-from fasdk.bundle import Manifest
+from fasdk.bundle.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2]
 REFERENCE = PROJECT / "docs" / "reference"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny_bundle
 
-from fasdk.archive import read_archive
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.bundle.archive import read_archive
+from fasdk.bundle.bundle import Bundle, open_bundle
+
+from support import tiny_bundle
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,8 @@ def test_a_capture_says_what_it_holds():
         ({"rgb": "face.png"}, "rgb is a str"),
         ({"rgb": RGB.astype(bool)}, "bool"),
         ({"rgb": RGB.astype(object)}, "object"),
-        ({"depth": DEPTH.astype(np.int16)}, "millimetres"),
-        ({"depth": DEPTH.astype(np.float32) / 1000}, "millimetres"),
+        ({"depth": DEPTH.astype(np.int16)}, "millimeters"),
+        ({"depth": DEPTH.astype(np.float32) / 1000}, "millimeters"),
         ({"depth": DEPTH.astype(">u2")}, ">u2"),
         ({"depth": DEPTH[..., None]}, r"\[12, 16, 1\]"),
         ({"ir": RGB}, r"expected uint8 \[H, W\]"),
@@ -128,23 +128,23 @@ def test_a_box_inside_one_frame_is_inside_every_other(data, size, other):
 @pytest.mark.parametrize(
     ("depth", "words"),
     [
-        (DEPTH + 0.62, r"float64 \[12, 16\].* millimetres: metres\? multiply by 1000; then round"),
-        (np.float32(DEPTH + 620.0), r"in millimetres: then round to uint16"),
-        (np.where(DEPTH == 0, np.nan, 0.6), "metres.*NaN or infinity means no measurement"),
-        (np.float16(DEPTH) + np.float16(np.inf), "millimetres: NaN or infinity .* write 0 there"),
+        (DEPTH + 0.62, r"float64 \[12, 16\].* millimeters: meters\? multiply by 1000; then round"),
+        (np.float32(DEPTH + 620.0), r"in millimeters: then round to uint16"),
+        (np.where(DEPTH == 0, np.nan, 0.6), "meters.*NaN or infinity means no measurement"),
+        (np.float16(DEPTH) + np.float16(np.inf), "millimeters: NaN or infinity .* write 0 there"),
         (
             np.zeros((0, 4), np.float32),
-            r"float32 \[0, 4\], expected uint16 \[H, W\] in millimetres$",
+            r"float32 \[0, 4\], expected uint16 \[H, W\] in millimeters$",
         ),
-        (DEPTH.astype(np.int32), "in millimetres$"),
+        (DEPTH.astype(np.int32), "in millimeters$"),
     ],
 )
-def test_distances_in_floating_point_are_told_how_to_become_millimetres(depth, words):
+def test_distances_in_floating_point_are_told_how_to_become_millimeters(depth, words):
     with pytest.raises(CaptureError, match=words):
         Capture(depth=depth)
 
 
-def test_only_depth_is_told_of_millimetres():
+def test_only_depth_is_told_of_millimeters():
     with pytest.raises(CaptureError, match=r"expected uint8 \[H, W\]$"):
         Capture(ir=IR.astype(np.float32))
 

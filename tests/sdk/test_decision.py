@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import tiny_bundle
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,6 +27,8 @@ from fasdk.decision import (
 )
 from fasdk.errors import OperatingPointError
 from fasdk.reasons import Reason
+
+from support import tiny_bundle
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 

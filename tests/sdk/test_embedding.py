@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +11,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_bundle
 
 import fasdk
 import fasdk.batching
+from fasdk.bundle.trust import generate_key
 from fasdk.capture import FaceBox
-from fasdk.door import FixedFace
+from fasdk.capture_loop import FixedFace
 from fasdk.errors import TrustError
 from fasdk.reasons import Reason
-from fasdk.trust import generate_key
 from fasdk.watchdog import FAULTS
+
+from support import tiny_bundle
+from support.requirements import Requirement
 
 PROJECT = Path(__file__).parents[2]
 GUIDE = (PROJECT / "docs" / "guide" / "integrate.md").read_text("utf-8")
@@ -121,15 +122,17 @@ def test_files_the_guide_names_are_there():
 
 
 def test_systemd_takes_the_unit(tmp_path):
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd is not installed")
+    Requirement.SYSTEMD.programs("systemd-analyze")
     unit = tmp_path / UNIT.name
     # The program and the user of the unit are not on this machine.
     text = UNIT.read_text("utf-8").replace("/opt/fasdk/bin/python", "/bin/true")
     unit.write_text(text.replace("User=fasdk", "User=root"), "utf-8")
     ran = subprocess.run(
-        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert UNIT.name not in ran.stderr, ran.stderr
     assert ran.returncode == 0, ran.stderr

@@ -20,6 +20,8 @@ from fasdk.faces import FaceFinder
 from fasdk.quality import assess
 from fasdk.reasons import Reason
 
+from support.requirements import Requirement
+
 # Where the eyes, nose and mouth are in the two photographs, by eye, in pixels of 480x640.
 LANDMARKS = {
     "image_T1.jpg": [(192, 209), (264, 222), (228, 266), (182, 296), (240, 305)],
@@ -31,7 +33,7 @@ LANDMARKS = {
 def model(reference):
     path = reference / "yunet" / "face_detection_yunet_2026may.onnx"
     if not path.is_file():
-        pytest.skip("the reference folder holds no YuNet model")
+        Requirement.PUBLISHED_FILES.skip(f"no {path.name}")
     return path
 
 
@@ -76,11 +78,11 @@ def test_the_box_is_near_the_one_another_detector_gave(finder, reference, photog
         assert overlap(face.box, FaceBox.of(golden[name]["face_box_xywh"])) > 0.6
 
 
-def test_colours_are_taken_red_first_and_grey_frames_too(finder, photographs):
+def test_colors_are_taken_red_first_and_gray_frames_too(finder, photographs):
     image = photographs["image_T1.jpg"]
     (face,) = finder.find(image)
-    (grey,) = finder.find(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-    assert overlap(face.box, grey.box) > 0.8
+    (gray,) = finder.find(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    assert overlap(face.box, gray.box) > 0.8
     bgr = cv2.resize(image, (240, 320), interpolation=cv2.INTER_AREA)[..., ::-1]
     raw = cv2.FaceDetectorYN.create(str(finder.model), "", (240, 320), 0.7, 0.3)
     _, rows = raw.detect(np.ascontiguousarray(bgr))
@@ -150,13 +152,13 @@ def test_locate_leaves_the_caller_s_face_and_an_empty_scene_alone(finder, photog
     assert finder.locate(empty) is empty
 
 
-def test_locate_looks_in_infrared_where_there_is_no_colour(finder, photographs):
-    grey = cv2.cvtColor(photographs["image_T1.jpg"], cv2.COLOR_RGB2GRAY)
-    (face,) = finder.find(grey)
-    located = finder.locate(Capture(ir=grey))
+def test_locate_looks_in_infrared_where_there_is_no_color(finder, photographs):
+    gray = cv2.cvtColor(photographs["image_T1.jpg"], cv2.COLOR_RGB2GRAY)
+    (face,) = finder.find(gray)
+    located = finder.locate(Capture(ir=gray))
     assert located.face == face.box
     assert located.faces == {}
-    behind = finder.locate(Capture(ir=grey, depth=np.zeros((320, 240), np.uint16)))
+    behind = finder.locate(Capture(ir=gray, depth=np.zeros((320, 240), np.uint16)))
     assert behind.face == face.box.scaled_to((480, 640), (240, 320))
     assert behind.face_in(Modality.IR) == face.box
     assert behind.landmarks == pytest.approx(face.landmarks / 2)

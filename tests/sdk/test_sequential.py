@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sequential_tests import evidence, sequential_test, sigmoid
 
 from fasdk.errors import UsageError
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
+
+from support.sequential_tests import evidence, sequential_test, sigmoid
 
 
 def frames(*log_odds: float, every_ms: float = 100.0) -> list[ScoredFrame]:

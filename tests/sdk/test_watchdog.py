@@ -9,9 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from fasdk.decision import Verdict
+from fasdk.decision import Decision, Verdict
 from fasdk.reasons import Reason
-from fasdk.session import Decision
 from fasdk.watchdog import FAULTS, Watchdog
 
 LIVE = Decision(verdict=Verdict.LIVE)

@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from report_page import Report, make_report
 
-from fasdk_engines.checkpoint import save_checkpoint
-from fasdk_engines.models import get_family
+from fasdk_engines.models.checkpoint import save_checkpoint
+from fasdk_engines.models.registry import get_family
 from fasdk_tools import cli
+
+from support.report_page import Report, make_report
 
 
 @dataclass(frozen=True)

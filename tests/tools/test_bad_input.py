@@ -100,7 +100,7 @@ def test_an_image_that_does_not_decode(fasdk, bundle, frames, tmp_path):
     assert_refused(fasdk("check", bundle, *options, *FACE), "broken.png")
 
 
-def test_a_depth_image_of_8_bits_is_not_millimetres(fasdk, bundle, frames):
+def test_a_depth_image_of_8_bits_is_not_millimeters(fasdk, bundle, frames):
     options = ["--rgb", frames.rgb, "--depth", frames.ir, "--ir", frames.ir]
     assert_refused(fasdk("check", bundle, *options, *FACE), "16")
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bright_captures import (
+
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle
+from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.error_rates import case as judging
+from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse
+from fasdk_tools.evaluation.scoring import score_dataset
+
+from support.bright_captures import (
     BONA_FIDE,
     mixed,
     row,
@@ -18,12 +25,6 @@ from bright_captures import (
     write_list,
     write_silent_bundle,
 )
-
-from fasdk.bundle import CALIBRATION, EVALUATION, open_bundle
-from fasdk_calibration.datasets import open_dataset
-from fasdk_calibration.evaluation import judging
-from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse
-from fasdk_tools.scoring import score_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +200,7 @@ def test_strangers_are_checked_where_the_bundle_says_whom_it_saw(evaluate, tmp_p
     assert "calibrated" in unknown[0]
 
 
-def test_a_quantised_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path, listing):
+def test_a_quantized_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path, listing):
     described = tiny_bundle.manifest(precision="int8-fp32", operating_points=())
     bundle = tmp_path / "hiding.fasb"
     tiny_bundle.write_bundle(bundle, described, {"model.onnx": tiny_bundle.graph_bytes()})

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasdk.bundle import CALIBRATION, Precision, open_bundle
+from fasdk.bundle.bundle import CALIBRATION, open_bundle
+from fasdk.bundle.manifest import Precision
 from fasdk.decision import live_score
 from fasdk_calibration.datasets import CaptureRecord, Label, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.evaluation import GraphRunner
+from fasdk_engines.build.thresholds import GraphRunner
 
 SETTINGS = SceneSettings(width=160, height=120)
 WIDE = ["--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]
@@ -92,8 +93,8 @@ def test_a_bundle_in_eight_bits_says_what_calibrated_and_what_was_measured(
     assert len(record["captures"]) == 8
     development = {json.loads(x)["subject"] for x in lists.development.read_text().splitlines()}
     assert record["subjects"] and not development & set(record["subjects"])
-    assert sum(layer["quantised"] for layer in record["layers"]) == built["layers_in_int8"]
-    assert all(layer["quantised"] or layer["reason"] for layer in record["layers"])
+    assert sum(layer["quantized"] for layer in record["layers"]) == built["layers_in_int8"]
+    assert all(layer["quantized"] or layer["reason"] for layer in record["layers"])
     assert [trial["judged"] for trial in record["trials"]] == [20]
     assert not list(tmp_path.glob("*.work"))
     assert len(opened.golden) == 4
@@ -144,7 +145,7 @@ def test_auto_stops_with_a_report_where_not_even_the_float_graph_holds(
     record = json.loads((tmp_path / "tiny.fasb.work" / "calibration.json").read_text())
     assert record["searched"] and len(record["trials"]) > 2
     last = record["trials"][-1]
-    assert len(last["kept_float"]) == sum(y["quantised"] for y in record["layers"])
+    assert len(last["kept_float"]) == sum(y["quantized"] for y in record["layers"])
     assert len(record["costs"]) == len(last["kept_float"])
 
 

@@ -21,12 +21,11 @@ from fasdk_calibration.protocols import (
 )
 from fasdk_calibration.synthetic import Split, generate
 from fasdk_calibration.synthetic.domains import get_domain
-from fasdk_engines.models import get_family
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, get_method, train
 from fasdk_engines.training.data import CaptureTensors
-from fasdk_tools import protocols as runner
-from fasdk_tools.output import progress_view
-from fasdk_tools.protocols import (
+from fasdk_tools.protocols import run as runner
+from fasdk_tools.protocols.run import (
     SYSTEMS,
     Cell,
     ProtocolSettings,
@@ -35,6 +34,7 @@ from fasdk_tools.protocols import (
     print_report,
     run_protocols,
 )
+from fasdk_tools.terminal.output import progress_view
 
 P1, P2, _ = PROTOCOLS
 SPLIT = DomainSplit(("S",), ("W",))

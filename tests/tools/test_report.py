@@ -10,19 +10,20 @@ from importlib.resources import files
 import cv2
 import numpy as np
 import pytest
-from bright_captures import (
+
+from fasdk.capture import Capture, Modality
+from fasdk.preprocess import DepthEncoding, DepthPolarity
+from fasdk_tools.report import axes, charts
+from fasdk_tools.report.thumbnails import thumbnail
+
+from support.bright_captures import (
     BONA_FIDE,
     row,
     tiny_bundle,
     write_bundle_seen,
     write_silent_bundle,
 )
-from report_page import Element, embedded, make_report, resolve
-
-from fasdk.capture import Capture, Modality
-from fasdk.preprocess import DepthEncoding, DepthPolarity
-from fasdk_tools.report import axes, charts
-from fasdk_tools.report.thumbnails import thumbnail
+from support.report_page import Element, embedded, make_report, resolve
 
 
 @pytest.fixture(scope="session")
@@ -261,20 +262,20 @@ def test_text_and_lines_stand_out_from_what_is_behind_them(scheme):
     style = files("fasdk_tools.report").joinpath("style.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     light, dark, paper = (dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in blocks)
-    colours = {"light": light, "dark": light | dark, "print": light | paper}[scheme]
+    colors = {"light": light, "dark": light | dark, "print": light | paper}[scheme]
     for back in ("page", "panel"):
         for front in ("text", "quiet", "bona"):
-            assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
+            assert contrast(colors[front], colors[back]) >= 4.5, (front, back)
         for line in range(7):  # WCAG 2.2, 1.4.11: graphics need less than text
-            assert contrast(colours[f"line-{line}"], colours[back]) >= 3, (line, back)
-    assert contrast(colours["warn-text"], colours["warn-page"]) >= 4.5
+            assert contrast(colors[f"line-{line}"], colors[back]) >= 3, (line, back)
+    assert contrast(colors["warn-text"], colors["warn-page"]) >= 4.5
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio of two colours, WCAG 2.2."""
+    """Return the contrast ratio of two colors, WCAG 2.2."""
     light = []
-    for colour in (one, other):
-        parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    for color in (one, other):
+        parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         light.append(float(linear @ (0.2126, 0.7152, 0.0722)))
     return (max(light) + 0.05) / (min(light) + 0.05)

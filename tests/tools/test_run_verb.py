@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import pytest
-import tiny_bundle
+
+from support import tiny_bundle
 
 BRIGHT, DARK = 200, 60
 # Each capture by itself, and whatever it looks like.
@@ -79,7 +80,7 @@ def test_json_lines_hold_the_whole_decision(run, folder):
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    """Sharp captures at half a metre: four of a live face, nobody, then six of an attack."""
+    """Sharp captures at half a meter: four of a live face, nobody, then six of an attack."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(3)
     for number, level in enumerate([120] * 4 + [0] + [40] * 6):

@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from bright_captures import (
+from onnx import helper, numpy_helper
+
+import fasdk
+from fasdk.bundle.bundle import open_bundle
+from fasdk.capture import Modality
+from fasdk.errors import BackendError, DatasetError, UsageError
+from fasdk.preprocess import CropRule
+from fasdk_calibration.datasets import Dataset, open_dataset
+from fasdk_calibration.protocols import reduce_capture
+from fasdk_tools.evaluation import scoring
+from fasdk_tools.evaluation.scoring import BATCH, score_dataset, score_subsets
+
+from support.bright_captures import (
     ALL,
     BONA_FIDE,
     mixed,
@@ -14,17 +26,6 @@ from bright_captures import (
     write_list,
     write_silent_bundle,
 )
-from onnx import helper, numpy_helper
-
-import fasdk
-from fasdk.bundle import open_bundle
-from fasdk.capture import Modality
-from fasdk.errors import BackendError, DatasetError, UsageError
-from fasdk.preprocess import CropRule
-from fasdk_calibration.datasets import Dataset, open_dataset
-from fasdk_calibration.protocols import reduce_capture
-from fasdk_tools import scoring
-from fasdk_tools.scoring import BATCH, score_dataset, score_subsets
 
 NO_DEPTH = frozenset({Modality.DEPTH})
 RGB_ALONE = frozenset({Modality.DEPTH, Modality.IR})
@@ -199,7 +200,7 @@ def test_a_model_without_depth_judges_lists_whose_depth_has_no_unit(tmp_path, bu
     assert set(ALL) == {m.value for m in record.modalities}
 
 
-def quantised_graph() -> bytes:
+def quantized_graph() -> bytes:
     """Return the tiny graph with its averages rounded to hundredths by a Q/DQ pair."""
     model = onnx.load_from_string(tiny_bundle.graph_bytes(reliability=False))
     graph = model.graph
@@ -210,10 +211,10 @@ def quantised_graph() -> bytes:
         ]
     )
     product = next(node for node in graph.node if node.op_type == "Gemm")
-    product.input[0] = "dequantised"
+    product.input[0] = "dequantized"
     pair = [
-        helper.make_node("QuantizeLinear", ["means", "scale", "zero_point"], ["quantised"]),
-        helper.make_node("DequantizeLinear", ["quantised", "scale", "zero_point"], ["dequantised"]),
+        helper.make_node("QuantizeLinear", ["means", "scale", "zero_point"], ["quantized"]),
+        helper.make_node("DequantizeLinear", ["quantized", "scale", "zero_point"], ["dequantized"]),
     ]
     at = list(graph.node).index(product)
     for offset, node in enumerate(pair):
@@ -235,7 +236,7 @@ def test_an_int8_graph_for_tensorrt_runs_as_it_is_written(
     )
     described = tiny_bundle.manifest(precision=precision, operating_points=(), reliability=False)
     path = tmp_path / "int8.fasb"
-    tiny_bundle.write_bundle(path, described, {"model.onnx": quantised_graph()})
+    tiny_bundle.write_bundle(path, described, {"model.onnx": quantized_graph()})
     dataset = open_dataset(write_list(tmp_path, mixed()))
     found = score_dataset(open_bundle(path), dataset, threads=1)
     assert asked == written

@@ -16,11 +16,11 @@ import torch
 from fasdk.errors import TrainingError
 from fasdk_calibration.datasets import write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.checkpoint import load_checkpoint, save_checkpoint
-from fasdk_engines.models import get_family
+from fasdk_engines.models.checkpoint import load_checkpoint, save_checkpoint
+from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import Epoch, TrainingSettings, train
 from fasdk_engines.training.log import TensorBoardLog
-from fasdk_tools.train import TrainRequest
+from fasdk_tools.training.train import TrainRequest
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
-import tiny_bundle
-
-from fasdk.bundle import EVALUATION, GRAPH, open_bundle
+from fasdk.bundle.bundle import EVALUATION, open_bundle
+from fasdk.bundle.manifest import GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import Verdict
-from fasdk.session import Liveness
-from fasdk.session import open as open_session
+from fasdk.session.session import Liveness
+from fasdk.session.session import open as open_session
 from fasdk.tracking.policy import TrackPolicy
 from fasdk.tracking.track import Track
+
+from support import tiny_bundle
 
 ALL = ("rgb", "depth", "ir")
 FRAMES = 4
@@ -40,9 +39,9 @@ def presentations(species: str, low: int, high: int, count: int, frames: int = F
     """Return lines: each presentation of another brightness, each frame a little off it."""
     rng = np.random.default_rng(len(species))
     lines = []
-    for number, centre in enumerate(np.linspace(low, high, count)):
+    for number, center in enumerate(np.linspace(low, high, count)):
         for frame in range(frames):
-            level = int(np.clip(centre + rng.normal(0, 12), 0, 255))
+            level = int(np.clip(center + rng.normal(0, 12), 0, 255))
             name = f"{species}-{number}"
             line = {"id": f"{name}-{frame}", "subject": name, "domain": "lab"}
             line |= {"presentation": name, "species": species}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +13,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "sdk"))
-import tiny_bundle
-
-from fasdk.bundle import (
-    CALIBRATION,
-    EVALUATION,
-    GRAPH,
-    GoldenCapture,
-    PlanEntry,
-    open_bundle,
-    write_bundle,
-)
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.manifest import GRAPH, PlanEntry
+from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
-from fasdk.trust import TrustPolicy, generate_key
+
+from support import tiny_bundle
 
 ALL = ("rgb", "depth", "ir")
 LEVELS = range(0, 256, 3)  # brightness of a frame: the tiny bundle calls bright faces live
@@ -373,7 +364,7 @@ def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_pa
 
 
 def test_what_the_list_does_not_say_is_passed_on(fasdk, source, write_list, tmp_path, monkeypatch):
-    from fasdk_tools import tune as module
+    from fasdk_tools.tuning import tune as module
 
     real = module.open_dataset
     note = "the list names no subjects"

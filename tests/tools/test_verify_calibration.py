@@ -27,7 +27,7 @@ def bench(monkeypatch):
     return load
 
 
-def graph_of(*, quantised: bool, scale: float = 0.01) -> bytes:
+def graph_of(*, quantized: bool, scale: float = 0.01) -> bytes:
     """Return x [B, 4, 6] @ w [6, 8], times itself transposed, and [B, 2] logits of the last row."""
     rng = np.random.default_rng(0)
     weight = rng.integers(-9, 9, (6, 8)).astype(np.int8)
@@ -39,7 +39,7 @@ def graph_of(*, quantised: bool, scale: float = 0.01) -> bytes:
         "last": np.int64(3),
     }
     nodes = []
-    if quantised:
+    if quantized:
         tensors["w8"] = weight
         nodes += [
             helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["x8"]),
@@ -71,15 +71,15 @@ def graph_of(*, quantised: bool, scale: float = 0.01) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("quantised", "int8"),
+    ("quantized", "int8"),
     [
         (False, 0),
         (True, 4 * 6 * 8),  # the head and the products of two computed values are not
     ],
 )
-def test_int8_work_is_what_reads_dequantised_operands(bench, quantised, int8):
+def test_int8_work_is_what_reads_dequantized_operands(bench, quantized, int8):
     macs = bench("int8_macs").count_macs(
-        graph_of(quantised=quantised), {"x": np.zeros((1, 4, 6), np.float32)}
+        graph_of(quantized=quantized), {"x": np.zeros((1, 4, 6), np.float32)}
     )
     assert (macs.total, macs.int8) == (4 * 6 * 8 + 8 * 2, int8)
 
@@ -87,11 +87,11 @@ def test_int8_work_is_what_reads_dequantised_operands(bench, quantised, int8):
 def test_a_graph_does_not_drift_from_itself_and_one_on_another_scale_does(bench):
     judging = bench("int8_judging")
     inputs = {"x": np.random.default_rng(1).normal(size=(40, 4, 6)).astype(np.float32)}
-    graph = graph_of(quantised=False, scale=0.1)
+    graph = graph_of(quantized=False, scale=0.1)
     judge = judging.Judge(graph, inputs, live_index=1, threshold=0.5, batch=16)
     same = judge.as_written(graph)
     assert (same.mean_drift, same.largest_drift, same.flips) == (0.0, 0.0, 0)
-    moved = judge.as_written(graph_of(quantised=False, scale=0.05))
+    moved = judge.as_written(graph_of(quantized=False, scale=0.05))
     assert moved.mean_drift > 0.0
     assert moved.flips == 0  # every logit shrinks eightfold: no sign changes
     # error = logits - logits / 8, so the power ratio is (8 / 7) squared
@@ -101,8 +101,8 @@ def test_a_graph_does_not_drift_from_itself_and_one_on_another_scale_does(bench)
 def test_a_flip_is_a_verdict_that_changes_at_the_threshold(bench):
     judging = bench("int8_judging")
     inputs = {"x": np.random.default_rng(2).normal(size=(40, 4, 6)).astype(np.float32)}
-    graph = graph_of(quantised=False, scale=0.1)
-    other = graph_of(quantised=False, scale=0.05)
+    graph = graph_of(quantized=False, scale=0.1)
+    other = graph_of(quantized=False, scale=0.05)
     before, after = (
         judging.Judge(g, inputs, live_index=1, threshold=None, batch=40).scores
         for g in (graph, other)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
     Inputs = Mapping[str, NDArray[np.float32]]
 
@@ -60,12 +60,12 @@ class GateFigures:
 
 def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list[GateFigures]:
     """Measure each set of islands on a list's captures."""
-    from fasdk.bundle import Precision
+    from fasdk.bundle.manifest import Precision
     from fasdk.decision import live_score, log_odds
-    from fasdk_calibration.budget import expected_flips
-    from fasdk_engines.precision import convert, islands_matching
-    from fasdk_engines.rounding import rounded_model
-    from fasdk_engines.tensor_types import parse_graph
+    from fasdk_engines.graph.emulation import rounded_model
+    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.types import parse_graph
+    from fasdk_engines.quantization.mixed_precision.budget import expected_flips
 
     manifest, graph = bundle.manifest, bytes(bundle.graph)
     inputs = _inputs(bundle, source)
@@ -122,7 +122,7 @@ def _run(model: onnx.ModelProto, inputs: Inputs) -> tuple[NDArray[np.float32], N
     """Return logits, float32 [N, classes], and what every gate picked, int64 [N, picks], sorted."""
     import onnx
 
-    from fasdk_engines.quantisation.written import plain_session
+    from fasdk_engines.quantization.graph.qdq_reference import plain_session
 
     gates = [node.output[1] for node in model.graph.node if node.op_type == "TopK"]
     for name in gates:
@@ -150,8 +150,8 @@ def main() -> int:
     parser.add_argument("captures", type=Path, help="a list")
     parser.add_argument("--islands", action="append", nargs="*", default=[], help="one set")
     arguments = parser.parse_args()
-    from fasdk.bundle import open_bundle
-    from fasdk_engines.models import get_family
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk_engines.models.registry import get_family
 
     bundle = open_bundle(arguments.bundle)
     family = get_family(bundle.manifest.model.family)

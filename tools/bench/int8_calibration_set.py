@@ -22,7 +22,7 @@ from int8_models import ROOT, SUBJECTS, Prepared, prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk_calibration.selection import Stratum
+    from fasdk_calibration.calibration_set.selection import Stratum
 
     Inputs = Mapping[str, NDArray[np.float32]]
 
@@ -68,14 +68,15 @@ class SizeFigures:
 
 
 def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFigures]:
-    """Quantise on chosen and on random sets and judge each on held-out captures."""
-    from fasdk.bundle import Precision, open_bundle
+    """Quantize on chosen and on random sets and judge each on held-out captures."""
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk.bundle.manifest import Precision
     from fasdk.preprocess import to_batch
+    from fasdk_calibration.calibration_set.selection import select, stratum_of
     from fasdk_calibration.datasets import open_dataset
-    from fasdk_calibration.selection import select, stratum_of
-    from fasdk_engines.int8.features import FeatureExtractor
-    from fasdk_engines.models import get_family
-    from fasdk_engines.quantisation import Quantiser
+    from fasdk_engines.models.registry import get_family
+    from fasdk_engines.quantization import Quantizer
+    from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
     bundle = open_bundle(Path(prepared.float_bundle))
     manifest, graph = bundle.manifest, bytes(bundle.graph)
@@ -99,14 +100,14 @@ def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFi
     features = np.stack([extract(one) for one in candidates])
 
     def figures(chosen: Sequence[int]) -> SetFigures:
-        quantiser = Quantiser.prepare(
+        quantizer = Quantizer.prepare(
             graph,
             [candidates[i] for i in chosen],
             manifest.inputs,
             precision=Precision.INT8,
             float32_islands=family.float32_islands,
         )
-        found = judge.rounded(quantiser.write())
+        found = judge.rounded(quantizer.write())
         distances = np.linalg.norm(features[:, None] - features[None, list(chosen)], axis=2)
         return SetFigures(
             float(distances.min(axis=1).max()),

@@ -1,4 +1,4 @@
-"""Hold a quantised graph against the FP32 graph it came from, capture by capture."""
+"""Hold a quantized graph against the FP32 graph it came from, capture by capture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figures:
-    """How far a quantised graph is from the FP32 graph on the held-out captures.
+    """How far a quantized graph is from the FP32 graph on the held-out captures.
 
     Attributes:
         mean_drift: Mean absolute difference of P(bona fide).
@@ -70,7 +70,7 @@ class Judge:
 
     def rounded(self, graph: bytes) -> Figures:
         """Judge a float16 graph with every operator's output rounded to float16."""
-        from fasdk_engines.quantisation import WrittenRunner
+        from fasdk_engines.quantization import WrittenRunner
 
         return self._figures(self._run(WrittenRunner(graph)))
 

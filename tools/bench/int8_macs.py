@@ -1,4 +1,4 @@
-"""Count what share of a graph's Linear and Conv work is in INT8, whoever quantised it."""
+"""Count what share of a graph's Linear and Conv work is in INT8, whoever quantized it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # What may stand between a Q/DQ pair and the layer that reads it.
 _PASSED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_QUANTISING = ("DequantizeLinear", "QuantizeLinear")
+_QUANTIZING = ("DequantizeLinear", "QuantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def count_macs(graph: bytes, inputs: Mapping[str, NDArray[np.float32]]) -> Macs:
         traced = [_trace(name, made, constant) for name in node.input[:2]]
         if not any(operand.is_constant for operand in traced):
             continue
-        layers.append((node, all(operand.is_dequantised for operand in traced)))
+        layers.append((node, all(operand.is_dequantized for operand in traced)))
     shapes = [name for node, _ in layers for name in (*node.input[:2], node.output[0]) if name]
     for name in dict.fromkeys(shapes):
         model.graph.node.append(helper.make_node("Shape", [name], [f"{name}/shape"]))
@@ -75,29 +75,29 @@ def count_macs(graph: bytes, inputs: Mapping[str, NDArray[np.float32]]) -> Macs:
     }
     wanted = [output.name for output in session.get_outputs() if output.name.endswith("/shape")]
     found = dict(zip(wanted, session.run(wanted, fed), strict=True))
-    total = quantised = 0
+    total = quantized = 0
     for node, in_int8 in layers:
         left, right, out = (found[f"{name}/shape"] for name in (*node.input[:2], node.output[0]))
         macs = int(out.prod()) * _inner(node, left, right)
         total += macs
-        quantised += macs if in_int8 else 0
-    return Macs(total, quantised)
+        quantized += macs if in_int8 else 0
+    return Macs(total, quantized)
 
 
 @dataclass(frozen=True)
 class _Operand:
     is_constant: bool
-    is_dequantised: bool
+    is_dequantized: bool
 
 
 def _trace(name: str, made: Mapping[str, Any], constant: Mapping[str, Any]) -> _Operand:
     """Follow an operand back to what it is."""
-    dequantised = False
-    while name in made and made[name].op_type in (*_PASSED, *_QUANTISING):
-        dequantised |= made[name].op_type == "DequantizeLinear"
+    dequantized = False
+    while name in made and made[name].op_type in (*_PASSED, *_QUANTIZING):
+        dequantized |= made[name].op_type == "DequantizeLinear"
         name = made[name].input[0]
     is_constant = name in constant or (name in made and made[name].op_type == "Constant")
-    return _Operand(is_constant, dequantised)
+    return _Operand(is_constant, dequantized)
 
 
 def _inner(node: Any, left: NDArray[np.int64], right: NDArray[np.int64]) -> int:

@@ -154,15 +154,15 @@ def prepare(subject: Subject, work: Path) -> Prepared:
     with _alone(work):
         lists = make_captures(work)
         checkpoint = make_checkpoint(subject, lists, work)
-        floating, quantised = make_bundles(subject, checkpoint, lists, work)
-    report = json.loads(quantised.with_suffix(".json").read_text())
+        floating, quantized = make_bundles(subject, checkpoint, lists, work)
+    report = json.loads(quantized.with_suffix(".json").read_text())
     return Prepared(
         subject.name,
         subject.weights.value,
         lists,
         str(checkpoint),
         str(floating),
-        str(quantised),
+        str(quantized),
         report["document"],
         report["seconds"],
     )
@@ -263,12 +263,13 @@ def make_bundles(
 
 def make_float16_plan(prepared: Prepared, family: str, max_batch: int = 8) -> int:
     """Build the TensorRT-RTX plan of the FP16 graph and return its size in bytes."""
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.plan import build_plan
-    from fasdk.bundle import Precision, open_bundle
-    from fasdk_engines.build import DEFAULT_COMPUTE_CAPABILITIES
-    from fasdk_engines.models import get_family
-    from fasdk_engines.precision import convert, islands_matching
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk.bundle.manifest import Precision
+    from fasdk_engines.build.pipeline import DEFAULT_COMPUTE_CAPABILITIES
+    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.models.registry import get_family
 
     kept = Path(prepared.float_bundle).with_suffix(".fp16-plan")
     if not kept.is_file():

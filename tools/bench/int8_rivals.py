@@ -1,4 +1,4 @@
-"""Our INT8 beside ONNX Runtime's default static quantisation and NVIDIA ModelOpt's default INT8.
+"""Our INT8 beside ONNX Runtime's default static quantization and NVIDIA ModelOpt's default INT8.
 
 Every tool gets the same FP32 graph and the same calibration captures, and is judged on the same
 held-out captures against that FP32 graph, at the FP32 bundle's threshold. Run from the project's
@@ -37,7 +37,7 @@ from int8_models import ROOT, SUBJECTS, Prepared, Weights, prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
     Inputs = Mapping[str, NDArray[np.float32]]
 
@@ -63,7 +63,7 @@ class Contestant:
         by_default: As ONNX Runtime runs the file by default.
         int8_macs: Share of the Linear and Conv multiply-accumulates in INT8.
         size_bytes: Of the graph.
-        seconds: Time the quantisation took.
+        seconds: Time the quantization took.
         notes: What the tool said or needed.
     """
 
@@ -109,11 +109,11 @@ class Comparison:
 
 
 def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Comparison:
-    """Quantise one model with every tool and judge all of them alike.
+    """Quantize one model with every tool and judge all of them alike.
 
     A rival that fails is a result: its error stands where its figures would.
     """
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     floating, ours = (
         open_bundle(Path(prepared.float_bundle)),
@@ -166,7 +166,7 @@ def _rival(judge: Judge, one: Inputs, rival: str, environment: Path, folder: Pat
     out = folder / f"{rival}.onnx"
     words = [
         str(environment / "bin" / "python"),
-        str(Path(__file__).parent / "rivals" / "quantise.py"),
+        str(Path(__file__).parent / "rivals" / "quantize.py"),
         *(rival, str(folder / "float.onnx"), str(folder / "calibration.npz"), str(out)),
     ]
     start = time.perf_counter()

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle import Precision
-from fasdk_engines.models import get_family
-from fasdk_engines.quantisation import Quantiser, RangeMethod, share_of_macs
-from fasdk_engines.quantisation.quantiser import default_options
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.models.registry import get_family
+from fasdk_engines.quantization import Quantizer, RangeMethod, share_of_macs
+from fasdk_engines.quantization.quantizer import default_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def main() -> int:
     captures = dict(zip(family.input_names, (x.numpy() for x in inputs), strict=True))
     graph = arguments.graph.read_bytes()
     start = time.perf_counter()
-    quantiser = Quantiser.prepare(
+    quantizer = Quantizer.prepare(
         graph,
         [captures],
         specs,
@@ -74,11 +74,11 @@ def main() -> int:
         float32_islands=family.float32_islands,
         options=replace(default_options(Precision.INT8_FP32, RangeMethod.MSE), round_to_data=False),
     )
-    quantised = quantiser.write()
+    quantized = quantizer.write()
     prepared_in = time.perf_counter() - start
     engines = {
         "fp32": OnnxRuntimeEngine(graph, threads=arguments.threads),
-        "int8-fp32": OnnxRuntimeEngine(quantised, threads=arguments.threads, as_written=False),
+        "int8-fp32": OnnxRuntimeEngine(quantized, threads=arguments.threads, as_written=False),
     }
     one = {name: array[:1] for name, array in captures.items()}
     taken = _median_ms(engines, one, arguments.pairs)
@@ -91,9 +91,9 @@ def main() -> int:
         "int8_fp32_ms": round(taken["int8-fp32"], 1),
         "times_faster": round(ratio, 3),
         "limit": arguments.least,
-        "share_of_macs": round(share_of_macs(quantiser.layers), 4),
+        "share_of_macs": round(share_of_macs(quantizer.layers), 4),
         "fp32_bytes": len(graph),
-        "int8_fp32_bytes": len(quantised),
+        "int8_fp32_bytes": len(quantized),
         "prepare_s": round(prepared_in, 1),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "ok": ratio >= arguments.least,

@@ -29,9 +29,9 @@ import torch
 from numpy.typing import NDArray
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk_engines.checkpoint import Checkpoint, load_into
-from fasdk_engines.export import export_graph
-from fasdk_engines.models import get_family
+from fasdk_engines.graph.export import export_graph
+from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.registry import get_family
 
 _REST_SECONDS = 0.3
 _PEAK_SIZES = (1024, 1536, 2048, 3072)

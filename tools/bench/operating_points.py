@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.decision import OperatingPoint, class_scores
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import open_dataset
 from fasdk_calibration.metrics import Scores, apcer_by_species, auc, bpcer, fuse, worst_species
-from fasdk_tools.scoring import ScoredDataset, score_dataset
-from fasdk_tools.tune import TuneRequest, tune
+from fasdk_tools.evaluation.scoring import ScoredDataset, score_dataset
+from fasdk_tools.tuning.tune import TuneRequest, tune
 
 _BINS = 15
 

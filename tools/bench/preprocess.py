@@ -52,7 +52,7 @@ DEPTH = DepthEncoding(near_mm=300, far_mm=1500, polarity=DepthPolarity.NEAR_BRIG
 def spec_of(
     depth: DepthEncoding | None = None, ir_composite: IrComposite = IrComposite.PLAIN
 ) -> PreprocessSpec:
-    """Return the published normalisation, (x - 127.5) / 128, of a face crop at 224x224."""
+    """Return the published normalization, (x - 127.5) / 128, of a face crop at 224x224."""
     return PreprocessSpec(
         width=224,
         height=224,
@@ -81,12 +81,12 @@ def camera_frames() -> dict[Modality, NDArray[Any]]:
         y, x = np.mgrid[0:height, 0:width]
         return np.asarray(0.5 + 0.4 * np.sin(x / width * 5.0) * np.cos(y / height * 3.0))
 
-    colour = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
+    color = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
     depth = 400.0 + 700.0 * view(640, 480) + rng.normal(0.0, 3.0, (480, 640))
     depth[rng.random((480, 640)) < 0.02] = 0.0
     near_infrared = 220.0 * view(640, 480) + rng.normal(0.0, 4.0, (480, 640))
     return {
-        Modality.RGB: np.clip(colour + rng.normal(0, 4, colour.shape), 0, 255).astype(np.uint8),
+        Modality.RGB: np.clip(color + rng.normal(0, 4, color.shape), 0, 255).astype(np.uint8),
         Modality.DEPTH: depth.astype(np.uint16),
         Modality.IR: np.clip(near_infrared, 0, 255).astype(np.uint8),
     }
@@ -100,8 +100,8 @@ def crop_of(frame: NDArray[Any], modality: Modality) -> NDArray[Any]:
     return frame[top : bottom + 1, left : right + 1]
 
 
-def normalised(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return an 8-bit crop, resized and normalised as the published loaders do."""
+def normalized(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return an 8-bit crop, resized and normalized as the published loaders do."""
     resized = cv2.resize(image, (224, 224))
     if resized.ndim == 2:
         resized = cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB)
@@ -113,7 +113,7 @@ def as_published(frame: NDArray[Any], modality: Modality) -> NDArray[np.float32]
     crop = crop_of(frame, modality)
     if modality is Modality.DEPTH:
         crop = depth_to_8bit(crop, DEPTH)
-    return np.ascontiguousarray(normalised(crop).transpose(2, 0, 1), np.float32)
+    return np.ascontiguousarray(normalized(crop).transpose(2, 0, 1), np.float32)
 
 
 def plgf_kernels() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -135,17 +135,17 @@ def stored(image: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def composite_as_published(frame: NDArray[Any]) -> NDArray[np.float32]:
     """Draw HOG and PLGF as the published scripts do, then load all three as the loaders do."""
-    grey = crop_of(frame, Modality.IR)
+    gray = crop_of(frame, Modality.IR)
     _, drawn = hog(
-        grey, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), visualize=True
+        gray, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), visualize=True
     )
-    level = np.where(grey > 2, grey, 2).astype(np.float64)
+    level = np.where(gray > 2, gray, 2).astype(np.float64)
     across, along = (correlate(level, kernel, mode="constant") for kernel in KERNELS)
     by = level + 0.0001
     angle = np.arctan(np.sqrt((across / by) ** 2 + (along / by) ** 2))
     plgf = (angle - angle.min()) / (angle.max() - angle.min()) * (255 - 1) + 1
-    maps = (grey, stored(drawn), stored(plgf))
-    return np.stack([normalised(image)[..., 0] for image in maps]).astype(np.float32)
+    maps = (gray, stored(drawn), stored(plgf))
+    return np.stack([normalized(image)[..., 0] for image in maps]).astype(np.float32)
 
 
 def seconds(work: Callable[[], object]) -> float:

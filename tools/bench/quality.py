@@ -44,8 +44,8 @@ def lens(width_px: int, height_px: int) -> Lens:
         height_px=height_px,
         focal_x_px=0.71 * width_px,
         focal_y_px=0.71 * width_px,
-        centre_x_px=width_px / 2 - 0.5,
-        centre_y_px=height_px / 2 - 0.5,
+        center_x_px=width_px / 2 - 0.5,
+        center_y_px=height_px / 2 - 0.5,
         distortion=BENT,
     )
 
@@ -61,7 +61,7 @@ def clean_capture() -> Capture:
     """Return noisy frames with a textured face in the middle that meet every limit."""
     rng = np.random.default_rng(7)
 
-    def grey(width: int, height: int) -> np.ndarray:
+    def gray(width: int, height: int) -> np.ndarray:
         y, x = np.mgrid[0:height, 0:width] * (64.0 / width)
         return np.asarray(120.0 + 40.0 * np.sin(6.0 * x) * np.cos(6.0 * y))
 
@@ -72,9 +72,9 @@ def clean_capture() -> Capture:
     depth[rng.random(depth.shape) < 0.02] = 0.0
     points = FACE_MODEL_MM[:, :2] * 2.5 + (640.0, 360.0)
     return Capture(
-        rgb=noisy(grey(1280, 720)[..., None] * np.array([1.1, 0.9, 0.8])),
+        rgb=noisy(gray(1280, 720)[..., None] * np.array([1.1, 0.9, 0.8])),
         depth=depth.astype(np.uint16),
-        ir=noisy(grey(640, 480)),
+        ir=noisy(gray(640, 480)),
         face=FaceBox(440, 160, 400, 400),
         landmarks=points.astype(np.float32),
         taken_ms=dict.fromkeys(Modality, NOW_MS - 20.0),

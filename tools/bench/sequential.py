@@ -24,25 +24,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasdk.backends import Backend, open_engine
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import open_engine
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.capture import Modality
 from fasdk.decision import ScoreCalibration, log_odds
 from fasdk.errors import DatasetError
 from fasdk.preprocess import to_batch
 from fasdk.sequential import ConsecutiveRun, Run, ScoredFrame, SequentialRun, Step
 from fasdk_calibration.metrics import ErrorRate, Scores, fuse
-from fasdk_calibration.operating_points import (
+from fasdk_calibration.synthetic import SceneSettings, Split, generate_many, parse_attacks
+from fasdk_calibration.synthetic.species import taking_turns
+from fasdk_calibration.thresholds.operating_points import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
     TunedPoint,
     tune_level,
 )
-from fasdk_calibration.score_calibration import fit_score_calibration
-from fasdk_calibration.sequential_tuning import TunedTest, tune_test
-from fasdk_calibration.synthetic import SceneSettings, Split, generate_many, parse_attacks
-from fasdk_calibration.synthetic.species import taking_turns
+from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
+from fasdk_calibration.thresholds.sequential_tuning import TunedTest, tune_test
 
 _GRAPH = "0" * 64  # nothing is written
 

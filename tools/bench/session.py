@@ -42,13 +42,13 @@ import numpy as np
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.decision import OperatingPoint, Verdict
-from fasdk.judging import Judge
+from fasdk.decision import Decision, OperatingPoint, Verdict
 from fasdk.preprocess import fill_row
 from fasdk.quality import QualityLimits
-from fasdk.session import Decision, Liveness
+from fasdk.session.scorer import Judge
+from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends import Lane
+    from fasdk.backends.engine import Lane
 
 CALLERS = 8
 _SESSION, _TWO_LOOPS = "session", "two loops at once, largest batch"
@@ -101,10 +101,11 @@ def tiny_bundle(folder: Path) -> Path:
     """Build a bundle of the tiny MMDG with random weights."""
     import torch
 
-    from fasdk.backends import Backend
-    from fasdk_engines.build import BuildRequest, build_bundle
-    from fasdk_engines.checkpoint import save_checkpoint
-    from fasdk_engines.models import get_family
+    from fasdk.backends.engine import Backend
+    from fasdk_engines.build.pipeline import build_bundle
+    from fasdk_engines.build.request import BuildRequest
+    from fasdk_engines.models.checkpoint import save_checkpoint
+    from fasdk_engines.models.registry import get_family
 
     torch.manual_seed(0)
     family = get_family("mmdg")
@@ -144,10 +145,10 @@ def camera_capture() -> Capture:
         y, x = np.mgrid[0:height, 0:width]
         return np.asarray(0.5 + 0.4 * np.sin(x / width * 5.0) * np.cos(y / height * 3.0))
 
-    colour = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
+    color = view(1280, 720)[..., None] * np.array([230.0, 180.0, 150.0])
     small = FaceBox(200, 120, 240, 240)
     return Capture(
-        rgb=np.clip(colour + rng.normal(0.0, 4.0, colour.shape), 0, 255).astype(np.uint8),
+        rgb=np.clip(color + rng.normal(0.0, 4.0, color.shape), 0, 255).astype(np.uint8),
         depth=(400.0 + 300.0 * view(640, 480)).astype(np.uint16),
         ir=np.clip(220.0 * view(640, 480) + rng.normal(0, 4, (480, 640)), 0, 255).astype(np.uint8),
         face=FaceBox(440, 160, 400, 400),

@@ -11,7 +11,7 @@ from typing import Any
 from markup import GENERATED, attributes, summary, table
 from pydantic import BaseModel
 
-from fasdk.bundle import Manifest
+from fasdk.bundle.manifest import Manifest
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _BOUNDS = {

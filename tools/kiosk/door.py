@@ -4,7 +4,7 @@ import sys
 
 import fasdk
 from fasdk.cameras import open_camera
-from fasdk.door import outcomes
+from fasdk.capture_loop import outcomes
 from fasdk.watchdog import Watchdog
 
 bundle, key, source, face_model = sys.argv[1:]

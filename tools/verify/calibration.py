@@ -25,9 +25,9 @@ from measuring import REFERENCE, ROOT, bench_json, fasdk_json, fasdk_run, pytest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk.bundle import Bundle
-    from fasdk_calibration.budget import CombinationFigures
+    from fasdk.bundle.bundle import Bundle
     from fasdk_calibration.metrics import Scores
+    from fasdk_engines.quantization.mixed_precision.budget import CombinationFigures
 
 TRAINED = ("mmdg", "mmdgpp", "mmda", "bigmoe")
 PUBLISHED = ("minifasnet-v2", "minifasnet-v1se")
@@ -85,7 +85,7 @@ def suite_claims() -> Iterator[Claim]:
         "liveness budget": ["calibration/test_budget.py", "engines/int8/test_*.py"],
         "operating points": ["calibration/test_operating_points.py", "tools/test_tune*.py"],
         "synthetic captures": ["calibration/test_synthetic*.py"],
-        "quantiser": ["engines/quantisation/test_*.py"],
+        "quantizer": ["engines/quantization/test_*.py"],
         "evaluation": ["calibration/test_evaluation*.py", "tools/test_evaluat*.py"],
         "report in Chromium, numbers equal the JSON's": ["tools/test_report*.py"],
         "verbs and bad inputs": [
@@ -116,12 +116,12 @@ def prepared(work: Path, model: str) -> dict[str, Any]:
 
 def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     """A trained tiny model in INT8 against FP32 on captures of people nobody saw before."""
-    from fasdk.bundle import open_bundle
-    from fasdk_calibration.budget import BudgetLimits, judge_budget
+    from fasdk.bundle.bundle import open_bundle
     from fasdk_calibration.datasets import open_dataset
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, judge_budget
 
     files = prepared(work, model)
-    floating, quantised = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
+    floating, quantized = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
     dataset = open_dataset(Path(files["lists"]["held_out"]))
     seen = {
         record.subject
@@ -134,7 +134,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
         "==",
         0,
     )
-    answers = _answers(floating, quantised, Path(files["lists"]["held_out"]))
+    answers = _answers(floating, quantized, Path(files["lists"]["held_out"]))
     scores = answers.reference
     points = floating.manifest.operating_points
     found = judge_budget(
@@ -147,7 +147,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     yield from _captures_are_hard_enough(model, scores, found.threshold)
     yield from _budget_holds(model, found, limits)
     # A layer that takes two int8 terms is executed twice, and counts once.
-    macs = min(_share_of_macs(quantised, answers.one), files["int8_report"]["int8"]["int8_share"])
+    macs = min(_share_of_macs(quantized, answers.one), files["int8_report"]["int8"]["int8_share"])
     yield Claim(
         f"{model}: share of Linear and Conv multiply-accumulates in INT8",
         macs,
@@ -220,7 +220,7 @@ class _Answers:
 
 
 def _answers(
-    floating: Bundle, quantised: Bundle, source: Path, most: int | None = None
+    floating: Bundle, quantized: Bundle, source: Path, most: int | None = None
 ) -> _Answers:
     """Ask both graphs, a few captures at a time; `most` takes so many, evenly spread."""
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
@@ -228,7 +228,7 @@ def _answers(
     from fasdk.preprocess import to_batch
     from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.metrics import Scores
-    from fasdk_engines.quantisation import WrittenRunner
+    from fasdk_engines.quantization import WrittenRunner
 
     dataset, manifest = open_dataset(source), floating.manifest
     records = dataset.records
@@ -236,8 +236,8 @@ def _answers(
         records = tuple(
             records[i] for i in np.linspace(0, len(records) - 1, most).round().astype(int)
         )
-    plain, written = OnnxRuntimeEngine(floating.graph), WrittenRunner(bytes(quantised.graph))
-    size = _BATCH if len(quantised.graph) < 64_000_000 else 2
+    plain, written = OnnxRuntimeEngine(floating.graph), WrittenRunner(bytes(quantized.graph))
+    size = _BATCH if len(quantized.graph) < 64_000_000 else 2
     rows: list[NDArray[np.float32]] = []
     int8_rows: list[NDArray[np.float32]] = []
     one: dict[str, NDArray[np.float32]] = {}
@@ -274,12 +274,12 @@ def _share_of_macs(bundle: Bundle, one: dict[str, NDArray[np.float32]]) -> float
 
 def full_claims(work: Path, model: str) -> Iterator[Claim]:
     """A full-size model: its weights are random, so logits are compared, not decisions."""
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     files = prepared(work, model)
-    floating, quantised = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
+    floating, quantized = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
     start = time.perf_counter()
-    found = _answers(floating, quantised, Path(files["lists"]["held_out"]), _FULL_CAPTURES)
+    found = _answers(floating, quantized, Path(files["lists"]["held_out"]), _FULL_CAPTURES)
     noise = float(np.square(found.int8_logits - found.logits).sum())
     deviation = found.logits - found.logits.mean(axis=0)
     power, varying = (float(np.square(x).sum()) for x in (found.logits, deviation))
@@ -293,7 +293,7 @@ def full_claims(work: Path, model: str) -> Iterator[Claim]:
     )
     yield Claim(
         f"{model}, random weights: share of Linear and Conv multiply-accumulates in INT8",
-        min(_share_of_macs(quantised, found.one), files["int8_report"]["int8"]["int8_share"]),
+        min(_share_of_macs(quantized, found.one), files["int8_report"]["int8"]["int8_share"]),
         ">=",
         0.9,
     )
@@ -368,7 +368,7 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
 
 def speed_claims(work: Path) -> Iterator[Claim]:
     """The CPU's own 8-bit form."""
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name) / "model.onnx"

@@ -25,7 +25,7 @@ from measuring import (
     bench_json,
     fasdk_json,
     fasdk_run,
-    load_fill,
+    golden_outputs,
     pytest_claim,
     softmax,
     write_golden_checkpoint,
@@ -113,13 +113,13 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     import torch
 
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-    from fasdk.bundle import open_bundle
-    from fasdk_engines.checkpoint import load_checkpoint, load_into
-    from fasdk_engines.models import get_family
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into
+    from fasdk_engines.models.registry import get_family
+    from fasdk_engines.models.seeded import seeded_inputs
 
-    fill = load_fill()
-    golden = np.load(REFERENCE / "mmdg.golden.npz")
-    inputs = fill.inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
+    golden = golden_outputs("mmdg")
+    inputs = seeded_inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
     family = get_family("mmdg")
     module = family.build(family.default_config).eval()
     load_into(module, load_checkpoint(folder / "mmdg.pth"), family)
@@ -150,7 +150,7 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     again = OnnxRuntimeEngine(bundle.graph, threads=2).run(inputs)
     same = first.logits.tobytes() == again.logits.tobytes()
     yield Claim("full MMDG: two runs are bit-identical", same, "==", True)
-    eight = fill.inputs(8, 224, 11)
+    eight = seeded_inputs(8, 224, 11)
     whole = softmax(engine.run(eight).logits)
     worst = 0.0
     for size in (1, 3):
@@ -182,16 +182,16 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
     """Every graph in FP16 builds in TensorRT-RTX for three targets, and its rounding is judged."""
     import onnx
 
-    from fasdk.backends import Backend
+    from fasdk.backends.engine import Backend
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
     from fasdk.backends.tensorrt.plan import build_plan
-    from fasdk.bundle import Precision
-    from fasdk_engines.checkpoint import load_checkpoint, load_into, resolve_config
-    from fasdk_engines.export import export_graph
-    from fasdk_engines.lint import lint_tensorrt
-    from fasdk_engines.models import get_family
-    from fasdk_engines.precision import convert, islands_matching
-    from fasdk_engines.rounding import judge_half
+    from fasdk.bundle.manifest import Precision
+    from fasdk_engines.graph.emulation import judge_half
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.lint import lint_tensorrt
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.models.registry import get_family
 
     silent = REFERENCE / "silent-face"
     sources = {
@@ -271,13 +271,16 @@ def suite_claims() -> Iterator[Claim]:
     yield Claim("coverage of sdk/ in percent, by its own tests", covered, ">=", 90)
     yield pytest_claim("bad inputs: tests that fail or skip", "tests/tools/test_bad_input.py")
     yield pytest_claim(
-        "planted half-precision overflow: tests that fail or skip", "tests/engines/test_rounding.py"
+        "planted half-precision overflow: tests that fail or skip",
+        "tests/engines/graph/test_emulation.py",
     )
     yield pytest_claim(
         "TensorRT attributes in 10.3, 11.4 and RTX: tests that fail or skip",
         "tests/tensorrt_bindings",
     )
-    yield pytest_claim("TensorRT 10.3 lint: tests that fail or skip", "tests/engines/test_lint.py")
+    yield pytest_claim(
+        "TensorRT 10.3 lint: tests that fail or skip", "tests/engines/graph/test_lint.py"
+    )
     yield pytest_claim(
         "device install, aarch64 wheels and qemu vectors: tests that fail or skip",
         *("-m", "slow", "tests/sdk/test_device_install.py", "tests/native"),

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from claims import Claim, report
 from measuring import (
-    REFERENCE,
     bench_json,
     fasdk_json,
     fasdk_run,
-    load_fill,
+    golden_outputs,
+    published_shapes,
     pytest_claim,
     write_golden_checkpoint,
 )
@@ -54,7 +54,7 @@ class GoldenCase:
 
 def golden_cases(model: str) -> list[GoldenCase]:
     """Return a model's golden answers with the tolerances the reference grants."""
-    found = np.load(REFERENCE / f"{model}.golden.npz")
+    found = golden_outputs(model)
     if model == "mmda":
         exact = np.full((int(found["batch"]), _CLASSES), 1e-4, np.float32)
         hard = {"second-always": "second_expert_always"}
@@ -70,7 +70,7 @@ def golden_cases(model: str) -> list[GoldenCase]:
             )
         ]
     cases = []
-    for key in found.files:
+    for key in found:
         if not key.startswith("logits_missing_"):
             continue
         missing = key.removeprefix("logits_missing_")
@@ -87,12 +87,13 @@ def golden_cases(model: str) -> list[GoldenCase]:
 def golden_inputs(model: str, absent: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return the golden captures as the model's graph takes them, some modalities absent."""
     from fasdk.preprocess import PRESENCE
-    from fasdk_engines.models import get_family
+    from fasdk_engines.models.registry import get_family
+    from fasdk_engines.models.seeded import seeded_inputs
 
     family = get_family(model)
-    golden = np.load(REFERENCE / f"{model}.golden.npz")
+    golden = golden_outputs(model)
     batch = int(golden["batch"])
-    images = load_fill().inputs(batch, 224, int(golden["inputs_seed"]))
+    images = seeded_inputs(batch, 224, int(golden["inputs_seed"]))
     inputs = {m.value: images[m.value].copy() for m in family.modalities}
     for name in absent:
         inputs[name][:] = 0.0  # every published evaluation the golden answers come from
@@ -107,9 +108,9 @@ def golden_claims(folder: Path, model: str) -> Iterator[Claim]:
     import onnxruntime as ort
     import torch
 
-    from fasdk.bundle import open_bundle
-    from fasdk_engines.checkpoint import load_checkpoint, load_into
-    from fasdk_engines.models import get_family
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into
+    from fasdk_engines.models.registry import get_family
 
     family = get_family(model)
     worst: dict[str, float] = {}
@@ -198,7 +199,7 @@ def size_claims() -> Iterator[Claim]:
         if row["config"] in ("full", "published")
     }
     for model in MODELS:
-        shapes = json.loads((REFERENCE / f"{model}.keys.json").read_text())
+        shapes = published_shapes(model)
         published = sum(int(np.prod(shape)) for shape in shapes.values())
         limit = {"mmda": 125e6, "mmdgpp": 89e6}.get(model, float(published) * 1.01)
         yield Claim(
@@ -248,10 +249,10 @@ def latency_claims(published: Path | None) -> Iterator[Claim]:
 
 
 def flip_claims() -> Iterator[Claim]:
-    """BIG-MoE's hard choice of experts survives ONNX Runtime's default optimiser."""
+    """BIG-MoE's hard choice of experts survives ONNX Runtime's default optimizer."""
     found = bench_json("bigmoe_flips.py")
     yield Claim(
-        "bigmoe: decision flips, torch against ONNX Runtime's default optimiser",
+        "bigmoe: decision flips, torch against ONNX Runtime's default optimizer",
         found["decision_flips"],
         "==",
         0,
@@ -264,17 +265,18 @@ def flip_claims() -> Iterator[Claim]:
 def suite_claims() -> Iterator[Claim]:
     """What the tests show."""
     for claim, selection in {
-        "properties of every model": ["tests/engines/test_properties.py"],
-        "each model's own": [f"tests/engines/test_{model}.py" for model in MODELS],
+        "properties of every model": ["tests/engines/models/test_properties.py"],
+        "each model's own": [f"tests/engines/models/test_{model}.py" for model in MODELS],
         "anyone's model": [
-            f"tests/engines/test_{name}.py" for name in ("registry", "ready", "cdcn", "likeness")
+            "tests/engines/onnx_import",
+            *(f"tests/engines/models/test_{name}.py" for name in ("registry", "cdcn", "matching")),
         ],
-        "ReGrad by hand": ["tests/engines/test_regrad.py"],
-        "SSP, RS2 and ADP against NumPy": ["tests/engines/test_losses.py"],
-        "resume after a kill": ["tests/engines/test_training_resume.py"],
+        "ReGrad by hand": ["tests/engines/training/test_regrad.py"],
+        "SSP, RS2 and ADP against NumPy": ["tests/engines/training/test_losses.py"],
+        "resume after a kill": ["tests/engines/training/test_resume.py"],
         "training": [
-            f"tests/engines/test_training{name}.py"
-            for name in ("", "_initial", "_methods", "_text")
+            f"tests/engines/training/test_{name}.py"
+            for name in ("trainer", "initial", "methods", "text")
         ],
         "protocols": ["tests/calibration/test_protocols.py", "tests/tools/test_protocols_verb.py"],
         "bad inputs": ["tests/tools/test_bad_input.py"],

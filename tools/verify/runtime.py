@@ -1,7 +1,7 @@
 """`make verify-runtime`: every claim about the device runtime, one JSON line each.
 
 Run from the project's root in its virtual environment, on an otherwise idle machine: ratios of
-times are taken side by side, but a busy neighbour still moves the tail. `--only GROUP` measures one
+times are taken side by side, but a busy neighbor still moves the tail. `--only GROUP` measures one
 group. What needs a GPU is no claim here: see docs/results/limits.md.
 """
 
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from claims import Claim, report
-from measuring import ROOT, bench_json, pytest_claim
+from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_json, pytest_claim, support_json
 
 _TRIES = 3
 
@@ -22,7 +22,7 @@ def preprocess_claims() -> Iterator[Claim]:
     """Bit-equality with OpenCV, the CUDA source, and the native pass against the loaders' way."""
     yield pytest_claim(
         "10,000 random cases differ from OpenCV in no bit: failures",
-        "tests/sdk/test_native.py",
+        "tests/sdk/preprocess/test_native.py",
         "-k",
         "ten_thousand",
     )
@@ -72,16 +72,16 @@ def session_claims() -> Iterator[Claim]:
 
 def simulated_claims() -> Iterator[Claim]:
     """Real pycuda on the simulated driver: planted bugs, and four lanes against a serial run."""
-    build = [sys.executable, str(ROOT / "tests" / "cuda_sim" / "build.py")]
-    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr)
-    plants = bench_json("planted_bugs.py")
+    build = [sys.executable, "-m", "support.cuda_sim.build"]
+    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+    plants = support_json("support.planted")
     missed = plants["planted"] - plants["caught"]
     note = f"{plants['planted']} planted in {plants['scenarios']} scenarios"
-    yield Claim("planted synchronisation bugs that are not caught", missed, "==", 0, note)
+    yield Claim("planted synchronization bugs that are not caught", missed, "==", 0, note)
     clean = plants["holds_with_none_planted"]
     yield Claim("the same scenarios hold with none planted", clean, "==", True)
     for through in ((), ("--session",)):
-        found = bench_json("simulated_lanes.py", *through)
+        found = support_json("support.cuda_sim.lanes", *through)
         where = f"{found['captures']} captures over {found['lanes']} {found['through']}"
         yield Claim(f"{where}: scores that differ from a serial run's", found["different"], "==", 0)
         yield Claim(f"{where}: at least 100,000", found["captures"], ">=", 100_000)
@@ -94,7 +94,7 @@ def fault_claims() -> Iterator[Claim]:
     yield pytest_claim(
         "every fault by check, submit and run ends in RETRY or ERROR, never LIVE or a hang: "
         "failures",
-        "tests/sdk/test_faults.py",
+        "tests/sdk/session/test_faults.py",
     )
     yield pytest_claim(
         "four interleaved cameras never mix, and no track says LIVE without its evidence: failures",

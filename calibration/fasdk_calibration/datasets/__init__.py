@@ -1,4 +1,4 @@
-"""Labelled captures on disk: lists, published data sets and folders of one's own."""
+"""Labeled captures on disk: lists, published data sets and folders of one's own."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fasdk_calibration.datasets.benchmark import (
     read_benchmark_list,
     write_benchmark_list,
 )
+from fasdk_calibration.datasets.capture_list import read_list, write_list
 from fasdk_calibration.datasets.dataset import Dataset, load_capture, load_list, open_dataset
-from fasdk_calibration.datasets.depth import levels_to_millimetres
-from fasdk_calibration.datasets.manifest import read_list, write_list
+from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
     DepthUnit,
     Label,
-    LabelledCapture,
+    LabeledCapture,
     Progress,
 )
 from fasdk_calibration.datasets.writing import write_captures
@@ -33,9 +33,9 @@ __all__ = [
     "DepthUnit",
     "Label",
     "LabelConvention",
-    "LabelledCapture",
+    "LabeledCapture",
     "Progress",
-    "levels_to_millimetres",
+    "levels_to_millimeters",
     "load_capture",
     "load_list",
     "open_dataset",

@@ -65,7 +65,7 @@ class BenchmarkRow:
     """One line of a list, as it stands there.
 
     Attributes:
-        paths: One (a capture's array, or its colour frame) or three (colour, depth, ir).
+        paths: One (a capture's array, or its color frame) or three (color, depth, ir).
         number: "0" or "1"; what it means is the list's convention.
         separator: A space or a tab.
         ending: What ends the line, CR LF, LF or nothing.
@@ -148,7 +148,7 @@ def _row(where: str, line: str, *, is_last: bool) -> BenchmarkRow:
         path and not path.isspace() for path in paths
     ):
         raise DatasetError(
-            f"{where}: {body[:200]!r} does not split into RGB DEPTH IR LABEL or COLOUR LABEL with "
+            f"{where}: {body[:200]!r} does not split into RGB DEPTH IR LABEL or COLOR LABEL with "
             "single spaces, or NPZ LABEL with a tab"
         )
     if number not in {"0", "1"}:

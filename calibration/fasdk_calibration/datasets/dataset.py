@@ -17,13 +17,13 @@ from fasdk_calibration.datasets.benchmark import (
     describe_list,
     read_benchmark_list,
 )
-from fasdk_calibration.datasets.depth import levels_to_millimetres
+from fasdk_calibration.datasets.capture_list import read_list
+from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.folders import describe_folder
-from fasdk_calibration.datasets.manifest import read_list
 from fasdk_calibration.datasets.records import (
     CaptureRecord,
     DepthUnit,
-    LabelledCapture,
+    LabeledCapture,
     Progress,
 )
 
@@ -40,7 +40,7 @@ _NAMED = 10  # missing files that an error names
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled captures by reference: no frame is opened before `load`.
+    """Labeled captures by reference: no frame is opened before `load`.
 
     Attributes:
         name: What tables call it.
@@ -66,7 +66,7 @@ class Dataset:
         Args:
             record: One of `records`.
             depth: The depth encoding of the model that will judge the capture; needed where depth
-                is kept as 8-bit levels, which then become the millimetres it draws as the same.
+                is kept as 8-bit levels, which then become the millimeters it draws as the same.
             modalities: Frames of no other modality are loaded: what the model looks at.
 
         Raises:
@@ -156,7 +156,7 @@ def load_capture(
 
     Raises:
         DatasetError: A frame is unreadable or of another kind than its modality, the face box
-            leaves the frame, levels cannot become millimetres, or the record holds none of
+            leaves the frame, levels cannot become millimeters, or the record holds none of
             `modalities`; the record is named.
     """
     arrays: Arrays = {}
@@ -175,26 +175,26 @@ def load_capture(
             if depth is None:
                 raise DatasetError(
                     "depth is kept as 8-bit levels, which only a model's depth encoding turns into "
-                    "millimetres: give one, or leave depth out"
+                    "millimeters: give one, or leave depth out"
                 )
-            frames[Modality.DEPTH] = levels_to_millimetres(frames[Modality.DEPTH], depth)
+            frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
         return Capture.of(frames, face)
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 
 
-def load_list(path: Path, progress: Progress | None = None) -> list[LabelledCapture]:
+def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCapture]:
     """Return every capture of a list, frames loaded, in its order.
 
     Raises:
         DatasetError: See `read_list` and `load_capture`.
     """
     path = Path(path)
-    loaded: list[LabelledCapture] = []
+    loaded: list[LabeledCapture] = []
     for record in read_list(path):
         capture = load_capture(record, path.parent)
         loaded.append(
-            LabelledCapture(
+            LabeledCapture(
                 capture=capture,
                 id=record.id,
                 label=record.label,

@@ -1,4 +1,4 @@
-"""Depth that a data set drew in 8 bits, as the millimetres a model's encoding draws the same."""
+"""Depth that a data set drew in 8 bits, as the millimeters a model's encoding draws the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def levels_to_millimetres(levels: NDArray[np.uint8], encoding: DepthEncoding) -> NDArray[np.uint16]:
+def levels_to_millimeters(levels: NDArray[np.uint8], encoding: DepthEncoding) -> NDArray[np.uint16]:
     """Return nominal depth that `encoding` draws as exactly these levels.
 
     The published benchmark keeps depth as 8-bit levels and says nowhere how far they are; a model
@@ -25,22 +25,22 @@ def levels_to_millimetres(levels: NDArray[np.uint8], encoding: DepthEncoding) ->
         encoding: The depth encoding of the model that will judge the capture.
 
     Returns:
-        uint16 [H, W], millimetres; `depth_to_8bit(result, encoding)` is `levels`.
+        uint16 [H, W], millimeters; `depth_to_8bit(result, encoding)` is `levels`.
 
     Raises:
-        DatasetError: The encoding's range has fewer millimetres than there are levels.
+        DatasetError: The encoding's range has fewer millimeters than there are levels.
     """
-    return np.asarray(_nominal_millimetres(encoding)[levels])
+    return np.asarray(_nominal_millimeters(encoding)[levels])
 
 
 @lru_cache(maxsize=16)
-def _nominal_millimetres(encoding: DepthEncoding) -> NDArray[np.uint16]:
-    """Return uint16 [256]: the middle of what each level stands for, in millimetres."""
-    millimetres = np.arange(encoding.near_mm, encoding.far_mm + 1, dtype=np.uint16)
-    drawn = depth_to_8bit(millimetres, encoding)
+def _nominal_millimeters(encoding: DepthEncoding) -> NDArray[np.uint16]:
+    """Return uint16 [256]: the middle of what each level stands for, in millimeters."""
+    millimeters = np.arange(encoding.near_mm, encoding.far_mm + 1, dtype=np.uint16)
+    drawn = depth_to_8bit(millimeters, encoding)
     nominal = np.zeros(256, np.uint16)  # level 0 is 0 mm in every encoding
     for level in range(1, 256):
-        alike = millimetres[drawn == level]
+        alike = millimeters[drawn == level]
         if alike.size == 0:
             raise DatasetError(
                 f"depth from {encoding.near_mm} to {encoding.far_mm} mm has no distance that is "

@@ -23,7 +23,7 @@ from fasdk_calibration.datasets.records import (
 
 WMCA, CEFA, CASIA_SURF = "WMCA", "CeFA", "CASIA-SURF"
 
-# Folder of a modality's frames; the benchmark calls CeFA's colour folder "profile".
+# Folder of a modality's frames; the benchmark calls CeFA's color folder "profile".
 MODALITY_FOLDERS = {
     "color": Modality.RGB,
     "profile": Modality.RGB,

@@ -1,4 +1,4 @@
-"""One labelled capture: what is known of it, and the line of a list that says so."""
+"""One labeled capture: what is known of it, and the line of a list that says so."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Label(str, Enum):
 class DepthUnit(str, Enum):
     """What a depth file's numbers are."""
 
-    MILLIMETRE = "millimetre"
+    MILLIMETER = "millimeter"
     LEVEL = "level"  # 8 bits, as a data set drew its depth; only a model's encoding gives it a unit
 
 
@@ -33,7 +33,7 @@ class CaptureRecord(BaseModel):
 
     Attributes:
         id: Unique in its list.
-        rgb: Path of the colour frame, relative to the list's folder, or None.
+        rgb: Path of the color frame, relative to the list's folder, or None.
         depth: Path of the depth frame, or None.
         ir: Path of the near-infrared frame, or None.
         face: x, y, width, height in pixels of the first frame present, or None.
@@ -59,7 +59,7 @@ class CaptureRecord(BaseModel):
     subject: str = Field(min_length=1)
     domain: str = Field(min_length=1)
     presentation: str = Field(min_length=1)
-    depth_unit: DepthUnit = DepthUnit.MILLIMETRE
+    depth_unit: DepthUnit = DepthUnit.MILLIMETER
     face_crop: bool = False
     present: tuple[Modality, ...] | None = Field(default=None, exclude=True, repr=False)
 
@@ -104,7 +104,7 @@ class CaptureRecord(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCapture:
+class LabeledCapture:
     """A capture with what is known of it; the fields are those of `CaptureRecord`."""
 
     capture: Capture

@@ -1,4 +1,4 @@
-"""Labelled captures written as PNG files and a capture list."""
+"""Labeled captures written as PNG files and a capture list."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from fasdk.atomic import atomic_write
 from fasdk.capture import FaceBox
 from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
-from fasdk_calibration.datasets.manifest import json_line
-from fasdk_calibration.datasets.records import CaptureRecord, LabelledCapture, Progress
+from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture, Progress
 
 
 def write_captures(
-    captures: Iterable[LabelledCapture],
+    captures: Iterable[LabeledCapture],
     folder: Path,
     list_name: str,
     progress: Progress | None = None,
@@ -67,7 +67,7 @@ def write_captures(
 
 
 def _write_frames(
-    captures: Iterable[LabelledCapture], fresh: Path, list_name: str, progress: Progress | None
+    captures: Iterable[LabeledCapture], fresh: Path, list_name: str, progress: Progress | None
 ) -> list[str]:
     lines: list[str] = []
     seen: set[str] = set()

@@ -34,7 +34,7 @@ from fasdk_calibration.metrics.rates import (
 )
 from fasdk_calibration.metrics.score_file import ScoreFile, read_scores
 from fasdk_calibration.metrics.scores import Scores, fuse, log_odds
-from fasdk_calibration.metrics.summary import Summary, ThresholdSource, summarise
+from fasdk_calibration.metrics.summary import Summary, ThresholdSource, summarize
 
 __all__ = [
     "BootstrapIntervals",
@@ -64,7 +64,7 @@ __all__ = [
     "half_total_error_rate",
     "log_odds",
     "read_scores",
-    "summarise",
+    "summarize",
     "tpr_at_fpr",
     "worst_species",
 ]

@@ -28,7 +28,7 @@ POOLED = "all attacks"
 class EerRule(Enum):
     """Which of the thresholds that bring the two error rates nearest is taken.
 
-    SCORE: the lowest observed score that minimises |FPR - FNR|. It depends on nothing else, so
+    SCORE: the lowest observed score that minimizes |FPR - FNR|. It depends on nothing else, so
         anyone's code finds the same figure.
     MIDPOINT: of those, the one with the lowest HTER, then the strictest; and of all thresholds that
         do as it does, the middle between two scores. For use on other captures.
@@ -100,7 +100,7 @@ class Curve:
         return float(fpr[before] + share * (fpr[after] - fpr[before]))
 
     def nearest_to_equal(self) -> int:
-        """Return the index of the lowest score that minimises |FPR - FNR| (`EerRule.SCORE`)."""
+        """Return the index of the lowest score that minimizes |FPR - FNR| (`EerRule.SCORE`)."""
         return 1 + int(np.argmin(np.abs(self.imbalance[1:])))
 
 
@@ -175,7 +175,7 @@ def eer_threshold(
 ) -> float:
     """Return the threshold at which as many attacks are accepted as bona fide captures refused.
 
-    The published evaluation code minimises |TPR + FPR - 1|, which is the same, over a ROC from
+    The published evaluation code minimizes |TPR + FPR - 1|, which is the same, over a ROC from
     which scikit-learn by default drops points on straight lines, and takes the highest threshold on
     ties; where the minimum is unique and not dropped, its error rates are these.
 
@@ -193,7 +193,7 @@ def eer_threshold(
         return float(levels[best])
     low, high = float(levels[best]), float(levels[best + 1])
     middle = low / 2 + high / 2  # a sum of two could overflow
-    # Between neighbouring floats the middle may round up to the next score, and refuse it;
+    # Between neighboring floats the middle may round up to the next score, and refuse it;
     # infinities have no middle.
     return middle if low <= middle < high else low
 

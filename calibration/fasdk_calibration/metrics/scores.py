@@ -1,4 +1,4 @@
-"""Scores of labelled captures, and their fusion into one score a presentation."""
+"""Scores of labeled captures, and their fusion into one score a presentation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CERTAIN = 1e-15  # a softmax in float64 resolves no less
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a system said of labelled captures; one entry a frame, or a presentation once fused.
+    """What a system said of labeled captures; one entry a frame, or a presentation once fused.
 
     Arrays are copied and made read-only. A presentation is known by its name and domain.
 
@@ -67,7 +67,7 @@ class Scores:
             if array.shape != (count,):
                 raise DatasetError(f"scores: {name} has shape {array.shape}, expected [{count}]")
         if not count:
-            raise DatasetError("no scores: at least one labelled capture is needed")
+            raise DatasetError("no scores: at least one labeled capture is needed")
         for name in ("species", "presentation", "subject", "domain"):
             names = tuple(getattr(self, name))
             if len(names) != count:
@@ -184,7 +184,7 @@ def _means(
     responded = counts > 0
     with np.errstate(invalid="ignore", over="ignore"):
         # Dividing first keeps huge scores finite; equal frames give their very score, not a
-        # neighbouring number that would fall on the other side of a threshold.
+        # neighboring number that would fall on the other side of a threshold.
         shares = values / np.maximum(counts, 1)[group]
         sums = np.asarray(np.bincount(group, weights=shares, minlength=groups), np.float64)
         means = np.clip(sums, low, high)

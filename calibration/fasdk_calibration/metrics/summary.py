@@ -67,7 +67,7 @@ class Summary:
         hter: Mean of the share of all attacks accepted and BPCER; not of ISO/IEC 30107-3.
         auc: Area under the ROC curve.
         eer: Equal error rate, interpolated.
-        eer_threshold: The lowest score that minimises |FPR - FNR| on these scores.
+        eer_threshold: The lowest score that minimizes |FPR - FNR| on these scores.
         hter_at_eer: HTER there; optimistic, as its threshold is chosen on what it judges.
         bpcer_at_apcer: At each target of the worst species' APCER.
         tpr_at_fpr: At each target of the share of all attacks accepted.
@@ -101,7 +101,7 @@ class Summary:
     warnings: tuple[str, ...]
 
 
-def summarise(
+def summarize(
     scores: Scores,
     *,
     threshold: float | None = None,
@@ -116,7 +116,7 @@ def summarise(
     Args:
         scores: Frames or presentations; frames of one presentation are fused.
         threshold: A fixed one.
-        development: Scores of other captures to choose it on: the lowest of them that minimises
+        development: Scores of other captures to choose it on: the lowest of them that minimizes
             |FPR - FNR|. With neither, it is chosen so on the scores themselves.
         apcer_targets: For BPCER at APCER, each in [0, 1).
         fpr_targets: For TPR at FPR, each in [0, 1).

@@ -92,8 +92,8 @@ class Ink:
 
 def print_on_paper(photo: NDArray[np.float32], rng: np.random.Generator) -> Ink:
     """Return what a printer makes of a picture, linear RGB in [0, 1]."""
-    grey = photo.mean(axis=2, keepdims=True)
-    ink = 1.0 - (photo + rng.uniform(0.0, 0.2) * (grey - photo))
+    gray = photo.mean(axis=2, keepdims=True)
+    ink = 1.0 - (photo + rng.uniform(0.0, 0.2) * (gray - photo))
     black, white = rng.uniform(0.02, 0.07), rng.uniform(0.7, 0.88)
     dots = 1.0 + 0.06 * rng.standard_normal((*photo.shape[:2], 1), np.float32)
     cast = rng.uniform(0.93, 1.07, 3).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from fasdk.atomic import atomic_write
 from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import BONA_FIDE_SPECIES, LabelledCapture
+from fasdk_calibration.datasets import BONA_FIDE_SPECIES, LabeledCapture
 from fasdk_calibration.synthetic.species import Species
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _TILE = (152, 152)  # width and height of one frame on the sheet
 _GAP, _TITLE, _LABEL = 8, 22, 118  # pixels
 _AROUND = 1.9  # side of the square shown, in face heights
 _INK, _WHITE, _PAPER = (30, 30, 30), (255, 255, 255), 245
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class ContactSheet:
@@ -33,16 +33,16 @@ class ContactSheet:
 
     def __init__(self, each: int = 3) -> None:
         self._each = each
-        self._rows: dict[str, list[LabelledCapture]] = {}
+        self._rows: dict[str, list[LabeledCapture]] = {}
 
-    def add(self, item: LabelledCapture) -> None:
+    def add(self, item: LabeledCapture) -> None:
         """Take a capture, unless there are enough of its species."""
         row = self._rows.setdefault(item.species, [])
         if len(row) < self._each and all(c.presentation != item.presentation for c in row):
             row.append(item)
 
     @property
-    def rows(self) -> dict[str, list[LabelledCapture]]:
+    def rows(self) -> dict[str, list[LabeledCapture]]:
         """The captures by species: bona fide first, then as `Species` orders them."""
         known = [species.value for species in Species]
         order = sorted(self._rows, key=lambda s: (known.index(s) if s in known else len(known), s))
@@ -67,10 +67,10 @@ class ContactSheet:
             raise DatasetError(f"cannot write contact sheet {path}: {error.strerror}") from error
 
 
-def draw_contact_sheet(rows: dict[str, list[LabelledCapture]]) -> NDArray[np.uint8]:
+def draw_contact_sheet(rows: dict[str, list[LabeledCapture]]) -> NDArray[np.uint8]:
     """Return uint8 [H, W, 3], red first: one row a species, one cell of three frames a capture.
 
-    Depth is coloured from red (near) to blue (far) about the face, black where nothing was seen.
+    Depth is colored from red (near) to blue (far) about the face, black where nothing was seen.
 
     Raises:
         DatasetError: There is no capture.
@@ -86,7 +86,7 @@ def draw_contact_sheet(rows: dict[str, list[LabelledCapture]]) -> NDArray[np.uin
         (_TITLE + len(rows) * (height + _GAP), _LABEL + columns * cell, 3), _PAPER, np.uint8
     )
 
-    def write(text: str, x: int, y: int, size: float = 0.42, ink: Colour = _INK) -> None:
+    def write(text: str, x: int, y: int, size: float = 0.42, ink: Color = _INK) -> None:
         cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, ink, 1, cv2.LINE_AA)
 
     for column in range(columns):
@@ -108,14 +108,14 @@ def draw_contact_sheet(rows: dict[str, list[LabelledCapture]]) -> NDArray[np.uin
     return sheet
 
 
-def _tile(item: LabelledCapture, modality: Modality) -> NDArray[np.uint8]:
+def _tile(item: LabeledCapture, modality: Modality) -> NDArray[np.uint8]:
     import cv2
 
     if modality not in item.capture.present:
         return np.full((_TILE[1], _TILE[0], 3), 128, np.uint8)
     frame: NDArray[Any] = item.capture.frame(modality)
     if modality is Modality.DEPTH:
-        frame = _colour(frame, item)
+        frame = _color(frame, item)
     elif frame.ndim == 2:
         frame = np.repeat(frame[..., None], 3, axis=2)
     box = item.capture.face_in(modality)
@@ -134,7 +134,7 @@ def _around(frame: NDArray[Any], face: FaceBox) -> NDArray[Any]:
     return frame[top : top + side, left : left + side]
 
 
-def _colour(depth: NDArray[np.uint16], item: LabelledCapture) -> NDArray[np.uint8]:
+def _color(depth: NDArray[np.uint16], item: LabeledCapture) -> NDArray[np.uint8]:
     import cv2
 
     box = item.capture.face_in(Modality.DEPTH)
@@ -144,9 +144,9 @@ def _colour(depth: NDArray[np.uint16], item: LabelledCapture) -> NDArray[np.uint
     near, far = middle - 100.0, middle + 200.0
     level = np.clip((far - depth.astype(np.float32)) / (far - near), 0.0, 1.0)
     bands = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
-    coloured: NDArray[np.uint8] = np.array(bands[..., ::-1], np.uint8)
-    coloured[depth == 0] = 0
-    return coloured
+    colored: NDArray[np.uint8] = np.array(bands[..., ::-1], np.uint8)
+    colored[depth == 0] = 0
+    return colored
 
 
 def _inside(frame: NDArray[Any], box: FaceBox) -> NDArray[Any]:

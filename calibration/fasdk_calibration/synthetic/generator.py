@@ -1,4 +1,4 @@
-"""From a seed and a number to one labelled capture."""
+"""From a seed and a number to one labeled capture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fasdk.capture import Capture, FaceBox
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import Label, LabelledCapture
+from fasdk_calibration.datasets import Label, LabeledCapture
 from fasdk_calibration.synthetic.attacks import print_face, replay_face
 from fasdk_calibration.synthetic.head import EVERYONE, Head, build_head, draw_subject
 from fasdk_calibration.synthetic.scene import Camera, Pose, View, see_carrier, see_head, see_wall
@@ -116,7 +116,7 @@ class SceneSettings:
         nearest, furthest = self.distance_mm
         if not 300.0 <= nearest <= furthest <= 1500.0:
             raise DatasetError(
-                f"distance_mm {self.distance_mm} must rise within 300 to 1500 millimetres"
+                f"distance_mm {self.distance_mm} must rise within 300 to 1500 millimeters"
             )
         if self.frames_per_presentation < 1 or not 0.0 <= self.spectacles <= 1.0:
             raise DatasetError(
@@ -157,7 +157,7 @@ def generate(
     *,
     species: Species | None = None,
     settings: SceneSettings = _DEFAULT_SETTINGS,
-) -> LabelledCapture:
+) -> LabeledCapture:
     """Return capture number `index` of a split; it depends on nothing but the arguments.
 
     Args:
@@ -168,7 +168,7 @@ def generate(
         settings: Frame size, ranges and what the domain has in common.
 
     Returns:
-        rgb uint8 [H, W, 3], depth uint16 [H, W] in millimetres, ir uint8 [H, W], registered, and
+        rgb uint8 [H, W, 3], depth uint16 [H, W] in millimeters, ir uint8 [H, W], registered, and
         the face's box.
 
     Raises:
@@ -201,7 +201,7 @@ def generate(
     name = f"{prefix}{split.value}-{index:06d}"
     first = f"{prefix}{split.value}-{index - frame:06d}"
     bona_fide = species is Species.BONA_FIDE
-    return LabelledCapture(
+    return LabeledCapture(
         capture=capture,
         id=name,
         label=Label.BONA_FIDE if bona_fide else Label.ATTACK,

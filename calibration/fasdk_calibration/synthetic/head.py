@@ -1,6 +1,6 @@
 """A head as a height field with materials, drawn from a few parameters per subject.
 
-Head frame: millimetres, x to the camera's right, y down, z towards the camera; the origin lies
+Head frame: millimeters, x to the camera's right, y down, z towards the camera; the origin lies
 between the ears. Maps cover x in [-256, 256) and y in [-152, 264) at 1.6 mm a sample.
 """
 
@@ -33,11 +33,11 @@ _HAIR = np.array(
 
 @dataclass(frozen=True)
 class Subject:
-    """What tells one person from another; lengths in millimetres, colours linear in [0, 1].
+    """What tells one person from another; lengths in millimeters, colors linear in [0, 1].
 
     Attributes:
         half_width: Of the face at the ears.
-        half_height: From the centre to the chin.
+        half_height: From the center to the chin.
         half_depth: From the ears to the face plane.
         jaw: Narrowing towards the chin, in [0, 1].
         nose: Protrusion of the nose tip.
@@ -91,13 +91,13 @@ class Head:
     """Maps of one head, float32 [260, 320] or [260, 320, C], in the head frame.
 
     Attributes:
-        height: z in millimetres; NOTHING_MM where there is no surface.
+        height: z in millimeters; NOTHING_MM where there is no surface.
         albedo: Linear RGB reflectance in [0, 1].
         nir: Near-infrared reflectance in [0, 1].
         gloss: Strength of the specular lobe in [0, 1].
         face: 1 on the face, forehead to chin, else 0.
         hair: True where hair is the outer surface.
-        eye_spacing: Between the pupils, in millimetres; they lie at y = EYES_Y_MM.
+        eye_spacing: Between the pupils, in millimeters; they lie at y = EYES_Y_MM.
     """
 
     height: NDArray[np.float32]
@@ -159,10 +159,10 @@ def build_head(subject: Subject) -> Head:
     neck = lower & (grid.y < 150.0 - 0.0009 * grid.x**2)
     cloth = lower & ~neck
     rng = np.random.default_rng(subject.texture)
-    colours, nir, gloss = _paint_skin(subject, rng)
+    colors, nir, gloss = _paint_skin(subject, rng)
     strands = 1.0 + 0.2 * _grain(rng, (1, 6))
     weave = 1.0 + 0.08 * _grain(rng, (2, 2))
-    for plane, tone, stuff in zip(colours, subject.hair, subject.clothes, strict=True):
+    for plane, tone, stuff in zip(colors, subject.hair, subject.clothes, strict=True):
         np.copyto(plane, np.float32(tone) * strands, where=hair)
         np.copyto(plane, np.float32(stuff) * weave, where=cloth)
     dark = np.float32(0.16 + 0.25 * np.mean(subject.hair))
@@ -172,7 +172,7 @@ def build_head(subject: Subject) -> Head:
     face[hair | lower] = 0.0
     return Head(
         height=np.maximum(upper, body),
-        albedo=_interleaved(np.clip(colours, 0.0, 1.0)),
+        albedo=_interleaved(np.clip(colors, 0.0, 1.0)),
         nir=np.clip(nir, 0, 1),
         gloss=gloss,
         face=face,
@@ -192,7 +192,7 @@ def _interleaved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Grid:
-    """Coordinates of the maps, or of a window of them, in millimetres, and bumps on them."""
+    """Coordinates of the maps, or of a window of them, in millimeters, and bumps on them."""
 
     def __init__(self, rows: slice = slice(ROWS), columns: slice = slice(COLUMNS)) -> None:
         self.x = (LEFT_MM + STEP_MM * np.arange(COLUMNS, dtype=np.float32))[None, columns]
@@ -211,7 +211,7 @@ class Grid:
         return np.asarray(across * down, np.float32)
 
     def ellipse(self, x: float, y: float, width: float, height: float) -> NDArray[np.float32]:
-        """Return 1 minus the squared normalised radius: positive inside the ellipse."""
+        """Return 1 minus the squared normalized radius: positive inside the ellipse."""
         return np.asarray(
             1.0 - ((self.x - x) / width) ** 2 - ((self.y - y) / height) ** 2, np.float32
         )
@@ -355,9 +355,9 @@ def _paint_eyes(
 
 
 def _blend(
-    planes: NDArray[np.float32], colour: NDArray[np.float32], weight: NDArray[np.float32]
+    planes: NDArray[np.float32], color: NDArray[np.float32], weight: NDArray[np.float32]
 ) -> None:
-    for channel, level in enumerate(colour):
+    for channel, level in enumerate(color):
         planes[channel] += weight * (level - planes[channel])
 
 

@@ -1,6 +1,6 @@
 """Geometry: what each pixel of a pinhole camera sees of a head or of a flat carrier before a wall.
 
-View frame: millimetres, x to the right, y down, z towards the camera, which sits at the origin; a
+View frame: millimeters, x to the right, y down, z towards the camera, which sits at the origin; a
 surface at distance d has z = -d. All maps of one view share one pixel grid, so they are registered.
 """
 
@@ -90,7 +90,7 @@ class View:
     """What the camera sees, one value per pixel; float32 [H, W] or [H, W, C].
 
     Attributes:
-        distance: Millimetres along the optical axis.
+        distance: Millimeters along the optical axis.
         facing: Cosine between the normal and the way to the camera, where its illuminator sits.
         normal: Unit vectors in the view frame.
         albedo: Linear RGB reflectance.
@@ -118,8 +118,8 @@ class Carrier:
         half_width_mm: Half the rectangle's width.
         top_mm: y of its upper edge in its own frame.
         bottom_mm: y of its lower edge.
-        bend: z = -bend * x^2, per millimetre.
-        scale: Carrier millimetres per millimetre of the pictured head.
+        bend: z = -bend * x^2, per millimeter.
+        scale: Carrier millimeters per millimeter of the pictured head.
         border_mm: Width of a rim that carries no picture.
         cut_out: Whether only the pictured head is there, the rest cut away.
         albedo: Picture's linear RGB reflectance on the head's map grid.
@@ -130,7 +130,7 @@ class Carrier:
         gloss: Strength of the specular lobe.
         rim: Linear RGB reflectance of the rim.
         rim_nir: Near-infrared reflectance of the rim.
-        pitch_mm: Between a screen's pixels, in its own millimetres; 0 for what has none.
+        pitch_mm: Between a screen's pixels, in its own millimeters; 0 for what has none.
         moire: Contrast that is left of its pixel grid after the camera's lens, in [0, 1].
     """
 
@@ -305,7 +305,7 @@ def _pixel_grid(
     """
     turn = np.float32(2 * np.pi / carrier.pitch_mm)
     rows = np.sin(turn * y.astype(np.float32))
-    # Each colour's sub-pixel sits a third of a pixel further.
+    # Each color's sub-pixel sits a third of a pixel further.
     across = turn * x.astype(np.float32)
     beats = [np.sin(across + np.float32(2 * np.pi * k / 3)) + rows for k in range(3)]
     return np.asarray(1.0 + np.float32(0.5 * carrier.moire) * np.dstack(beats), np.float32)

@@ -44,9 +44,9 @@ class SensorSettings:
     """What one make of sensors has in common; the defaults are a good stereo camera's.
 
     Attributes:
-        rgb_noise: Factor on the colour camera's noise.
-        rgb_blur: Standard deviation added to the colour camera's blur, in pixels.
-        rgb_full: Linear level at which the colour camera saturates; a white surface in the light
+        rgb_noise: Factor on the color camera's noise.
+        rgb_blur: Standard deviation added to the color camera's blur, in pixels.
+        rgb_full: Linear level at which the color camera saturates; a white surface in the light
             the exposure aims at is about 0.7.
         nir_noise: Factor on the near-infrared imager's noise.
         nir_full: Level at which the near-infrared imager saturates, as `rgb_full`.
@@ -54,7 +54,7 @@ class SensorSettings:
         depth_scale: Factor on every distance: a calibration that is off.
         depth_step_mm: Distances come in multiples of this.
         flying: Share of a silhouette's pixels that fly between front and back.
-        misregistration_px: Largest shift of the depth camera's frames against the colour camera's
+        misregistration_px: Largest shift of the depth camera's frames against the color camera's
             to each side, in pixels of a frame 320 wide.
     """
 
@@ -96,10 +96,10 @@ class Lighting:
     Attributes:
         direction: Unit vector from the scene towards the key light, view frame.
         key: Strength of the key light, ambient light and key together being about 1.
-        tint: Linear RGB colour of all visible light.
+        tint: Linear RGB color of all visible light.
         exposure: Mean luma an automatic exposure aims at on the face, in [0, 1].
-        nir_gain: The near-infrared imager's gain; 1 exposes skin at half a metre to mid grey.
-        nir_ambient: Near-infrared daylight, relative to the illuminator at half a metre.
+        nir_gain: The near-infrared imager's gain; 1 exposes skin at half a meter to mid gray.
+        nir_ambient: Near-infrared daylight, relative to the illuminator at half a meter.
     """
 
     direction: tuple[float, float, float]
@@ -178,7 +178,7 @@ def expose_nir(
     lit = nir_return(view) * 0.62 * light.nir_gain
     lit = lit + light.nir_gain * light.nir_ambient * view.nir * 0.5
     received = np.asarray(cv2.GaussianBlur(lit, (0, 0), 0.7 * camera.width / 320.0))
-    # Charge that does not fit a pixel spills over its neighbours.
+    # Charge that does not fit a pixel spills over its neighbors.
     spilt = np.maximum(received - np.float32(sensors.nir_full), 0.0)
     if spilt.any():
         received += 0.3 * cv2.GaussianBlur(spilt, (0, 0), 3.0 * camera.width / 320.0)
@@ -201,7 +201,7 @@ def measure_depth(
     rng: np.random.Generator,
     sensors: SensorSettings = _STEREO,
 ) -> NDArray[np.uint16]:
-    """Return uint16 [H, W] in millimetres, 0 where active stereo finds no match.
+    """Return uint16 [H, W] in millimeters, 0 where active stereo finds no match.
 
     Noise grows with distance squared; the far side of an edge is hidden from the second imager;
     pixels on an edge fly between front and back; dark, glossy and distant surfaces leave holes.
@@ -241,12 +241,12 @@ def measure_depth(
 
 @dataclass(frozen=True)
 class Misregistration:
-    """How far the depth camera's frames lie off the colour camera's, as an affine map.
+    """How far the depth camera's frames lie off the color camera's, as an affine map.
 
     Attributes:
         shift_px: Right and down, in pixels of a frame 320 wide.
-        turn: In radians, about the frame's centre.
-        zoom: Factor about the frame's centre.
+        turn: In radians, about the frame's center.
+        zoom: Factor about the frame's center.
     """
 
     shift_px: tuple[float, float]
@@ -254,12 +254,12 @@ class Misregistration:
     zoom: float
 
     def apply(self, frame: NDArray[np.uint8] | NDArray[np.uint16]) -> Any:
-        """Return the frame moved; distances are picked, not mixed, and so are grey levels."""
+        """Return the frame moved; distances are picked, not mixed, and so are gray levels."""
         import cv2
 
         height, width = frame.shape
-        centre = ((width - 1) / 2, (height - 1) / 2)
-        matrix = cv2.getRotationMatrix2D(centre, float(np.degrees(self.turn)), self.zoom)
+        center = ((width - 1) / 2, (height - 1) / 2)
+        matrix = cv2.getRotationMatrix2D(center, float(np.degrees(self.turn)), self.zoom)
         matrix[:, 2] += np.asarray(self.shift_px) * width / 320.0
         return cv2.warpAffine(
             frame, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
@@ -286,7 +286,7 @@ def _along(view: View, direction: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _tinted(light: NDArray[np.float32], of: Lighting) -> NDArray[np.float32]:
-    """Return float32 [H, W, 3], light of the room's colour."""
+    """Return float32 [H, W, 3], light of the room's color."""
     import cv2
 
     return np.asarray(cv2.merge([light * np.float32(t) for t in of.tint]), np.float32)

@@ -21,7 +21,7 @@ class Species(str, Enum):
     - FAKE_HEAD: relief, but one material in the infrared and dry, painted eyes.
     - RIGID_MASK: relief, smoother and thicker than a face, of another infrared reflectance.
     - PARTIAL_GLASSES: a real face, its eyes behind a strip or pair of printed eyes.
-    - FLEXIBLE_MASK: a few millimetres of silicone that follow the wearer's face, eyes left free.
+    - FLEXIBLE_MASK: a few millimeters of silicone that follow the wearer's face, eyes left free.
     - MAKEUP: a real face with another albedo: paint, or lines like a tattoo's.
     """
 

@@ -114,7 +114,7 @@ def wear_flexible_mask(wearer: Head, victim: Head, rng: np.random.Generator) -> 
 def fake_head(victim: Head, rng: np.random.Generator) -> Head:
     """Return a mannequin's head: one material from crown to chest, under a wig or moulded hair.
 
-    Its eyes are painted: they have their colours but no moisture, and no infrared pattern.
+    Its eyes are painted: they have their colors but no moisture, and no infrared pattern.
     """
     import cv2
 
@@ -190,8 +190,8 @@ def wear_makeup(wearer: Head, victim: Head, rng: np.random.Generator) -> Head:
         nir = nir * (1.0 + powder * cover * skin)
     if albedo is wearer.albedo or rng.random() < 0.6:
         lines = _lines(rng) * skin * rng.uniform(0.7, 0.95)
-        colour = rng.uniform(0.01, 0.25, 3).astype(np.float32)
-        albedo = albedo + lines[..., None] * (colour - albedo)
+        color = rng.uniform(0.01, 0.25, 3).astype(np.float32)
+        albedo = albedo + lines[..., None] * (color - albedo)
         nir = nir * (1.0 - rng.uniform(0.6, 0.95) * lines)
     return replace(
         wearer,
@@ -209,14 +209,14 @@ def wear_spectacles(head: Head, rng: np.random.Generator) -> Head:
     bridge = (np.abs(grid.x) < 10.0) & (np.abs(grid.y - EYES_Y_MM + 4) < 2.0)
     rim = (np.abs(radius - 1.0) < rng.uniform(0.12, 0.3)) | bridge
     rim &= head.height > NOTHING_MM
-    colour = rng.uniform(0.01, 0.3) * rng.uniform(0.6, 1.0, 3).astype(np.float32)
+    color = rng.uniform(0.01, 0.3) * rng.uniform(0.6, 1.0, 3).astype(np.float32)
     nose = float(head.height[_row(EYES_Y_MM), COLUMNS // 2])
     plate = nose + rng.uniform(4.0, 9.0) - 0.002 * grid.x**2
     lens = (radius < 1.0) & ~rim
     return replace(
         head,
         height=np.where(rim, np.maximum(plate, head.height + 1.0), head.height).astype(np.float32),
-        albedo=np.where(rim[..., None], colour, head.albedo),
+        albedo=np.where(rim[..., None], color, head.albedo),
         nir=np.where(
             rim, np.float32(rng.uniform(0.05, 0.6)), head.nir * np.where(lens, 0.85, 1)
         ).astype(np.float32),
@@ -265,7 +265,7 @@ def _painted_nir(victim: Head, share: float) -> NDArray[np.float32]:
 
 
 def _coat(victim: Head, rng: np.random.Generator, paint: float) -> NDArray[np.float32]:
-    """Return a mask's colours: a share `paint` is the victim's picture, the rest one tone."""
+    """Return a mask's colors: a share `paint` is the victim's picture, the rest one tone."""
     import cv2
 
     tone = victim.albedo[victim.face > 0.5].mean(axis=0)

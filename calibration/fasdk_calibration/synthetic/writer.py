@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import LabelledCapture, write_captures
+from fasdk_calibration.datasets import LabeledCapture, write_captures
 from fasdk_calibration.synthetic.generator import Population, SceneSettings, Split, generate
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def generate_many(
     *,
     settings: SceneSettings | None = None,
     threads: int = 2,
-) -> Iterator[LabelledCapture]:
+) -> Iterator[LabeledCapture]:
     """Yield captures 0 to `count` - 1 of a split in order, made by `threads` threads.
 
     At most a few captures a thread wait in memory, however slowly they are taken.
@@ -36,7 +36,7 @@ def generate_many(
 
 def generate_mixed(
     populations: Sequence[Population], count: int, split: Split = Split.TRAIN, *, threads: int = 2
-) -> Iterator[LabelledCapture]:
+) -> Iterator[LabeledCapture]:
     """Yield `count` captures of several populations, which take turns, as `generate_many` does.
 
     Raises:
@@ -46,7 +46,7 @@ def generate_mixed(
         raise DatasetError("captures of no population were asked for")
     ahead = 2 * max(1, threads)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        waiting: list[Future[LabelledCapture]] = []
+        waiting: list[Future[LabeledCapture]] = []
         for number in range(count):
             index, turn = divmod(number, len(populations))
             of = populations[turn]
@@ -80,7 +80,7 @@ def write_dataset(
     settings: SceneSettings | None = None,
     populations: Sequence[Population] = (),
     on_capture: Progress | None = None,
-    look: Callable[[LabelledCapture], None] | None = None,
+    look: Callable[[LabeledCapture], None] | None = None,
     threads: int = 2,
 ) -> dict[Split, Path]:
     """Write train, development and held-out lists of synthetic captures; no subject is in two.
@@ -119,8 +119,8 @@ def write_dataset(
 
 
 def _shown(
-    captures: Iterator[LabelledCapture], look: Callable[[LabelledCapture], None] | None
-) -> Iterator[LabelledCapture]:
+    captures: Iterator[LabeledCapture], look: Callable[[LabeledCapture], None] | None
+) -> Iterator[LabeledCapture]:
     for item in captures:
         if look is not None:
             look(item)

@@ -34,7 +34,7 @@ class PublishedModule(nn.Module, abc.ABC):
         """Run the model.
 
         Args:
-            inputs: float32 [B, 3, H, W] per modality, in model order, normalised; then, where the
+            inputs: float32 [B, 3, H, W] per modality, in model order, normalized; then, where the
                 family takes presence, float32 [B, modalities] of ones and zeros in model order.
 
         Returns:
@@ -108,7 +108,7 @@ class Family:
         return input_shapes(self.preprocess(config), self.presence_order)
 
     def example_inputs(self, config: ModelConfig, batch: int, seed: int = 0) -> tuple[Tensor, ...]:
-        """Return smooth random images over the full 8-bit range, normalised as the model's own are.
+        """Return smooth random images over the full 8-bit range, normalized as the model's own are.
 
         float32 [batch, 3, H, W] per modality, in model order; then, where the family takes it,
         presence [batch, modalities]: all there in the first capture, then one absent in turn.

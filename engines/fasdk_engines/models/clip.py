@@ -141,7 +141,7 @@ class ClipText(nn.Module):
             last: int64 [B], position of each text's end token.
 
         Returns:
-            [B, feature_width], not normalised.
+            [B, feature_width], not normalized.
         """
         context = embeddings.shape[1]
         mask = torch.full((context, context), float("-inf"), device=embeddings.device).triu(1)

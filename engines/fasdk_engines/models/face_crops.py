@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Channels = tuple[float, float, float]
-_CENTRE: Channels = (127.5, 127.5, 127.5)
+_CENTER: Channels = (127.5, 127.5, 127.5)
 _SCALE: Channels = (128.0, 128.0, 128.0)
 
 
@@ -92,7 +92,7 @@ def face_crops(
     modalities: Sequence[Modality],
     *,
     missing_value: float,
-    mean: Channels = _CENTRE,
+    mean: Channels = _CENTER,
     std: Channels = _SCALE,
 ) -> dict[Modality, PreprocessSpec]:
     """Return how the benchmark's loaders made their tensors.
@@ -100,7 +100,7 @@ def face_crops(
     Args:
         config: Side of the crop and range of depth.
         modalities: Model order.
-        missing_value: What an absent modality's tensor holds, after normalisation.
+        missing_value: What an absent modality's tensor holds, after normalization.
         mean: Subtracted from 8-bit levels, by channel.
         std: Divides them then.
     """

@@ -1,7 +1,7 @@
 """Training on a workstation, on tensors made by the deployment's own preprocessing."""
 
 from fasdk_engines.training.data import TrainingCapture, captures_of
-from fasdk_engines.training.initial import Initialised, InitialWeights
+from fasdk_engines.training.initial import Initialized, InitialWeights
 from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
 from fasdk_engines.training.settings import (
     Epoch,
@@ -17,7 +17,7 @@ __all__ = [
     "Epoch",
     "EpochChoice",
     "InitialWeights",
-    "Initialised",
+    "Initialized",
     "Step",
     "TrainingCapture",
     "TrainingResult",

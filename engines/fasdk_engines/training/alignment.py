@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmda import Mmda, RefineLayer
+from fasdk_engines.models.mmda.published import Mmda, RefineLayer
 from fasdk_engines.training.data import Batch
 from fasdk_engines.training.method import CLASSIFICATION, Method, Task
 from fasdk_engines.training.text import TextEncoder, tokenize

@@ -23,7 +23,7 @@ def augment(
 
     Args:
         batch: On the CPU.
-        specs: How it was normalised; brightness is changed in 8-bit units and clipped there.
+        specs: How it was normalized; brightness is changed in 8-bit units and clipped there.
         settings: How strongly.
         generator: Where all randomness comes from.
     """

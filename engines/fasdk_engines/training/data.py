@@ -1,4 +1,4 @@
-"""Labelled captures as the tensors a model is trained on."""
+"""Labeled captures as the tensors a model is trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_AT_ONCE = 32
 
 
 class TrainingCapture(Protocol):
-    """What training needs of a capture; a `LabelledCapture` is one."""
+    """What training needs of a capture; a `LabeledCapture` is one."""
 
     @property
     def capture(self) -> Capture:
@@ -117,7 +117,7 @@ class Batch:
     """Some captures, ready for a model.
 
     Attributes:
-        inputs: float32 [B, 3, H, W] by modality, in model order, normalised.
+        inputs: float32 [B, 3, H, W] by modality, in model order, normalized.
         present: float32 [B, modalities] of ones and zeros, in model order.
         targets: int64 [B], index of the right logit.
         is_live: bool [B].

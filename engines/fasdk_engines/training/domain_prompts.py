@@ -37,7 +37,7 @@ _ATTACK = (
     "a thing that imitates a face",
 )
 _SEEN = {
-    Modality.RGB: "in a colour image",
+    Modality.RGB: "in a color image",
     Modality.DEPTH: "in a map of distances",
     Modality.IR: "in infrared light",
 }

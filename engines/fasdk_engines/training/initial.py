@@ -15,8 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from fasdk.errors import CheckpointError, TrainingError
-from fasdk_engines.checkpoint import Checkpoint, load_checkpoint
 from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class InitialWeights:
 
 
 @dataclass(frozen=True)
-class Initialised:
+class Initialized:
     """What became of pretrained weights.
 
     Attributes:
@@ -63,7 +63,7 @@ class Initialised:
     text: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
-def initialise(module: PublishedModule, family: Family, initial: InitialWeights) -> Initialised:
+def initialize(module: PublishedModule, family: Family, initial: InitialWeights) -> Initialized:
     """Set a fresh module's weights from pretrained ones; what is unmatched is reported and logged.
 
     Raises:
@@ -113,7 +113,7 @@ def initialise(module: PublishedModule, family: Family, initial: InitialWeights)
         unused = [name for name in unused if name not in text]
     fresh = tuple(name for name in own if name not in loaded)
     _log.info("%s: %d tensors set, unused: %s", path, len(loaded), ", ".join(unused) or "none")
-    return Initialised(tuple(loaded), tuple(unused), fresh, text)
+    return Initialized(tuple(loaded), tuple(unused), fresh, text)
 
 
 def _mmdg(name: str, blocks: int) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class Method:
         """Prepare for epoch `number`, from 1."""
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the parts of the training loss by name, in nats; their sum is minimised."""
+        """Return the parts of the training loss by name, in nats; their sum is minimized."""
         return {CLASSIFICATION: self.classification(self.task.module(*batch.arguments)[0], batch)}
 
     def classification(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fasdk_engines.models.base import PublishedModule
-from fasdk_engines.training.initial import Initialised
+from fasdk_engines.training.initial import Initialized
 
 
 class EpochChoice(str, Enum):
@@ -130,7 +130,7 @@ class TrainingResult:
         research: What training alone needs, of the same epoch, under the published names: learned
             prompts, text tower, further stages. Deployment drops them.
         frozen: How many of the module's parameters were not trained.
-        initialised: What became of pretrained weights, where there were any.
+        initialized: What became of pretrained weights, where there were any.
     """
 
     module: PublishedModule
@@ -138,4 +138,4 @@ class TrainingResult:
     history: tuple[Epoch, ...]
     research: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     frozen: int = 0
-    initialised: Initialised | None = None
+    initialized: Initialized | None = None

@@ -271,7 +271,7 @@ class TextEncoder(nn.Module):
         return self.tower.token_embedding.embedding_dim
 
     def forward(self, tokens: Tokens, prompts: Tensor | None = None) -> Tensor:
-        """Return the feature of each text [T, feature_width], not normalised.
+        """Return the feature of each text [T, feature_width], not normalized.
 
         Args:
             tokens: T texts.

@@ -26,7 +26,7 @@ from fasdk_engines.training.data import (
     domain_names,
     require_usable,
 )
-from fasdk_engines.training.initial import Initialised, InitialWeights, initialise
+from fasdk_engines.training.initial import Initialized, InitialWeights, initialize
 from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
 from fasdk_engines.training.methods import get_method
@@ -96,7 +96,7 @@ def train(
     held = CaptureTensors(family, specs, development, domains, on_read)
     with _reproducible(settings, device):
         module = family.build(config)
-        started = initialise(module, family, initial) if initial else None
+        started = initialize(module, family, initial) if initial else None
         task = Task(
             family,
             module,
@@ -196,7 +196,7 @@ class _Run:
                     on_step(self._progress())
             on_epoch(self._end_epoch())
 
-    def result(self, frozen: int, started: Initialised | None) -> TrainingResult:
+    def result(self, frozen: int, started: Initialized | None) -> TrainingResult:
         """Return the weights of the best epoch."""
         if self._best is None:
             raise TrainingError("the training ended before its first epoch did")

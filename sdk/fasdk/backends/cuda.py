@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # CU_STREAM_NON_BLOCKING: no wait on, or of, the legacy default stream. Work another library puts
-# there would otherwise serialise the lanes and spoil a capture under way.
+# there would otherwise serialize the lanes and spoil a capture under way.
 _NON_BLOCKING = 1
 _NAN_BITS = 0x7FC00000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-from fasdk.backends import Backend, EngineOutputs
+from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:

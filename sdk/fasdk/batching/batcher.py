@@ -19,10 +19,11 @@ from fasdk.telemetry import Stage, StageClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fasdk.backends import Lane
+    from fasdk.backends.engine import Lane
     from fasdk.batching.lanes import Served
     from fasdk.capture import Capture
-    from fasdk.judging import Decision, Judge
+    from fasdk.decision import Decision
+    from fasdk.session.scorer import Judge
 
 _NS_PER_MS = 1_000_000
 CLOSED = "this session is closed: open the bundle again"

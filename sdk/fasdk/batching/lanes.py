@@ -15,10 +15,11 @@ from fasdk.telemetry import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fasdk.backends import Engine, Lane
+    from fasdk.backends.engine import Engine, Lane
     from fasdk.batching.pending import CallerOrder, Ticket
-    from fasdk.bundle import Bundle
-    from fasdk.judging import Decision, Judge
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.decision import Decision
+    from fasdk.session.scorer import Judge
 
 
 class Served:

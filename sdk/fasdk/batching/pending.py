@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fasdk.capture import Capture
-    from fasdk.judging import Decision, Judge
+    from fasdk.decision import Decision
+    from fasdk.session.scorer import Judge
     from fasdk.telemetry import StageClock
 
 

@@ -1,4 +1,4 @@
-"""A single camera or a video file through OpenCV: colour or infrared alone."""
+"""A single camera or a video file through OpenCV: color or infrared alone."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class OpenCvFile(Camera):
 
 
 def _capture(frame: NDArray[Any], modality: Modality, taken_ms: float, name: str) -> Capture:
-    """Return OpenCV's frame, blue first or grey, as a capture of one modality."""
+    """Return OpenCV's frame, blue first or gray, as a capture of one modality."""
     import cv2
 
     if frame.dtype != np.uint8 or not (
@@ -212,17 +212,17 @@ def _capture(frame: NDArray[Any], modality: Modality, taken_ms: float, name: str
             f"{name} gave a {frame.dtype} {list(frame.shape)} frame, expected 8 bits with one or "
             "three channels"
         )
-    colour = frame.ndim == 3 and frame.shape[2] == 3
+    color = frame.ndim == 3 and frame.shape[2] == 3
     if modality is Modality.RGB:
-        code = cv2.COLOR_BGR2RGB if colour else cv2.COLOR_GRAY2RGB
+        code = cv2.COLOR_BGR2RGB if color else cv2.COLOR_GRAY2RGB
         return Capture(rgb=np.asarray(cv2.cvtColor(frame, code)), taken_ms={modality: taken_ms})
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if colour else frame.reshape(frame.shape[:2])
-    return Capture(ir=np.asarray(grey), taken_ms={modality: taken_ms})
+    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if color else frame.reshape(frame.shape[:2])
+    return Capture(ir=np.asarray(gray), taken_ms={modality: taken_ms})
 
 
 def _require_one_plane_of_light(modality: Modality) -> None:
     if modality is Modality.DEPTH:
-        raise UsageError("OpenCV gives no depth in millimetres: choose modality rgb or ir")
+        raise UsageError("OpenCV gives no depth in millimeters: choose modality rgb or ir")
 
 
 def _release(device: Any) -> None:

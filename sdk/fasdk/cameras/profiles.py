@@ -20,12 +20,12 @@ class StreamRequest:
 
     Attributes:
         depth_size: Width and height of depth and infrared in pixels.
-        colour_size: Width and height of colour in pixels.
+        color_size: Width and height of color in pixels.
         fps: Sets of frames a second.
     """
 
     depth_size: Size | None = None
-    colour_size: Size | None = None
+    color_size: Size | None = None
     fps: int | None = None
 
 
@@ -40,7 +40,7 @@ class SensorProfiles:
 def choose_profiles(
     rs: Any, sensors: Sequence[Any], request: StreamRequest, name: str
 ) -> list[SensorProfiles]:
-    """Return what to open: colour in 8 bits, depth in 16, infrared in 8, of those the device has.
+    """Return what to open: color in 8 bits, depth in 16, infrared in 8, of those the device has.
 
     Infrared takes the size and rate of depth and the lower index, which is the left imager and
     therefore depth's own view.
@@ -62,9 +62,9 @@ def choose_profiles(
                     offered[modality].append((number, profile.as_video_stream_profile()))
     if not any(offered.values()):
         raise CameraError(
-            f"{name} has no stream of colour (rgb8, bgr8), depth (z16) or infrared (y8)"
+            f"{name} has no stream of color (rgb8, bgr8), depth (z16) or infrared (y8)"
         )
-    sizes = {Modality.RGB: request.colour_size, Modality.DEPTH: request.depth_size}
+    sizes = {Modality.RGB: request.color_size, Modality.DEPTH: request.depth_size}
     chosen: dict[Modality, tuple[int, Any]] = {}
     for modality in (Modality.RGB, Modality.DEPTH):
         if offered[modality]:

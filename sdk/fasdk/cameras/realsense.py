@@ -1,4 +1,4 @@
-"""RealSense cameras and their recordings: colour, depth and infrared of one moment."""
+"""RealSense cameras and their recordings: color, depth and infrared of one moment."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class RealSenseCamera(Camera):
 
     Frames come as the sensors saw them and are not warped onto each other: warping leaves holes in
     the picture wherever depth has none, which no model was trained on. Depth and left infrared
-    share one view; colour stands beside them, so the face box goes through
+    share one view; color stands beside them, so the face box goes through
     `rig()`, which is the device's own calibration.
 
-    Depth is converted from the device's unit to millimetres in integers, halves up; 0 stays 0 and
+    Depth is converted from the device's unit to millimeters in integers, halves up; 0 stays 0 and
     what lies beyond 65,535 mm becomes that. Time stamps on the device's own clock go through
     `DeviceClock`; stamps on the computer's clock are moved to `time.monotonic` by the difference
     of the two at arrival.
@@ -191,35 +191,35 @@ class DepthUnit:
     """What one step of a device's depth is.
 
     Attributes:
-        nanometres: A whole number; librealsense gives metres as float32, and every device's unit
-            is a whole number of nanometres.
+        nanometers: A whole number; librealsense gives meters as float32, and every device's unit
+            is a whole number of nanometers.
     """
 
-    nanometres: int
+    nanometers: int
 
     @classmethod
-    def of_metres(cls, metres: float) -> DepthUnit:
-        """Return the unit librealsense calls `metres`, such as 0.001.
+    def of_meters(cls, meters: float) -> DepthUnit:
+        """Return the unit librealsense calls `meters`, such as 0.001.
 
         Raises:
-            CameraError: It is not a positive length of at least one nanometre.
+            CameraError: It is not a positive length of at least one nanometer.
         """
-        nanometres = round(metres * 1e9) if np.isfinite(metres) else 0
-        if nanometres < 1:
-            raise CameraError(f"the camera's depth unit is {metres!r} m: its depth has no meaning")
-        return cls(nanometres)
+        nanometers = round(meters * 1e9) if np.isfinite(meters) else 0
+        if nanometers < 1:
+            raise CameraError(f"the camera's depth unit is {meters!r} m: its depth has no meaning")
+        return cls(nanometers)
 
-    def to_millimetres(self, raw: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Return depth in millimetres, halves up, at most 65,535; a new array [H, W]."""
-        if self.nanometres == 1_000_000:
+    def to_millimeters(self, raw: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return depth in millimeters, halves up, at most 65,535; a new array [H, W]."""
+        if self.nanometers == 1_000_000:
             return np.array(raw)
-        return np.asarray(_millimetres_by_step(self.nanometres)[raw])
+        return np.asarray(_millimeters_by_step(self.nanometers)[raw])
 
 
 @lru_cache(maxsize=4)
-def _millimetres_by_step(nanometres: int) -> NDArray[np.uint16]:
-    """Return uint16 [65536]: every raw depth in millimetres."""
-    steps = np.arange(65_536, dtype=np.uint64) * np.uint64(nanometres)
+def _millimeters_by_step(nanometers: int) -> NDArray[np.uint16]:
+    """Return uint16 [65536]: every raw depth in millimeters."""
+    steps = np.arange(65_536, dtype=np.uint64) * np.uint64(nanometers)
     rounded = (steps + np.uint64(500_000)) // np.uint64(1_000_000)
     return np.asarray(np.minimum(rounded, np.uint64(65_535)), np.uint16)
 
@@ -255,7 +255,7 @@ class _Session:
 
     @cached_property
     def rig(self) -> Rig | None:
-        """How the open streams lie to colour."""
+        """How the open streams lie to color."""
         return rig_of(self._rs, self._profiles)
 
     def wait(self, timeout_ms: float) -> dict[Modality, Any] | None:
@@ -293,8 +293,8 @@ class _Session:
         """Return the set as a capture that owns its arrays."""
         arrays = {m: np.array(f.get_data()) for m, f in frames.items()}
         if Modality.DEPTH in frames:
-            unit = DepthUnit.of_metres(frames[Modality.DEPTH].as_depth_frame().get_units())
-            arrays[Modality.DEPTH] = unit.to_millimetres(arrays[Modality.DEPTH])
+            unit = DepthUnit.of_meters(frames[Modality.DEPTH].as_depth_frame().get_units())
+            arrays[Modality.DEPTH] = unit.to_millimeters(arrays[Modality.DEPTH])
         if Modality.RGB in frames:
             format_ = frames[Modality.RGB].get_profile().format()
             if format_ == self._rs.format.bgr8:

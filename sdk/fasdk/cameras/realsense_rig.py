@@ -1,4 +1,4 @@
-"""A RealSense camera's factory calibration as a rig: where a face seen in colour lies in depth."""
+"""A RealSense camera's factory calibration as a rig: where a face seen in color lies in depth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rig_of(rs: Any, profiles: Mapping[Modality, Any]) -> Rig | None:
-    """Return how the streams lie to colour, or None without colour: the others share one view.
+    """Return how the streams lie to color, or None without color: the others share one view.
 
     Args:
         rs: The pyrealsense2 module.
@@ -27,30 +27,30 @@ def rig_of(rs: Any, profiles: Mapping[Modality, Any]) -> Rig | None:
     """
     if Modality.RGB not in profiles:
         return None
-    colour = profiles[Modality.RGB]
+    color = profiles[Modality.RGB]
     sensors = {
-        modality: _pinhole(rs, colour, profile, modality)
+        modality: _pinhole(rs, color, profile, modality)
         for modality, profile in profiles.items()
         if modality is not Modality.RGB
     }
     return Rig(
-        rgb=_lens(rs, colour, Modality.RGB),
+        rgb=_lens(rs, color, Modality.RGB),
         depth=sensors.get(Modality.DEPTH),
         ir=sensors.get(Modality.IR),
     )
 
 
-def _pinhole(rs: Any, colour: Any, profile: Any, modality: Modality) -> Pinhole:
+def _pinhole(rs: Any, color: Any, profile: Any, modality: Modality) -> Pinhole:
     try:
-        place = colour.get_extrinsics_to(profile)
+        place = color.get_extrinsics_to(profile)
     except RuntimeError as error:
         raise RigError(
-            f"the camera does not know where {modality.value} lies to colour ({error}): give a "
+            f"the camera does not know where {modality.value} lies to color ({error}): give a "
             "rig file"
         ) from error
-    # librealsense stores the matrix column by column, and metres.
+    # librealsense stores the matrix column by column, and meters.
     rotation = np.array(place.rotation, np.float64).reshape(3, 3).T.tolist()
-    translation_mm = [1000.0 * float(metres) for metres in place.translation]
+    translation_mm = [1000.0 * float(meters) for meters in place.translation]
     return Pinhole.model_validate(
         {
             "lens": _lens(rs, profile, modality),
@@ -76,7 +76,7 @@ def _lens(rs: Any, profile: Any, modality: Modality) -> Lens:
         height_px=found.height,
         focal_x_px=found.fx,
         focal_y_px=found.fy,
-        centre_x_px=found.ppx,
-        centre_y_px=found.ppy,
+        center_x_px=found.ppx,
+        center_y_px=found.ppy,
         distortion=distortion,
     )

@@ -116,7 +116,7 @@ class _Line(BaseModel):
     ir: str | None = None
     face: tuple[int, int, int, int] | None = None
     face_crop: bool = False
-    depth_unit: str = "millimetre"
+    depth_unit: str = "millimeter"
 
     @field_validator("rgb", "depth", "ir")
     @classmethod
@@ -132,9 +132,9 @@ class _Line(BaseModel):
 
     @field_validator("depth_unit")
     @classmethod
-    def _is_millimetre(cls, unit: str) -> str:
-        if unit != "millimetre":
-            raise ValueError(f"depth in {unit}s is no camera's: only millimetres can be replayed")
+    def _is_millimeter(cls, unit: str) -> str:
+        if unit != "millimeter":
+            raise ValueError(f"depth in {unit}s is no camera's: only millimeters can be replayed")
         return unit
 
     def item(self, root: Path) -> _Item:

@@ -32,7 +32,7 @@ def open_camera(spec: str) -> Camera:
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
             - `opencv:NUMBER`, option `modality` (rgb or ir);
             - `opencv:FILE`, options `modality`, `fps` and `loop`;
-            - `realsense` or `realsense:SERIAL`, options `depth` and `colour` (WIDTHxHEIGHT) and
+            - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT) and
               `fps`;
             - `realsense:FILE.bag` or `.db3`, option `loop`.
 
@@ -112,7 +112,7 @@ def _realsense(target: str, options: _Options) -> Camera:
         )
     request = StreamRequest(
         depth_size=options.take("depth", _size, "WIDTHxHEIGHT, such as 640x480"),
-        colour_size=options.take("colour", _size, "WIDTHxHEIGHT, such as 1280x720"),
+        color_size=options.take("color", _size, "WIDTHxHEIGHT, such as 1280x720"),
         fps=options.take("fps", int, "a whole number of frames a second"),
     )
     return RealSenseCamera.attached(target or None, request=request)

@@ -1,6 +1,6 @@
 """HOG and PLGF: the two maps that stand beside infrared in some checkpoints, in NumPy.
 
-The published data sets were made by `skimage.feature.hog(grey, orientations=9, pixels_per_cell=(8,
+The published data sets were made by `skimage.feature.hog(gray, orientations=9, pixels_per_cell=(8,
 8), cells_per_block=(2, 2), visualize=True)` and by the formula at `plgf_map`, at the crop's own
 size, each stored through Pillow's conversion of floats to RGB: rounded to float32, clipped to [0,
 255], truncated. The native pass draws the same maps (`sdk/native/include/fasdk/composite.hpp`).
@@ -23,7 +23,7 @@ BINS = 9  # of 20 degrees; opposite gradients share one
 SMALLEST = 2 * CELL  # a block of 2x2 cells; scikit-image refuses less
 
 # Per bin the pixels of a cell that its line covers, bit x of byte y: what Bresenham's algorithm
-# draws across the cell's centre, perpendicular to the bin's middle direction, radius 3.
+# draws across the cell's center, perpendicular to the bin's middle direction, radius 3.
 _LINES = (
     (0x00, 0x10, 0x10, 0x10, 0x08, 0x08, 0x08, 0x00),
     (0x00, 0x20, 0x10, 0x10, 0x08, 0x08, 0x04, 0x00),
@@ -50,11 +50,11 @@ def require_composite_size(width: int, height: int) -> None:
         )
 
 
-def hog_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def hog_map(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the histogram of oriented gradients of each 8x8 cell, drawn as scikit-image does.
 
     Args:
-        grey: uint8 [H, W], at least 16x16.
+        gray: uint8 [H, W], at least 16x16.
 
     Returns:
         uint8 [H, W]; 0 to the right of and below the last whole cell.
@@ -62,9 +62,9 @@ def hog_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         PreprocessError: The image is smaller.
     """
-    height, width = grey.shape
+    height, width = gray.shape
     require_composite_size(width, height)
-    level = grey.astype(np.int32)
+    level = gray.astype(np.int32)
     across, down = np.zeros_like(level), np.zeros_like(level)
     across[:, 1:-1] = level[:, 2:] - level[:, :-2]
     down[1:-1] = level[2:] - level[:-2]
@@ -87,15 +87,15 @@ def hog_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _clipped(drawn)
 
 
-def plgf_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def plgf_map(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the pattern of local gravitational force.
 
-    With I = max(grey, 2), neighbours at (dx, dy), two at most away, pull with I dx / r^3 and
+    With I = max(gray, 2), neighbors at (dx, dy), two at most away, pull with I dx / r^3 and
     I dy / r^3; outside the image nothing pulls. The angle atan(sqrt((gx / (I + 1e-4))^2 + (gy / (I
     + 1e-4))^2)) is stretched from its range to [1, 255].
 
     Args:
-        grey: uint8 [H, W], at least 16x16.
+        gray: uint8 [H, W], at least 16x16.
 
     Returns:
         uint8 [H, W], at least 1.
@@ -103,21 +103,21 @@ def plgf_map(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         PreprocessError: The image is smaller.
     """
-    height, width = grey.shape
+    height, width = gray.shape
     require_composite_size(width, height)
-    level = np.maximum(grey, 2).astype(np.int32)
+    level = np.maximum(gray, 2).astype(np.int32)
     padded = np.pad(level, 2)
     across, along = _force(padded), _force(padded.T).T
     by = level + 0.0001
     angle = np.arctan(np.sqrt((across / by) ** 2 + (along / by) ** 2))
     low, span = angle.min(), np.ptp(angle)
     if span <= 0.0:
-        return np.ones_like(grey)
+        return np.ones_like(gray)
     return _clipped((angle - low) / span * 254.0 + 1.0)
 
 
 def _force(padded: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Return what pulls along columns; neighbours of one weight are summed exactly first."""
+    """Return what pulls along columns; neighbors of one weight are summed exactly first."""
     height, width = padded.shape[0] - 4, padded.shape[1] - 4
 
     def difference(ahead: int, beside: int) -> NDArray[np.int32]:

@@ -53,9 +53,9 @@ def axis_taps(size: int, to: int, *, snap: bool) -> Taps:
             does for columns; for rows it clamps the indices and keeps the weights.
     """
     scale = 1.0 / (to / size)
-    centre = ((np.arange(to) + 0.5) * scale - 0.5).astype(np.float32)
-    floor = np.floor(centre)
-    index, fraction = floor.astype(np.int32), centre - floor
+    center = ((np.arange(to) + 0.5) * scale - 0.5).astype(np.float32)
+    floor = np.floor(center)
+    index, fraction = floor.astype(np.int32), center - floor
     if snap:
         fraction[(index < 0) | (index >= size - 1)] = 0.0
         index = np.clip(index, 0, size - 1)

@@ -21,7 +21,7 @@ class CropRule(str, Enum):
 
 
 class ChannelOrder(str, Enum):
-    """Order of the colour planes in the tensor."""
+    """Order of the color planes in the tensor."""
 
     RGB = "rgb"
     BGR = "bgr"
@@ -47,7 +47,7 @@ class IrComposite(str, Enum):
 
 
 class DepthEncoding(BaseModel):
-    """How the training set turned millimetres into 8 bits; 0 mm (no return) stays 0.
+    """How the training set turned millimeters into 8 bits; 0 mm (no return) stays 0.
 
     Attributes:
         near_mm: Distance drawn at one end; anything nearer is clipped to it.
@@ -75,13 +75,13 @@ class PreprocessSpec(BaseModel):
         width: Tensor width in pixels.
         height: Tensor height in pixels.
         crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
-        crop_scale: Factor on the face box's width and height, about its centre.
-        channel_order: Order of the tensor's colour planes; grey frames are replicated.
-        depth: How millimetres become 8 bits; only, and always, for depth.
+        crop_scale: Factor on the face box's width and height, about its center.
+        channel_order: Order of the tensor's color planes; gray frames are replicated.
+        depth: How millimeters become 8 bits; only, and always, for depth.
         ir_composite: What the three planes hold; another than plain only for infrared.
         mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
         std: Divides each tensor plane after that, in 8-bit units.
-        missing_value: What the whole tensor holds when the modality is absent, after normalisation.
+        missing_value: What the whole tensor holds when the modality is absent, after normalization.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,7 +104,7 @@ class PreprocessSpec(BaseModel):
                 raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
             if not np.isfinite(self.table).all():
                 raise ValueError(
-                    f"mean {self.mean} and std {self.std} do not normalise 8-bit levels to finite "
+                    f"mean {self.mean} and std {self.std} do not normalize 8-bit levels to finite "
                     "float32: give finite values and no std of 0"
                 )
         return self
@@ -120,7 +120,7 @@ class PreprocessSpec(BaseModel):
 
     @property
     def table(self) -> NDArray[np.float32]:
-        """The normalisation as float32 [3, 256]: one value per tensor plane and 8-bit level.
+        """The normalization as float32 [3, 256]: one value per tensor plane and 8-bit level.
 
         (level - mean) / std in float32, a rounding each: IEEE 754 leaves every implementation, host
         or device, the same value.
@@ -141,7 +141,7 @@ def _table(
 
 @lru_cache(maxsize=16)
 def depth_levels(encoding: DepthEncoding) -> NDArray[np.uint8]:
-    """Return uint8 [65536], read-only: the 8-bit level of every depth in millimetres."""
+    """Return uint8 [65536], read-only: the 8-bit level of every depth in millimeters."""
     depth_mm = np.arange(65536, dtype=np.float64)
     span = encoding.far_mm - encoding.near_mm
     fraction = (np.clip(depth_mm, encoding.near_mm, encoding.far_mm) - encoding.near_mm) / span
@@ -157,7 +157,7 @@ def depth_to_8bit(depth_mm: NDArray[np.uint16], encoding: DepthEncoding) -> NDAr
     """Return depth as the training set drew it.
 
     Args:
-        depth_mm: uint16 [H, W], millimetres; 0 where the sensor saw nothing.
+        depth_mm: uint16 [H, W], millimeters; 0 where the sensor saw nothing.
         encoding: Range and polarity of the data set.
 
     Returns:

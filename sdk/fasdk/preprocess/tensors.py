@@ -1,7 +1,7 @@
 """Turn a camera frame into the tensor the model was trained on.
 
 Frame → crop → (depth to 8 bits, or infrared's HOG and PLGF drawn) → bilinear resize on 8 bits →
-channel order → normalise → NCHW. The arithmetic is the training pipeline's: OpenCV's on x86-64.
+channel order → normalize → NCHW. The arithmetic is the training pipeline's: OpenCV's on x86-64.
 `sdk/native` does all of it in one pass; where that module was not built, NumPy gives the same bits,
 only slower.
 """
@@ -55,9 +55,9 @@ def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> Region
     last_x, last_y = frame_size[0] - 1, frame_size[1] - 1
     scale = min(last_y / face.height, last_x / face.width, scale)
     width, height = face.width * scale, face.height * scale
-    centre_x, centre_y = face.width / 2 + face.x, face.height / 2 + face.y
-    left, top = centre_x - width / 2, centre_y - height / 2
-    right, bottom = centre_x + width / 2, centre_y + height / 2
+    center_x, center_y = face.width / 2 + face.x, face.height / 2 + face.y
+    left, top = center_x - width / 2, center_y - height / 2
+    right, bottom = center_x + width / 2, center_y + height / 2
     if left < 0:
         left, right = 0.0, right - left
     if top < 0:
@@ -96,7 +96,7 @@ def to_tensor(
     """Return one frame as the model's input.
 
     Args:
-        frame: uint8 [H, W, 3] red first, uint8 [H, W], or uint16 [H, W] in millimetres where
+        frame: uint8 [H, W, 3] red first, uint8 [H, W], or uint16 [H, W] in millimeters where
             `spec.depth` is set; uint8 [H, W] for an infrared composite. Any strides.
         face: The face in pixels of this frame; needed when `spec.crop` is the face.
         spec: The modality's preprocessing.
@@ -104,7 +104,7 @@ def to_tensor(
         using: The implementation, or None for `implementation()`. The tensor is the same.
 
     Returns:
-        float32 [3, spec.height, spec.width], normalised; `out` where it was given.
+        float32 [3, spec.height, spec.width], normalized; `out` where it was given.
 
     Raises:
         PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, the
@@ -127,12 +127,12 @@ def to_tensor(
 
 
 def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
-    grey_only = spec.depth is not None or spec.ir_composite is not IrComposite.PLAIN
-    shape_fits = frame.ndim == 2 or (not grey_only and frame.shape[2:] == (3,))
+    gray_only = spec.depth is not None or spec.ir_composite is not IrComposite.PLAIN
+    shape_fits = frame.ndim == 2 or (not gray_only and frame.shape[2:] == (3,))
     dtype = _UINT8 if spec.depth is None else _UINT16
     if frame.dtype != dtype or not shape_fits or 0 in frame.shape:
         expected = "uint8 [H, W, 3] or [H, W]"
-        if grey_only:
+        if gray_only:
             expected = "uint16 [H, W] depth" if spec.depth else "uint8 [H, W] infrared"
         raise PreprocessError(
             f"frame is {frame.dtype} {list(frame.shape)}, its spec describes {expected}: "
@@ -195,8 +195,8 @@ def _numpy_pass(
     elif pixels.ndim == 2:
         planes = [resized(pixels)] * 3
     else:
-        colour = resized(pixels)
-        planes = [colour[..., c] for c in range(3)]
+        color = resized(pixels)
+        planes = [color[..., c] for c in range(3)]
         if spec.channel_order is ChannelOrder.BGR:
             planes.reverse()
     for plane, levels in enumerate(planes):

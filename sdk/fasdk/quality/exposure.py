@@ -54,8 +54,8 @@ class FaceLight:
     Attributes:
         highlight: 95th percentile of luma: the smallest level that 95 % of pixels do not exceed.
         upper_quartile: 75th percentile of luma, likewise.
-        sharpness: Variance of the Laplacian (four neighbours) times (128 / mean)²: as if the face
-            were exposed to mid grey, so that dim light does not pass for blur.
+        sharpness: Variance of the Laplacian (four neighbors) times (128 / mean)²: as if the face
+            were exposed to mid gray, so that dim light does not pass for blur.
     """
 
     highlight: int
@@ -73,9 +73,9 @@ def face_light(frame: NDArray[np.uint8], box: FaceBox) -> FaceLight:
     import cv2
 
     middle = middle_of(frame, box)
-    grey = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY) if middle.ndim == 3 else middle
+    gray = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY) if middle.ndim == 3 else middle
     # In floating point, since in a dim frame rounding would look like sharpness.
-    luma = _thumbnail(grey.astype(np.float32))
+    luma = _thumbnail(gray.astype(np.float32))
     levels = np.rint(luma).astype(np.uint8)
     below = np.cumsum(np.bincount(levels.ravel(), minlength=256))
     highlight, upper_quartile = np.searchsorted(below, np.array([0.95, 0.75]) * levels.size)
@@ -85,7 +85,7 @@ def face_light(frame: NDArray[np.uint8], box: FaceBox) -> FaceLight:
     return FaceLight(int(highlight), int(upper_quartile), sharpness)
 
 
-def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+def _thumbnail(gray: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return 64x64, every pixel counting by its area, so that noise averages out.
 
     Halved while that leaves enough, without an odd last row or column: many times faster than in
@@ -93,12 +93,12 @@ def _thumbnail(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     import cv2
 
-    while min(grey.shape) >= 2 * THUMBNAIL_PX:
-        height, width = grey.shape[0] // 2, grey.shape[1] // 2
-        even = grey[: 2 * height, : 2 * width]
-        grey = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+    while min(gray.shape) >= 2 * THUMBNAIL_PX:
+        height, width = gray.shape[0] // 2, gray.shape[1] // 2
+        even = gray[: 2 * height, : 2 * width]
+        gray = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
     size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def saturated_share(frame: NDArray[np.uint8], box: FaceBox) -> float:
@@ -124,7 +124,7 @@ class FaceDepth:
 
 
 def face_depth(frame: NDArray[np.uint16], box: FaceBox) -> FaceDepth:
-    """Measure the middle of a face in a depth frame, uint16 [H, W] in millimetres."""
+    """Measure the middle of a face in a depth frame, uint16 [H, W] in millimeters."""
     import cv2
 
     middle = middle_of(frame, box)

@@ -57,5 +57,5 @@ def untimely(
             yield Finding(
                 Reason.OUT_OF_STEP,
                 f"{first.value} and {last.value} were taken {times[last] - times[first]:.0f} ms "
-                f"apart, at most {max_skew_ms:.0f} ms: synchronise the sensors",
+                f"apart, at most {max_skew_ms:.0f} ms: synchronize the sensors",
             )

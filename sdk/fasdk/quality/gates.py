@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fasdk.capture import LARGEST_IN_METRES, FaceBox, Modality
+from fasdk.capture import LARGEST_IN_METERS, FaceBox, Modality
 from fasdk.quality.exposure import face_depth, face_light, saturated_share, spans_at_most
 from fasdk.quality.freshness import untimely
 from fasdk.quality.pose import head_angles
@@ -57,12 +57,12 @@ class QualityLimits(BaseModel):
             asks that the landmarks, where there are any, lie inside.
         min_distance_mm: Least median depth of the face.
         max_distance_mm: Greatest median depth of the face.
-        min_plausible_depth_mm: A median depth under this is no distance in millimetres.
+        min_plausible_depth_mm: A median depth under this is no distance in millimeters.
         max_yaw_deg: Greatest turn of the head to either side, from the landmarks.
         max_pitch_deg: Greatest nod up or down, from the landmarks.
         max_roll_deg: Greatest tilt to either shoulder, from the landmarks.
         min_highlight: Least 95th percentile of the face's luma in RGB, 8-bit. A high percentile,
-            since eyes and shine are bright on skin of every colour.
+            since eyes and shine are bright on skin of every color.
         max_upper_quartile: Greatest 75th percentile of the face's luma in RGB, 8-bit.
         min_sharpness: Least `FaceLight.sharpness`, of the RGB frame or else of the infrared one.
         max_ir_saturated: Greatest share of the face at infrared levels of 250 and more.
@@ -122,7 +122,7 @@ class QualityLimits(BaseModel):
 
     @classmethod
     def faults(cls) -> QualityLimits:
-        """Return limits on what no sound rig hands in: stale or skewed frames, depth in metres."""
+        """Return limits on what no sound rig hands in: stale or skewed frames, depth in meters."""
         kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm")
         usual = cls()
         return cls.off().model_copy(update={name: getattr(usual, name) for name in kept})
@@ -190,7 +190,7 @@ def _blank(capture: Capture, limits: QualityLimits) -> frozenset[Modality]:
     most = limits.max_blank_levels
     if most is None:
         return frozenset()
-    # Metres in whole numbers span few levels too, and are to be told from no picture at all.
+    # Meters in whole numbers span few levels too, and are to be told from no picture at all.
     spans = {m: 0 if m is Modality.DEPTH else most for m in capture.present}
     return frozenset(m for m, span in spans.items() if spans_at_most(capture.frame(m), span))
 
@@ -201,7 +201,7 @@ def _no_image(capture: Capture, blank: frozenset[Modality]) -> Iterator[Finding]
             value = capture.frame(modality)[0, 0].tolist()
             mend = "uncover the lens, check the sensor's cable"
             if modality is Modality.DEPTH:
-                mend += ", and that distances are millimetres, not metres cut to whole numbers"
+                mend += ", and that distances are millimeters, not meters cut to whole numbers"
             yield Finding(
                 Reason.NO_IMAGE, f"the {modality.value} frame is {value} everywhere: {mend}"
             )
@@ -322,14 +322,14 @@ def _depth(
     least_mm = limits.min_plausible_depth_mm
     if least_mm is not None:
         what, level, least = "the face", None if seen is None else seen.median_mm, least_mm
-        if level is None:  # not even the furthest thing in view is as far as metres would say
-            what, level, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METRES)
+        if level is None:  # not even the furthest thing in view is as far as meters would say
+            what, level, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METERS)
         if 0 < level < least:
-            unit, factor = ("metres", 1000) if level < LARGEST_IN_METRES else ("centimetres", 10)
+            unit, factor = ("meters", 1000) if level < LARGEST_IN_METERS else ("centimeters", 10)
             where = f"{what} is {'at' if what == 'the face' else 'beyond'} depth {level:.0f}"
             yield Finding(
                 Reason.DEPTH_UNITS,
-                f"{where}, which cannot be millimetres: these look like {unit}, multiply by "
+                f"{where}, which cannot be millimeters: these look like {unit}, multiply by "
                 f"{factor} before rounding",
             )
             return  # in another unit neither distance nor holes mean anything

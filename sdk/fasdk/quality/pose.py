@@ -11,9 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Both eyes, nose tip and both corners of the mouth of an average adult head in millimetres: the
-# iris centres and vertices 1, 61 and 291 of MediaPipe's canonical face model
-# (face_model_with_iris.obj, there in centimetres). x points to the image's right, y down, z away
+# Both eyes, nose tip and both corners of the mouth of an average adult head in millimeters: the
+# iris centers and vertices 1, 61 and 291 of MediaPipe's canonical face model
+# (face_model_with_iris.obj, there in centimeters). x points to the image's right, y down, z away
 # from the camera; the order is `Capture.landmarks`'.
 FACE_MODEL_MM = np.array(
     [
@@ -47,7 +47,7 @@ def head_angles(landmarks: NDArray[np.floating]) -> HeadAngles:
 
     The head is fitted in one linear step under scaled orthographic projection, the first of
     DeMenthon and Davis, "Model-based object pose in 25 lines of code", IJCV 1995; the two rows are
-    then made orthonormal. A face is not the average one, and half a metre is not afar: expect some
+    then made orthonormal. A face is not the average one, and half a meter is not afar: expect some
     seven degrees of error from perspective at 25 degrees, about five more in pitch, which rests on
     how high the nose tip sits, and what the landmarks themselves scatter by.
 

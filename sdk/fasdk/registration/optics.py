@@ -29,8 +29,8 @@ class Lens(_Record):
         height_px: Their height.
         focal_x_px: Focal length in pixels across.
         focal_y_px: Focal length in pixels down.
-        centre_x_px: Principal point; 0 is the middle of the leftmost pixel, as in OpenCV.
-        centre_y_px: Principal point; 0 is the middle of the topmost pixel.
+        center_x_px: Principal point; 0 is the middle of the leftmost pixel, as in OpenCV.
+        center_y_px: Principal point; 0 is the middle of the topmost pixel.
         distortion: OpenCV's k1, k2, p1, p2[, k3[, k4, k5, k6[, s1, s2, s3, s4[, τx, τy]]]]; none
             for frames already undistorted.
     """
@@ -39,8 +39,8 @@ class Lens(_Record):
     height_px: int = Field(ge=1)
     focal_x_px: float = Field(gt=0.0, allow_inf_nan=False)
     focal_y_px: float = Field(gt=0.0, allow_inf_nan=False)
-    centre_x_px: _Finite
-    centre_y_px: _Finite
+    center_x_px: _Finite
+    center_y_px: _Finite
     distortion: tuple[_Finite, ...] = ()
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Lens(_Record):
         return self
 
     def project(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return pixels [N, 2] of points [N, 3] before this camera, in millimetres."""
+        """Return pixels [N, 2] of points [N, 3] before this camera, in millimeters."""
         import cv2
 
         origin = np.zeros(3)
@@ -61,13 +61,13 @@ class Lens(_Record):
         return np.asarray(pixels, np.float64).reshape(-1, 2)
 
     def rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return [N, 3], the points one millimetre deep that are seen at pixels [N, 2].
+        """Return [N, 3], the points one millimeter deep that are seen at pixels [N, 2].
 
         Raises:
             RigError: The distortion has no inverse at a pixel: the calibration is none.
         """
         focal = np.array([self.focal_x_px, self.focal_y_px])
-        flat = (pixels - (self.centre_x_px, self.centre_y_px)) / focal
+        flat = (pixels - (self.center_x_px, self.center_y_px)) / focal
         # Fixed point, as cv2.undistortPoints; that one's accuracy differs between releases.
         for _ in range(100):
             rays = np.column_stack([flat, np.ones(len(flat))])
@@ -88,8 +88,8 @@ class Lens(_Record):
     def _matrix(self) -> NDArray[np.float64]:
         return np.array(
             [
-                [self.focal_x_px, 0.0, self.centre_x_px],
-                [0.0, self.focal_y_px, self.centre_y_px],
+                [self.focal_x_px, 0.0, self.center_x_px],
+                [0.0, self.focal_y_px, self.center_y_px],
                 [0.0, 0.0, 1.0],
             ]
         )

@@ -78,7 +78,7 @@ class Rig(BaseModel):
         The box is taken from the frame `face` is in. A pinhole sensor needs the face's distance:
         it is first what makes a box `face_width_mm` wide look as wide as it does, then the median
         depth in the middle of the box so mapped into the depth frame, again and again until it
-        settles within half a millimetre, at most eight times. Without depth there, the first
+        settles within half a millimeter, at most eight times. Without depth there, the first
         estimate stands.
 
         A mapped box that leaves its frame is clipped to it, and the quality gates then find the
@@ -202,7 +202,7 @@ class _Found:
         camera: That camera; None where the rig does not know its lens.
         box: The box.
         outline: Float64 [16, 2], pixels around its edge.
-        rays: Float64 [16, 3], what is seen there one millimetre deep; empty without a camera.
+        rays: Float64 [16, 3], what is seen there one millimeter deep; empty without a camera.
         middle: Float64 [1, 3], the same of the box's middle.
     """
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.capture import monotonic_ms
-from fasdk.decision import Verdict, missing_fault
+from fasdk.decision import Decision, Verdict, missing_fault
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
-from fasdk.session import Decision
 from fasdk.tracking.face_watch import FaceWatch
 from fasdk.tracking.lockout import LockOut
 from fasdk.tracking.policy import TrackPolicy
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
     from fasdk.sequential import Run
 

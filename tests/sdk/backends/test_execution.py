@@ -6,13 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-from graphs import SIZE, capture, graph_logits
-from rig import GRAPH, Rig, batch, expected
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.errors import BackendError
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
+
+from support.gpu_rig import GRAPH, Rig, batch, expected
+from support.graphs import SIZE, capture, graph_logits
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
@@ -64,10 +65,10 @@ def test_inputs_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("call", ["execute_async_v3", "set_input_shape"])
 def test_a_refused_call_fails_the_run_and_the_next_one_works(rig: Rig, call: str) -> None:
     engine = rig.open()
-    rig.behaviour.refuses.add(call)
+    rig.behavior.refuses.add(call)
     with pytest.raises(BackendError, match="refused"):
         engine.run(batch(1, 1))
-    rig.behaviour.refuses.clear()
+    rig.behavior.refuses.clear()
     inputs = batch(2, 2)
     np.testing.assert_array_equal(engine.run(inputs).logits, expected(inputs))
 
@@ -75,7 +76,7 @@ def test_a_refused_call_fails_the_run_and_the_next_one_works(rig: Rig, call: str
 def test_an_execution_that_writes_nothing_never_repeats_the_last_answer(rig: Rig) -> None:
     engine = rig.open()
     assert np.isfinite(engine.run(batch(2)).logits).all()
-    rig.behaviour.writes = False
+    rig.behavior.writes = False
     assert np.isnan(engine.run(batch(2)).logits).all()
     with Liveness(rig.bundle, engine) as liveness:
         assert liveness.check(capture(1)).verdict is fasdk.Verdict.ERROR
@@ -120,4 +121,4 @@ def test_close_frees_everything_once_and_ends_running(rig: Rig) -> None:
 
 def test_host_code_in_a_plan_is_never_allowed(rig: Rig) -> None:
     rig.open()
-    assert rig.behaviour.host_code == [False]
+    assert rig.behavior.host_code == [False]

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from graphs import SIZE
-from rig import Rig, batch, expected
 
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
+
+from support.gpu_rig import Rig, batch, expected
+from support.graphs import SIZE
 
 WAIT_S = 30.0
 
@@ -116,11 +117,11 @@ def test_an_execution_that_cannot_be_recorded_leaves_the_stream_fit(rig: Rig) ->
     inner = rig.gpu.capture
 
     def capture(stream: object, work: Callable[[], None]) -> object:
-        rig.behaviour.refuses.add("execute_async_v3")
+        rig.behavior.refuses.add("execute_async_v3")
         try:
             return inner(stream, work)  # type: ignore[arg-type]
         finally:
-            rig.behaviour.refuses.clear()
+            rig.behavior.refuses.clear()
 
     rig.gpu.capture = capture  # type: ignore[method-assign,assignment]
     lane.append(engine.open_lane(2))
@@ -157,9 +158,9 @@ def test_too_little_memory_for_another_lane_leaves_the_others_running(
 def test_what_is_never_written_is_never_read(engine: TensorRtEngine, rig: Rig) -> None:
     lane = engine.open_lane(2)
     assert np.isfinite(run(lane, 2, 1)).all()
-    rig.behaviour.writes = False
+    rig.behavior.writes = False
     assert np.isnan(run(lane, 2, 2)).all()
-    rig.behaviour.writes = True
+    rig.behavior.writes = True
     rig.gpu.loses_copies = True
     assert np.isnan(run(lane, 2, 3)).all()
     rig.gpu.loses_copies = False
@@ -168,7 +169,7 @@ def test_what_is_never_written_is_never_read(engine: TensorRtEngine, rig: Rig) -
 
 def refuse_launch(rig: Rig) -> None:
     rig.gpu.refuses.add("launch")
-    rig.behaviour.refuses.add("execute_async_v3")
+    rig.behavior.refuses.add("execute_async_v3")
 
 
 def lose_device(rig: Rig) -> None:
@@ -177,7 +178,7 @@ def lose_device(rig: Rig) -> None:
 
 def mend(rig: Rig) -> None:
     rig.gpu.refuses.clear()
-    rig.behaviour.refuses.clear()
+    rig.behavior.refuses.clear()
     rig.gpu.fails_to_synchronize = False
 
 

@@ -9,13 +9,14 @@ from importlib.util import find_spec
 import numpy as np
 import onnx
 import pytest
-import tiny_bundle
 from onnx import TensorProto, helper
 
-from fasdk import backends
-from fasdk.backends import Backend, EngineOutputs, installed_backends, open_engine, parse_backend
+from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.registry import installed_backends, open_engine, parse_backend
 from fasdk.errors import BackendError, UsageError
+
+from support import tiny_bundle
 
 
 def inputs(batch=2, size=tiny_bundle.SIZE):
@@ -179,4 +180,4 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
     with pytest.raises(BackendError, match="no GPU"):
         open_engine(bundle, progress="bar")
     assert asked == [(Backend.TENSORRT, "bar")]
-    assert backends.installed_backends()[0] is Backend.TENSORRT
+    assert installed_backends()[0] is Backend.TENSORRT

@@ -5,24 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_gpu import Enumeration, fake_tensorrt, install
-from graphs import SIZE, write_small_bundle
-from rig import FAKE_PLAN, GRAPH, Rig
 
-from fasdk.backends import Backend, open_engine
 from fasdk.backends.cuda import CudaDevice
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import open_engine
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
-from fasdk.bundle import PlanEntry, open_bundle
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.manifest import PlanEntry
 from fasdk.errors import BackendError, FasdkError, PlanError
+
+from support.fake_gpu import Enumeration, fake_tensorrt, install
+from support.gpu_rig import FAKE_PLAN, GRAPH, Rig
+from support.graphs import SIZE, write_small_bundle
+from support.requirements import Requirement
 
 
 def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
     first = rig.open()
-    assert (first.plan_source, rig.behaviour.builds, len(rig.plans)) == (PlanSource.BUILT, 1, 1)
+    assert (first.plan_source, rig.behavior.builds, len(rig.plans)) == (PlanSource.BUILT, 1, 1)
     second = rig.open()
-    assert (second.plan_source, rig.behaviour.builds) == (PlanSource.CACHE, 1)
+    assert (second.plan_source, rig.behavior.builds) == (PlanSource.CACHE, 1)
 
 
 @pytest.mark.parametrize("change", ["version", "device", "cuda"])
@@ -31,7 +35,7 @@ def test_a_plan_of_another_release_or_gpu_is_not_used(
 ) -> None:
     rig.open()
     if change == "version":
-        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour, "10.16.2"))
+        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior, "10.16.2"))
     elif change == "device":
         rig.gpu.device = CudaDevice("Orin Nano", "8.7", "12.6")
     else:
@@ -62,7 +66,7 @@ def test_a_cached_plan_that_was_touched_is_built_again(rig: Rig, target: str) ->
 
 @pytest.mark.parametrize("drift", [1.0, -1.0, float("nan"), float("inf")])
 def test_a_new_plan_that_drifts_is_not_kept_and_open_raises(rig: Rig, drift: float) -> None:
-    rig.behaviour.drift = drift
+    rig.behavior.drift = drift
     with pytest.raises(PlanError, match=r"built plan .* does not reproduce"):
         rig.open()
     assert rig.plans == []
@@ -71,7 +75,7 @@ def test_a_new_plan_that_drifts_is_not_kept_and_open_raises(rig: Rig, drift: flo
 
 def test_a_cached_plan_that_drifts_is_deleted_and_open_raises(rig: Rig) -> None:
     rig.open().close()
-    rig.behaviour.drift = 1.0
+    rig.behavior.drift = 1.0
     with pytest.raises(PlanError, match=r"cache plan .* does not reproduce"):
         rig.open()
     assert rig.plans == []
@@ -79,7 +83,7 @@ def test_a_cached_plan_that_drifts_is_deleted_and_open_raises(rig: Rig) -> None:
 
 
 def test_a_drift_within_the_tolerance_is_accepted(rig: Rig) -> None:
-    rig.behaviour.drift = 1e-4
+    rig.behavior.drift = 1e-4
     assert rig.open().plan_source is PlanSource.BUILT
 
 
@@ -89,13 +93,13 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
     rig.bundle = open_bundle(write_small_bundle(tmp_path / "bare.fasb", golden=0))
     with pytest.raises(PlanError, match="no golden capture"):
         rig.open()
-    assert rig.behaviour.builds == 0
+    assert rig.behavior.builds == 0
 
 
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
-        ("deserialize", PlanError, "refuses the built plan on Orin: serialised with another"),
+        ("deserialize", PlanError, "refuses the built plan on Orin: serialized with another"),
         ("create_execution_context", BackendError, "cannot make an execution context"),
         ("set_tensor_address", BackendError, "refuses a buffer for rgb"),
         ("build_serialized_network", PlanError, "cannot build a plan: it gave no reason"),
@@ -106,7 +110,7 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
 def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
     rig: Rig, call: str, kind: type[FasdkError], words: str
 ) -> None:
-    rig.behaviour.refuses.add(call)
+    rig.behavior.refuses.add(call)
     with pytest.raises(kind, match=words):
         rig.open()
     assert rig.gpu.held == {}
@@ -117,8 +121,8 @@ def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
 def test_a_factory_that_gives_nothing_is_an_error(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str, kind: type[FasdkError]
 ) -> None:
-    rig.behaviour.refuses.add(f"no {what}")
-    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behaviour))
+    rig.behavior.refuses.add(f"no {what}")
+    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior))
     with pytest.raises(kind, match=f"cannot (make|start) a {what.lower()}"):
         rig.open()
 
@@ -133,7 +137,7 @@ def test_too_little_device_memory_is_named_and_the_cached_plan_stays(rig: Rig) -
 
 
 def test_a_plan_with_other_tensors_is_refused(rig: Rig) -> None:
-    rig.behaviour.output_type = Enumeration.HALF
+    rig.behavior.output_type = Enumeration.HALF
     with pytest.raises(
         PlanError, match=r"tensor logits is output .*HALF.* asks for output float32"
     ):
@@ -188,7 +192,7 @@ def test_targets_make_no_sense_for_the_machines_own_gpu(rig: Rig) -> None:
 
 
 def test_the_engine_factory_leads_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fasdk.backends.installed_backends", lambda: (Backend.TENSORRT,))
+    monkeypatch.setattr("fasdk.backends.registry.installed_backends", lambda: (Backend.TENSORRT,))
     monkeypatch.setattr("fasdk.backends.tensorrt.opening.PyCudaDriver", lambda: rig.gpu)
     assert isinstance(open_engine(rig.bundle), TensorRtEngine)
 
@@ -202,7 +206,7 @@ class TestBroughtPlans:
 
     @pytest.fixture
     def kiosk(self, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behaviour, "1.7.1"))
+        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behavior, "1.7.1"))
         rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
         self._bring(rig, tmp_path, self.ENTRY)
         return rig
@@ -215,11 +219,11 @@ class TestBroughtPlans:
 
     def test_one_that_fits_is_used_and_nothing_is_built(self, kiosk: Rig) -> None:
         engine = kiosk.open(Backend.TENSORRT_RTX)
-        assert (engine.plan_source, kiosk.behaviour.builds) == (PlanSource.BUNDLE, 0)
+        assert (engine.plan_source, kiosk.behavior.builds) == (PlanSource.BUNDLE, 0)
         assert not kiosk.cache.folder.exists()
 
     def test_one_that_drifts_is_refused(self, kiosk: Rig) -> None:
-        kiosk.behaviour.drift = 1.0
+        kiosk.behavior.drift = 1.0
         with pytest.raises(PlanError, match=r"bundle plan .* does not reproduce"):
             kiosk.open(Backend.TENSORRT_RTX)
 
@@ -229,11 +233,11 @@ class TestBroughtPlans:
     ) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update=changes))
         assert kiosk.open(Backend.TENSORRT_RTX).plan_source is PlanSource.BUILT
-        assert kiosk.behaviour.targets == {0: "sm89"}
+        assert kiosk.behavior.targets == {0: "sm89"}
 
     def test_a_target_the_compiler_refuses_is_named(self, kiosk: Rig, tmp_path: Path) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update={"version": "1.6.0"}))
-        kiosk.behaviour.refuses.add("set_compute_capability")
+        kiosk.behavior.refuses.add("set_compute_capability")
         with pytest.raises(PlanError, match=r"refuses compute capability 8\.9"):
             kiosk.open(Backend.TENSORRT_RTX)
 
@@ -243,7 +247,7 @@ class TestBroughtPlans:
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a driver")
 def test_the_real_runtime_without_a_driver_refuses_its_own_plan(rig: Rig) -> None:
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
     with pytest.raises(PlanError, match=r"on RTX 4060: .*driver") as found:
         rig.open(Backend.TENSORRT_RTX)

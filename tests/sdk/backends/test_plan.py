@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from graphs import SIZE, model, small_graph
 from onnx import TensorProto, helper
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.module import (
     load_module,
     one_line,
@@ -24,10 +23,13 @@ from fasdk.backends.tensorrt.module import (
 from fasdk.backends.tensorrt.plan import BuiltPlan, build_plan
 from fasdk.errors import BackendError, PlanError
 
+from support.graphs import SIZE, model, small_graph
+from support.requirements import Requirement
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytest.importorskip("tensorrt_rtx")
+Requirement.TENSORRT_RTX.module("tensorrt_rtx", whole_module=True)
 
 RTX = Backend.TENSORRT_RTX
 SHAPES = {"rgb": (3, SIZE, SIZE)}

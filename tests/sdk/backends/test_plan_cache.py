@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache, PlanKey
 from fasdk.backends.tensorrt.plan import BuiltPlan
 from fasdk.errors import FasdkError, PlanError

@@ -6,9 +6,10 @@ Every run has a process of its own, since a broken runtime leaves nothing to rel
 from __future__ import annotations
 
 import pytest
-from planted.plants import PLANTS, Plant
-from planted.trial import try_scenarios
-from simulated_cuda import Layout
+
+from support.cuda_sim.simulated_cuda import Layout
+from support.planted.plants import PLANTS, Plant
+from support.planted.trial import try_scenarios
 
 pytestmark = pytest.mark.cuda_sim
 

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from planted.plants import PLANTS, Plant
+
+from support.planted.plants import PLANTS, Plant
 
 
 @pytest.mark.parametrize("bug", PLANTS, ids=lambda bug: bug.name)

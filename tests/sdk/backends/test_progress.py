@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from rig import Rig
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
 from fasdk.backends.tensorrt.progress import LoggedProgress
+
+from support.gpu_rig import Rig
 
 
 def test_a_line_at_the_start_and_then_one_an_interval(caplog: pytest.LogCaptureFixture) -> None:

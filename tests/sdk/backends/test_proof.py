@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rig import Rig
 
 from fasdk.backends.tensorrt.proof import batch_sizes
 from fasdk.errors import PlanError
+
+from support.gpu_rig import Rig
 
 FAULTS = {
     "single captures": {"drift_batch": 1},
@@ -23,9 +24,9 @@ FAULTS = {
 
 
 def spoil(rig: Rig, fault: dict[str, Any]) -> None:
-    rig.behaviour.drift = 1.0
+    rig.behavior.drift = 1.0
     for name, value in fault.items():
-        setattr(rig.behaviour, name, value)
+        setattr(rig.behavior, name, value)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bundle
-from simulated_cuda import CudaResult, Simulator
-from tensorrt_standin import Behaviour, Refusal, installed, stand_in
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
-from fasdk.bundle import Bundle, open_bundle
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.errors import BackendError, PlanError
-from fasdk.session import Liveness
+from fasdk.session.session import Liveness
+
+from support import tiny_bundle
+from support.cuda_sim.simulated_cuda import CudaResult, Simulator
+from support.cuda_sim.tensorrt_standin import Behavior, Refusal, installed, stand_in
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -36,7 +37,7 @@ class Kiosk:
 
     bundle: Bundle
     simulator: Simulator
-    behaviour: Behaviour
+    behavior: Behavior
 
     @property
     def plans(self) -> list[Path]:
@@ -54,9 +55,9 @@ class Kiosk:
 
 @pytest.fixture
 def kiosk(tmp_path: Path, simulator: Simulator) -> Iterator[Kiosk]:
-    behaviour = Behaviour()
-    with installed(stand_in(simulator, behaviour), "tensorrt"):
-        yield Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behaviour)
+    behavior = Behavior()
+    with installed(stand_in(simulator, behavior), "tensorrt"):
+        yield Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behavior)
 
 
 @pytest.mark.parametrize("graphs", [True, False])
@@ -67,7 +68,7 @@ def test_a_plan_is_built_proved_kept_and_used_again(kiosk: Kiosk, graphs: bool) 
         with Liveness(kiosk.bundle, engine) as liveness:
             assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
             assert liveness.check(tiny_bundle.capture(60)).verdict is fasdk.Verdict.SPOOF
-    assert kiosk.behaviour.builds == 1
+    assert kiosk.behavior.builds == 1
     kiosk.require_clean()
 
 
@@ -77,9 +78,9 @@ def test_a_plan_is_built_proved_kept_and_used_again(kiosk: Kiosk, graphs: bool) 
     ids=["largest batch", "last row", "replay"],
 )
 def test_a_plan_that_drifts_somewhere_is_not_kept(kiosk: Kiosk, fault: dict[str, object]) -> None:
-    kiosk.behaviour.drift = 1.0
+    kiosk.behavior.drift = 1.0
     for name, value in fault.items():
-        setattr(kiosk.behaviour, name, value)
+        setattr(kiosk.behavior, name, value)
     with pytest.raises(PlanError, match="does not reproduce"):
         kiosk.open()
     assert kiosk.plans == []
@@ -89,7 +90,7 @@ def test_a_plan_that_drifts_somewhere_is_not_kept(kiosk: Kiosk, fault: dict[str,
 def test_an_execution_that_writes_nothing_opens_no_door(kiosk: Kiosk) -> None:
     with Liveness(kiosk.bundle, kiosk.open()) as liveness:
         assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
-        kiosk.behaviour.writes = False
+        kiosk.behavior.writes = False
         assert liveness.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.ERROR
 
 
@@ -136,10 +137,10 @@ def test_graphs_the_driver_refuses_cost_no_answer(
 def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
     engine = kiosk.open()
     for refusal in (Refusal.CONTEXT, Refusal.ADDRESS, Refusal.SHAPE, Refusal.EXECUTE):
-        kiosk.behaviour.refuses = {refusal}
+        kiosk.behavior.refuses = {refusal}
         with pytest.raises(BackendError):
             engine.open_lane(2)
-        kiosk.behaviour.refuses = set()
+        kiosk.behavior.refuses = set()
     engine.close()
     kiosk.require_clean()
 

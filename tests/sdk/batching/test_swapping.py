@@ -7,13 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
-import tiny_bundle
-from scripted_engine import SECONDS, FakeEngine, Gate, Proved, Script, live, until
 
 import fasdk
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle import open_bundle
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
 from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import (
@@ -26,8 +25,10 @@ from fasdk.errors import (
     TrustError,
 )
 from fasdk.reasons import Reason
-from fasdk.session import Liveness
-from fasdk.trust import TrustPolicy, generate_key
+from fasdk.session.session import Liveness
+
+from support import tiny_bundle
+from support.scripted_engine import SECONDS, FakeEngine, Gate, Proved, Script, live, until
 
 GOOD = tiny_bundle.capture(200)
 
@@ -183,7 +184,7 @@ def test_a_capture_let_in_under_old_rules_is_held_to_the_new_ones(bundle, tmp_pa
     )
     session.submit(GOOD)
     until(lambda: gate.inside == 1)
-    colour_alone, whole = session.submit(tiny_bundle.capture(255, (Modality.RGB,))), GOOD
+    color_alone, whole = session.submit(tiny_bundle.capture(255, (Modality.RGB,))), GOOD
     waiting = session.submit(whole)
     stricter = tiny_bundle.write(
         tmp_path / "strict.fasb",
@@ -193,7 +194,7 @@ def test_a_capture_let_in_under_old_rules_is_held_to_the_new_ones(bundle, tmp_pa
     )
     session.swap(stricter)
     gate.open()
-    assert "lacks depth, ir, which this bundle requires" in colour_alone.result(SECONDS).reasons[0]
+    assert "lacks depth, ir, which this bundle requires" in color_alone.result(SECONDS).reasons[0]
     assert waiting.result(SECONDS).verdict is Verdict.LIVE
     session.close()
 
@@ -211,8 +212,8 @@ def test_a_capture_let_in_whole_may_lack_what_the_new_model_looks_at(
 ):
     gate = Gate()
     inputs = {Modality.RGB: bundle.manifest.inputs[Modality.RGB]}
-    of_colour = {"modalities": (Modality.RGB,), "inputs": inputs}
-    old = replace(bundle, manifest=bundle.manifest.model_copy(update=of_colour))
+    of_color = {"modalities": (Modality.RGB,), "inputs": inputs}
+    old = replace(bundle, manifest=bundle.manifest.model_copy(update=of_color))
     session = Liveness(
         old,
         FakeEngine(gate),
@@ -220,10 +221,10 @@ def test_a_capture_let_in_whole_may_lack_what_the_new_model_looks_at(
         missing=missing,
         loader=Proved,
     )
-    colour = tiny_bundle.capture(255, (Modality.RGB,))
-    session.submit(colour)
+    color = tiny_bundle.capture(255, (Modality.RGB,))
+    session.submit(color)
     until(lambda: gate.inside == 1)
-    waiting = session.submit(colour)
+    waiting = session.submit(color)
     session.swap(newer)
     gate.open()
     found = waiting.result(SECONDS)

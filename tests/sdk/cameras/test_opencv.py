@@ -1,4 +1,4 @@
-"""OpenCV's cameras and video files: right colours, fresh frames, bounded waits."""
+"""OpenCV's cameras and video files: right colors, fresh frames, bounded waits."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_a_video_gives_every_frame_once_red_first(video):
     for number, capture in enumerate(captures):
         assert capture.present == (RGB,)
         assert capture.rgb.shape == (48, 64, 3)
-        # JPEG rounds colours by a few levels.
+        # JPEG rounds colors by a few levels.
         assert np.abs(capture.rgb[24, 32].astype(int) - [200, 100, 20 * number]).max() <= 6
     stamps = [capture.taken_ms[RGB] for capture in captures]
     assert stamps == sorted(stamps)
 
 
-def test_infrared_is_the_luma_of_a_grey_video(tmp_path):
+def test_infrared_is_the_luma_of_a_gray_video(tmp_path):
     path = tmp_path / "ir.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     writer.write(np.full((48, 64, 3), 77, np.uint8))

@@ -10,15 +10,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from soft_realsense import COLOUR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
 import fasdk
 from fasdk.cameras import FrameCounts, open_camera, realsense
 from fasdk.cameras.profiles import StreamRequest
 from fasdk.cameras.realsense import DepthUnit, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
-from fasdk.door import outcomes
+from fasdk.capture_loop import outcomes
 from fasdk.errors import CameraError, EndOfStreamError, RigError
+
+from support.soft_realsense import COLOR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -47,12 +48,12 @@ def _settle(camera):
         return
 
 
-def test_a_set_is_colour_depth_and_infrared_of_one_moment(soft, camera):
+def test_a_set_is_color_depth_and_infrared_of_one_moment(soft, camera):
     before = time.monotonic() * 1000
     soft.shoot(2, at_ms=133)
     capture = camera.read(500)
     assert capture.present == (RGB, DEPTH, IR)
-    assert capture.rgb.shape == (*COLOUR_SIZE[::-1], 3)
+    assert capture.rgb.shape == (*COLOR_SIZE[::-1], 3)
     assert capture.depth.shape == capture.ir.shape == DEPTH_SIZE[::-1]
     assert capture.rgb[0, 0].tolist() == [2, 100, 200]
     assert (capture.depth == 1002).all()
@@ -100,7 +101,7 @@ def test_a_set_without_one_of_its_streams_is_no_capture(soft, camera):
 
 
 def test_bgr_becomes_rgb():
-    soft = SoftRealSense(colour_format=rs.format.bgr8)
+    soft = SoftRealSense(color_format=rs.format.bgr8)
     with RealSenseCamera(soft.connect, "bgr") as camera:
         _settle(camera)
         for number in (1, 2):
@@ -109,7 +110,7 @@ def test_bgr_becomes_rgb():
 
 
 @pytest.mark.parametrize(
-    ("metres", "millimetres"),
+    ("meters", "millimeters"),
     [
         (0.001, lambda raw: raw),
         (0.0001, lambda raw: (raw + 5) // 10),
@@ -118,19 +119,19 @@ def test_bgr_becomes_rgb():
         (0.01, lambda raw: np.minimum(raw * 10, 65535)),
     ],
 )
-def test_depth_becomes_millimetres_exactly(soft, camera, metres, millimetres):
+def test_depth_becomes_millimeters_exactly(soft, camera, meters, millimeters):
     width, height = DEPTH_SIZE
     every = np.linspace(0, 65535, width * height).astype(np.uint16).reshape(height, width)
-    soft.shoot(2, at_ms=133, raw_depth=every, units=metres)
+    soft.shoot(2, at_ms=133, raw_depth=every, units=meters)
     found = camera.read(500).depth
     assert found.dtype == np.uint16
-    assert np.array_equal(found, millimetres(every.astype(np.int64)))
+    assert np.array_equal(found, millimeters(every.astype(np.int64)))
 
 
-@pytest.mark.parametrize("metres", [0.0, -0.001, float("nan"), float("inf"), 1e-10])
-def test_a_depth_unit_without_meaning_is_refused(metres):
+@pytest.mark.parametrize("meters", [0.0, -0.001, float("nan"), float("inf"), 1e-10])
+def test_a_depth_unit_without_meaning_is_refused(meters):
     with pytest.raises(CameraError, match="depth unit"):
-        DepthUnit.of_metres(metres)
+        DepthUnit.of_meters(meters)
 
 
 @pytest.mark.parametrize(("ahead_ms", "seen_ms"), [(-40, -40), (10_000, 0)])
@@ -150,13 +151,13 @@ def test_the_rig_is_the_devices_calibration(soft, camera):
     soft.shoot(2, at_ms=133, raw_depth=np.full(DEPTH_SIZE[::-1], 500, np.uint16))
     capture = replace(camera.read(500), face=(40, 20, 20, 24))
     rig = camera.rig()
-    assert (rig.rgb.width_px, rig.rgb.height_px) == COLOUR_SIZE
+    assert (rig.rgb.width_px, rig.rgb.height_px) == COLOR_SIZE
     assert rig.depth.size_px == rig.ir.size_px == DEPTH_SIZE
-    # What lies at 0 before depth is 15 mm to the right before colour.
+    # What lies at 0 before depth is 15 mm to the right before color.
     assert rig.depth.translation_mm == pytest.approx((-15.0, 0.0, 0.0), abs=1e-4)
     found = rig.register(capture).faces
     # Both focal lengths are 60 px, so the box keeps its size. Its left edge is 8 px left of
-    # colour's middle, which is 67 mm at 500 mm; 15 mm to the left of that is 10 px from depth's.
+    # color's middle, which is 67 mm at 500 mm; 15 mm to the left of that is 10 px from depth's.
     assert found[DEPTH] == found[IR]
     assert (found[DEPTH].width, found[DEPTH].height) == (20, 24)
     assert found[DEPTH].x == round(32 + (40 - 48) - 60 * 15 / 500)

@@ -130,9 +130,9 @@ def test_a_damaged_frame_is_a_fault_and_the_next_capture_works(folder):
     assert camera.counts.dropped == 1
 
 
-def test_depth_in_eight_bits_is_no_depth_in_millimetres(folder):
+def test_depth_in_eight_bits_is_no_depth_in_millimeters(folder):
     cv2.imwrite(str(folder / "000000.depth.png"), np.full((12, 16), 9, np.uint8))
-    with pytest.raises(CameraError, match="expected 16-bit, one channel, in millimetres"):
+    with pytest.raises(CameraError, match="expected 16-bit, one channel, in millimeters"):
         ReplayCamera(folder).read()
 
 
@@ -153,7 +153,7 @@ def test_a_closed_replay_says_so(folder):
         ({"rgb": "..\\x.png"}, r"must lie below the list's folder"),
         ({"rgb": "C:x.png"}, r"must lie below the list's folder"),
         ({"rgb": "x\0.png"}, r"captures.jsonl:2: rgb: .*zero byte"),
-        (line(1, depth_unit="level"), r"depth_unit: .*only millimetres can be replayed"),
+        (line(1, depth_unit="level"), r"depth_unit: .*only millimeters can be replayed"),
         (line(1, face=[1, 2, 3]), r"captures.jsonl:2: face"),
     ],
 )

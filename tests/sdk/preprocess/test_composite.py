@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +11,20 @@ from fasdk.errors import PreprocessError
 from fasdk.preprocess.composite import hog_map, plgf_map
 from fasdk.preprocess.native import Implementation, native_module
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "native"))
-import published_maps
+from support import published_maps
+from support.requirements import Requirement
 
 
-def drawn(name: str, grey: np.ndarray, using: Implementation) -> np.ndarray:
+def drawn(name: str, gray: np.ndarray, using: Implementation) -> np.ndarray:
     if using is Implementation.NUMPY:
-        return {"hog_map": hog_map, "plgf_map": plgf_map}[name](grey)
+        return {"hog_map": hog_map, "plgf_map": plgf_map}[name](gray)
     module = native_module()
     if module is None:
-        pytest.skip("fasdk._native was not built: a C++17 compiler and a reinstall build it")
+        Requirement.NATIVE.skip("fasdk._native was not built")
     maps = []
     for tier in module.TIERS:
-        maps.append(np.full(grey.shape, 77, np.uint8))
-        getattr(module, name)(grey, maps[-1], tier)
+        maps.append(np.full(gray.shape, 77, np.uint8))
+        getattr(module, name)(gray, maps[-1], tier)
     assert all(np.array_equal(maps[0], other) for other in maps)
     return maps[0]
 
@@ -75,15 +73,15 @@ def test_ten_million_levels_are_the_published_ones(name, using):
 
 @pytest.mark.parametrize("using", Implementation)
 def test_every_gradient_counts_in_scikit_images_bin(using):
-    # A pixel among equals has the gradient (across, down) that its four neighbours give it.
+    # A pixel among equals has the gradient (across, down) that its four neighbors give it.
     rng = np.random.default_rng(3)
     for across, down in [(0, 9), (9, 0), (-9, 0), (0, -9), (255, 1), (-255, 1), (255, -1), (5, 5)]:
-        grey = np.full((16, 16), 128, np.int32)
+        gray = np.full((16, 16), 128, np.int32)
         for y, x in ((4, 4), (11, 12)):
-            grey[y, x - 1 : x + 2 : 2] = (128 - across // 2, 128 + across - across // 2)
-            grey[y - 1 : y + 2 : 2, x] = (128 - down // 2, 128 + down - down // 2)
-        grey += rng.integers(0, 2, grey.shape)
-        image = np.clip(grey, 0, 255).astype(np.uint8)
+            gray[y, x - 1 : x + 2 : 2] = (128 - across // 2, 128 + across - across // 2)
+            gray[y - 1 : y + 2 : 2, x] = (128 - down // 2, 128 + down - down // 2)
+        gray += rng.integers(0, 2, gray.shape)
+        image = np.clip(gray, 0, 255).astype(np.uint8)
         assert np.array_equal(drawn("hog_map", image, using), published_maps.hog_map(image))
 
 

@@ -69,7 +69,7 @@ def test_luma_is_bt_601_red_first():
 
 
 def test_scaling_down_averages_every_pixel():
-    """Four times as large and with stripes as fine as can be, the face is one grey."""
+    """Four times as large and with stripes as fine as can be, the face is one gray."""
     frame = np.zeros((640, 560), np.uint8)
     frame[:, ::2] = 200
     found = face_light(frame, FaceBox(80, 120, 362, 362))

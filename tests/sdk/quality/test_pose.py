@@ -1,4 +1,4 @@
-"""A head's angles are exact on the average head from afar, near at half a metre, never made up."""
+"""A head's angles are exact on the average head from afar, near at half a meter, never made up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_average_head_seen_from_afar_gives_its_angles_back(yaw, pitch, roll,
 
 @pytest.mark.parametrize("yaw", [-35.0, -15.0, 0.0, 15.0, 35.0])
 @pytest.mark.parametrize("pitch", [-25.0, 0.0, 25.0])
-def test_half_a_metre_away_it_is_a_few_degrees_off(yaw, pitch):
+def test_half_a_meter_away_it_is_a_few_degrees_off(yaw, pitch):
     vector, _ = cv2.Rodrigues(rotation(yaw, pitch, 5.0))
     camera = np.array([[900.0, 0.0, 640.0], [0.0, 900.0, 360.0], [0.0, 0.0, 1.0]])
     points, _ = cv2.projectPoints(FACE_MODEL_MM, vector, np.array([0.0, 0.0, 500.0]), camera, None)

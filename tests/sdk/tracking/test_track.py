@@ -7,11 +7,20 @@ from concurrent.futures import Future
 from itertools import pairwise
 
 import pytest
-import tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequential_tests import sigmoid
-from track_fakes import (
+
+from fasdk.capture import Modality
+from fasdk.decision import Decision, MissingModalities, Verdict
+from fasdk.errors import UsageError
+from fasdk.reasons import Reason
+from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
+from fasdk.tracking.track import Track, TrackDecision
+from fasdk.tracking.tracks import Tracks
+
+from support import tiny_bundle
+from support.sequential_tests import sigmoid
+from support.track_fakes import (
     POINT,
     FakeBundle,
     FakeSession,
@@ -24,15 +33,6 @@ from track_fakes import (
     retry,
     scored,
 )
-
-from fasdk.capture import Modality
-from fasdk.decision import MissingModalities, Verdict
-from fasdk.errors import UsageError
-from fasdk.reasons import Reason
-from fasdk.session import Decision
-from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
-from fasdk.tracking.track import Track, TrackDecision
-from fasdk.tracking.tracks import Tracks
 
 LIVE, SPOOF, RETRY, ERROR = Verdict.LIVE, Verdict.SPOOF, Verdict.RETRY, Verdict.ERROR
 NEVER = TrackPolicy(lock_out=None)
@@ -353,8 +353,8 @@ def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
 
 
 def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_at():
-    of_colour = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
-    session = HeldSession(FakeBundle(of_colour))
+    of_color = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
+    session = HeldSession(FakeBundle(of_color))
     policy = TrackPolicy(1, missing=MissingModalities.REQUIRE)
     track = Track(session, "door", policy, clock=Hand())
     future = track.submit(capture(modalities=(Modality.RGB,)))

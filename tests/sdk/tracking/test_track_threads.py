@@ -7,14 +7,15 @@ import random
 import threading
 
 import pytest
-from sequential_tests import sequential_test, sigmoid
-from track_fakes import LanesSession, bundle_with_test, capture, error, retry, scored
 
 from fasdk.decision import Verdict
 from fasdk.sequential import ScoredFrame, SequentialRun, Step
 from fasdk.tracking.policy import TrackPolicy
 from fasdk.tracking.track import TrackDecision
 from fasdk.tracking.tracks import Tracks
+
+from support.sequential_tests import sequential_test, sigmoid
+from support.track_fakes import LanesSession, bundle_with_test, capture, error, retry, scored
 
 CAMERAS, FRAMES = 4, 200
 POLICY = TrackPolicy(

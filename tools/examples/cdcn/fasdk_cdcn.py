@@ -26,7 +26,7 @@ _STAGES = ("Block1", "Block2", "Block3")
 _REDUCTION = 8  # side of the image over side of the map
 _MEAN, _STD = 127.5, 128.0
 _MODE = "bilinear"
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what image libraries call grey
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what image libraries call gray
 
 
 class CdcnConfig(ModelConfig):
@@ -148,21 +148,21 @@ def _maps(net: nn.Module, images: tuple[Tensor, ...], shrink: Callable[[Tensor],
 def _logits(maps: Tensor, rgb: Tensor) -> Tensor:
     """Return (0, 8 s - 4) of the published score s: the map's sum over the face's cells, at most 1.
 
-    Published evaluation counts the cells in which the grey RGB picture, black around the face, is
+    Published evaluation counts the cells in which the gray RGB picture, black around the face, is
     not black; here the picture is the 8-bit RGB tensor it was resized to. A straight line keeps
     rounding as small as it is in the map, where log-odds would magnify it without bound.
 
     Args:
         maps: float32 [B, S, S].
-        rgb: float32 [B, 3, 8 S, 8 S], normalised.
+        rgb: float32 [B, 3, 8 S, 8 S], normalized.
     """
     amid = _REDUCTION // 2 - 1
     size = int(rgb.shape[-1])
     inside = rgb[:, :, amid : size - amid, amid : size - amid]
     planes = functional.avg_pool2d(inside, 2, _REDUCTION)
     red, green, blue = (planes[:, c : c + 1] for c in range(3))
-    grey = _STD * (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue) + _MEAN
-    face = torch.where(grey >= 0.5, torch.ones_like(grey), torch.zeros_like(grey))
+    gray = _STD * (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue) + _MEAN
+    face = torch.where(gray >= 0.5, torch.ones_like(gray), torch.zeros_like(gray))
     cells = face.sum((1, 2, 3)).clamp(min=1.0)
     score = (maps.sum((1, 2)) / cells).clamp(max=1.0)
     return torch.stack([torch.zeros_like(score), 8.0 * score - 4.0], 1)

@@ -26,7 +26,7 @@ from fasdk_tools.cli import (  # noqa: F401
 )
 from fasdk_tools.cli import run as run_verb  # noqa: F401 - the entry point below is `run`
 from fasdk_tools.cli.root import EXIT_INTERRUPTED, EXIT_USAGE, app
-from fasdk_tools.output import STDERR, log_to_stderr, print_json_line
+from fasdk_tools.terminal.output import STDERR, log_to_stderr, print_json_line
 
 # Typer brings click with it or depends on it, by release; its public errors lead to either.
 _CommandLineError: Any = typer.BadParameter.__base__

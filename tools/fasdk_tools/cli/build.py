@@ -19,7 +19,7 @@ from fasdk_tools.cli.root import (
     require_build_half,
     trust_policy,
 )
-from fasdk_tools.output import (
+from fasdk_tools.terminal.output import (
     STDERR,
     STDOUT,
     print_fields,
@@ -29,9 +29,9 @@ from fasdk_tools.output import (
 )
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Precision
-    from fasdk_calibration.budget import BudgetLimits
-    from fasdk_engines.int8.request import Int8Request
+    from fasdk.bundle.manifest import Precision
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 _CALIBRATION_SIZE = 128
 
@@ -63,11 +63,11 @@ def build_engine(
     ] = None,
     development: Annotated[
         Path | None,
-        typer.Option(help="List (JSON Lines) of labelled captures to choose a threshold on."),
+        typer.Option(help="List (JSON Lines) of labeled captures to choose a threshold on."),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="List of captures to quantise on, of people in no other list."),
+        typer.Option(help="List of captures to quantize on, of people in no other list."),
     ] = None,
     calibration_root: Annotated[
         Path | None, typer.Option(help="Folder its paths are relative to; the list's own.")
@@ -107,13 +107,14 @@ def build_engine(
         return
     if out is None or model is None:
         raise UsageError("building from a checkpoint needs -o OUT.fasb and --model NAME")
-    from fasdk.backends import parse_backend
+    from fasdk.backends.registry import parse_backend
 
     require_build_half()
-    from fasdk_calibration.budget import BudgetLimits
-    from fasdk_engines.build import BuildRequest, build_bundle
-    from fasdk_engines.precision import parse_precision
-    from fasdk_tools.build_report import show_build, show_missed_budget
+    from fasdk_engines.build.pipeline import build_bundle
+    from fasdk_engines.build.request import BuildRequest
+    from fasdk_engines.graph.fp16 import parse_precision
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+    from fasdk_tools.terminal.build_report import show_build, show_missed_budget
 
     search = precision == "auto"
     limits = BudgetLimits(max_flips, max_drift, max_rate_change)
@@ -144,8 +145,8 @@ def build_engine(
 
 
 def _parse_base(name: str) -> Precision:
-    from fasdk_engines.build_request import INT8_PRECISIONS
-    from fasdk_engines.precision import parse_precision
+    from fasdk_engines.build.request import INT8_PRECISIONS
+    from fasdk_engines.graph.fp16 import parse_precision
 
     base = parse_precision(name)
     if base not in INT8_PRECISIONS:
@@ -162,8 +163,8 @@ def _int8_request(
     *,
     search: bool,
 ) -> Int8Request | None:
-    from fasdk_calibration.ranges import RangeMethod
-    from fasdk_engines.int8.request import Int8Request
+    from fasdk_calibration.calibration_set.ranges import RangeMethod
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
     if calibration is None:
         if search or root is not None:
@@ -184,8 +185,8 @@ def _build_on_device(
     source: Path, out: Path | None, backend: str, keys: list[Path] | None, *, as_json: bool
 ) -> None:
     """Build this machine's plan for a bundle and prove it on the golden captures."""
-    from fasdk.backends import parse_backend
-    from fasdk.session import open as open_session
+    from fasdk.backends.registry import parse_backend
+    from fasdk.session.session import open as open_session
 
     if out is not None:
         raise UsageError(
@@ -220,7 +221,7 @@ def _build_on_device(
 def models(as_json: JsonOption = False) -> None:
     """List the models a checkpoint can be built from."""
     require_build_half()
-    from fasdk_engines.listing import list_models
+    from fasdk_engines.models.listing import list_models
 
     listings, problems = list_models()
     for problem in problems:
@@ -267,7 +268,7 @@ def debug_parity(
 ) -> None:
     """Name the first layer where two graphs of one model diverge; exit 1 if one does."""
     require_build_half()
-    from fasdk_tools.debug_parity import compare
+    from fasdk_tools.diagnostics.debug_parity import compare
 
     with progress_view() as view:
         result = compare(source, against, model, config, tolerance, view.phase)

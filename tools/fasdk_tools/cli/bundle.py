@@ -25,7 +25,7 @@ from fasdk_tools.cli.root import (
     parse_face,
     trust_policy,
 )
-from fasdk_tools.output import (
+from fasdk_tools.terminal.output import (
     STDERR,
     format_bytes,
     print_fields,
@@ -35,7 +35,7 @@ from fasdk_tools.output import (
 )
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
 
 @app.command()
@@ -126,8 +126,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle's bytes and signature, then replay its golden captures."""
-    from fasdk.backends import parse_backend
-    from fasdk.session import open as open_session
+    from fasdk.backends.registry import parse_backend
+    from fasdk.session.session import open as open_session
 
     parsed = parse_backend(backend)
     document: dict[str, Any] = {"bundle": str(bundle), "ok": False, "reason": None}
@@ -160,8 +160,8 @@ def verify(
 @app.command()
 def check(
     bundle: BundleArgument,
-    rgb: Annotated[Path | None, typer.Option(help="8-bit colour image.")] = None,
-    depth: Annotated[Path | None, typer.Option(help="16-bit PNG in millimetres.")] = None,
+    rgb: Annotated[Path | None, typer.Option(help="8-bit color image.")] = None,
+    depth: Annotated[Path | None, typer.Option(help="16-bit PNG in millimeters.")] = None,
     ir: Annotated[Path | None, typer.Option(help="8-bit infrared image.")] = None,
     face: Annotated[
         str | None, typer.Option(help="x,y,w,h in pixels of the first frame given.")
@@ -172,11 +172,11 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Judge one capture; exit 0 only for LIVE."""
-    from fasdk.backends import parse_backend
+    from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
     from fasdk.frames import read_frame
-    from fasdk.session import open as open_session
+    from fasdk.session.session import open as open_session
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     frames: dict[str, Any] = {
@@ -227,9 +227,9 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Time a bundle on this machine, stage by stage, one call after another on each lane."""
-    from fasdk.backends import parse_backend
-    from fasdk.session import open as open_session
-    from fasdk_tools.profile import profile as profile_batch
+    from fasdk.backends.registry import parse_backend
+    from fasdk.session.session import open as open_session
+    from fasdk_tools.diagnostics.profile import profile as profile_batch
 
     batches, lanes = _parse_numbers("--batch", batch), _parse_numbers("--streams", streams)
     with (
@@ -285,7 +285,7 @@ def keygen(
     as_json: JsonOption = False,
 ) -> None:
     """Make an Ed25519 key pair: KEY signs bundles, KEY.pub goes to the devices."""
-    from fasdk.trust import generate_key
+    from fasdk.bundle.trust import generate_key
 
     public, identity = generate_key(private_key)
     document = {"private_key": str(private_key), "public_key": str(public), "key_id": identity}
@@ -317,6 +317,6 @@ def _parse_numbers(option: str, text: str) -> list[int]:
 
 
 def _open(path: Path, keys: list[Path] | None) -> Bundle:
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
 
     return open_bundle(path, trust_policy(keys))

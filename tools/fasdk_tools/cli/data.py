@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fasdk_tools.cli.root import JsonOption, app
-from fasdk_tools.output import print_fields, print_json, progress_view
+from fasdk_tools.terminal.output import print_fields, print_json, progress_view
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk_tools.cli.root import EXIT_NO, JsonOption, app
-from fasdk_tools.output import STDERR, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.terminal.output import STDERR, print_fields, print_json, print_rows, progress_view
 
 if TYPE_CHECKING:
     from fasdk_calibration.datasets.check import DatasetReport

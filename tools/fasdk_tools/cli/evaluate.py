@@ -10,7 +10,7 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import BundleArgument, JsonOption, KeyOption, app, trust_policy
-from fasdk_tools.output import STDERR, print_json, progress_view
+from fasdk_tools.terminal.output import STDERR, print_json, progress_view
 
 
 @app.command()
@@ -64,7 +64,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure error rates on test lists, by species, domain and missing modality."""
-    from fasdk.bundle import open_bundle
+    from fasdk.bundle.bundle import open_bundle
     from fasdk_tools.evaluation import (
         EvaluationRequest,
         parse_family,

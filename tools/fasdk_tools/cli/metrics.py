@@ -11,7 +11,14 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import JsonOption, app
-from fasdk_tools.output import STDERR, STDOUT, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.terminal.output import (
+    STDERR,
+    STDOUT,
+    print_fields,
+    print_json,
+    print_rows,
+    progress_view,
+)
 
 if TYPE_CHECKING:
     from fasdk_calibration.metrics import (
@@ -49,7 +56,7 @@ def metrics(
     as_json: JsonOption = False,
 ) -> None:
     """Compute APCER, BPCER, AUC, EER and more, with 95 % bounds, from a CSV file of scores."""
-    from fasdk_calibration.metrics import read_scores, summarise
+    from fasdk_calibration.metrics import read_scores, summarize
 
     if threshold is not None and development is not None:
         raise UsageError("--threshold and --development both set the threshold: give one of them")
@@ -59,7 +66,7 @@ def metrics(
     chosen_on = None if development is None else read_scores(development)
     with progress_view() as view:
         view.phase("resampling subjects")
-        summary = summarise(
+        summary = summarize(
             judged.scores,
             threshold=threshold,
             development=None if chosen_on is None else chosen_on.scores,

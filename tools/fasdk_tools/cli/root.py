@@ -10,8 +10,8 @@ import typer
 from fasdk.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
+    from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import FaceBox, Modality
-    from fasdk.trust import TrustPolicy
 
 app = typer.Typer(
     name="fasdk",
@@ -39,7 +39,7 @@ KeyOption = Annotated[
 
 def trust_policy(keys: list[Path] | None) -> TrustPolicy | None:
     """Return the policy that trusts these keys alone, or None where none was given."""
-    from fasdk.trust import TrustPolicy
+    from fasdk.bundle.trust import TrustPolicy
 
     return TrustPolicy.from_files(*keys) if keys else None
 

@@ -22,13 +22,13 @@ from fasdk_tools.cli.root import (
     parse_face,
     trust_policy,
 )
-from fasdk_tools.output import STDERR, print_json_line
+from fasdk_tools.terminal.output import STDERR, print_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fasdk.bundle import Bundle
-    from fasdk.door import FaceFinder
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.capture_loop import FaceFinder
 
 
 @app.command()
@@ -84,14 +84,14 @@ def run(
     Faults of the camera are ERROR lines and it is asked again; systemd's watchdog hears of
     decisions only. Exit 0 at the end, 2 for wrong input.
     """
-    from fasdk.backends import parse_backend
+    from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
-    from fasdk.door import outcomes
+    from fasdk.capture_loop import outcomes
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
-    from fasdk.session import open as open_session
+    from fasdk.session.session import open as open_session
     from fasdk.watchdog import Watchdog
-    from fasdk_tools.run import document_of, text_of
+    from fasdk_tools.terminal.decisions import document_of, text_of
 
     # OpenCV would print a page about each camera it cannot open; the error line says it.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -148,7 +148,7 @@ def _until_told_to_stop() -> Iterator[None]:
 
 
 def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
-    from fasdk.door import FixedFace
+    from fasdk.capture_loop import FixedFace
 
     if face is not None and face_model is not None:
         raise UsageError("--face and --face-model both say where the face is: give one")

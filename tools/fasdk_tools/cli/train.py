@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from fasdk_tools.cli.root import JsonOption, app, require_build_half
-from fasdk_tools.output import print_fields, print_json, progress_view
+from fasdk_tools.terminal.output import print_fields, print_json, progress_view
 
 
 @app.command()
 def train(
     captures: Annotated[
-        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labelled captures.")
+        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labeled captures.")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, .safetensors.")],
     model: Annotated[str, typer.Option(help="Model name; see `fasdk models`.")],
@@ -71,7 +71,7 @@ def train(
 ) -> None:
     """Train a checkpoint that `build-engine` takes."""
     require_build_half()
-    from fasdk_tools.train import TrainRequest, parse_settings, run_training
+    from fasdk_tools.training.train import TrainRequest, parse_settings, run_training
 
     request = TrainRequest(
         captures=captures,
@@ -115,14 +115,14 @@ def demo(
 ) -> None:
     """Train a tiny MMDG on synthetic captures, build its bundle and judge held-out captures."""
     require_build_half()
-    from fasdk_tools.demo import run_demo
+    from fasdk_tools.training.demo import run_demo
 
     with progress_view() as view:
         report = run_demo(out, seed, view)
     if as_json:
         print_json(asdict(report))
     else:
-        from fasdk_tools.demo import print_report
+        from fasdk_tools.training.demo import print_report
 
         print_report(report)
 
@@ -146,7 +146,7 @@ def protocols(
 ) -> None:
     """Train tiny systems over synthetic domains: leave one out, missing modality, few sources."""
     require_build_half()
-    from fasdk_tools.protocols import run_named
+    from fasdk_tools.protocols.run import run_named
 
     with progress_view() as view:
         report = run_named(
@@ -162,6 +162,6 @@ def protocols(
     if as_json:
         print_json(asdict(report))
     else:
-        from fasdk_tools.protocols import print_report
+        from fasdk_tools.protocols.run import print_report
 
         print_report(report)

@@ -19,11 +19,11 @@ from fasdk_tools.cli.root import (
     parse_modalities,
     trust_policy,
 )
-from fasdk_tools.output import STDERR, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.terminal.output import STDERR, print_fields, print_json, print_rows, progress_view
 
 if TYPE_CHECKING:
-    from fasdk_calibration.operating_points import LevelTarget
-    from fasdk_tools.tune_report import TuneReport
+    from fasdk_calibration.thresholds.operating_points import LevelTarget
+    from fasdk_tools.tuning.report import TuneReport
 
 
 @app.command()
@@ -71,8 +71,8 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose thresholds by confidence bounds; exit 1 if the captures are too few for one."""
-    from fasdk_tools.tune import TuneRequest
-    from fasdk_tools.tune import tune as choose
+    from fasdk_tools.tuning.tune import TuneRequest
+    from fasdk_tools.tuning.tune import tune as choose
 
     request = TuneRequest(
         bundle=bundle,
@@ -114,7 +114,7 @@ def _targets(texts: list[str] | tuple[()]) -> tuple[LevelTarget, ...]:
             would allow more than a laxer one.
         DatasetError: A name or bound is outside its range.
     """
-    from fasdk_calibration.operating_points import DEFAULT_TARGETS, LevelTarget
+    from fasdk_calibration.thresholds.operating_points import DEFAULT_TARGETS, LevelTarget
 
     usual = {target.level: target for target in DEFAULT_TARGETS}
     targets: dict[str, LevelTarget] = {}

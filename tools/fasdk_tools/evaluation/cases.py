@@ -9,7 +9,7 @@ import numpy as np
 
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import Dataset
-from fasdk_calibration.evaluation import (
+from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
     development_threshold,
@@ -19,11 +19,11 @@ from fasdk_calibration.metrics import Scores
 from fasdk_calibration.protocols import PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Case, FamilyFigure, ProtocolFamily, WorstCapture
 from fasdk_tools.evaluation.request import STANDARD, EvaluationRequest, headline_level
-from fasdk_tools.scoring import ScoredDataset
+from fasdk_tools.evaluation.scoring import ScoredDataset
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
-    from fasdk_tools.output import ProgressView
+    from fasdk_tools.terminal.output import ProgressView
 
 Thresholds = dict[tuple[Missing, tuple["Modality", ...]], NamedThreshold | str]
 

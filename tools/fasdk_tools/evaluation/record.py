@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from fasdk_calibration.evaluation import CaseFigures
+from fasdk_calibration.error_rates import CaseFigures
 
 
 class ProtocolFamily(str, Enum):
@@ -73,8 +73,8 @@ class ListIdentity:
         captures: Rows.
         presentations: Different presentations.
         subjects: Different people.
-        bona_fide: Rows labelled bona fide.
-        attacks: Rows labelled attack.
+        bona_fide: Rows labeled bona fide.
+        attacks: Rows labeled attack.
         species: PAI species, in name order.
         domains: Domains, in name order.
     """

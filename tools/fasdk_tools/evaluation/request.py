@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from fasdk.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
-from fasdk_tools.scoring import fault_of, require_judgeable
+from fasdk_tools.evaluation.scoring import fault_of, require_judgeable
 
 if TYPE_CHECKING:
     from pathlib import Path

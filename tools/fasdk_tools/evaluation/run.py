@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk.backends import Backend
-from fasdk.bundle import CALIBRATION, EVALUATION, Bundle, Precision
+from fasdk.backends.engine import Backend
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.bundle.manifest import Precision
 from fasdk_calibration.datasets import Dataset, Progress, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
@@ -28,12 +29,12 @@ from fasdk_tools.evaluation.request import (
     require_new_people,
     require_protocol,
 )
-from fasdk_tools.scoring import score_subsets
+from fasdk_tools.evaluation.scoring import score_subsets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fasdk_tools.output import ProgressView
+    from fasdk_tools.terminal.output import ProgressView
 
 
 _CPU_HALF = (
@@ -198,9 +199,9 @@ def _limits(
     if rounding is not None:
         said.append(f"The graph is {bundle.manifest.precision.value}. {rounding}")
     manifest = bundle.manifest
-    quantised = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
+    quantized = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
     for member, what, is_due in (
-        (CALIBRATION, "calibrated", quantised or bundle.document(CALIBRATION) is not None),
+        (CALIBRATION, "calibrated", quantized or bundle.document(CALIBRATION) is not None),
         (EVALUATION, "given thresholds", bool(manifest.operating_points)),
     ):
         if is_due and known_subjects(bundle, member) is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fasdk_tools.output import STDOUT, print_fields, print_rows
+from fasdk_tools.terminal.output import STDOUT, print_fields, print_rows
 
 if TYPE_CHECKING:
-    from fasdk_calibration.evaluation import Estimate, Rate
+    from fasdk_calibration.error_rates import Estimate, Rate
     from fasdk_tools.evaluation.record import Case, Evaluation
 
 

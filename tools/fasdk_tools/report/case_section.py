@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fasdk_calibration.evaluation import AtThreshold
+from fasdk_calibration.error_rates import AtThreshold
 from fasdk_tools.evaluation.record import Case, Evaluation
 from fasdk_tools.report.charts import (
     LINE_STYLES,
@@ -301,7 +301,7 @@ def _figure(caption: str, drawn: str, legend: Markup) -> Markup:
 
 
 def _legend(entries: Sequence[tuple[str, int | None, str]]) -> Markup:
-    """Return what colours and dashes stand for."""
+    """Return what colors and dashes stand for."""
     drawn = []
     for kind, style, name in entries:
         if style is None:

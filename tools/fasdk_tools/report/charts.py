@@ -21,7 +21,7 @@ from fasdk_tools.report.axes import (
     share_percent,
 )
 
-LINE_STYLES = 7  # of the style sheet: a colour and a dash each
+LINE_STYLES = 7  # of the style sheet: a color and a dash each
 _NAME_WIDTH, _TEXT_WIDTH, _ROW = 112.0, 86.0, 24.0
 _LONGEST_NAME = 19
 _LETTER, _LINE = 6.8, 15.0  # of bold text, on the wide side

@@ -167,7 +167,7 @@ def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
             Column(f"{name}: HTER at EER", is_number=True),
         ]
     parts = [
-        table("By what was taken away; the deeper the colour, the better told apart", columns, rows)
+        table("By what was taken away; the deeper the color, the better told apart", columns, rows)
     ]
     others = [index for index, case in enumerate(record.cases) if case.missing != "none"]
     if others:

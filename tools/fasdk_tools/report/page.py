@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from fasdk.atomic import atomic_write
 from fasdk.capture import Modality
 from fasdk_tools.evaluation.record import Evaluation, WorstCapture
-from fasdk_tools.output import json_text
 from fasdk_tools.report.case_section import list_section, section_key
 from fasdk_tools.report.markup import (
     ABSENT,
@@ -26,9 +25,10 @@ from fasdk_tools.report.markup import (
 )
 from fasdk_tools.report.overview import in_short, missing_matrix
 from fasdk_tools.report.thumbnails import thumbnail
+from fasdk_tools.terminal.output import json_text
 
 if TYPE_CHECKING:
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
     from fasdk_tools.evaluation.run import EvaluationRun
 
 DATA_ID = "evaluation"

@@ -54,7 +54,7 @@ def thumbnail(capture: Capture, modality: Modality, encoding: DepthEncoding | No
 def _picture(
     frame: NDArray[Any], modality: Modality, encoding: DepthEncoding | None
 ) -> NDArray[np.uint8]:
-    """Return uint8, grey or blue first."""
+    """Return uint8, gray or blue first."""
     if modality is Modality.RGB:
         return np.ascontiguousarray(frame[..., ::-1])
     if modality is Modality.IR:

@@ -48,7 +48,7 @@ class IProgressMonitor(Protocol):
 
 
 class IHostMemory(Protocol):
-    """A serialised plan; its memory is the library's."""
+    """A serialized plan; its memory is the library's."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 

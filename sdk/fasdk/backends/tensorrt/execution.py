@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends import Backend, EngineOutputs
     from fasdk.backends.cuda import CudaDriver
+    from fasdk.backends.engine import Backend, EngineOutputs
     from fasdk.backends.tensorrt import api
     from fasdk.backends.tensorrt.module import TensorRt
 

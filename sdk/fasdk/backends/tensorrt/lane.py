@@ -1,7 +1,7 @@
 """One lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
 
 A lane takes one call at a time and shares nothing with other lanes but the loaded plan. TensorRT
-has let several execution contexts use one optimisation profile at once since 10.0, where profile
+has let several execution contexts use one optimization profile at once since 10.0, where profile
 sharing is always on.
 
 A CUDA graph holds the copies in, the execution and the copies out of one batch size. TensorRT
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends import EngineOutputs
+from fasdk.backends.engine import EngineOutputs
 from fasdk.backends.tensorrt.module import released_on_error
 from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError

@@ -10,7 +10,7 @@ from fasdk.errors import PlanError
 if TYPE_CHECKING:
     from fasdk.backends.tensorrt import api
     from fasdk.backends.tensorrt.module import TensorRt
-    from fasdk.bundle import Manifest
+    from fasdk.bundle.manifest import Manifest
 
 
 @dataclass(frozen=True)

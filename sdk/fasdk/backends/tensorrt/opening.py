@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from fasdk.backends import Backend
 from fasdk.backends.cuda import PyCudaDriver
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
@@ -19,7 +19,7 @@ from fasdk.errors import PlanError
 if TYPE_CHECKING:
     from fasdk.backends.cuda import CudaDevice, CudaDriver
     from fasdk.backends.tensorrt.plan import ProgressListener
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
 
 def open_tensorrt_engine(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fasdk.backends import Backend
+from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.module import (
     NativeLog,
     load_module,
@@ -49,11 +49,11 @@ class BuiltPlan:
     """A plan, and what it can be used for.
 
     Attributes:
-        data: The serialised plan: executable code.
+        data: The serialized plan: executable code.
         backend: Which TensorRT built it.
         version: That library's version; no other may load it.
         compute_capabilities: GPU generations it holds code for; empty means this machine's GPU.
-        max_batch: Largest batch of its optimisation profile.
+        max_batch: Largest batch of its optimization profile.
         seconds: How long the build took.
     """
 
@@ -77,7 +77,7 @@ def build_plan(
 ) -> BuiltPlan:
     """Compile a typed ONNX graph.
 
-    One optimisation profile: batch 1 to `max_batch`, tuned for 1, because a door waits for a single
+    One optimization profile: batch 1 to `max_batch`, tuned for 1, because a door waits for a single
     capture and a full batch is the exception.
 
     Args:

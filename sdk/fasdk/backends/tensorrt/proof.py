@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends import EngineOutputs
+from fasdk.backends.engine import EngineOutputs
 from fasdk.errors import PlanError
-from fasdk.judging import Judge
+from fasdk.session.scorer import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fasdk.backends.tensorrt.execution import TensorRtEngine
     from fasdk.backends.tensorrt.lane import TensorRtLane
-    from fasdk.bundle import Bundle
+    from fasdk.bundle.bundle import Bundle
 
 # Up to here every batch size of a new plan is proved, beyond it powers of two and the largest.
 _EVERY_SIZE_TO = 8

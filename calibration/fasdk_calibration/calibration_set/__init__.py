@@ -1,0 +1,1 @@
+"""Calibration set selection and activation ranges."""

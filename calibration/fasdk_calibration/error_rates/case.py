@@ -1,0 +1,272 @@
+"""What scores on a test list come to: error rates by threshold, domain and species, with bounds.
+
+The unit is the presentation: frames of one presentation are fused to their mean score first. LIVE
+means score > threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk_calibration.error_rates.figures import (
+    AtTarget,
+    AtThreshold,
+    CaseFigures,
+    CurvePoints,
+    Decisions,
+    DomainDecisions,
+    DomainSeparation,
+    Estimate,
+    Histogram,
+    NamedThreshold,
+    NonResponses,
+    Rate,
+    Separation,
+    SpeciesRate,
+    ThresholdKind,
+)
+from fasdk_calibration.metrics import (
+    ErrorRate,
+    Scores,
+    apcer_by_species,
+    apnrr_by_species,
+    auc,
+    average_error_rate,
+    bootstrap_intervals,
+    bpcer,
+    bpcer_at_apcer,
+    bpnrr,
+    curve,
+    eer_threshold,
+    equal_error_rate,
+    fuse,
+    half_total_error_rate,
+    tpr_at_fpr,
+    worst_species,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasdk_calibration.metrics import BootstrapIntervals, Interval, RatesAtTarget
+
+HISTOGRAM_LIMITS = (3.0, 5.0, 7.0, 10.0)  # log-odds
+HISTOGRAM_BINS = 40
+CURVE_POINTS = 400
+APCER_TARGETS = (0.10, 0.05, 0.01)
+FPR_TARGETS = (0.01, 0.001)
+
+
+def evaluate_scores(frames: Scores, thresholds: Sequence[NamedThreshold]) -> CaseFigures:
+    """Return every figure of a set of scored captures.
+
+    Args:
+        frames: One entry a capture, scores being probabilities.
+        thresholds: Chosen on other captures.
+
+    Raises:
+        DatasetError: Frames of one presentation disagree on label, species or subject.
+    """
+    fused = fuse(frames)
+    judged = fused.select(fused.responded) if fused.responded.any() else None
+    both = judged is not None and 0 < judged.is_bona_fide.sum() < len(judged)
+    bounds = (
+        _bounds(judged, thresholds)
+        if judged is not None and both
+        else [None] * max(1, len(thresholds))
+    )
+    return CaseFigures(
+        captures=len(frames),
+        presentations=len(fused),
+        subjects=len(set(fused.subject)),
+        bona_fide=int(fused.is_bona_fide.sum()),
+        attacks=int((~fused.is_bona_fide).sum()),
+        non_responses=_non_responses(frames, fused),
+        separation=_separation(judged, bounds[0]) if judged is not None and both else None,
+        separation_note="" if both else _why_not_separated(judged),
+        thresholds=()
+        if judged is None
+        else tuple(
+            _at_threshold(judged, threshold, None if found is None else found.hter)
+            for threshold, found in zip(thresholds, bounds, strict=False)
+        ),
+        domains=() if judged is None else _by_domain(judged),
+        histogram=_histogram(judged),
+    )
+
+
+def _bounds(
+    judged: Scores, thresholds: Sequence[NamedThreshold]
+) -> list[BootstrapIntervals | None]:
+    """Return the bootstrap of every threshold, at least one; AUC and EER are in each the same."""
+    values = [threshold.value for threshold in thresholds] or [0.5]
+    return [
+        bootstrap_intervals(judged.values, judged.is_bona_fide, judged.subject, value)
+        for value in values
+    ]
+
+
+def _why_not_separated(judged: Scores | None) -> str:
+    if judged is None:
+        return "no presentation got a score"
+    absent = "attack" if judged.is_bona_fide.any() else "bona fide"
+    return f"no {absent} presentation with a score: AUC, EER and curves need both classes"
+
+
+def _non_responses(frames: Scores, fused: Scores) -> NonResponses:
+    live = fused.is_bona_fide
+    return NonResponses(
+        frames=int((~frames.responded).sum()),
+        apnrr=()
+        if live.all()
+        else tuple(SpeciesRate.named(s, r) for s, r in apnrr_by_species(fused).items()),
+        bpnrr=Rate.of(bpnrr(fused)) if live.any() else None,
+    )
+
+
+def _separation(judged: Scores, intervals: BootstrapIntervals | None) -> Separation:
+    values, live = judged.values, judged.is_bona_fide
+    points = curve(values, live)
+    nearest = points.nearest_to_equal()
+    threshold = float(points.thresholds[nearest])
+    hter = half_total_error_rate(values, live, threshold)
+    kept = _thinned(points.fpr, points.fnr)
+    return Separation(
+        auc=Estimate.within(points.auc, None if intervals is None else intervals.auc),
+        eer=Estimate.within(points.equal_error_rate, None if intervals is None else intervals.eer),
+        eer_threshold=threshold,
+        hter_at_eer=Estimate.within(hter, None if intervals is None else intervals.hter_at_eer),
+        bpcer_at_apcer=tuple(
+            _at_target(found.name, found)
+            for found in (
+                bpcer_at_apcer(values, live, judged.species, target) for target in APCER_TARGETS
+            )
+        ),
+        tpr_at_fpr=tuple(
+            _at_target(f"TPR at FPR {target:.1%}", tpr_at_fpr(values, live, target))
+            for target in FPR_TARGETS
+        ),
+        curve=CurvePoints(tuple(map(float, points.fpr[kept])), tuple(map(float, points.fnr[kept]))),
+    )
+
+
+def _at_target(name: str, found: RatesAtTarget) -> AtTarget:
+    return AtTarget(name, found.target, found.threshold, Rate.of(found.bpcer), found.tpr)
+
+
+def _thinned(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return indices of the points where a curve turns, at most about `CURVE_POINTS` of them."""
+    # In the middle of a straight run, horizontal or vertical, a point adds nothing.
+    flat = np.zeros(fpr.size, bool)
+    flat[1:-1] = ((np.diff(fpr)[:-1] == 0) & (np.diff(fpr)[1:] == 0)) | (
+        (np.diff(fnr)[:-1] == 0) & (np.diff(fnr)[1:] == 0)
+    )
+    turns = np.flatnonzero(~flat)
+    if turns.size <= CURVE_POINTS:
+        return turns
+    # Equally spaced along the curve, so that its steep part keeps its share.
+    length = np.concatenate([[0.0], np.cumsum(-np.diff(fpr[turns]) + np.diff(fnr[turns]))])
+    at = np.searchsorted(length, np.linspace(0.0, length[-1], CURVE_POINTS))
+    return np.asarray(turns[np.unique(np.minimum(at, turns.size - 1))])
+
+
+def _at_threshold(
+    judged: Scores, threshold: NamedThreshold, bounds: Interval | None
+) -> AtThreshold:
+    overall = _decisions(judged, threshold.value, bounds)
+    claimed = threshold.claimed_apcer_upper
+    return AtThreshold(
+        name=threshold.name,
+        kind=threshold.kind,
+        threshold=threshold.value,
+        source=threshold.source,
+        claimed_apcer_upper=claimed,
+        is_contradicted=claimed is not None and any(r.lower > claimed for r in overall.apcer),
+        overall=overall,
+        domains=tuple(
+            DomainDecisions(name, _decisions(part, threshold.value, None))
+            for name, part in _domains(judged)
+        ),
+    )
+
+
+def _decisions(judged: Scores, threshold: float, bounds: Interval | None) -> Decisions:
+    values, live = judged.values, judged.is_bona_fide
+    by_species = {} if live.all() else apcer_by_species(values, live, judged.species, threshold)
+    refused = bpcer(values, live, threshold) if live.any() else None
+    worst = worst_species(by_species) if by_species else None
+    pooled = (
+        ErrorRate(int((values[~live] > threshold).sum()), int((~live).sum())) if worst else None
+    )
+    hter = None
+    if worst is not None and refused is not None:
+        hter = Estimate.within(half_total_error_rate(values, live, threshold), bounds)
+    return Decisions(
+        apcer=tuple(SpeciesRate.named(name, rate) for name, rate in by_species.items()),
+        worst_species=worst,
+        worst_apcer=None if worst is None else Rate.of(by_species[worst]),
+        bpcer=None if refused is None else Rate.of(refused),
+        attacks_accepted=None if pooled is None else Rate.of(pooled),
+        acer=None if refused is None or worst is None else average_error_rate(by_species, refused),
+        hter=hter,
+    )
+
+
+def _domains(judged: Scores) -> list[tuple[str, Scores]]:
+    names = np.asarray(judged.domain, dtype=object)
+    return [(name, judged.select(names == name)) for name in sorted(set(judged.domain))]
+
+
+def _by_domain(judged: Scores) -> tuple[DomainSeparation, ...]:
+    found = []
+    for name, part in _domains(judged):
+        live = int(part.is_bona_fide.sum())
+        both = 0 < live < len(part)
+        found.append(
+            DomainSeparation(
+                domain=name,
+                presentations=len(part),
+                bona_fide=live,
+                attacks=len(part) - live,
+                auc=auc(part.values, part.is_bona_fide) if both else None,
+                eer=equal_error_rate(part.values, part.is_bona_fide) if both else None,
+            )
+        )
+    return tuple(found)
+
+
+def _histogram(judged: Scores | None) -> Histogram:
+    if judged is None:
+        none = (0,) * HISTOGRAM_BINS
+        return Histogram(HISTOGRAM_LIMITS[0], none, none)
+    with np.errstate(divide="ignore"):
+        log_odds = np.log(judged.values) - np.log1p(-judged.values)
+    # As narrow as nearly all scores allow, so that bins tell them apart.
+    outer = float(np.quantile(np.abs(log_odds), 0.98, method="lower"))
+    limit = next((each for each in HISTOGRAM_LIMITS if outer <= each), HISTOGRAM_LIMITS[-1])
+    share = (np.clip(log_odds, -limit, limit) / limit + 1) / 2
+    bins = np.minimum((share * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+    counts = [
+        np.bincount(bins[of_class], minlength=HISTOGRAM_BINS).tolist()
+        for of_class in (judged.is_bona_fide, ~judged.is_bona_fide)
+    ]
+    return Histogram(limit, tuple(counts[0]), tuple(counts[1]))
+
+
+def development_threshold(frames: Scores, source: str) -> NamedThreshold:
+    """Return where the error rates of development presentations meet, for use on others.
+
+    Raises:
+        DatasetError: A class is absent among those with a score.
+    """
+    fused = fuse(frames)
+    judged = fused.select(fused.responded)
+    return NamedThreshold(
+        name="development EER",
+        kind=ThresholdKind.DEVELOPMENT,
+        value=eer_threshold(judged.values, judged.is_bona_fide),
+        source=source,
+    )

@@ -1,0 +1,1 @@
+"""Operating points, score calibration and sequential tests chosen on development captures."""

@@ -1,0 +1,1 @@
+"""Bundle build: checkpoint or ONNX file to verified bundle."""

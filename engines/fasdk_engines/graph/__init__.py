@@ -1,0 +1,1 @@
+"""ONNX graphs: export, types, half precision, TensorRT lint and comparison."""

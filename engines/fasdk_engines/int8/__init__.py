@@ -1,1 +1,0 @@
-"""Eight bits held to liveness error rates: calibration set, judgement, search, and the record."""

@@ -1,0 +1,1 @@
+"""BIG-MoE (ICASSP 2025), published and deployed form."""

@@ -1,0 +1,133 @@
+"""Say which registered model a state dict is of, or is nearest to, from names and shapes alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+
+from fasdk_engines.models.base import Family
+from fasdk_engines.models.registry import family_names, get_family
+
+_Shapes = Mapping[str, tuple[int, ...]]
+
+# Shares of all names, of both: those of equal shape, from which it is called that model, and those
+# shared, from which it is called near. Less says nothing: many networks have a `conv1.weight`.
+_SAME = 0.9
+_NEAR = 0.5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How like one model, as configured, a state dict is.
+
+    Attributes:
+        model: Registered name.
+        config: Name of its settings.
+        tensors: How many tensors that model has.
+        names: How many of their names the state dict has, too.
+        shapes: How many of those are of equal shape.
+        all_names: How many names there are in either.
+    """
+
+    model: str
+    config: str
+    tensors: int
+    names: int
+    shapes: int
+    all_names: int
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nearly every tensor of either fits."""
+        return self.shapes >= _SAME * self.all_names
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the names leave no doubt which model it is, though its settings differ."""
+        return self.names >= _NEAR * self.all_names
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """What the nearest model has most of."""
+        return self.is_same, self.names / self.all_names, self.shapes
+
+    def __str__(self) -> str:
+        """Return it as an error's hint."""
+        options = f"--model {self.model} --config {self.config}"
+        if self.is_same:
+            return f"it looks like {options}"
+        return (
+            f"nearest is {options}: {self.names} of {self.tensors} names, {self.shapes} shapes "
+            "equal: give the settings it was trained with as --config FILE.json"
+        )
+
+
+def nearest_model(found: _Shapes, asked: nn.Module) -> Likeness | None:
+    """Return the registered model a state dict is nearest to.
+
+    Args:
+        found: Shapes by name, as they were published.
+        asked: The module it did not fit; what is built just so is no news and is left out.
+
+    Returns:
+        None where nothing registered is near, or the nearest is what was asked for.
+    """
+    own = _shapes(asked)
+    candidates = [
+        (likeness, shapes == own) for likeness, shapes in _likenesses(found) if likeness.names
+    ]
+    if not candidates:
+        return None
+    nearest, is_asked = max(candidates, key=lambda pair: pair[0].rank)
+    return nearest if (nearest.is_same or nearest.is_near) and not is_asked else None
+
+
+def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
+    for name in family_names():
+        # Another's broken model must not hide what is wrong with this checkpoint.
+        with suppress(Exception):
+            family = get_family(name)
+            given = _renamed(found, family)
+            for label in family.configs:
+                own = _registered_shapes(name, label)
+                shared = own.keys() & given.keys()
+                yield (
+                    Likeness(
+                        model=name,
+                        config=label,
+                        tensors=len(own),
+                        names=len(shared),
+                        shapes=sum(own[n] == given[n] for n in shared),
+                        all_names=len(own.keys() | given.keys()),
+                    ),
+                    own,
+                )
+
+
+def _renamed(found: _Shapes, family: Family) -> _Shapes:
+    """Return the shapes under a family's own names, without what it calls research-only."""
+    renamed = {}
+    for name, shape in found.items():
+        current = name
+        for pattern, replacement in family.older_names:
+            current = re.sub(pattern, replacement, current)
+        if not any(re.fullmatch(pattern, current) for pattern in family.research_only):
+            renamed[current] = shape
+    return renamed
+
+
+@cache
+def _registered_shapes(name: str, label: str) -> _Shapes:
+    family = get_family(name)
+    with torch.device("meta"):
+        return _shapes(family.build(family.configs[label]))
+
+
+def _shapes(module: nn.Module) -> _Shapes:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

@@ -1,0 +1,1 @@
+"""MMDA (ECCV 2026), published and deployed form."""

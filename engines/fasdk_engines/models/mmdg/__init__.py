@@ -1,0 +1,1 @@
+"""MMDG (CVPR 2024), published and deployed form."""

@@ -1,0 +1,273 @@
+"""MMDG: a ViT shared by RGB, depth and IR, its modalities joined by uncertainty-guided adapters.
+
+Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Spoofing, CVPR 2024.
+The published evaluation samples dropout to judge how certain each token is; here that is its exact
+expectation (`expectation.py`), so a score is a function of the capture alone.
+
+`reliability` is the last block's certainty, averaged over a modality's tokens. It says how sure the
+model is of what one sensor shows, compared with the same model on other captures: a depth frame far
+below its usual value is worth a second look at that sensor. It is no probability, not comparable
+between models or modalities, and says nothing about whether the face is genuine. A modality filled
+with its missing value still gets a number; `modalities` in a decision says what was really there.
+"""
+
+from __future__ import annotations
+
+from itertools import starmap
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fasdk.capture import Modality
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
+from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
+from fasdk_engines.models.mmdg.expectation import ExponentialSum, dropout_certainty
+
+MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
+
+
+class MmdgConfig(FaceCropConfig):
+    """Settings of MMDG; the defaults are the published ones.
+
+    Attributes:
+        mlp_width: Hidden width of each block's perceptron.
+        adapter_dim: Width inside an adapter; a multiple of `adapter_heads`.
+        adapter_heads: Heads of an adapter's cross-attention.
+        adapter_theta: Share of the central difference in an adapter's convolution.
+        adapter_dropout: Dropout before an adapter's last layer, in training only.
+        dropout_ratio: Probability of the Monte-Carlo dropout whose expectation is taken.
+        exp_rate: Factor on that dropout's standard deviation.
+        num_sample: Draws of that dropout.
+    """
+
+    multiples = (("adapter_dim", "adapter_heads"),)
+
+    mlp_width: int = Field(default=3072, ge=8, le=16384)
+    adapter_dim: int = Field(default=8, ge=1, le=256)
+    adapter_heads: int = Field(default=8, ge=1, le=64)
+    adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
+    adapter_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    dropout_ratio: float = Field(default=0.3, ge=0.0, lt=1.0)
+    exp_rate: float = Field(default=2.25, gt=0.0, le=100.0)
+    num_sample: int = Field(default=20, ge=2, le=1000)
+
+    @property
+    def certainty(self) -> ExponentialSum:
+        """The exact expected certainty of one activation."""
+        return dropout_certainty(self.dropout_ratio, self.num_sample, self.exp_rate)
+
+
+class CrossAttention(nn.Module):
+    """Attention of one modality's queries over another's tokens, sharpened by certainty (eq. 4)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_linear = nn.Linear(dim, dim, bias=False)
+        self.k_linear = nn.Linear(dim, dim, bias=False)
+        self.v_linear = nn.Linear(dim, dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, other: Tensor, own: Tensor, certainty: Tensor) -> Tensor:
+        """Attend; `other` and `own` are [B, N, dim], `certainty` [B, N] is one factor a query."""
+        batch, tokens, dim = other.shape
+
+        def split(x: Tensor) -> Tensor:
+            return x.reshape(batch, tokens, self.heads, -1).transpose(1, 2)
+
+        query, key, value = (
+            split(self.q_linear(other)),
+            split(self.k_linear(own)),
+            split(self.v_linear(own)),
+        )
+        # One factor a query scales its whole row of scores, so it may scale the query itself.
+        mixed = functional.scaled_dot_product_attention(
+            query * certainty[:, None, :, None], key, value
+        )
+        attended = mixed.transpose(1, 2).reshape(batch, tokens, dim)
+        projected: Tensor = self.proj(attended)
+        return projected
+
+
+class UncertaintyAdapter(nn.Module):
+    """U-Adapter: what one modality takes over from another, weighed by the other's certainty."""
+
+    def __init__(self, config: MmdgConfig) -> None:
+        super().__init__()
+        dim = config.adapter_dim
+        self.grid = config.grid
+        self.adapter_conv = CentralDifferenceConv(dim, config.adapter_theta)
+        self.cross_attention = CrossAttention(dim, config.adapter_heads)
+        self.ln_before = nn.LayerNorm(dim)
+        self.adapter_down_1 = nn.Linear(config.width, dim)
+        self.adapter_down_2 = nn.Linear(config.width, dim)
+        self.adapter_up = nn.Linear(dim, config.width)
+        self.act = QuickGelu()
+        self.dropout = nn.Dropout(config.adapter_dropout)
+        for down in (self.adapter_down_1, self.adapter_down_2):
+            nn.init.xavier_uniform_(down.weight)
+            nn.init.zeros_(down.bias)
+        # An untrained adapter adds nothing.
+        nn.init.zeros_(self.adapter_up.weight)
+        nn.init.zeros_(self.adapter_up.bias)
+
+    def forward(self, own: Tensor, other: Tensor, certainty: Tensor) -> Tensor:
+        """Return what is added to `own`.
+
+        Args:
+            own: [B, N, width], the modality that receives.
+            other: [B, N, width], the modality that is asked.
+            certainty: [B, N] of the other modality's tokens, in [0, 1].
+        """
+        batch, _, _ = own.shape
+        keys = self.act(self.adapter_down_1(own))
+        queries = self.act(self.adapter_down_2(other))
+        mixed = self.ln_before(self.cross_attention(queries, keys, certainty) + keys)
+        dim = mixed.shape[-1]
+        patches = mixed[:, 1:].reshape(batch, self.grid, self.grid, dim).permute(0, 3, 1, 2)
+        patches = self.adapter_conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
+        class_token = mixed[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
+        class_token = self.adapter_conv(class_token).reshape(batch, 1, dim)
+        joined = self.act(torch.cat([class_token, patches], dim=1))
+        received: Tensor = self.adapter_up(self.dropout(joined))
+        return received
+
+
+class Mmdg(PublishedModule):
+    """MMDG under its published parameter names; trains and evaluates.
+
+    Args:
+        config: Its settings.
+    """
+
+    def __init__(self, config: MmdgConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._certainty = config.certainty
+        width, patch = config.width, config.patch_size
+        for index in (1, 2, 3):
+            patchify = nn.Conv2d(3, width, patch, stride=patch)
+            nn.init.trunc_normal_(patchify.weight, std=(3 * patch * patch) ** -0.5)
+            nn.init.zeros_(patchify.get_parameter("bias"))
+            setattr(self, f"conv_proj{index}", patchify)
+            setattr(self, f"class_token{index}", nn.Parameter(torch.zeros(1, 1, width)))
+            position = nn.Parameter(torch.empty(1, config.tokens, width).normal_(std=0.02))
+            setattr(self, f"pos_embedding{index}", position)
+        # Position 0 is a dropout of probability 0 in torchvision: the blocks count from 1.
+        self.ViT_Encoder = nn.Sequential(
+            nn.Identity(),
+            *(EncoderBlock(width, config.heads, config.mlp_width) for _ in range(config.depth)),
+            nn.LayerNorm(width, eps=1e-6),
+        )
+        self.fc_all = nn.Sequential(nn.Linear(3 * width, 2))
+
+        def stack() -> nn.Sequential:
+            return nn.Sequential(*(UncertaintyAdapter(config) for _ in range(config.depth)))
+
+        # adapter_X_Y_2 adds to modality X what it takes from Y; 1 RGB, 2 depth, 3 IR.
+        self.adapter_1_2_2 = stack()
+        self.adapter_2_1_2 = stack()
+        self.adapter_1_3_2 = stack()
+        self.adapter_3_1_2 = stack()
+
+    @property
+    def blocks(self) -> list[EncoderBlock]:
+        """The transformer blocks, in order."""
+        return [layer for layer in self.ViT_Encoder if isinstance(layer, EncoderBlock)]
+
+    def adapters(self, index: int) -> list[UncertaintyAdapter]:
+        """Return a block's adapters: RGB from depth, RGB from IR, depth from RGB, IR from RGB."""
+        found = (
+            self.get_submodule(f"adapter_{pair}_2.{index}") for pair in ("1_2", "1_3", "2_1", "3_1")
+        )
+        return [adapter for adapter in found if isinstance(adapter, UncertaintyAdapter)]
+
+    def embed(self, index: int, image: Tensor) -> Tensor:
+        """Return the tokens [B, N, width] of modality `index` (0 RGB, 1 depth, 2 IR)."""
+        patchify = getattr(self, f"conv_proj{index + 1}")
+        class_token = getattr(self, f"class_token{index + 1}")
+        patches = patchify(image).flatten(2).transpose(1, 2)
+        tokens = torch.cat([class_token.expand(image.shape[0], -1, -1), patches], dim=1)
+        embedded: Tensor = tokens + getattr(self, f"pos_embedding{index + 1}")
+        return embedded
+
+    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the classifier sees.
+
+        Args:
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
+
+        Returns:
+            Class tokens [B, 3, width], and the last block's mean certainty per modality [B, 3].
+        """
+        rgb, depth, ir = starmap(self.embed, enumerate(inputs))
+        certainties: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            hidden, certainties = [], []
+            for tokens in (rgb, depth, ir):
+                attended = block.self_attention(block.ln_1(tokens))
+                certainties.append(self._certainty(attended).mean(dim=-1))
+                hidden.append(tokens + attended)
+            normed = [block.ln_2(h) for h in hidden]
+            rgb, depth, ir = (h + block.mlp(y) for h, y in zip(hidden, normed, strict=True))
+            y_rgb, y_depth, y_ir = normed
+            c_rgb, c_depth, c_ir = certainties
+            from_depth, from_ir, into_depth, into_ir = self.adapters(index)
+            rgb = rgb + from_depth(y_rgb, y_depth, c_depth) + from_ir(y_rgb, y_ir, c_ir)
+            depth = depth + into_depth(y_depth, y_rgb, c_rgb)
+            ir = ir + into_ir(y_ir, y_rgb, c_rgb)
+        classes = torch.stack([rgb[:, 0], depth[:, 0], ir[:, 0]], dim=1)
+        final_norm = self.ViT_Encoder[-1]
+        return final_norm(classes), torch.stack([c.mean(dim=1) for c in certainties], dim=1)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the model; see `PublishedModule.forward`."""
+        features, reliability = self.features(*inputs)
+        return self.fc_all(features.flatten(1)), reliability
+
+    def deployed(self) -> nn.Module:
+        """Return the same function rearranged for speed."""
+        from fasdk_engines.models.mmdg.deployed import DeployedMmdg
+
+        return DeployedMmdg(self).eval()
+
+
+def _preprocess(config: MmdgConfig) -> dict[Modality, PreprocessSpec]:
+    """Return how captures become tensors; an absent modality is 0, as Flex-Modal evaluates it."""
+    return face_crops(config, MODALITIES, missing_value=0.0)
+
+
+FAMILIES = (
+    Family(
+        name="mmdg",
+        published_in="Lin et al., Suppress and Rebalance, CVPR 2024",
+        modalities=MODALITIES,
+        labels=("attack", "live"),
+        live_index=1,
+        has_reliability=True,
+        config_type=MmdgConfig,
+        configs={
+            "full": MmdgConfig(),
+            # Trains to something useful on two cores in a minute or two.
+            "tiny": MmdgConfig(
+                image_size=64,
+                patch_size=16,
+                width=64,
+                depth=2,
+                heads=4,
+                mlp_width=128,
+                depth_far_mm=900,
+            ),
+        },
+        build=Mmdg,
+        preprocess=_preprocess,
+        older_names=(
+            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
+            (r"\.mlp\.linear_2\.", ".mlp.3."),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""MMDG++ (TPAMI 2025), published and deployed form."""

@@ -1,0 +1,220 @@
+"""Hold two forms of one model against each other, and refuse a build where they disagree.
+
+Where a model picks experts by rank, the second form takes the experts the first one picked: the
+outputs are held to the same budget then, and the picks themselves may cost next to nothing, so that
+two forms may differ in them only where experts are as good as tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.errors import ParityError
+from fasdk_engines.models.choices import (
+    CHOOSING_NODE,
+    expert_choices,
+    forced,
+    made_by,
+    recorded,
+)
+
+# Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6; a wrong
+# fold differs by far more. The last is how far a score may depend on its batch-mates.
+TORCH_BUDGET = 1e-4
+GRAPH_BUDGET = 1e-4
+BATCH_BUDGET = 1e-5
+# How much worse a pick of experts may score than the best, in the scores' standard deviations:
+# reordered sums were seen to cost 3e-7.
+TIE_BUDGET = 1e-4
+_BATCH_SIZES = (1, 3)
+
+
+def torch_parity(
+    published: nn.Module,
+    deployed: nn.Module,
+    inputs: Sequence[Tensor],
+    budget: float = TORCH_BUDGET,
+) -> float:
+    """Return the largest difference of any output, published form against deployed form.
+
+    Args:
+        published: The model as it was trained.
+        deployed: The same function, rearranged.
+        inputs: float32 [B, 3, H, W] per modality.
+        budget: Largest difference that passes.
+
+    Raises:
+        ParityError: They differ by more, or an output is not finite.
+    """
+    if not expert_choices(deployed):
+        expected, found = _one_by_one(published, inputs), _one_by_one(deployed, inputs)
+        return _compare("the deployed form in torch", found, expected, budget)
+    picks = []
+    rows = []
+    for capture in _captures(inputs):
+        with recorded(published) as places:
+            rows.append(_one_by_one(published, capture))
+            picks.append(made_by(places))
+    expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    found = _with_experts(deployed, inputs, picks)
+    return _compare("the deployed form in torch", found, expected, budget)
+
+
+def graph_parity(
+    graph: bytes,
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    budget: float = GRAPH_BUDGET,
+    threads: int = 2,
+) -> float:
+    """Return the largest difference of any output, module against its graph in ONNX Runtime.
+
+    The graph is run on one capture and on three, the module on each alone; the first capture's
+    outputs must not depend on who else is in the batch.
+
+    Args:
+        graph: A serialized ONNX model.
+        module: What it was exported from.
+        inputs: float32 [B, 3, H, W] per graph input, in graph order, B at least 3.
+        budget: Largest difference that passes.
+        threads: CPU threads for ONNX Runtime.
+
+    Raises:
+        ParityError: They differ by more, an output is not finite, or a score depends on its batch.
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    if expert_choices(module):
+        expected = _with_experts(module, inputs, _picks_of_graph(graph, module, inputs, threads))
+    else:
+        expected = _one_by_one(module, inputs)
+    engine = OnnxRuntimeEngine(graph, threads=threads)
+    try:
+        largest = 0.0
+        alone: list[NDArray[np.float32]] = []
+        for size in _BATCH_SIZES:
+            part = [tensor[:size] for tensor in inputs]
+            if part[0].shape[0] != size:
+                raise ParityError(f"parity needs {size} captures, got {part[0].shape[0]}")
+            named = {
+                name: np.ascontiguousarray(tensor.numpy())
+                for name, tensor in zip(engine.input_names, part, strict=True)
+            }
+            outputs = engine.run(named)
+            found = [outputs.logits]
+            if outputs.reliability is not None:
+                found.append(outputs.reliability)
+            alone = alone or found
+            first = [output[:1] for output in found]
+            _compare("a capture among others", first, alone, BATCH_BUDGET)
+            rows = [output[:size] for output in expected]
+            largest = max(largest, _compare(f"the graph at batch {size}", found, rows, budget))
+    finally:
+        engine.close()
+    return largest
+
+
+def _one_by_one(module: nn.Module, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    """Return a module's outputs, each capture run alone.
+
+    Nothing can leak between captures that way, and a full-size model runs several times faster
+    than in one batch, whose activations torch would map and unmap at every operation.
+    """
+    with torch.no_grad():
+        rows = [
+            [output.numpy() for output in module.eval()(*(tensor[i : i + 1] for tensor in inputs))]
+            for i in range(len(inputs[0]))
+        ]
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def _captures(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
+    return [[tensor[i : i + 1] for tensor in inputs] for i in range(len(inputs[0]))]
+
+
+def _with_experts(
+    module: nn.Module, inputs: Sequence[Tensor], picks: Sequence[Sequence[Tensor]]
+) -> list[NDArray[np.float32]]:
+    """Return a module's outputs, each capture run alone with the experts picked for it.
+
+    Raises:
+        ParityError: A pick is one the module itself would not have come near.
+    """
+    rows = []
+    for capture, picked in zip(_captures(inputs), picks, strict=True):
+        with forced(module, picked) as places:
+            rows.append(_one_by_one(module, capture))
+        for number, place in enumerate(places):
+            if not place.concession <= TIE_BUDGET:
+                raise ParityError(
+                    f"the experts picked in adapter {number} score {place.concession:.3g} standard "
+                    f"deviations worse than the best, more than {TIE_BUDGET:.3g}: do not deploy"
+                )
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def _picks_of_graph(
+    graph: bytes, module: nn.Module, inputs: Sequence[Tensor], threads: int
+) -> list[list[Tensor]]:
+    """Return the experts a graph picks for each capture alone, one int64 a place of choice."""
+    session, names = choosing_session(graph, threads)
+    if len(names) != len(expert_choices(module)):
+        raise ParityError(
+            f"the graph picks experts {len(names)} times, "
+            f"the model it was exported from {len(expert_choices(module))} times"
+        )
+    inputs_of = [value.name for value in session.get_inputs()]
+    picks = []
+    for capture in _captures(inputs):
+        values = (np.ascontiguousarray(tensor.numpy()) for tensor in capture)
+        found = session.run(names, dict(zip(inputs_of, values, strict=True)))
+        picks.append([torch.from_numpy(chosen) for chosen in found])
+    return picks
+
+
+def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
+    """Return an ONNX Runtime session, default optimizer, that also tells which experts it picks.
+
+    Returns:
+        The session, and the names of its int64 outputs [Q, heads, count] in the order of places.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    model = onnx.load_from_string(graph)
+    nodes = [node for node in model.graph.node if node.name.endswith(CHOOSING_NODE)]
+    names = [node.output[0] for node in nodes]
+    for name in names:
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
+        model.graph.output.append(value)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    data = model.SerializeToString()
+    del model
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), names
+
+
+def _compare(
+    what: str,
+    found: Sequence[NDArray[np.float32]],
+    expected: Sequence[NDArray[np.float32]],
+    budget: float,
+) -> float:
+    largest = 0.0
+    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+        name = ("logits", "reliability")[index]
+        if a.shape != b.shape:
+            raise ParityError(f"{what}: {name} is {list(a.shape)}, expected {list(b.shape)}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ParityError(f"{what}: {name} is not finite: the weights overflow float32")
+        largest = max(largest, float(np.abs(a - b).max(initial=0.0)))
+    if largest > budget:
+        raise ParityError(f"{what} differs by {largest:.3g}, more than {budget:.3g}: do not deploy")
+    return largest

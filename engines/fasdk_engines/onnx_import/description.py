@@ -1,0 +1,238 @@
+"""What a ready ONNX file cannot say of itself, in TOML: who feeds which input, and what comes out.
+
+    name = "lobby-net"                    # what the bundle calls it
+    published_in = "Doe et al., 2025"     # paper or project
+    modalities = ["rgb", "ir"]            # model order
+    required = ["rgb"]                    # the others may be missing; all, where left out
+    labels = ["attack", "live"]           # class names in logit order
+    live_index = 1
+    presence = "mask"                     # optional input [batch, modalities]: 1 where present
+
+    [inputs.rgb]
+    graph_input = "input.1"               # the modality's own name, where left out
+    width = 112                           # from here on a PreprocessSpec's fields
+    height = 112
+    crop = "face"
+    mean = [127.5, 127.5, 127.5]
+    std = [128.0, 128.0, 128.0]
+    missing_value = 0.0                   # what the tensor holds when the modality is absent
+
+    [output]
+    name = "score"                        # the graph's only output, where left out
+    kind = "probability"                  # logits, probabilities, logit or probability
+
+One score a capture (`logit`, `probability`) speaks of the second label. The fields are the
+manifest's wherever it has them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fasdk.capture import Modality
+from fasdk.errors import ModelError
+from fasdk.preprocess import PreprocessSpec
+from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.registry import READY
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_NAMED = 3  # mistakes an error spells out
+
+
+class OutputKind(str, Enum):
+    """What the graph's output holds."""
+
+    LOGITS = "logits"  # [batch, classes], before a softmax
+    PROBABILITIES = "probabilities"  # [batch, classes], after one
+    LOGIT = "logit"  # [batch] or [batch, 1], of the second of two labels, before a sigmoid
+    PROBABILITY = "probability"  # the same, after one
+
+    @property
+    def is_one_score(self) -> bool:
+        """Whether there is one number a capture, not one a class."""
+        return self in (OutputKind.LOGIT, OutputKind.PROBABILITY)
+
+
+class ReadyInput(PreprocessSpec):
+    """One modality: its preprocessing, and the graph input it feeds.
+
+    Attributes:
+        graph_input: Name in the file; None is the modality's own name.
+    """
+
+    graph_input: str | None = None
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """The preprocessing alone, as the manifest holds it."""
+        return PreprocessSpec.model_validate(self.model_dump(exclude={"graph_input"}))
+
+
+class ReadyOutput(BaseModel):
+    """Which output holds the answer, and in which form.
+
+    Attributes:
+        name: Output's name in the file; None where the file has but one.
+        kind: What it holds.
+        reliability: Name of an output [batch, modalities] in [0, 1], or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    kind: OutputKind = OutputKind.LOGITS
+    reliability: str | None = None
+
+
+class Description(ModelConfig):
+    """All a bundle needs to know of a ready ONNX file.
+
+    Attributes:
+        name: What the bundle calls the model.
+        published_in: Paper or project that defines it.
+        modalities: Model order: the columns of `presence` and of a reliability output.
+        required: Modalities without which a capture is refused; None takes all.
+        labels: Class names in logit order.
+        live_index: Which of them is bona fide.
+        inputs: Preprocessing by modality.
+        output: Where the answer is.
+        presence: Graph input [batch, modalities], 1 where a capture holds the modality, or None.
+        float32_islands: Regular expressions found in the names of nodes that stay float32 in a
+            half-precision graph.
+    """
+
+    name: str = Field(min_length=1)
+    published_in: str
+    modalities: tuple[Modality, ...] = Field(min_length=1)
+    required: tuple[Modality, ...] | None = None
+    labels: tuple[str, ...] = Field(min_length=2)
+    live_index: int = Field(ge=0)
+    inputs: dict[Modality, ReadyInput]
+    output: ReadyOutput = ReadyOutput()
+    presence: str | None = None
+    float32_islands: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Description:
+        for what in ("modalities", "required", "labels"):
+            names = getattr(self, what) or ()
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} names one thing twice")
+        if set(self.inputs) != set(self.modalities):
+            raise ValueError(
+                f"modalities are {', '.join(m.value for m in self.modalities)} but there are "
+                f"sections for {', '.join(f'[inputs.{m.value}]' for m in self.inputs) or 'none'}"
+            )
+        if not set(self.required or ()) <= set(self.modalities):
+            raise ValueError("required names a modality that modalities lacks")
+        if self.live_index >= len(self.labels):
+            raise ValueError(f"live_index {self.live_index} is outside labels {self.labels}")
+        if self.output.kind.is_one_score and len(self.labels) != 2:
+            raise ValueError(
+                f"output.kind {self.output.kind.value!r} is one score of the second of two labels, "
+                f"but there are {len(self.labels)} labels"
+            )
+        for modality, spec in self.inputs.items():
+            if (spec.depth is not None) != (modality is Modality.DEPTH):
+                raise ValueError(
+                    f"inputs.{modality.value}: a depth encoding belongs to depth alone, and depth "
+                    "must have one"
+                )
+        return self
+
+    def family(self) -> Family:
+        """Return the description as the rest of a build sees a model; it has no module."""
+        return Family(
+            name=READY,
+            published_in=self.published_in,
+            modalities=self.modalities,
+            required=self.modalities if self.required is None else self.required,
+            labels=self.labels,
+            live_index=self.live_index,
+            has_reliability=self.output.reliability is not None,
+            config_type=Description,
+            configs={self.name: self},
+            build=_no_module,
+            preprocess=_preprocess,
+            takes_presence=self.presence is not None,
+            float32_islands=self.float32_islands,
+        )
+
+
+def read_description(path: Path) -> Description:
+    """Read a TOML description.
+
+    Raises:
+        ModelError: No such file, no TOML, or a field that is unknown, missing, of the wrong type
+            or at odds with another; the file and the field are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ModelError(f"{path} is not a TOML file: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{path} is not a TOML file: {error}") from None
+    try:
+        # Through JSON, so that strict types still let a string name an enum's member.
+        return Description.model_validate_json(json.dumps(document, default=str), strict=True)
+    except ValidationError as error:
+        mistakes = [_mistake(details) for details in error.errors(include_url=False)]
+        more = f" (and {len(mistakes) - _NAMED} more)" if len(mistakes) > _NAMED else ""
+        raise ModelError(f"{path}: {'; '.join(mistakes[:_NAMED])}{more}") from None
+
+
+def _mistake(details: ErrorDetails) -> str:
+    """Return one mistake as field, what is wrong, and the mend."""
+    path = [str(part) for part in details["loc"]]
+    field = ".".join(path)
+    if details["type"] == "extra_forbidden":
+        return f"unknown field {field}: known here are {', '.join(_fields_at(path[:-1]))}"
+    if details["type"] == "missing":
+        return f"field {field} is missing: add it"
+    reason = details["msg"].removeprefix("Value error, ")
+    if not field:
+        return reason
+    found = f", found {details['input']!r}" if not isinstance(details["input"], dict) else ""
+    return f"field {field}: {reason}{found}"
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    """Return the fields of the section a path leads to."""
+    model: type[BaseModel] = Description
+    if path[:1] == ["output"]:
+        model = ReadyOutput
+    elif path[:1] == ["inputs"]:
+        model = ReadyInput
+        if path[2:3] == ["depth"]:
+            from fasdk.preprocess import DepthEncoding
+
+            model = DepthEncoding
+    return list(model.model_fields)
+
+
+def _preprocess(description: Description) -> dict[Modality, PreprocessSpec]:
+    return {m: description.inputs[m].spec for m in description.modalities}
+
+
+def _no_module(_config: object) -> NoReturn:
+    raise ModelError(
+        f"a ready ONNX file has no module to load weights into: use --model {READY} with "
+        "--preprocess FILE.toml"
+    )

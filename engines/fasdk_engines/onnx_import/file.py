@@ -1,0 +1,131 @@
+"""Read a ready ONNX file whole: the graph, and weights it keeps in files beside it."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fasdk.errors import ExportError
+from fasdk_engines.graph.types import parse_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx
+
+_LARGEST = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyFile:
+    """An ONNX file with all its weights inside.
+
+    Attributes:
+        path: Where it was read.
+        sha256: Digest, in hexadecimal, of the file's bytes and then of those of every file of
+            weights, in order of their names.
+        model: The model; no tensor of it lies outside.
+    """
+
+    path: Path
+    sha256: str
+    model: onnx.ModelProto
+
+
+def read_file(path: Path) -> ReadyFile:
+    """Read an ONNX file and the weights in files of its own folder.
+
+    Raises:
+        ExportError: It is no ONNX file or larger than 2 GiB, or its weights are missing, cut short
+            or outside its folder.
+    """
+    data = _read(path, path)
+    try:
+        model = parse_graph(data)
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error
+    digest = sha256(data)
+    del data
+    outside = [tensor for tensor in _tensors(model.graph) if tensor.external_data]
+    files: dict[str, bytes] = {}
+    for tensor in outside:
+        location = _entry(tensor, "location")
+        if location not in files:
+            files[location] = _read(_inside(path, tensor.name, location), path)
+            if sum(map(len, files.values())) > _LARGEST:
+                raise ExportError(_too_large(path))
+        _internalise(path, tensor, files[location])
+    for location in sorted(files):
+        digest.update(files[location])
+    if model.ByteSize() > _LARGEST:
+        raise ExportError(_too_large(path))
+    return ReadyFile(path, digest.hexdigest(), model)
+
+
+def _read(path: Path, owner: Path) -> bytes:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ExportError(f"{owner}: {path} is not a regular file")
+        if found.st_size > _LARGEST:
+            raise ExportError(_too_large(owner))
+        return path.read_bytes()
+    except OSError as error:
+        where = f"cannot read {path}" if path == owner else f"{owner}: cannot read weights {path}"
+        raise ExportError(f"{where}: {error.strerror or error}") from error
+
+
+def _too_large(path: Path) -> str:
+    return (
+        f"{path} with its weights exceeds 2 GiB, which one ONNX file cannot: give a smaller model"
+    )
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a graph, those of its nodes and of graphs inside them included."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + [*attribute.graphs]:
+                yield from _tensors(inner)
+
+
+def _entry(tensor: onnx.TensorProto, key: str, default: str = "") -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == key), default)
+
+
+def _inside(path: Path, tensor: str, location: str) -> Path:
+    """Return where a weight lies, which must be below the file's own folder, links resolved."""
+    folder = path.resolve().parent
+    found = (folder / location).resolve() if location and "\0" not in location else folder
+    if not found.is_relative_to(folder) or found == folder or ".." in Path(location).parts:
+        raise ExportError(
+            f"{path}: weight {tensor!r} lies outside its folder, in {location!r}: "
+            "put the file of weights beside it, or save one file"
+        )
+    return found
+
+
+def _internalise(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
+    """Put the part of a file of weights a tensor names into the tensor."""
+    try:
+        start = int(_entry(tensor, "offset", "0"))
+        length = int(_entry(tensor, "length", str(len(data) - start)))
+    except ValueError:
+        start = length = -1
+    if start < 0 or length < 0 or start + length > len(data):
+        raise ExportError(
+            f"{path}: weight {tensor.name!r} reaches past the end of {_entry(tensor, 'location')!r}"
+            f" ({len(data)} bytes): copy both files again"
+        )
+    tensor.raw_data = data[start : start + length]
+    tensor.ClearField("data_location")
+    del tensor.external_data[:]

@@ -1,0 +1,104 @@
+"""Take a ready ONNX graph over: our names, our outputs, and the checks of any built graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.errors import BackendError, ExportError, ParityError
+from fasdk_engines.graph.export import clean
+from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
+from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.names import (
+    FLOAT,
+    claim_inputs,
+    claim_outputs,
+    rename,
+    require_answer,
+    shape_outputs,
+)
+from fasdk_engines.onnx_import.proof import given_scores, independent_scores
+from fasdk_engines.onnx_import.scores import ADDED, append_logits
+
+if TYPE_CHECKING:
+    from fasdk_engines.models.base import Family
+    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.file import ReadyFile
+
+_BATCH = 3
+
+
+@dataclass(frozen=True)
+class ReadyGraph:
+    """A ready file's graph in the form a build gives every graph.
+
+    Attributes:
+        family: The model as the rest of the build sees it.
+        graph: Self-contained ONNX, inputs named after modalities, outputs `logits` and, where the
+            description names one, `reliability`.
+        parameters: Floating-point weights in it.
+        parity: Largest score difference between the file as given and this graph.
+    """
+
+    family: Family
+    graph: bytes
+    parameters: int
+    parity: float
+
+
+def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
+    """Return a ready file's graph under our names, once it is shown to be fit for deployment.
+
+    Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
+    10.3 would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W] of the
+    described size (a `presence` input is [batch, modalities]); outputs that are not scores by
+    capture; scores that depend on batch-mates or on the pixels of an absent modality.
+
+    Raises:
+        ExportError: The graph is not as described; it names the node, input or output.
+        ParityError: Its scores depend on the batch, on absent pixels, or changed on the way.
+    """
+    family = description.family()
+    model = type(file.model)()
+    model.CopyFrom(file.model)
+    try:
+        lint_operators(model)
+        shapes = family.input_shapes(description)
+        inputs_by_file = claim_inputs(model, description, shapes)
+        outputs_by_file = claim_outputs(model, description)
+        rename(model.graph, {**inputs_by_file, **outputs_by_file})
+        require_answer(model, description)
+        added = append_logits(model.graph, description.output.kind)
+        clean(model)
+        shape_outputs(model, family)
+        graph = bytes(model.SerializeToString(deterministic=True))
+        lint_tensorrt(graph)
+    except ExportError as error:
+        raise ExportError(f"{file.path}: {error}") from error
+    if added:
+        family = replace(family, float32_islands=(*family.float32_islands, f"^{ADDED}/"))
+    inputs = {
+        name: tensor.numpy()
+        for name, tensor in zip(
+            family.input_names, family.example_inputs(description, _BATCH, seed=1), strict=True
+        )
+    }
+    try:
+        scores = independent_scores(graph, inputs)
+        given = given_scores(file.model, inputs_by_file, outputs_by_file, inputs, description)
+    except (BackendError, ExportError, ParityError) as error:
+        raise type(error)(f"{file.path}: {error}") from error
+    parity = float(np.abs(given - scores).max())
+    if not parity <= BATCH_BUDGET:
+        raise ParityError(
+            f"{file.path}: the graph under our names scores {parity:.3g} apart from the file as "
+            f"given, more than {BATCH_BUDGET:.3g}: do not deploy"
+        )
+    parameters = sum(
+        int(np.prod(t.dims, dtype=np.int64))
+        for t in model.graph.initializer
+        if t.data_type == FLOAT
+    )
+    return ReadyGraph(family, graph, parameters, parity)

@@ -1,0 +1,108 @@
+"""Show that a ready graph scores each capture by itself, and as the file it came from does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.errors import BackendError, ExportError, ParityError
+from fasdk.preprocess import PRESENCE
+from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.description import OutputKind
+from fasdk_engines.onnx_import.names import ANSWER
+from fasdk_engines.onnx_import.scores import class_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from fasdk_engines.onnx_import.description import Description
+
+
+def independent_scores(
+    graph: bytes, inputs: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """Return each capture's class scores, once they depend on nothing but the capture.
+
+    Raises:
+        ExportError: The graph runs at one batch size alone.
+        ParityError: A score depends on batch-mates or on the pixels of an absent modality.
+    """
+    engine = OnnxRuntimeEngine(graph, threads=1)
+
+    def scores(
+        rows: Sequence[int], values: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float64]:
+        try:
+            logits = engine.run(
+                {n: np.ascontiguousarray(v[rows]) for n, v in values.items()}
+            ).logits
+        except BackendError as error:
+            first = str(error).splitlines()[0]
+            raise ExportError(
+                f"it fails on a batch of {len(rows)}: {first}; export with a dynamic batch"
+            ) from error
+        if len(logits) != len(rows):
+            raise ExportError(f"it gives {len(logits)} rows for a batch of {len(rows)}")
+        if not np.isfinite(logits).all():
+            raise ParityError("it gives logits that are not finite on 8-bit images")
+        return class_scores(logits, OutputKind.LOGITS)
+
+    everyone = list(range(len(next(iter(inputs.values())))))
+    alone = np.concatenate([scores([i], inputs) for i in everyone])
+    for order in (everyone, everyone[::-1], everyone[1:]):
+        drift = float(np.abs(scores(order, inputs) - alone[order]).max())
+        if not drift <= BATCH_BUDGET:
+            raise ParityError(
+                f"a capture's score moves by {drift:.3g} with its batch-mates, more than "
+                f"{BATCH_BUDGET:.3g}: export in eval mode, without normalization over the batch"
+            )
+    if PRESENCE in inputs:
+        hidden = dict(inputs)
+        for column, name in enumerate(n for n in inputs if n != PRESENCE):
+            absent = inputs[PRESENCE][:, column] == 0.0
+            hidden[name] = np.where(absent[:, None, None, None], np.float32(0.5), inputs[name])
+        drift = float(np.abs(scores(everyone, hidden) - alone).max())
+        if not drift <= BATCH_BUDGET:
+            raise ParityError(
+                f"an absent modality's pixels move a score by {drift:.3g}: mask them in "
+                "the graph, or leave presence out and give missing_value"
+            )
+    return alone
+
+
+def given_scores(
+    model: onnx.ModelProto,
+    inputs_by_file: Mapping[str, str],
+    outputs_by_file: Mapping[str, str],
+    inputs: Mapping[str, NDArray[np.float32]],
+    description: Description,
+) -> NDArray[np.float64]:
+    """Return the class scores of the file as it was given, one capture at a time.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the file or fails on it.
+    """
+    import onnxruntime as ort
+
+    answer = next(name for name, ours in outputs_by_file.items() if ours == ANSWER)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    try:
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        rows = [
+            session.run(
+                [answer], {n: inputs[ours][i : i + 1] for n, ours in inputs_by_file.items()}
+            )
+            for i in range(len(next(iter(inputs.values()))))
+        ]
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime refuses the file: {error}") from error
+    answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
+    return class_scores(answers, description.output.kind)

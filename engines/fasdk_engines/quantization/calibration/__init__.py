@@ -1,0 +1,1 @@
+"""Calibration: activation statistics, smoothing, ranges and rounded weights."""

@@ -1,0 +1,206 @@
+"""From a list of captures to the few a model is calibrated on, or the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import DatasetError
+from fasdk.preprocess import to_batch
+from fasdk_calibration.calibration_set.selection import (
+    Selection,
+    require_camera_frames,
+    require_other_people,
+    select,
+    stratum_of,
+    take_all,
+    thin,
+)
+from fasdk_calibration.datasets import open_dataset
+from fasdk_engines.quantization.calibration.features import FeatureExtractor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from fasdk.preprocess import PreprocessSpec
+    from fasdk_calibration.datasets import CaptureRecord, Dataset
+    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.quantization.mixed_precision.request import Int8Request
+    from fasdk_engines.quantization.mixed_precision.work_folder import Section
+
+    Progress = Callable[[int, int], None]
+
+_LOG = logging.getLogger(__name__)
+# Candidates by place in the set: a full model takes most of a second for one's features.
+_CANDIDATES, _CANDIDATES_OF_A_LARGE_GRAPH = 8, 2
+_LARGE_GRAPH = 64_000_000  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """The captures a model is calibrated on.
+
+    Attributes:
+        name: The list's file name.
+        listed: Captures in the list.
+        records: The chosen ones, in list order.
+        batches: Their graph inputs, one capture a batch.
+        selection: How they were chosen; its indices count the candidates.
+    """
+
+    name: str
+    listed: int
+    records: tuple[CaptureRecord, ...]
+    batches: tuple[Mapping[str, NDArray[np.float32]], ...]
+    selection: Selection
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the graph inputs, in order."""
+        digest = hashlib.sha256()
+        for batch in self.batches:
+            for name in sorted(batch):
+                digest.update(name.encode() + str(batch[name].shape).encode())
+                digest.update(np.ascontiguousarray(batch[name]).data)
+        return digest.hexdigest()
+
+
+def open_calibration(
+    request: Int8Request,
+    modalities: Sequence[Modality],
+    required: Sequence[Modality],
+    development: DevelopmentSet | None,
+) -> Dataset:
+    """Open a calibration list and refuse it where the list alone shows that it cannot serve.
+
+    Args:
+        request: Names the list.
+        modalities: What the model looks at.
+        required: What a capture must hold.
+        development: What the model will be judged on, or None.
+
+    Raises:
+        DatasetError: The list is missing, malformed or empty, shares a subject with the development
+            list, or holds a capture the model could not judge.
+    """
+    dataset = open_dataset(request.calibration, request.root)
+    name = request.calibration.name
+    if not dataset.records:
+        raise DatasetError(f"calibration list {name} is empty: nothing is calibrated on nothing")
+    for record in dataset.records:
+        held = {m for m in modalities if getattr(record, m.value) is not None}
+        lacking = [m.value for m in required if m not in held]
+        if lacking or not held:
+            absent = ", ".join(lacking) or " and ".join(m.value for m in modalities)
+            raise DatasetError(
+                f"calibration list {name}: capture {record.id} holds no {absent}, which the model "
+                "needs: calibrate on captures as the device takes them"
+            )
+    if development is not None:
+        require_other_people(
+            dataset.records, development.records, name, f"development list {development.name}"
+        )
+    if len({record.label for record in dataset.records}) == 1:
+        _LOG.warning(
+            "calibration list %s holds %s presentations only: ranges and biases fit no others",
+            name,
+            dataset.records[0].label.value,
+        )
+    return dataset
+
+
+def choose_captures(
+    dataset: Dataset,
+    request: Int8Request,
+    graph: bytes,
+    specs: Mapping[Modality, PreprocessSpec],
+    presence: Sequence[Modality] | None,
+    section: Section,
+    progress: Progress,
+) -> CalibrationSet:
+    """Choose a calibration set by what the float graph makes of the candidates.
+
+    Args:
+        dataset: What `open_calibration` gave.
+        request: Its size.
+        graph: Float32 graph.
+        specs: Preprocessing by modality.
+        presence: Column order of the graph's presence input, or None.
+        section: Keeps features, so that a killed build does not compute them again.
+        progress: Hears captures done, of how many.
+
+    Raises:
+        DatasetError: A frame is unreadable, or the captures cannot calibrate anything.
+    """
+    depth = specs[Modality.DEPTH].depth if Modality.DEPTH in specs else None
+
+    def inputs(record: CaptureRecord) -> dict[str, NDArray[np.float32]]:
+        return to_batch([dataset.load(record, depth)], specs, presence)
+
+    factor = _CANDIDATES if len(graph) < _LARGE_GRAPH else _CANDIDATES_OF_A_LARGE_GRAPH
+    kept = thin([stratum_of(r) for r in dataset.records], factor * request.size)
+    candidates = [dataset.records[index] for index in kept]
+    strata = [stratum_of(record) for record in candidates]
+    if len(candidates) <= request.size:
+        selection = take_all(strata)
+    else:
+        features = _features(candidates, inputs, graph, section, progress)
+        selection = select(features, strata, request.size)
+    records = tuple(candidates[index] for index in selection.indices)
+    batches = tuple(inputs(record) for record in records)
+    _require_variety(batches, request.calibration.name)
+    require_camera_frames(batches, request.calibration.name)
+    return CalibrationSet(
+        request.calibration.name, len(dataset.records), records, batches, selection
+    )
+
+
+def _features(
+    candidates: Sequence[CaptureRecord],
+    inputs: Callable[[CaptureRecord], dict[str, NDArray[np.float32]]],
+    graph: bytes,
+    section: Section,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """Return float32 [N, D], continuing where a killed build stopped."""
+    stored = section.load_array("features")
+    found = [] if stored is None else list(stored[: len(candidates)])
+    if len(found) < len(candidates):
+        extractor = FeatureExtractor(graph)
+        for record in candidates[len(found) :]:
+            found.append(extractor(inputs(record)))
+            section.save_rows("features", found, last=len(found) == len(candidates))
+            progress(len(found), len(candidates))
+    return np.stack(found)
+
+
+def _require_variety(batches: Sequence[Mapping[str, NDArray[np.float32]]], name: str) -> None:
+    """Refuse a set that shows one picture again and again."""
+    first = batches[0]
+    if len(batches) > 1 and all(
+        np.array_equal(batch[key], first[key]) for batch in batches[1:] for key in first
+    ):
+        raise DatasetError(
+            f"the {len(batches)} calibration captures in {name} are one and the same picture: "
+            "give captures of different people and attacks"
+        )
+
+
+def captures_digest(captures: Sequence[Capture]) -> str:
+    """Return the SHA-256 of captures: their frames and face boxes, in order."""
+    digest = hashlib.sha256()
+    for capture in captures:
+        for modality in capture.present:
+            frame = capture.frame(modality)
+            digest.update(f"{modality.value}{frame.dtype}{frame.shape}".encode())
+            digest.update(np.ascontiguousarray(frame).data)
+        face = None if capture.face is None else FaceBox.of(capture.face)
+        digest.update(repr(face).encode())
+    return digest.hexdigest()

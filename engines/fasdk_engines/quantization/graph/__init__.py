@@ -1,0 +1,1 @@
+"""Quantizable layers of a graph, and graphs with Q/DQ nodes."""

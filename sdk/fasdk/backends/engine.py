@@ -1,0 +1,159 @@
+"""Engine and lane protocols that every backend implements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fasdk.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+class Backend(str, Enum):
+    """How a bundle can be run."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+@dataclass(frozen=True)
+class EngineOutputs:
+    """What one engine call returns.
+
+    Attributes:
+        logits: float32 [B, classes].
+        reliability: float32 [B, modalities] in model order, or None where the model has none.
+    """
+
+    logits: NDArray[np.float32]
+    reliability: NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_named(cls, outputs: Mapping[str, NDArray[Any]]) -> EngineOutputs:
+        """Build from a graph's outputs by name, as float32.
+
+        Raises:
+            BackendError: There are no logits, or an output does not hold floating-point numbers.
+        """
+        if "logits" not in outputs:
+            raise BackendError(
+                f"the graph has outputs {', '.join(outputs) or 'none'}, expected logits: "
+                "build the bundle again"
+            )
+        reliability = outputs.get("reliability")
+        return cls(
+            logits=_as_float32("logits", outputs["logits"]),
+            reliability=None if reliability is None else _as_float32("reliability", reliability),
+        )
+
+    def require(self, batch: int, classes: int, modalities: int | None) -> None:
+        """Check that the engine answered what it was asked, row for row.
+
+        Args:
+            batch: Captures in the call.
+            classes: Logits by capture.
+            modalities: Reliabilities by capture, or None where the model has no such output.
+
+        Raises:
+            BackendError: An output is absent, of another dtype, or of another shape.
+        """
+        _require_rows("logits", self.logits, (batch, classes))
+        if modalities is not None:
+            _require_rows("reliability", self.reliability, (batch, modalities))
+
+
+def _as_float32(name: str, values: object) -> NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        raise BackendError(f"output {name} is {array.dtype}, expected floating point")
+    return array.astype(np.float32, copy=False)
+
+
+def _require_rows(name: str, values: object, shape: tuple[int, int]) -> None:
+    if not isinstance(values, np.ndarray):
+        raise BackendError(f"the engine returned no {name}, expected float32 {list(shape)}")
+    if values.dtype != np.float32 or values.shape != shape:
+        raise BackendError(
+            f"the engine returned {name} {values.dtype} {list(values.shape)}, "
+            f"expected float32 {list(shape)}"
+        )
+
+
+class Lane(Protocol):
+    """One stream's worth of an engine: buffers and state of its own, one call at a time.
+
+    Several lanes of an engine may run at once, each from its own thread. Everything is allocated
+    when the lane is opened; a call allocates nothing that grows with the batch.
+    """
+
+    @property
+    def max_batch(self) -> int:
+        """Largest batch one call may hold."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[np.float32]]:
+        """Float32 [max_batch, ...] by input name, page-locked where the backend has a device.
+
+        Fill the first rows, then `run`. They may be written only while no call is under way.
+        """
+        ...
+
+    def run(self, batch: int) -> EngineOutputs:
+        """Run the first `batch` rows of `inputs` and return copies of what came out.
+
+        Raises:
+            BackendError: The backend failed, or the lane is closed; nothing may be used. The lane
+                is fit for another call unless the device is lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the lane's memory; a second call does nothing."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded graph; `run` may be called from one thread at a time, lanes each from their own.
+
+    Attributes:
+        backend: Which backend it is.
+        version: The backend library's own version.
+        max_batch: Largest batch one call may hold, or None when the backend sets no limit.
+    """
+
+    backend: Backend
+    version: str
+    max_batch: int | None
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
+        """Run one batch.
+
+        Args:
+            inputs: float32 [B, 3, H, W] by modality name, normalized, same B throughout.
+
+        Raises:
+            BackendError: The backend failed; nothing it returned may be used.
+        """
+        ...
+
+    def open_lane(self, max_batch: int) -> Lane:
+        """Return a new lane for batches of up to `max_batch`.
+
+        Raises:
+            BackendError: The engine is closed, takes no such batch, or the device has no memory
+                left for another lane.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device's memory, every lane's included; a second call does nothing."""
+        ...

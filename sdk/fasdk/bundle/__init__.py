@@ -1,0 +1,1 @@
+"""Bundle files: archive, manifest, signature and golden captures."""

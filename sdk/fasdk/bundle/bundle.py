@@ -1,0 +1,275 @@
+"""The bundle: a typed graph with everything needed to use it rightly, verified before use.
+
+`open_bundle` reads the file once, checks the container, signature, digests and manifest, and hands
+out those very bytes; nothing is deserialized before that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasdk.atomic import atomic_write
+from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
+from fasdk.bundle.manifest import (
+    GRAPH,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Manifest,
+    ModelInfo,
+    PlanEntry,
+    Precision,
+    Provenance,
+    parse_manifest,
+    parse_object,
+)
+from fasdk.bundle.trust import TrustPolicy, sign
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import BundleError, TamperedError
+
+__all__ = [
+    "CALIBRATION",
+    "EVALUATION",
+    "GRAPH",
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "SIGNATURE",
+    "Bundle",
+    "GoldenCapture",
+    "Manifest",
+    "ModelInfo",
+    "PlanEntry",
+    "Precision",
+    "Provenance",
+    "open_bundle",
+    "write_bundle",
+]
+
+SIGNATURE = "manifest.sig"
+CALIBRATION, EVALUATION = "calibration.json", "evaluation.json"
+_MEMBER_ORDER = re.compile(
+    r"manifest\.json|manifest\.sig|model\.onnx|plans/.*\.plan|golden/.*\.npz"
+    r"|calibration\.json|evaluation\.json"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenCapture:
+    """A capture with the answer the workstation gave, so that a device can prove itself.
+
+    Attributes:
+        capture: Raw frames.
+        logits: float32 [classes], from the bundle's own graph on ONNX Runtime.
+    """
+
+    capture: Capture
+    logits: np.ndarray[Any, np.dtype[np.float32]]
+
+    def to_bytes(self) -> bytes:
+        """Return the capture as an npz file of plain arrays."""
+        arrays: dict[str, np.ndarray[Any, Any]] = {
+            m.value: self.capture.frame(m) for m in self.capture.present
+        }
+        arrays["logits"] = self.logits
+        if self.capture.face is not None:
+            face = FaceBox.of(self.capture.face)
+            arrays["face"] = np.array([face.x, face.y, face.width, face.height], np.int32)
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview, name: str) -> GoldenCapture:
+        """Read `to_bytes` back.
+
+        Raises:
+            BundleError: It is not an npz of the expected plain arrays.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
+            frames = {m: arrays.pop(m.value) for m in Modality if m.value in arrays}
+            face, logits = arrays.pop("face", None), arrays.pop("logits")
+            if arrays:
+                raise ValueError(f"it holds {', '.join(sorted(arrays))} besides")
+            if logits.dtype != np.float32 or logits.ndim != 1:
+                raise ValueError(f"logits are {logits.dtype} {list(logits.shape)}, not float32 [n]")
+            return cls(Capture.of(frames, None if face is None else face.tolist()), logits)
+        except Exception as error:
+            raise BundleError(f"{name}: not a golden capture: {error}") from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle: the manifest, and the very bytes whose digests were checked.
+
+    Attributes:
+        path: Where it was read from.
+        manifest: What it says of itself.
+        id: SHA-256 of the manifest's bytes; it names graph, thresholds and preprocessing at once.
+        size_bytes: Size of the file.
+        signed_by: Id of the trusted key that signed it, or None where no signature was asked for.
+        is_signed: Whether it carries a signature at all.
+    """
+
+    path: Path
+    manifest: Manifest
+    id: str
+    size_bytes: int
+    signed_by: str | None
+    is_signed: bool
+    _members: dict[str, memoryview] = field(repr=False)
+
+    @property
+    def graph(self) -> memoryview:
+        """The ONNX graph's bytes."""
+        return self._members[GRAPH]
+
+    @property
+    def golden(self) -> list[GoldenCapture]:
+        """The golden captures, decoded."""
+        return [
+            GoldenCapture.from_bytes(content, f"{self.path}:{name}")
+            for name, content in self._members.items()
+            if name.startswith("golden/")
+        ]
+
+    @property
+    def member_sizes(self) -> dict[str, int]:
+        """Size in bytes of every member, in file order."""
+        return {name: len(content) for name, content in self._members.items()}
+
+    @property
+    def members(self) -> dict[str, memoryview]:
+        """Every member's bytes by name, in file order, but the manifest and its signature."""
+        return {k: v for k, v in self._members.items() if k not in (MANIFEST, SIGNATURE)}
+
+    def plan(self, entry: PlanEntry) -> memoryview:
+        """Return a prebuilt plan's bytes."""
+        return self._members[entry.member]
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """Return calibration.json or evaluation.json as a dictionary, or None if absent.
+
+        Raises:
+            BundleError: The member is not a JSON object.
+        """
+        if name not in self._members:
+            return None
+        return parse_object(bytes(self._members[name]), f"{self.path}: {name}")
+
+
+def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
+    """Read and verify a bundle.
+
+    Args:
+        path: The `.fasb` file.
+        trust: Which signatures are required; None asks for none.
+
+    Raises:
+        BundleError: Missing, truncated, altered, or of another schema version.
+        TrustError: A required signature is absent or does not hold.
+    """
+    path = Path(path)
+    name = str(path)
+    data = _read(path)
+    members = read_archive(data, name)
+    if next(iter(members)) != MANIFEST:
+        raise BundleError(f"{name} is not a fasdk bundle: its first member is not {MANIFEST}")
+    raw_manifest = bytes(members[MANIFEST])
+    signature = bytes(members[SIGNATURE]) if SIGNATURE in members else None
+    signed_by = (trust or TrustPolicy()).check(raw_manifest, signature, name)
+    manifest = parse_manifest(raw_manifest, name)
+    _check_members(manifest, members, name)
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        id=hashlib.sha256(raw_manifest).hexdigest(),
+        size_bytes=len(data),
+        signed_by=signed_by,
+        is_signed=signature is not None,
+        _members=members,
+    )
+
+
+def write_bundle(
+    path: Path, manifest: Manifest, members: dict[str, bytes], sign_key: Path | None = None
+) -> Manifest:
+    """Write a bundle atomically and return its manifest with the members' digests filled in.
+
+    Args:
+        path: Where to; an older bundle there stays intact unless all goes well.
+        manifest: Everything but `members`.
+        members: model.onnx, plans/*.plan, golden/*.npz, calibration.json, evaluation.json.
+        sign_key: PEM file of an Ed25519 private key, or None to leave it unsigned.
+
+    Raises:
+        BundleError: The members and the manifest do not make a bundle `open_bundle` would read.
+        FasdkError: The disk is full or the folder is not writable.
+        TrustError: The key is unusable.
+    """
+    for own in (MANIFEST, SIGNATURE):
+        if own in members:
+            raise BundleError(f"{path}: {own} is written by write_bundle, do not pass it")
+    ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0], str(path))))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
+    manifest = manifest.model_copy(update={"members": digests})
+    head = {MANIFEST: manifest.to_bytes()}
+    if sign_key is not None:
+        head[SIGNATURE] = sign(head[MANIFEST], sign_key)
+    # What is written must open: no later reader gets a bundle this writer would refuse.
+    views = {member: memoryview(content) for member, content in (head | ordered).items()}
+    _check_members(parse_manifest(head[MANIFEST], str(path)), views, str(path))
+    with atomic_write(path) as file:
+        write_archive(file, head | ordered)
+    return manifest
+
+
+def _rank(member: str, name: str) -> tuple[int, str]:
+    order = (MANIFEST, SIGNATURE, GRAPH, "plans/", "golden/", CALIBRATION, EVALUATION)
+    for rank, prefix in enumerate(order):
+        if member.startswith(prefix) and _MEMBER_ORDER.fullmatch(member):
+            return rank, member
+    raise BundleError(f"{name}: {member!r} is not a member a bundle can hold")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"cannot read bundle {path}: not a regular file")
+            if found.st_size > MAX_BYTES:
+                raise BundleError(
+                    f"{path}: {found.st_size} bytes, a bundle has at most {MAX_BYTES}"
+                )
+            return file.read()
+    except (OSError, ValueError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BundleError(f"cannot read bundle {path}: {why}") from error
+
+
+def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str) -> None:
+    ranks = [_rank(member, name) for member in members]
+    if ranks != sorted(ranks):
+        raise BundleError(f"{name}: members are not in canonical order")
+    content = {k: v for k, v in members.items() if k not in (MANIFEST, SIGNATURE)}
+    if set(content) != set(manifest.members) or GRAPH not in content:
+        odd = sorted(set(content) ^ set(manifest.members)) or [GRAPH]
+        raise BundleError(f"{name}: members and manifest disagree about {', '.join(odd)}")
+    for member, view in content.items():
+        if hashlib.sha256(view).hexdigest() != manifest.members[member]:
+            raise TamperedError(f"{name}: member {member} does not match its digest")
+    held = {member for member in content if member.startswith("plans/")}
+    listed = [entry.member for entry in manifest.plans]
+    if held != set(listed) or len(listed) != len(held):
+        odd = sorted(held ^ set(listed)) or listed
+        raise BundleError(f"{name}: plans and manifest disagree about {', '.join(odd)}")

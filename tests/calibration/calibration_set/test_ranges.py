@@ -1,0 +1,93 @@
+"""How much of an activation's range eight bits cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fasdk.errors import DatasetError
+from fasdk_calibration.calibration_set.ranges import (
+    LEVELS,
+    PERCENTILE,
+    MagnitudeHistogram,
+    RangeMethod,
+    threshold,
+)
+
+NORMAL = np.random.default_rng(1).normal(0.0, 2.0, 200_000)
+LONG_TAILED = np.random.default_rng(2).standard_t(3, 200_000)
+FLAT = np.random.default_rng(3).uniform(-1.0, 1.0, 200_000)
+
+
+def _error(values: np.ndarray, limit: float) -> float:
+    step = limit / LEVELS
+    levels = np.clip(np.rint(values / step), -LEVELS, LEVELS)
+    return float(np.mean((levels * step - values) ** 2))
+
+
+def test_minmax_clips_nothing() -> None:
+    assert threshold(MagnitudeHistogram.of(NORMAL), RangeMethod.MINMAX) == np.abs(NORMAL).max()
+
+
+def test_a_percentile_leaves_out_the_share_it_says() -> None:
+    found = threshold(MagnitudeHistogram.of(LONG_TAILED, 65536), RangeMethod.PERCENTILE)
+    assert found == pytest.approx(np.percentile(np.abs(LONG_TAILED), PERCENTILE), rel=0.02)
+
+
+@pytest.mark.parametrize("values", [NORMAL, LONG_TAILED, FLAT], ids=["normal", "long", "flat"])
+def test_the_least_squared_error_is_what_quantizing_finds(values: np.ndarray) -> None:
+    found = threshold(MagnitudeHistogram.of(values), RangeMethod.MSE)
+    limits = np.abs(values).max() * np.linspace(0.02, 1.0, 150)
+    least = min(_error(values, limit) for limit in limits)
+    assert _error(values, found) <= 1.01 * least
+
+
+def test_least_squared_error_clips_long_tails_and_no_flat_one() -> None:
+    tail = threshold(MagnitudeHistogram.of(LONG_TAILED), RangeMethod.MSE)
+    assert tail < 0.7 * np.abs(LONG_TAILED).max()
+    assert threshold(MagnitudeHistogram.of(FLAT), RangeMethod.MSE) > 0.99
+
+
+@pytest.mark.parametrize("method", list(RangeMethod))
+def test_every_method_stays_within_what_was_seen(method: RangeMethod) -> None:
+    for values in (NORMAL, LONG_TAILED, FLAT):
+        limit = threshold(MagnitudeHistogram.of(values), method)
+        assert 0.0 < limit <= np.abs(values).max() * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(RangeMethod.ENTROPY, "entropy"), (RangeMethod.PERCENTILE, "percentile")]
+)
+@pytest.mark.parametrize("values", [NORMAL, LONG_TAILED], ids=["normal", "long"])
+def test_it_agrees_with_the_runtimes_own_calibrators(
+    method: RangeMethod, name: str, values: np.ndarray
+) -> None:
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    collector = HistogramCollector(
+        method=name,
+        symmetric=True,
+        num_bins=2048,
+        num_quantized_bins=128,
+        percentile=PERCENTILE,
+        scenario="same",
+    )
+    collector.collect({"x": [values.astype(np.float32)]})
+    theirs = collector.compute_collection_result()["x"]
+    reach = max(abs(float(theirs[0])), abs(float(theirs[1])))
+    # Theirs has bins of both signs, so half as many; their entropy ends within a few of them.
+    assert threshold(MagnitudeHistogram.of(values, 1024), method) == pytest.approx(reach, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit", "complaint"),
+    [
+        (np.zeros(4), 1.0, "no activation was seen"),
+        (np.array([1.0, np.nan]), 1.0, "no activation was seen"),
+        (np.array([1.0, 2.0]), np.inf, "finite activations"),
+        (np.array([3.0, -1.0]), 1.0, "finite activations"),
+    ],
+)
+def test_a_range_of_nothing_is_refused(counts: np.ndarray, limit: float, complaint: str) -> None:
+    with pytest.raises(DatasetError, match=complaint):
+        MagnitudeHistogram(counts, limit)

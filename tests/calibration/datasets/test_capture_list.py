@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fasdk.capture import Modality
+from fasdk.errors import DatasetError
+from fasdk_calibration.datasets import (
+    BONA_FIDE_SPECIES,
+    CaptureRecord,
+    DepthUnit,
+    Label,
+    open_dataset,
+    read_list,
+    write_list,
+)
+
+HEADER = "id,rgb,depth,ir,face,label,species,subject,domain,presentation"
+ROW = 'a,a.png,,i.png,"1,2,3,4",attack,"print, flat",s1,lab,p1'
+JSON = (
+    '{"id": "a", "rgb": "a.png", "ir": "i.png", "face": [1, 2, 3, 4], "label": "attack", '
+    '"species": "print, flat", "subject": "s1", "domain": "lab", "presentation": "p1"}\n'
+)
+
+
+def test_csv_and_json_lines_of_the_same_columns_are_the_same_records(tmp_path):
+    (tmp_path / "l.csv").write_text(f"{HEADER}\n{ROW}\n")
+    (tmp_path / "l.jsonl").write_text(JSON)
+    (record,) = read_list(tmp_path / "l.csv")
+    assert [record] == read_list(tmp_path / "l.jsonl")
+    assert record.modalities == (Modality.RGB, Modality.IR)
+    assert record.face == (1, 2, 3, 4)
+    dataset = open_dataset(tmp_path / "l.csv")
+    assert (dataset.name, dataset.root, dataset.records) == ("l", tmp_path, (record,))
+
+
+def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(tmp_path):
+    text = "subject,id,ir,presentation,domain,label,species,present,depth_unit,face_crop\r\n"
+    text += "s,a,i.png,p,lab,bona fide,bona fide,ir,level,true\r\n\r\n"
+    (tmp_path / "l.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (record,) = read_list(tmp_path / "l.csv")
+    assert (record.depth_unit, record.face_crop) == (DepthUnit.LEVEL, True)
+    assert record.is_bona_fide
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (HEADER, ROW.replace("attack", "spoof"), r"csv:2: label: Input should be 'bona fide' or"),
+        (HEADER, ROW.replace("attack", "1"), r"csv:2: label: "),
+        (HEADER, ROW.replace("attack", "bona fide"), r"csv:2: line: .*contradict"),
+        (HEADER, ROW.replace('"print, flat"', ""), r"csv:2: species: Field required"),
+        (HEADER, ROW.replace('"print, flat"', "bona fide"), r"csv:2: line: .*contradict"),
+        (HEADER, ROW.replace("1,2,3,4", "1,2,3"), r"csv:2: face"),
+        (HEADER, ROW.replace("1,2,3,4", "1,2,x,4"), r"csv:2: face.2"),
+        (HEADER, ROW.replace("a.png", "../a.png"), r"csv:2: rgb: .*below the list's folder"),
+        (HEADER, ROW + ",more", r"csv:2: has 11 cells, the header 10"),
+        (HEADER, ROW.removesuffix(",p1"), r"csv:2: has 9 cells, the header 10"),
+        (HEADER, ROW + "\n" + ROW, r"csv:3: id 'a' appears twice"),
+        (HEADER, ROW + '\nb,"a', r"csv:3: unexpected end of data"),
+        (HEADER, "", r"is empty: a header and one row a capture"),
+        ("", "", r"is empty"),
+        (HEADER + ",color", ROW + ",red", r"csv:1: column 'color' is unknown"),
+        (HEADER + ",id", ROW + ",b", r"csv:1: column 'id' is repeated"),
+        (HEADER.replace("subject", "depth_unit"), ROW, r"csv:1: column 'subject' is missing"),
+        (HEADER + ",present", ROW + ",rgb+depth", r"says it holds depth\+rgb and gives .* ir\+rgb"),
+        (HEADER + ",present", ROW + ",rgb+sonar", r"csv:2: present.1: Input should be 'rgb'"),
+        (HEADER + ",depth_unit", ROW + ",inch", r"csv:2: depth_unit: Input should be 'millimeter'"),
+        (HEADER + ",face_crop", ROW + ",true", r"csv:2: line: .*face box and says .* face crops"),
+    ],
+)
+def test_a_malformed_csv_is_named_by_line_and_field(tmp_path, header, row, message):
+    (tmp_path / "l.csv").write_text(f"{header}\n{row}\n" if header else "")
+    with pytest.raises(DatasetError, match=message):
+        read_list(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("subject", ["a,b", 'say "a"', "a\u2028b", "a\u0085b", " Ünal ", "\ufeffa"])
+def test_a_name_of_any_letters_survives(tmp_path, suffix, subject):
+    (record,) = read_list_of(JSON.replace('"s1"', json.dumps(subject)), tmp_path)
+    write_list([record], tmp_path / f"again{suffix}")
+    assert read_list(tmp_path / f"again{suffix}") == [record]
+    assert record.subject == subject
+
+
+def read_list_of(text: str, folder: Path) -> list[CaptureRecord]:
+    (folder / "l.jsonl").write_bytes(text.encode())
+    return read_list(folder / "l.jsonl")
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
+paths = st.one_of(st.none(), st.from_regex(r"[a-z ,'\"]{1,8}/[0-9]{4}\.jpg", fullmatch=True))
+
+
+@st.composite
+def records(draw: st.DrawFn) -> CaptureRecord:
+    is_live = draw(st.booleans())
+    frames = draw(st.tuples(paths, paths, paths).filter(any))
+    face_crop = draw(st.booleans())
+    boxes = st.tuples(*[st.integers(0, 5000)] * 4)
+    return CaptureRecord(
+        id=draw(words),
+        rgb=frames[0],
+        depth=frames[1],
+        ir=frames[2],
+        face=None if face_crop else draw(st.none() | boxes),
+        label=Label.BONA_FIDE if is_live else Label.ATTACK,
+        species=BONA_FIDE_SPECIES
+        if is_live
+        else draw(words.filter(lambda word: word != BONA_FIDE_SPECIES)),
+        subject=draw(words),
+        domain=draw(words),
+        presentation=draw(words),
+        depth_unit=draw(st.sampled_from(DepthUnit)),
+        face_crop=face_crop,
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(records(), min_size=1, max_size=4, unique_by=lambda record: record.id))
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_any_list_comes_back_as_written(tmp_path_factory, suffix, written):
+    path = tmp_path_factory.mktemp("list") / f"l{suffix}"
+    write_list(written, path)
+    assert read_list(path) == written

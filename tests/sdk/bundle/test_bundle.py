@@ -1,0 +1,594 @@
+"""A bundle opens only when every byte is the one that was written, or says what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from fasdk.bundle import bundle as bundle_module
+from fasdk.bundle.archive import read_archive
+from fasdk.bundle.bundle import SIGNATURE, GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.manifest import GRAPH, MANIFEST, PlanEntry, Precision
+from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.errors import BundleError, FasdkError, TrustError
+
+from support import tiny_bundle
+from support.archive_attacks import canonical
+
+
+def refuse(tmp_path, members, *words, trust=None):
+    """Write these members canonically and expect `open_bundle` to refuse them in these words."""
+    path = tmp_path / "altered.fasb"
+    path.write_bytes(canonical(members))
+    with pytest.raises(BundleError) as refusal:
+        open_bundle(path, trust)
+    for word in ("altered.fasb", *words):
+        assert word in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    return refusal.value
+
+
+def with_manifest(members, change):
+    """Return `members` with the manifest's JSON changed in place and written canonically."""
+    document = json.loads(members[MANIFEST])
+    change(document)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return members | {MANIFEST: text.encode()}
+
+
+def test_a_bundle_opens_with_what_was_written(bundle, bundle_path, bundle_members):
+    manifest = bundle.manifest
+    assert manifest.model_copy(update={"members": {}}) == tiny_bundle.manifest()
+    assert bundle.id == hashlib.sha256(bundle_members[MANIFEST]).hexdigest()
+    assert bundle.size_bytes == bundle_path.stat().st_size
+    assert bytes(bundle.graph) == tiny_bundle.graph_bytes()
+    assert (bundle.is_signed, bundle.signed_by) == (False, None)
+    assert list(bundle.member_sizes) == [
+        MANIFEST,
+        GRAPH,
+        "golden/0.npz",
+        "golden/1.npz",
+        "golden/2.npz",
+        "calibration.json",
+        "evaluation.json",
+    ]
+    assert bundle.member_sizes == {k: len(v) for k, v in bundle_members.items()}
+    assert bundle.document("evaluation.json") == {"captures": 3}
+    assert bundle.document("absent.json") is None
+
+
+def test_writing_twice_gives_the_same_bytes(bundle_path, tmp_path):
+    again = tiny_bundle.write(tmp_path / "again.fasb")
+    assert zipfile.is_zipfile(again)
+    assert again.read_bytes() == bundle_path.read_bytes()
+
+
+def test_golden_captures_come_back_to_the_bit(bundle):
+    first, second, third = bundle.golden
+    assert np.array_equal(first.capture.rgb, tiny_bundle.capture(200).rgb)
+    assert second.capture.face == FaceBox(4, 3, 20, 15)
+    assert third.capture.present == (Modality.RGB,)
+    assert first.logits.dtype == np.float32
+
+
+@pytest.mark.parametrize("member", [GRAPH, "golden/0.npz", "calibration.json", "evaluation.json"])
+def test_any_altered_member_is_named(tmp_path, bundle_members, member):
+    content = bundle_members[member]
+    altered = content[:-1] + bytes([content[-1] ^ 1])
+    refuse(tmp_path, bundle_members | {member: altered}, member, "digest")
+
+
+def test_a_missing_or_extra_member_is_named(tmp_path, bundle_members):
+    for member in (GRAPH, "golden/1.npz"):
+        fewer = {k: v for k, v in bundle_members.items() if k != member}
+        refuse(tmp_path, fewer, "members and manifest disagree", member)
+    more = dict(list(bundle_members.items())[:5]) | {"golden/9.npz": b""}
+    more |= {k: v for k, v in bundle_members.items() if k not in more}
+    refuse(tmp_path, more, "disagree", "golden/9.npz")
+
+
+def test_a_graph_is_needed_even_if_the_manifest_does_without(tmp_path, bundle_members):
+    def forget(document):
+        del document["members"][GRAPH]
+
+    members = with_manifest(bundle_members, forget)
+    refuse(tmp_path, {k: v for k, v in members.items() if k != GRAPH}, GRAPH)
+
+
+def test_member_order_and_names_are_fixed(tmp_path, bundle_members):
+    items = list(bundle_members.items())
+    refuse(tmp_path, dict([*items[1:], items[0]]), "first member is not manifest.json")
+    refuse(tmp_path, dict([items[0], *items[2:], items[1]]), "not in canonical order")
+    refuse(tmp_path, bundle_members | {"setup.py": b""}, "'setup.py'", "not a member")
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"1" * 5000, "not JSON"),
+        (b"[]", "a JSON list, expected an object"),
+        (b"null", "a JSON NoneType"),
+        (b"{}", "schema version 'None', this fasdk reads 1"),
+        (b'{"schema_version":2}', "schema version '2'"),
+        (b'{"schema_version":true}', "schema version 'True'"),
+        (b'{"schema_version":1.0}', "schema version '1.0'"),
+        (b'{"schema_version":"' + b"9" * 9999 + b'"}', "schema version"),
+        (b'{"schema_version":1}', "Field required"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, bundle_members, raw, words):
+    error = refuse(tmp_path, bundle_members | {MANIFEST: raw}, words)
+    assert len(str(error)) < 400
+
+
+def test_a_manifest_in_any_but_its_canonical_form_is_refused(tmp_path, bundle_members):
+    raw = bundle_members[MANIFEST]
+    document = json.loads(raw)
+    threshold = f'"threshold":{document["operating_points"][0]["threshold"]}'.encode()
+    assert threshold == b'"threshold":0.5'
+    others = [
+        json.dumps(document).encode(),
+        json.dumps(dict(reversed(document.items())), separators=(",", ":")).encode(),
+        raw + b"\n",
+        b" " + raw,
+        raw.replace(threshold, b'"threshold":0.50', 1),
+        raw.replace(threshold, b'"threshold":5e-1', 1),
+        raw.replace(threshold, b'"threshold":"0.5"', 1),
+        raw.replace(threshold, b'"threshold":0.1,"threshold":0.5', 1),
+        raw.replace(b'"averages"', b'"\\u0061verages"', 1),
+        raw.decode().encode("utf-16"),
+    ]
+    for other in others:
+        assert other != raw
+        refuse(tmp_path, bundle_members | {MANIFEST: other}, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(backdoor=True), "backdoor"),
+        (lambda d: d["inputs"]["rgb"].update(gamma=2.2), "gamma"),
+        (lambda d: d.update(revision=0), "revision"),
+        (lambda d: d["members"].update({GRAPH: "0" * 64}), "another precision or model voids it"),
+        (lambda d: d["members"].update({GRAPH: "no digest"}), "this is no digest"),
+        (
+            lambda d: d.update(operating_points=[]) or d["members"].update({GRAPH: "0" * 64}),
+            "digest",
+        ),
+        (lambda d: d["members"].update({"golden/0.npz": "no digest"}), "digest"),
+        (lambda d: d["operating_points"][0].update(threshold=-1), "threshold"),
+        (lambda d: d["operating_points"].append(d["operating_points"][0]), "twice"),
+        (
+            lambda d: d["operating_points"].append(
+                d["operating_points"][0] | {"modalities": ["ir", "depth", "rgb"], "threshold": 0.1}
+            ),
+            "twice",
+        ),
+        (lambda d: d["model"]["config"].update(scale=float("nan")), MANIFEST),
+        (lambda d: d["model"]["config"].update(scale=float("inf")), MANIFEST),
+        (lambda d: d.update(golden_tolerance=0.5), "golden_tolerance"),
+        (lambda d: d.update(live_index=2), "live_index 2 is outside"),
+        (lambda d: d.update(precision="int4"), "precision"),
+        (lambda d: d.update(plans=[plan_entry("plans/a.plan")]), "plans/a.plan"),
+        (lambda d: d.update(plans=[plan_entry(GRAPH)]), "plans"),
+        (lambda d: d.update(labels=["live", "live"]), "labels names one thing twice"),
+        (lambda d: d.update(modalities=["rgb", "rgb", "depth", "ir"]), "modalities"),
+        (lambda d: d.update(required=["rgb", "rgb"]), "required"),
+        (lambda d: d["inputs"].pop("ir"), "inputs and modalities"),
+        (lambda d: d["inputs"]["rgb"].update(depth=d["inputs"]["depth"]["depth"]), "depth alone"),
+        (lambda d: d["inputs"]["depth"].update(depth=None), "depth alone"),
+    ],
+)
+def test_a_manifest_with_a_wrong_field_names_it(tmp_path, bundle_members, change, words):
+    refuse(tmp_path, with_manifest(bundle_members, change), words)
+
+
+def plan_entry(member):
+    return {
+        "member": member,
+        "compute_capabilities": ["8.6"],
+        "version": "1.7.1.116",
+        "max_batch": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"required": (Modality.RGB,), "modalities": (Modality.DEPTH,)}, "modalities"),
+        ({"operating_points": (tiny_bundle.point(), tiny_bundle.point())}, "twice"),
+    ],
+)
+def test_an_inconsistent_manifest_cannot_be_made(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        tiny_bundle.manifest(**changes)
+
+
+@pytest.mark.parametrize("presence", [False, True])
+def test_the_manifest_says_which_inputs_the_graph_has(presence):
+    described = tiny_bundle.manifest(presence=presence)
+    images = {m.value: (3, 16, 16) for m in tiny_bundle.ALL}
+    assert described.input_shapes == images | ({"present": (3,)} if presence else {})
+    assert described.presence_order == (tiny_bundle.ALL if presence else None)
+
+
+def test_points_and_required_modalities_must_be_the_models_own():
+    spec = tiny_bundle.manifest().inputs[Modality.RGB]
+    only_rgb = {"modalities": (Modality.RGB,), "inputs": {Modality.RGB: spec}}
+    with pytest.raises(ValidationError, match="a modality the model lacks"):
+        tiny_bundle.manifest(**only_rgb)
+    with pytest.raises(ValidationError, match="not among the model's modalities"):
+        tiny_bundle.manifest(**only_rgb, operating_points=(), required=(Modality.IR,))
+
+
+def test_thresholds_of_another_graph_are_void(tmp_path):
+    """A graph in another precision is another graph, so its digest tells."""
+    described = tiny_bundle.manifest(reliability=False)
+    bound = tiny_bundle.manifest().operating_points
+    assert bound[0].graph_sha256 != described.operating_points[0].graph_sha256
+    members = tiny_bundle.members(described)
+    write_bundle(tmp_path / "own.fasb", described, members)
+    for changes, words in [
+        (
+            {"operating_points": bound},
+            r"operating point standard/rgb\+depth\+ir was chosen on graph",
+        ),
+        (
+            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),)},
+            "score calibration was chosen on graph .* voids it",
+        ),
+    ]:
+        with pytest.raises(BundleError, match=words):
+            write_bundle(tmp_path / "other.fasb", described.model_copy(update=changes), members)
+    assert not (tmp_path / "other.fasb").exists()
+
+
+def test_a_bundle_older_than_the_binding_says_build_again(tmp_path, bundle_members):
+    def forget_graph(document):
+        for point in document["operating_points"]:
+            del point["graph_sha256"]
+
+    def forget_calibrations(document):
+        del document["score_calibrations"]
+
+    for change, field in [
+        (forget_graph, "operating_points.0.graph_sha256"),
+        (forget_calibrations, "score_calibrations"),
+    ]:
+        refuse(
+            tmp_path,
+            with_manifest(bundle_members, change),
+            f"{field}: Field required: build it again with this release",
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"score_calibrations": (tiny_bundle.calibration(),)}, "comes with a score calibration"),
+        (
+            {"operating_points": (tiny_bundle.point(calibrated=True),)},
+            "comes without a score calibration",
+        ),
+        (
+            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),) * 2},
+            "score_calibrations names one thing twice",
+        ),
+    ],
+)
+def test_a_threshold_of_calibrated_scores_needs_that_calibration_and_no_other_has_it(
+    changes, words
+):
+    with pytest.raises(ValidationError, match=words):
+        tiny_bundle.manifest(**changes)
+
+
+def test_the_members_are_handed_out_without_what_write_bundle_writes(bundle, bundle_members):
+    assert {k: bytes(v) for k, v in bundle.members.items()} == {
+        k: v for k, v in bundle_members.items() if k != MANIFEST
+    }
+
+
+def test_a_plan_is_handed_out_as_it_was_verified(tmp_path):
+    entry = PlanEntry(**plan_entry("plans/sm86.plan"))
+    described = tiny_bundle.manifest(plans=(entry,))
+    path = tmp_path / "plan.fasb"
+    write_bundle(path, described, tiny_bundle.members(described) | {entry.member: b"plan"})
+    opened = open_bundle(path)
+    assert bytes(opened.plan(opened.manifest.plans[0])) == b"plan"
+
+
+def test_a_plan_nobody_lists_is_refused(tmp_path):
+    described = tiny_bundle.manifest()
+    members = tiny_bundle.members(described) | {"plans/sm86.plan": b"plan"}
+    with pytest.raises(BundleError, match=r"disagree about plans/sm86\.plan"):
+        write_bundle(tmp_path / "plan.fasb", described, members)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({GRAPH: None}, GRAPH),
+        ({MANIFEST: b"{}"}, "manifest.json is written by write_bundle"),
+        ({SIGNATURE: bytes(64)}, "manifest.sig is written by write_bundle"),
+        ({"setup.py": b""}, "'setup.py' is not a member"),
+        ({"golden/../x.npz": b""}, "not canonical"),
+    ],
+)
+def test_what_would_not_open_is_not_written(tmp_path, changes, words):
+    path = tmp_path / "old.fasb"
+    path.write_bytes(b"old")
+    described = tiny_bundle.manifest()
+    members = {k: v for k, v in (tiny_bundle.members(described) | changes).items() if v is not None}
+    with pytest.raises(BundleError, match=words):
+        write_bundle(path, described, members)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_config_without_a_json_form_is_not_written(tmp_path):
+    model = tiny_bundle.manifest().model.model_copy(update={"config": {"scale": float("nan")}})
+    described = tiny_bundle.manifest(model=model)
+    with pytest.raises(BundleError, match="no canonical JSON form"):
+        write_bundle(tmp_path / "x.fasb", described, tiny_bundle.members(described))
+
+
+@pytest.fixture
+def signed(tmp_path):
+    private = tmp_path / "vendor.pem"
+    public, key_id = generate_key(private)
+    path = tiny_bundle.write(tmp_path / "signed.fasb", sign_key=private)
+    members = {k: bytes(v) for k, v in read_archive(path.read_bytes(), "signed").items()}
+    return path, TrustPolicy.from_files(public), key_id, members
+
+
+def test_a_signed_bundle_names_its_key(signed):
+    path, trust, key_id, _ = signed
+    opened = open_bundle(path, trust)
+    assert (opened.is_signed, opened.signed_by) == (True, key_id)
+    unasked = open_bundle(path)
+    assert (unasked.is_signed, unasked.signed_by) == (True, None)
+
+
+def test_a_signature_that_does_not_hold_is_refused(signed, tmp_path, bundle_path):
+    path, trust, _, members = signed
+    with pytest.raises(TrustError, match="is not signed"):
+        open_bundle(bundle_path, trust)
+    refuse(tmp_path, members | {SIGNATURE: bytes(64)}, "fits none", trust=trust)
+    refuse(tmp_path, members | {SIGNATURE: b""}, "fits none", trust=trust)
+
+    def lower(document):
+        document["operating_points"][0]["threshold"] = 0.0
+
+    assert isinstance(
+        refuse(tmp_path, with_manifest(members, lower), "fits none", trust=trust), TrustError
+    )
+    altered = members | {GRAPH: members[GRAPH][:-1] + b"\0"}
+    refuse(tmp_path, altered, GRAPH, "digest", trust=trust)
+    other, _ = generate_key(tmp_path / "other.pem")
+    with pytest.raises(TrustError, match="fits none"):
+        open_bundle(path, TrustPolicy.from_files(other))
+
+
+def test_trust_is_asked_before_the_manifest_is_parsed(signed, tmp_path, monkeypatch):
+    _, trust, _, members = signed
+
+    def never(*_):
+        raise AssertionError("an unverified manifest was parsed")
+
+    monkeypatch.setattr(bundle_module, "parse_manifest", never)
+    refuse(tmp_path, members | {MANIFEST: members[MANIFEST] + b" "}, "fits none", trust=trust)
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+class PlantedCode:
+    """Unpickling this ends the process's patience: it makes a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+IR = np.zeros((4, 4), np.uint8)
+LOGITS = np.float32([1, 2])
+
+
+def lying_npy() -> bytes:
+    """Return an npz whose only array claims 2**60 bytes."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1073741824, 1073741824), }"
+    header += b" " * (118 - len(header) - 1) + b"\n"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(
+            "ir.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        )
+        archive.writestr("logits.npy", b"")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04",
+        b"\x93NUMPY",
+        npz(ir=IR, logits=LOGITS)[:-9],
+        npz(ir=IR, logits=LOGITS).replace(b"logits", b"digits"),
+        npz(ir=IR),
+        npz(logits=LOGITS),
+        npz(ir=IR, logits=LOGITS.astype(np.float64)),
+        npz(ir=IR, logits=LOGITS[None]),
+        npz(ir=IR, logits=LOGITS, face=np.float32([0, 0, np.nan, 2])),
+        npz(ir=IR, logits=LOGITS, face=np.int32([0, 0, 5, 5])),
+        npz(ir=IR, logits=LOGITS, face=np.int32(3)),
+        npz(ir=IR.astype(np.float32), logits=LOGITS),
+        npz(ir=IR, logits=LOGITS, notes=IR),
+        lying_npy(),
+    ],
+)
+def test_a_golden_capture_that_is_none_is_refused(data):
+    with pytest.raises(BundleError, match=r"golden/0\.npz: not a golden capture"):
+        GoldenCapture.from_bytes(data, "golden/0.npz")
+
+
+def test_a_golden_capture_is_never_unpickled(tmp_path):
+    trap = tmp_path / "code-ran"
+    code = pickle.dumps(PlantedCode(str(trap)))
+    for data in (code, npz(ir=np.array([PlantedCode(str(trap))], object), logits=LOGITS)):
+        with pytest.raises(BundleError, match="not a golden capture"):
+            GoldenCapture.from_bytes(data, "golden/0.npz")
+    assert not trap.exists()
+    single = io.BytesIO()
+    np.save(single, IR)
+    with pytest.raises(BundleError, match="not a golden capture"):
+        GoldenCapture.from_bytes(single.getvalue(), "golden/0.npz")
+
+
+def test_a_golden_capture_round_trips_without_a_face():
+    item = GoldenCapture(Capture(ir=IR), LOGITS)
+    again = GoldenCapture.from_bytes(item.to_bytes(), "x")
+    assert again.capture.face is None
+    assert np.array_equal(again.capture.ir, IR)
+    assert np.array_equal(again.logits, LOGITS)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff", b"[" * 100_000])
+def test_a_document_that_is_no_object_is_refused(tmp_path, content):
+    described = tiny_bundle.manifest()
+    path = tmp_path / "x.fasb"
+    write_bundle(path, described, tiny_bundle.members(described) | {"evaluation.json": content})
+    with pytest.raises(BundleError, match=r"x\.fasb: evaluation\.json"):
+        open_bundle(path).document("evaluation.json")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    fifo = tmp_path / "pipe.fasb"
+    os.mkfifo(fifo)
+    keep_open = os.open(fifo, os.O_RDWR)
+    try:
+        with pytest.raises(BundleError, match=r"pipe\.fasb: not a regular file"):
+            open_bundle(fifo)
+    finally:
+        os.close(keep_open)
+    with pytest.raises(BundleError, match=r"absent\.fasb: No such file"):
+        open_bundle(tmp_path / "absent.fasb")
+    with pytest.raises(BundleError, match="Is a directory"):
+        open_bundle(tmp_path)
+    with pytest.raises(BundleError, match="null"):
+        open_bundle("a\0b")
+    sparse = tmp_path / "huge.fasb"
+    with sparse.open("wb") as file:
+        file.truncate(2**32)
+    with pytest.raises(BundleError, match="at most 4294967295"):
+        open_bundle(sparse)
+
+
+def test_every_truncation_at_a_sample_of_lengths_is_refused(tmp_path, bundle_path):
+    data = bundle_path.read_bytes()
+    path = tmp_path / "short.fasb"
+    for length in [*range(0, len(data), 257), len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(BundleError, match=r"short\.fasb"):
+            open_bundle(path)
+
+
+def test_every_byte_counts(tmp_path, bundle_path):
+    """No flipped bit anywhere leaves a bundle that opens (a sample: test_archive tries all)."""
+    data = bytearray(bundle_path.read_bytes())
+    path = tmp_path / "flipped.fasb"
+    for position in range(0, len(data), 97):
+        data[position] ^= 0x10
+        path.write_bytes(data)
+        with pytest.raises(BundleError):
+            open_bundle(path)
+        data[position] ^= 0x10
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from support import tiny_bundle
+from fasdk.errors import FasdkError
+described = tiny_bundle.manifest()
+members = tiny_bundle.members(described)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+try:
+    tiny_bundle.write_bundle(Path(sys.argv[1]), described, members)
+except FasdkError as error:
+    print(error)
+    raise SystemExit(2)
+"""
+
+
+def test_a_full_disk_leaves_the_old_bundle(tmp_path):
+    path = tiny_bundle.write(tmp_path / "old.fasb")
+    old = path.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path, Path(tiny_bundle.__file__).parents[1]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert f"cannot write {path}" in ran.stdout
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_sees_the_old_bundle_or_the_new_one(tmp_path):
+    path = tiny_bundle.write(tmp_path / "live.fasb", revision=1)
+    described = {n: tiny_bundle.manifest(revision=n) for n in (1, 2)}
+    members = tiny_bundle.members(described[1])
+    done = threading.Event()
+    seen: set[int] = set()
+    failures: list[FasdkError] = []
+
+    def read():
+        while not done.is_set():
+            try:
+                seen.add(open_bundle(path).manifest.revision)
+            except FasdkError as error:  # noqa: PERF203 - the test needs them all
+                failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for turn in range(30):
+            write_bundle(path, described[1 + turn % 2], members)
+    finally:
+        done.set()
+        reader.join()
+    assert not failures
+    assert seen <= {1, 2}
+    assert seen
+
+
+def test_precision_names_are_the_command_lines():
+    assert [p.value for p in Precision] == ["fp32", "fp16", "int8", "int8-fp32"]

@@ -1,0 +1,626 @@
+"""A session answers LIVE for a live face and ERROR for every fault, whatever the fault is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import fasdk
+from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.batching import BatchingPolicy
+from fasdk.bundle.bundle import GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.capture import Modality
+from fasdk.decision import Decision, MissingModalities, Verdict
+from fasdk.errors import (
+    BackendError,
+    BundleError,
+    CaptureError,
+    PlanError,
+    TrustError,
+    UsageError,
+)
+from fasdk.preprocess import CropRule, to_batch
+from fasdk.reasons import Reason
+from fasdk.session.session import Liveness
+from fasdk.telemetry import Stage
+
+from support import tiny_bundle
+from support.scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
+
+RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
+
+
+@pytest.fixture
+def session(bundle_path):
+    with fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME, threads=1) as opened:
+        yield opened
+
+
+def summary(decision):
+    """Return everything but the timings, comparable."""
+    fields = dataclasses.asdict(decision)
+    del fields["timings_ms"]
+    return fields
+
+
+def test_a_bright_face_is_live_and_a_dark_one_is_not(session):
+    bright, dark = session.check(tiny_bundle.capture(200)), session.check(tiny_bundle.capture(60))
+    assert (bright.verdict, dark.verdict) == (Verdict.LIVE, Verdict.SPOOF)
+    assert bright.reasons == dark.reasons == ()
+    assert bright.score > 0.5 > dark.score
+    assert bright.threshold == 0.5
+    assert bright.operating_point == "standard/rgb+depth+ir"
+    assert bright.modalities == (RGB, DEPTH, IR)
+    assert bright.bundle_id == session.bundle.id
+    assert bright.class_scores["bona fide"] == bright.score
+    assert math.isclose(sum(bright.class_scores.values()), 1.0)
+    assert list(bright.reliability) == ["rgb", "depth", "ir"]
+    assert all(0 <= v <= 1 for v in bright.reliability.values())
+
+
+def test_the_score_is_the_graphs_own(session):
+    capture = tiny_bundle.capture(150)
+    means = {
+        name: float(tensor.mean(axis=(0, 2, 3)).mean())
+        for name, tensor in to_batch([capture], session.bundle.manifest.inputs).items()
+    }
+    logit = 4 * means["rgb"] + means["depth"] + means["ir"]
+    assert session.check(capture).score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+
+
+def test_without_an_operating_point_the_answer_is_error_with_the_score(tmp_path):
+    path = tiny_bundle.write(tmp_path / "x.fasb", operating_points=())
+    with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        decision = session.check(tiny_bundle.capture(250))
+    assert decision.verdict is Verdict.ERROR
+    assert "no operating point" in decision.reasons[0]
+    assert decision.score > 0.9
+    assert decision.threshold is None
+    assert decision.operating_point is None
+
+
+def test_a_level_nobody_tuned_is_error(bundle_path):
+    with fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME, level="strict") as session:
+        decision = session.check(tiny_bundle.capture(250))
+    assert decision.verdict is Verdict.ERROR
+    assert "no operating point for strict/rgb+depth+ir" in decision.reasons[0]
+
+
+def test_an_absent_required_modality_is_error(session):
+    decision = session.check(tiny_bundle.capture(250, (DEPTH, IR)))
+    assert decision.verdict is Verdict.ERROR
+    assert "lacks rgb, which this bundle requires" in decision.reasons[0]
+    assert math.isnan(decision.score)
+    with pytest.raises(CaptureError, match="lacks rgb"):
+        session.require(tiny_bundle.capture(250, (DEPTH, IR)))
+
+
+def test_a_graph_that_takes_presence_hears_it_in_model_order_for_each_capture(bundle):
+    manifest = bundle.manifest.model_copy(update={"presence": True, "required": ()})
+    engine = FakeEngine(live)
+    mixed = [tiny_bundle.capture(200), tiny_bundle.capture(200, (IR,)), tiny_bundle.capture(9)]
+    told = Liveness(dataclasses.replace(bundle, manifest=manifest), engine).check_batch(mixed)
+    assert [d.modalities for d in told] == [(RGB, DEPTH, IR), (IR,), (RGB, DEPTH, IR)]
+    assert [d.verdict for d in told] == [Verdict.LIVE, Verdict.ERROR, Verdict.LIVE]
+    assert "no operating point for standard/ir" in told[1].reasons[0]
+    (batch,) = engine.batches
+    assert batch["present"].tolist() == [[1, 1, 1], [0, 0, 1], [1, 1, 1]]
+
+
+def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
+    only_rgb = {"modalities": (RGB,), "inputs": {RGB: bundle.manifest.inputs[RGB]}, "required": ()}
+    manifest = bundle.manifest.model_copy(update=only_rgb)
+    session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
+    decision = session.check(tiny_bundle.capture(200, (IR,)))
+    assert decision.verdict is Verdict.ERROR
+    assert "holds ir, this bundle looks at rgb" in decision.reasons[0]
+
+
+def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
+    engine = FakeEngine(live)
+    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB,)))
+    assert decision.verdict is Verdict.LIVE
+    assert decision.operating_point == "standard/rgb"
+    assert decision.threshold == 0.9
+    assert decision.modalities == (RGB,)
+    assert (engine.batches[0]["depth"] == -1.0).all()
+    assert (engine.batches[0]["ir"] == 0.0).all()
+    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB, IR)))
+    assert decision.verdict is Verdict.ERROR
+    assert "no operating point for standard/rgb+ir" in decision.reasons[0]
+
+
+def test_a_batch_gives_each_capture_the_answer_it_gets_alone_in_order(session):
+    captures = [
+        tiny_bundle.capture(level, modalities, seed)
+        for seed, (level, modalities) in enumerate(
+            [(200, (RGB, DEPTH, IR)), (60, (RGB,)), (250, (RGB,)), (128, (RGB, DEPTH, IR))]
+        )
+    ]
+    together = session.check_batch(captures)
+    alone = [session.check(capture) for capture in captures]
+    assert len({d.score for d in together}) == 4
+    for one, many in zip(alone, together, strict=True):
+        assert many.score == pytest.approx(one.score, abs=1e-6)
+        assert (many.verdict, many.modalities) == (one.verdict, one.modalities)
+    assert session.check_batch([]) == []
+    assert [d.score for d in session.check_batch(iter(captures))] == [d.score for d in together]
+
+
+def test_a_capture_that_cannot_be_judged_spoils_no_other(session):
+    good = tiny_bundle.capture(200)
+    for bad in (tiny_bundle.capture(200, (IR,)), None, "capture"):
+        answers = session.check_batch([good, bad, good])
+        assert [a.verdict for a in answers] == [Verdict.LIVE, Verdict.ERROR, Verdict.LIVE]
+        assert summary(answers[0]) == summary(answers[2])
+        assert answers[1].reasons
+    assert session.check_batch([None])[0].verdict is Verdict.ERROR
+    assert session.check(None).verdict is Verdict.ERROR
+
+
+def test_a_model_that_looks_at_the_face_needs_its_box(tmp_path):
+    inputs = tiny_bundle.manifest().inputs
+    face = inputs | {RGB: inputs[RGB].model_copy(update={"crop": CropRule.FACE})}
+    described = tiny_bundle.manifest(inputs=face)
+    write_bundle(tmp_path / "x.fasb", described, {"model.onnx": tiny_bundle.graph_bytes()})
+    with fasdk.open(tmp_path / "x.fasb", backend=Backend.ONNXRUNTIME) as session:
+        assert "no face box" in session.check(tiny_bundle.capture(200)).reasons[0]
+        assert session.check(tiny_bundle.capture(200, face=(2, 2, 8, 8))).verdict is Verdict.LIVE
+
+
+BAD_ENGINES = {
+    "raises its own error": BackendError("the device was lost"),
+    "raises anything": ZeroDivisionError("division by zero"),
+    "runs out of memory": MemoryError(),
+    "times out": TimeoutError("no answer"),
+    "returns nothing": None,
+    "returns NaN": EngineOutputs(np.full((2, 2), np.nan, np.float32), live(2).reliability),
+    "returns infinity": EngineOutputs(np.float32([[0, np.inf]] * 2), live(2).reliability),
+    "returns minus infinity": EngineOutputs(np.float32([[-np.inf, 0]] * 2), live(2).reliability),
+    "returns too few rows": live(1),
+    "returns too many rows": live(3),
+    "returns no row": live(0),
+    "returns too many classes": EngineOutputs(
+        np.tile(np.float32([0, 9, 0]), (2, 1)), live(2).reliability
+    ),
+    "returns too few classes": EngineOutputs(np.float32([[9]] * 2), live(2).reliability),
+    "returns one dimension": EngineOutputs(LIVE, live(2).reliability),
+    "returns three dimensions": EngineOutputs(live(2).logits[None], live(2).reliability),
+    "returns float64": EngineOutputs(live(2).logits.astype(np.float64), live(2).reliability),
+    "returns int32": EngineOutputs(live(2).logits.astype(np.int32), live(2).reliability),
+    "returns complex": EngineOutputs(live(2).logits.astype(np.complex64), live(2).reliability),
+    "returns objects": EngineOutputs(live(2).logits.astype(object), live(2).reliability),
+    "returns a list": EngineOutputs(live(2).logits.tolist(), live(2).reliability),
+    "returns no reliability": EngineOutputs(live(2).logits),
+    "returns NaN reliability": EngineOutputs(live(2).logits, np.full((2, 3), np.nan, np.float32)),
+    "returns too little reliability": EngineOutputs(live(2).logits, live(2).reliability[:, :2]),
+    "returns one capture's reliability": EngineOutputs(live(2).logits, live(1).reliability),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ENGINES)
+def test_an_engine_at_fault_is_error_for_every_capture(bundle, fault):
+    engine = FakeEngine(BAD_ENGINES[fault])
+    answers = Liveness(bundle, engine).check_batch([tiny_bundle.capture(200)] * 2)
+    assert len(engine.batches) == 1
+    assert [a.verdict for a in answers] == [Verdict.ERROR] * 2
+    assert all(a.reasons and math.isnan(a.score) for a in answers)
+    assert all(a.bundle_id == bundle.id and "end_to_end" in a.timings_ms for a in answers)
+
+
+def test_the_engine_the_faults_are_made_from_is_live(bundle):
+    answers = Liveness(bundle, FakeEngine(live)).check_batch([tiny_bundle.capture(200)] * 2)
+    assert [a.verdict for a in answers] == [Verdict.LIVE] * 2
+
+
+def test_a_row_that_is_not_finite_is_error_for_that_capture_alone(bundle):
+    good = live(3)
+    logits = good.logits.copy()
+    logits[1, 0] = np.nan
+    engine = FakeEngine(EngineOutputs(logits, good.reliability))
+    answers = Liveness(bundle, engine).check_batch([tiny_bundle.capture(200)] * 3)
+    assert [a.verdict for a in answers] == [Verdict.LIVE, Verdict.ERROR, Verdict.LIVE]
+    assert "not finite" in answers[1].reasons[0]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_being_told_to_stop_is_no_fault_to_answer(bundle, stop):
+    session = Liveness(bundle, FakeEngine(stop()))
+    with pytest.raises(stop):
+        session.check_batch([tiny_bundle.capture()])
+    # A lane's thread is told nothing: there it is one more thing an engine may raise.
+    decision = session.check(tiny_bundle.capture())
+    assert decision.verdict is Verdict.ERROR
+    assert decision.codes == (Reason.UNEXPECTED,)
+
+
+def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("resize failed")
+
+    monkeypatch.setattr("fasdk.session.scorer.to_batch", fail)
+    monkeypatch.setattr("fasdk.session.scorer.fill_row", fail)
+    session = Liveness(bundle, FakeEngine(live))
+    for decision in (
+        session.check(tiny_bundle.capture()),
+        *session.check_batch([tiny_bundle.capture()]),
+    ):
+        assert decision.verdict is Verdict.ERROR
+        assert decision.reasons == ("unexpected RuntimeError: resize failed",)
+
+
+def test_more_captures_than_the_engine_takes_is_error(bundle):
+    engine = FakeEngine(live, max_batch=2)
+    session = Liveness(bundle, engine)
+    assert session.check_batch([tiny_bundle.capture()] * 2)[1].verdict is Verdict.LIVE
+    answers = session.check_batch([tiny_bundle.capture()] * 3)
+    assert [a.verdict for a in answers] == [Verdict.ERROR] * 3
+    assert "3 captures in one call, this engine takes 2" in answers[0].reasons[0]
+    assert len(engine.batches) == 1
+
+
+def test_a_closed_session_answers_error_and_closes_twice_in_peace(bundle, bundle_path):
+    engine = FakeEngine(live)
+    with Liveness(bundle, engine) as session:
+        pass
+    assert engine.closed == 1
+    decision = session.check(tiny_bundle.capture(250))
+    assert decision.verdict is Verdict.ERROR
+    assert decision.codes == (Reason.CLOSED,)
+    assert session.check_batch([tiny_bundle.capture(250)])[0].codes == (Reason.CLOSED,)
+    assert not engine.batches
+    with pytest.raises(BackendError, match="closed"):
+        session.replay_golden()
+    real = fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME)
+    real.close()
+    real.close()
+    assert real.check(tiny_bundle.capture(250)).verdict is Verdict.ERROR
+
+
+class OneAtATime(FakeEngine):
+    """Notices when two calls overlap, or one overlaps the closing."""
+
+    def __init__(self) -> None:
+        super().__init__(live)
+        self.inside = 0
+        self.overlapped = False
+
+    def run(self, inputs):
+        self.inside += 1
+        self.overlapped |= self.inside != 1 or self.closed > 0
+        time.sleep(0.002)
+        self.overlapped |= self.inside != 1 or self.closed > 0
+        self.inside -= 1
+        return EngineOutputs(
+            np.stack([np.zeros(len(inputs["rgb"])), 4 * inputs["rgb"].mean((1, 2, 3))], 1).astype(
+                np.float32
+            ),
+            live(len(inputs["rgb"])).reliability,
+        )
+
+
+def test_batches_from_many_threads_take_turns_and_keep_their_own_answers(bundle):
+    engine = OneAtATime()
+    session = Liveness(bundle, engine)
+    wrong: list[object] = []
+
+    def ask(level):
+        for _ in range(10):
+            (decision,) = session.check_batch([tiny_bundle.capture(level)])
+            expected = Verdict.LIVE if level > 128 else Verdict.SPOOF
+            if decision.verdict is not expected:
+                wrong.append(decision)
+
+    threads = [threading.Thread(target=ask, args=(level,)) for level in (40, 90, 180, 230)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert not engine.overlapped
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_closing_waits_for_what_is_under_way(bundle, lanes):
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(size):
+        started.set()
+        assert go_on.wait(10)
+        return live(size)
+
+    engine = FakeEngine(slow)
+    session = Liveness(bundle, engine, batching=BatchingPolicy(lanes=lanes))
+    first = session.submit(tiny_bundle.capture())
+    assert started.wait(10)
+    batched: list[Decision] = []
+    whole = threading.Thread(
+        target=lambda: batched.extend(session.check_batch([tiny_bundle.capture()]))
+    )
+    whole.start()
+    while len(engine.batches) < 2:
+        time.sleep(0.001)
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    while not session._closed:
+        time.sleep(0.001)
+    assert session.check(tiny_bundle.capture()).codes == (Reason.CLOSED,)
+    assert closing.is_alive()
+    assert not engine.closed
+    go_on.set()
+    for thread in (closing, whole):
+        thread.join(10)
+    assert engine.closed == 1
+    assert first.result(0).verdict is Verdict.LIVE
+    assert [d.verdict for d in batched] == [Verdict.LIVE]
+
+
+@pytest.mark.parametrize("missing", list(MissingModalities))
+def test_what_to_do_about_missing_modalities_may_be_said_by_its_name(bundle, missing):
+    color = tiny_bundle.capture(255, (RGB,))
+    answers = []
+    for said in (missing, missing.value):
+        with Liveness(bundle, FakeEngine(live), missing=said) as session:
+            answers.append(summary(session.check(color)))
+    assert answers[0] == answers[1]
+    with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
+        Liveness(bundle, FakeEngine(live), missing="ignore")
+
+
+def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):
+    """It has no deadline of its own; the engine is released when its call returns."""
+    script = Script("hang")
+    engine = FakeEngine(script)
+    session = Liveness(bundle, engine, batching=BatchingPolicy(deadline_ms=50))
+    batch = threading.Thread(target=session.check_batch, args=([tiny_bundle.capture()],))
+    batch.start()
+    until(lambda: not script.steps)
+    closing = threading.Thread(target=session.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert not engine.closed
+    script.released.set()
+    batch.join(SECONDS)
+    assert engine.closed == 1
+
+
+def test_a_session_left_open_ends_with_its_process_and_says_nothing(bundle_path):
+    lines = (
+        "import sys, fasdk, numpy as np",
+        "left_open = fasdk.open(sys.argv[1], backend=fasdk.Backend.ONNXRUNTIME)",
+        "rgb, ir = np.full((24, 32, 3), 255, np.uint8), np.full((24, 32), 255, np.uint8)",
+        "depth = np.full((24, 32), 500, np.uint16)",
+        "print(left_open.check(fasdk.Capture(rgb=rgb, depth=depth, ir=ir)).verdict.value)",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), bundle_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "live\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_of_a_session_is_closed_and_never_hangs(session):
+    """The child has none of the threads that would answer it or let go of a lane."""
+    capture = tiny_bundle.capture()
+    assert session.check(capture).verdict is Verdict.LIVE
+    child = os.fork()
+    if not child:
+        try:
+            codes = [session.check(capture).codes, session.check_batch([capture])[0].codes]
+            session.close()
+            os._exit(0 if codes == [(Reason.CLOSED,)] * 2 else 1)
+        finally:
+            os._exit(2)
+    ended = status = 0
+    try:
+        end = time.monotonic() + 10
+        while not ended and time.monotonic() < end:
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert (ended, status) == (child, 0)
+    assert session.check(capture).verdict is Verdict.LIVE
+
+
+def test_stage_times_add_up_to_the_whole(session, bundle):
+    slow = FakeEngine(lambda size: (time.sleep(0.02), live(size))[1])
+    for decision, engine_floor in (
+        (session.check(tiny_bundle.capture()), 0.0),
+        (Liveness(bundle, slow).check(tiny_bundle.capture()), 20.0),
+        (Liveness(bundle, FakeEngine(OSError("lost"))).check(tiny_bundle.capture()), 0.0),
+    ):
+        timings = dict(decision.timings_ms)
+        total = timings.pop("end_to_end")
+        assert list(timings) == [stage.value for stage in Stage]
+        assert all(spent >= 0 for spent in timings.values())
+        assert sum(timings.values()) == pytest.approx(total, abs=1e-9)
+        assert timings["engine"] >= engine_floor
+        assert timings["preprocess"] > 0
+
+
+def test_waiting_for_a_turn_is_not_the_engines_time(bundle):
+    session = Liveness(bundle, FakeEngine(live))
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.extend(session.check_batch([tiny_bundle.capture()]))
+    )
+    with session._served.turn:
+        thread.start()
+        time.sleep(0.05)
+    thread.join()
+    timings = answers[0].timings_ms
+    assert timings["other"] > 20 > timings["engine"]
+
+
+def test_a_decision_stays_as_it_was_given(session):
+    first, second = session.check_batch([tiny_bundle.capture()] * 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.verdict = Verdict.LIVE
+    first.timings_ms["engine"] = -1.0
+    assert second.timings_ms["engine"] > 0
+
+
+def test_a_true_engine_reproduces_its_golden_captures(session):
+    assert 0.0 <= session.replay_golden() <= 1e-6
+
+
+def drifted(bundle, change):
+    """Return a session whose engine is right but for `change` of its outputs."""
+    real = OnnxRuntimeEngine(bundle.graph, threads=1)
+
+    class Drifted(FakeEngine):
+        def run(self, inputs):
+            return change(real.run(inputs))
+
+    return Liveness(bundle, Drifted(None))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda o: EngineOutputs(o.logits + np.float32([0, 0.5]), o.reliability), "allowed drift"),
+        (lambda o: EngineOutputs(-o.logits, o.reliability), "the bundle says"),
+        (lambda o: EngineOutputs(o.logits * np.float32(np.nan), o.reliability), "nan"),
+        (lambda o: EngineOutputs(o.logits, o.reliability * np.float32(np.nan)), "nan"),
+    ],
+)
+def test_an_engine_that_drifts_fails_its_golden_captures(bundle, change, words):
+    with pytest.raises(PlanError, match=words):
+        drifted(bundle, change).replay_golden()
+
+
+def test_golden_drift_within_the_tolerance_is_measured(bundle):
+    nudged = drifted(
+        bundle, lambda o: EngineOutputs(o.logits + np.float32([0, 0.01]), o.reliability)
+    )
+    assert 0.0005 < nudged.replay_golden() <= 0.01
+
+
+def test_an_engine_of_another_shape_fails_its_golden_captures(bundle):
+    with pytest.raises(BackendError, match=r"expected float32 \[1, 2\]"):
+        drifted(bundle, lambda o: EngineOutputs(o.logits[:, :1], o.reliability)).replay_golden()
+
+
+def golden_score(folder):
+    """Return a golden capture and its score before calibration."""
+    described, graph = tiny_bundle.manifest(), tiny_bundle.graph_bytes()
+    golden = tiny_bundle.golden(tiny_bundle.capture(200), described, graph)
+    path = _with_golden(folder, described, graph, golden)
+    with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        return golden, session.check(golden.capture).score
+
+
+def lowered(bundle, by):
+    return drifted(bundle, lambda o: EngineOutputs(o.logits - np.float32([0, by]), o.reliability))
+
+
+@pytest.mark.parametrize("level", ["standard", "strict"])
+def test_a_verdict_that_flips_inside_the_tolerance_at_any_level_fails(tmp_path, level):
+    golden, score = golden_score(tmp_path)
+    others = {"standard": 0.5} | {level: score - 1e-4}
+    points = tuple(tiny_bundle.point(name, threshold=value) for name, value in others.items())
+    described = tiny_bundle.manifest(operating_points=points, golden_tolerance=0.05)
+    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
+    assert lowered(bundle, 0.0).replay_golden() == 0.0
+    with pytest.raises(
+        PlanError, match=rf"\(spoof at {level}/rgb\+depth\+ir\), the bundle says .* \(live\)"
+    ):
+        lowered(bundle, 0.01).replay_golden()
+
+
+@pytest.mark.parametrize("slope", [1e-6, 1.0, 1e3])
+def test_golden_drift_is_the_engines_own_whatever_calibration_makes_of_it(tmp_path, slope):
+    golden, _ = golden_score(tmp_path)
+    described = tiny_bundle.manifest(
+        operating_points=(), score_calibrations=(tiny_bundle.calibration(slope, 0.0),)
+    )
+    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
+    assert lowered(bundle, 0.1).replay_golden() == pytest.approx(0.0055, abs=0.0005)
+    with pytest.raises(PlanError, match="allowed drift"):
+        lowered(bundle, 0.5).replay_golden()
+
+
+def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
+    _, score = golden_score(tmp_path)
+    calibration = tiny_bundle.calibration(slope=0.5, offset=-1.0)
+    expected = 1 / (1 + math.exp(1.0 - 0.5 * math.log(score / (1 - score))))
+    for threshold, verdict in [(expected - 1e-4, Verdict.LIVE), (expected + 1e-4, Verdict.SPOOF)]:
+        path = tiny_bundle.write(
+            tmp_path / "calibrated.fasb",
+            operating_points=(
+                tiny_bundle.point(threshold=threshold, calibrated=True),
+                tiny_bundle.point(modalities=(RGB,), threshold=0.9),
+            ),
+            score_calibrations=(calibration,),
+        )
+        with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+            decision = session.check(tiny_bundle.capture(200))
+            alone = session.check(tiny_bundle.capture(200, (RGB,)))
+        assert decision.verdict is verdict
+        assert decision.score == pytest.approx(expected, abs=1e-6)
+        assert decision.class_scores["bona fide"] == pytest.approx(score, abs=1e-6)
+        assert alone.score == alone.class_scores["bona fide"]  # nothing was fitted on rgb alone
+
+
+def _with_golden(folder, described, graph, *golden):
+    members = {"model.onnx": graph}
+    members |= {f"golden/{n}.npz": item.to_bytes() for n, item in enumerate(golden)}
+    write_bundle(folder / "golden.fasb", described, members)
+    return folder / "golden.fasb"
+
+
+def test_a_bundle_without_golden_captures_proves_nothing(tmp_path):
+    path = _with_golden(tmp_path, tiny_bundle.manifest(), tiny_bundle.graph_bytes())
+    with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        assert session.check(tiny_bundle.capture(200)).verdict is Verdict.LIVE
+        with pytest.raises(PlanError, match="holds no golden capture"):
+            session.replay_golden()
+
+
+@pytest.mark.parametrize(
+    ("capture", "logits", "words"),
+    [
+        (tiny_bundle.capture(200, (IR,)), LIVE, "cannot be judged: the capture lacks rgb"),
+        (tiny_bundle.capture(200), np.float32([0, 1, 2]), "has 3 logits, the bundle 2 labels"),
+        (tiny_bundle.capture(200), np.float32([0, np.nan]), "nan"),
+    ],
+)
+def test_a_golden_capture_that_makes_no_sense_fails(tmp_path, capture, logits, words):
+    golden = GoldenCapture(capture, logits)
+    path = _with_golden(tmp_path, tiny_bundle.manifest(), tiny_bundle.graph_bytes(), golden)
+    with (
+        fasdk.open(path, backend=Backend.ONNXRUNTIME) as session,
+        pytest.raises(PlanError, match=words),
+    ):
+        session.replay_golden()
+
+
+def test_opening_holds_the_bundle_to_the_trust_asked_for(bundle_path, tmp_path):
+    public, key_id = generate_key(tmp_path / "vendor.pem")
+    trust = TrustPolicy.from_files(public)
+    with pytest.raises(TrustError, match="is not signed"):
+        fasdk.open(bundle_path, trust=trust)
+    signed = tiny_bundle.write(tmp_path / "signed.fasb", tmp_path / "vendor.pem")
+    with fasdk.open(signed, trust=trust, backend=Backend.ONNXRUNTIME) as session:
+        assert session.bundle.signed_by == key_id
+    with pytest.raises(BundleError, match=r"absent\.fasb"):
+        fasdk.open(tmp_path / "absent.fasb")

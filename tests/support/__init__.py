@@ -1,0 +1,1 @@
+"""Stand-ins, fixtures and data that tests of several components share."""

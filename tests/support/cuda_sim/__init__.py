@@ -1,0 +1,1 @@
+"""Simulated CUDA driver and the TensorRT stand-in that runs on it."""

@@ -1,0 +1,178 @@
+"""The stand-in TensorRT's builder: a plan is the ONNX graph and its largest batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import onnx
+
+from support.cuda_sim.simulated_cuda import Simulator
+from support.cuda_sim.standin_settings import (
+    MAGIC,
+    Behavior,
+    ComputeCapability,
+    DataType,
+    MemoryPoolType,
+    NetworkDefinitionCreationFlag,
+    Refusal,
+    Severity,
+    has_context,
+)
+
+
+class ITensor:
+    """`ITensor`."""
+
+    def __init__(self, value: onnx.ValueInfoProto) -> None:
+        tensor = value.type.tensor_type
+        dims = tensor.shape.dim
+        self.name = value.name
+        self.shape = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims]
+        is_float = tensor.elem_type == onnx.TensorProto.FLOAT
+        self.dtype = DataType.FLOAT if is_float else DataType.HALF
+
+
+class INetworkDefinition:
+    """`INetworkDefinition`."""
+
+    graph = b""
+
+    def __init__(self) -> None:
+        self._inputs: list[ITensor] = []
+
+    def read(self, graph: bytes) -> None:
+        """Take what a parser read."""
+        self.graph = graph
+        self._inputs = [ITensor(value) for value in onnx.load_from_string(graph).graph.input]
+
+    @property
+    def num_inputs(self) -> int:
+        """How many inputs there are."""
+        return len(self._inputs)
+
+    def get_input(self, index: int) -> ITensor:
+        """Return one of them."""
+        return self._inputs[index]
+
+
+class ParserError:
+    """`ParserError`."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def desc(self) -> str:
+        """Return what is wrong."""
+        return self._text
+
+    def node(self) -> int:
+        """Return which node is, -1 for none."""
+        return -1
+
+    def node_operator(self) -> str:
+        """Return its operator."""
+        return ""
+
+
+class OnnxParser:
+    """`OnnxParser`."""
+
+    def __init__(self, network: INetworkDefinition, _logger: Any) -> None:
+        self._network = network
+        self._errors: list[ParserError] = []
+
+    @property
+    def num_errors(self) -> int:
+        """How many errors the last parse gave."""
+        return len(self._errors)
+
+    def get_error(self, index: int) -> ParserError:
+        """Return one of them."""
+        return self._errors[index]
+
+    def parse(self, graph: bytes | memoryview) -> bool:
+        """Read a graph; return whether it is one."""
+        try:
+            self._network.read(bytes(graph))
+        except Exception as error:  # noqa: BLE001 - protobuf's own DecodeError is not public
+            self._errors = [ParserError(str(error))]
+            return False
+        return True
+
+
+class IOptimizationProfile:
+    """`IOptimizationProfile`."""
+
+    max_batch = 0
+
+    def set_shape(
+        self, _name: str, _low: Sequence[int], _best: Sequence[int], high: Sequence[int]
+    ) -> None:
+        """Set the shapes of one input."""
+        self.max_batch = high[0]
+
+
+class IBuilderConfig:
+    """`IBuilderConfig`."""
+
+    num_compute_capabilities = 0
+    progress_monitor: Any = None
+
+    def __init__(self, behavior: Behavior) -> None:
+        self._behavior = behavior
+        self.profile = IOptimizationProfile()
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
+        """Take a limit; nothing here needs it."""
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        """Return the profile's index, -1 if it is refused."""
+        self.profile = profile
+        return -1 if Refusal.PROFILE in self._behavior.refuses else 0
+
+    def set_compute_capability(self, capability: ComputeCapability, index: int) -> bool:
+        """Set one of the GPU generations."""
+        if Refusal.TARGET in self._behavior.refuses or index >= self.num_compute_capabilities:
+            return False
+        self._behavior.targets[index] = capability
+        return True
+
+
+class Builder:
+    """`Builder`."""
+
+    simulator: ClassVar[Simulator]
+    behavior: ClassVar[Behavior]
+
+    def __init__(self, logger: Any) -> None:
+        if Refusal.BUILDER in self.behavior.refuses or not has_context(self.simulator):
+            logger.log(Severity.ERROR, "no device")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    def create_network(self, flags: int) -> INetworkDefinition:
+        """Return an empty network, which is strongly typed and nothing else."""
+        if flags != 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED:
+            raise ValueError(f"network flags are {flags}, expected strongly typed alone")
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        """Return a build's settings."""
+        return IBuilderConfig(self.behavior)
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        """Return a profile to be filled in."""
+        return IOptimizationProfile()
+
+    def build_serialized_network(
+        self, network: INetworkDefinition, config: IBuilderConfig
+    ) -> bytes | None:
+        """Return a plan, or None."""
+        self.behavior.builds += 1
+        monitor = config.progress_monitor
+        if monitor is not None:
+            monitor.phase_start("build", None, 1)
+            monitor.phase_finish("build")
+        if Refusal.BUILD in self.behavior.refuses:
+            return None
+        return MAGIC + b"%d\n" % config.profile.max_batch + network.graph

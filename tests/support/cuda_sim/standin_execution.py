@@ -1,0 +1,311 @@
+"""The stand-in TensorRT's runtime: plans, engines, and executions on a simulated stream."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from support.cuda_sim.simulated_cuda import KERNEL, Access, CudaResult, Simulator
+from support.cuda_sim.standin_settings import (
+    MAGIC,
+    SCRATCH_BYTES,
+    Behavior,
+    DataType,
+    ExecutionContextAllocationStrategy,
+    Refusal,
+    Severity,
+    TensorIOMode,
+    has_context,
+)
+
+
+@dataclass
+class _ContextState:
+    """What an execution needs to know of its context, which it does not keep alive."""
+
+    changes: int = 0
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """One enqueued run, or a recorded one."""
+
+    simulator: Simulator
+    behavior: Behavior
+    session: Any
+    inputs: dict[str, NDArray[np.float32]]
+    outputs: dict[str, NDArray[np.float32]]
+    context: _ContextState
+    changes: int
+    is_recorded: bool
+
+    def play(self) -> None:
+        """Read the inputs, run, write the outputs."""
+        broken = self._broken_rule()
+        if broken is not None:
+            self.simulator.violation(broken)
+            for value in self.outputs.values():
+                value.fill(np.nan)
+            return
+        found = self.session.run(list(self.outputs), self.inputs)
+        if not self.behavior.writes:
+            return
+        for (name, memory), value in zip(self.outputs.items(), found, strict=True):
+            if name == "logits":
+                self._drift(value)
+            np.copyto(memory, value)
+
+    def _broken_rule(self) -> str | None:
+        if self.context.is_gone:
+            return "an execution ran after its execution context was destroyed"
+        if self.is_recorded and self.context.changes != self.changes:
+            return "a graph was replayed after the execution context it was recorded from changed"
+        return None
+
+    def _drift(self, logits: NDArray[np.float32]) -> None:
+        wrong = self.behavior
+        if wrong.drift == 0.0 or wrong.drift_batch not in (None, len(logits)):
+            return
+        if self.is_recorded or not wrong.drift_replay:
+            row = wrong.drift_row
+            logits[slice(None) if row is None else slice(row, row + 1), 1] += wrong.drift
+
+
+_executions: dict[int, _Execution] = {}
+_numbers = itertools.count(1)
+
+
+@KERNEL
+def _play(number: int) -> int:
+    execution = _executions.get(number)
+    if execution is None:
+        return CudaResult.ILLEGAL_ADDRESS
+    if not execution.is_recorded:
+        del _executions[number]
+    try:
+        execution.play()
+    except Exception:  # noqa: BLE001 - whatever it is, the driver is told, as of a kernel that fails
+        traceback.print_exc()
+        return CudaResult.LAUNCH_FAILED
+    return CudaResult.SUCCESS
+
+
+def device_array(address: int, shape: Sequence[int]) -> NDArray[np.float32]:
+    """Return device memory as an array, for what plays a kernel."""
+    memory = (ctypes.c_float * prod(shape)).from_address(address)
+    return np.ctypeslib.as_array(memory).reshape(shape)
+
+
+class IExecutionContext:
+    """`IExecutionContext`."""
+
+    def __init__(self, engine: ICudaEngine, strategy: ExecutionContextAllocationStrategy) -> None:
+        self.engine = engine  # the real one keeps its engine alive too
+        self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._needs_scratch = strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        self._scratch: tuple[int, int] | None = None
+        self._is_flushed = False  # whether what a shape leaves to do was done
+        self._state = _ContextState()
+        self._bound: tuple[dict[str, Any], dict[str, Any], list[Access]] | None = None
+        self._recorded: list[int] = []
+
+    def __del__(self) -> None:
+        self._state.is_gone = True
+
+    def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+        """Set an input's shape; a new one must be executed once before it may be captured."""
+        refuses = Refusal.SHAPE in self.engine.behavior.refuses
+        within = 1 <= shape[0] <= self.engine.max_batch and name in self.engine.inputs
+        if refuses or not within:
+            self.engine.log_error(f"{name}: {tuple(shape)} is not within the profile")
+            return False
+        if self._shapes.get(name) != tuple(shape):
+            self._shapes[name] = tuple(shape)
+            self._is_flushed = False
+            self._change()
+        return True
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """Set where a tensor is."""
+        if Refusal.ADDRESS in self.engine.behavior.refuses or memory == 0:
+            self.engine.log_error(f"{name}: {memory:#x} is no address")
+            return False
+        self._addresses[name] = memory
+        self._change()
+        return True
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        """Lend it memory for what is in between; contexts that run at once may not share it."""
+        if size < self.engine.device_memory_size_v2:
+            self.engine.log_error(f"{size} bytes are too few")
+            return
+        self._scratch = memory, size
+        self._change()
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """Enqueue or record one execution."""
+        engine = self.engine
+        recorded = engine.is_capturing(stream_handle)
+        refusal = self._refusal(recorded=recorded)
+        if refusal is not None:
+            engine.log_error(refusal)
+            return False
+        self._bound = self._bound or self._bind()
+        inputs, outputs, accesses = self._bound
+        number = next(_numbers)
+        _executions[number] = _Execution(
+            engine.simulator,
+            engine.behavior,
+            engine.session,
+            inputs,
+            outputs,
+            self._state,
+            self._state.changes,
+            recorded,
+        )
+        result = engine.simulator.launch_kernel(
+            stream_handle, "execute_async_v3", _play, number, accesses
+        )
+        if result != CudaResult.SUCCESS:
+            del _executions[number]
+            engine.log_error(f"enqueue failed: {result.name}")
+            return False
+        self._is_flushed = True
+        return True
+
+    def _refusal(self, *, recorded: bool) -> str | None:
+        if Refusal.EXECUTE in self.engine.behavior.refuses:
+            return "the execution was refused"
+        unset = [name for name in self.engine.inputs if name not in self._shapes]
+        unset += [name for name in self.engine.names if name not in self._addresses]
+        if unset:
+            return f"no shape or no address was set for {', '.join(unset)}"
+        if self._needs_scratch and self._scratch is None:
+            return "the execution context was given no device memory"
+        if recorded and not self._is_flushed:
+            return "a first execution with these shapes cannot be captured"
+        return None
+
+    def _bind(self) -> tuple[dict[str, Any], dict[str, Any], list[Access]]:
+        engine = self.engine
+        batch = next(iter(self._shapes.values()))[0]
+        inputs = {
+            name: device_array(self._addresses[name], self._shapes[name]) for name in engine.inputs
+        }
+        outputs = {
+            name: device_array(self._addresses[name], (batch, *engine.get_tensor_shape(name)[1:]))
+            for name in engine.outputs
+        }
+        accesses = [Access(self._addresses[n], a.nbytes, writes=False) for n, a in inputs.items()]
+        accesses += [Access(self._addresses[n], a.nbytes, writes=True) for n, a in outputs.items()]
+        if self._scratch is not None:
+            accesses.append(Access(*self._scratch, writes=True))
+        return inputs, outputs, accesses
+
+    def _change(self) -> None:
+        self._state.changes += 1
+        self._bound = None
+
+
+class ICudaEngine:
+    """`ICudaEngine`."""
+
+    device_memory_size_v2 = SCRATCH_BYTES
+
+    def __init__(self, runtime: Runtime, plan: bytes) -> None:
+        import onnxruntime
+
+        head, graph = plan[len(MAGIC) :].split(b"\n", 1)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._runtime = runtime
+        self.simulator = runtime.simulator
+        self.behavior = runtime.behavior
+        self.max_batch = int(head)
+        self.session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        self.inputs = [port.name for port in self.session.get_inputs()]
+        self.outputs = [port.name for port in self.session.get_outputs()]
+        self.names = [*self.inputs, *self.outputs]
+        self.num_io_tensors = len(self.names)
+        ports = [*self.session.get_inputs(), *self.session.get_outputs()]
+        self._shapes = {
+            port.name: [size if isinstance(size, int) else -1 for size in port.shape]
+            for port in ports
+        }
+
+    def log_error(self, text: str) -> None:
+        """Say why a call failed, where the real one says it."""
+        self._runtime.logger.log(Severity.ERROR, text)
+
+    def is_capturing(self, stream_handle: int) -> bool:
+        """Whether a stream records rather than runs."""
+        status = ctypes.c_int()
+        handle = ctypes.c_void_p(stream_handle)
+        self.simulator.library.cuStreamIsCapturing(handle, ctypes.byref(status))
+        return status.value != 0
+
+    def get_tensor_name(self, index: int) -> str:
+        """Return the name of a tensor, inputs first."""
+        return self.names[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        """Return whether it goes in or out."""
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        """Return its type."""
+        return DataType.FLOAT if name in self.inputs else self.behavior.output_type
+
+    def get_tensor_shape(self, name: str) -> list[int]:
+        """Return its shape, -1 for the batch."""
+        return list(self._shapes[name])
+
+    def get_tensor_profile_shape(self, name: str, _profile: int) -> list[list[int]]:
+        """Return the smallest, best and largest shape."""
+        shape = self._shapes[name][1:]
+        return [[1, *shape], [1, *shape], [self.max_batch, *shape]]
+
+    def create_execution_context(
+        self,
+        strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
+    ) -> IExecutionContext | None:
+        """Return a context, or None."""
+        if Refusal.CONTEXT in self.behavior.refuses or not has_context(self.simulator):
+            self.log_error("no execution context can be made")
+            return None
+        return IExecutionContext(self, strategy)
+
+
+class Runtime:
+    """`Runtime`."""
+
+    simulator: ClassVar[Simulator]
+    behavior: ClassVar[Behavior]
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self.engine_host_code_allowed = True
+        if Refusal.RUNTIME in self.behavior.refuses or not has_context(self.simulator):
+            logger.log(Severity.ERROR, "CUDA initialization failure: no context")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    def deserialize_cuda_engine(self, data: bytes | memoryview) -> ICudaEngine | None:
+        """Return the plan's engine, or None."""
+        self.behavior.host_code.append(self.engine_host_code_allowed)
+        plan = bytes(data)
+        if not plan.startswith(MAGIC) or Refusal.DESERIALIZE in self.behavior.refuses:
+            self.logger.log(Severity.ERROR, "the plan was serialized with another version")
+            return None
+        return ICudaEngine(self, plan)

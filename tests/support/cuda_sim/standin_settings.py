@@ -1,0 +1,114 @@
+"""The stand-in TensorRT's enumerations, and what a test makes it do wrong."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from support.cuda_sim.simulated_cuda import Simulator
+
+MAGIC = b"stand-in plan\n"
+SCRATCH_BYTES = 4096
+
+
+class Severity(Enum):
+    """`ILogger.Severity`."""
+
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+    INFO = 3
+
+
+class DataType(Enum):
+    """`DataType`."""
+
+    FLOAT = 0
+    HALF = 1
+
+
+class TensorIOMode(Enum):
+    """`TensorIOMode`."""
+
+    INPUT = 1
+    OUTPUT = 2
+
+
+class MemoryPoolType(Enum):
+    """`MemoryPoolType`."""
+
+    WORKSPACE = 0
+
+
+class ExecutionContextAllocationStrategy(Enum):
+    """`ExecutionContextAllocationStrategy`."""
+
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
+class NetworkDefinitionCreationFlag(IntEnum):
+    """`NetworkDefinitionCreationFlag`."""
+
+    STRONGLY_TYPED = 1
+
+
+class ComputeCapability(Enum):
+    """`ComputeCapability`, which TensorRT-RTX alone has."""
+
+    CURRENT = 0
+    SM86 = 86
+    SM87 = 87
+    SM89 = 89
+
+
+class Refusal(str, Enum):
+    """A call that does not do what it is asked to, as the real one says that."""
+
+    BUILDER = "Builder"
+    BUILD = "build_serialized_network"
+    RUNTIME = "Runtime"
+    DESERIALIZE = "deserialize_cuda_engine"
+    CONTEXT = "create_execution_context"
+    SHAPE = "set_input_shape"
+    ADDRESS = "set_tensor_address"
+    EXECUTE = "execute_async_v3"
+    PROFILE = "add_optimization_profile"
+    TARGET = "set_compute_capability"
+
+
+@dataclass
+class Behavior:
+    """What the stand-in gets wrong, and what it was asked to do. A test may change it at any time.
+
+    Attributes:
+        drift: Added to the logits of the second class.
+        drift_batch: The batch size that drifts; all when None.
+        drift_row: The row that drifts; all when None.
+        drift_replay: Whether it is replayed graphs alone that drift.
+        writes: Whether an execution writes its outputs.
+        refuses: Calls that fail.
+        output_type: The type a plan says its outputs have.
+        builds: How many plans were built.
+        targets: GPU generations the last plan was built for, by index.
+        host_code: `engine_host_code_allowed` when each plan was deserialized.
+    """
+
+    drift: float = 0.0
+    drift_batch: int | None = None
+    drift_row: int | None = None
+    drift_replay: bool = False
+    writes: bool = True
+    refuses: set[Refusal] = field(default_factory=set)
+    output_type: DataType = DataType.FLOAT
+    builds: int = 0
+    targets: dict[int, ComputeCapability] = field(default_factory=dict)
+    host_code: list[bool] = field(default_factory=list)
+
+
+def has_context(simulator: Simulator) -> bool:
+    current = ctypes.c_void_p()
+    simulator.library.cuCtxGetCurrent(ctypes.byref(current))
+    return bool(current.value)

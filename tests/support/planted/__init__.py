@@ -1,0 +1,1 @@
+"""Bugs planted in the TensorRT runtime, and the scenarios that notice them."""

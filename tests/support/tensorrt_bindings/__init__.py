@@ -1,0 +1,1 @@
+"""TensorRT bindings of the supported releases, as attribute lists."""

@@ -1,0 +1,139 @@
+"""Find the first layer where two graphs of one model part ways; plans are never loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasdk.errors import ParityError, UsageError
+from fasdk.preprocess import PRESENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+_SEED = 7
+_TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
+
+
+def compare(
+    source: Path,
+    against: Path | None,
+    model: str | None,
+    config: str | None,
+    tolerance: float | None,
+    on_phase: Callable[[str], None],
+) -> dict[str, Any]:
+    """Compare two graphs layer by layer on seeded inputs.
+
+    Args:
+        source: A bundle, an ONNX file, or a checkpoint.
+        against: The other one; None compares an FP32 source with its own FP16 form, rounded.
+        model: Model name where a checkpoint is given.
+        config: Its settings.
+        tolerance: Largest difference, relative to a tensor's own largest magnitude; None takes
+            1e-3, or 0.05 against the half-precision form.
+        on_phase: Hears what is being done.
+
+    Returns:
+        `diverges`, the names compared, and `divergence` (tensor, operator, node, differences).
+
+    Raises:
+        UsageError: A source cannot be read as a graph, or nothing is left to compare.
+        ParityError: The graphs share no inputs, so they are not of one model.
+    """
+    from fasdk_engines.graph.divergence import first_divergence
+
+    on_phase(f"graph of {source.name}")
+    first = _graph_of(source, model, config)
+    if against is None:
+        from fasdk.bundle.manifest import Precision
+        from fasdk_engines.graph.fp16 import convert, islands_matching
+
+        on_phase("half-precision form")
+        islands = islands_matching(first, _float32_islands(source, model))
+        second, second_name = convert(first, Precision.FP16, islands), f"{source} in fp16"
+    else:
+        on_phase(f"graph of {against.name}")
+        second, second_name = _graph_of(against, model, config), str(against)
+    if tolerance is None:
+        tolerance = _HALF_TOLERANCE if against is None else _TOLERANCE
+    on_phase("layer by layer")
+    inputs = _seeded_inputs(first, second)
+    divergence = first_divergence(first, second, inputs, tolerance=tolerance)
+    return {
+        "first": str(source),
+        "second": second_name,
+        "tolerance": tolerance,
+        "diverges": divergence is not None,
+        "divergence": None if divergence is None else asdict(divergence),
+    }
+
+
+def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
+    if path.suffix == ".plan":
+        raise UsageError(f"{path} is a TensorRT plan, which is never loaded here: give its bundle")
+    if path.suffix == ".fasb":
+        from fasdk.bundle.bundle import open_bundle
+
+        return bytes(open_bundle(path).graph)
+    if path.suffix == ".onnx":
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if model is None:
+        raise UsageError(f"{path} is read as a checkpoint, which needs --model NAME")
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
+    from fasdk_engines.models.registry import get_family
+
+    family = get_family(model)
+    checkpoint = load_checkpoint(path)
+    settings = resolve_config(family, checkpoint, config)
+    module = family.build(settings).eval()
+    load_into(module, checkpoint, family)
+    return export_graph(module.deployed().eval(), family, settings)
+
+
+def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:
+    """Return what the source's family keeps in float32; nothing where there is no family."""
+    from fasdk_engines.models.registry import family_names, get_family
+
+    if path.suffix == ".fasb":
+        from fasdk.bundle.bundle import open_bundle
+
+        model = open_bundle(path).manifest.model.family
+    return get_family(model).float32_islands if model in family_names() else ()
+
+
+def _seeded_inputs(first: bytes, second: bytes) -> dict[str, NDArray[np.float32]]:
+    """Return one float32 batch of two per graph input, the same for both graphs."""
+    shapes = _input_shapes(first)
+    if shapes != _input_shapes(second):
+        raise ParityError(
+            f"the graphs take different inputs ({shapes} and {_input_shapes(second)}): "
+            "they are not of one model"
+        )
+    rng = np.random.default_rng(_SEED)
+    inputs = {
+        name: np.tanh(rng.standard_normal((2, *shape))).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    if PRESENCE in inputs:
+        inputs[PRESENCE][:] = 1.0
+    return inputs
+
+
+def _input_shapes(graph: bytes) -> dict[str, tuple[int, ...]]:
+    from fasdk_engines.graph.types import parse_graph
+
+    inputs = parse_graph(graph).graph.input
+    return {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim[1:])
+        for value in inputs
+    }

@@ -1,0 +1,276 @@
+"""Score a data set with a bundle's graph, as the device would, a few captures at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.backends.registry import open_engine
+from fasdk.bundle.manifest import Precision
+from fasdk.errors import CaptureError, DatasetError, UsageError
+from fasdk.session.session import Liveness
+from fasdk_calibration.metrics import Scores
+from fasdk_calibration.protocols import NONE_MISSING, Missing, missing_name, reduce_capture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from fasdk.backends.engine import Engine, Lane
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.manifest import Manifest
+    from fasdk.capture import Capture, Modality
+    from fasdk.preprocess import DepthEncoding
+    from fasdk_calibration.datasets import CaptureRecord, Dataset, Progress
+
+BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredDataset:
+    """A data set with a bundle's answer to each of its captures, in its order.
+
+    Attributes:
+        dataset: Where the captures are.
+        logits: float32 [N, classes], as the graph gave them.
+        present: Modalities each capture held and the model used, in model order.
+        scores: One value a capture: `Decision.score`; a non-response where the graph gave a number
+            that is not finite and the device would answer ERROR.
+    """
+
+    dataset: Dataset
+    logits: NDArray[np.float32]
+    present: tuple[tuple[Modality, ...], ...]
+    scores: Scores
+
+
+def score_dataset(
+    bundle: Bundle,
+    dataset: Dataset,
+    *,
+    missing: Missing = NONE_MISSING,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> ScoredDataset:
+    """Run a bundle's graph on ONNX Runtime over every capture of a data set.
+
+    Args:
+        bundle: A verified bundle.
+        dataset: Frames are read a batch at a time and let go: memory does not grow with its length.
+        missing: Modalities taken away from every capture that holds them.
+        threads: CPU threads; 0 lets ONNX Runtime take one per core.
+        progress: Called with the number of captures done.
+
+    Raises:
+        UsageError: `missing` leaves a capture without a frame the bundle requires, or without any.
+        DatasetError: A frame is missing, unreadable or does not suit the bundle; it is named.
+        BackendError: ONNX Runtime refuses the graph or failed.
+    """
+    return score_subsets(bundle, dataset, (missing,), threads=threads, progress=progress)[0]
+
+
+def score_subsets(
+    bundle: Bundle,
+    dataset: Dataset,
+    missing: Sequence[Missing],
+    *,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> tuple[ScoredDataset, ...]:
+    """Do `score_dataset` for several sets of missing modalities, reading each frame once.
+
+    Returns:
+        One scored data set for each entry of `missing`, in its order.
+    """
+    for each in missing:
+        require_judgeable(bundle.manifest, dataset, each)
+    answers: list[list[_Answer]] = [[] for _ in missing]
+    done = 0
+    engine = _Recorder(_open(bundle, threads))
+    with Liveness(bundle, engine) as liveness:
+        for records, captures in _batches(dataset, bundle.manifest):
+            for each, rows in zip(missing, answers, strict=True):
+                rows.extend(_judge(liveness, engine, records, captures, each))
+            done += len(records)
+            if progress is not None:
+                progress(done)
+    return tuple(_gather(dataset, rows) for rows in answers)
+
+
+def require_judgeable(
+    manifest: Manifest, dataset: Dataset, missing: Missing = NONE_MISSING
+) -> None:
+    """Check from the list alone that every capture has the frames a bundle asks for.
+
+    Raises:
+        UsageError: A modality to take away is not the model's, or taking it away leaves a capture
+            without a required one or without any the model looks at.
+        DatasetError: A capture lacks them already.
+    """
+    foreign = [m.value for m in missing if m not in manifest.modalities]
+    if foreign:
+        raise UsageError(
+            f"--missing {','.join(sorted(foreign))}: this bundle looks at "
+            f"{', '.join(m.value for m in manifest.modalities)}: name one of those"
+        )
+    fault = fault_of(manifest, dataset, NONE_MISSING)
+    if fault is not None:
+        raise DatasetError(fault)
+    fault = fault_of(manifest, dataset, missing)
+    if fault is not None:
+        raise UsageError(f"--missing {missing_name(missing)}: {fault}")
+
+
+def fault_of(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | None:
+    """Return why a data set cannot be judged with some modalities taken away, or None."""
+    verb = "is left without" if missing else "lacks"
+    for record in dataset.records:
+        held = set(manifest.modalities) & set(record.modalities) - missing
+        absent = [m.value for m in manifest.required if m not in held]
+        if absent:
+            return (
+                f"capture {record.id} of {dataset.name} {verb} {', '.join(absent)}, "
+                "which this bundle requires"
+            )
+        if not held:
+            names = ", ".join(m.value for m in manifest.modalities)
+            return (
+                f"capture {record.id} of {dataset.name} {verb} every one of {names}, "
+                "which this bundle looks at"
+            )
+    return None
+
+
+def _open(bundle: Bundle, threads: int) -> Engine:
+    if bundle.manifest.precision is Precision.INT8:
+        from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+
+        # Its graph is TensorRT's; the CPU's 8-bit kernels round elsewhere.
+        return OnnxRuntimeEngine(bundle.graph, threads=threads, as_written=True)
+    return open_engine(bundle, Backend.ONNXRUNTIME, threads=threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    logits: NDArray[np.float32]
+    present: tuple[Modality, ...]
+    score: float
+
+
+class _Recorder:
+    """An engine that keeps what it last returned: a Decision holds scores, not logits."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.backend, self.version = engine.backend, engine.version
+        self.max_batch = engine.max_batch
+        self.last: EngineOutputs | None = None
+        self.failure: Exception | None = None
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
+        """Run one batch; see `Engine.run`."""
+        self.last = self.failure = None
+        try:
+            self.last = self._engine.run(inputs)
+        except Exception as error:
+            self.failure = error
+            raise
+        return self.last
+
+    def open_lane(self, max_batch: int) -> Lane:
+        """Return a lane of the engine, which is not recorded."""
+        return self._engine.open_lane(max_batch)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+def _batches(
+    dataset: Dataset, manifest: Manifest
+) -> Iterator[tuple[Sequence[CaptureRecord], list[Capture]]]:
+    """Yield records and their frames, the next batch being read while one is judged."""
+    depth = next((spec.depth for spec in manifest.inputs.values() if spec.depth is not None), None)
+    parts = [dataset.records[i : i + BATCH] for i in range(0, len(dataset.records), BATCH)]
+
+    def load(records: Sequence[CaptureRecord]) -> list[Capture]:
+        return [dataset.load(_looked_at(record, depth), depth) for record in records]
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following = reader.submit(load, parts[0]) if parts else None
+        for index, part in enumerate(parts):
+            assert following is not None  # noqa: S101 - there is one for every part
+            captures = following.result()
+            if index + 1 < len(parts):
+                following = reader.submit(load, parts[index + 1])
+            yield part, captures
+
+
+def _looked_at(record: CaptureRecord, depth: DepthEncoding | None) -> CaptureRecord:
+    """Return a record without the depth frame where the model has no use for one.
+
+    Without its encoding, depth kept as 8-bit levels has no unit. The face box stays where it is:
+    it is given in pixels of the color frame.
+    """
+    if depth is not None or record.depth is None or record.rgb is None:
+        return record
+    return record.model_copy(update={"depth": None, "present": None})
+
+
+def _judge(
+    liveness: Liveness,
+    engine: _Recorder,
+    records: Sequence[CaptureRecord],
+    captures: Sequence[Capture],
+    missing: Missing,
+) -> list[_Answer]:
+    reduced = [
+        _reduce(liveness, record, capture, missing)
+        for record, capture in zip(records, captures, strict=True)
+    ]
+    # The device's own path, from frames to score: what is measured is what it would answer.
+    decisions = liveness.check_batch(reduced)
+    if engine.failure is not None:
+        raise engine.failure
+    if engine.last is None or engine.last.logits.shape[0] != len(decisions):
+        raise DatasetError(f"capture {records[0].id}: {', '.join(decisions[0].reasons)}")
+    return [
+        _Answer(logits, decision.modalities, decision.score)
+        for logits, decision in zip(engine.last.logits, decisions, strict=True)
+    ]
+
+
+def _reduce(
+    liveness: Liveness, record: CaptureRecord, capture: Capture, missing: Missing
+) -> Capture:
+    try:
+        reduced = reduce_capture(capture, missing)
+        liveness.require(reduced)
+    except CaptureError as error:
+        raise DatasetError(f"capture {record.id}: {error}") from error
+    return reduced
+
+
+def _gather(dataset: Dataset, answers: Sequence[_Answer]) -> ScoredDataset:
+    records = dataset.records
+    values = np.array([answer.score for answer in answers], np.float64)
+    return ScoredDataset(
+        dataset=dataset,
+        logits=np.stack([answer.logits for answer in answers]),
+        present=tuple(answer.present for answer in answers),
+        scores=Scores(
+            values=values,
+            is_bona_fide=np.array([record.is_bona_fide for record in records], bool),
+            species=tuple(record.species for record in records),
+            presentation=tuple(record.presentation for record in records),
+            subject=tuple(record.subject for record in records),
+            domain=tuple(record.domain for record in records),
+            responded=~np.isnan(values),
+        ),
+    )

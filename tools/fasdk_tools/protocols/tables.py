@@ -1,0 +1,180 @@
+"""From cells to the protocols' tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fasdk_calibration.protocols import Outcome, Protocol, missing_name
+from fasdk_tools.protocols.cells import Cell, System
+from fasdk_tools.terminal.output import STDOUT, print_rows
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds.
+
+    Attributes:
+        mean: Over the seeds.
+        deviation: Unbiased standard deviation; None of one seed.
+        least: Of the seeds.
+        greatest: Of the seeds.
+    """
+
+    mean: float
+    deviation: float | None
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of one value a seed."""
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return cls(float(np.mean(values)), deviation, min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system in one protocol; each figure is first averaged over the protocol's tests.
+
+    Attributes:
+        protocol: P1, P2 or P3.
+        system: Name of the system.
+        title: What it is.
+        columns: Mean HTER and AUC of each test, by its name.
+        hter: Half total error rate at the development captures' threshold, in [0, 1].
+        test_eer: Half total error rate where the test's own error rates meet.
+        auc: Area under the ROC curve.
+        against: What `change` compares with.
+        change: HTER minus that of `against` with the same seed; below 0 is better.
+        better_seeds: In how many seeds it is better.
+        seeds: How many there are.
+    """
+
+    protocol: str
+    system: str
+    title: str
+    columns: dict[str, tuple[float, float]]
+    hter: Spread
+    test_eer: Spread
+    auc: Spread
+    against: str | None
+    change: Spread | None
+    better_seeds: int | None
+    seeds: int
+
+
+def rows_of(
+    cells: Sequence[Cell],
+    systems: Sequence[System],
+    chosen: Sequence[Protocol],
+    seeds: Sequence[int],
+) -> list[Row]:
+    """Return one row a protocol and system, in that order, of a cell for every split and seed."""
+    by_key = {(cell.system.name, cell.split, cell.seed): cell for cell in cells}
+    names = {system.name for system in systems}
+
+    def found(system: str, protocol: Protocol, seed: int) -> dict[tuple[str, str], Outcome]:
+        return {
+            (split.name, missing_name(missing)): by_key[system, split.name, seed].outcomes[
+                missing_name(missing)
+            ]
+            for split in protocol.splits
+            for missing in protocol.missing
+        }
+
+    def over_seeds(
+        system: str, protocol: Protocol, figure: Callable[[Outcome], float]
+    ) -> list[float]:
+        return [
+            float(np.mean([figure(o) for o in found(system, protocol, seed).values()]))
+            for seed in seeds
+        ]
+
+    rows: list[Row] = []
+    for protocol in chosen:
+        # P2 has one column a missing modality, averaged over the splits; the others one a split.
+        column = 0 if len(protocol.missing) == 1 else 1
+        for system in systems:
+            everything = [
+                (key[column], outcome)
+                for seed in seeds
+                for key, outcome in found(system.name, protocol, seed).items()
+            ]
+            hters = over_seeds(system.name, protocol, lambda o: o.hter)
+            against = system.against if system.against in names else None
+            changes = (
+                None
+                if against is None
+                else [
+                    ours - theirs
+                    for ours, theirs in zip(
+                        hters, over_seeds(against, protocol, lambda o: o.hter), strict=True
+                    )
+                ]
+            )
+            rows.append(
+                Row(
+                    protocol=protocol.name,
+                    system=system.name,
+                    title=system.title,
+                    columns={
+                        name: (
+                            float(np.mean([o.hter for n, o in everything if n == name])),
+                            float(np.mean([o.auc for n, o in everything if n == name])),
+                        )
+                        for name in dict(everything)
+                    },
+                    hter=Spread.of(hters),
+                    test_eer=Spread.of(over_seeds(system.name, protocol, lambda o: o.test_eer)),
+                    auc=Spread.of(over_seeds(system.name, protocol, lambda o: o.auc)),
+                    against=against,
+                    change=None if changes is None else Spread.of(changes),
+                    better_seeds=None if changes is None else sum(c < 0 for c in changes),
+                    seeds=len(seeds),
+                )
+            )
+    return rows
+
+
+def print_tables(all_rows: Sequence[Row], chosen: Sequence[Protocol]) -> None:
+    """Print one table a protocol on stdout, and what the systems in them are."""
+    for protocol in chosen:
+        rows = [row for row in all_rows if row.protocol == protocol.name]
+        if not rows:
+            continue
+        columns = list(rows[0].columns)
+        lead = "missing " if len(protocol.missing) > 1 else ""
+        print_rows(
+            f"{protocol.name}, {protocol.title}",
+            ("system", *(lead + name for name in columns), "HTER", "AUC", "HTER against (better)"),
+            [
+                (
+                    row.system,
+                    *("{:.1f}/{:.1f}".format(*_percent(row.columns[name])) for name in columns),
+                    _spread(row.hter),
+                    _spread(row.auc),
+                    _change(row),
+                )
+                for row in rows
+            ],
+        )
+    titles = {row.system: row.title for row in all_rows}
+    STDOUT.print("; ".join(f"{name}: {title}" for name, title in titles.items()))
+
+
+def _percent(values: Sequence[float]) -> list[float]:
+    return [100 * value for value in values]
+
+
+def _spread(spread: Spread) -> str:
+    deviation = "" if spread.deviation is None else f" ±{100 * spread.deviation:.1f}"
+    return f"{100 * spread.mean:.1f}{deviation}"
+
+
+def _change(row: Row) -> str:
+    if row.change is None or row.against is None:
+        return "-"
+    return f"{row.against} {100 * row.change.mean:+.1f} ({row.better_seeds}/{row.seeds})"

@@ -1,0 +1,237 @@
+"""Train a checkpoint from lists of labeled captures; what `fasdk train` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fasdk.errors import UsageError
+from fasdk_engines.models.checkpoint import find_config, save_checkpoint
+from fasdk_engines.models.registry import get_family
+from fasdk_engines.training import (
+    Epoch,
+    InitialWeights,
+    Step,
+    TrainingSettings,
+    captures_of,
+    get_method,
+    train,
+)
+from fasdk_engines.training.log import TensorBoardLog
+from fasdk_tools.terminal.output import STDERR
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train.
+
+    Attributes:
+        captures: List of the captures it learns from.
+        development: List of those that decide when to stop.
+        out: Checkpoint to write, .safetensors.
+        model: Model name.
+        config: Named settings or a JSON file; None for the published ones.
+        method: Training method, or "published".
+        settings: How to train.
+        resume: Continue a training of the same `out` that was cut short.
+        initial: Pretrained weights to start from.
+        vocabulary: Byte-pair merges of CLIP's text tower.
+        log: Folder of the CSV log; None for the checkpoint's.
+        tensorboard: Whether to write TensorBoard's events there too.
+    """
+
+    captures: Path
+    development: Path
+    out: Path
+    model: str
+    config: str | None = None
+    method: str = "plain"
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    resume: bool = False
+    initial: Path | None = None
+    vocabulary: Path | None = None
+    log: Path | None = None
+    tensorboard: bool = False
+
+    @property
+    def state(self) -> Path:
+        """The file a cut-short training is continued from."""
+        return self.out.with_name(f"{self.out.name}.training")
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What was trained.
+
+    Attributes:
+        checkpoint: The checkpoint, for `fasdk build-engine`.
+        log: The CSV log.
+        model: Model name.
+        method: Training method.
+        captures: How many it learned from.
+        domains: Where they come from.
+        epochs: How many were trained.
+        best_epoch: Whose weights these are.
+        development_loss: Of that epoch, in nats.
+        development_auc: Of that epoch.
+        frozen_parameters: How many numbers kept their initial values.
+        initialized: Tensors set from pretrained weights.
+        unused_initial: Pretrained tensors without a place in the model, by name.
+    """
+
+    checkpoint: str
+    log: str
+    model: str
+    method: str
+    captures: int
+    domains: tuple[str, ...]
+    epochs: int
+    best_epoch: int
+    development_loss: float
+    development_auc: float
+    frozen_parameters: int
+    initialized: int
+    unused_initial: tuple[str, ...]
+
+
+def parse_settings(**options: object) -> TrainingSettings:
+    """Return training settings.
+
+    Raises:
+        UsageError: An option's value is out of its range; it is named.
+    """
+    try:
+        return TrainingSettings.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{name} {first['input']}: {first['msg']}") from None
+
+
+def run_training(request: TrainRequest) -> TrainReport:
+    """Train and write the checkpoint; the state file goes when it is written.
+
+    Raises:
+        FasdkError: A list, the settings, the method or the pretrained weights do not fit, or the
+            training diverged.
+    """
+    # What can be refused is refused before hours of reading frames.
+    family = get_family(request.model)
+    method = get_method(request.method, family).name
+    config = find_config(family, request.config) if request.config else family.default_config
+    _require_fitting(request)
+    log = (request.log or request.out.parent) / f"{request.out.stem}.csv"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    with ExitStack() as stack:
+        board = None
+        if request.tensorboard:
+            board = TensorBoardLog(log.parent)
+            stack.callback(board.close)
+        view = stack.enter_context(_training_view())
+        captures = captures_of(request.captures)
+
+        def on_epoch(epoch: Epoch) -> None:
+            view.epoch(epoch)
+            if board is not None:
+                board.write(epoch)
+
+        result = train(
+            family,
+            config,
+            method,
+            captures,
+            captures_of(request.development),
+            request.settings,
+            initial=initial,
+            state=request.state,
+            resume=request.resume,
+            log=log,
+            on_epoch=on_epoch,
+            on_step=view.step,
+            on_read=view.read,
+        )
+    save_checkpoint(request.out, result.module, family, config, result.research)
+    request.state.unlink(missing_ok=True)
+    started = result.initialized
+    return TrainReport(
+        checkpoint=str(request.out),
+        log=str(log),
+        model=family.name,
+        method=method,
+        captures=len(captures),
+        domains=tuple(sorted({item.domain for item in captures})),
+        epochs=len(result.history),
+        best_epoch=result.best.number,
+        development_loss=result.best.development_loss,
+        development_auc=result.best.development_auc,
+        frozen_parameters=result.frozen,
+        initialized=len(started.loaded) if started else 0,
+        unused_initial=started.unused if started else (),
+    )
+
+
+def _require_fitting(request: TrainRequest) -> None:
+    if request.out.suffix != ".safetensors":
+        raise UsageError(f"-o {request.out} is not called like a checkpoint: end it .safetensors")
+    if not request.out.parent.is_dir():
+        raise UsageError(f"-o {request.out}: the folder {request.out.parent} does not exist")
+    if request.vocabulary is not None and request.initial is None:
+        raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.state.exists() and not request.resume:
+        raise UsageError(
+            f"{request.state} is of a training that was cut short: continue it with --resume, or "
+            "delete it"
+        )
+
+
+class _TrainingView:
+    """A bar for the epoch under way with its losses, and a line for the last whole one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bar = progress.add_task("reading", total=None, losses="")
+
+    def read(self, done: int, of: int) -> None:
+        """Say how many captures were read."""
+        self._progress.update(self._bar, description="reading captures", completed=done, total=of)
+
+    def step(self, step: Step) -> None:
+        """Move the bar."""
+        self._progress.update(
+            self._bar,
+            description=f"epoch {step.epoch} of {step.of}",
+            completed=step.done,
+            total=step.captures,
+            losses=_listed(step.losses),
+        )
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Print an epoch's line above the bar."""
+        self._progress.console.print(
+            f"epoch {epoch.number}: {_listed(epoch.losses)}; development "
+            f"{epoch.development_loss:.4f}, AUC {epoch.development_auc:.4f}",
+            soft_wrap=True,
+        )
+
+
+def _listed(losses: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+
+
+@contextmanager
+def _training_view() -> Iterator[_TrainingView]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    with Progress(*columns, console=STDERR) as progress:
+        yield _TrainingView(progress)

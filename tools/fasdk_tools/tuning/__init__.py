@@ -1,0 +1,1 @@
+"""Threshold tuning of a bundle."""

@@ -1,0 +1,253 @@
+"""What a tuning found, as JSON and tables show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fasdk_calibration.metrics import ErrorRate, fuse
+from fasdk_calibration.thresholds.operating_points import Refusal, TunedPoint
+
+if TYPE_CHECKING:
+    from fasdk.capture import Modality
+    from fasdk.decision import ScoreCalibration
+    from fasdk_calibration.metrics import Scores
+    from fasdk_calibration.thresholds.sequential_tuning import TunedTest
+
+
+@dataclass(frozen=True)
+class CountedRate:
+    """An error rate among presentations.
+
+    Attributes:
+        rate: errors / attempts.
+        one_sided_upper: One-sided 95 % Clopper-Pearson upper bound.
+        errors: Presentations judged wrongly.
+        attempts: Presentations judged.
+    """
+
+    rate: float
+    one_sided_upper: float
+    errors: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class LevelReport:
+    """A level's threshold and what was counted at it.
+
+    Attributes:
+        level: Its name.
+        target: Bound it was held to.
+        threshold: P(bona fide); a greater score is live.
+        apcer_upper: One-sided 95 % upper bound of the worst species' APCER.
+        worst_species: That species.
+        apcer: By PAI species.
+        bpcer: Bona fide presentations refused.
+    """
+
+    level: str
+    target: float
+    threshold: float
+    apcer_upper: float
+    worst_species: str
+    apcer: dict[str, CountedRate]
+    bpcer: CountedRate
+
+
+@dataclass(frozen=True)
+class SequentialReport:
+    """A level's verdict on several frames and what was counted of it.
+
+    Attributes:
+        level: Its name.
+        target: Bound it was held to.
+        live_bound: LIVE above this log-likelihood ratio, in nats.
+        spoof_bound: SPOOF at this or less, in nats.
+        max_frames: Frame limit.
+        max_ms: Time limit, in milliseconds.
+        correlation: Of two frames of a presentation.
+        most_per_frame: Most that one frame may say, in nats.
+        apcer_upper: One-sided 95 % upper bound of the worst species' APCER of the verdict.
+        worst_species: That species.
+        apcer: Attacks that end LIVE, by PAI species.
+        bpcer: Bona fide presentations that end otherwise than LIVE.
+        undecided: Bona fide presentations that end undecided, among those.
+        mean_frames_bona_fide: Frames to the end of a bona fide presentation, on average.
+        mean_frames_attack: Frames to the end of an attack, on average.
+        left_out: Presentations with fewer frames than the limit.
+    """
+
+    level: str
+    target: float
+    live_bound: float
+    spoof_bound: float
+    max_frames: int
+    max_ms: float
+    correlation: float
+    most_per_frame: float
+    apcer_upper: float
+    worst_species: str
+    apcer: dict[str, CountedRate]
+    bpcer: CountedRate
+    undecided: CountedRate
+    mean_frames_bona_fide: float
+    mean_frames_attack: float
+    left_out: int
+
+
+@dataclass(frozen=True)
+class SubsetReport:
+    """What was found for one combination of modalities.
+
+    Attributes:
+        modalities: In model order.
+        captures: How many hold exactly these, or were left with them.
+        presentations: How many they belong to.
+        bona_fide: Presentations that are bona fide.
+        attacks: Attack presentations by PAI species.
+        subjects: How many people.
+        calibration: Slope and offset of the score calibration, or None where none could be fitted.
+        levels: Thresholds.
+        refused: Levels without one.
+        tests: Verdicts on several frames, where the list has presentations of several.
+        tests_refused: Levels with a threshold and without such a verdict, and why.
+    """
+
+    modalities: tuple[str, ...]
+    captures: int
+    presentations: int
+    bona_fide: int
+    attacks: dict[str, int]
+    subjects: int
+    calibration: dict[str, float] | None
+    levels: tuple[LevelReport, ...]
+    refused: tuple[Refusal, ...]
+    tests: tuple[SequentialReport, ...] = ()
+    tests_refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuneReport:
+    """What was tuned.
+
+    Attributes:
+        written: Whether the new bundle was written.
+        bundle: Its file.
+        bundle_id: SHA-256 of its manifest, or None.
+        revision: Its revision.
+        signed: Whether it is signed.
+        graph_sha256: The graph the thresholds belong to.
+        protocol: Name of the development list.
+        captures: Captures in it.
+        presentations: Presentations in it.
+        subjects: People in it.
+        notes: What a reader of the bounds should know: what the list does not say, and golden
+            captures that lie on a threshold.
+        subsets: By combination of modalities, most modalities first.
+    """
+
+    written: bool
+    bundle: str
+    bundle_id: str | None
+    revision: int
+    signed: bool
+    graph_sha256: str
+    protocol: str
+    captures: int
+    presentations: int
+    subjects: int
+    notes: tuple[str, ...]
+    subsets: tuple[SubsetReport, ...]
+
+    @property
+    def refusals(self) -> list[str]:
+        """One line for every level without a threshold."""
+        return [
+            f"{refusal.id}: {refusal.reason}"
+            for subset in self.subsets
+            for refusal in subset.refused
+        ]
+
+    @property
+    def test_refusals(self) -> list[str]:
+        """One line for every level without a verdict on several frames."""
+        return [
+            f"{refusal.id}: no sequential test: {refusal.reason}"
+            for subset in self.subsets
+            for refusal in subset.tests_refused
+        ]
+
+
+def subset_report(
+    modalities: Sequence[Modality],
+    frames: Scores,
+    calibration: ScoreCalibration | None,
+    points: Sequence[TunedPoint],
+    refusals: Sequence[Refusal],
+) -> SubsetReport:
+    """Return what was found for one combination of modalities.
+
+    Args:
+        modalities: The combination, in model order.
+        frames: One entry a capture.
+        calibration: What made its scores probabilities, or None.
+        points: Levels with a threshold.
+        refusals: Levels without one.
+    """
+    fused = fuse(frames)
+    pairs = zip(fused.species, fused.is_bona_fide, strict=True)
+    attacks = [species for species, live in pairs if not live]
+    return SubsetReport(
+        modalities=tuple(m.value for m in modalities),
+        captures=len(frames),
+        presentations=len(fused),
+        bona_fide=len(fused) - len(attacks),
+        attacks={name: attacks.count(name) for name in sorted(set(attacks))},
+        subjects=len(set(fused.subject)),
+        calibration=None
+        if calibration is None
+        else {"slope": calibration.slope, "offset": calibration.offset},
+        levels=tuple(_level_report(point) for point in points),
+        refused=tuple(refusals),
+    )
+
+
+def sequential_report(tuned: TunedTest) -> SequentialReport:
+    """Return a sequential test as JSON shows it."""
+    test = tuned.test
+    return SequentialReport(
+        level=test.level,
+        target=tuned.target.max_apcer,
+        live_bound=test.live_bound,
+        spoof_bound=test.spoof_bound,
+        max_frames=test.max_frames,
+        max_ms=test.max_ms,
+        correlation=test.evidence.correlation,
+        most_per_frame=test.evidence.most_per_frame,
+        apcer_upper=test.apcer_upper,
+        worst_species=tuned.worst_species,
+        apcer={name: _counted(rate) for name, rate in tuned.apcer.items()},
+        bpcer=_counted(tuned.bpcer),
+        undecided=_counted(tuned.undecided),
+        mean_frames_bona_fide=tuned.mean_frames_bona_fide,
+        mean_frames_attack=tuned.mean_frames_attack,
+        left_out=tuned.left_out,
+    )
+
+
+def _level_report(tuned: TunedPoint) -> LevelReport:
+    return LevelReport(
+        level=tuned.point.level,
+        target=tuned.target.max_apcer,
+        threshold=tuned.point.threshold,
+        apcer_upper=tuned.point.apcer_upper,
+        worst_species=tuned.worst_species,
+        apcer={name: _counted(rate) for name, rate in tuned.apcer.items()},
+        bpcer=_counted(tuned.bpcer),
+    )
+
+
+def _counted(rate: ErrorRate) -> CountedRate:
+    return CountedRate(rate.rate, rate.upper(), rate.errors, rate.total)

@@ -1,0 +1,390 @@
+"""Choose a bundle's operating points on a development set and write them into a new bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle, write_bundle
+from fasdk.bundle.manifest import GRAPH
+from fasdk.bundle.trust import TrustPolicy, sign
+from fasdk.decision import log_odds
+from fasdk.errors import DatasetError, OperatingPointError, UsageError
+from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.metrics import Scores, fuse
+from fasdk_calibration.protocols import NONE_MISSING, Missing
+from fasdk_calibration.thresholds.operating_points import (
+    DEFAULT_TARGETS,
+    LevelTarget,
+    Refusal,
+    TunedPoint,
+    tune_level,
+)
+from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
+from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
+from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
+from fasdk_tools.tuning.golden import near_golden
+from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
+
+if TYPE_CHECKING:
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.manifest import Manifest
+    from fasdk.capture import Modality
+    from fasdk.decision import OperatingPoint, ScoreCalibration
+    from fasdk_calibration.datasets import CaptureRecord, Dataset
+    from fasdk_tools.terminal.output import ProgressView
+
+METHOD = (
+    "scores calibrated by a logistic on the log-odds, per combination of modalities; frames of a "
+    "presentation fused by their mean; per level the threshold of lowest BPCER at which, for every "
+    "PAI species, the one-sided 95 % Clopper-Pearson upper bound of APCER stays within the target; "
+    "live is a score greater than the threshold; presentations are taken to be independent of each "
+    "other and like those a device will see"
+)
+SEQUENTIAL_METHOD = (
+    "log-likelihood ratio of n frames: the sum of their calibrated log-odds, each within what bona "
+    "fide frames show, over 1 + (n - 1) times the intraclass correlation of bona fide frames; "
+    "frames in the order of the list; the upper bound is the lowest at which, for every PAI "
+    "species, the one-sided 95 % Clopper-Pearson upper bound of the share of presentations whose "
+    "verdict is LIVE stays within the target; every presentation counts as one"
+)
+_SHOWN = 5  # names in an error
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What to tune.
+
+    Attributes:
+        bundle: Bundle to read.
+        out: Bundle to write.
+        protocol: List of development captures.
+        root: The folder its paths are relative to, or None for the list's own.
+        targets: Levels, and the bound each is held to.
+        missing: Sets of modalities to take away, besides what the list's captures lack.
+        allow_missing_levels: Write what can be supported where not everything can.
+        sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
+        trust: Which signatures the bundle must carry; None asks for none.
+        threads: CPU threads; 0 for one a core.
+        time_limit_ms: Time limit of the sequential tests, in milliseconds.
+    """
+
+    bundle: Path
+    out: Path
+    protocol: Path
+    root: Path | None = None
+    targets: tuple[LevelTarget, ...] = DEFAULT_TARGETS
+    missing: tuple[Missing, ...] = ()
+    allow_missing_levels: bool = False
+    sign_key: Path | None = None
+    trust: TrustPolicy | None = None
+    threads: int = 0
+    time_limit_ms: float = 5_000.0
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """Captures with the same modalities: one entry a frame, values are log-odds."""
+
+    modalities: tuple[Modality, ...]
+    log_odds: Scores
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    subset: _Subset
+    calibration: ScoreCalibration | None
+    points: tuple[TunedPoint, ...]
+    refusals: tuple[Refusal, ...]
+    tests: tuple[TunedTest, ...] = ()
+    test_refusals: tuple[Refusal, ...] = ()
+
+    def report(self) -> SubsetReport:
+        """Return it as JSON shows it."""
+        subset = self.subset
+        report = subset_report(
+            subset.modalities, subset.log_odds, self.calibration, self.points, self.refusals
+        )
+        return replace(
+            report,
+            tests=tuple(sequential_report(test) for test in self.tests),
+            tests_refused=self.test_refusals,
+        )
+
+
+def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
+    """Choose thresholds and write the new bundle, if every level asked for can be supported.
+
+    Raises:
+        DatasetError: The list or a frame is missing or malformed, a class is absent, an answer is
+            not a number, or a subject also calibrated the bundle.
+        UsageError: A modality to take away is not the model's, or the output cannot be written.
+        FasdkError: The bundle, its signature or the key is not as it should be.
+    """
+    bundle = open_bundle(request.bundle, request.trust)
+    _require_writable(request)
+    dataset = open_dataset(request.protocol, request.root)
+    _require_both_classes(dataset)
+    _require_other_subjects(bundle, dataset)
+
+    def on_capture(done: int) -> None:
+        if view is not None:
+            view.update("captures", done, len(dataset.records))
+
+    scored = score_subsets(
+        bundle,
+        dataset,
+        (NONE_MISSING, *request.missing),
+        threads=request.threads,
+        progress=on_capture,
+    )
+    graph = bundle.manifest.members[GRAPH]
+    tuned = [
+        _with_tests(_tune_subset(subset, request.targets, request.protocol.name, graph), request)
+        for subset in _subsets(bundle.manifest, dataset, scored)
+    ]
+    chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
+    notes = (*dataset.notes, *near_golden(bundle, chosen))
+    supported = any(each.points for each in tuned)
+    complete = not any(each.refusals for each in tuned)
+    written = None
+    if supported and (complete or request.allow_missing_levels):
+        written = _write(request, bundle, dataset, tuned, notes)
+    presentations = {(r.domain, r.presentation) for r in dataset.records}
+    return TuneReport(
+        written=written is not None,
+        bundle=str(request.out),
+        bundle_id=None if written is None else hashlib.sha256(written.to_bytes()).hexdigest(),
+        revision=bundle.manifest.revision + 1,
+        signed=written is not None and request.sign_key is not None,
+        graph_sha256=graph,
+        protocol=request.protocol.name,
+        captures=len(dataset.records),
+        presentations=len(presentations),
+        subjects=len({r.subject for r in dataset.records}),
+        notes=notes,
+        subsets=tuple(each.report() for each in tuned),
+    )
+
+
+def _require_writable(request: TuneRequest) -> None:
+    """Refuse now what would fail after all captures were scored."""
+    if not request.out.resolve().parent.is_dir():
+        raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
+    if request.out.exists() and request.out.samefile(request.bundle):
+        raise UsageError(f"-o {request.out} is the bundle itself: give the new revision a new name")
+    if not (math.isfinite(request.time_limit_ms) and request.time_limit_ms > 0.0):
+        raise UsageError(
+            f"--time-limit-ms {request.time_limit_ms}: expected milliseconds above 0, such as 5000"
+        )
+    if request.sign_key is not None:
+        sign(b"", request.sign_key)
+
+
+def _require_both_classes(dataset: Dataset) -> None:
+    kinds = {record.is_bona_fide for record in dataset.records}
+    if len(kinds) < 2:
+        absent = "attack" if kinds == {True} else "bona fide"
+        raise DatasetError(
+            f"{dataset.name}: no {absent} capture among {len(dataset.records)}: "
+            "a threshold needs both classes"
+        )
+
+
+def _require_other_subjects(bundle: Bundle, dataset: Dataset) -> None:
+    document = bundle.document(CALIBRATION) or {}
+    calibrated = document.get("subjects") or []
+    if not isinstance(calibrated, list):
+        raise DatasetError(f"{bundle.path}: {CALIBRATION}: subjects is no list: build it again")
+    both = sorted(set(map(str, calibrated)) & {record.subject for record in dataset.records})
+    if both:
+        names = ", ".join(both[:_SHOWN]) + (", ..." if len(both) > _SHOWN else "")
+        raise DatasetError(
+            f"{dataset.name}: calibration overlapping evaluation: {len(both)} of its subjects also "
+            f"calibrated {bundle.path} ({names}): tune on other people"
+        )
+
+
+def _subsets(
+    manifest: Manifest, dataset: Dataset, scored: Sequence[ScoredDataset]
+) -> list[_Subset]:
+    """Sort every answer by the modalities it was given on, each capture once a combination."""
+    rows: dict[tuple[Modality, ...], dict[int, float]] = {}
+    for answers in scored:
+        pairs = zip(answers.present, answers.logits, answers.scores.responded, strict=True)
+        for index, (present, logits, responded) in enumerate(pairs):
+            value = log_odds(logits, manifest.live_index)
+            if not (responded and np.isfinite(value)):
+                raise DatasetError(
+                    f"{dataset.name}: capture {dataset.records[index].id}: the graph's answer is "
+                    "not a finite number: no threshold may rest on it, build the bundle again"
+                )
+            rows.setdefault(present, {}).setdefault(index, value)
+    order = {modality: place for place, modality in enumerate(manifest.modalities)}
+    return [
+        _Subset(held, _frame_scores([dataset.records[i] for i in found], list(found.values())))
+        for held, found in sorted(
+            rows.items(), key=lambda item: (-len(item[0]), [order[m] for m in item[0]])
+        )
+    ]
+
+
+def _frame_scores(records: Sequence[CaptureRecord], values: Sequence[float]) -> Scores:
+    return Scores(
+        values=np.array(values, np.float64),
+        is_bona_fide=np.array([record.is_bona_fide for record in records], bool),
+        species=tuple(record.species for record in records),
+        presentation=tuple(record.presentation for record in records),
+        subject=tuple(record.subject for record in records),
+        domain=tuple(record.domain for record in records),
+    )
+
+
+def _tune_subset(
+    subset: _Subset, targets: Sequence[LevelTarget], name: str, graph_sha256: str
+) -> _Tuned:
+    frames = subset.log_odds
+    fused = fuse(frames)
+    calibration, scores = None, fused
+    # Of one class alone nothing can be fitted; each level then says what is missing.
+    if fused.is_bona_fide.any() and not fused.is_bona_fide.all():
+        try:
+            calibration = fit_score_calibration(frames, subset.modalities, graph_sha256)
+        except OperatingPointError as error:
+            refusals = tuple(
+                Refusal(target.level, target.max_apcer, subset.modalities, str(error))
+                for target in targets
+            )
+            return _Tuned(subset, None, (), refusals)
+        values = np.array([calibration.score(value) for value in frames.values])
+        scores = fuse(replace(frames, values=values))
+    outcomes = [
+        tune_level(
+            scores,
+            target,
+            subset.modalities,
+            source=(
+                f"tuned on {len(fused)} presentations ({len(frames)} captures) of "
+                f"{len(set(fused.subject))} subjects in {name}"
+            ),
+            graph_sha256=graph_sha256,
+            calibrated=True,
+        )
+        for target in targets
+    ]
+    return _Tuned(
+        subset,
+        calibration,
+        tuple(each for each in outcomes if isinstance(each, TunedPoint)),
+        tuple(each for each in outcomes if isinstance(each, Refusal)),
+    )
+
+
+def _with_tests(tuned: _Tuned, request: TuneRequest) -> _Tuned:
+    """Add a sequential test to each level that has a threshold, where the frames support one."""
+    calibration, frames = tuned.calibration, tuned.subset.log_odds
+    if calibration is None or not has_several_frames(frames):
+        return tuned
+    values = np.array([calibration.score(value) for value in frames.values])
+    outcomes = [
+        tune_test(
+            replace(frames, values=values),
+            point.target,
+            tuned.subset.modalities,
+            max_ms=request.time_limit_ms,
+            source=f"tuned on {request.protocol.name}",
+            graph_sha256=calibration.graph_sha256,
+        )
+        for point in tuned.points
+    ]
+    return replace(
+        tuned,
+        tests=tuple(each for each in outcomes if isinstance(each, TunedTest)),
+        test_refusals=tuple(each for each in outcomes if isinstance(each, Refusal)),
+    )
+
+
+def _write(
+    request: TuneRequest,
+    bundle: Bundle,
+    dataset: Dataset,
+    tuned: Sequence[_Tuned],
+    notes: Sequence[str],
+) -> Manifest:
+    """Write the bundle anew with its thresholds; graph, plans and golden captures stay."""
+    points = tuple(point.point for each in tuned for point in each.points)
+    calibrations = tuple(each.calibration for each in tuned if each.calibration and each.points)
+    refused = [refusal.id for each in tuned for refusal in each.refusals]
+    subjects = {record.subject for record in dataset.records}
+    note = (
+        f"tuned on {len(dataset.records)} captures of {len(subjects)} subjects in "
+        f"{request.protocol.name}"
+    )
+    if refused:
+        note += f"; not supported: {', '.join(refused)}"
+    members = {name: bytes(content) for name, content in bundle.members.items()}
+    members[EVALUATION] = json.dumps(
+        _evaluation(request, bundle, dataset, tuned, points, notes), indent=1, sort_keys=True
+    ).encode()
+    manifest = bundle.manifest.model_copy(
+        update={
+            "revision": bundle.manifest.revision + 1,
+            "operating_points": points,
+            "operating_points_note": note,
+            "score_calibrations": calibrations,
+            "sequential_tests": tuple(found.test for each in tuned for found in each.tests),
+        }
+    )
+    return write_bundle(request.out, manifest, members, request.sign_key)
+
+
+def _evaluation(
+    request: TuneRequest,
+    bundle: Bundle,
+    dataset: Dataset,
+    tuned: Sequence[_Tuned],
+    points: Sequence[OperatingPoint],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return evaluation.json: enough for a reviewer to count again."""
+    records = dataset.records
+    lines = [json.dumps(r.model_dump(mode="json"), sort_keys=True) for r in records]
+    is_file = request.protocol.is_file()
+    return {
+        "kind": "tuned",
+        "tool": f"fasdk {version('fasdk')}",
+        "list": request.protocol.name,
+        "list_sha256": hashlib.sha256(request.protocol.read_bytes()).hexdigest()
+        if is_file
+        else None,
+        "records_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "from_bundle": bundle.id,
+        "graph_sha256": bundle.manifest.members[GRAPH],
+        "precision": bundle.manifest.precision.value,
+        "method": METHOD,
+        "sequential_method": SEQUENTIAL_METHOD,
+        "unit": "presentation",
+        "notes": list(notes),
+        "captures": len(records),
+        "presentations": len({(r.domain, r.presentation) for r in records}),
+        "subjects": sorted({r.subject for r in records}),
+        "domains": sorted({r.domain for r in records}),
+        "targets": {target.level: target.max_apcer for target in request.targets},
+        "missing": [[m.value for m in sorted(each)] for each in request.missing],
+        "operating_points": [point.model_dump(mode="json") for point in points],
+        "score_calibrations": [
+            each.calibration.model_dump(mode="json") for each in tuned if each.calibration
+        ],
+        "sequential_tests": [
+            found.test.model_dump(mode="json") for each in tuned for found in each.tests
+        ],
+        "subsets": [asdict(each.report()) for each in tuned],
+    }

@@ -25,6 +25,7 @@ from fasdk_calibration.thresholds.operating_points import (
     counts,
     least_threshold,
     require_probabilities,
+    species_of_highest_bound,
 )
 from fasdk_calibration.thresholds.score_calibration import PRIOR
 
@@ -173,7 +174,7 @@ def _counted(
         for species in sorted({name for name, _ in attacks})
     }
     bpcer = _share([run.step is not Step.LIVE for run in bona_fide])
-    worst = max(apcer, key=lambda name: apcer[name].upper())
+    worst = species_of_highest_bound(apcer)
     test = draft.model_copy(
         update={
             "apcer_upper": apcer[worst].upper(),

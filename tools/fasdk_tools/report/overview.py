@@ -19,7 +19,7 @@ from fasdk_tools.report.markup import (
 )
 
 
-def in_short(record: Evaluation) -> Markup:
+def summary_section(record: Evaluation) -> Markup:
     """Return warnings, the protocol's figure, and a row for every list as it is."""
     figures = Figures(record)
     parts = [element("p", warning, class_="warning", role="note") for warning in _warnings(record)]
@@ -130,7 +130,7 @@ def _overview(record: Evaluation, indices: Sequence[int]) -> Markup:
     )
 
 
-def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
+def missing_section(record: Evaluation, names: Sequence[str]) -> Markup:
     """Return AUC and HTER by what was taken away and by list, then the details of each row.
 
     Empty where nothing was to be taken away.

@@ -23,7 +23,7 @@ from fasdk_tools.report.markup import (
     items,
     table,
 )
-from fasdk_tools.report.overview import in_short, missing_matrix
+from fasdk_tools.report.overview import missing_section, summary_section
 from fasdk_tools.report.thumbnails import thumbnail
 from fasdk_tools.terminal.output import json_text
 
@@ -77,8 +77,8 @@ def render(record: Evaluation, pictures: Pictures) -> str:
     title = f"Evaluation of {name}"
     names = list(dict.fromkeys(case.list for case in record.cases))
     sections = [
-        ("in-short", "In short", in_short(record)),
-        ("missing", "Missing modalities", missing_matrix(record, names)),
+        ("in-short", "In short", summary_section(record)),
+        ("missing", "Missing modalities", missing_section(record, names)),
         *(("", "", list_section(record, each)) for each in names),
         ("worst", "Worst-scored captures", _worst(record, pictures)),
         ("bundle", "The bundle", _bundle(record)),

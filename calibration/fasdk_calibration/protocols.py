@@ -139,7 +139,7 @@ def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainC
     if leaked:
         raise DatasetError(
             f"split {split.name} tests on {', '.join(leaked)}, which it also trains on: "
-            "captures of one domain stand under two letters"
+            "its captures are listed under two letters"
         )
     return gathered
 

@@ -182,7 +182,7 @@ def _quotas(strata: Sequence[Stratum], size: int) -> dict[Stratum, int]:
     if size < 1:
         raise DatasetError(f"calibration size is {size}: at least 1 capture is needed")
     if not strata:
-        raise DatasetError("there is no calibration capture: nothing is calibrated on nothing")
+        raise DatasetError("there is no calibration capture: give at least one")
     counts = Counter(strata)
     if len(strata) <= size:
         return dict(sorted(counts.items()))

@@ -84,7 +84,7 @@ def _columns(fields: list[str], where: str) -> dict[str, int]:
     known = (*_REQUIRED, "presentation", "subject", "domain", "responded")
     for name in known:
         if names.count(name) > 1:
-            raise DatasetError(f"{where}: column {name!r} stands there twice")
+            raise DatasetError(f"{where}: column {name!r} is named twice")
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         found = ", ".join(repr(name) for name in names[:20])

@@ -18,7 +18,7 @@ _CERTAIN = 1e-15  # a softmax in float64 resolves no less
 
 
 class LabeledItem(Protocol):
-    """What is known of a labeled capture, whatever holds it."""
+    """Labels of a capture, as records and labeled captures hold them."""
 
     @property
     def is_bona_fide(self) -> bool:

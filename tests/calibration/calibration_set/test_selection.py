@@ -102,7 +102,7 @@ def test_selection_takes_all_candidates_where_there_are_places():
     taken = take_all(strata)
     assert taken.indices == select(scattered(3), strata, 3).indices == (0, 1, 2)
     assert taken.strata == select(scattered(3), strata, 8).strata
-    with pytest.raises(DatasetError, match="nothing is calibrated on nothing"):
+    with pytest.raises(DatasetError, match="no calibration capture: give at least one"):
         take_all([])
 
 
@@ -117,7 +117,7 @@ def test_selection_radius_is_the_largest_distance_to_a_chosen_capture():
 @pytest.mark.parametrize(
     ("features", "count", "size", "words"),
     [
-        (np.zeros((0, 3)), 0, 8, "nothing is calibrated on nothing"),
+        (np.zeros((0, 3)), 0, 8, "no calibration capture: give at least one"),
         (scattered(4), 4, 0, "calibration size is 0"),
         (scattered(4), 3, 2, "expected one row a capture"),
         (np.ones((4, 3)), 4, 2, "no difference between the 4"),

@@ -259,7 +259,7 @@ def test_a_species_on_rows_of_both_labels_is_doubted(tmp_path):
         (HEADER + "0.1,0,print,p,s\n", "no bona fide .label 1. row among 1"),
         ("score,label\n0.9,1\n", ":1: no column 'species' among 'score', 'label'"),
         ("0.9,1,print\n0.8,0,print\n", ":1: no column 'score'"),
-        ("score,label,species,label\n", ":1: column 'label' stands there twice"),
+        ("score,label,species,label\n", ":1: column 'label' is named twice"),
         (GOOD + "0.5,0,print,p3\n", ":5: 4 fields, expected 5"),
         (GOOD + "0.5,0,print,p3,s3,9\n", ":5: 6 fields, expected 5"),
         (GOOD + "0.5;0;print;p3;s3\n", ":5: 1 fields, expected 5"),

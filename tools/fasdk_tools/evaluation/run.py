@@ -196,7 +196,7 @@ def _limits(
         "No capture was sent back for another try: a device that does so accepts and refuses at "
         "other rates. A presentation's score is the mean of its captures, a device may use one.",
         "What the model was trained on is not recorded in a bundle; "
-        + (f"the user says: {request.source}." if request.source else "nobody said."),
+        + (f"the user says: {request.source}." if request.source else "it was not stated."),
     ]
     rounding = _ROUNDING.get(bundle.manifest.precision)
     if rounding is not None:
@@ -209,14 +209,13 @@ def _limits(
     ):
         if is_due and known_subjects(bundle, member) is None:
             said.append(
-                f"The bundle does not say on whose captures it was {what}: that nobody here was "
-                "among them could not be checked."
+                f"The bundle does not name the people whose captures it was {what} on: whether any "
+                "of them is in these lists could not be checked."
             )
     said += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
     if overlap:
         said.append(
-            "People seen before stand in these lists, as was allowed: every figure is likely too "
-            "good."
+            "These lists hold people seen before, as was allowed: every figure is likely too good."
         )
     if any(case.figures.non_responses.frames for case in cases):
         said.append(

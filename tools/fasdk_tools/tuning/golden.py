@@ -1,4 +1,4 @@
-"""Name the golden captures that a new threshold puts at the mercy of rounding."""
+"""Golden captures too near a threshold for rounding."""
 
 from __future__ import annotations
 

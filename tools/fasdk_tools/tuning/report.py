@@ -1,8 +1,8 @@
-"""What a tuning found, as JSON and tables show it."""
+"""The report of a tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -163,21 +163,45 @@ class TuneReport:
 
     @property
     def refusals(self) -> list[str]:
-        """One line for every level without a threshold."""
-        return [
-            f"{refusal.id}: {refusal.reason}"
+        """One line for every reason why levels have no threshold."""
+        return _grouped(
+            (refusal.id, _reason(refusal, subset.attacks))
             for subset in self.subsets
             for refusal in subset.refused
-        ]
+        )
 
     @property
     def test_refusals(self) -> list[str]:
-        """One line for every level without a verdict on several frames."""
-        return [
-            f"{refusal.id}: no sequential test: {refusal.reason}"
+        """One line for every reason why levels have no verdict on several frames."""
+        return _grouped(
+            (refusal.id, f"no sequential test: {_reason(refusal, subset.attacks)}")
             for subset in self.subsets
             for refusal in subset.tests_refused
-        ]
+        )
+
+
+def _grouped(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one line per reason, led by the names it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(found)}: {reason}" for reason, found in names.items()]
+
+
+def _reason(refusal: Refusal, attacks: Mapping[str, int]) -> str:
+    """Return why a level is refused; species with the same shortage are named together."""
+    if not refusal.shortages:
+        return refusal.reason
+    needed = max(short.attempts + short.more for short in refusal.shortages)
+    by_count: dict[int, list[str]] = {}
+    for short in refusal.shortages:
+        by_count.setdefault(short.attempts, []).append(short.species)
+    text = f"needs {needed} presentations of every species"
+    if len(by_count) == 1 and len(refusal.shortages) >= len(attacks):
+        return f"{text}, has {next(iter(by_count))}"
+    return f"{text}; " + ", ".join(
+        f"{count} of {' and '.join(species)}" for count, species in sorted(by_count.items())
+    )
 
 
 def subset_report(

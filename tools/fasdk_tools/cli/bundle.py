@@ -77,7 +77,7 @@ def inspect(
         return
     levels = sorted({point.level for point in manifest.operating_points})
     print_answer(
-        f"{bundle}: {manifest.model.family} in {manifest.precision.value}, "
+        f"{manifest.model.family} in {manifest.precision.value}, "
         + (f"levels {', '.join(levels)}" if levels else "no operating point: run `fasdk tune`")
     )
     print_fields("", _manifest_fields(opened))
@@ -95,6 +95,7 @@ def inspect(
 def _manifest_fields(opened: Bundle) -> dict[str, object]:
     manifest = opened.manifest
     return {
+        "bundle": str(opened.path),
         "bundle id": opened.id,
         "size": format_bytes(opened.size_bytes),
         "signature": _signature_text(opened),
@@ -180,12 +181,13 @@ def verify(
         print_json(document)
     elif document["ok"]:
         print_answer(
-            f"{bundle} is intact: every digest matches and {document['golden_captures']} golden "
-            f"captures are reproduced"
+            "Intact: every digest matches and "
+            f"{document['golden_captures']} golden captures are reproduced"
         )
         print_fields(
             "",
             {
+                "bundle": str(bundle),
                 "bundle id": document["bundle_id"],
                 "signature": _signature_text(opened),
                 "members": document["members"],
@@ -330,16 +332,18 @@ def profile(
 
 def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
     first, best = runs[0], max(runs, key=lambda run: run.captures_per_second)
-    answer = (
-        f"{format_ms(first.end_to_end.p50_ms)} per call of {count_of(first.batch, 'capture')} "
-        f"(median), {format_ms(first.end_to_end.p99_ms)} at the 99th percentile, on {what}"
+    print_answer(
+        f"{format_ms(first.end_to_end.p50_ms)} median, {format_ms(first.end_to_end.p99_ms)} at the "
+        f"99th percentile, per call of {count_of(first.batch, 'capture')}"
     )
-    if best is not first:
-        answer += (
-            f"; most captures/s with batch {best.batch}, streams {best.streams}: "
-            f"{best.captures_per_second:.1f}"
-        )
-    print_answer(answer)
+    print_fields(
+        "",
+        {
+            "on": what,
+            "highest throughput": f"{best.captures_per_second:.1f} captures/s with batch "
+            f"{best.batch}, streams {best.streams}",
+        },
+    )
     for run in runs:
         stages = run.stages | {"end to end": run.end_to_end}
         print_rows(

@@ -165,12 +165,13 @@ def _print(path: Path, summary: Summary, *, wide: bool) -> None:
     non_responses = sum(rate.errors for rate in (*summary.apnrr.values(), summary.bpnrr))
     worst = summary.apcer[summary.worst_species]
     print_answer(
-        f"{path}: APCER {format_share(worst.rate)} ({summary.worst_species}, the worst species), "
+        f"APCER {format_share(worst.rate)} (worst: {summary.worst_species}), "
         f"BPCER {format_share(summary.bpcer.rate)}, AUC {format_share(summary.auc)}"
     )
     print_fields(
         "",
         {
+            "scores": str(path),
             "presentations": f"{summary.presentations} of "
             f"{count_of(summary.subjects, 'subject')}, {count_of(summary.frames, 'frame')}, "
             f"{non_responses} without a response",
@@ -224,7 +225,7 @@ def _print(path: Path, summary: Summary, *, wide: bool) -> None:
     )
     print_notes(
         [
-            "APCER, BPCER, APNRR and BPNRR are defined by ISO/IEC 30107-3; figures with * are not.",
+            "APCER, BPCER, APNRR and BPNRR: ISO/IEC 30107-3; * not of that standard.",
             "FPR: all attacks pooled.",
             f"Intervals of AUC, EER and HTER: {summary.resamples} resamples of the subjects.",
         ]

@@ -52,7 +52,8 @@ def tune(
         typer.Option(
             metavar="NAME[=BOUND]",
             help="Tune only this level, to an APCER of the worst species of at most BOUND with "
-            "95 % confidence; by default convenience=0.1, standard=0.05 and strict=0.01. Repeatable.",
+            "95 % confidence; by default convenience=0.1, standard=0.05 and strict=0.01. "
+            "Repeatable.",
         ),
     ] = None,
     missing: Annotated[

@@ -22,7 +22,7 @@ def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
         record: The evaluation.
         wide: Whether bounds are columns and species are shown at every threshold.
     """
-    print_answer(f"{record.bundle.path}: {_headline(record)}")
+    print_answer(_headline(record))
     print_fields("", dict(_identity(record)))
     print_rows(
         "Separation, without a threshold (bounds: subjects resampled, 95 %)",
@@ -65,15 +65,15 @@ def _headline(record: Evaluation) -> str:
         for at in case.figures.thresholds:
             overall, worst = at.overall, at.overall.worst_apcer
             return (
-                f"APCER {_share(worst)} ({overall.worst_species or 'no attack'}, the worst "
-                f"species) and BPCER {_share(overall.bpcer)} at {at.name} on {_name(case)}"
+                f"APCER {_share(worst)} (worst: {overall.worst_species or 'no attack'}), BPCER "
+                f"{_share(overall.bpcer)} at {at.name}"
             )
     for case in record.cases:
         found = case.figures.separation
         if found is not None:
             return (
-                f"AUC {format_share(found.auc.value)}, EER {format_share(found.eer.value)} on "
-                f"{_name(case)}; no threshold to judge by"
+                f"AUC {format_share(found.auc.value)}, EER {format_share(found.eer.value)}; "
+                "no threshold to judge by"
             )
     return "nothing could be measured"
 
@@ -88,6 +88,9 @@ def _identity(record: Evaluation) -> Iterator[tuple[str, object]]:
             f"{format_share(figure.hter_at_development)} at the development threshold, AUC "
             f"{format_share(figure.auc)}",
         )
+    if record.cases:
+        yield "first line is for", _name(record.cases[0])
+    yield "bundle", record.bundle.path
     yield "bundle id", record.bundle.id
     yield "precision", record.bundle.precision
     yield "backend", record.backend

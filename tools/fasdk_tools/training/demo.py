@@ -146,15 +146,15 @@ def print_report(report: DemoReport) -> None:
     build = report.build
     worst = max(report.apcer, key=lambda name: report.apcer[name])
     print_answer(
-        f"Built {report.bundle}; of {count_of(report.captures, 'held-out capture')}: APCER "
-        f"{format_share(report.apcer[worst])} ({worst}, the worst species), BPCER "
-        f"{format_share(report.bpcer)}"
+        f"APCER {format_share(report.apcer[worst])} (worst: {worst}), BPCER "
+        f"{format_share(report.bpcer)} on {count_of(report.captures, 'capture')} of other people"
     )
     half = f"{format_share(build.half_drift_ratio or 0)} of the logits' standard deviation"
     end_to_end = report.profile.end_to_end
     print_fields(
         "",
         {
+            "bundle": report.bundle,
             "backend": report.backend,
             "precision": build.precision,
             "size": format_bytes(build.size_bytes),

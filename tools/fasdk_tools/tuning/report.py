@@ -196,10 +196,12 @@ def _reason(refusal: Refusal, attacks: Mapping[str, int]) -> str:
     by_count: dict[int, list[str]] = {}
     for short in refusal.shortages:
         by_count.setdefault(short.attempts, []).append(short.species)
-    text = f"needs {needed} presentations of every species"
+    # What is counted where it is not every presentation: "presentations of 4 frames: ".
+    scope = refusal.reason.partition("a bound of")[0]
+    text = f"{scope}needs {needed} presentations of every species"
     if len(by_count) == 1 and len(refusal.shortages) >= len(attacks):
         return f"{text}, has {next(iter(by_count))}"
-    return f"{text}; " + ", ".join(
+    return f"{text}, has " + ", ".join(
         f"{count} of {' and '.join(species)}" for count, species in sorted(by_count.items())
     )
 

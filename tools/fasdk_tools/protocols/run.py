@@ -42,7 +42,7 @@ from fasdk_tools.protocols.cells import (
     write_document,
 )
 from fasdk_tools.protocols.tables import Row, Spread, print_tables, rows_of
-from fasdk_tools.terminal.output import STDOUT
+from fasdk_tools.terminal.output import print_notes
 
 __all__ = [
     "SYSTEMS",
@@ -60,11 +60,11 @@ __all__ = [
 ]
 _Item = TypeVar("_Item")
 NOTE = (
-    "HTER/AUC in per cent, mean over seeds ± standard deviation; against: the change of HTER with "
-    "the same seed, and in how many seeds it is lower. The threshold comes from the "
-    "training domains' development captures with the same modalities missing; published tables "
-    "take it from the test set, which --json gives as test_eer. Tiny models on synthetic captures: "
-    "no word about real attacks."
+    "HTER and AUC are means over seeds ± standard deviation; "
+    "the change of HTER is taken with the same seed; "
+    "the threshold comes from the development captures of the training domains with the same "
+    "modalities missing, where published tables take it from the test set (test_eer in --json); "
+    "tiny models on synthetic captures: no evidence about real attacks"
 )
 
 
@@ -255,7 +255,12 @@ def _describe(settings: ProtocolSettings, source: DomainSource) -> dict[str, Any
     return plain
 
 
-def print_report(report: ProtocolsReport, chosen: Sequence[protocols.Protocol] = PROTOCOLS) -> None:
-    """Print one table a protocol on stdout, and how to read them."""
-    print_tables(report.rows, chosen)
-    STDOUT.print(report.note)
+def print_report(
+    report: ProtocolsReport,
+    chosen: Sequence[protocols.Protocol] = PROTOCOLS,
+    *,
+    wide: bool = False,
+) -> None:
+    """Print one table per protocol on stdout, and how to read them."""
+    print_tables(report.rows, chosen, wide=wide)
+    print_notes(report.note.split("; "))

@@ -73,7 +73,7 @@ class TuneRequest:
         allow_missing_levels: Write what can be supported where not everything can.
         sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
         trust: Signatures the bundle must carry; None asks for none.
-        threads: CPU threads; 0 for one a core.
+        threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
     """
 

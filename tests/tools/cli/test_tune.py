@@ -335,8 +335,9 @@ def test_a_model_that_ranks_attacks_first_supports_no_level(fasdk, source, write
     lines = [*rows("bona fide", spread(20, 90, 60)), *rows("print", spread(120, 200, 300))]
     ran, document = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines))
     assert ran.status == 1
-    assert len(ran.error_lines) == 3
-    assert "score no lower than bona fide captures" in ran.error_lines[0]
+    (line,) = ran.error_lines  # one reason, for three levels
+    assert "score no lower than bona fide captures" in line
+    assert all(level in line for level in ("convenience", "standard", "strict"))
     assert document["subsets"][0]["calibration"] is None
 
 
@@ -530,7 +531,7 @@ def test_tune_prints_a_table_and_inspect_shows_the_bounds(fasdk, source, write_l
     for word in ("revision", "standard", "rgb+depth+ir", "4.7", "0/62"):
         assert word in ran.stdout
     shown = fasdk("inspect", out)
-    for word in ("Operating points", "standard", "4.72%", "calibrated"):
+    for word in ("Operating points", "standard", "4.72 %", "calibrated"):
         assert word in shown.stdout
     ran = fasdk("tune", source, "-o", tmp_path / "x.fasb", "--protocol", write_list(development()))
     assert ran.status == 1

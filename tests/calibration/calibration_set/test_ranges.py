@@ -59,7 +59,7 @@ def test_every_method_stays_within_what_was_seen(method: RangeMethod) -> None:
     ("method", "name"), [(RangeMethod.ENTROPY, "entropy"), (RangeMethod.PERCENTILE, "percentile")]
 )
 @pytest.mark.parametrize("values", [NORMAL, LONG_TAILED], ids=["normal", "long"])
-def test_ranges_agree_with_onnx_runtimes_calibrators(
+def test_it_agrees_with_the_runtimes_own_calibrators(
     method: RangeMethod, name: str, values: np.ndarray
 ) -> None:
     from onnxruntime.quantization.calibrate import HistogramCollector

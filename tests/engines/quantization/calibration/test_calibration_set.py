@@ -135,9 +135,7 @@ def test_an_empty_list_is_refused(tmp_path):
 def test_people_of_the_development_list_are_refused_by_name(tmp_path):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
     development = read_development(write_list(tmp_path, "dev", ["bob", "cy"]))
-    with pytest.raises(
-        DatasetError, match=r"cal\.jsonl shares 1 .* development list dev\.jsonl: bob"
-    ):
+    with pytest.raises(DatasetError, match=r"cal\.jsonl shares .*dev\.jsonl.*bob"):
         open_calibration(Int8Request(path), ALL, (), development)
 
 

@@ -33,7 +33,7 @@ from fasdk_engines.graph.captures import read_development, seeded_captures, spre
 from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.registry import get_family
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,13 @@ def _read_captures(
     if request.int8 is not None:
         from fasdk_engines.quantization.calibration.calibration_set import open_calibration
 
-        calibration = open_calibration(request.int8, family.modalities, required, development)
+        calibration = open_calibration(
+            request.int8.calibration,
+            request.int8.root,
+            family.modalities,
+            required,
+            development,
+        )
     # Of an INT8 graph's the steadiest become golden.
     count = _GOLDEN_CANDIDATES if request.precision is Precision.INT8 else _GOLDEN_COUNT
     seen = seeded_captures(family.modalities, count)

@@ -352,12 +352,12 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
     ours, *others = found["contestants"]
     if ours["error"] is not None:
         raise ValueError(f"{model}: {ours['error']}")
-    own = max(f["mean_drift"] for f in (ours["as_written"], ours["rounded"]) if f is not None)
+    own = max(f["mean_drift"] for f in (ours["unfused"], ours["rounded"]) if f is not None)
     for other in others:
         name, drift = other["tool"], None
         note = f"versions {other['versions']}"
-        if other["as_written"] is not None:
-            drift = other["as_written"]["mean_drift"]
+        if other["unfused"] is not None:
+            drift = other["unfused"]["mean_drift"]
             note = f"{own:.5f} and {drift:.5f}, INT8 share {other['int8_macs']:.2f}, {note}"
         claim = f"{model}: our mean score drift over that of {name}'s default"
         if drift is None:  # a tool that makes no graph of the model is beaten by any

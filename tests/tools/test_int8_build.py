@@ -174,7 +174,7 @@ def refused(ran, *words):
         (
             "int8",
             ["--calibration", "{development}", "--development", "{development}"],
-            "calibration list development.jsonl and development list development.jsonl share",
+            "calibration list development.jsonl shares",
         ),
     ],
 )

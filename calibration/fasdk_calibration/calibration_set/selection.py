@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # Neighboring pixels of a camera's frame are alike: the correlation is above 0.8 on every capture
 # looked at, and 0 for white noise.
 _LEAST_CORRELATION = 0.2
-_NAMED = 5  # subjects an error names
 
 
 @dataclass(frozen=True, order=True)
@@ -205,29 +204,6 @@ def _positions(strata: Sequence[Stratum]) -> dict[Stratum, list[int]]:
     for index, stratum in enumerate(strata):
         positions.setdefault(stratum, []).append(index)
     return positions
-
-
-def require_other_people(
-    calibration: Iterable[CaptureRecord], others: Iterable[CaptureRecord], name: str, other: str
-) -> None:
-    """Refuse calibration captures of people on whom the model is to be judged.
-
-    Args:
-        calibration: Captures offered for calibration.
-        others: Captures something is judged on.
-        name: The calibration list's name.
-        other: The other list's name.
-
-    Raises:
-        DatasetError: A subject is in both; the first few are named.
-    """
-    shared = sorted({r.subject for r in calibration} & {r.subject for r in others})
-    if shared:
-        more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
-        raise DatasetError(
-            f"calibration list {name} and {other} share {len(shared)} subjects "
-            f"({', '.join(shared[:_NAMED])}{more}): calibrate on people the model is not judged on"
-        )
 
 
 def require_camera_frames(batches: Iterable[Mapping[str, NDArray[np.float32]]], name: str) -> None:

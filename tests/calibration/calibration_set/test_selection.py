@@ -13,7 +13,6 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.calibration_set.selection import (
     Stratum,
     require_camera_frames,
-    require_other_people,
     select,
     stratum_of,
     take_all,
@@ -128,14 +127,6 @@ def test_the_radius_is_the_largest_gap():
 def test_what_cannot_calibrate_is_refused_with_the_reason(features, count, size, words):
     with pytest.raises(DatasetError, match=words):
         select(features, [stratum()] * count, size)
-
-
-def test_a_person_in_both_lists_is_refused_and_named():
-    with pytest.raises(DatasetError, match=r"cal\.jsonl and dev\.jsonl share 1 subjects \(s2\)"):
-        require_other_people(
-            [record(1, "s1"), record(2, "s2")], [record(3, "s2")], "cal.jsonl", "dev.jsonl"
-        )
-    require_other_people([record(1, "s1")], [record(3, "s2")], "cal.jsonl", "dev.jsonl")
 
 
 def smooth(count: int):

@@ -150,7 +150,7 @@ def prepare(subject: Subject, work: Path) -> Prepared:
     """Make the files of a model that do not exist yet.
 
     Raises:
-        RuntimeError: A command failed; the message holds its command line and the end of its stderr.
+        RuntimeError: A command failed; the message holds it and the end of its stderr.
     """
     with _alone(work):
         lists = make_captures(work)

@@ -32,7 +32,7 @@ def test_minmax_clips_nothing() -> None:
     assert threshold(MagnitudeHistogram.of(NORMAL), RangeMethod.MINMAX) == np.abs(NORMAL).max()
 
 
-def test_a_percentile_leaves_out_the_share_it_says() -> None:
+def test_percentile_clips_its_share() -> None:
     found = threshold(MagnitudeHistogram.of(LONG_TAILED, 65536), RangeMethod.PERCENTILE)
     assert found == pytest.approx(np.percentile(np.abs(LONG_TAILED), PERCENTILE), rel=0.02)
 
@@ -62,7 +62,7 @@ def test_every_method_stays_within_what_was_seen(method: RangeMethod) -> None:
     ("method", "name"), [(RangeMethod.ENTROPY, "entropy"), (RangeMethod.PERCENTILE, "percentile")]
 )
 @pytest.mark.parametrize("values", [NORMAL, LONG_TAILED], ids=["normal", "long"])
-def test_it_agrees_with_the_runtimes_own_calibrators(
+def test_thresholds_agree_with_onnxruntime_calibrators(
     method: RangeMethod, name: str, values: np.ndarray
 ) -> None:
     from onnxruntime.quantization.calibrate import HistogramCollector
@@ -91,7 +91,9 @@ def test_it_agrees_with_the_runtimes_own_calibrators(
         (np.array([3.0, -1.0]), 1.0, "finite activations"),
     ],
 )
-def test_a_range_of_nothing_is_refused(counts: np.ndarray, limit: float, complaint: str) -> None:
+def test_an_empty_or_infinite_histogram_is_refused(
+    counts: np.ndarray, limit: float, complaint: str
+) -> None:
     with pytest.raises(DatasetError, match=complaint):
         MagnitudeHistogram(counts, limit)
 
@@ -102,7 +104,7 @@ def test_every_method_has_an_implementation_of_its_own() -> None:
     assert len(set(found)) == len(RangeMethod)
 
 
-def test_a_value_that_is_no_method_is_refused_instead_of_taken_for_another() -> None:
+def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(AssertionError, match="planted"):
         threshold(MagnitudeHistogram.of(NORMAL), "planted")  # type: ignore[arg-type]
 

@@ -93,7 +93,7 @@ def open_calibration(
 
     Raises:
         DatasetError: The list is missing, malformed or empty, shares a subject with the development
-            list, or holds a capture the model could not judge.
+            list, or holds a capture without a modality that the model requires.
     """
     dataset = open_dataset(path, root)
     name = path.name

@@ -1,4 +1,4 @@
-"""calibration.json says what was decided and why, as JSON any reader takes."""
+"""Calibration record: contents and JSON form."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record() -> CalibrationRecord:
     )
 
 
-def test_what_is_no_number_becomes_null_and_equal_records_equal_bytes():
+def test_infinity_becomes_null_and_equal_records_give_equal_bytes():
     document = json.loads(record().to_bytes())
     assert document["sensitivities"] == [
         {"name": "l0", "macs": 90, "error": None, "residual_error": 0.5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk_calibration.calibration_set.selection import Stratum, StratumShare
 from fasdk_engines.quantization import ActivationForm, ActivationRange, ExclusionReason, Layer
 from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
@@ -44,6 +45,11 @@ def test_infinity_becomes_null_and_equal_records_give_equal_bytes():
     ]
     assert document["trials"][0]["status"] == "holds"
     assert document["subjects"] == ["ann"]
+    assert document["schema_version"] == CALIBRATION_SCHEMA
+    assert [(x["quantized"], x["reason"]) for x in document["layers"]] == [
+        (True, None),
+        (False, "reverted"),
+    ]
     assert record().to_bytes() == record().to_bytes()
 
 

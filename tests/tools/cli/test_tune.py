@@ -436,16 +436,29 @@ def test_tune_refuses_subjects_that_calibrated_the_bundle(fasdk, write_list, tmp
     members = tiny_bundle.members(described)
     source = tmp_path / "int8.fasb"
     for subjects, status in [(["someone else"], 0), ([lines[0]["subject"], "x"], 2)]:
-        document = {"subjects": subjects}
-        write_bundle(source, described, members | {CALIBRATION: json.dumps(document).encode()})
+        document = tiny_bundle.calibration_json(subjects=subjects)
+        write_bundle(source, described, members | {CALIBRATION: document})
         ran, _ = tune(
             fasdk, source, tmp_path / f"{status}.fasb", write_list(lines), "--level", "standard"
         )
         assert ran.status == status
     refused(ran, "shares 1 subject with the calibration of", lines[0]["subject"])
-    write_bundle(source, described, members | {CALIBRATION: b'{"subjects": "all"}'})
+    write_bundle(
+        source, described, members | {CALIBRATION: tiny_bundle.calibration_json(subjects="all")}
+    )
     ran, _ = tune(fasdk, source, tmp_path / "y.fasb", write_list(lines))
     refused(ran, "subjects is no list")
+
+
+def test_a_bundle_calibrated_by_an_older_release_is_refused_in_one_line(
+    fasdk, write_list, tmp_path
+):
+    described = tiny_bundle.manifest()
+    source = tmp_path / "old.fasb"
+    members = tiny_bundle.members(described) | {CALIBRATION: b'{"subjects": ["ann"]}'}
+    write_bundle(source, described, members)
+    ran, _ = tune(fasdk, source, tmp_path / "new.fasb", write_list(development()))
+    refused(ran, "old.fasb", "no schema version", "expected 2", "build the bundle again")
 
 
 def test_an_answer_that_is_not_finite_is_refused(fasdk, write_list, tmp_path):

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.bundle.calibration import read_calibration
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset
@@ -156,9 +157,10 @@ def known_subjects(bundle: Bundle, member: str) -> frozenset[str] | None:
     """Return the subjects that a document in a bundle names; None where it names none.
 
     Raises:
+        BundleError: The document cannot be read, or is a calibration.json of another schema.
         DatasetError: The document's subjects are no list.
     """
-    document = bundle.document(member)
+    document = read_calibration(bundle) if member == CALIBRATION else bundle.document(member)
     subjects = None if document is None else document.get("subjects")
     if subjects is None:
         return None

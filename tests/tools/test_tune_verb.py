@@ -325,7 +325,7 @@ def test_a_combination_of_one_class_is_refused_by_name(fasdk, source, write_list
     ran, _ = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines), "--level", "standard")
     assert ran.status == 1
     assert ran.error_lines[:2] == [
-        "fasdk: standard with rgb+ir: no attack presentation: add some, at least 59 of each species",
+        "fasdk: standard with rgb+ir: no attack presentation: add some, at least 59 of each species",  # noqa: E501
         "fasdk: standard with rgb: no bona fide presentation: add some",
     ]
 

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fasdk.batching.lanes import LaneGroup, LaneWorker, open_lanes, overdue
-from fasdk.batching.pending import CallerOrder, Ticket
 from fasdk.batching.policy import BatchingPolicy, WhenFull
+from fasdk.batching.request import CallerOrder, Ticket
+from fasdk.batching.worker import LaneGroup, LaneWorker, open_lanes, overdue
 from fasdk.errors import ClosedError
 from fasdk.reasons import Reason
 from fasdk.telemetry import Stage, StageClock
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fasdk.backends.engine import Lane
-    from fasdk.batching.lanes import Served
+    from fasdk.batching.worker import Served
     from fasdk.capture import Capture
     from fasdk.decision import Decision
     from fasdk.session.scorer import Judge

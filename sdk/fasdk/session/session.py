@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fasdk.backends.engine import Backend, Engine, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
-from fasdk.batching.lanes import Served
+from fasdk.batching.worker import Served
 from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.bundle.trust import TrustPolicy, key_id
 from fasdk.decision import Decision, MissingModalities

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fasdk.backends.engine import Engine, Lane
-    from fasdk.batching.pending import CallerOrder, Ticket
+    from fasdk.batching.request import CallerOrder, Ticket
     from fasdk.bundle.bundle import Bundle
     from fasdk.decision import Decision
     from fasdk.session.scorer import Judge

@@ -1,4 +1,4 @@
-"""The threads that judge: each fills its lane's rows, runs them, and answers."""
+"""Worker threads, each running batches on one engine lane."""
 
 from __future__ import annotations
 
@@ -6,260 +6,225 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from fasdk.errors import BackendError, UsageError
-from fasdk.reasons import Reason
+from fasdk.batching.request import overdue
+from fasdk.errors import BackendError
 from fasdk.telemetry import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from fasdk.backends.engine import Engine, Lane
-    from fasdk.batching.request import CallerOrder, Ticket
-    from fasdk.bundle.bundle import Bundle
-    from fasdk.decision import Decision
-    from fasdk.session.scorer import Judge
+    from fasdk.backends.engine import Lane
+    from fasdk.batching.loaded_bundle import LoadedBundle
+    from fasdk.batching.request import CallerOrder, Request
 
 
-class Served:
-    """An engine with the rules of its bundle; it closes the engine when its last user has left.
+class WorkerEvents(Protocol):
+    """Calls of a worker to its owner, made in the worker's thread with no lock held."""
 
-    Attributes:
-        bundle: The verified bundle.
-        engine: What runs its graph.
-        judge: Its rules.
-    """
+    def next_batch(self, worker: LaneWorker) -> Sequence[Request] | None:
+        """Return the next batch, or None when the worker is to leave; it may wait for one."""
+        ...
 
-    def __init__(self, bundle: Bundle, engine: Engine, judge: Judge) -> None:
-        self.bundle = bundle
-        self.engine = engine
-        self.judge = judge
-        self.turn = threading.Lock()  # Engine.run may be called from one thread at a time
-        self._lock = threading.Lock()
-        self._users = 1
+    def worker_left(self, worker: LaneWorker, fault: BaseException | None) -> None:
+        """Note that the worker has left.
 
-    def enter(self) -> bool:
-        """Keep the engine open until `leave`; False when it is closed already."""
-        with self._lock:
-            if not self._users:
-                return False
-            self._users += 1
-            return True
-
-    def leave(self) -> None:
-        """Stop using the engine; the last to leave closes it."""
-        with self._lock:
-            self._users -= 1
-            last = not self._users
-        if last:
-            self.engine.close()
+        Args:
+            worker: Worker whose lane is closed.
+            fault: Exception that ended it, such as one of opening its lane, or None.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
-    """An engine call under way, and the answering after it.
+class InFlightCall:
+    """Engine call under way, and the answering of its requests after it.
 
     Attributes:
         started_ns: When it began, in nanoseconds of `time.perf_counter_ns`.
-        tickets: The captures in it, row by row.
+        requests: Requests in it, row by row.
     """
 
     started_ns: int
-    tickets: tuple[Ticket, ...]
-
-
-class LaneGroup:
-    """The lanes of one engine.
-
-    Attributes:
-        served: The engine and its rules; the group is one of its users until it has no worker.
-        max_batch: Captures a lane takes in one call.
-        workers: Threads that hold a lane, hung ones included.
-        lost: Why the last lane was lost, in words; empty while there is one.
-    """
-
-    def __init__(self, served: Served, max_batch: int) -> None:
-        self.served = served
-        self.max_batch = max_batch
-        self.workers: set[LaneWorker] = set()
-        self.lost = ""
-
-    @property
-    def active(self) -> int:
-        """Workers that do not hang in the engine."""
-        return sum(not worker.hung for worker in self.workers)
-
-    @property
-    def hung(self) -> int:
-        """Workers given up, whose engine call has not returned."""
-        return sum(worker.hung for worker in self.workers)
-
-
-def open_lanes(served: Served, lanes: int, max_batch: int | None) -> tuple[LaneGroup, list[Lane]]:
-    """Open the lanes of a new group; none stays open when one cannot be opened.
-
-    Args:
-        served: The engine and its rules.
-        lanes: How many.
-        max_batch: Captures a call; None for the bundle's own, as far as the engine takes it.
-
-    Raises:
-        UsageError: The engine takes no batch as large as asked for.
-        BackendError: The engine is closed or the device has no memory left.
-    """
-    limit = served.engine.max_batch
-    if max_batch is None:
-        own = served.bundle.manifest.max_batch
-        max_batch = own if limit is None else min(own, limit)
-    elif limit is not None and max_batch > limit:
-        raise UsageError(
-            f"batching asks for max_batch {max_batch}, this engine takes {limit}: "
-            f"ask for at most {limit}, or build the bundle with a larger --max-batch"
-        )
-    if not served.enter():
-        raise BackendError("the engine is closed")
-    opened: list[Lane] = []
-    try:
-        while len(opened) < lanes:
-            opened.append(served.engine.open_lane(max_batch))
-    except BaseException:
-        for lane in opened:
-            lane.close()
-        served.leave()
-        raise
-    return LaneGroup(served, max_batch), opened
+    requests: tuple[Request, ...]
 
 
 class LaneWorker:
-    """A thread with a lane; it judges the batches it takes until there is none left to take.
+    """Thread with a lane of its own; it runs the batches it is given until there are no more.
 
-    Attributes:
-        group: Whose lane it is.
-        batch: What it took last; set under the queue's lock, read by the watchdog.
-        call: The engine call under way, or None. No capture in it is read any more, so the watchdog
-            may answer it. Replaced as a whole, so that it is read without a lock.
-        hung: Whether the watchdog has given up its call; set and cleared under the queue's lock.
+    No capture of a call under way is read any more, so its requests may be answered by others.
 
     Args:
-        group: Whose lane it is.
-        lane: An open lane, or None to open one first, in the thread.
-        order: Where answers go.
-        take: Returns the next batch, or None when the worker is to leave.
-        left: Hears that the worker has left, with what kept it from opening its lane, if anything.
+        loaded: Loaded bundle; its scorer fills the lane's inputs and reads its outputs.
+        max_batch: Largest batch of a lane it opens itself.
+        lane: Open lane, or None to open one first, in the thread.
+        order: Order in which answers reach each caller.
+        events: Owner of the worker, which gives it batches.
     """
 
     def __init__(
         self,
-        group: LaneGroup,
+        loaded: LoadedBundle,
+        max_batch: int,
         lane: Lane | None,
         order: CallerOrder,
-        *,
-        take: Callable[[LaneWorker], Sequence[Ticket] | None],
-        left: Callable[[LaneWorker, BaseException | None], None],
+        events: WorkerEvents,
     ) -> None:
-        self.group = group
-        self.hung = False
-        self.batch: Sequence[Ticket] = ()
-        self.call: Call | None = None
+        self._loaded = loaded
+        self._max_batch = max_batch
         self._lane = lane
         self._order = order
-        self._take = take
-        self._left = left
+        self._events = events
+        self._lock = threading.Lock()  # of the three fields below
+        self._batch: Sequence[Request] = ()
+        self._call: InFlightCall | None = None
+        self._is_hung = False
         # A daemon, so that a call that never returns does not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="fasdk-lane", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread.
+
+        Raises:
+            RuntimeError: The process may start no more threads.
+        """
         self._thread.start()
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether its engine call was given up and has not returned since."""
+        return self._is_hung
+
+    @property
+    def batch_size(self) -> int:
+        """Number of requests it was assigned last."""
+        return len(self._batch)
+
+    def assign(self, batch: Sequence[Request]) -> None:
+        """Note the requests that are its own from now on; none while it waits for a batch."""
+        with self._lock:
+            self._batch = batch
+
+    def give_up_call(self, started_by_ns: int) -> bool:
+        """Note that its engine call hangs; False where none has run for so long, or did before.
+
+        Args:
+            started_by_ns: A call that began by then hangs; of `time.perf_counter_ns`.
+        """
+        with self._lock:
+            call = self._call
+            if self._is_hung or call is None or call.started_ns > started_by_ns:
+                return False
+            self._is_hung = True
+            return True
+
+    def resume(self) -> None:
+        """Note that its engine call, which was given up, has returned."""
+        with self._lock:
+            self._is_hung = False
+
+    def give_up_overdue(self, now_ns: int) -> list[Request]:
+        """Return the open requests in its engine call that are overdue, each of them once."""
+        with self._lock:
+            requests = () if self._call is None else self._call.requests
+        return [r for r in requests if now_ns >= r.deadline_ns and r.give_up()]
+
+    def due_ns(self, deadline_ns: int) -> list[int]:
+        """Return when its engine call will be given up and when its open requests are overdue.
+
+        Args:
+            deadline_ns: Longest engine call, in nanoseconds.
+        """
+        with self._lock:
+            call = None if self._is_hung else self._call
+            batch = self._batch
+        due = [] if call is None else [call.started_ns + deadline_ns]
+        return due + [request.deadline_ns for request in batch if request.is_open]
 
     def _work(self) -> None:
         fault: BaseException | None = None
         try:
             if self._lane is None:
-                self._lane = self.group.served.engine.open_lane(self.group.max_batch)
+                self._lane = self._loaded.engine.open_lane(self._max_batch)
             while self._serve(self._lane):
                 pass
-        except BaseException as error:  # noqa: BLE001 - whatever ended it, its leaving is heard of
+        except BaseException as error:  # noqa: BLE001 - whatever ended it, its owner is told
             fault = error
-            for ticket in self.batch:
-                self._order.settle(ticket, self.group.served.judge.error(error))
+            for request in self._batch:
+                self._order.settle(request, self._loaded.scorer.error(error))
         if self._lane is not None:
             with suppress(Exception):
                 self._lane.close()
-        self._left(self, fault)
+        self._events.worker_left(self, fault)
 
     def _serve(self, lane: Lane) -> bool:
-        """Judge one batch; False when there is none to take. It keeps nothing of it."""
-        batch = self._take(self)
+        """Run one batch; False when there is none to take. It keeps no reference to it."""
+        batch = self._events.next_batch(self)
         if batch is None:
             return False
-        tickets = self._fill(lane, batch)
-        if tickets:
-            self._judge(lane, tickets)
+        requests = self._fill(lane, batch)
+        if requests:
+            self._run(lane, requests)
         return True
 
-    def _judge(self, lane: Lane, tickets: tuple[Ticket, ...]) -> None:
-        judge = self.group.served.judge
+    def _fill(self, lane: Lane, batch: Sequence[Request]) -> tuple[Request, ...]:
+        """Write captures into the lane's first rows and return those that fill them, in order."""
+        scorer = self._loaded.scorer
+        requests: list[Request] = []
+        inputs = lane.inputs
+        for request in batch:
+            start_ns = time.perf_counter_ns()
+            # Another bundle may have been swapped in since it was submitted; its gates may differ.
+            same = request.scorer is scorer
+            answer = None if same else scorer.refuse_after_swap(request.capture)
+            if answer is None:
+                try:
+                    scorer.fill(request.capture, inputs, len(requests))
+                except Exception as error:  # noqa: BLE001 - it fails this capture and no other
+                    answer = scorer.error(error)
+            end_ns = time.perf_counter_ns()
+            request.clock.add(Stage.PREPROCESS, end_ns - start_ns)
+            if answer is None and end_ns >= request.deadline_ns:
+                answer = overdue(scorer, "it waited too long for a lane")
+            if answer is None:
+                requests.append(request)
+            else:
+                self._order.settle(request, answer)
+        return tuple(requests)
+
+    def _run(self, lane: Lane, requests: tuple[Request, ...]) -> None:
+        scorer = self._loaded.scorer
         fault: BaseException | None = None
-        call = Call(time.perf_counter_ns(), tickets)
-        self.call = call
+        started_ns = time.perf_counter_ns()
+        self._set_call(InFlightCall(started_ns, requests))
         try:
-            outputs = judge.require_outputs(lane.run(len(tickets)), len(tickets))
+            outputs = scorer.require_outputs(lane.run(len(requests)), len(requests))
             logits = outputs.logits.tolist()
-            certainty = [()] * len(tickets)
+            reliability = [()] * len(requests)
             if outputs.reliability is not None:
-                certainty = outputs.reliability.tolist()
-        except BaseException as error:  # noqa: BLE001 - one answer a capture, whatever it was
+                reliability = outputs.reliability.tolist()
+        except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
-        for row, ticket in enumerate(tickets):
-            ticket.clock.add(Stage.ENGINE, ended_ns - call.started_ns)
-            if ended_ns >= ticket.deadline_ns:
-                self._order.settle(ticket, overdue(judge, "its engine call took too long"))
+        for row, request in enumerate(requests):
+            request.clock.add(Stage.ENGINE, ended_ns - started_ns)
+            if ended_ns >= request.deadline_ns:
+                self._order.settle(request, overdue(scorer, "its engine call took too long"))
                 continue
             start_ns = time.perf_counter_ns()
             try:
                 decision = (
-                    judge.error(fault or BackendError("the engine returned nothing"))
+                    scorer.error(fault or BackendError("the engine returned nothing"))
                     if outputs is None
-                    else judge.score_row(ticket.capture, logits[row], certainty[row])
+                    else scorer.score_row(request.capture, logits[row], reliability[row])
                 )
-            except Exception as error:  # noqa: BLE001 - one capture's, and no other's
-                decision = judge.error(error)
-            ticket.clock.add(Stage.DECISION, time.perf_counter_ns() - start_ns)
-            self._order.settle(ticket, decision)
-        self.call = None
+            except Exception as error:  # noqa: BLE001 - it fails this capture and no other
+                decision = scorer.error(error)
+            request.clock.add(Stage.DECISION, time.perf_counter_ns() - start_ns)
+            self._order.settle(request, decision)
+        self._set_call(None)
 
-    def _fill(self, lane: Lane, batch: Sequence[Ticket]) -> tuple[Ticket, ...]:
-        """Write captures into the lane's first rows and return those that fill them, in order."""
-        judge = self.group.served.judge
-        tickets: list[Ticket] = []
-        inputs = lane.inputs
-        for ticket in batch:
-            start_ns = time.perf_counter_ns()
-            # Another bundle may have taken over since it was let in; its rules may be others.
-            answer = None if ticket.judge is judge else judge.refuse_after_swap(ticket.capture)
-            if answer is None:
-                try:
-                    judge.fill(ticket.capture, inputs, len(tickets))
-                except Exception as error:  # noqa: BLE001 - one capture's, and no other's
-                    answer = judge.error(error)
-            end_ns = time.perf_counter_ns()
-            ticket.clock.add(Stage.PREPROCESS, end_ns - start_ns)
-            if answer is None and end_ns >= ticket.deadline_ns:
-                answer = overdue(judge, "it waited too long for a lane")
-            if answer is None:
-                tickets.append(ticket)
-            else:
-                self._order.settle(ticket, answer)
-        return tuple(tickets)
-
-
-def overdue(judge: Judge, what: str) -> Decision:
-    """Return the ERROR of a capture whose deadline has passed."""
-    return judge.failed(
-        Reason.DEADLINE,
-        f"no answer within deadline_ms: {what}; give it another capture, or batching a longer "
-        "deadline_ms or more lanes",
-    )
+    def _set_call(self, call: InFlightCall | None) -> None:
+        with self._lock:
+            self._call = call

@@ -185,11 +185,11 @@ class Capture:
 
     @property
     def present(self) -> tuple[Modality, ...]:
-        """The modalities this capture holds, in the order rgb, depth, ir."""
+        """Modalities this capture holds, in the order rgb, depth, ir."""
         return _PRESENT[self.rgb is not None, self.depth is not None, self.ir is not None]
 
     def frame(self, modality: Modality) -> NDArray[Any]:
-        """Return one modality's frame as it was handed in.
+        """Return one modality's frame as it was given.
 
         Raises:
             CaptureError: The capture does not hold that modality.

@@ -343,5 +343,5 @@ class Scorer:
 def _require_sound(capture: object) -> None:
     """Check that it is a capture whose arrays have not been reshaped since it was made."""
     if not isinstance(capture, Capture):
-        raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+        raise CaptureError(f"a capture is a {type(capture).__name__}, expected a fasdk.Capture")
     capture.require_sound()

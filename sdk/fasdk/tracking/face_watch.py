@@ -49,7 +49,7 @@ class _Region:
 
 
 class FaceWatch:
-    """Follows one camera's face by its box; it recognizes nobody.
+    """Tracks the face of one camera by its box, without recognizing it.
 
     The face counts as another one when a frame shows none or several (reasons no-face and
     several-faces), when none was seen for longer than `lost_ms`, when the box overlaps the one

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-_BEFORE_RESET = Finding(Reason.UNDECIDED, "the frame was handed in before the reset: go on")
+_BEFORE_RESET = Finding(Reason.UNDECIDED, "the frame was submitted before the reset: go on")
 
 
 class FrameScorer(Protocol):

@@ -26,7 +26,7 @@ class Tracks:
         self._tracks: dict[str, Track] = {}
 
     def of(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
-        """Return the one track of a camera, made when it is first asked for.
+        """Return the track of a camera, which is made on the first call.
 
         Args:
             camera_id: Name of the camera.
@@ -44,7 +44,7 @@ class Tracks:
                 track = self._tracks[camera_id] = Track(self._session, camera_id, policy)
             elif policy is not None and policy != track.policy:
                 raise UsageError(
-                    f"camera {camera_id!r} has a track with {track.policy}, asked for was "
-                    f"{policy}: one camera has one policy for a session"
+                    f"camera {camera_id!r} has a track with {track.policy}, found "
+                    f"{policy}: use one policy per camera in a session"
                 )
             return track

@@ -510,7 +510,7 @@ def test_one_camera_has_one_track_and_one_policy():
     assert tracks.of("lobby") is tracks.of("lobby", TrackPolicy(lock_out=None)) is track
     assert tracks.of("garage") is not track
     assert tracks.of("garage").policy == TrackPolicy()
-    with pytest.raises(UsageError, match=r"'lobby' has a track with .* one camera has one policy"):
+    with pytest.raises(UsageError, match=r"'lobby' has a track with .* use one policy per camera"):
         tracks.of("lobby", TrackPolicy(frames_required=1, lock_out=None))
     with pytest.raises(UsageError, match="needs a camera_id"):
         tracks.of("")

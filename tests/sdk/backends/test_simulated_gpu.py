@@ -28,7 +28,7 @@ from support.cuda_sim.tensorrt_standin import Behavior, Refusal, installed, stan
 
 pytestmark = pytest.mark.cuda_sim
 
-ROOT = Path(__file__).resolve().parents[3]
+TESTS = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -147,9 +147,10 @@ def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
 
 @pytest.mark.parametrize("through", ["lanes", "session"])
 def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
-    script = ROOT / "tools" / "bench" / "simulated_lanes.py"
+    command = [sys.executable, "-m", "support.cuda_sim.lanes", "--captures", "1500"]
     done = subprocess.run(
-        [sys.executable, script, "--captures", "1500", *(["--session"] * (through == "session"))],
+        [*command, *(["--session"] * (through == "session"))],
+        cwd=TESTS,
         check=False,
         capture_output=True,
         text=True,

@@ -40,13 +40,11 @@ class Reason(str, Enum):
     A member's position is its rank: of several reasons the first defined one is reported first.
     A cause that makes the others meaningless comes first, then where to stand, how to look, the
     light, and last what is not about the capture. There is no second list to add a member to.
-
-    Attributes:
-        remedy: Action that can remove the cause.
-        rank: Position in the order of definition, from 0.
     """
 
+    #: Action that can remove the cause.
     remedy: Remedy
+    #: Position in the order of definition, from 0.
     rank: int
 
     def __new__(cls, definition: _Definition) -> Reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from support.cuda_sim.tensorrt_standin import Behavior, Refusal, installed, stan
 
 pytestmark = pytest.mark.cuda_sim
 
-TESTS = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -147,10 +148,10 @@ def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
 
 @pytest.mark.parametrize("through", ["lanes", "session"])
 def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
-    command = [sys.executable, "-m", "support.cuda_sim.lanes", "--captures", "1500"]
+    options = ["--captures", "1500", *(["--session"] * (through == "session"))]
     done = subprocess.run(
-        [*command, *(["--session"] * (through == "session"))],
-        cwd=TESTS,
+        [sys.executable, "-m", "support.cuda_sim.lanes", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         check=False,
         capture_output=True,
         text=True,

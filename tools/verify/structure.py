@@ -38,7 +38,9 @@ LARGEST_ROOTS = {"engines/fasdk_engines": 8, "tools/fasdk_tools": 10}
 
 # Test ids by what they show. A file that is not there is a missed claim.
 FORGOTTEN_ENTRIES = {
-    "a reason without a rank": "tests/sdk/test_forgotten_reason.py",
+    "a reason without a rank": (
+        "tests/sdk/test_reasons.py::test_a_reason_without_a_remedy_cannot_be_defined"
+    ),
     "a range method without an implementation": (
         "tests/calibration/calibration_set/test_ranges.py"
         "::test_a_planted_method_without_an_implementation_fails_the_type_check"

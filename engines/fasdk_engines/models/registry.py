@@ -32,12 +32,12 @@ GROUP = "fasdk.models"
 READY = "onnx"  # the name that stands for a ready ONNX file; see the package `ready`
 
 _MODULES = {
-    "mmdg": "fasdk_engines.models.mmdg.published",
-    "mmda": "fasdk_engines.models.mmda.published",
-    "mmdgpp": "fasdk_engines.models.mmdgpp.published",
-    "bigmoe": "fasdk_engines.models.bigmoe.published",
-    "minifasnet-v2": "fasdk_engines.models.minifasnet",
-    "minifasnet-v1se": "fasdk_engines.models.minifasnet",
+    "mmdg": "fasdk_engines.models.mmdg.family",
+    "mmda": "fasdk_engines.models.mmda.family",
+    "mmdgpp": "fasdk_engines.models.mmdgpp.family",
+    "bigmoe": "fasdk_engines.models.bigmoe.family",
+    "minifasnet-v2": "fasdk_engines.models.minifasnet.family",
+    "minifasnet-v1se": "fasdk_engines.models.minifasnet.family",
 }
 
 __all__ = [

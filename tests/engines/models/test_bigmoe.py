@@ -23,7 +23,8 @@ from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types, parse_graph
-from fasdk_engines.models.bigmoe.published import BigMoe, BigMoeConfig, ExpertAdapter
+from fasdk_engines.models.bigmoe.config import BigMoeConfig
+from fasdk_engines.models.bigmoe.published import BigMoe, ExpertAdapter
 from fasdk_engines.models.choices import (
     ExpertChoice,
     differing,

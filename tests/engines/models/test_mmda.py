@@ -23,17 +23,15 @@ from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types, parse_graph
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.mmda.config import LAMBDA_INIT, MmdaConfig, Routing
 from fasdk_engines.models.mmda.published import (
-    LAMBDA_INIT,
     Alignment,
     DomainDifferenceAttention,
     Fusion,
     Gate,
     MixtureOfExperts,
     Mmda,
-    MmdaConfig,
     RefineLayer,
-    Routing,
 )
 from fasdk_engines.models.registry import get_family
 

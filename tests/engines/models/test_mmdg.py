@@ -12,7 +12,8 @@ from torch import nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk_engines.graph.export import count_nodes, export_graph
-from fasdk_engines.models.mmdg.published import Mmdg, MmdgConfig
+from fasdk_engines.models.mmdg.config import MmdgConfig
+from fasdk_engines.models.mmdg.published import Mmdg
 from fasdk_engines.models.registry import get_family
 
 FAMILY = get_family("mmdg")

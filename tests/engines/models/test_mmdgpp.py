@@ -23,13 +23,8 @@ from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
-from fasdk_engines.models.mmdgpp.published import (
-    DIRECTIONS,
-    Mmdgpp,
-    MmdgppConfig,
-    SelectiveAdapter,
-    TokenSelection,
-)
+from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig
+from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
 from fasdk_engines.models.registry import get_family
 
 FAMILY = get_family("mmdgpp")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fasdk_engines.models.bigmoe.config import MODALITIES
 from fasdk_engines.models.choices import ExpertChoice
 from fasdk_engines.models.layers import EncoderBlock
 from fasdk_engines.models.stacked import (
@@ -29,16 +30,18 @@ from fasdk_engines.models.stacked import (
 )
 
 if TYPE_CHECKING:
+    from fasdk_engines.models.bigmoe.config import BigMoeConfig
+
+    # For annotations alone: the published form imports this module.
     from fasdk_engines.models.bigmoe.published import (
         BigMoe,
-        BigMoeConfig,
         ExpertAdapter,
         ProductKeyExperts,
         PromptLearner,
         PromptUpdate,
     )
 
-_MODALITIES = 3
+_MODALITIES = len(MODALITIES)
 
 
 class DeployedBigMoe(nn.Module):

@@ -21,14 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmda.published import (
-    LAMBDA_INIT,
-    LEAST_THRESHOLD,
-    MODALITIES,
-    ConstantExpert,
-    PerceptronExpert,
-    Routing,
-)
+from fasdk_engines.models.mmda.config import LAMBDA_INIT, LEAST_THRESHOLD, MODALITIES, Routing
+from fasdk_engines.models.mmda.layers import ConstantExpert, PerceptronExpert
 from fasdk_engines.models.stacked import (
     ClassTokenAttention,
     StackedAttention,
@@ -40,6 +34,8 @@ from fasdk_engines.models.stacked import (
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock, ClipVision
     from fasdk_engines.models.layers import SelfAttention
+
+    # For annotations alone: the published form imports this module.
     from fasdk_engines.models.mmda.published import (
         DomainDifferenceAttention,
         Fusion,

@@ -19,7 +19,7 @@ from fasdk.bundle.manifest import Precision
 from fasdk.decision import live_score
 from fasdk_calibration.datasets import CaptureRecord, Label, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.build.thresholds import GraphRunner
+from fasdk_engines.graph.runner import GraphRunner
 
 SETTINGS = SceneSettings(width=160, height=120)
 WIDE = ["--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]

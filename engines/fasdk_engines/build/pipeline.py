@@ -16,16 +16,11 @@ from fasdk_engines.build.request import (
     BuildListener,
     BuildReport,
     BuildRequest,
-    Int8Summary,
     Phases,
 )
 from fasdk_engines.build.thresholds import (
     NO_EVALUATION,
-    GraphRunner,
     choose_provisional_points,
-    read_development,
-    seeded_captures,
-    spread,
 )
 from fasdk_engines.build.typed_graph import (
     GOLDEN_TOLERANCE,
@@ -34,6 +29,8 @@ from fasdk_engines.build.typed_graph import (
     choose_golden,
     make_typed_graph,
 )
+from fasdk_engines.graph.captures import read_development, seeded_captures, spread
+from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
@@ -52,7 +49,7 @@ _GOLDEN_COUNT, _GOLDEN_CANDIDATES = 4, 16
 _JUDGED_COUNT = 32
 _RTX_PLAN = "plans/tensorrt-rtx.plan"
 
-__all__ = ["BuildListener", "BuildReport", "BuildRequest", "Int8Summary", "build_bundle"]
+__all__ = ["BuildListener", "BuildReport", "BuildRequest", "build_bundle"]
 
 
 def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -> BuildReport:

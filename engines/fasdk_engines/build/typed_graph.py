@@ -11,7 +11,7 @@ from fasdk.bundle.manifest import Precision
 from fasdk.decision import class_scores
 from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
-from fasdk_engines.build.thresholds import GraphRunner
+from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fasdk_calibration.datasets import Dataset
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.request import BuildRequest, Phases
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.graph.emulation import HalfReport
     from fasdk_engines.models.base import Family
     from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fasdk.preprocess import PreprocessSpec
     from fasdk_calibration.datasets import CaptureRecord, Dataset
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
     from fasdk_engines.quantization.mixed_precision.work_folder import Section
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint
     from fasdk.preprocess import PreprocessSpec
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.quantization.mixed_precision.work_folder import Section
 
     Batch = Mapping[str, NDArray[np.float32]]

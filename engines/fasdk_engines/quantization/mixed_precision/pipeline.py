@@ -13,7 +13,8 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BudgetError
-from fasdk_engines.build.thresholds import GraphRunner, choose_provisional_points
+from fasdk_engines.build.thresholds import choose_provisional_points
+from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.quantization import Quantizer, RangeMethod, WrittenRunner
 from fasdk_engines.quantization.calibration.calibration_set import (
     CalibrationSet,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.preprocess import PreprocessSpec
     from fasdk_calibration.datasets import Dataset
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.models.base import Family
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, BudgetReport
     from fasdk_engines.quantization.mixed_precision.evaluator import Batch, Runner

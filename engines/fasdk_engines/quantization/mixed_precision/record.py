@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fasdk_engines.build.request import Int8Summary
+from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 if TYPE_CHECKING:
     from fasdk_calibration.calibration_set.selection import StratumShare

@@ -12,7 +12,7 @@ import pytest
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, ExportError, UsageError
 from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.build.thresholds import read_development
+from fasdk_engines.graph.captures import read_development
 from fasdk_engines.quantization.calibration.calibration_set import choose_captures, open_calibration
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 from fasdk_engines.quantization.mixed_precision.request import Int8Request

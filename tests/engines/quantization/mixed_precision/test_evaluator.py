@@ -10,7 +10,7 @@ from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.preprocess import PreprocessSpec
 from fasdk_calibration.datasets import CaptureRecord, Label
-from fasdk_engines.build.thresholds import DevelopmentSet
+from fasdk_engines.graph.captures import DevelopmentSet
 from fasdk_engines.quantization import Layer
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
 from fasdk_engines.quantization.mixed_precision.evaluator import Judge

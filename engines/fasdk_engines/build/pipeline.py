@@ -18,7 +18,7 @@ from fasdk_engines.build.request import (
     BuildRequest,
     Phases,
 )
-from fasdk_engines.build.thresholds import (
+from fasdk_engines.graph.provisional_points import (
     NO_EVALUATION,
     choose_provisional_points,
 )

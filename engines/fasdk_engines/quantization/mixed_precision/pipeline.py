@@ -13,7 +13,7 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BudgetError
-from fasdk_engines.build.thresholds import choose_provisional_points
+from fasdk_engines.graph.provisional_points import choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.quantization import Quantizer, RangeMethod, WrittenRunner
 from fasdk_engines.quantization.calibration.calibration_set import (

@@ -62,7 +62,7 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
     """Measure each set of islands on a list's captures."""
     from fasdk.bundle.manifest import Precision
     from fasdk.decision import live_score, log_odds
-    from fasdk_engines.graph.emulation import rounded_model
+    from fasdk_engines.graph.emulation import emulated_model
     from fasdk_engines.graph.fp16 import convert, islands_matching
     from fasdk_engines.graph.types import parse_graph
     from fasdk_engines.quantization.mixed_precision.budget import expected_flips
@@ -83,7 +83,7 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
     found = []
     for islands in sets:
         half = convert(graph, Precision.FP16, islands_matching(graph, islands))
-        moved_logits, moved_picks = _run(rounded_model(half), inputs)
+        moved_logits, moved_picks = _run(emulated_model(half), inputs)
         moved, moved_scores = per_capture(moved_logits)
         drift, thrown = np.abs(moved - odds), (moved_picks != picks).any(axis=1)
         flips = expected = None

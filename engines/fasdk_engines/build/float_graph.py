@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.registry import READY
+from fasdk_engines.models.registry import ONNX_IMPORT
 
 if TYPE_CHECKING:
     from fasdk_engines.build.request import BuildRequest, Phases
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.description import ImportDescription
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,27 @@ class FloatGraph:
     graph_parity: float
 
 
-def read_description_of(request: BuildRequest) -> Description | None:
+def read_description_of(request: BuildRequest) -> ImportDescription | None:
     """Return what describes a ready ONNX file, or None where a checkpoint is to be built.
 
     Raises:
         UsageError: Source, model and description do not go together.
         ModelError: The description is not as it should be.
     """
-    if request.model != READY:
+    if request.model != ONNX_IMPORT:
         if request.preprocess is not None:
-            raise UsageError(f"--preprocess goes with --model {READY}: {request.model} has its own")
+            raise UsageError(
+                f"--preprocess goes with --model {ONNX_IMPORT}: {request.model} has its own"
+            )
         if request.source.suffix.lower() == ".onnx":
             raise UsageError(
-                f"{request.source} is an ONNX file, which needs --model {READY} and --preprocess "
+                f"{request.source} is an ONNX file, which needs --model {ONNX_IMPORT} and --preprocess "
                 "FILE.toml; other models are built from a checkpoint"
             )
         return None
     if request.preprocess is None or request.config is not None:
         raise UsageError(
-            f"--model {READY} takes --preprocess FILE.toml, which describes inputs and output, and "
+            f"--model {ONNX_IMPORT} takes --preprocess FILE.toml, which describes inputs and output, and "
             "no --config"
         )
     if request.source.suffix.lower() != ".onnx":
@@ -66,7 +68,7 @@ def read_description_of(request: BuildRequest) -> Description | None:
 
 
 def make_float_graph(
-    request: BuildRequest, family: Family, description: Description | None, phases: Phases
+    request: BuildRequest, family: Family, description: ImportDescription | None, phases: Phases
 ) -> FloatGraph:
     """Return the FP32 graph of a checkpoint, or of a ready file where a description is given.
 
@@ -79,14 +81,16 @@ def make_float_graph(
     return _graph_of_file(request, description, phases)
 
 
-def _graph_of_file(request: BuildRequest, description: Description, phases: Phases) -> FloatGraph:
+def _graph_of_file(
+    request: BuildRequest, description: ImportDescription, phases: Phases
+) -> FloatGraph:
     """Ready ONNX file → FP32 graph under our names, held against the file as it was given."""
-    from fasdk_engines.onnx_import.file import read_file
-    from fasdk_engines.onnx_import.graph import adopt
+    from fasdk_engines.onnx_import.import_graph import import_graph
+    from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 
     phases.start("ready graph")
-    file = read_file(request.source)
-    ready = adopt(file, description)
+    file = read_onnx_file(request.source)
+    ready = import_graph(file, description)
     return FloatGraph(
         graph=ready.graph,
         family=ready.family,

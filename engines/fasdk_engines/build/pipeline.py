@@ -18,10 +18,6 @@ from fasdk_engines.build.request import (
     BuildRequest,
     Phases,
 )
-from fasdk_engines.graph.provisional_points import (
-    NO_EVALUATION,
-    choose_provisional_points,
-)
 from fasdk_engines.build.typed_graph import (
     GOLDEN_TOLERANCE,
     BuildCaptures,
@@ -30,6 +26,10 @@ from fasdk_engines.build.typed_graph import (
     make_typed_graph,
 )
 from fasdk_engines.graph.captures import read_development, seeded_captures, spread
+from fasdk_engines.graph.provisional_points import (
+    NO_EVALUATION,
+    choose_provisional_points,
+)
 from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.registry import get_family

@@ -27,7 +27,7 @@ class BuildRequest:
     Attributes:
         source: Checkpoint, or a ready ONNX file.
         out: Bundle to write.
-        model: Registered model name; `READY` for a ready ONNX file.
+        model: Registered model name; `ONNX_IMPORT` for a ready ONNX file.
         config: Named settings, or a JSON file; None takes the checkpoint's own, else the published.
         precision: Types of the graph.
         backend: Which plan to build along; ONNXRUNTIME builds none, None builds one where a

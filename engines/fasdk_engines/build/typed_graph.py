@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.request import BuildRequest, Phases
     from fasdk_engines.graph.captures import DevelopmentSet
-    from fasdk_engines.graph.emulation import HalfReport
+    from fasdk_engines.graph.emulation import Fp16Report
     from fasdk_engines.models.base import Family
     from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph
 
@@ -62,7 +62,7 @@ class TypedGraph:
     """
 
     graph: bytes
-    half: HalfReport | None = None
+    half: Fp16Report | None = None
     int8: Int8Graph | None = None
 
 
@@ -106,29 +106,29 @@ def _convert(
     family: Family,
     specs: dict[Modality, PreprocessSpec],
     captures: Sequence[Capture],
-) -> tuple[bytes, HalfReport | None]:
+) -> tuple[bytes, Fp16Report | None]:
     """Return the graph in its final types and, for half precision, how far rounding moves it."""
     from fasdk_engines.graph.fp16 import convert, islands_matching
 
     if precision is Precision.FP32:
         return convert(graph, precision), None
     converted = convert(graph, precision, islands_matching(graph, family.float32_islands))
-    from fasdk_engines.graph.emulation import judge_half
+    from fasdk_engines.graph.emulation import emulate_fp16
 
     batch = to_batch(list(captures), specs, family.presence_order)
     reference = GraphRunner(graph, specs, family.presence_order).batch_logits(batch)
-    return converted, judge_half(converted, [batch], reference)
+    return converted, emulate_fp16(converted, [batch], reference)
 
 
-def _require_half(half: HalfReport, live_index: int, *, judged_on_captures: bool) -> None:
+def _require_half(half: Fp16Report, live_index: int, *, judged_on_captures: bool) -> None:
     """Hold half precision to its budget.
 
     The drift ratio needs logits that vary as real captures make them vary; on seeded fields the
     score itself is held to the golden tolerance instead.
     """
-    from fasdk_engines.graph.emulation import require_half
+    from fasdk_engines.graph.emulation import require_fp16_accuracy
 
-    require_half(half, check_drift=judged_on_captures)
+    require_fp16_accuracy(half, check_drift=judged_on_captures)
     drift = _score_drift(half.logits, half.reference_logits, live_index)
     if not drift <= GOLDEN_TOLERANCE:
         raise PrecisionError(

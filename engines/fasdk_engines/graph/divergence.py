@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import ParityError
-from fasdk_engines.graph.emulation import rounded_model
+from fasdk_engines.graph.emulation import emulated_model
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _comparable(graph: bytes) -> onnx.ModelProto:
     types = infer_types(model)
     if any(value.element == _FLOAT16 for value in types.values()):
         del model
-        return rounded_model(graph)
+        return emulated_model(graph)
     return model
 
 

@@ -48,7 +48,7 @@ _EXACT = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class HalfReport:
+class Fp16Report:
     """What half precision does to a graph on some captures.
 
     Attributes:
@@ -71,13 +71,13 @@ class HalfReport:
     reference_logits: NDArray[np.float32]
 
 
-def judge_half(
+def emulate_fp16(
     graph_fp16: bytes,
     inputs: Sequence[Mapping[str, NDArray[np.float32]]],
     reference_logits: NDArray[np.float32],
     *,
     threads: int = 0,
-) -> HalfReport:
+) -> Fp16Report:
     """Run a half-precision graph with every operator's output rounded to float16.
 
     Args:
@@ -91,7 +91,7 @@ def judge_half(
             captures, so that nothing can be judged.
         BackendError: ONNX Runtime refuses or fails to run the rewritten graph.
     """
-    rounded = _Rounded.of(graph_fp16)
+    rounded = _EmulatedGraph.of(graph_fp16)
     rounded.watch()
     watched, data = rounded.watched, rounded.model.SerializeToString()
     del rounded  # a full model's weights fit in memory a few times, not many
@@ -112,7 +112,7 @@ def judge_half(
     return _report(watched, magnitudes, sums, np.concatenate(rows), reference_logits)
 
 
-def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
+def emulated_model(graph_fp16: bytes) -> onnx.ModelProto:
     """Return a float32 model whose values are those of a half-precision one, rounding included.
 
     Values keep their names. Weights hold the float32 form of their float16 values.
@@ -120,14 +120,14 @@ def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
     Raises:
         PrecisionError: The graph holds no float16 tensor.
     """
-    return _Rounded.of(graph_fp16).model
+    return _EmulatedGraph.of(graph_fp16).model
 
 
-def require_half(report: HalfReport, *, check_drift: bool = True) -> None:
+def require_fp16_accuracy(report: Fp16Report, *, check_drift: bool = True) -> None:
     """Hold a report against the budget: finite, |activation| <= 16,384, drift ratio <= 1 %.
 
     Args:
-        report: From `judge_half`.
+        report: From `emulate_fp16`.
         check_drift: Whether the captures vary as real ones do; on others the logits' standard
             deviation, and so the ratio, means nothing.
 
@@ -156,7 +156,7 @@ _MAGNITUDES, _SUMS = "fasdk:magnitudes", "fasdk:sums"
 
 
 @dataclass
-class _Rounded:
+class _EmulatedGraph:
     """A half-precision graph rewritten in float32.
 
     Attributes:
@@ -168,7 +168,7 @@ class _Rounded:
     watched: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, graph_fp16: bytes) -> _Rounded:
+    def of(cls, graph_fp16: bytes) -> _EmulatedGraph:
         """Rewrite a graph."""
         import onnx
 
@@ -281,7 +281,7 @@ def _report(
     sums: NDArray[np.float64],
     logits: NDArray[np.float32],
     reference: NDArray[np.float32],
-) -> HalfReport:
+) -> Fp16Report:
     if logits.shape != np.shape(reference):
         raise PrecisionError(
             f"reference logits have shape {np.shape(reference)}, the captures gave {logits.shape}: "
@@ -296,7 +296,7 @@ def _report(
     worst = int(broken[0]) if broken.size else int(np.argmax(magnitudes))
     finite = not broken.size and bool(np.isfinite(logits).all())
     drift = float(np.abs(logits - reference).max()) if np.isfinite(logits).all() else float("inf")
-    return HalfReport(
+    return Fp16Report(
         finite=finite,
         max_activation=float(magnitudes[worst] if np.isfinite(sums[worst]) else sums[worst]),
         worst_tensor=watched[worst],

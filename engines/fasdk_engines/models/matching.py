@@ -23,7 +23,7 @@ _NEAR = 0.5
 
 
 @dataclass(frozen=True)
-class Likeness:
+class ModelMatch:
     """How like one model, as configured, a state dict is.
 
     Attributes:
@@ -68,7 +68,7 @@ class Likeness:
         )
 
 
-def nearest_model(found: _Shapes, asked: nn.Module) -> Likeness | None:
+def nearest_model(found: _Shapes, asked: nn.Module) -> ModelMatch | None:
     """Return the registered model a state dict is nearest to.
 
     Args:
@@ -79,16 +79,14 @@ def nearest_model(found: _Shapes, asked: nn.Module) -> Likeness | None:
         None where nothing registered is near, or the nearest is what was asked for.
     """
     own = _shapes(asked)
-    candidates = [
-        (likeness, shapes == own) for likeness, shapes in _likenesses(found) if likeness.names
-    ]
+    candidates = [(match, shapes == own) for match, shapes in _matches(found) if match.names]
     if not candidates:
         return None
     nearest, is_asked = max(candidates, key=lambda pair: pair[0].rank)
     return nearest if (nearest.is_same or nearest.is_near) and not is_asked else None
 
 
-def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
+def _matches(found: _Shapes) -> Iterator[tuple[ModelMatch, _Shapes]]:
     for name in family_names():
         # Another's broken model must not hide what is wrong with this checkpoint.
         with suppress(Exception):
@@ -98,7 +96,7 @@ def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
                 own = _registered_shapes(name, label)
                 shared = own.keys() & given.keys()
                 yield (
-                    Likeness(
+                    ModelMatch(
                         model=name,
                         config=label,
                         tensors=len(own),

@@ -1,4 +1,4 @@
-"""Hold two forms of one model against each other, and refuse a build where they disagree.
+"""Parity of a model's published form, its deployed form and its exported graph.
 
 Where a model picks experts by rank, the second form takes the experts the first one picked: the
 outputs are held to the same budget then, and the picks themselves may cost next to nothing, so that
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import ParityError
-from fasdk_engines.models.choices import (
-    CHOOSING_NODE,
-    expert_choices,
-    forced,
-    made_by,
-    recorded,
+from fasdk_engines.models.expert_selection import (
+    SELECTION_NODE,
+    expert_selections,
+    forced_experts,
+    recorded_experts,
+    recording,
 )
 
 # Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6; a wrong
@@ -53,15 +53,15 @@ def torch_parity(
     Raises:
         ParityError: They differ by more, or an output is not finite.
     """
-    if not expert_choices(deployed):
+    if not expert_selections(deployed):
         expected, found = _one_by_one(published, inputs), _one_by_one(deployed, inputs)
         return _compare("the deployed form in torch", found, expected, budget)
     picks = []
     rows = []
     for capture in _captures(inputs):
-        with recorded(published) as places:
+        with recording(published) as layers:
             rows.append(_one_by_one(published, capture))
-            picks.append(made_by(places))
+            picks.append(recorded_experts(layers))
     expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
     found = _with_experts(deployed, inputs, picks)
     return _compare("the deployed form in torch", found, expected, budget)
@@ -90,7 +90,7 @@ def graph_parity(
         ParityError: They differ by more, an output is not finite, or a score depends on its batch.
         BackendError: ONNX Runtime refuses the graph.
     """
-    if expert_choices(module):
+    if expert_selections(module):
         expected = _with_experts(module, inputs, _picks_of_graph(graph, module, inputs, threads))
     else:
         expected = _one_by_one(module, inputs)
@@ -148,13 +148,14 @@ def _with_experts(
     """
     rows = []
     for capture, picked in zip(_captures(inputs), picks, strict=True):
-        with forced(module, picked) as places:
+        with forced_experts(module, picked) as layers:
             rows.append(_one_by_one(module, capture))
-        for number, place in enumerate(places):
-            if not place.concession <= TIE_BUDGET:
+        for number, layer in enumerate(layers):
+            if not layer.score_deficit <= TIE_BUDGET:
                 raise ParityError(
-                    f"the experts picked in adapter {number} score {place.concession:.3g} standard "
-                    f"deviations worse than the best, more than {TIE_BUDGET:.3g}: do not deploy"
+                    f"the experts selected in adapter {number} score {layer.score_deficit:.3g} "
+                    f"standard deviations worse than the best, more than {TIE_BUDGET:.3g}: "
+                    "do not deploy"
                 )
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
@@ -163,11 +164,11 @@ def _picks_of_graph(
     graph: bytes, module: nn.Module, inputs: Sequence[Tensor], threads: int
 ) -> list[list[Tensor]]:
     """Return the experts a graph picks for each capture alone, one int64 a place of choice."""
-    session, names = choosing_session(graph, threads)
-    if len(names) != len(expert_choices(module)):
+    session, names = selection_session(graph, threads)
+    if len(names) != len(expert_selections(module)):
         raise ParityError(
             f"the graph picks experts {len(names)} times, "
-            f"the model it was exported from {len(expert_choices(module))} times"
+            f"the model it was exported from {len(expert_selections(module))} times"
         )
     inputs_of = [value.name for value in session.get_inputs()]
     picks = []
@@ -178,7 +179,7 @@ def _picks_of_graph(
     return picks
 
 
-def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
+def selection_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
     """Return an ONNX Runtime session, default optimizer, that also tells which experts it picks.
 
     Returns:
@@ -188,7 +189,7 @@ def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
     import onnxruntime as ort
 
     model = onnx.load_from_string(graph)
-    nodes = [node for node in model.graph.node if node.name.endswith(CHOOSING_NODE)]
+    nodes = [node for node in model.graph.node if node.name.endswith(SELECTION_NODE)]
     names = [node.output[0] for node in nodes]
     for name in names:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GROUP = "fasdk.models"
-READY = "onnx"  # the name that stands for a ready ONNX file; see the package `ready`
+ONNX_IMPORT = "onnx"  # the name that stands for a ready ONNX file; see the package `ready`
 
 _MODULES = {
     "mmdg": "fasdk_engines.models.mmdg.family",
@@ -42,7 +42,7 @@ _MODULES = {
 
 __all__ = [
     "GROUP",
-    "READY",
+    "ONNX_IMPORT",
     "broken_families",
     "family_names",
     "get_family",
@@ -51,7 +51,7 @@ __all__ = [
 
 def family_names() -> tuple[str, ...]:
     """Return the registered names, built-ins first; nothing is imported for it."""
-    others = sorted({e.name for e in entry_points(group=GROUP)} - {*_MODULES, READY})
+    others = sorted({e.name for e in entry_points(group=GROUP)} - {*_MODULES, ONNX_IMPORT})
     return (*_MODULES, *others)
 
 
@@ -64,11 +64,11 @@ def get_family(name: str) -> Family:
     if name in _MODULES:
         families: tuple[Family, ...] = import_module(_MODULES[name]).FAMILIES
         return next(family for family in families if family.name == name)
-    registered = [e for e in entry_points(group=GROUP) if e.name == name and name != READY]
+    registered = [e for e in entry_points(group=GROUP) if e.name == name and name != ONNX_IMPORT]
     if not registered:
         raise ModelError(
             f"unknown model {name!r}: choose one of {', '.join(family_names())}, "
-            f"or {READY} with --preprocess for a ready ONNX file"
+            f"or {ONNX_IMPORT} with --preprocess for a ready ONNX file"
         )
     if len(registered) > 1:
         raise ModelError(
@@ -85,7 +85,7 @@ def broken_families() -> dict[str, str]:
     """
     problems = {}
     for entry in entry_points(group=GROUP):
-        if entry.name in (*_MODULES, READY):
+        if entry.name in (*_MODULES, ONNX_IMPORT):
             problems[entry.name] = (
                 f"{_described(entry)} takes the built-in name {entry.name!r} and is left out: "
                 "rename it there"

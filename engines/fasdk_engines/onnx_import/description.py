@@ -39,7 +39,7 @@ from fasdk.capture import Modality
 from fasdk.errors import ModelError
 from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.registry import READY
+from fasdk_engines.models.registry import ONNX_IMPORT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,7 +66,7 @@ class OutputKind(str, Enum):
         return self in (OutputKind.LOGIT, OutputKind.PROBABILITY)
 
 
-class ReadyInput(PreprocessSpec):
+class InputDescription(PreprocessSpec):
     """One modality: its preprocessing, and the graph input it feeds.
 
     Attributes:
@@ -81,7 +81,7 @@ class ReadyInput(PreprocessSpec):
         return PreprocessSpec.model_validate(self.model_dump(exclude={"graph_input"}))
 
 
-class ReadyOutput(BaseModel):
+class OutputDescription(BaseModel):
     """Which output holds the answer, and in which form.
 
     Attributes:
@@ -97,7 +97,7 @@ class ReadyOutput(BaseModel):
     reliability: str | None = None
 
 
-class Description(ModelConfig):
+class ImportDescription(ModelConfig):
     """All a bundle needs to know of a ready ONNX file.
 
     Attributes:
@@ -120,13 +120,13 @@ class Description(ModelConfig):
     required: tuple[Modality, ...] | None = None
     labels: tuple[str, ...] = Field(min_length=2)
     live_index: int = Field(ge=0)
-    inputs: dict[Modality, ReadyInput]
-    output: ReadyOutput = ReadyOutput()
+    inputs: dict[Modality, InputDescription]
+    output: OutputDescription = OutputDescription()
     presence: str | None = None
     float32_islands: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Description:
+    def _consistent(self) -> ImportDescription:
         for what in ("modalities", "required", "labels"):
             names = getattr(self, what) or ()
             if len(set(names)) != len(names):
@@ -156,14 +156,14 @@ class Description(ModelConfig):
     def family(self) -> Family:
         """Return the description as the rest of a build sees a model; it has no module."""
         return Family(
-            name=READY,
+            name=ONNX_IMPORT,
             published_in=self.published_in,
             modalities=self.modalities,
             required=self.modalities if self.required is None else self.required,
             labels=self.labels,
             live_index=self.live_index,
             has_reliability=self.output.reliability is not None,
-            config_type=Description,
+            config_type=ImportDescription,
             configs={self.name: self},
             build=_no_module,
             preprocess=_preprocess,
@@ -172,7 +172,7 @@ class Description(ModelConfig):
         )
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> ImportDescription:
     """Read a TOML description.
 
     Raises:
@@ -191,7 +191,7 @@ def read_description(path: Path) -> Description:
         raise ModelError(f"{path} is not a TOML file: {error}") from None
     try:
         # Through JSON, so that strict types still let a string name an enum's member.
-        return Description.model_validate_json(json.dumps(document, default=str), strict=True)
+        return ImportDescription.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         mistakes = [_mistake(details) for details in error.errors(include_url=False)]
         more = f" (and {len(mistakes) - _NAMED} more)" if len(mistakes) > _NAMED else ""
@@ -215,11 +215,11 @@ def _mistake(details: ErrorDetails) -> str:
 
 def _fields_at(path: list[str]) -> list[str]:
     """Return the fields of the section a path leads to."""
-    model: type[BaseModel] = Description
+    model: type[BaseModel] = ImportDescription
     if path[:1] == ["output"]:
-        model = ReadyOutput
+        model = OutputDescription
     elif path[:1] == ["inputs"]:
-        model = ReadyInput
+        model = InputDescription
         if path[2:3] == ["depth"]:
             from fasdk.preprocess import DepthEncoding
 
@@ -227,12 +227,12 @@ def _fields_at(path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _preprocess(description: Description) -> dict[Modality, PreprocessSpec]:
+def _preprocess(description: ImportDescription) -> dict[Modality, PreprocessSpec]:
     return {m: description.inputs[m].spec for m in description.modalities}
 
 
 def _no_module(_config: object) -> NoReturn:
     raise ModelError(
-        f"a ready ONNX file has no module to load weights into: use --model {READY} with "
+        f"a ready ONNX file has no module to load weights into: use --model {ONNX_IMPORT} with "
         "--preprocess FILE.toml"
     )

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import onnx
 
     from fasdk_engines.models.base import Family
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.description import ImportDescription
 
 LOGITS, RELIABILITY = "logits", "reliability"
-ANSWER = "fasdk_answer"  # the described output, until it is made into logits
+SCORE_OUTPUT = "fasdk_answer"  # the described output, until it is made into logits
 FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
 
 
-def claim_inputs(
-    model: onnx.ModelProto, description: Description, shapes: Mapping[str, tuple[int, ...]]
+def bind_inputs(
+    model: onnx.ModelProto, description: ImportDescription, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
     """Give every input its described shape with a symbolic batch; return our names by the file's.
 
@@ -50,7 +50,7 @@ def claim_inputs(
                 f"the graph has no input {name!r}, only {', '.join(map(repr, inputs))}: "
                 f"mend {where} in the description"
             )
-        _claim_input(inputs[name], shapes[ours])
+        _bind_input(inputs[name], shapes[ours])
     left = [name for name in inputs if name not in wanted]
     if left:
         raise ExportError(
@@ -62,7 +62,7 @@ def claim_inputs(
     return wanted
 
 
-def claim_outputs(model: onnx.ModelProto, description: Description) -> dict[str, str]:
+def select_outputs(model: onnx.ModelProto, description: ImportDescription) -> dict[str, str]:
     """Keep the described outputs alone, answer first; return our names by the file's.
 
     Raises:
@@ -85,7 +85,7 @@ def claim_outputs(model: onnx.ModelProto, description: Description) -> dict[str,
             raise ExportError(f"output {name!r} is an input, so nothing is computed")
     if answer == described.reliability:
         raise ExportError(f"output {answer!r} cannot be both the answer and the reliability")
-    names = {answer: ANSWER}
+    names = {answer: SCORE_OUTPUT}
     if described.reliability is not None:
         names[described.reliability] = RELIABILITY
     kept = {value.name: value for value in graph.output if value.name in names}
@@ -119,7 +119,7 @@ def substitute(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
         named.name = renamed.get(named.name, named.name)
 
 
-def require_answer(model: onnx.ModelProto, description: Description) -> None:
+def check_score_output(model: onnx.ModelProto, description: ImportDescription) -> None:
     """Check that the answer is one float32 row a capture.
 
     Raises:
@@ -127,7 +127,7 @@ def require_answer(model: onnx.ModelProto, description: Description) -> None:
     """
     import onnx
 
-    found = infer_types(model).get(ANSWER)
+    found = infer_types(model).get(SCORE_OUTPUT)
     given = description.output.name or "output"
     kind = description.output.kind
     if found is None or found.shape is None:
@@ -174,7 +174,7 @@ def shape_outputs(model: onnx.ModelProto, family: Family) -> None:
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, FLOAT, [BATCH, count]))
 
 
-def _claim_input(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
+def _bind_input(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
     import onnx
 
     tensor = value.type.tensor_type

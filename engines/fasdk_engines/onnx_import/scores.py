@@ -8,7 +8,7 @@ import numpy as np
 
 from fasdk.errors import ExportError
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.names import ANSWER, LOGITS, rename, substitute
+from fasdk_engines.onnx_import.names import LOGITS, SCORE_OUTPUT, rename, substitute
 
 if TYPE_CHECKING:
     import onnx
@@ -28,12 +28,12 @@ def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
     A softmax or sigmoid at the end is taken off rather than undone. One score z of the second class
     becomes (0, z), whose softmax is its sigmoid.
     """
-    if kind is OutputKind.PROBABILITIES and _take_off(graph, "Softmax"):
+    if kind is OutputKind.PROBABILITIES and _remove_final(graph, "Softmax"):
         kind = OutputKind.LOGITS
-    elif kind is OutputKind.PROBABILITY and _take_off(graph, "Sigmoid"):
+    elif kind is OutputKind.PROBABILITY and _remove_final(graph, "Sigmoid"):
         kind = OutputKind.LOGIT
     if kind is OutputKind.LOGITS:
-        rename(graph, {ANSWER: LOGITS})
+        rename(graph, {SCORE_OUTPUT: LOGITS})
         return False
     from onnx import TensorProto, helper, numpy_helper
 
@@ -47,7 +47,7 @@ def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
         graph.node.append(helper.make_node(operator, inputs, [result], f"{ADDED}/{name}"))
         return result
 
-    value = ANSWER
+    value = SCORE_OUTPUT
     if kind.is_one_score:
         column = add("Reshape", value, weight("column", [-1, 1], np.int64), name="as_column")
         first = 0.0 if kind is OutputKind.LOGIT else -1.0
@@ -90,11 +90,11 @@ def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.fl
     return found
 
 
-def _take_off(graph: onnx.GraphProto, operator: str) -> bool:
+def _remove_final(graph: onnx.GraphProto, operator: str) -> bool:
     """Remove the operator that makes probabilities of the answer; return whether it was there."""
     makers = {name: node for node in graph.node for name in node.output}
     passed = _SHAPE_ONLY if operator == "Sigmoid" else frozenset[str]()
-    node = makers.get(ANSWER)
+    node = makers.get(SCORE_OUTPUT)
     while node is not None and node.op_type in passed:
         node = makers.get(node.input[0])
     if node is None or node.op_type != operator or node.input[0] not in makers:

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk_engines.models.bigmoe.config import MODALITIES
-from fasdk_engines.models.choices import ExpertChoice
-from fasdk_engines.models.layers import EncoderBlock
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     ClassTokenAttention,
     StackedAttention,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.expert_selection import ProductKeySelection
+from fasdk_engines.models.layers import EncoderBlock
 
 if TYPE_CHECKING:
     from fasdk_engines.models.bigmoe.config import BigMoeConfig
@@ -248,13 +248,13 @@ class _Gating(nn.Module):
         keys = torch.einsum("shdg,hksd->gshk", by_half, experts.keys.detach().double())
         self.unit = _UnitLength()
         self.keys = constant(keys.reshape(gate, -1).float())
-        self.choice = ExpertChoice(config.keys, heads, config.experts_per_head)
+        self.selection = ProductKeySelection(config.keys, heads, config.experts_per_head)
 
     def forward(self, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Choose for `gate` [Q, gate_width]; expert indices and their shares, [Q, heads, k]."""
         split = (-1, 2, self.config.expert_heads, self.config.keys)
         halves = (self.unit(gate) @ self.keys).reshape(split)
-        indices, scores = self.choice(halves[:, 0], halves[:, 1])
+        indices, scores = self.selection(halves[:, 0], halves[:, 1])
         return indices, scores.softmax(dim=-1)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.models.bigmoe.config import MODALITIES, BigMoeConfig
 from fasdk_engines.models.bigmoe.deployed import DeployedBigMoe
-from fasdk_engines.models.choices import ExpertChoice
+from fasdk_engines.models.expert_selection import ProductKeySelection
 from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
 
 
@@ -53,7 +53,9 @@ class ProductKeyExperts(nn.Module):
         self.to_queries = nn.Sequential(queries)
         shape = (config.expert_heads, config.keys, 2, key)
         self.keys = nn.Parameter(torch.empty(shape).normal_(std=0.02))
-        self.choice = ExpertChoice(config.keys, config.expert_heads, config.experts_per_head)
+        self.selection = ProductKeySelection(
+            config.keys, config.expert_heads, config.experts_per_head
+        )
 
     def forward(self, content: Tensor, gate: Tensor) -> Tensor:
         """Answer `content` [B, P, content_width] by experts `gate` [B, P, gate_width] asks for."""
@@ -61,7 +63,7 @@ class ProductKeyExperts(nn.Module):
         asked: Tensor = self.to_queries(self.norm_gate(gate))
         queries = asked.reshape(-1, 2, self.config.expert_heads, self.config.adapter_dim)
         halves = torch.einsum("qshd,hksd->sqhk", queries, self.keys)
-        indices, scores = self.choice(halves[0], halves[1])
+        indices, scores = self.selection(halves[0], halves[1])
         flat = content.reshape(-1, self.config.content_width)
         hidden = torch.einsum("qc,qhkc->qhk", flat, self.weight_down_embed(indices))
         hidden = functional.gelu(hidden) * scores.softmax(dim=-1)

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmda.config import LAMBDA_INIT, LEAST_THRESHOLD, MODALITIES, Routing
-from fasdk_engines.models.mmda.layers import ConstantExpert, PerceptronExpert
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     ClassTokenAttention,
     StackedAttention,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.mmda.config import LAMBDA_INIT, LEAST_THRESHOLD, MODALITIES, Routing
+from fasdk_engines.models.mmda.layers import ConstantExpert, PerceptronExpert
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock, ClipVision

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.layers import EncoderBlock
-from fasdk_engines.models.mmdg.config import DIRECTIONS, MODALITIES
-from fasdk_engines.models.mmdg.expectation import shortened
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     StackedAttention,
     block_diagonal,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.layers import EncoderBlock
+from fasdk_engines.models.mmdg.config import DIRECTIONS, MODALITIES
+from fasdk_engines.models.mmdg.expectation import shortened
 
 if TYPE_CHECKING:
     from fasdk_engines.models.mmdg.config import MmdgConfig

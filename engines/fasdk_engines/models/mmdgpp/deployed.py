@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmdgpp.config import MODALITIES
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     StackedAttention,
     block_diagonal,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.mmdgpp.config import MODALITIES
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock

@@ -34,11 +34,11 @@ class WrittenRunner:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        from fasdk_engines.graph.emulation import rounded_model
+        from fasdk_engines.graph.emulation import emulated_model
 
         model = parse_graph(graph)
         if any(t.element == _FLOAT16 for t in infer_types(model).values()):
-            model = rounded_model(graph)
+            model = emulated_model(graph)
         self._session = plain_session(model.SerializeToString(), threads)
 
     def logits(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
 from fasdk_engines.models.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.names import ANSWER
+from fasdk_engines.onnx_import.names import SCORE_OUTPUT
 from fasdk_engines.onnx_import.scores import class_scores
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.description import ImportDescription
 
 
 def independent_scores(
@@ -75,12 +75,12 @@ def independent_scores(
     return alone
 
 
-def given_scores(
+def original_scores(
     model: onnx.ModelProto,
     inputs_by_file: Mapping[str, str],
     outputs_by_file: Mapping[str, str],
     inputs: Mapping[str, NDArray[np.float32]],
-    description: Description,
+    description: ImportDescription,
 ) -> NDArray[np.float64]:
     """Return the class scores of the file as it was given, one capture at a time.
 
@@ -89,7 +89,7 @@ def given_scores(
     """
     import onnxruntime as ort
 
-    answer = next(name for name, ours in outputs_by_file.items() if ours == ANSWER)
+    answer = next(name for name, ours in outputs_by_file.items() if ours == SCORE_OUTPUT)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
     try:

@@ -11,27 +11,27 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
 from fasdk_engines.onnx_import.names import (
     FLOAT,
-    claim_inputs,
-    claim_outputs,
+    bind_inputs,
+    check_score_output,
     rename,
-    require_answer,
+    select_outputs,
     shape_outputs,
 )
-from fasdk_engines.onnx_import.proof import given_scores, independent_scores
 from fasdk_engines.onnx_import.scores import ADDED, append_logits
 
 if TYPE_CHECKING:
     from fasdk_engines.models.base import Family
-    from fasdk_engines.onnx_import.description import Description
-    from fasdk_engines.onnx_import.file import ReadyFile
+    from fasdk_engines.onnx_import.description import ImportDescription
+    from fasdk_engines.onnx_import.onnx_file import OnnxFile
 
 _BATCH = 3
 
 
 @dataclass(frozen=True)
-class ReadyGraph:
+class ImportedGraph:
     """A ready file's graph in the form a build gives every graph.
 
     Attributes:
@@ -48,7 +48,7 @@ class ReadyGraph:
     parity: float
 
 
-def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
+def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
     """Return a ready file's graph under our names, once it is shown to be fit for deployment.
 
     Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
@@ -66,10 +66,10 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
     try:
         lint_operators(model)
         shapes = family.input_shapes(description)
-        inputs_by_file = claim_inputs(model, description, shapes)
-        outputs_by_file = claim_outputs(model, description)
+        inputs_by_file = bind_inputs(model, description, shapes)
+        outputs_by_file = select_outputs(model, description)
         rename(model.graph, {**inputs_by_file, **outputs_by_file})
-        require_answer(model, description)
+        check_score_output(model, description)
         added = append_logits(model.graph, description.output.kind)
         clean(model)
         shape_outputs(model, family)
@@ -87,7 +87,7 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
     }
     try:
         scores = independent_scores(graph, inputs)
-        given = given_scores(file.model, inputs_by_file, outputs_by_file, inputs, description)
+        given = original_scores(file.model, inputs_by_file, outputs_by_file, inputs, description)
     except (BackendError, ExportError, ParityError) as error:
         raise type(error)(f"{file.path}: {error}") from error
     parity = float(np.abs(given - scores).max())
@@ -101,4 +101,4 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
         for t in model.graph.initializer
         if t.data_type == FLOAT
     )
-    return ReadyGraph(family, graph, parameters, parity)
+    return ImportedGraph(family, graph, parameters, parity)

@@ -20,7 +20,7 @@ _LARGEST = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
 
 
 @dataclass(frozen=True, eq=False)
-class ReadyFile:
+class OnnxFile:
     """An ONNX file with all its weights inside.
 
     Attributes:
@@ -35,7 +35,7 @@ class ReadyFile:
     model: onnx.ModelProto
 
 
-def read_file(path: Path) -> ReadyFile:
+def read_onnx_file(path: Path) -> OnnxFile:
     """Read an ONNX file and the weights in files of its own folder.
 
     Raises:
@@ -57,12 +57,12 @@ def read_file(path: Path) -> ReadyFile:
             files[location] = _read(_inside(path, tensor.name, location), path)
             if sum(map(len, files.values())) > _LARGEST:
                 raise ExportError(_too_large(path))
-        _internalise(path, tensor, files[location])
+        _embed_weights(path, tensor, files[location])
     for location in sorted(files):
         digest.update(files[location])
     if model.ByteSize() > _LARGEST:
         raise ExportError(_too_large(path))
-    return ReadyFile(path, digest.hexdigest(), model)
+    return OnnxFile(path, digest.hexdigest(), model)
 
 
 def _read(path: Path, owner: Path) -> bytes:
@@ -114,7 +114,7 @@ def _inside(path: Path, tensor: str, location: str) -> Path:
     return found
 
 
-def _internalise(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
+def _embed_weights(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
     """Put the part of a file of weights a tensor names into the tensor."""
     try:
         start = int(_entry(tensor, "offset", "0"))

@@ -9,7 +9,7 @@ from fasdk_tools.terminal.output import STDERR, format_bytes, print_fields, prin
 
 if TYPE_CHECKING:
     from fasdk.errors import BudgetError
-    from fasdk_engines.build.request import BuildReport
+    from fasdk_engines.build.report import BuildReport
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary

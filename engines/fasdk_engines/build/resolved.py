@@ -1,0 +1,160 @@
+"""Decisions of a build, resolved once from its request and its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import installed_backends
+from fasdk.bundle.manifest import Precision
+from fasdk.capture import Modality
+from fasdk.errors import BackendError, UsageError
+from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.checkpoint import Checkpoint, resolve_config
+from fasdk_engines.models.registry import get_family
+from fasdk_engines.quantization.mixed_precision.request import Int8Request
+
+if TYPE_CHECKING:
+    from fasdk.preprocess import PreprocessSpec
+    from fasdk_engines.build.request import BuildRequest
+    from fasdk_engines.build.source import Source
+
+DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """Model of a build.
+
+    Attributes:
+        family: Registered family, or the one an ONNX file's description states.
+        config: Settings its weights were trained with.
+        required: Modalities without which a capture is refused, in model order.
+    """
+
+    family: Family
+    config: ModelConfig
+    required: tuple[Modality, ...]
+
+    @cached_property
+    def specs(self) -> dict[Modality, PreprocessSpec]:
+        """Preprocessing by modality."""
+        return self.family.preprocess(self.config)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each graph input by name, without the batch axis."""
+        return self.family.input_shapes(self.config)
+
+
+@dataclass(frozen=True)
+class PlanTarget:
+    """TensorRT plan that goes into the bundle.
+
+    Attributes:
+        backend: TensorRT flavor that builds it.
+        compute_capabilities: GPU generations it is built for, such as "8.6"; empty for the GPU of
+            this machine.
+    """
+
+    backend: Backend
+    compute_capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedBuild:
+    """All decisions of a build that hold before its graph exists.
+
+    Attributes:
+        out: Bundle to write.
+        sign_key: PEM file of an Ed25519 private key, or None for an unsigned bundle.
+        model: Family, settings and required modalities.
+        precision: Numeric types of the graph.
+        int8: Calibration and liveness budget of an INT8 precision; None for the others.
+        plan: TensorRT plan to build, or None for a bundle without one.
+        max_batch: Largest batch of the plan's optimization profile.
+        development: List of labeled captures to choose an operating point on, or None.
+    """
+
+    out: Path
+    sign_key: Path | None
+    model: ResolvedModel
+    precision: Precision
+    int8: Int8Request | None
+    plan: PlanTarget | None
+    max_batch: int
+    development: Path | None
+
+
+def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
+    """Decide what a build does.
+
+    Args:
+        request: Options, consistent with each other (`require_consistent`).
+        source: Result of `read_source`.
+
+    Raises:
+        UsageError: Required modalities or compute capabilities do not fit the model or backend.
+        BackendError: The backend asked for is not installed.
+        ModelError: The model or its config is unknown, or a field of the config is wrong.
+        CheckpointError: The checkpoint states that it belongs to another model.
+    """
+    return ResolvedBuild(
+        out=request.out,
+        sign_key=request.sign_key,
+        model=_resolve_model(request, source),
+        precision=request.precision,
+        int8=request.int8,
+        plan=_resolve_plan(request),
+        max_batch=request.max_batch,
+        development=request.development,
+    )
+
+
+def _resolve_model(request: BuildRequest, source: Source) -> ResolvedModel:
+    config: ModelConfig
+    if isinstance(source, Checkpoint):
+        family = get_family(request.model)
+        config = resolve_config(family, source, request.config)
+    else:
+        family, config = source.description.family(), source.description
+    unknown = [m.value for m in request.required if m not in family.modalities]
+    if unknown:
+        raise UsageError(
+            f"--require {', '.join(unknown)}: {family.name} does not look at it; "
+            f"choose among {', '.join(m.value for m in family.modalities)}"
+        )
+    required = {*family.required, *request.required}
+    return ResolvedModel(family, config, tuple(m for m in family.modalities if m in required))
+
+
+def _resolve_plan(request: BuildRequest) -> PlanTarget | None:
+    installed = installed_backends()
+    backend = request.backend
+    if backend is None:
+        flavors = [b for b in installed if b is not Backend.ONNXRUNTIME]
+        # TensorRT first on a device; the cross-building flavor where targets were named.
+        if request.compute_capabilities:
+            flavors = [b for b in flavors if b is Backend.TENSORRT_RTX]
+        elif request.precision is Precision.INT8_FP32:
+            flavors = []  # the CPU's form: a plan of it is built where one is asked for
+        backend = flavors[0] if flavors else Backend.ONNXRUNTIME
+    if backend is not Backend.TENSORRT_RTX and request.compute_capabilities:
+        raise UsageError(
+            f"--compute-capability needs the tensorrt-rtx backend, found {backend.value}: "
+            "a TensorRT plan is always for the very machine that builds it"
+        )
+    if backend not in installed:
+        raise BackendError(
+            f"backend {backend.value} is not installed: "
+            "install fasdk[rtx], or take --backend onnxruntime to build no plan"
+        )
+    if backend is Backend.ONNXRUNTIME:
+        return None
+    targets: tuple[str, ...] = ()
+    if backend is Backend.TENSORRT_RTX:
+        targets = request.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES
+    return PlanTarget(backend, targets)

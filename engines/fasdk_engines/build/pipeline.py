@@ -84,7 +84,7 @@ def _prepare(
     captures = read_captures(build)
     if isinstance(source, DescribedOnnxFile):
         return build, captures, import_onnx_file(source, build.model, phases)
-    deployed = deploy_checkpoint(source, build.model, phases)
+    deployed = deploy_checkpoint(source.checkpoint, build.model, phases)
     del source  # the export needs the memory of a full model's weights
     return build, captures, export_deployed(deployed, build.model, phases)
 

@@ -12,9 +12,9 @@ from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import BackendError, UsageError
+from fasdk_engines.build.source import TrainedWeights
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.checkpoint import Checkpoint, resolve_config
-from fasdk_engines.models.registry import get_family
+from fasdk_engines.models.checkpoint import resolve_config
 from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
     Raises:
         UsageError: Required modalities or compute capabilities do not fit the model or backend.
         BackendError: The backend asked for is not installed.
-        ModelError: The model or its config is unknown, or a field of the config is wrong.
+        ModelError: There is no such config, or one of its fields is wrong.
         CheckpointError: The checkpoint states that it belongs to another model.
     """
     return ResolvedBuild(
@@ -116,9 +116,9 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
 
 def _resolve_model(request: BuildRequest, source: Source) -> ResolvedModel:
     config: ModelConfig
-    if isinstance(source, Checkpoint):
-        family = get_family(request.model)
-        config = resolve_config(family, source, request.config)
+    if isinstance(source, TrainedWeights):
+        family = source.family
+        config = resolve_config(family, source.checkpoint, request.config)
     else:
         family, config = source.description.family(), source.description
     unknown = [m.value for m in request.required if m not in family.modalities]

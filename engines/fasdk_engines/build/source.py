@@ -6,13 +6,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
+from fasdk_engines.models.base import Family
 from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
-from fasdk_engines.models.registry import ONNX_IMPORT
+from fasdk_engines.models.registry import ONNX_IMPORT, get_family
 from fasdk_engines.onnx_import.description import ImportDescription, read_description
 from fasdk_engines.onnx_import.onnx_file import OnnxFile, read_onnx_file
 
 if TYPE_CHECKING:
     from fasdk_engines.build.request import BuildRequest
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """A checkpoint of a registered model.
+
+    Attributes:
+        family: Model that the request names.
+        checkpoint: Its weights, as they were read.
+    """
+
+    family: Family
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class DescribedOnnxFile:
     description: ImportDescription
 
 
-Source = Checkpoint | DescribedOnnxFile
+Source = TrainedWeights | DescribedOnnxFile
 
 
 def read_source(request: BuildRequest) -> Source:
@@ -37,7 +51,7 @@ def read_source(request: BuildRequest) -> Source:
     Raises:
         UsageError: Source, model and description do not go together.
         CheckpointError: The checkpoint cannot be read.
-        ModelError: The description cannot be read.
+        ModelError: There is no such model, or the description cannot be read.
         ExportError: The ONNX file cannot be read.
     """
     is_onnx = request.source.suffix.lower() == ".onnx"
@@ -51,7 +65,7 @@ def read_source(request: BuildRequest) -> Source:
                 f"{request.source} is an ONNX file, which needs --model {ONNX_IMPORT} and "
                 "--preprocess FILE.toml; other models are built from a checkpoint"
             )
-        return load_checkpoint(request.source)
+        return TrainedWeights(get_family(request.model), load_checkpoint(request.source))
     if request.preprocess is None or request.config is not None:
         raise UsageError(
             f"--model {ONNX_IMPORT} takes --preprocess FILE.toml, which describes inputs and "

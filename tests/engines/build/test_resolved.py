@@ -15,7 +15,7 @@ from fasdk.errors import BackendError, CheckpointError, ModelError, UsageError
 from fasdk_engines.build import resolved
 from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.build.resolved import DEFAULT_COMPUTE_CAPABILITIES, PlanTarget, resolve_build
-from fasdk_engines.build.source import read_source
+from fasdk_engines.build.source import TrainedWeights, read_source
 from fasdk_engines.models.checkpoint import Checkpoint
 from fasdk_engines.models.registry import get_family
 
@@ -25,9 +25,10 @@ REQUEST = BuildRequest(Path("weights.pth"), Path("out.fasb"), "mmdg")
 WEIGHTS = {"weight": torch.zeros(1)}
 
 
-def checkpoint(**metadata: str) -> Checkpoint:
+def weights(family: str = "mmdg", **metadata: str) -> TrainedWeights:
     notes = {f"fasdk.{name}": value for name, value in metadata.items()}
-    return Checkpoint(Path("weights.safetensors"), "0" * 64, WEIGHTS, notes)
+    checkpoint = Checkpoint(Path("weights.safetensors"), "0" * 64, WEIGHTS, notes)
+    return TrainedWeights(get_family(family), checkpoint)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def installed(monkeypatch):
 def test_the_model_has_the_checkpoint_s_own_config_and_the_required_modalities_in_order(installed):
     tiny = get_family("mmdg").configs["tiny"]
     request = replace(REQUEST, required=(IR, RGB))
-    build = resolve_build(request, checkpoint(model="mmdg", config=tiny.model_dump_json()))
+    build = resolve_build(request, weights(model="mmdg", config=tiny.model_dump_json()))
     assert build.model.config == tiny
     assert build.model.required == (RGB, IR)
     assert build.model.shapes == {"rgb": (3, 64, 64), "depth": (3, 64, 64), "ir": (3, 64, 64)}
@@ -54,24 +55,20 @@ def test_the_model_has_the_checkpoint_s_own_config_and_the_required_modalities_i
 def test_a_config_asked_for_goes_before_the_checkpoint_s_own(installed):
     family = get_family("mmdg")
     own = family.configs["tiny"].model_dump_json()
-    build = resolve_build(replace(REQUEST, config="full"), checkpoint(model="mmdg", config=own))
+    build = resolve_build(replace(REQUEST, config="full"), weights(model="mmdg", config=own))
     assert build.model.config == family.configs["full"]
 
 
-def test_preprocessing_is_worked_out_once(installed, monkeypatch):
+def test_preprocessing_is_worked_out_once(installed):
     calls = []
+    source = weights()
 
-    def counting(name: str):
-        family = get_family(name)
+    def preprocess(config):
+        calls.append(config)
+        return source.family.preprocess(config)
 
-        def preprocess(config):
-            calls.append(config)
-            return family.preprocess(config)
-
-        return replace(family, preprocess=preprocess)
-
-    monkeypatch.setattr(resolved, "get_family", counting)
-    model = resolve_build(replace(REQUEST, config="tiny"), checkpoint()).model
+    counted = replace(source, family=replace(source.family, preprocess=preprocess))
+    model = resolve_build(replace(REQUEST, config="tiny"), counted).model
     assert model.specs is model.specs
     assert len(calls) == 1
 
@@ -96,7 +93,7 @@ def test_the_plan_follows_from_what_is_installed_and_asked_for(
     installed, available, asked, expected
 ):
     installed(*available)
-    assert resolve_build(replace(REQUEST, **asked), checkpoint()).plan == expected
+    assert resolve_build(replace(REQUEST, **asked), weights()).plan == expected
 
 
 @pytest.mark.parametrize(
@@ -108,23 +105,28 @@ def test_the_plan_follows_from_what_is_installed_and_asked_for(
             UsageError,
             "--compute-capability needs the tensorrt-rtx backend, found onnxruntime",
         ),
-        ({"model": "mmgd"}, ModelError, "unknown model 'mmgd'"),
         ({"config": "huge"}, ModelError, "mmdg has no config 'huge'"),
-        (
-            {"model": "minifasnet-v2", "required": (RGB, DEPTH)},
-            UsageError,
-            "--require depth: minifasnet-v2 does not look at it",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(installed, asked, error, words):
     with pytest.raises(error, match=words):
-        resolve_build(replace(REQUEST, **asked), checkpoint())
+        resolve_build(replace(REQUEST, **asked), weights())
+
+
+def test_a_required_modality_that_the_model_lacks_is_refused(installed):
+    request = replace(REQUEST, model="minifasnet-v2", required=(RGB, DEPTH))
+    with pytest.raises(UsageError, match="--require depth: minifasnet-v2 does not look at it"):
+        resolve_build(request, weights("minifasnet-v2"))
+
+
+def test_an_unknown_model_is_refused_before_its_checkpoint_is_read():
+    with pytest.raises(ModelError, match="unknown model 'mmgd'"):
+        read_source(replace(REQUEST, model="mmgd"))
 
 
 def test_a_checkpoint_of_another_model_is_refused(installed):
     with pytest.raises(CheckpointError, match="holds 'mmda', not 'mmdg': use --model mmda"):
-        resolve_build(REQUEST, checkpoint(model="mmda"))
+        resolve_build(REQUEST, weights(model="mmda"))
 
 
 @pytest.mark.parametrize(

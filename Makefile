@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
+# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
+SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
+	libusb-1.0-0 systemd
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration verify-runtime clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration verify-runtime clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -18,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard sdk/native/*.
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]' --progress-bar on
 	@touch $@
+
+setup-system:  ## Install what tests need from the package manager (Debian, Ubuntu; as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
 demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about three minutes
 	$(BIN)/fasdk demo

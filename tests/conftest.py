@@ -1,23 +1,47 @@
-"""Fixtures every component's tests share."""
+"""Fixtures of every component's tests, and the list of skipped groups at the end of a run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.cuda_sim.simulated_cuda import Simulator, load
+from support.requirements import Requirement, summary
 
 PROJECT = Path(__file__).parent.parent
-REFERENCE = PROJECT.parent / "shared" / "reference"
+REFERENCE = Path(
+    os.environ.get("FASDK_REFERENCE") or PROJECT.parent / "shared" / "reference"
+).absolute()
+OTHER_SUITES = {
+    "slow": "make slow",
+    "cuda_sim": "make cuda-sim",
+    "gpu": "pytest -m gpu, on a machine with an NVIDIA GPU",
+}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every group of tests that did not run, each with the command that enables it."""
+    reports = terminalreporter.stats.get("skipped", [])
+    lines = summary([r.longrepr[2] for r in reports if isinstance(r.longrepr, tuple)])
+    expression = terminalreporter.config.option.markexpr
+    left_out = {m: c for m, c in OTHER_SUITES.items() if f"not {m}" in expression}
+    if not (lines or left_out):
+        return
+    terminalreporter.section("tests that did not run")
+    for line in lines:
+        terminalreporter.write_line(line)
+    for marker, command in left_out.items():
+        terminalreporter.write_line(f"  not selected  tests marked {marker}: {command}")
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of published implementations' outputs; tests that need it skip without it."""
+    """The folder of third parties' weights, photographs and lists that tests/README.md names."""
     if not REFERENCE.is_dir():
-        pytest.skip("the reference folder is not beside this checkout")
+        Requirement.PUBLISHED_FILES.skip("no such folder")
     return REFERENCE
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from typing import Any
 import pytest
 
 from support.fatbin import Target, targets
+from support.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURES = {86, 87, 89, 110, 120}  # 87: Orin, 110: Thor, the others: desktop
 built = importlib.util.find_spec("fasdk._cuda_preprocess") is not None
+needs_module = Requirement.NVCC.mark("fasdk._cuda_preprocess was not built", lacking=not built)
 
 
 def build(folder: Path, *options: str) -> str:
@@ -39,15 +40,12 @@ def build(folder: Path, *options: str) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_kernel_compiles_for_jetson_and_desktop_architectures(tmp_path):
-    if shutil.which("nvcc") is None:
-        pytest.skip(
-            "no nvcc here, so nothing compiles CUDA; the kernel's body is tested on the host"
-        )
+    Requirement.NVCC.programs("nvcc")
     known = subprocess.run(
         ["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True
     ).stdout
     if not {int(n) for n in re.findall(r"sm_(\d+)\b", known)} >= ARCHITECTURES:
-        pytest.skip(f"this nvcc knows only {known.split()}: CUDA 13 knows all of {ARCHITECTURES}")
+        Requirement.NVCC.skip(f"this nvcc knows only {known.split()}")
     assert build(tmp_path) == ""
     held = list(targets(tmp_path / "libfasdk_cuda.a"))
     assert {t.compute_capability for t in held if not t.is_ptx} == ARCHITECTURES
@@ -71,7 +69,7 @@ def test_a_broken_nvcc_fails_only_the_build_that_asks_for_it(asked, native, fail
     assert ("no working nvcc found" if fails else "no nvcc, left out") in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not built, reason="fasdk._cuda_preprocess is built only where nvcc is")
+@needs_module
 def test_what_was_installed_holds_code_for_this_nvccs_architectures():
     held: list[Target] = []
     spec = importlib.util.find_spec("fasdk._cuda_preprocess")
@@ -98,7 +96,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.skipif(not built, reason="fasdk._cuda_preprocess is built only where nvcc is")
+@needs_module
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -118,7 +116,7 @@ def test_the_cuda_module_refuses_what_a_kernel_would_read_or_write_wrongly(chang
         _cuda_preprocess.image(**arguments(**changes))
 
 
-@pytest.mark.skipif(not built, reason="fasdk._cuda_preprocess is built only where nvcc is")
+@needs_module
 def test_depth_on_the_device_needs_its_levels():
     from fasdk import _cuda_preprocess
 
@@ -142,7 +140,7 @@ def test_without_a_gpu_a_launch_fails_in_cudas_words():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not built, reason="fasdk._cuda_preprocess is built only where nvcc is")
+@needs_module
 @pytest.mark.parametrize("modality", ["rgb", "depth", "ir"])
 def test_the_device_gives_the_hosts_bits(modality):
     cuda = pytest.importorskip("pycuda.driver")

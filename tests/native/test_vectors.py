@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,19 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from support.requirements import Requirement
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 VECTORS = HERE / "vectors.bin"
-ON_CI = os.environ.get("CI", "").lower() == "true"
 ARM_TOOLS = ("aarch64-linux-gnu-g++", "qemu-aarch64")
-ARM_PACKAGES = "apt-get update && apt-get install -y g++-aarch64-linux-gnu qemu-user"
-
-
-def require_tools(*names: str, mend: str) -> None:
-    absent = [name for name in names if shutil.which(name) is None]
-    if absent:
-        reason = f"{', '.join(absent)} not found: {mend}"
-        pytest.fail(reason) if ON_CI else pytest.skip(reason)
 
 
 def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +45,7 @@ def build_vectors(build: Path, *options: object) -> Path:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require_tools("cmake", "c++", mend="apt-get update && apt-get install -y cmake g++ make")
+    Requirement.BUILD_TOOLS.programs("cmake", "c++")
     return build_vectors(tmp_path_factory.mktemp("host"))
 
 
@@ -95,7 +87,7 @@ def test_a_damaged_vector_file_is_refused(program, tmp_path, damage):
 
 
 def test_without_a_compiler_the_native_module_is_left_out(tmp_path):
-    require_tools("cmake", mend="apt-get update && apt-get install -y cmake")
+    Requirement.BUILD_TOOLS.programs("cmake")
     said = configure(tmp_path / "auto", CXX="/no/such/compiler")
     assert "fasdk._native is left out" in " ".join(said.split())
     asked = run(
@@ -107,7 +99,7 @@ def test_without_a_compiler_the_native_module_is_left_out(tmp_path):
 
 @pytest.mark.slow
 def test_no_vector_reads_or_writes_outside_its_buffers(tmp_path):
-    require_tools("cmake", "c++", mend="apt-get update && apt-get install -y cmake g++ make")
+    Requirement.BUILD_TOOLS.programs("cmake", "c++")
     flags = "-g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
     program = build_vectors(tmp_path, f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Debug")
     done = run(program, VECTORS)
@@ -116,7 +108,7 @@ def test_no_vector_reads_or_writes_outside_its_buffers(tmp_path):
 
 @pytest.mark.slow
 def test_every_vector_matches_on_aarch64(tmp_path):
-    require_tools("cmake", *ARM_TOOLS, mend=ARM_PACKAGES)
+    Requirement.ARM_TOOLS.programs("cmake", *ARM_TOOLS)
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'aarch64.cmake'}"
     program = build_vectors(tmp_path, toolchain)
     assert machine_of(program) == "AArch64"
@@ -128,7 +120,7 @@ def test_every_vector_matches_on_aarch64(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_python_module_compiles_for_aarch64(tmp_path):
-    require_tools("cmake", "aarch64-linux-gnu-g++", mend=ARM_PACKAGES)
+    Requirement.ARM_TOOLS.programs("cmake", "aarch64-linux-gnu-g++")
     nanobind = pytest.importorskip("nanobind")
     # This Python's headers serve: both machines are little-endian LP64.
     configure(

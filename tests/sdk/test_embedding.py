@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from fasdk.reasons import Reason
 from fasdk.watchdog import FAULTS
 
 from support import tiny_bundle
+from support.requirements import Requirement
 
 PROJECT = Path(__file__).parents[2]
 GUIDE = (PROJECT / "sdk" / "EMBEDDING.md").read_text("utf-8")
@@ -122,15 +122,17 @@ def test_files_the_guide_names_are_there():
 
 
 def test_systemd_takes_the_unit(tmp_path):
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd is not installed")
+    Requirement.SYSTEMD.programs("systemd-analyze")
     unit = tmp_path / UNIT.name
     # The program and the user of the unit are not on this machine.
     text = UNIT.read_text("utf-8").replace("/opt/fasdk/bin/python", "/bin/true")
     unit.write_text(text.replace("User=fasdk", "User=root"), "utf-8")
     ran = subprocess.run(
-        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert UNIT.name not in ran.stderr, ran.stderr
     assert ran.returncode == 0, ran.stderr

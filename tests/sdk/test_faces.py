@@ -20,6 +20,8 @@ from fasdk.faces import FaceFinder
 from fasdk.quality import assess
 from fasdk.reasons import Reason
 
+from support.requirements import Requirement
+
 # Where the eyes, nose and mouth are in the two photographs, by eye, in pixels of 480x640.
 LANDMARKS = {
     "image_T1.jpg": [(192, 209), (264, 222), (228, 266), (182, 296), (240, 305)],
@@ -31,7 +33,7 @@ LANDMARKS = {
 def model(reference):
     path = reference / "yunet" / "face_detection_yunet_2026may.onnx"
     if not path.is_file():
-        pytest.skip("the reference folder holds no YuNet model")
+        Requirement.PUBLISHED_FILES.skip(f"no {path.name}")
     return path
 
 

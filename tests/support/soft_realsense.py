@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pytest
 
-try:  # the wheel is there, the system library it loads may not be
-    import pyrealsense2 as rs
-except ImportError as missing:
-    pytest.skip(f"pyrealsense2 cannot be loaded: {missing}", allow_module_level=True)
+from support.requirements import Requirement
+
+# The wheel is there, the system library it loads may not be.
+rs: Any = Requirement.LIBUSB.module("pyrealsense2", whole_module=True)
 
 DEPTH_SIZE, COLOR_SIZE = (64, 48), (96, 72)
 ALL = ("depth", "ir", "rgb")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.requirements import Requirement
 from support.tensorrt_bindings import describe
 from support.tensorrt_bindings.fetch import RELEASES, ROOT, Bindings
 from support.tensorrt_bindings.uses import Api, Uses, find_uses
@@ -57,10 +58,7 @@ def absent_from(module: str, paths: set[str], bindings: Bindings | None = None) 
 def bindings(request: pytest.FixtureRequest) -> Bindings:
     release = BINDINGS[request.param]
     if not release.is_ready:
-        advice = f"no TensorRT {release.version} bindings for this Python: run `make bindings`"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(advice)
-        pytest.skip(advice)
+        Requirement.BINDINGS.skip(f"no TensorRT {release.version} bindings for this Python")
     return release
 
 
@@ -69,7 +67,7 @@ def test_every_attribute_exists_in_the_real_bindings(bindings: Bindings, uses: U
 
 
 def test_every_attribute_exists_in_tensorrt_rtx(uses: Uses) -> None:
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     assert absent_from("tensorrt_rtx", uses.common | uses.rtx_only) == []
 
 
@@ -139,7 +137,7 @@ def test_a_planted_use_of_a_removed_or_newer_attribute_is_found(
     planted = find_uses(api, read("module.py"), source.replace(ANCHOR, f"    {line}\n{ANCHOR}"))
     assert path in planted.common
     if "rtx" in lacking:
-        pytest.importorskip("tensorrt_rtx")
+        Requirement.TENSORRT_RTX.module("tensorrt_rtx")
         assert path in absent_from("tensorrt_rtx", planted.common)
     for version, release in BINDINGS.items():
         if release.is_ready:

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from support.requirements import Requirement
+
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 17]>
 outside (float[N,3,8,8] image, float[N,3,8,8] infrared) => (float[N,1] score)
@@ -69,7 +71,7 @@ def arguments(source, out, description, model="onnx"):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_ready_file_becomes_a_bundle_that_judges(fasdk, ready, frames, tmp_path, precision):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     source, description = ready
     out = tmp_path / "lobby.fasb"
     options = ["--backend", "tensorrt-rtx", "--precision", precision, "--json"]

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from support.requirements import Requirement
+
 OUTPUT = Path(__file__).parents[1] / "output"
 LAYOUT = Path(__file__).with_name("layout.html")
 DESK, PHONE = 1280, 390
@@ -42,7 +44,7 @@ def browser(tmp_path_factory):
     """Start Chromium without a network, once for each page."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        Requirement.CHROMIUM.skip("no Chromium on the path")
     folder = tmp_path_factory.mktemp("browser")
 
     def visit(url: str, *options: str) -> Visit:

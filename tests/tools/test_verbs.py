@@ -11,6 +11,8 @@ import pytest
 
 from fasdk.telemetry import Stage
 
+from support.requirements import Requirement
+
 FACE = ["--face", "80,40,150,160"]
 
 STAGES = [stage.value for stage in Stage]
@@ -44,7 +46,7 @@ def test_two_builds_of_one_checkpoint_are_the_same_bytes(fasdk, checkpoint, bund
 
 
 def test_a_build_with_rtx_carries_a_plan_for_every_target(fasdk, checkpoint, tmp_path):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     out = tmp_path / "tiny.fasb"
     built = document(
         fasdk(

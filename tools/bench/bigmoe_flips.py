@@ -14,7 +14,6 @@ be split.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import time
 from pathlib import Path
@@ -34,8 +33,7 @@ from fasdk_engines.models.expert_selection import (
 )
 from fasdk_engines.models.parity import selection_session
 from fasdk_engines.models.registry import get_family
-
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
+from fasdk_engines.models.seeded import seeded_state_dict
 
 
 def main() -> int:
@@ -78,28 +76,14 @@ def main() -> int:
 
 
 def _with_weights(module: torch.nn.Module) -> BigMoe:
-    """Return the model on the golden outputs' weights where they are, else on drawn ones.
+    """Return the model on the weights of the golden outputs.
 
     An untrained gate has keys too small to choose by; drawn weights are all of order one.
     """
     if not isinstance(module, BigMoe):
         raise TypeError(f"expected BIG-MoE, found {type(module).__name__}")
     shapes = {name: list(value.shape) for name, value in module.state_dict().items()}
-    path = REFERENCE / "fill.py"
-    spec = importlib.util.spec_from_file_location("fill", path) if path.is_file() else None
-    if spec is not None and spec.loader is not None:
-        fill = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(fill)
-        weights = {n: torch.from_numpy(v) for n, v in fill.state_dict(shapes, 5).items()}
-    else:
-        generator = torch.Generator().manual_seed(5)
-        weights = {}
-        for name, shape in shapes.items():
-            drawn = torch.randn(shape, generator=generator)
-            if len(shape) > 1:
-                weights[name] = drawn / float(np.prod(shape[1:])) ** 0.5
-            else:
-                weights[name] = 0.1 * drawn + float(name.endswith((".weight", ".gamma")))
+    weights = {n: torch.from_numpy(v) for n, v in seeded_state_dict(shapes, 5).items()}
     module.load_state_dict(weights)
     return module.eval()
 

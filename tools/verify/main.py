@@ -25,7 +25,7 @@ from measuring import (
     bench_json,
     fasdk_json,
     fasdk_run,
-    load_fill,
+    golden_outputs,
     pytest_claim,
     softmax,
     write_golden_checkpoint,
@@ -116,10 +116,10 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     from fasdk.bundle.bundle import open_bundle
     from fasdk_engines.models.checkpoint import load_checkpoint, load_into
     from fasdk_engines.models.registry import get_family
+    from fasdk_engines.models.seeded import seeded_inputs
 
-    fill = load_fill()
-    golden = np.load(REFERENCE / "mmdg.golden.npz")
-    inputs = fill.inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
+    golden = golden_outputs("mmdg")
+    inputs = seeded_inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
     family = get_family("mmdg")
     module = family.build(family.default_config).eval()
     load_into(module, load_checkpoint(folder / "mmdg.pth"), family)
@@ -150,7 +150,7 @@ def mmdg_golden_claims(folder: Path) -> Iterator[Claim]:
     again = OnnxRuntimeEngine(bundle.graph, threads=2).run(inputs)
     same = first.logits.tobytes() == again.logits.tobytes()
     yield Claim("full MMDG: two runs are bit-identical", same, "==", True)
-    eight = fill.inputs(8, 224, 11)
+    eight = seeded_inputs(8, 224, 11)
     whole = softmax(engine.run(eight).logits)
     worst = 0.0
     for size in (1, 3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 from claims import Claim
 
 ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "data" / "golden"
 REFERENCE = ROOT.parent / "shared" / "reference"
 # Where the tests' package `support` is importable.
 SUPPORT_ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
@@ -106,23 +106,26 @@ def pytest_claim(claim: str, *selection: str) -> Claim:
     return Claim(claim, failed + skipped, "==", 0, f"{suite.get('tests')} tests, failed or skipped")
 
 
-def load_fill() -> Any:
-    """Import reference/fill.py, which rebuilds the golden weights and inputs from names."""
-    spec = importlib.util.spec_from_file_location("fill", REFERENCE / "fill.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(REFERENCE / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def golden_outputs(model: str) -> dict[str, Any]:
+    """Return what a model's published code computed on seeded weights and inputs, and the seeds."""
+    with np.load(GOLDEN / f"{model}.golden.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def published_shapes(model: str) -> dict[str, list[int]]:
+    """Return the shape of every tensor of a model's published state dict, by key."""
+    shapes: dict[str, list[int]] = json.loads((GOLDEN / f"{model}.keys.json").read_text())
+    return shapes
 
 
 def write_golden_checkpoint(model: str, path: Path) -> None:
     """Write a model's golden weights as the state dict its published code would save."""
     import torch
 
-    golden = np.load(REFERENCE / f"{model}.golden.npz")
-    shapes = json.loads((REFERENCE / f"{model}.keys.json").read_text())
-    weights = load_fill().state_dict(shapes, int(golden["weights_seed"]))
+    from fasdk_engines.models.seeded import seeded_state_dict
+
+    seed = int(golden_outputs(model)["weights_seed"])
+    weights = seeded_state_dict(published_shapes(model), seed)
     torch.save({name: torch.from_numpy(value) for name, value in weights.items()}, path)
 
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from claims import Claim, report
 from measuring import (
-    REFERENCE,
     bench_json,
     fasdk_json,
     fasdk_run,
-    load_fill,
+    golden_outputs,
+    published_shapes,
     pytest_claim,
     write_golden_checkpoint,
 )
@@ -54,7 +54,7 @@ class GoldenCase:
 
 def golden_cases(model: str) -> list[GoldenCase]:
     """Return a model's golden answers with the tolerances the reference grants."""
-    found = np.load(REFERENCE / f"{model}.golden.npz")
+    found = golden_outputs(model)
     if model == "mmda":
         exact = np.full((int(found["batch"]), _CLASSES), 1e-4, np.float32)
         hard = {"second-always": "second_expert_always"}
@@ -70,7 +70,7 @@ def golden_cases(model: str) -> list[GoldenCase]:
             )
         ]
     cases = []
-    for key in found.files:
+    for key in found:
         if not key.startswith("logits_missing_"):
             continue
         missing = key.removeprefix("logits_missing_")
@@ -88,11 +88,12 @@ def golden_inputs(model: str, absent: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return the golden captures as the model's graph takes them, some modalities absent."""
     from fasdk.preprocess import PRESENCE
     from fasdk_engines.models.registry import get_family
+    from fasdk_engines.models.seeded import seeded_inputs
 
     family = get_family(model)
-    golden = np.load(REFERENCE / f"{model}.golden.npz")
+    golden = golden_outputs(model)
     batch = int(golden["batch"])
-    images = load_fill().inputs(batch, 224, int(golden["inputs_seed"]))
+    images = seeded_inputs(batch, 224, int(golden["inputs_seed"]))
     inputs = {m.value: images[m.value].copy() for m in family.modalities}
     for name in absent:
         inputs[name][:] = 0.0  # every published evaluation the golden answers come from
@@ -198,7 +199,7 @@ def size_claims() -> Iterator[Claim]:
         if row["config"] in ("full", "published")
     }
     for model in MODELS:
-        shapes = json.loads((REFERENCE / f"{model}.keys.json").read_text())
+        shapes = published_shapes(model)
         published = sum(int(np.prod(shape)) for shape in shapes.values())
         limit = {"mmda": 125e6, "mmdgpp": 89e6}.get(model, float(published) * 1.01)
         yield Claim(

@@ -11,6 +11,7 @@ from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.graph.fp16 import Islands, convert, islands_matching, parse_precision
 from fasdk_engines.graph.types import infer_types
 
+from support.requirements import Requirement
 from support.sample_graphs import add_weight, block, images, layer_norm, node, parse, run, weight
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -268,7 +269,7 @@ def test_bytes_that_are_no_graph_are_refused():
 
 @pytest.mark.parametrize("capability", ["SM86", "SM89", "SM120"])
 def test_tensorrt_rtx_builds_the_half_graph(capability):
-    trt = pytest.importorskip("tensorrt_rtx")
+    trt = Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -35,6 +32,9 @@ from fasdk_engines.models.expert_selection import (
 )
 from fasdk_engines.models.parity import graph_parity, selection_session, torch_parity
 from fasdk_engines.models.registry import get_family
+
+from support.golden import PublishedReference
+from support.requirements import Requirement
 
 FAMILY = get_family("bigmoe")
 TINY = FAMILY.configs["tiny"]
@@ -69,65 +69,64 @@ def tiny_graph(tiny: BigMoe) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def golden(reference: Path) -> dict[str, np.ndarray]:
-    with np.load(reference / "bigmoe.golden.npz", allow_pickle=False) as archive:
-        return dict(archive)
+def published() -> PublishedReference:
+    return PublishedReference("bigmoe")
 
 
 @pytest.fixture(scope="module")
-def full(reference: Path, fill: ModuleType, golden: dict[str, np.ndarray]) -> BigMoe:
-    shapes = json.loads((reference / "bigmoe.keys.json").read_text())
-    weights = fill.state_dict(shapes, int(golden["weights_seed"]))
+def golden(published: PublishedReference) -> dict[str, np.ndarray]:
+    return published.outputs
+
+
+@pytest.fixture(scope="module")
+def full(published: PublishedReference) -> BigMoe:
     model = BigMoe(BigMoeConfig()).eval()
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    model.load_state_dict(published.state_dict)
     return model
 
 
-def golden_inputs(
-    fill: ModuleType, golden: dict[str, np.ndarray], missing: str
-) -> dict[str, np.ndarray]:
-    inputs = fill.inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
-    return {n: np.zeros_like(inputs[n]) if n == missing else inputs[n] for n in ORDER}
+def golden_inputs(published: PublishedReference, missing: str) -> dict[str, np.ndarray]:
+    inputs = published.inputs(missing)
+    return {name: inputs[name] for name in ORDER}
 
 
 def assert_golden(logits: np.ndarray, golden: dict[str, np.ndarray], missing: str) -> None:
     assert (np.abs(logits - golden[f"logits_missing_{missing}"]) <= 1e-3).all()
 
 
-def test_the_state_dict_is_the_published_one(reference):
-    published = json.loads((reference / "bigmoe.keys.json").read_text())
+def test_the_state_dict_is_the_published_one(published):
     with torch.device("meta"):
         own = {n: list(v.shape) for n, v in BigMoe(BigMoeConfig()).state_dict().items()}
-    assert own == published
+    assert own == published.shapes
     assert len(own) == 371
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", CASES)
-def test_both_forms_reproduce_the_golden_logits(missing, full, fill, golden):
-    inputs = [torch.from_numpy(x) for x in golden_inputs(fill, golden, missing).values()]
+def test_both_forms_reproduce_the_golden_logits(missing, full, published, golden):
+    inputs = [torch.from_numpy(x) for x in golden_inputs(published, missing).values()]
     with torch.no_grad():
         for form in (full, full.deployed()):
             assert_golden(form(*inputs)[0].numpy(), golden, missing)
 
 
 @pytest.mark.slow
-def test_the_published_argument_order_is_rgb_ir_depth(full, fill, golden):
-    rgb, ir, depth = golden_inputs(fill, golden, "none").values()
+def test_the_published_argument_order_is_rgb_ir_depth(full, published, golden):
+    rgb, ir, depth = golden_inputs(published, "none").values()
     with torch.no_grad():
         (swapped,) = full(*(torch.from_numpy(x) for x in (rgb, depth, ir)))
     assert (np.abs(swapped.numpy() - golden["logits_missing_none"]) > 1e-2).any()
 
 
 @pytest.mark.slow
-def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, fill, golden):
+def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, published, golden):
     deployed = full.deployed()
     graph = export_graph(deployed, FAMILY, full.config)
     lint_tensorrt(graph)
     assert count_nodes(graph) <= 1500
     engine = OnnxRuntimeEngine(graph, threads=2)
     for missing in CASES:
-        inputs = golden_inputs(fill, golden, missing)
+        inputs = golden_inputs(published, missing)
         logits = engine.run(inputs).logits
         assert_golden(logits, golden, missing)
         np.testing.assert_array_equal(engine.run(inputs).logits, logits)
@@ -362,7 +361,7 @@ def test_half_precision_stays_finite_and_near(tiny_graph):
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_tensorrt_rtx_builds_the_graph(precision, tiny_graph):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     islands = islands_matching(tiny_graph, FAMILY.float32_islands)
     plan = build_plan(
         convert(tiny_graph, precision, islands),

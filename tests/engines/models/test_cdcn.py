@@ -22,6 +22,7 @@ from fasdk_engines.models.checkpoint import save_checkpoint
 from fasdk_engines.models.registry import broken_families, family_names, get_family
 
 from support.random_weights import fill
+from support.requirements import Requirement
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,7 +149,7 @@ def test_the_score_is_the_sum_over_the_cells_of_the_face(family):
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_it_goes_through_the_checks_of_any_build(precision, family, tmp_path):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     report = built(family, tmp_path, "tiny", precision)
     assert report.torch_parity is not None
     assert report.torch_parity < 1e-5
@@ -164,7 +165,7 @@ def test_it_goes_through_the_checks_of_any_build(precision, family, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
 def test_it_builds_in_full_size(precision, family, tmp_path):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     # Eight captures of 256 x 256 need more workspace than a plan is granted.
     report = built(family, tmp_path, "full", precision, max_batch=2)
     assert report.graph_parity < 1e-4

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -36,6 +34,8 @@ from fasdk_engines.models.mmda.published import (
 from fasdk_engines.models.registry import get_family
 
 from support import random_weights
+from support.golden import PublishedReference
+from support.requirements import Requirement
 
 FAMILY = get_family("mmda")
 TINY = FAMILY.configs["tiny"]
@@ -72,18 +72,13 @@ def tiny_graph(tiny: Mmda) -> bytes:
     return export_graph(tiny.deployed(), FAMILY, TINY)
 
 
-def published_shapes(reference: Path) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = json.loads((reference / "mmda.keys.json").read_text())
-    return shapes
-
-
-def test_the_state_dict_is_the_published_one_without_what_only_training_needs(reference):
+def test_the_state_dict_is_the_published_one_without_what_only_training_needs():
     config = MmdaConfig()
     with torch.device("meta"):
         model = Mmda(config)
         model.adapter.u_align = Alignment(config, config.align_depth)
     own = {n: list(v.shape) for n, v in model.state_dict().items()}
-    published = published_shapes(reference)
+    published = PublishedReference("mmda").shapes
     # With every alignment stage, only CLIP's text tower is left out.
     assert {n: published.get(n) for n in own} == own
     text = ("model.transformer.", "model.token_embedding.", "model.ln_final.")
@@ -108,15 +103,11 @@ def test_what_only_training_needs_is_dropped_by_name_and_nothing_else(caplog):
 class Golden:
     """The published outputs, and the published weights under each routing."""
 
-    def __init__(self, reference: Path, fill: ModuleType) -> None:
-        with np.load(reference / "mmda.golden.npz", allow_pickle=False) as archive:
-            self.outputs = dict(archive)
-        shapes = published_shapes(reference)
-        weights = fill.state_dict(shapes, int(self.outputs["weights_seed"]))
-        tensors = {n: torch.from_numpy(v) for n, v in weights.items()}
-        self.checkpoint = Checkpoint(reference / "mmda", "0" * 64, tensors)
-        seed, batch = int(self.outputs["inputs_seed"]), int(self.outputs["batch"])
-        self.inputs = fill.inputs(batch, 224, seed)
+    def __init__(self) -> None:
+        published = PublishedReference("mmda")
+        self.outputs = published.outputs
+        self.checkpoint = Checkpoint(Path("mmda.pth"), "0" * 64, published.state_dict)
+        self.inputs = published.inputs()
         self.tensors = [torch.from_numpy(self.inputs[n]) for n in NAMES]
 
     def model(self, routing: Routing) -> Mmda:
@@ -136,8 +127,8 @@ class Golden:
 
 
 @pytest.mark.slow
-def test_every_form_reproduces_the_golden_outputs(reference, fill):
-    golden = Golden(reference, fill)
+def test_every_form_reproduces_the_golden_outputs():
+    golden = Golden()
     for routing in Routing:
         model = golden.model(routing)
         with torch.no_grad():
@@ -424,7 +415,7 @@ def test_gates_what_they_read_and_the_residual_stream_stay_float32_in_half_preci
 
 
 def test_tiny_graphs_are_ones_tensorrt_builds(tiny_graph):
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     islands = islands_matching(tiny_graph, FAMILY.float32_islands)
     half = convert(tiny_graph, Precision.FP16, islands)
     for graph in (tiny_graph, half):

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +11,9 @@ from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.models.mmdg.config import MmdgConfig
 from fasdk_engines.models.mmdg.published import Mmdg
 from fasdk_engines.models.registry import get_family
+from fasdk_engines.models.seeded import seeded_inputs
+
+from support.golden import PublishedReference
 
 FAMILY = get_family("mmdg")
 TINY = FAMILY.configs["tiny"]
@@ -33,25 +32,20 @@ def trained(config: MmdgConfig, seed: int = 0) -> Mmdg:
 
 
 @pytest.fixture(scope="module")
-def golden(reference: Path) -> dict[str, np.ndarray]:
-    with np.load(reference / "mmdg.golden.npz", allow_pickle=False) as archive:
-        return dict(archive)
+def published() -> PublishedReference:
+    return PublishedReference("mmdg")
 
 
 @pytest.fixture(scope="module")
-def full(reference: Path, fill: ModuleType, golden: dict[str, np.ndarray]) -> Mmdg:
-    shapes = json.loads((reference / "mmdg.keys.json").read_text())
-    weights = fill.state_dict(shapes, int(golden["weights_seed"]))
+def golden(published: PublishedReference) -> dict[str, np.ndarray]:
+    return published.outputs
+
+
+@pytest.fixture(scope="module")
+def full(published: PublishedReference) -> Mmdg:
     model = Mmdg(MmdgConfig()).eval()
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    model.load_state_dict(published.state_dict)
     return model
-
-
-def golden_inputs(
-    fill: ModuleType, golden: dict[str, np.ndarray], missing: str
-) -> dict[str, np.ndarray]:
-    inputs = fill.inputs(int(golden["batch"]), 224, int(golden["inputs_seed"]))
-    return {n: np.zeros_like(x) if n == missing else x for n, x in inputs.items()}
 
 
 def assert_golden(logits: np.ndarray, golden: dict[str, np.ndarray], missing: str) -> None:
@@ -59,16 +53,15 @@ def assert_golden(logits: np.ndarray, golden: dict[str, np.ndarray], missing: st
     assert (np.abs(logits - golden[f"logits_missing_{missing}"]) <= tolerance).all()
 
 
-def test_the_state_dict_is_the_published_one(reference):
-    published = json.loads((reference / "mmdg.keys.json").read_text())
+def test_the_state_dict_is_the_published_one(published):
     with torch.device("meta"):
         own = {n: list(v.shape) for n, v in Mmdg(MmdgConfig()).state_dict().items()}
-    assert own == published
+    assert own == published.shapes
 
 
 @pytest.mark.parametrize("missing", CASES)
-def test_the_published_form_reproduces_the_golden_logits(missing, full, fill, golden):
-    inputs = [torch.from_numpy(x) for x in golden_inputs(fill, golden, missing).values()]
+def test_the_published_form_reproduces_the_golden_logits(missing, full, published, golden):
+    inputs = [torch.from_numpy(x) for x in published.inputs(missing).values()]
     with torch.no_grad():
         features, reliability = full.features(*inputs)
         logits = full.fc_all(features.flatten(1))
@@ -81,12 +74,12 @@ def test_the_published_form_reproduces_the_golden_logits(missing, full, fill, go
             np.testing.assert_allclose(reliability[:, index], expected, atol=2e-4)
 
 
-def test_the_plug_in_would_miss_the_golden_certainty(full, fill, golden, monkeypatch):
+def test_the_plug_in_would_miss_the_golden_certainty(full, published, golden, monkeypatch):
     def plug_in(x: torch.Tensor) -> torch.Tensor:
         return torch.exp(-2.25 * (0.3 / 0.7) ** 0.5 * x.abs())
 
     monkeypatch.setattr(full, "_certainty", plug_in)
-    inputs = [torch.from_numpy(x) for x in golden_inputs(fill, golden, "none").values()]
+    inputs = [torch.from_numpy(x) for x in published.inputs("none").values()]
     with torch.no_grad():
         _, reliability = full(*inputs)
     expected = np.stack([golden[f"uncertainty_mean_{n}"] for n in NAMES], axis=1)
@@ -94,16 +87,16 @@ def test_the_plug_in_would_miss_the_golden_certainty(full, fill, golden, monkeyp
 
 
 @pytest.mark.slow
-def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, fill, golden):
+def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, published, golden):
     graph = export_graph(full.deployed(), FAMILY, full.config)
     assert count_nodes(graph) <= 2500
     engine = OnnxRuntimeEngine(graph, threads=2)
     for missing in CASES:
-        inputs = golden_inputs(fill, golden, missing)
+        inputs = published.inputs(missing)
         logits = engine.run(inputs).logits
         assert_golden(logits, golden, missing)
         np.testing.assert_array_equal(engine.run(inputs).logits, logits)
-    eight = fill.inputs(8, 224, 3)
+    eight = seeded_inputs(8, 224, 3)
     whole = engine.run(eight).logits
     for size in (1, 3):
         part = engine.run({n: np.ascontiguousarray(x[:size]) for n, x in eight.items()}).logits

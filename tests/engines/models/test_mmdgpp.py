@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -26,6 +24,8 @@ from fasdk_engines.models.checkpoint import Checkpoint, load_into
 from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig
 from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
 from fasdk_engines.models.registry import get_family
+
+from support.golden import PublishedReference
 
 FAMILY = get_family("mmdgpp")
 TINY = FAMILY.configs["tiny"]
@@ -61,24 +61,20 @@ def engine(tiny: Mmdgpp) -> OnnxRuntimeEngine:
 
 
 @pytest.fixture(scope="module")
-def golden(reference: Path) -> dict[str, NDArray[np.float32]]:
-    with np.load(reference / "mmdgpp.golden.npz", allow_pickle=False) as archive:
-        return dict(archive)
+def published() -> PublishedReference:
+    return PublishedReference("mmdgpp")
 
 
 @pytest.fixture(scope="module")
-def full(reference: Path, fill: ModuleType, golden: dict[str, NDArray[np.float32]]) -> Mmdgpp:
-    shapes = json.loads((reference / "mmdgpp.keys.json").read_text())
-    weights = fill.state_dict(shapes, int(golden["weights_seed"]))
-    tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in weights.items()}
+def golden(published: PublishedReference) -> dict[str, NDArray[np.float32]]:
+    return published.outputs
+
+
+@pytest.fixture(scope="module")
+def full(published: PublishedReference) -> Mmdgpp:
     model = Mmdgpp(MmdgppConfig()).eval()
-    load_into(model, Checkpoint(Path("mmdgpp.pth"), "0" * 64, tensors), FAMILY)
+    load_into(model, Checkpoint(Path("mmdgpp.pth"), "0" * 64, published.state_dict), FAMILY)
     return model
-
-
-def published_shapes(reference: Path) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = json.loads((reference / "mmdgpp.keys.json").read_text())
-    return shapes
 
 
 def checkpoint(shapes: dict[str, list[int]]) -> Checkpoint:
@@ -101,8 +97,8 @@ def one_by_one(form: nn.Module, inputs: tuple[Tensor, ...]) -> list[NDArray[np.f
     return [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
 
 
-def test_every_published_key_is_loaded_or_dropped_by_name(reference, caplog):
-    shapes = published_shapes(reference)
+def test_every_published_key_is_loaded_or_dropped_by_name(published, caplog):
+    shapes = published.shapes
     with torch.device("meta"):
         model = Mmdgpp(MmdgppConfig())
     own = {n: list(v.shape) for n, v in model.state_dict().items()}
@@ -123,8 +119,8 @@ def test_every_published_key_is_loaded_or_dropped_by_name(reference, caplog):
         ({"pos_3": [50, 768]}, r"pos_3 is \[50, 768\], expected \[197, 768\]"),
     ],
 )
-def test_any_other_key_is_an_error(reference, change, complaint):
-    shapes = {n: s for n, s in {**published_shapes(reference), **change}.items() if s is not None}
+def test_any_other_key_is_an_error(published, change, complaint):
+    shapes = {n: s for n, s in {**published.shapes, **change}.items() if s is not None}
     with torch.device("meta"):
         model = Mmdgpp(MmdgppConfig())
     with pytest.raises(CheckpointError, match=complaint):
@@ -139,8 +135,8 @@ def test_deployment_stores_at_most_89_million_parameters():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["published", "deployed"])
-def test_both_forms_reproduce_the_golden_logits(form, full, fill, golden):
-    images = [torch.from_numpy(x) for x in fill.inputs(2, 224, int(golden["inputs_seed"])).values()]
+def test_both_forms_reproduce_the_golden_logits(form, full, published, golden):
+    images = [torch.from_numpy(x) for x in published.inputs().values()]
     module = full if form == "published" else full.deployed()
     for case, present in CASES.items():
         logits, _ = one_by_one(module, (*images, torch.tensor([present, present])))
@@ -148,8 +144,8 @@ def test_both_forms_reproduce_the_golden_logits(form, full, fill, golden):
 
 
 @pytest.mark.slow
-def test_features_and_certainty_are_the_golden_ones(full, fill, golden):
-    images = [torch.from_numpy(x) for x in fill.inputs(2, 224, int(golden["inputs_seed"])).values()]
+def test_features_and_certainty_are_the_golden_ones(full, published, golden):
+    images = [torch.from_numpy(x) for x in published.inputs().values()]
     with torch.no_grad():
         features, variances = full.encode(*images, torch.ones(2, 3))
     for index, name in enumerate(NAMES):
@@ -163,11 +159,11 @@ def test_features_and_certainty_are_the_golden_ones(full, fill, golden):
 
 
 @pytest.mark.slow
-def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, fill, golden):
+def test_the_full_graph_reproduces_the_golden_logits_and_stays_small(full, published, golden):
     graph = export_graph(full.deployed(), FAMILY, full.config)
     assert count_nodes(graph) <= 2500
     engine = OnnxRuntimeEngine(graph, threads=2)
-    images = fill.inputs(2, 224, int(golden["inputs_seed"]))
+    images = published.inputs()
     for case, present in CASES.items():
         inputs = {**images, "present": np.float32([present, present])}
         logits = engine.run(inputs).logits

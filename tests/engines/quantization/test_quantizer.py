@@ -16,6 +16,7 @@ from fasdk_engines.quantization import Quantizer, WrittenRunner, run_as_written,
 
 from support import networks
 from support.networks import prepare
+from support.requirements import Requirement
 
 UNSEEN = networks.captures(64, seed=9)
 
@@ -139,8 +140,8 @@ def test_the_cpu_form_is_float32_throughout_and_runs_on_its_8_bit_kernels() -> N
     assert ort.__version__
 
 
-@pytest.mark.skipif(
-    Backend.TENSORRT_RTX not in installed_backends(), reason="tensorrt-rtx is not installed"
+@Requirement.TENSORRT_RTX.mark(
+    "not installed", lacking=Backend.TENSORRT_RTX not in installed_backends()
 )
 def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
     from fasdk.backends.tensorrt.plan import build_plan

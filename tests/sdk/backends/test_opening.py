@@ -19,6 +19,7 @@ from fasdk.errors import BackendError, FasdkError, PlanError
 from support.fake_gpu import Enumeration, fake_tensorrt, install
 from support.gpu_rig import FAKE_PLAN, GRAPH, Rig
 from support.graphs import SIZE, write_small_bundle
+from support.requirements import Requirement
 
 
 def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
@@ -246,7 +247,7 @@ class TestBroughtPlans:
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a driver")
 def test_the_real_runtime_without_a_driver_refuses_its_own_plan(rig: Rig) -> None:
-    pytest.importorskip("tensorrt_rtx")
+    Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
     with pytest.raises(PlanError, match=r"on RTX 4060: .*driver") as found:
         rig.open(Backend.TENSORRT_RTX)

@@ -24,11 +24,12 @@ from fasdk.backends.tensorrt.plan import BuiltPlan, build_plan
 from fasdk.errors import BackendError, PlanError
 
 from support.graphs import SIZE, model, small_graph
+from support.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytest.importorskip("tensorrt_rtx")
+Requirement.TENSORRT_RTX.module("tensorrt_rtx", whole_module=True)
 
 RTX = Backend.TENSORRT_RTX
 SHAPES = {"rgb": (3, SIZE, SIZE)}

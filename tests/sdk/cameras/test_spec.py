@@ -15,6 +15,8 @@ from fasdk.cameras.realsense import RealSenseCamera
 from fasdk.cameras.replay import ReplayCamera
 from fasdk.errors import UsageError
 
+from support.requirements import Requirement
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -30,7 +32,7 @@ def test_each_kind(folder):
 
 
 def test_realsense_by_serial_and_sizes():
-    pytest.importorskip("pyrealsense2", exc_type=ImportError)
+    Requirement.LIBUSB.module("pyrealsense2")
     camera = open_camera("realsense:0123?depth=640x480&color=1280x720&fps=30")
     assert isinstance(camera, RealSenseCamera)
     assert camera.name == "RealSense camera 0123"
@@ -62,7 +64,7 @@ def test_realsense_by_serial_and_sizes():
 )
 def test_a_wrong_word_is_answered_in_one_line(folder, spec, message):
     if spec.startswith("realsense"):
-        pytest.importorskip("pyrealsense2", exc_type=ImportError)
+        Requirement.LIBUSB.module("pyrealsense2")
     with pytest.raises(UsageError) as raised:
         open_camera(spec.format(folder=folder))
     assert message in str(raised.value)

@@ -12,6 +12,7 @@ from fasdk.preprocess.composite import hog_map, plgf_map
 from fasdk.preprocess.native import Implementation, native_module
 
 from support import published_maps
+from support.requirements import Requirement
 
 
 def drawn(name: str, gray: np.ndarray, using: Implementation) -> np.ndarray:
@@ -19,7 +20,7 @@ def drawn(name: str, gray: np.ndarray, using: Implementation) -> np.ndarray:
         return {"hog_map": hog_map, "plgf_map": plgf_map}[name](gray)
     module = native_module()
     if module is None:
-        pytest.skip("fasdk._native was not built: a C++17 compiler and a reinstall build it")
+        Requirement.NATIVE.skip("fasdk._native was not built")
     maps = []
     for tier in module.TIERS:
         maps.append(np.full(gray.shape, 77, np.uint8))

@@ -33,6 +33,8 @@ from fasdk.preprocess.native import native_module
 from fasdk.preprocess.resize import resize_bilinear
 from fasdk.preprocess.spec import depth_levels
 
+from support.requirements import Requirement
+
 DEPTH = DepthEncoding(near_mm=400, far_mm=2000, polarity="near-bright")
 
 on_x86 = pytest.mark.skipif(
@@ -43,7 +45,7 @@ on_x86 = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def native_built() -> None:
     if implementation() is not Implementation.NATIVE:
-        pytest.skip("fasdk._native was not built: a C++17 compiler and a reinstall build it")
+        Requirement.NATIVE.skip("fasdk._native was not built")
 
 
 @pytest.fixture(scope="module")
@@ -387,5 +389,5 @@ def test_threads_do_not_disturb_each_other(native_built):
 
 def test_a_machine_with_a_compiler_has_the_native_pass():
     if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler, so the native pass is rightly absent")
+        Requirement.NATIVE.skip("no C++ compiler")
     assert implementation() is Implementation.NATIVE

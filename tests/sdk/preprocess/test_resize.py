@@ -12,7 +12,11 @@ from fasdk.errors import PreprocessError
 from fasdk.preprocess.native import Implementation, native_module
 from fasdk.preprocess.resize import resize_bilinear
 
-native_built = pytest.mark.skipif(native_module() is None, reason="fasdk._native was not built")
+from support.requirements import Requirement
+
+native_built = Requirement.NATIVE.mark(
+    "fasdk._native was not built", lacking=native_module() is None
+)
 
 
 def random_16_bit(seed: int, count: int) -> list[tuple[np.ndarray, int, int]]:

@@ -35,6 +35,8 @@ from fasdk.preprocess.composite import hog_map, plgf_map
 from fasdk.preprocess.native import native_module
 from fasdk.preprocess.resize import resize_bilinear
 
+from support.requirements import Requirement
+
 
 def spec_of(**settings: object) -> PreprocessSpec:
     default: dict[str, object] = {
@@ -54,7 +56,7 @@ def depth_of(polarity: DepthPolarity = DepthPolarity.NEAR_BRIGHT) -> DepthEncodi
 @pytest.fixture(scope="module")
 def native_built() -> None:
     if implementation() is not Implementation.NATIVE:
-        pytest.skip("fasdk._native was not built: a C++17 compiler and a reinstall build it")
+        Requirement.NATIVE.skip("fasdk._native was not built")
 
 
 @pytest.mark.parametrize(

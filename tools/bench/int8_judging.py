@@ -70,9 +70,9 @@ class Judge:
 
     def rounded(self, graph: bytes) -> Figures:
         """Judge a float16 graph with every operator's output rounded to float16."""
-        from fasdk_engines.quantization import WrittenRunner
+        from fasdk_engines.quantization import QdqReferenceRunner
 
-        return self._figures(self._run(WrittenRunner(graph)))
+        return self._figures(self._run(QdqReferenceRunner(graph)))
 
     def _run(self, runner: _Runner) -> NDArray[np.float64]:
         count = len(next(iter(self._inputs.values())))

@@ -118,7 +118,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     """A trained tiny model in INT8 against FP32 on captures of people nobody saw before."""
     from fasdk.bundle.bundle import open_bundle
     from fasdk_calibration.datasets import open_dataset
-    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, judge_budget
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, check_budget
 
     files = prepared(work, model)
     floating, quantized = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
@@ -137,7 +137,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     answers = _answers(floating, quantized, Path(files["lists"]["held_out"]))
     scores = answers.reference
     points = floating.manifest.operating_points
-    found = judge_budget(
+    found = check_budget(
         scores,
         answers.int8,
         [floating.manifest.modalities] * len(scores.values),
@@ -228,7 +228,7 @@ def _answers(
     from fasdk.preprocess import to_batch
     from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.metrics import Scores
-    from fasdk_engines.quantization import WrittenRunner
+    from fasdk_engines.quantization import QdqReferenceRunner
 
     dataset, manifest = open_dataset(source), floating.manifest
     records = dataset.records
@@ -236,7 +236,7 @@ def _answers(
         records = tuple(
             records[i] for i in np.linspace(0, len(records) - 1, most).round().astype(int)
         )
-    plain, written = OnnxRuntimeEngine(floating.graph), WrittenRunner(bytes(quantized.graph))
+    plain, written = OnnxRuntimeEngine(floating.graph), QdqReferenceRunner(bytes(quantized.graph))
     size = _BATCH if len(quantized.graph) < 64_000_000 else 2
     rows: list[NDArray[np.float32]] = []
     int8_rows: list[NDArray[np.float32]] = []

@@ -17,7 +17,7 @@ from fasdk.errors import DatasetError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEVELS = 127  # positive levels of a symmetric int8
+INT8_MAX = 127  # positive levels of a symmetric int8
 PERCENTILE = 99.999
 
 
@@ -107,7 +107,7 @@ def squared_error(histogram: MagnitudeHistogram) -> NDArray[np.float64]:
     centers, edges = histogram.centers, histogram.edges
     beyond = [_beyond(share * centers**power) for power in (0, 1, 2)]
     clipped = beyond[2] - 2.0 * edges * beyond[1] + edges**2 * beyond[0]
-    return (1.0 - beyond[0]) * (edges / LEVELS) ** 2 / 12.0 + np.maximum(clipped, 0.0)
+    return (1.0 - beyond[0]) * (edges / INT8_MAX) ** 2 / 12.0 + np.maximum(clipped, 0.0)
 
 
 def _beyond(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ def _percentile(histogram: MagnitudeHistogram, percentile: float) -> float:
 def _least_divergence(histogram: MagnitudeHistogram) -> float:
     """Return the threshold of least Kullback-Leibler divergence from the clipped distribution."""
     counts, bins = histogram.counts, len(histogram.counts)
-    levels = LEVELS + 1
+    levels = INT8_MAX + 1
     best, best_edge = np.inf, bins
     for edge in range(levels, bins + 1, max(1, bins // 512)):
         reference = counts[:edge].copy()

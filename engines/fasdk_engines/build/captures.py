@@ -52,7 +52,11 @@ def read_captures(build: ResolvedBuild) -> BuildCaptures:
         from fasdk_engines.quantization.calibration.calibration_set import open_calibration
 
         calibration = open_calibration(
-            build.int8, model.family.modalities, model.required, development
+            build.int8.calibration,
+            build.int8.root,
+            model.family.modalities,
+            model.required,
+            development,
         )
     # An INT8 graph's golden captures are those with the least drift among the candidates.
     count = _GOLDEN_CANDIDATES if build.precision is Precision.INT8 else GOLDEN_COUNT

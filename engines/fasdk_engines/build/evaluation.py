@@ -9,7 +9,7 @@ from fasdk.bundle.bundle import GoldenCapture
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
-from fasdk_engines.graph.provisional_points import NO_EVALUATION, choose_provisional_points
+from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
 
 if TYPE_CHECKING:

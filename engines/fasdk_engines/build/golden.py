@@ -52,9 +52,9 @@ def choose_golden(
             every operator's output is rounded.
     """
     if rounded is None:
-        from fasdk_engines.quantization import WrittenRunner
+        from fasdk_engines.quantization import QdqReferenceRunner
 
-        runner = WrittenRunner(graph)
+        runner = QdqReferenceRunner(graph)
         order = model.family.presence_order
         rounded = np.concatenate(
             [runner.logits(to_batch([one], model.specs, order)) for one in candidates]

@@ -18,7 +18,7 @@ from fasdk_engines.build.resolved import resolve_build
 from fasdk_engines.build.source import DescribedOnnxFile, read_source
 from fasdk_engines.build.typed_graph import convert_graph, quantize_graph
 from fasdk_engines.graph.lint import lint_tensorrt
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from fasdk.backends.tensorrt.plan import BuiltPlan

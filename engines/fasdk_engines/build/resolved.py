@@ -12,7 +12,7 @@ from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import BackendError, UsageError
-from fasdk_engines.build.source import TrainedWeights
+from fasdk_engines.build.source import DescribedOnnxFile
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.checkpoint import resolve_config
 from fasdk_engines.quantization.mixed_precision.request import Int8Request
@@ -115,20 +115,23 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
 
 
 def _resolve_model(request: BuildRequest, source: Source) -> ResolvedModel:
-    config: ModelConfig
-    if isinstance(source, TrainedWeights):
-        family = source.family
-        config = resolve_config(family, source.checkpoint, request.config)
-    else:
-        family, config = source.description.family(), source.description
+    if isinstance(source, DescribedOnnxFile):
+        family = source.description.family()
+        return ResolvedModel(family, source.description, _required(request, family))
+    required = _required(request, source.family)
+    config = resolve_config(source.family, source.checkpoint, request.config)
+    return ResolvedModel(source.family, config, required)
+
+
+def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:
+    """Return the modalities a capture must hold, in model order."""
     unknown = [m.value for m in request.required if m not in family.modalities]
     if unknown:
         raise UsageError(
             f"--require {', '.join(unknown)}: {family.name} does not look at it; "
             f"choose among {', '.join(m.value for m in family.modalities)}"
         )
-    required = {*family.required, *request.required}
-    return ResolvedModel(family, config, tuple(m for m in family.modalities if m in required))
+    return tuple(m for m in family.modalities if m in {*family.required, *request.required})
 
 
 def _resolve_plan(request: BuildRequest) -> PlanTarget | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE, score_drift
+from fasdk_engines.build.thresholds import choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasdk.decision import OperatingPoint
     from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.phases import Phases
@@ -68,13 +74,13 @@ def quantize_graph(
         DatasetError: The captures cannot calibrate the graph.
         FasdkError: The graph cannot be quantized or run.
     """
-    from fasdk_engines.quantization.mixed_precision.pipeline import Task, make_int8
-    from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Job, quantize
+    from fasdk_engines.quantization.work_folder import WorkFolder
 
     # Both follow from the INT8 precision: `require_consistent`, then `read_captures`.
     assert build.int8 is not None  # noqa: S101
     assert captures.calibration is not None  # noqa: S101
-    task = Task(
+    job = Int8Job(
         request=build.int8,
         precision=build.precision,
         graph=source.graph,
@@ -82,9 +88,27 @@ def quantize_graph(
         specs=source.model.specs,
         calibration=captures.calibration,
         development=captures.development,
+        choose_points=lambda logits: _reference_points(source, captures, logits),
     )
-    int8 = make_int8(task, WorkFolder(build.out), phases.update)
+    int8 = quantize(job, WorkFolder(build.out), phases)
     return TypedGraph(int8.graph, int8=int8)
+
+
+def _reference_points(
+    source: FloatGraph, captures: BuildCaptures, logits: NDArray[np.float32]
+) -> tuple[OperatingPoint, ...]:
+    """Return the FP32 graph's operating points on the development captures."""
+    # The budget is evaluated where there are development captures.
+    assert captures.development is not None  # noqa: S101
+    family = source.model.family
+    points, _, _ = choose_provisional_points(
+        captures.development,
+        logits,
+        family.live_index,
+        family.modalities,
+        sha256(source.graph).hexdigest(),
+    )
+    return points
 
 
 def _require_accurate(report: Fp16Report, live_index: int, *, on_captures: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from fasdk.errors import DatasetError
 from fasdk_calibration.calibration_set.ranges import (
-    LEVELS,
+    INT8_MAX,
     PERCENTILE,
     MagnitudeHistogram,
     RangeMethod,
@@ -20,8 +20,8 @@ FLAT = np.random.default_rng(3).uniform(-1.0, 1.0, 200_000)
 
 
 def _error(values: np.ndarray, limit: float) -> float:
-    step = limit / LEVELS
-    levels = np.clip(np.rint(values / step), -LEVELS, LEVELS)
+    step = limit / INT8_MAX
+    levels = np.clip(np.rint(values / step), -INT8_MAX, INT8_MAX)
     return float(np.mean((levels * step - values) ** 2))
 
 

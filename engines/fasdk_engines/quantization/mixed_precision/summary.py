@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Int8Summary:
-    """What eight bits add to a build.
+    """What the build report says of a quantization.
 
     Attributes:
         calibration: Calibration list.
-        captures: How many were chosen from it.
-        subjects: How many people those are.
-        method: How activations' ranges were chosen.
-        int8_share: Share of the multiply-accumulates of Linear and Conv layers in eight bits.
-        layers: Linear and Conv layers.
-        layers_in_int8: Those in eight bits.
-        layers_in_two_terms: Those of them that multiply twice, for accuracy.
-        given_back: Layers given back to floating point for accuracy, worst first.
-        trials: How many candidates were judged.
-        judged: Which list the liveness budget holds on, or that it was not judged.
-        budget: Limits and figures, or None where it was not judged.
+        captures: Number of captures chosen from it.
+        subjects: Number of people in the chosen captures.
+        method: Range method of the activations.
+        int8_share: Share of the multiply-accumulates of Linear and Conv layers in INT8, in [0, 1].
+        layers: Number of Linear and Conv layers.
+        int8_layers: Number of those in INT8.
+        residual_layers: Number of those in INT8 whose activation is held in two terms.
+        reverted: Names of layers reverted to float for accuracy, in the order of the search.
+        trials: Number of candidates evaluated.
+        budget_note: On which list the liveness budget holds, or that it was not evaluated.
+        budget: Limits and figures, or None where the budget was not evaluated.
     """
 
     calibration: str
@@ -34,9 +34,9 @@ class Int8Summary:
     method: str
     int8_share: float
     layers: int
-    layers_in_int8: int
-    layers_in_two_terms: int
-    given_back: tuple[str, ...]
+    int8_layers: int
+    residual_layers: int
+    reverted: tuple[str, ...]
     trials: int
-    judged: str
+    budget_note: str
     budget: BudgetReport | None

@@ -7,26 +7,26 @@ import onnx
 import pytest
 
 from fasdk_calibration.calibration_set.ranges import RangeMethod
-from fasdk_engines.quantization import Options, Quantizer, WrittenRunner
+from fasdk_engines.quantization import QdqReferenceRunner, Quantizer, QuantizerOptions
 
 from support import networks
 from support.networks import prepare
 
 UNSEEN = networks.captures(64, seed=9)
-NOTHING = Options(
+NOTHING = QuantizerOptions(
     RangeMethod.MINMAX,
-    lossless_input=False,
+    exact_pixels=False,
     fold_norms=False,
     explicit_shift=False,
-    explicit_factor=False,
-    price=0.0,
-    round_to_data=False,
-    correct_bias=False,
-    two_term_share=0.0,
+    explicit_scale=False,
+    min_gain=0.0,
+    gptq=False,
+    bias_correction=False,
+    residual_share=0.0,
 )
 
 
-def _with(**changes: object) -> Options:
+def _with(**changes: object) -> QuantizerOptions:
     from dataclasses import replace
 
     return replace(NOTHING, **changes)  # type: ignore[arg-type]
@@ -40,30 +40,30 @@ def _exact(name: str) -> np.ndarray:
     "options",
     [
         NOTHING,
-        _with(lossless_input=True),
+        _with(exact_pixels=True),
         _with(fold_norms=True),
         _with(explicit_shift=True),
-        _with(explicit_factor=True),
-        Options(RangeMethod.MSE, price=0.0),
+        _with(explicit_scale=True),
+        QuantizerOptions(RangeMethod.MSE, min_gain=0.0),
     ],
-    ids=["nothing", "levels", "norms", "shift", "factor", "all"],
+    ids=["nothing", "pixels", "norms", "shift", "factor", "all"],
 )
-def test_with_no_layer_in_eight_bits_the_function_is_the_same(name: str, options: Options) -> None:
-    probe = prepare(name, options=options).probe(threads=1)
-    found = probe.logits(UNSEEN, frozenset(probe.layers))
+def test_without_int8_layers_the_function_is_the_same(name: str, options: QuantizerOptions) -> None:
+    switchable_graph = prepare(name, options=options).switchable_graph(threads=1)
+    found = switchable_graph.logits(UNSEEN, frozenset(switchable_graph.layers))
     assert np.abs(found - _exact(name)).max() < 2e-5
 
 
 @pytest.mark.parametrize(
     ("name", "layer", "changes"),
     [
-        ("transformer", "embed", {"lossless_input": True}),
+        ("transformer", "embed", {"exact_pixels": True}),
         ("transformer", "expand", {"fold_norms": True}),
         ("transformer", "value", {"fold_norms": True}),
-        ("transformer", "contract", {"explicit_shift": True, "explicit_factor": True}),
-        ("transformer", "contract", {"two_term_share": 1.0}),
+        ("transformer", "contract", {"explicit_shift": True, "explicit_scale": True}),
+        ("transformer", "contract", {"residual_share": 1.0}),
         ("convolutions", "third", {"explicit_shift": True}),
-        ("convolutions", "second", {"two_term_share": 1.0}),
+        ("convolutions", "second", {"residual_share": 1.0}),
     ],
 )
 def test_it_takes_noise_away_where_it_works(
@@ -72,12 +72,14 @@ def test_it_takes_noise_away_where_it_works(
     exact = _exact(name)
     # Against weights rounded to the data: else their noise hides the activations'.
     made = [
-        prepare(name, options=_with(round_to_data=True, correct_bias=True, **more))
+        prepare(name, options=_with(gptq=True, bias_correction=True, **more))
         for more in ({}, changes)
     ]
     without, found = (
-        networks.decibels(exact, probe.logits(UNSEEN, frozenset(probe.layers) - {layer}))
-        for probe in (quantizer.probe(threads=1) for quantizer in made)
+        networks.decibels(
+            exact, switchable_graph.logits(UNSEEN, frozenset(switchable_graph.layers) - {layer})
+        )
+        for switchable_graph in (quantizer.switchable_graph(threads=1) for quantizer in made)
     )
     assert found > without + 3.0
 
@@ -86,17 +88,17 @@ def test_an_explicit_map_is_made_only_where_it_pays() -> None:
     forms = [
         {r.activation: r.form for r in prepare("transformer", options=options).ranges}
         for options in (
-            _with(explicit_shift=True, explicit_factor=True, price=0.1),
-            _with(explicit_shift=True, explicit_factor=True, price=1.0),
+            _with(explicit_shift=True, explicit_scale=True, min_gain=0.1),
+            _with(explicit_shift=True, explicit_scale=True, min_gain=1.0),
         )
     ]
-    assert [form["acted"] for form in forms] == ["mapped", "plain"]
+    assert [form["acted"] for form in forms] == ["smoothed", "plain"]
 
 
 @pytest.mark.parametrize(("name", "first"), [("transformer", "embed"), ("convolutions", "first")])
 def test_pixels_are_taken_as_they_are_and_lose_nothing(name: str, first: str) -> None:
-    quantizer = prepare(name, options=_with(lossless_input=True))
-    assert quantizer.ranges[0].form == "levels"
+    quantizer = prepare(name, options=_with(exact_pixels=True))
+    assert quantizer.ranges[0].form == "pixels"
     # What is left is the weights' rounding: with whole levels for weights there is none.
     network = networks.network(name)
     for tensor in network.graph.initializer:
@@ -108,10 +110,10 @@ def test_pixels_are_taken_as_they_are_and_lose_nothing(name: str, first: str) ->
         [networks.captures(48)],
         networks.SPECS,
         precision=quantizer._precision,
-        options=_with(lossless_input=True),
+        options=_with(exact_pixels=True),
     )
-    probe = quantizer.probe(threads=1)
-    found = probe.logits(UNSEEN, frozenset(probe.layers) - {first})
+    switchable_graph = quantizer.switchable_graph(threads=1)
+    found = switchable_graph.logits(UNSEEN, frozenset(switchable_graph.layers) - {first})
     # All but the last capture, which holds no RGB: its fill is rounded to the nearest level.
     limit = 2e-4 if name == "transformer" else 2e-2  # a Conv's padding is rounded as well
     assert np.abs(found - exact)[:-1].max() < limit
@@ -142,7 +144,7 @@ def test_what_is_no_level_is_not_taken_for_one() -> None:
         networks.SPECS,
         precision=prepare("transformer")._precision,
     )
-    assert quantizer.ranges[0].form != "levels"
+    assert quantizer.ranges[0].form != "pixels"
 
 
 def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantizer) -> None:
@@ -156,33 +158,35 @@ def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantiz
         networks.SPECS,
         precision=transformer._precision,
     )
-    assert {r.activation: r.form for r in kept.ranges}["normed"] == "mapped"
+    assert {r.activation: r.form for r in kept.ranges}["normed"] == "smoothed"
 
 
-@pytest.mark.parametrize("two_term", [False, True])
-def test_the_probe_computes_what_is_written(name: str, two_term: bool) -> None:
+@pytest.mark.parametrize("residual_layers", [False, True])
+def test_the_probe_computes_what_is_written(name: str, residual_layers: bool) -> None:
     from fasdk.bundle.manifest import Precision
 
     quantizer = prepare(name, Precision.INT8_FP32)
     layers = frozenset(x.name for x in quantizer.layers if x.quantized)
-    if two_term:
-        quantizer.multiply_twice(layers)
-    given_back = frozenset(sorted(layers)[:1])
-    for keep_float in (frozenset(), given_back, layers):
-        written = WrittenRunner(quantizer.write(keep_float), threads=1).logits(UNSEEN)
-        probed = quantizer.probe(threads=1).logits(UNSEEN, keep_float)
+    if residual_layers:
+        quantizer.set_residual_layers(layers)
+    reverted = frozenset(sorted(layers)[:1])
+    for float_layers in (frozenset(), reverted, layers):
+        written = QdqReferenceRunner(quantizer.write(float_layers), threads=1).logits(UNSEEN)
+        probed = quantizer.switchable_graph(threads=1).logits(UNSEEN, float_layers)
         # Float rounding may move a value across a step here and there.
         assert networks.decibels(written, probed) > 55.0
 
 
 def test_two_terms_leave_the_weights_noise_alone(transformer: Quantizer) -> None:
-    probe = transformer.probe(threads=1)
+    switchable_graph = transformer.switchable_graph(threads=1)
     exact = _exact("transformer")
-    once = networks.decibels(exact, probe.logits(UNSEEN, two_term=frozenset()))
-    twice = networks.decibels(exact, probe.logits(UNSEEN, two_term=frozenset(probe.layers)))
+    once = networks.decibels(exact, switchable_graph.logits(UNSEEN, residual_layers=frozenset()))
+    twice = networks.decibels(
+        exact, switchable_graph.logits(UNSEEN, residual_layers=frozenset(switchable_graph.layers))
+    )
     assert twice > once + 6.0
 
 
 def test_two_terms_stay_within_their_share(int8: Quantizer) -> None:
     total = sum(x.macs for x in int8.layers)
-    assert 0 < sum(x.macs for x in int8.layers if x.two_terms) <= 0.4 * total
+    assert 0 < sum(x.macs for x in int8.layers if x.is_residual) <= 0.4 * total

@@ -13,8 +13,8 @@ from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.metrics import Scores
 from fasdk_engines.quantization.mixed_precision.budget import (
     BudgetLimits,
+    check_budget,
     expected_flips,
-    judge_budget,
 )
 
 ALL = (Modality.RGB, Modality.DEPTH, Modality.IR)
@@ -53,7 +53,7 @@ LIVE = [True, True, True, False, False, False]
 
 
 def judged(after, limits=WIDE, before=BEFORE, present=None, points=None, **columns):
-    return judge_budget(
+    return check_budget(
         scores(before, LIVE, **columns),
         np.array(after),
         present or [ALL] * len(before),
@@ -151,7 +151,7 @@ def test_a_limit_that_is_no_share_is_refused(name, value):
 )
 def test_scores_that_cannot_be_compared_are_refused(before, after, present):
     with pytest.raises(DatasetError):
-        judge_budget(scores(before, LIVE), np.array(after), present, [point()], WIDE)
+        check_budget(scores(before, LIVE), np.array(after), present, [point()], WIDE)
 
 
 def sigmoid(odds):
@@ -203,5 +203,5 @@ def test_a_threshold_among_bona_fide_captures_flips_theirs_alone():
     odds = np.where(live, rng.normal(0.0, 1.0, 400), -20.0)  # no attack comes near
     after = sigmoid(odds + 0.01)
     reference = scores(sigmoid(odds), live)
-    (found,) = judge_budget(reference, after, [RGB] * 400, [point(0.5, RGB)], WIDE).combinations
+    (found,) = check_budget(reference, after, [RGB] * 400, [point(0.5, RGB)], WIDE).combinations
     assert found.expected_class_flips == pytest.approx(2 * found.expected_flips, rel=0.01)

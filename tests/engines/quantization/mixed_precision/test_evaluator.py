@@ -11,14 +11,17 @@ from fasdk.decision import OperatingPoint
 from fasdk.preprocess import PreprocessSpec
 from fasdk_calibration.datasets import CaptureRecord, Label
 from fasdk_engines.graph.captures import DevelopmentSet
-from fasdk_engines.quantization import Layer
+from fasdk_engines.quantization import ExclusionReason, Layer
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
-from fasdk_engines.quantization.mixed_precision.evaluator import Judge
-from fasdk_engines.quantization.mixed_precision.sensitivity import measure_costs
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluator
+from fasdk_engines.quantization.mixed_precision.sensitivity import measure_sensitivity
+from fasdk_engines.quantization.work_folder import WorkFolder
+
+from support.recorded_progress import RecordedProgress
 
 RGB = (Modality.RGB,)
 COUNT = 20
+SMALL = ExclusionReason.TOO_SMALL
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def section(tmp_path):
     return WorkFolder(tmp_path / "out.fasb").section("test")
 
 
-def level_of(batch) -> np.ndarray:
-    """A capture's number, which is the level all its pixels have."""
+def number_of(batch) -> np.ndarray:
+    """A capture's number, which is the value of all its pixels."""
     return batch["rgb"][:, 0, 0, 0].round().astype(int)
 
 
@@ -38,7 +41,7 @@ def logits(odds) -> np.ndarray:
     return np.stack([np.zeros(len(odds)), odds], axis=1).astype(np.float32)
 
 
-def make_judge(limits=None) -> Judge:
+def make_evaluator(limits=None) -> BudgetEvaluator:
     captures = tuple(Capture(rgb=np.full((8, 8, 3), k, np.uint8)) for k in range(COUNT))
     records = tuple(
         CaptureRecord(
@@ -63,7 +66,7 @@ def make_judge(limits=None) -> Judge:
         apcer_upper=1.0,
         graph_sha256="0" * 64,
     )
-    return Judge(
+    return BudgetEvaluator(
         DevelopmentSet("dev.jsonl", records, captures),
         logits(ODDS),
         [point],
@@ -86,20 +89,22 @@ class Candidate:
         return self
 
     def __call__(self, batch):
-        numbers = level_of(batch)
+        numbers = number_of(batch)
         if len(self.asked) + len(numbers) > self.fails_after:
             raise KeyboardInterrupt
         self.asked += list(numbers)
         return logits(ODDS[numbers] + self.drift)
 
 
-def ask(judge, candidate, section, **options):
-    return judge.judge(candidate.open, section, "trial", progress=lambda *_: None, **options)
+def ask(evaluator, candidate, section, **options):
+    return evaluator.evaluate(
+        candidate.open, section, "trial", progress=RecordedProgress(), **options
+    )
 
 
 def test_the_float_graph_itself_holds_and_every_row_is_in_list_order(section):
-    judge, candidate = make_judge(), Candidate()
-    found = ask(judge, candidate, section)
+    evaluator, candidate = make_evaluator(), Candidate()
+    found = ask(evaluator, candidate, section)
     assert found.holds
     assert (found.expected_flips, found.mean_drift) == (0.0, 0.0)
     assert np.array_equal(found.logits, logits(ODDS))
@@ -109,18 +114,18 @@ def test_the_float_graph_itself_holds_and_every_row_is_in_list_order(section):
 
 @pytest.mark.parametrize(("drift", "asked"), [(1.0, 8), (0.0, COUNT), (np.nan, 8)])
 def test_a_lost_case_is_given_up_early(section, drift, asked):
-    found = ask(make_judge(), Candidate(drift), section, stop_early=True)
-    assert found.judged == asked
+    found = ask(make_evaluator(), Candidate(drift), section, stop_early=True)
+    assert found.evaluated == asked
     assert found.holds == (drift == 0.0)
     if asked < COUNT:
-        assert "given up after 8 captures: " in found.misses[0]
+        assert "stopped after 8 captures: " in found.misses[0]
         assert "decision flips where 0.001 of 20 are allowed" in found.misses[0]
         assert found.expected_flips > 0.001
 
 
 def test_a_drift_without_a_flip_is_given_up_too(section):
     found = ask(
-        make_judge(BudgetLimits(0.9, 0.001, 0.9)), Candidate(0.05), section, stop_early=True
+        make_evaluator(BudgetLimits(0.9, 0.001, 0.9)), Candidate(0.05), section, stop_early=True
     )
     assert "mean score drift at least" in found.misses[0]
 
@@ -128,23 +133,23 @@ def test_a_drift_without_a_flip_is_given_up_too(section):
 def test_what_was_answered_before_a_kill_is_not_asked_again(section):
     killed = Candidate(0.001, fails_after=16)
     with pytest.raises(KeyboardInterrupt):
-        ask(make_judge(), killed, section)
+        ask(make_evaluator(), killed, section)
     after = Candidate(0.001)
-    found = ask(make_judge(), after, section)
+    found = ask(make_evaluator(), after, section)
     # Answers of the last two seconds may be asked once more.
     assert set(after.asked) < set(range(COUNT))
     assert np.array_equal(found.logits, logits(ODDS + np.float32(0.001)))
     again = Candidate(9.9)
-    assert np.array_equal(ask(make_judge(), again, section).logits, found.logits)
+    assert np.array_equal(ask(make_evaluator(), again, section).logits, found.logits)
     assert again.asked == []
 
 
 def test_half_a_stored_file_is_as_good_as_none(section):
-    ask(make_judge(), Candidate(), section)
+    ask(make_evaluator(), Candidate(), section)
     file = section.path / "trial.npy"
     file.write_bytes(file.read_bytes()[:100])
     again = Candidate()
-    ask(make_judge(), again, section)
+    ask(make_evaluator(), again, section)
     assert len(again.asked) == COUNT
 
 
@@ -154,40 +159,49 @@ class Switch:
     def __init__(self, moves: dict[str, float], calls: list[frozenset[str]], limit=99) -> None:
         self.moves, self.calls, self.limit = moves, calls, limit
 
-    def logits(self, batch, keep_float=frozenset(), two_term=None):
-        self.calls.append(keep_float)
+    def logits(self, batch, float_layers=frozenset(), residual_layers=None):
+        self.calls.append(float_layers)
         if len(self.calls) > self.limit:
             raise KeyboardInterrupt
         moved = sum(
-            move * (0.5 if name in (two_term or ()) else 1.0)
+            move * (0.5 if name in (residual_layers or ()) else 1.0)
             for name, move in self.moves.items()
-            if name not in keep_float
+            if name not in float_layers
         )
-        return logits(ODDS[level_of(batch)] + moved)
+        return logits(ODDS[number_of(batch)] + moved)
 
 
-def quiet(*_):
-    """Hear nothing."""
-
-
-@pytest.mark.parametrize("two_terms", [False, True])
-def test_a_layer_costs_what_it_moves_alone(section, two_terms):
-    layers = [Layer(n, "MatMul", 5, q, "") for n, q in (("a", True), ("b", True), ("c", False))]
+@pytest.mark.parametrize("allow_residual", [False, True])
+def test_a_layer_costs_what_it_moves_alone(section, allow_residual):
+    layers = [
+        Layer(n, "MatMul", 5, reason) for n, reason in (("a", None), ("b", None), ("c", SMALL))
+    ]
     switch = Switch({"a": 0.1, "b": 0.4}, [])
-    costs = measure_costs(lambda: switch, layers, make_judge(), section, quiet, two_terms=two_terms)
+    costs = measure_sensitivity(
+        lambda: switch,
+        layers,
+        make_evaluator(),
+        section,
+        RecordedProgress(),
+        allow_residual=allow_residual,
+    )
     assert {c.name: c.error for c in costs} == pytest.approx({"a": 0.01, "b": 0.16}, rel=1e-4)
-    fine = {"a": 0.0025, "b": 0.04} if two_terms else {"a": 0.01, "b": 0.16}
-    assert {c.name: c.fine_error for c in costs} == pytest.approx(fine, rel=1e-4)
+    fine = {"a": 0.0025, "b": 0.04} if allow_residual else {"a": 0.01, "b": 0.16}
+    assert {c.name: c.residual_error for c in costs} == pytest.approx(fine, rel=1e-4)
 
 
 def test_costs_known_before_a_kill_are_not_measured_again(section):
-    layers = [Layer(f"l{k}", "MatMul", 5, True, "") for k in range(6)]
+    layers = [Layer(f"l{k}", "MatMul", 5) for k in range(6)]
     moves = {f"l{k}": 0.1 * k for k in range(6)}
     killed = Switch(moves, [], limit=2 + 1 + 2 * 3)  # two to time it, all in float, three layers
     with pytest.raises(KeyboardInterrupt):
-        measure_costs(lambda: killed, layers, make_judge(), section, quiet)
+        measure_sensitivity(lambda: killed, layers, make_evaluator(), section, RecordedProgress())
     calls: list[frozenset[str]] = []
-    costs = measure_costs(lambda: Switch(moves, calls), layers, make_judge(), section, quiet)
+    costs = measure_sensitivity(
+        lambda: Switch(moves, calls), layers, make_evaluator(), section, RecordedProgress()
+    )
     assert len(calls) == 1 + 2 * 3
     assert [c.error for c in costs] == pytest.approx([m * m for m in moves.values()], rel=1e-4)
-    measure_costs(lambda: pytest.fail("opened"), layers, make_judge(), section, quiet)
+    measure_sensitivity(
+        lambda: pytest.fail("opened"), layers, make_evaluator(), section, RecordedProgress()
+    )

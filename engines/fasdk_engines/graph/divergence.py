@@ -1,4 +1,4 @@
-"""Name the first layer where two graphs of one model part ways.
+"""First layer whose values differ between two graphs of one model.
 
 Both graphs run on Polygraphy's ONNX Runtime runner with their intermediate values as outputs, a
 chunk of values at a time so that a full model's activations never lie in memory at once. Plans are
@@ -36,10 +36,10 @@ class Divergence:
     Attributes:
         tensor: Name of the value, the same in both graphs.
         operator: Operator type of the node that writes it in the first graph.
-        node: That node's name.
-        max_abs: Largest difference; infinity where only one of the two is finite.
-        relative: The same over the value's own largest magnitude in the first graph.
-        compared: How many values were compared, this one included.
+        node: Name of that node.
+        max_abs: Largest absolute difference; infinity where only one of the two is finite.
+        relative: `max_abs` over the value's largest magnitude in the first graph.
+        compared: Number of values compared, this one included.
     """
 
     tensor: str
@@ -60,10 +60,10 @@ def first_divergence(
     """Compare the values two graphs share by name, in the first graph's order.
 
     A graph that holds float16 is run with every operator's output rounded to float16, see
-    `rounding`: ONNX Runtime's own float16 results would hide what half precision does.
+    `emulation`: ONNX Runtime's own float16 results would hide what half precision does.
 
     Args:
-        first: ONNX graph taken as right.
+        first: Reference graph, a serialized ONNX model.
         second: Another graph of the same model, such as its half-precision form.
         inputs: float32 arrays by input name.
         tolerance: Largest difference allowed, relative to the value's largest magnitude.

@@ -1,10 +1,10 @@
-"""Judge half precision where no GPU is: every operator's output rounded to float16.
+"""FP16 emulation on a CPU: every operator's output rounded to float16.
 
-ONNX Runtime's CPU kernels compute a float16 graph in float32 between casts, so its score of one
-says nothing. Here the graph is rewritten in float32 with a rounding to float16 behind every
-operator that declares a float16 output. Inside an operator all is float32. For a fused
+ONNX Runtime's CPU kernels compute a float16 graph in float32 between casts, so its scores do not
+show what FP16 does. Here the graph is rewritten in float32 with a rounding to float16 behind every
+operator that declares a float16 output. Inside an operator everything is float32. For a fused
 LayerNormalization that is what TensorRT does (its parser takes the computing type of
-INormalizationLayer from `stash_type`, float32 by default): only what it hands on is rounded.
+INormalizationLayer from `stash_type`, float32 by default): only its output is rounded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_DRIFT_RATIO = 0.01
 _CAPTURES_AT_ONCE = 1
 # onnx.TensorProto.DataType, a fixed part of the file format
 _FLOAT, _FLOAT16, _INT64 = 1, 10, 7
-# They hand on the values they are given, so a second rounding would change nothing.
+# They copy the values they are given, so a second rounding would change nothing.
 _EXACT = frozenset(
     [
         "Concat",
@@ -49,17 +49,18 @@ _EXACT = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Fp16Report:
-    """What half precision does to a graph on some captures.
+    """Effect of half precision on a graph, measured on captures.
 
     Attributes:
         finite: Whether every half-precision tensor, and every logit, is finite.
         max_activation: Largest magnitude of any half-precision tensor; infinity or NaN where one
             overflowed.
-        worst_tensor: Which tensor: the first, in graph order, that is not finite, else the largest.
-        logit_drift: Largest difference of any logit; infinity where one is not finite.
-        drift_ratio: The same over the standard deviation of the reference logits.
+        worst_tensor: Name of the first tensor, in graph order, that is not finite, else of the one
+            with the largest magnitude.
+        logit_drift: Largest absolute difference of any logit; infinity where one is not finite.
+        drift_ratio: `logit_drift` over the standard deviation of the reference logits.
         logits: float32 [N, classes], with every operator's output rounded.
-        reference_logits: float32 [N, classes] they were compared with.
+        reference_logits: float32 [N, classes], of the float32 graph.
     """
 
     finite: bool
@@ -81,14 +82,14 @@ def emulate_fp16(
     """Run a half-precision graph with every operator's output rounded to float16.
 
     Args:
-        graph_fp16: Typed graph as `precision.convert` writes it, with an output `logits`.
+        graph_fp16: Typed graph as `fp16.convert` writes it, with an output `logits`.
         inputs: Batches, each float32 [B, 3, H, W] by input name.
         reference_logits: float32 [N, classes] of the float32 graph on the same captures, in order.
         threads: CPU threads; 0 takes one per core.
 
     Raises:
         PrecisionError: The graph holds no float16 tensor, or the reference logits do not match the
-            captures, so that nothing can be judged.
+            captures.
         BackendError: ONNX Runtime refuses or fails to run the rewritten graph.
     """
     rounded = _EmulatedGraph.of(graph_fp16)
@@ -124,25 +125,25 @@ def emulated_model(graph_fp16: bytes) -> onnx.ModelProto:
 
 
 def require_fp16_accuracy(report: Fp16Report, *, check_drift: bool = True) -> None:
-    """Hold a report against the budget: finite, |activation| <= 16,384, drift ratio <= 1 %.
+    """Check a report against the limits: finite, |activation| <= 16,384, drift ratio <= 1 %.
 
     Args:
-        report: From `emulate_fp16`.
+        report: Result of `emulate_fp16`.
         check_drift: Whether the captures vary as real ones do; on others the logits' standard
             deviation, and so the ratio, means nothing.
 
     Raises:
-        PrecisionError: A part of the budget is missed; names the tensor and the figure.
+        PrecisionError: A limit is exceeded; the error names the tensor and the figure.
     """
-    mend = "make the node that writes it a float32 island, or build with --precision fp32"
+    fix = "make the node that writes it a float32 island, or build with --precision fp32"
     if not report.finite:
         raise PrecisionError(
-            f"half precision overflows: tensor {report.worst_tensor!r} is not finite: {mend}"
+            f"half precision overflows: tensor {report.worst_tensor!r} is not finite: {fix}"
         )
     if not report.max_activation <= MAX_ACTIVATION:
         raise PrecisionError(
             f"tensor {report.worst_tensor!r} reaches {report.max_activation:.0f} in half "
-            f"precision, above {MAX_ACTIVATION:.0f}: {mend}"
+            f"precision, above {MAX_ACTIVATION:.0f}: {fix}"
         )
     if check_drift and not report.drift_ratio <= MAX_DRIFT_RATIO:
         raise PrecisionError(
@@ -176,7 +177,9 @@ class _EmulatedGraph:
         types = infer_types(model)
         halves = {name for name, t in types.items() if t.element == _FLOAT16}
         if not halves:
-            raise PrecisionError("nothing to judge: the graph holds no float16 tensor")
+            raise PrecisionError(
+                "the graph holds no float16 tensor: convert it with precision fp16"
+            )
         rounded = cls(model)
         for tensor in model.graph.initializer:
             if tensor.data_type == _FLOAT16:

@@ -1,4 +1,4 @@
-"""Blocks the published models share, with the parameter names of their checkpoints."""
+"""Layers shared by the published forms, with the parameter names of their checkpoints."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Parity of a model's published form, its deployed form and its exported graph.
 
-Where a model picks experts by rank, the second form takes the experts the first one picked: the
-outputs are held to the same budget then, and the picks themselves may cost next to nothing, so that
-two forms may differ in them only where experts are as good as tied.
+Where a model selects experts by rank, the second form is made to use the experts the first one
+selected: the outputs are then held to the same budget, and the experts of the first form may score
+only `TIE_BUDGET` worse in the second, so that two forms differ in them only at near ties.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from fasdk_engines.models.expert_selection import (
 TORCH_BUDGET = 1e-4
 GRAPH_BUDGET = 1e-4
 BATCH_BUDGET = 1e-5
-# How much worse a pick of experts may score than the best, in the scores' standard deviations:
-# reordered sums were seen to cost 3e-7.
+# How much worse a selection of experts may score than the best, in standard deviations of the
+# scores: reordered sums were seen to cost 3e-7.
 TIE_BUDGET = 1e-4
 _BATCH_SIZES = (1, 3)
 
@@ -45,8 +45,8 @@ def torch_parity(
     """Return the largest difference of any output, published form against deployed form.
 
     Args:
-        published: The model as it was trained.
-        deployed: The same function, rearranged.
+        published: Published form, weights loaded.
+        deployed: Deployed form of the same weights.
         inputs: float32 [B, 3, H, W] per modality.
         budget: Largest difference that passes.
 
@@ -141,10 +141,10 @@ def _captures(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
 def _with_experts(
     module: nn.Module, inputs: Sequence[Tensor], picks: Sequence[Sequence[Tensor]]
 ) -> list[NDArray[np.float32]]:
-    """Return a module's outputs, each capture run alone with the experts picked for it.
+    """Return a module's outputs, each capture run alone with the experts given for it.
 
     Raises:
-        ParityError: A pick is one the module itself would not have come near.
+        ParityError: The given experts score worse than `TIE_BUDGET` allows.
     """
     rows = []
     for capture, picked in zip(_captures(inputs), picks, strict=True):
@@ -163,11 +163,11 @@ def _with_experts(
 def _picks_of_graph(
     graph: bytes, module: nn.Module, inputs: Sequence[Tensor], threads: int
 ) -> list[list[Tensor]]:
-    """Return the experts a graph picks for each capture alone, one int64 a place of choice."""
+    """Return the experts a graph selects for each capture alone, one int64 tensor per layer."""
     session, names = selection_session(graph, threads)
     if len(names) != len(expert_selections(module)):
         raise ParityError(
-            f"the graph picks experts {len(names)} times, "
+            f"the graph selects experts {len(names)} times, "
             f"the model it was exported from {len(expert_selections(module))} times"
         )
     inputs_of = [value.name for value in session.get_inputs()]
@@ -180,10 +180,11 @@ def _picks_of_graph(
 
 
 def selection_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
-    """Return an ONNX Runtime session, default optimizer, that also tells which experts it picks.
+    """Return an ONNX Runtime session, default optimizer, that also returns the selected experts.
 
     Returns:
-        The session, and the names of its int64 outputs [Q, heads, count] in the order of places.
+        The session, and the names of its int64 outputs [Q, heads, count] in the order of the
+        layers.
     """
     import onnx
     import onnxruntime as ort

@@ -1,6 +1,6 @@
-"""What a ready ONNX file cannot say of itself, in TOML: who feeds which input, and what comes out.
+"""Description, in TOML, of an ONNX file to import: its inputs, outputs and preprocessing.
 
-    name = "lobby-net"                    # what the bundle calls it
+    name = "lobby-net"                    # model name in the bundle
     published_in = "Doe et al., 2025"     # paper or project
     modalities = ["rgb", "ir"]            # model order
     required = ["rgb"]                    # the others may be missing; all, where left out
@@ -15,14 +15,14 @@
     crop = "face"
     mean = [127.5, 127.5, 127.5]
     std = [128.0, 128.0, 128.0]
-    missing_value = 0.0                   # what the tensor holds when the modality is absent
+    missing_value = 0.0                   # value of an absent modality's tensor
 
     [output]
     name = "score"                        # the graph's only output, where left out
     kind = "probability"                  # logits, probabilities, logit or probability
 
-One score a capture (`logit`, `probability`) speaks of the second label. The fields are the
-manifest's wherever it has them.
+A single score per capture (`logit`, `probability`) is that of the second label. Fields that the
+manifest has too mean the same there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NAMED = 3  # mistakes an error spells out
 
 
 class OutputKind(str, Enum):
-    """What the graph's output holds."""
+    """Content of the output that holds the scores."""
 
     LOGITS = "logits"  # [batch, classes], before a softmax
     PROBABILITIES = "probabilities"  # [batch, classes], after one
@@ -62,15 +62,15 @@ class OutputKind(str, Enum):
 
     @property
     def is_one_score(self) -> bool:
-        """Whether there is one number a capture, not one a class."""
+        """Whether there is one number per capture rather than one per class."""
         return self in (OutputKind.LOGIT, OutputKind.PROBABILITY)
 
 
 class InputDescription(PreprocessSpec):
-    """One modality: its preprocessing, and the graph input it feeds.
+    """Input of one modality: its preprocessing and its name in the file.
 
     Attributes:
-        graph_input: Name in the file; None is the modality's own name.
+        graph_input: Name of the input in the file; None takes the modality's own name.
     """
 
     graph_input: str | None = None
@@ -82,11 +82,11 @@ class InputDescription(PreprocessSpec):
 
 
 class OutputDescription(BaseModel):
-    """Which output holds the answer, and in which form.
+    """Output that holds the scores.
 
     Attributes:
-        name: Output's name in the file; None where the file has but one.
-        kind: What it holds.
+        name: Name of the output in the file; None where the file has only one.
+        kind: Content of the output.
         reliability: Name of an output [batch, modalities] in [0, 1], or None.
     """
 
@@ -98,17 +98,17 @@ class OutputDescription(BaseModel):
 
 
 class ImportDescription(ModelConfig):
-    """All a bundle needs to know of a ready ONNX file.
+    """Description of an ONNX file to import.
 
     Attributes:
-        name: What the bundle calls the model.
-        published_in: Paper or project that defines it.
-        modalities: Model order: the columns of `presence` and of a reliability output.
+        name: Model name in the bundle.
+        published_in: Paper or project that defines the model.
+        modalities: Modalities in the column order of `presence` and of a reliability output.
         required: Modalities without which a capture is refused; None takes all.
         labels: Class names in logit order.
-        live_index: Which of them is bona fide.
-        inputs: Preprocessing by modality.
-        output: Where the answer is.
+        live_index: Index of the bona fide label.
+        inputs: Input and preprocessing by modality.
+        output: Output that holds the scores.
         presence: Graph input [batch, modalities], 1 where a capture holds the modality, or None.
         float32_islands: Regular expressions found in the names of nodes that stay float32 in a
             half-precision graph.
@@ -154,7 +154,7 @@ class ImportDescription(ModelConfig):
         return self
 
     def family(self) -> Family:
-        """Return the description as the rest of a build sees a model; it has no module."""
+        """Return the model family of the description; it has no module."""
         return Family(
             name=ONNX_IMPORT,
             published_in=self.published_in,
@@ -199,7 +199,7 @@ def read_description(path: Path) -> ImportDescription:
 
 
 def _mistake(details: ErrorDetails) -> str:
-    """Return one mistake as field, what is wrong, and the mend."""
+    """Return one mistake as text: the field, what is wrong, and how to fix it."""
     path = [str(part) for part in details["loc"]]
     field = ".".join(path)
     if details["type"] == "extra_forbidden":
@@ -233,6 +233,6 @@ def _preprocess(description: ImportDescription) -> dict[Modality, PreprocessSpec
 
 def _no_module(_config: object) -> NoReturn:
     raise ModelError(
-        f"a ready ONNX file has no module to load weights into: use --model {ONNX_IMPORT} with "
+        f"an imported ONNX file has no module to load weights into: use --model {ONNX_IMPORT} with "
         "--preprocess FILE.toml"
     )

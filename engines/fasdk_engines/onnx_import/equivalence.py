@@ -1,4 +1,4 @@
-"""Show that a ready graph scores each capture by itself, and as the file it came from does."""
+"""Checks of an imported graph: independence of the batch, and scores equal to the file's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 def independent_scores(
     graph: bytes, inputs: Mapping[str, NDArray[np.float32]]
 ) -> NDArray[np.float64]:
-    """Return each capture's class scores, once they depend on nothing but the capture.
+    """Return each capture's class scores, having checked that they depend on that capture alone.
+
+    Args:
+        graph: Imported graph, a serialized ONNX model.
+        inputs: float32 [B, ...] by input name.
+
+    Returns:
+        float64 [B, classes].
 
     Raises:
         ExportError: The graph runs at one batch size alone.
@@ -84,12 +91,22 @@ def original_scores(
 ) -> NDArray[np.float64]:
     """Return the class scores of the file as it was given, one capture at a time.
 
+    Args:
+        model: Model of the file.
+        inputs_by_file: Imported input name by the file's.
+        outputs_by_file: Imported output name by the file's.
+        inputs: float32 [B, ...] by imported input name.
+        description: Description of the file.
+
+    Returns:
+        float64 [B, classes].
+
     Raises:
         BackendError: ONNX Runtime refuses the file or fails on it.
     """
     import onnxruntime as ort
 
-    answer = next(name for name, ours in outputs_by_file.items() if ours == SCORE_OUTPUT)
+    answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
     try:
@@ -97,9 +114,7 @@ def original_scores(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         rows = [
-            session.run(
-                [answer], {n: inputs[ours][i : i + 1] for n, ours in inputs_by_file.items()}
-            )
+            session.run([answer], {n: inputs[new][i : i + 1] for n, new in inputs_by_file.items()})
             for i in range(len(next(iter(inputs.values()))))
         ]
     except Exception as error:

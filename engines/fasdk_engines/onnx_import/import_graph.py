@@ -1,4 +1,4 @@
-"""Take a ready ONNX graph over: our names, our outputs, and the checks of any built graph."""
+"""Import of an ONNX file's graph, with the names, outputs and checks of an exported one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _BATCH = 3
 
 @dataclass(frozen=True)
 class ImportedGraph:
-    """A ready file's graph in the form a build gives every graph.
+    """Graph of an imported file, in the form of an exported one.
 
     Attributes:
-        family: The model as the rest of the build sees it.
+        family: Model family of the description, with the float32 islands of added operators.
         graph: Self-contained ONNX, inputs named after modalities, outputs `logits` and, where the
             description names one, `reliability`.
-        parameters: Floating-point weights in it.
-        parity: Largest score difference between the file as given and this graph.
+        parameters: Number of floating-point weights in the graph.
+        parity: Largest score difference between the file as given and this graph, in [0, 1].
     """
 
     family: Family
@@ -49,7 +49,7 @@ class ImportedGraph:
 
 
 def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
-    """Return a ready file's graph under our names, once it is shown to be fit for deployment.
+    """Return a file's graph with fasdk's input and output names, having checked it for deployment.
 
     Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
     10.3 would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W] of the
@@ -58,7 +58,7 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
 
     Raises:
         ExportError: The graph is not as described; it names the node, input or output.
-        ParityError: Its scores depend on the batch, on absent pixels, or changed on the way.
+        ParityError: Its scores depend on the batch or on absent pixels, or the import changed them.
     """
     family = description.family()
     model = type(file.model)()
@@ -93,8 +93,8 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
     parity = float(np.abs(given - scores).max())
     if not parity <= BATCH_BUDGET:
         raise ParityError(
-            f"{file.path}: the graph under our names scores {parity:.3g} apart from the file as "
-            f"given, more than {BATCH_BUDGET:.3g}: do not deploy"
+            f"{file.path}: the imported graph's scores differ by {parity:.3g} from those of the "
+            f"file as given, more than {BATCH_BUDGET:.3g}: do not deploy"
         )
     parameters = sum(
         int(np.prod(t.dims, dtype=np.int64))

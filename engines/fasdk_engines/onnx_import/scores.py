@@ -1,4 +1,4 @@
-"""Turn whatever scores a ready graph ends in into logits in class order."""
+"""Conversion of an imported graph's scores to logits in class order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-ADDED = "fasdk_score"  # first part of the names of nodes added here
+ADDED = "fasdk_score"  # prefix of the names of nodes added here
 # Log-odds of a probability nearer to 0 or 1 than this are cut off there.
 _CERTAIN = 1e-6
 _SUM_SLACK = 1e-3
@@ -23,10 +23,17 @@ _SHAPE_ONLY = frozenset(["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze
 
 
 def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
-    """Make `logits` of the answer, in place; return whether a logarithm had to be taken.
+    """Append the operators that make `logits` of the score output, in place.
 
-    A softmax or sigmoid at the end is taken off rather than undone. One score z of the second class
+    A softmax or sigmoid at the end is removed rather than inverted. One score z of the second class
     becomes (0, z), whose softmax is its sigmoid.
+
+    Args:
+        graph: Graph whose first output is `SCORE_OUTPUT`.
+        kind: Content of that output.
+
+    Returns:
+        Whether a logarithm had to be added.
     """
     if kind is OutputKind.PROBABILITIES and _remove_final(graph, "Softmax"):
         kind = OutputKind.LOGITS
@@ -63,10 +70,14 @@ def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
 
 
 def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:
-    """Return float64 [N, classes] that sum to 1, from an output of that kind.
+    """Return class scores, float64 [N, classes] with rows that sum to 1.
+
+    Args:
+        values: float32 [N, ...], an output of the graph.
+        kind: Content of that output.
 
     Raises:
-        ExportError: What should be probabilities is none.
+        ExportError: Probabilities are expected and the values are none.
     """
     found = values.reshape(len(values), -1).astype(np.float64)
     if kind is OutputKind.LOGITS:
@@ -78,7 +89,7 @@ def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.fl
     elif not ((found >= 0.0) & (found <= 1.0)).all():
         raise ExportError(
             f"the output holds {found.min():.3g} to {found.max():.3g}, which are no probabilities: "
-            "mend output.kind in the description"
+            "correct output.kind in the description"
         )
     if kind.is_one_score:
         return np.concatenate([1.0 - found, found], axis=1)
@@ -91,7 +102,7 @@ def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.fl
 
 
 def _remove_final(graph: onnx.GraphProto, operator: str) -> bool:
-    """Remove the operator that makes probabilities of the answer; return whether it was there."""
+    """Remove the final operator that makes probabilities; return whether it was there."""
     makers = {name: node for node in graph.node for name in node.output}
     passed = _SHAPE_ONLY if operator == "Sigmoid" else frozenset[str]()
     node = makers.get(SCORE_OUTPUT)

@@ -1,4 +1,4 @@
-"""Start from pretrained weights: torchvision's ViT-B/16 or OpenAI's CLIP ViT-B/16, mapped by name.
+"""Initialization from pretrained weights of torchvision's ViT-B/16 or OpenAI's CLIP ViT-B/16.
 
 Position embeddings are handled as each paper does: MMDG and BIG-MoE begin with their own, MMDG++
 copies CLIP's for each modality, MMDA keeps CLIP's.
@@ -28,7 +28,7 @@ class InitialWeights:
     """Pretrained weights to start from.
 
     Attributes:
-        checkpoint: The weights.
+        checkpoint: Weights of a ViT or of CLIP.
         vocabulary: OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which CLIP's text tower needs.
     """
 
@@ -48,12 +48,12 @@ class InitialWeights:
 
 @dataclass(frozen=True)
 class Initialized:
-    """What became of pretrained weights.
+    """Result of an initialization from pretrained weights.
 
     Attributes:
-        loaded: The model's tensors that were set.
-        unused: Names of pretrained tensors the model has no place for.
-        fresh: The model's tensors that keep their random start.
+        loaded: Names of the model's tensors that were set.
+        unused: Names of pretrained tensors that no tensor of the model matches.
+        fresh: Names of the model's tensors that keep their random values.
         text: CLIP's text tower under OpenAI's names; empty where there is none.
     """
 

@@ -117,9 +117,9 @@ def shape_of(kind: str) -> str:
 def test_every_kind_of_output_becomes_two_logits_with_the_same_scores(kind, bare, tmp_path):
     end = BARE_ENDS.get(kind, ENDS[kind]) if bare else ENDS[kind]
     path = saved(tmp_path, graph(end, shape_of(kind)))
-    ready = import_graph(read_onnx_file(path), described(tmp_path, kind))
-    assert ready.parity < 1e-6
-    found = onnx.load_from_string(ready.graph)
+    imported = import_graph(read_onnx_file(path), described(tmp_path, kind))
+    assert imported.parity < 1e-6
+    found = onnx.load_from_string(imported.graph)
     assert [value.name for value in found.graph.input] == ["rgb", "ir"]
     assert [value.name for value in found.graph.output] == ["logits"]
     operators = {node.op_type for node in found.graph.node}
@@ -128,7 +128,7 @@ def test_every_kind_of_output_becomes_two_logits_with_the_same_scores(kind, bare
 
     rng = np.random.default_rng(1)
     rgb, ir = (rng.standard_normal((5, 3, 8, w)).astype(np.float32) for w in (12, 8))
-    logits = run(ready.graph, {"rgb": rgb, "ir": ir})["logits"].astype(np.float64)
+    logits = run(imported.graph, {"rgb": rgb, "ir": ir})["logits"].astype(np.float64)
     score = 1.0 / (1.0 + np.exp(logits[:, 0] - logits[:, 1]))
     both = np.concatenate([rgb.mean((2, 3)), ir.mean((2, 3))], axis=1)
     weights = np.random.default_rng(0)
@@ -143,10 +143,10 @@ def test_a_sigmoid_is_taken_off_through_a_change_of_shape(reshape, tmp_path):
         every = Constant <value_ints = [-1]> () raw = MatMul (both, one) soft = Sigmoid (raw)
         score = {reshape}
     """
-    ready = import_graph(
+    imported = import_graph(
         read_onnx_file(saved(tmp_path, graph(end, "batch"))), described(tmp_path, "probability")
     )
-    operators = {node.op_type for node in onnx.load_from_string(ready.graph).graph.node}
+    operators = {node.op_type for node in onnx.load_from_string(imported.graph).graph.node}
     assert not {"Sigmoid", "Log"} & operators
 
 
@@ -162,18 +162,20 @@ def test_what_makes_probabilities_stays_where_something_else_reads_it(tmp_path):
     description = described(
         tmp_path, "probabilities", ('name = "score"', 'name = "score"\nreliability = "reliability"')
     )
-    ready = import_graph(read_onnx_file(saved(tmp_path, text)), description)
-    assert ready.family.has_reliability
-    found = onnx.load_from_string(ready.graph).graph
+    imported = import_graph(read_onnx_file(saved(tmp_path, text)), description)
+    assert imported.family.has_reliability
+    found = onnx.load_from_string(imported.graph).graph
     assert [value.name for value in found.output] == ["logits", "reliability"]
     assert {"Softmax", "Log"} <= {node.op_type for node in found.node}
 
 
 def test_log_odds_stay_float32_in_half_precision(tmp_path):
     path = saved(tmp_path, graph(BARE_ENDS["probability"], "batch,1"))
-    ready = import_graph(read_onnx_file(path), described(tmp_path, "probability"))
+    imported = import_graph(read_onnx_file(path), described(tmp_path, "probability"))
     half = convert(
-        ready.graph, Precision.FP16, islands_matching(ready.graph, ready.family.float32_islands)
+        imported.graph,
+        Precision.FP16,
+        islands_matching(imported.graph, imported.family.float32_islands),
     )
     lint_tensorrt(half)
     (clip,) = (n for n in onnx.load_from_string(half).graph.node if n.op_type == "Clip")
@@ -183,8 +185,8 @@ def test_log_odds_stay_float32_in_half_precision(tmp_path):
 
 def test_values_that_bear_our_names_make_way(tmp_path):
     end = "rgb = MatMul (both, two) logits = Add (rgb, rgb) score = Sub (logits, rgb)"
-    ready = import_graph(read_onnx_file(saved(tmp_path, graph(end))), described(tmp_path))
-    assert ready.parity < 1e-6
+    imported = import_graph(read_onnx_file(saved(tmp_path, graph(end))), described(tmp_path))
+    assert imported.parity < 1e-6
 
 
 def test_a_description_becomes_a_family(tmp_path):
@@ -214,9 +216,9 @@ MASKED = """
 
 def test_a_graph_may_be_told_which_modalities_a_capture_holds(tmp_path):
     path = saved(tmp_path, graph(MASKED, extra=", float[N,2] mask"))
-    ready = import_graph(read_onnx_file(path), described(tmp_path, change=PRESENT))
-    assert ready.family.presence_order == (Modality.RGB, Modality.IR)
-    names = [value.name for value in onnx.load_from_string(ready.graph).graph.input]
+    imported = import_graph(read_onnx_file(path), described(tmp_path, change=PRESENT))
+    assert imported.family.presence_order == (Modality.RGB, Modality.IR)
+    names = [value.name for value in onnx.load_from_string(imported.graph).graph.input]
     assert names == ["rgb", "ir", PRESENCE]
 
 
@@ -275,7 +277,7 @@ BRANCH = """
             "the graph fixes the batch of 'logits' at 1: export with a dynamic first axis",
         ),
         (graph(PLAIN, rgb="N,3,8,8"), r"is \[\?, 3, 8, 8\], expected \[batch, 3, 8, 12\]"),
-        (graph(PLAIN, rgb="N,8,12,3"), r"expected \[batch, 3, 8, 12\]: mend the description's"),
+        (graph(PLAIN, rgb="N,8,12,3"), r"expected \[batch, 3, 8, 12\]: correct the description's"),
         (graph(PLAIN, rgb="N,3,96"), r"'input.1' is \[\?, 3, 96\], expected \[batch, 3, 8, 12\]"),
         (graph(PLAIN, extra=", float[N,2] age"), "nothing is described for graph input 'age'"),
         (
@@ -295,7 +297,7 @@ BRANCH = """
         ),
     ],
 )  # fmt: skip
-def test_a_graph_that_is_not_fit_for_deployment_is_refused_with_the_mend(text, complaint, tmp_path):
+def test_a_graph_that_is_not_fit_for_deployment_is_refused_with_the_fix(text, complaint, tmp_path):
     path = saved(tmp_path, text)
     with pytest.raises(ExportError, match=complaint) as caught:
         import_graph(read_onnx_file(path), described(tmp_path))
@@ -332,8 +334,11 @@ def test_an_input_of_half_precision_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (('"input.1"', '"image"'), "no input 'image', only 'input.1', 'ir': mend inputs.rgb.grap"),
-        (('name = "score"', 'name = "prob"'), "no output 'prob', only 'score': mend output.name"),
+        (('"input.1"', '"image"'), "no input 'image', only 'input.1', 'ir': correct inputs.rgb.g"),
+        (
+            ('name = "score"', 'name = "prob"'),
+            "no output 'prob', only 'score': correct output",
+        ),
         (('name = "score"', 'reliability = "score"'), "has outputs 'score': say which one in out"),
         (('"input.1"', '"ir"'), "feeds one graph input twice"),
     ],
@@ -347,7 +352,7 @@ def test_a_description_of_another_graph_is_refused(change, complaint, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "end", "complaint"),
     [
-        ("probability", ENDS["logit"], "holds .*, which are no probabilities: mend output.kind"),
+        ("probability", ENDS["logit"], "holds .*, which are no probabilities: correct output.kind"),
         (
             "probabilities",
             "raw = MatMul (both, two) score = Sigmoid (raw)",

@@ -1,11 +1,11 @@
-"""BIG-MoE rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of BIG-MoE: the same function up to rounding, in few large operators.
 
 Tokens are kept as one matrix [N * B, width], token first, then capture: the class token, then place
 by place its three modalities, so that what an expert sees lies side by side; attention does not
 mind the order. What is constant is folded: the prompt of a complete capture, class token and patch
 bias into the positions, the queries' and keys' product, gains into what reads them, the central
-difference into the kernels, two tables of experts into one. The last block owes nothing but the
-class token, so its adapter, its patches and the last prompt update are gone.
+difference into the kernels, two tables of experts into one. Only the class token of the last
+block is read, so its adapter, its patches and the last prompt update are gone.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DeployedBigMoe(nn.Module):
         by_place = by_modality.transpose(0, 1).flatten(0, 1)
         self.position = constant(torch.cat([position[:1], by_place])[:, None])
         depth = config.depth
-        # A lone block owes the class token alone, which no prompt reaches.
+        # With a single block only the class token is read, which no prompt reaches.
         self.prompt = _Prompt(config, published.VP_learner) if depth > 1 else None
         parts = [*zip(published.ViT_Encoder, published.adaptors, strict=True)]
         self.blocks = nn.ModuleList(

@@ -1,7 +1,8 @@
-"""BIG-MoE: one ViT over all modalities' patches, its adapters a product-key mixture of experts.
+"""Published form of BIG-MoE: a ViT over all modalities' patches with product-key expert adapters.
 
 BIG-MoE: Bypass Isolated Gating MoE for Multimodal Face Anti-Spoofing, ICASSP 2025
-(arXiv:2412.18065). Experts are picked by rank, so the function is not continuous (`choices.py`).
+(arXiv:2412.18065). Experts are selected by rank, so the function is not continuous
+(`expert_selection.py`).
 """
 
 from __future__ import annotations

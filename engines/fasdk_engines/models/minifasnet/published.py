@@ -1,4 +1,4 @@
-"""MiniFASNetV2 and MiniFASNetV1SE: small convolutional RGB models with published trained weights.
+"""Published form of MiniFASNetV2 and MiniFASNetV1SE, small convolutional RGB models.
 
 Minivision, Silent-Face-Anti-Spoofing (Apache-2.0): pruned MobileFaceNets on an 80x80 crop around
 the face, each trained at its own crop scale; their softmaxes are meant to be averaged.

@@ -1,4 +1,4 @@
-"""MMDA: CLIP's visual tower shared by RGB, depth and IR, fused by difference attention and experts.
+"""Published form of MMDA: CLIP's visual tower, fused by difference attention and experts.
 
 Purify then Guide: Rethinking Domain Generalization for Multimodal Face Anti-Spoofing, ECCV 2026
 (arXiv 2505.09484). Three things of the published evaluation are not kept:

@@ -1,4 +1,4 @@
-"""MMDG: a ViT shared by RGB, depth and IR, its modalities joined by uncertainty-guided adapters.
+"""Published form of MMDG: a ViT shared by RGB, depth and IR, joined by U-Adapters.
 
 Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Spoofing, CVPR 2024.
 The published evaluation samples dropout to judge how certain each token is; here that is its exact

@@ -1,4 +1,4 @@
-"""MMDG++ rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of MMDG++: the same function up to rounding, in few large operators.
 
 Tokens are kept as one matrix [N * 3 * B, width], token first, then modality, then capture: every
 linear layer is one matrix product over all three modalities. What is constant is folded, as in

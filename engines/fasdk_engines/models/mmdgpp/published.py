@@ -1,4 +1,4 @@
-"""MMDG++: CLIP's visual tower shared by RGB, depth and IR, its modalities joined by U-Adapter++.
+"""Published form of MMDG++: CLIP's visual tower shared by RGB, depth and IR, with U-Adapter++.
 
 Lin et al., MMDG++, IEEE TPAMI 47(9), 2025. Every adapter takes each token's query from whichever of
 two modalities is surer of it. The published evaluation draws 50 Gaussian samples a token to tell

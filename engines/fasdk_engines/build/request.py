@@ -11,9 +11,9 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
+from fasdk.progress import Progress
 
 if TYPE_CHECKING:
-    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
@@ -167,20 +167,16 @@ class BuildReport:
     int8: Int8Summary | None = None
 
 
-class BuildListener(Protocol):
+class BuildListener(Progress, Protocol):
     """Hears how a build is getting on; `plan_progress` hears the plan compiler's own steps."""
 
     @property
-    def plan_progress(self) -> ProgressListener | None:
+    def plan_progress(self) -> Progress | None:
         """Who hears the plan compiler, or None."""
         ...
 
     def phase(self, name: str) -> None:
         """Note that the phase called `name` begins."""
-        ...
-
-    def update(self, name: str, step: int, steps: int, /) -> None:
-        """Note that the part of a phase called `name` has done `step` of `steps`."""
         ...
 
 

@@ -7,10 +7,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import installed_backends
+from fasdk.backends.registry import (
+    BACKENDS,
+    installed_backends,
+    require_installed,
+    spec_of,
+)
 from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, write_bundle
 from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Precision, Provenance
-from fasdk.errors import BackendError, UsageError
+from fasdk.errors import UsageError
 from fasdk_engines.build.float_graph import FloatGraph, make_float_graph, read_description_of
 from fasdk_engines.build.request import (
     BuildListener,
@@ -108,27 +113,30 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
 
 def _plan_backend(request: BuildRequest) -> Backend | None:
     """Return the TensorRT flavor to build a plan with, or None for no plan."""
-    installed = installed_backends()
-    backend = request.backend
+    backend = request.backend or _plan_backend_here(request)
     if backend is None:
-        flavors = [b for b in installed if b is not Backend.ONNXRUNTIME]
-        # TensorRT first on a device; the cross-building flavor where targets were named.
-        if request.compute_capabilities:
-            flavors = [b for b in flavors if b is Backend.TENSORRT_RTX]
-        elif request.precision is Precision.INT8_FP32:
-            flavors = []  # the CPU's form: a plan of it is built where one is asked for
-        backend = flavors[0] if flavors else Backend.ONNXRUNTIME
-    if backend is not Backend.TENSORRT_RTX and request.compute_capabilities:
+        return None
+    if request.compute_capabilities and not spec_of(backend).cross_builds:
+        names = " or ".join(spec.backend.value for spec in BACKENDS if spec.cross_builds)
         raise UsageError(
-            f"--compute-capability needs the tensorrt-rtx backend, found {backend.value}: "
+            f"--compute-capability needs the {names} backend, found {backend.value}: "
             "a TensorRT plan is always for the very machine that builds it"
         )
-    if backend not in installed:
-        raise BackendError(
-            f"backend {backend.value} is not installed: "
-            "install fasdk[rtx], or take --backend onnxruntime to build no plan"
-        )
-    return None if backend is Backend.ONNXRUNTIME else backend
+    require_installed(backend)
+    return backend if spec_of(backend).builds_plans else None
+
+
+def _plan_backend_here(request: BuildRequest) -> Backend | None:
+    """Return the installed flavor that suits a request that names none, or None."""
+    flavors = [spec_of(b) for b in installed_backends() if spec_of(b).builds_plans]
+    # TensorRT first on a device; the cross-building flavor where targets were named.
+    if request.compute_capabilities:
+        flavors = [spec for spec in flavors if spec.cross_builds]
+        if not flavors:
+            return Backend.ONNXRUNTIME
+    elif request.precision is Precision.INT8_FP32:
+        return None  # the CPU's form: a plan of it is built where one is asked for
+    return flavors[0].backend if flavors else None
 
 
 def _read_captures(
@@ -164,7 +172,7 @@ def _build_plan(
     from fasdk.backends.tensorrt.plan import build_plan
 
     targets: tuple[str, ...] = ()
-    if backend is Backend.TENSORRT_RTX:
+    if spec_of(backend).cross_builds:
         targets = request.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES
     return build_plan(
         graph,

@@ -97,6 +97,7 @@ class OpenVinoEngine:
             )
         except Exception as error:
             raise BackendError(f"OpenVINO {self.version} refuses the graph: {error}") from error
+        self._request: Any = None
         self.input_names = tuple(self._ports.inputs)
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
@@ -104,7 +105,9 @@ class OpenVinoEngine:
         if self._model is None:
             raise BackendError("the engine is closed")
         self._ports.check(inputs)
-        return self._ports.infer(self._model.create_infer_request(), inputs)
+        if self._request is None:
+            self._request = self._model.create_infer_request()
+        return self._ports.infer(self._request, inputs)
 
     def open_lane(self, max_batch: int) -> OpenVinoLane:
         """Return a new lane with an inference request of its own; see `Engine.open_lane`."""
@@ -116,7 +119,7 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Release the compiled model; lanes keep it until they are closed."""
-        self._model = None
+        self._model = self._request = None
 
 
 @dataclass(frozen=True)

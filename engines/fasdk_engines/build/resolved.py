@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import installed_backends
+from fasdk.backends.registry import (
+    BACKENDS,
+    installed_backends,
+    require_installed,
+    spec_of,
+)
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
-from fasdk.errors import BackendError, UsageError
+from fasdk.errors import UsageError
 from fasdk_engines.build.source import DescribedOnnxFile
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.checkpoint import resolve_config
@@ -135,29 +140,33 @@ def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:
 
 
 def _resolve_plan(request: BuildRequest) -> PlanTarget | None:
-    installed = installed_backends()
-    backend = request.backend
+    backend = request.backend or _backend_here(request)
     if backend is None:
-        flavors = [b for b in installed if b is not Backend.ONNXRUNTIME]
-        # TensorRT first on a device; the cross-building flavor where targets were named.
-        if request.compute_capabilities:
-            flavors = [b for b in flavors if b is Backend.TENSORRT_RTX]
-        elif request.precision is Precision.INT8_FP32:
-            flavors = []  # the CPU's form: a plan of it is built where one is asked for
-        backend = flavors[0] if flavors else Backend.ONNXRUNTIME
-    if backend is not Backend.TENSORRT_RTX and request.compute_capabilities:
+        return None
+    spec = spec_of(backend)
+    if request.compute_capabilities and not spec.cross_builds:
+        names = " or ".join(other.backend.value for other in BACKENDS if other.cross_builds)
         raise UsageError(
-            f"--compute-capability needs the tensorrt-rtx backend, found {backend.value}: "
+            f"--compute-capability needs the {names} backend, found {backend.value}: "
             "a TensorRT plan is always for the very machine that builds it"
         )
-    if backend not in installed:
-        raise BackendError(
-            f"backend {backend.value} is not installed: "
-            "install fasdk[rtx], or take --backend onnxruntime to build no plan"
-        )
-    if backend is Backend.ONNXRUNTIME:
+    require_installed(backend)
+    if not spec.builds_plans:
         return None
     targets: tuple[str, ...] = ()
-    if backend is Backend.TENSORRT_RTX:
+    if spec.cross_builds:
         targets = request.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES
     return PlanTarget(backend, targets)
+
+
+def _backend_here(request: BuildRequest) -> Backend | None:
+    """Return the installed TensorRT flavor for a request that names no backend, or None."""
+    flavors = [spec for b in installed_backends() if (spec := spec_of(b)).builds_plans]
+    # TensorRT first on a device; the cross-building flavor where targets were named.
+    if request.compute_capabilities:
+        flavors = [spec for spec in flavors if spec.cross_builds]
+        if not flavors:
+            return Backend.ONNXRUNTIME
+    elif request.precision is Precision.INT8_FP32:
+        return None  # the CPU's form: a plan of it is built where one is asked for
+    return flavors[0].backend if flavors else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fasdk.backends import registry
 from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
@@ -21,6 +22,7 @@ from fasdk_engines.models.registry import get_family
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 ORT, TRT, RTX = Backend.ONNXRUNTIME, Backend.TENSORRT, Backend.TENSORRT_RTX
+OPENVINO = Backend.OPENVINO
 REQUEST = BuildRequest(Path("weights.pth"), Path("out.fasb"), "mmdg")
 WEIGHTS = {"weight": torch.zeros(1)}
 
@@ -36,7 +38,8 @@ def installed(monkeypatch):
     """Choose which backends seem to be installed."""
 
     def choose(*backends: Backend) -> None:
-        monkeypatch.setattr(resolved, "installed_backends", lambda: backends)
+        for module in (registry, resolved):
+            monkeypatch.setattr(module, "installed_backends", lambda: backends)
 
     choose(RTX, ORT)
     return choose
@@ -81,6 +84,8 @@ def test_preprocessing_is_worked_out_once(installed):
         ((TRT, RTX, ORT), {}, PlanTarget(TRT, ())),
         ((TRT, RTX, ORT), {"compute_capabilities": ("8.7",)}, PlanTarget(RTX, ("8.7",))),
         ((RTX, ORT), {"backend": ORT}, None),
+        ((RTX, OPENVINO, ORT), {"backend": OPENVINO}, None),
+        ((OPENVINO, ORT), {}, None),
         ((RTX, ORT), {"precision": Precision.INT8_FP32}, None),
         (
             (RTX, ORT),

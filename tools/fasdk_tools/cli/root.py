@@ -27,7 +27,9 @@ BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fasb 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 BackendOption = Annotated[
     str,
-    typer.Option(help="onnxruntime, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."),
+    typer.Option(
+        help="onnxruntime, openvino, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."
+    ),
 ]
 KeyOption = Annotated[
     list[Path] | None,

@@ -10,11 +10,12 @@ INormalizationLayer from `stash_type`, float32 by default): only its output is r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
+from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def emulate_fp16(
     rounded.watch()
     watched, data = rounded.watched, rounded.model.SerializeToString()
     del rounded  # a full model's weights fit in memory a few times, not many
-    session = _session(data, threads)
+    # An optimizer may fuse across the roundings, which is what must not happen.
+    session = open_session(data, threads=threads, optimization=Optimization.NONE)
     del data
     magnitudes = np.zeros(len(watched))
     sums = np.zeros(len(watched))
@@ -259,23 +261,6 @@ def _small_batches(
         count = len(next(iter(batch.values())))
         for start in range(0, count, _CAPTURES_AT_ONCE):
             yield {name: array[start : start + _CAPTURES_AT_ONCE] for name, array in batch.items()}
-
-
-def _session(graph: bytes, threads: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    # An optimizer may fuse across the roundings, which is what must not happen.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A second, packed copy of the weights pays only over many runs.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the rounded graph: {error}") from error
 
 
 def _report(

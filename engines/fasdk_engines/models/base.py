@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,16 @@ class Family:
     required: tuple[Modality, ...] = ()
     takes_presence: bool = False
     float32_islands: tuple[str, ...] = ()
+
+    def own_name(self, name: str) -> str:
+        """Return the module's name of a tensor that a checkpoint may name in an older way."""
+        for pattern, replacement in self.older_names:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def is_research_only(self, name: str) -> bool:
+        """Whether deployment drops the tensor of this name (see `own_name`)."""
+        return any(re.fullmatch(pattern, name) for pattern in self.research_only)
 
     @property
     def input_names(self) -> tuple[str, ...]:

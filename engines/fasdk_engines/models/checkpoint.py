@@ -90,11 +90,7 @@ def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None
             module is unchanged.
     """
     tensors = _renamed(checkpoint, family)
-    dropped = {
-        name: value
-        for name, value in tensors.items()
-        if any(re.fullmatch(pattern, name) for pattern in family.research_only)
-    }
+    dropped = {n: value for n, value in tensors.items() if family.is_research_only(n)}
     tensors = {name: value for name, value in tensors.items() if name not in dropped}
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
@@ -294,9 +290,7 @@ def _renamed(checkpoint: Checkpoint, family: Family) -> dict[str, Tensor]:
     """Return the tensors under the family's own spelling of their names."""
     renamed: dict[str, Tensor] = {}
     for name, value in checkpoint.tensors.items():
-        current = name
-        for pattern, replacement in family.older_names:
-            current = re.sub(pattern, replacement, current)
+        current = family.own_name(name)
         if current in renamed:
             raise CheckpointError(f"{checkpoint.path} holds {current} twice, under two spellings")
         renamed[current] = value

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# (regular expression, replacement): names of `EncoderBlock` in torchvision before 0.12.
+TORCHVISION_OLDER_NAMES = (
+    (r"\.mlp\.linear_1\.", ".mlp.0."),
+    (r"\.mlp\.linear_2\.", ".mlp.3."),
+)
+
 
 class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x), element-wise."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,14 +109,8 @@ def _matches(found: _Shapes) -> Iterator[tuple[ModelMatch, _Shapes]]:
 
 def _renamed(found: _Shapes, family: Family) -> _Shapes:
     """Return the shapes under a family's own names, without what it calls research-only."""
-    renamed = {}
-    for name, shape in found.items():
-        current = name
-        for pattern, replacement in family.older_names:
-            current = re.sub(pattern, replacement, current)
-        if not any(re.fullmatch(pattern, current) for pattern in family.research_only):
-            renamed[current] = shape
-    return renamed
+    renamed = {family.own_name(name): shape for name, shape in found.items()}
+    return {n: shape for n, shape in renamed.items() if not family.is_research_only(n)}
 
 
 @cache

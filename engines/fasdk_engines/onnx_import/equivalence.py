@@ -9,6 +9,7 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
+from fasdk_engines.graph.session import open_session
 from fasdk_engines.models.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.description import OutputKind
 from fasdk_engines.onnx_import.names import SCORE_OUTPUT
@@ -104,20 +105,14 @@ def original_scores(
     Raises:
         BackendError: ONNX Runtime refuses the file or fails on it.
     """
-    import onnxruntime as ort
-
     answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    session = open_session(model.SerializeToString())
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
         rows = [
             session.run([answer], {n: inputs[new][i : i + 1] for n, new in inputs_by_file.items()})
             for i in range(len(next(iter(inputs.values()))))
         ]
     except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the file: {error}") from error
+        raise BackendError(f"ONNX Runtime fails on the file: {error}") from error
     answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
     return class_scores(answers, description.output.kind)

@@ -17,6 +17,7 @@ from torch import Tensor
 from fasdk.errors import CheckpointError, TrainingError
 from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
+from fasdk_engines.models.layers import TORCHVISION_OLDER_NAMES
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,9 @@ def _encoder(name: str, first: int) -> tuple[str, ...]:
 
 def _modern(name: str) -> str:
     """Return torchvision's present spelling of a name."""
-    return name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
+    for pattern, replacement in TORCHVISION_OLDER_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _mmdgpp(name: str, blocks: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from fasdk_engines.models.base import Family
 from fasdk_engines.models.bigmoe.config import MODALITIES, BigMoeConfig
 from fasdk_engines.models.bigmoe.published import BigMoe
 from fasdk_engines.models.face_crops import face_crops
+from fasdk_engines.models.layers import TORCHVISION_OLDER_NAMES
 
 
 def _preprocess(config: BigMoeConfig) -> dict[Modality, PreprocessSpec]:
@@ -44,10 +45,7 @@ FAMILIES = (
         },
         build=BigMoe,
         preprocess=_preprocess,
-        older_names=(
-            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
-            (r"\.mlp\.linear_2\.", ".mlp.3."),
-        ),
+        older_names=TORCHVISION_OLDER_NAMES,
         # Rounding the gate would pick other experts; squares of small values would vanish.
         float32_islands=(r"/gating/", r"/unit/"),
     ),

@@ -6,6 +6,7 @@ from fasdk.capture import Modality
 from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.face_crops import face_crops
+from fasdk_engines.models.layers import TORCHVISION_OLDER_NAMES
 from fasdk_engines.models.mmdg.config import MODALITIES, MmdgConfig
 from fasdk_engines.models.mmdg.published import Mmdg
 
@@ -39,9 +40,6 @@ FAMILIES = (
         },
         build=Mmdg,
         preprocess=_preprocess,
-        older_names=(
-            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
-            (r"\.mlp\.linear_2\.", ".mlp.3."),
-        ),
+        older_names=TORCHVISION_OLDER_NAMES,
     ),
 )

@@ -160,12 +160,12 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
 def _captures_are_hard_enough(
     model: str, scores: Scores, threshold: float | None
 ) -> Iterator[Claim]:
-    from fasdk_calibration.metrics import auc, log_odds
+    from fasdk_calibration.metrics import auc, logit
 
     if threshold is None:
         raise ValueError(f"{model}: the FP32 bundle has no operating point")
     area = auc(scores.values, scores.is_bona_fide)
-    near = np.abs(log_odds(scores.values) - log_odds(np.array(threshold))) <= 1.0
+    near = np.abs(logit(scores.values) - logit(np.array(threshold))) <= 1.0
     yield Claim(f"{model}: held-out captures", len(scores.values), ">=", 2000)
     yield Claim(f"{model}: of them within one logit of the threshold", int(near.sum()), ">=", 200)
     yield Claim(f"{model}: FP32 AUC, at least", area, ">=", 0.90)
@@ -252,14 +252,7 @@ def _answers(
         np.array([live_score(row, manifest.live_index) for row in found])
         for found in (logits, int8_logits)
     )
-    reference = Scores(
-        values=values,
-        is_bona_fide=np.array([record.is_bona_fide for record in records]),
-        species=tuple(record.species for record in records),
-        presentation=tuple(record.presentation for record in records),
-        subject=tuple(record.subject for record in records),
-        domain=tuple(record.domain for record in records),
-    )
+    reference = Scores.of_captures(records, values)
     return _Answers(
         reference, moved, logits.astype(np.float64), int8_logits.astype(np.float64), one
     )
@@ -352,12 +345,12 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
     ours, *others = found["contestants"]
     if ours["error"] is not None:
         raise ValueError(f"{model}: {ours['error']}")
-    own = max(f["mean_drift"] for f in (ours["as_written"], ours["rounded"]) if f is not None)
+    own = max(f["mean_drift"] for f in (ours["unfused"], ours["rounded"]) if f is not None)
     for other in others:
         name, drift = other["tool"], None
         note = f"versions {other['versions']}"
-        if other["as_written"] is not None:
-            drift = other["as_written"]["mean_drift"]
+        if other["unfused"] is not None:
+            drift = other["unfused"]["mean_drift"]
             note = f"{own:.5f} and {drift:.5f}, INT8 share {other['int8_macs']:.2f}, {note}"
         claim = f"{model}: our mean score drift over that of {name}'s default"
         if drift is None:  # a tool that makes no graph of the model is beaten by any

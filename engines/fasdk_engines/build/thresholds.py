@@ -52,7 +52,7 @@ def choose_provisional_points(
     Raises:
         DatasetError: No combination has both classes, or a score is not a number.
     """
-    from fasdk_calibration.thresholds.operating_points import provisional_point
+    from fasdk_calibration.thresholds.provisional import provisional_point
 
     scores = np.array([class_scores(row)[live_index] for row in logits])
     records = development.records

@@ -123,7 +123,7 @@ class Quantizer:
             float32_islands: Regular expressions of the names of nodes that stay float32.
             cache: Folder to keep activation statistics in; None keeps none.
             progress: Receives the progress of each part of the calibration.
-            options: What may be used; None takes the options that suit the precision, with
+            options: Options of the quantizer; None takes those that suit the precision, with
                 `method`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Reading of calibration.json, the member that tells how a bundle was quantized."""
+"""Reader of calibration.json, the member of a quantized bundle that records its calibration."""
 
 from __future__ import annotations
 
@@ -24,28 +24,9 @@ def read_calibration(bundle: Bundle) -> dict[str, Any] | None:
         return None
     found = document.get("schema_version")
     if found != CALIBRATION_SCHEMA:
-        version = "no schema version" if found is None else f"schema version {found}"
+        version = "no schema version" if found is None else f"schema version {found!r}"
         raise BundleError(
             f"{bundle.path}: {CALIBRATION} has {version}, expected {CALIBRATION_SCHEMA}: "
             "build the bundle again with this release of fasdk"
         )
     return document
-
-
-def calibrated_subjects(bundle: Bundle) -> frozenset[str] | None:
-    """Return the people a bundle was calibrated on; None where it does not say.
-
-    Raises:
-        BundleError: calibration.json cannot be read (see `read_calibration`), or its subjects are
-            not a list.
-    """
-    document = read_calibration(bundle)
-    subjects = None if document is None else document.get("subjects")
-    if subjects is None:
-        return None
-    if not isinstance(subjects, list):
-        raise BundleError(
-            f"{bundle.path}: {CALIBRATION}: subjects is {type(subjects).__name__}, expected a "
-            "list: build the bundle again"
-        )
-    return frozenset(map(str, subjects))

@@ -1,4 +1,4 @@
-"""What the quantizer writes: which nodes, which types, how near to the float32 graph."""
+"""Quantizer: nodes and types of the graph, and its distance to the float32 graph."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _writers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in model.graph.node for name in node.output}
 
 
-def test_every_layer_it_names_reads_int8_and_no_other_node_does(int8: Quantizer, name: str) -> None:
+def test_quantized_layers_read_int8_and_no_other_node_does(int8: Quantizer, name: str) -> None:
     model = _written(int8)
     writers = _writers(model)
     reading = {
@@ -75,7 +75,7 @@ def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantizer) -> None
     assert not any(value.dtype == np.int32 for value in held.values())
 
 
-def test_it_stays_near_the_float_graph_and_far_nearer_than_plain_rounding(
+def test_quantizer_is_far_nearer_to_the_float_graph_than_plain_rounding(
     int8: Quantizer, name: str
 ) -> None:
     from fasdk_calibration.calibration_set.ranges import RangeMethod
@@ -118,7 +118,7 @@ def test_a_reverted_layer_is_float_and_the_rest_is_not(transformer: Quantizer) -
     assert (told["expand"].quantized, told["value"].quantized) == (False, True)
 
 
-def test_all_layers_given_back_leave_the_half_precision_graph(name: str, int8: Quantizer) -> None:
+def test_reverting_all_layers_leaves_the_half_precision_graph(name: str, int8: Quantizer) -> None:
     everything = frozenset(x.name for x in int8.layers if x.quantized)
     model = _written(int8, everything)
     assert not any("Quantize" in node.op_type for node in model.graph.node)
@@ -148,7 +148,7 @@ def test_the_cpu_form_is_float32_throughout_and_runs_on_its_8_bit_kernels() -> N
 @Requirement.TENSORRT_RTX.mark(
     "not installed", lacking=Backend.TENSORRT_RTX not in installed_backends()
 )
-def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
+def test_tensorrt_rtx_compiles_the_graph(int8: Quantizer) -> None:
     from fasdk.backends.tensorrt.plan import build_plan
 
     graph = int8.write()
@@ -167,7 +167,7 @@ def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
     "given",
     [[], [{"rgb": np.empty((0, 3, 16, 16), np.float32)}]],
 )
-def test_no_capture_calibrates_nothing(given: list[dict[str, np.ndarray]]) -> None:
+def test_calibration_without_captures_is_refused(given: list[dict[str, np.ndarray]]) -> None:
     with pytest.raises(PrecisionError, match="no capture"):
         Quantizer.prepare(
             networks.graph("transformer"), given, networks.SPECS, precision=Precision.INT8
@@ -199,7 +199,7 @@ def test_bad_input_is_named(transformer: Quantizer) -> None:
         Quantizer.prepare(graph, [broken], networks.SPECS, precision=Precision.INT8)
 
 
-def test_one_runner_serves_many_batches(transformer: Quantizer) -> None:
+def test_reference_runner_serves_many_batches(transformer: Quantizer) -> None:
     runner = QdqReferenceRunner(transformer.write(), threads=1)
     halves = [{"rgb": UNSEEN["rgb"][:32]}, {"rgb": UNSEEN["rgb"][32:]}]
     found = np.concatenate([runner.logits(half) for half in halves])

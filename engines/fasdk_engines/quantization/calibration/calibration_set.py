@@ -15,13 +15,17 @@ from fasdk.preprocess import to_batch
 from fasdk_calibration.calibration_set.selection import (
     Selection,
     require_camera_frames,
-    require_other_people,
     select,
     stratum_of,
     take_all,
     thin,
 )
 from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets.overlap import (
+    require_none_shared,
+    shared_subjects,
+    subjects_of,
+)
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -89,7 +93,7 @@ def open_calibration(
 
     Raises:
         DatasetError: The list is missing, malformed or empty, shares a subject with the development
-            list, or holds a capture the model could not judge.
+            list, or holds a capture without a modality that the model requires.
     """
     dataset = open_dataset(path, root)
     name = path.name
@@ -105,8 +109,11 @@ def open_calibration(
                 "needs: calibrate on captures as the device takes them"
             )
     if development is not None:
-        require_other_people(
-            dataset.records, development.records, name, f"development list {development.name}"
+        require_none_shared(
+            shared_subjects(subjects_of(dataset.records), subjects_of(development.records)),
+            name=f"calibration list {name}",
+            other=f"development list {development.name}",
+            fix="calibrate on people the model is not evaluated on",
         )
     if len({record.label for record in dataset.records}) == 1:
         _LOG.warning(

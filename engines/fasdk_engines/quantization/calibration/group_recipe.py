@@ -39,7 +39,7 @@ def make_group_recipe(
         group: The activation and its layers.
         statistics: Calibration statistics of the activation.
         weights: Initializers by name.
-        options: What may be used.
+        options: Options of the quantizer.
     """
     matrices = [
         weight_matrix(weights[node.weight], transposed=node.transposed)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantizerOptions:
-    """What the quantizer may use; each switch can be turned off to measure what it is worth.
+    """Options of the quantizer; each switch can be turned off to measure its benefit.
 
     Attributes:
         method: Range method of the activations.

@@ -71,7 +71,7 @@ class LayerWeight:
 
 @dataclass(frozen=True)
 class SmoothingOptions:
-    """What the smoothing of an activation group may do.
+    """Allowed operations of channel smoothing.
 
     Attributes:
         shift: Whether channels may be shifted.
@@ -120,7 +120,7 @@ def choose_smoothing(
         statistics: Calibration statistics of the activation.
         weights: Weight of each layer of the group.
         method: Range method of the smoothed activation.
-        options: What the smoothing may do.
+        options: Allowed operations.
     """
     channels = len(statistics.low)
     size = _weight_sizes(weights, channels)

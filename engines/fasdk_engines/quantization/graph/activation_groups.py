@@ -2,7 +2,7 @@
 
 Layers that read one activation share its quantization, so it is chosen once. A group also tells
 where its activation comes from: a LayerNormalization that nothing else reads can absorb channel
-smoothing at no cost, and pixels that were moved but not changed since the input are 8-bit values.
+smoothing at no cost, and pixels that operators only moved since the input are whole 8-bit values.
 """
 
 from __future__ import annotations

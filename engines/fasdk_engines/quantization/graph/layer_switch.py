@@ -212,7 +212,7 @@ def _quantized(value: str, scale: str, zero: str, stem: str) -> list[onnx.NodePr
 def _switch_layer(
     rewriter: GraphRewriter, layer: LayerRecipe, terms: _Int8Terms, number: int, *, is_padded: bool
 ) -> None:
-    """Put a layer behind its switches; the form that is not asked for is not computed."""
+    """Put a layer behind its switches; the form that is not selected is not computed."""
     name = layer.node.layer.name
     index = rewriter.constant(f"{name}:index", np.array([number], np.int64))
     flag = rewriter.insert(name, "Gather", [_SWITCHES, index], f"{name}:flag")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_INNER = 16  # products shorter than this gain nothing from INT8 (ModelOpt's rule)
-MIN_ROWS = 8  # fewer rows are a matrix-vector product: reading the weights is all it costs
+MIN_ROWS = 8  # fewer rows are a matrix-vector product, whose time is that of reading the weights
 MIN_OUTPUTS = 16
 
 

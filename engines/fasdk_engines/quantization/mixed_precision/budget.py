@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import DatasetError, UsageError
-from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse, log_odds
+from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse, logit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -255,10 +255,10 @@ def expected_flips(
     lost = float((~known).mean())
     if not known.any():
         return lost
-    odds = log_odds(before[known])
-    distance = np.abs(odds - float(log_odds(np.array([threshold]))[0]))
+    odds = logit(before[known])
+    distance = np.abs(odds - float(logit(np.array([threshold]))[0]))
     nearest = np.argsort(distance, kind="stable")[:_WINDOW]
-    drift = float(np.abs(log_odds(after[known]) - odds)[nearest].mean())
+    drift = float(np.abs(logit(after[known]) - odds)[nearest].mean())
     if drift == 0.0:
         return lost
     reach = max(float(distance[nearest[-1]]), drift)  # the window is at least as wide as the drift

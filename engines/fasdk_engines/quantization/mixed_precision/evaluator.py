@@ -109,15 +109,7 @@ class BudgetEvaluator:
         self._present = [
             tuple(m for m in modalities if m in capture.present) for capture in self._captures
         ]
-        records = development.records
-        self.reference = Scores(
-            values=self._scores(reference),
-            is_bona_fide=np.array([record.is_bona_fide for record in records]),
-            species=tuple(record.species for record in records),
-            presentation=tuple(record.presentation for record in records),
-            subject=tuple(record.subject for record in records),
-            domain=tuple(record.domain for record in records),
-        )
+        self.reference = Scores.of_captures(development.records, self._scores(reference))
         thresholds = {tuple(point.modalities): point.threshold for point in self._points}
         self._thresholds = np.array([thresholds.get(held, np.nan) for held in self._present])
         self._counts = Counter(self._present)

@@ -76,7 +76,7 @@ class CalibrationRecord:
     budget: BudgetReport | None
 
     def summary(self) -> Int8Summary:
-        """Return what the build report says of it."""
+        """Return the summary for the build report."""
         return Int8Summary(
             calibration=self.list,
             captures=len(self.captures),

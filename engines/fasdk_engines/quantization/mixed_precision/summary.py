@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Int8Summary:
-    """What the build report says of a quantization.
+    """Summary of a quantization, as the build report shows it.
 
     Attributes:
         calibration: Calibration list.

@@ -1,4 +1,4 @@
-"""What may calibrate: captures like the device's, of people nobody is judged on, never nothing."""
+"""Calibration set: camera-like captures, of people the model is not evaluated on."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_captures_are_chosen_from_every_stratum_by_the_graphs_features(tmp_path,
     assert choose(path, graph, tmp_path / "x").digest == chosen.digest
 
 
-def test_features_known_before_a_kill_are_not_computed_again(tmp_path, graph):
+def test_features_stored_before_a_kill_are_not_computed_again(tmp_path, graph):
     path = write_list(tmp_path, "cal", [f"s{k}" for k in range(20)])
     first, again = RecordedProgress(), RecordedProgress()
     choose(path, graph, tmp_path, progress=first)
@@ -121,7 +121,7 @@ def test_a_short_list_is_taken_whole(tmp_path, graph):
     ("kind", "words"),
     [("noise", "look like random noise"), ("same", "are identical")],
 )
-def test_captures_that_say_nothing_are_refused(tmp_path, graph, kind, words):
+def test_noise_and_identical_captures_are_refused(tmp_path, graph, kind, words):
     path = write_list(tmp_path, "cal", list("abcdef"), kind=kind)
     with pytest.raises(DatasetError, match=words):
         choose(path, graph, tmp_path)
@@ -137,7 +137,7 @@ def test_an_empty_list_is_refused(tmp_path):
 def test_people_of_the_development_list_are_refused_by_name(tmp_path):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
     development = read_development(write_list(tmp_path, "dev", ["bob", "cy"]))
-    with pytest.raises(DatasetError, match=r"cal\.jsonl and development list dev\.jsonl.*bob"):
+    with pytest.raises(DatasetError, match=r"cal\.jsonl shares .*dev\.jsonl.*bob"):
         open_calibration(path, None, ALL, (), development)
 
 
@@ -149,7 +149,7 @@ def test_people_of_the_development_list_are_refused_by_name(tmp_path):
         (("rgb",), (), None),  # the other may be missing
     ],
 )
-def test_a_capture_the_model_could_not_judge_is_refused(tmp_path, held, required, words):
+def test_a_capture_without_a_required_modality_is_refused(tmp_path, held, required, words):
     modalities = tuple(m for m in held if m != "depth")
     path = write_list(tmp_path, "cal", ["ann"], modalities=modalities)
     if "depth" in held:
@@ -169,7 +169,7 @@ def test_a_list_of_one_class_is_taken_with_a_warning(tmp_path, caplog):
     assert "cal.jsonl holds attack presentations only" in caplog.text
 
 
-def test_a_size_of_nothing_is_refused(tmp_path):
+def test_a_calibration_size_of_zero_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--calibration-size is 0"):
         Int8Request(tmp_path / "cal.jsonl", size=0)
 

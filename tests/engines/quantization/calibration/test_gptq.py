@@ -1,4 +1,4 @@
-"""Rounding weights: against the data, on half-precision scales, in pairs a CPU can add."""
+"""Weight rounding: by GPTQ, on half-precision scales, in pairs a CPU adds exactly."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _output_error(rounded: QuantizedWeight, weight: np.ndarray, rows: np.ndarray
     return float(np.mean((rows @ (rounded.dequantized - weight)) ** 2))
 
 
-def test_rounding_to_the_data_moves_the_outputs_less() -> None:
+def test_gptq_rounding_changes_the_outputs_less() -> None:
     weight, rows = RNG.normal(size=(INNER, OUTPUTS)), _correlated()
     plain = _output_error(round_to_nearest(weight), weight, rows)
     found = _output_error(gptq_round(weight, np.cov(rows, rowvar=False)), weight, rows)
     assert found < 0.25 * plain
 
 
-def test_it_helps_on_rows_it_has_not_seen() -> None:
+def test_gptq_rounding_helps_on_unseen_rows() -> None:
     weight, rows = RNG.normal(size=(INNER, OUTPUTS)), _correlated(8000)
     seen, unseen = rows[:4000], rows[4000:]
     found = gptq_round(weight, np.cov(seen, rowvar=False))
@@ -49,7 +49,7 @@ def test_it_helps_on_rows_it_has_not_seen() -> None:
 
 
 @pytest.mark.parametrize("limit_pairs", [False, True])
-def test_scales_are_half_precision_numbers_and_levels_int8(limit_pairs: bool) -> None:
+def test_scales_are_float16_numbers_and_codes_int8(limit_pairs: bool) -> None:
     weight = RNG.normal(size=(INNER, OUTPUTS)) * np.logspace(-5, 1, OUTPUTS)
     rounded = gptq_round(weight, np.cov(_correlated(), rowvar=False), limit_pairs=limit_pairs)
     assert np.array_equal(rounded.scales, rounded.scales.astype(np.float16).astype(np.float64))
@@ -65,7 +65,7 @@ def test_empty_columns_and_dead_inputs_are_rounded(weight: np.ndarray) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 33), st.integers(0, 2**32 - 1), st.floats(0.0, 3.0), st.booleans())
-def test_no_pair_of_weights_exceeds_what_a_byte_times_it_may_reach(
+def test_limited_pairs_never_exceed_the_pair_limit(
     inner: int, seed: int, alike: float, to_data: bool
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -122,11 +122,11 @@ def _pair(first: int, second: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("first", "second"), [(127, 1), (64, 64), (1, 127), (-127, -1), (-64, -64), (100, -28)]
 )
-@pytest.mark.parametrize("level", [127, -128])
+@pytest.mark.parametrize("code", [127, -128])
 def test_a_pair_at_the_limit_is_added_exactly_by_the_cpu(
-    first: int, second: int, level: int
+    first: int, second: int, code: int
 ) -> None:
-    activation = np.full((8, 64), level)
+    activation = np.full((8, 64), code)
     codes = _pair(first, second)
     assert np.array_equal(_fused(codes, activation), activation @ codes)
 

@@ -1,4 +1,4 @@
-"""What is seen of activations: streamed, cached, independent of how captures are batched."""
+"""Activation statistics: streamed, cached, independent of the batching of captures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _gather(
     return gather_statistics(model, groups, batches, captures_at_once=at_once)
 
 
-def test_how_captures_are_batched_does_not_matter(name: str) -> None:
+def test_statistics_do_not_depend_on_the_batching_of_captures(name: str) -> None:
     batch = networks.captures(12)
     parts = [{"rgb": batch["rgb"][:5]}, {"rgb": batch["rgb"][5:]}]
     for one, other in zip(_gather(name, [batch], 12), _gather(name, parts, 2), strict=True):
@@ -99,7 +99,7 @@ def test_a_second_preparation_reads_the_cache(
         prepare(2)  # other captures
 
 
-def test_a_cache_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_a_truncated_cache_is_computed_again(tmp_path: Path) -> None:
     def prepare() -> bytes:
         return Quantizer.prepare(
             networks.graph("transformer"),

@@ -29,7 +29,7 @@ SMALL, VECTOR = ExclusionReason.TOO_SMALL, ExclusionReason.MATRIX_VECTOR
         ("convolutions", "head", 24 * 2, VECTOR, "1 rows"),
     ],
 )
-def test_a_layer_is_quantized_or_says_why_not(
+def test_a_layer_is_quantized_or_has_an_exclusion_reason(
     network: str, layer: str, macs: int, reason: ExclusionReason | None, detail: str
 ) -> None:
     found = {
@@ -53,7 +53,7 @@ def test_a_product_of_two_activations_is_no_layer() -> None:
     assert "q" not in {x.layer.name for x in find_layers(model, ONE, frozenset())}
 
 
-def test_a_matrix_a_head_is_not_one_layer() -> None:
+def test_a_weight_with_a_matrix_for_each_head_is_excluded() -> None:
     model = networks.network("transformer")
     weight = onnx.numpy_helper.from_array(np.ones((4, 32, 16), np.float32), "by_head")
     model.graph.initializer.append(weight)

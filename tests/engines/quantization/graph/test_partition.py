@@ -60,7 +60,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 @pytest.mark.parametrize("of", ["one layer", "one layer, two terms", "two layers"])
-def test_with_what_is_known_the_logits_are_the_same_to_the_bit(name: str, of: str) -> None:
+def test_logits_from_cached_results_are_bit_identical(name: str, of: str) -> None:
     quantizer = networks.prepare(name)
     caching = quantizer.switchable_graph(threads=1)
     every = frozenset(caching.layers)
@@ -103,7 +103,7 @@ def test_a_graph_is_cut_between_its_layers() -> None:
     assert "aside" in {node.name for node in model.graph.node}  # depends on no switch
 
 
-def test_a_stage_that_is_skipped_yields_what_it_is_given() -> None:
+def test_a_skipped_partition_yields_its_cached_results() -> None:
     model = chain(CHAIN)
     x = np.random.default_rng(2).normal(size=(2, 4)).astype(np.float32)
     feeds = {"x": x, "switch": np.array(0.5, np.float32)}
@@ -118,7 +118,7 @@ def test_a_stage_that_is_skipped_yields_what_it_is_given() -> None:
     assert not np.array_equal(run(model, given)["logits"], expected)
 
 
-def test_a_graph_without_a_place_that_floats_alone_cross_is_left_whole() -> None:
+def test_a_graph_that_only_an_index_could_cross_is_left_whole() -> None:
     model = chain(INDEXED)
     assert partition_graph(model, ["one", "two"], ["switch"]) == ()
     assert model == chain(INDEXED)

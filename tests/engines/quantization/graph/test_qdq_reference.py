@@ -46,7 +46,7 @@ def test_values_become_int8_codes_and_those_beyond_are_clipped() -> None:
     assert np.allclose(found, [[0.3, 12.7]], atol=0.01)
 
 
-def test_a_graph_that_cannot_run_is_named() -> None:
+def test_a_graph_that_cannot_run_raises_backend_error() -> None:
     graph = _graph("done = Add (half, tiny)")
     with pytest.raises(BackendError, match="failed on the Q/DQ graph"):
         run_qdq_reference(graph, {"x": np.ones((1, 3), np.float32)})

@@ -1,9 +1,10 @@
-"""calibration.json says what was decided and why, as JSON any reader takes."""
+"""Calibration record: contents and JSON form."""
 
 from __future__ import annotations
 
 import json
 
+from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk_calibration.calibration_set.selection import Stratum, StratumShare
 from fasdk_engines.quantization import ActivationForm, ActivationRange, ExclusionReason, Layer
 from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
@@ -37,13 +38,18 @@ def record() -> CalibrationRecord:
     )
 
 
-def test_what_is_no_number_becomes_null_and_equal_records_equal_bytes():
+def test_infinity_becomes_null_and_equal_records_give_equal_bytes():
     document = json.loads(record().to_bytes())
     assert document["sensitivities"] == [
         {"name": "l0", "macs": 90, "error": None, "residual_error": 0.5}
     ]
     assert document["trials"][0]["status"] == "holds"
     assert document["subjects"] == ["ann"]
+    assert document["schema_version"] == CALIBRATION_SCHEMA
+    assert [(x["quantized"], x["reason"]) for x in document["layers"]] == [
+        (True, None),
+        (False, "reverted"),
+    ]
     assert record().to_bytes() == record().to_bytes()
 
 

@@ -111,7 +111,7 @@ def test_as_few_layers_revert_as_hold(macs, errors, reverted, status):
     assert trial in search.trials
 
 
-def test_two_terms_keep_a_large_layer_in_eight_bits():
+def test_a_residual_activation_keeps_a_large_layer_in_int8():
     search, guess = searching([50, 50], [2.0, 0.005], [0.005, 0.005])
     found = search.run(guess)
     assert (found.trial.float_layers, found.trial.residual_layers) == ((), ("l0",))
@@ -119,7 +119,7 @@ def test_two_terms_keep_a_large_layer_in_eight_bits():
     assert found.trial.status is BudgetStatus.HOLDS_WITH_MARGIN
 
 
-def test_where_even_the_float_graph_misses_there_is_no_candidate():
+def test_search_has_no_candidate_where_the_float_graph_misses():
     found = layers(1, 1, 1)
     sensitivities = [LayerSensitivity(y.name, y.macs, 1.0, 1.0) for y in found]
     search = Search(
@@ -139,7 +139,7 @@ def test_where_even_the_float_graph_misses_there_is_no_candidate():
     ),
     st.integers(-3, 60),
 )
-def test_what_is_found_holds_and_nothing_is_evaluated_twice(kinds, start):
+def test_search_result_holds_and_no_candidate_is_evaluated_twice(kinds, start):
     macs, errors, shares = zip(*kinds, strict=True)
     search, _ = searching(macs, errors, [e * s for e, s in zip(errors, shares, strict=True)])
     found = search.run(lambda _: start)
@@ -171,16 +171,16 @@ def test_a_stopped_candidate_never_holds():
     assert Trial.of(layers(1), (), NOTHING, stopped, LIMITS).status is BudgetStatus.MISSES
 
 
-def test_luck_on_few_captures_is_not_enough():
+def test_no_flip_on_few_captures_is_not_enough():
     lucky = evaluation(0.002, 0.0)  # none flipped, two of a thousand are to be expected
     trial = Trial.of(layers(1), (), NOTHING, lucky, LIMITS)
     assert trial.status is BudgetStatus.MISSES
     assert trial.misses == ("expected decision flips 0.0020, limit 0.001",)
 
 
-def test_without_a_margin_the_most_moves_are_made_that_hold():
+def test_without_a_margin_the_most_fallbacks_are_made_that_hold():
     flips = [0.0009, 0.0008, 0.0007, 0.0006, 0.0005, 0.0004, 0.0003]
-    unlucky = {4, 6}  # a capture on the very threshold: no further move helps
+    unlucky = {4, 6}  # a capture on the very threshold: no further fallback helps
     search = Search(
         layers(*[2] * 6, 100),
         NOTHING,
@@ -203,7 +203,7 @@ def test_the_share_counts_work_not_layers():
     assert int8_share([], ()) == 0.0
 
 
-def test_moves_are_ranked_by_error_removed_for_work():
+def test_fallbacks_are_ranked_by_error_removed_for_work():
     found = layers(2, 100, 6, 5)
     sensitivities = [
         LayerSensitivity("l0", 2, 0.4, 0.1),
@@ -228,10 +228,10 @@ def test_moves_are_ranked_by_error_removed_for_work():
         (0.1, 1, 3, 2),
     ],
 )
-def test_probing_takes_what_time_allows_and_at_least_one_capture(seconds, count, available, size):
+def test_sample_size_fits_the_time_and_is_at_least_one_capture(seconds, count, available, size):
     assert sample_size(seconds, count, available, 150.0) == size
 
 
-def test_a_layer_that_gives_no_number_costs_most():
+def test_a_layer_whose_logits_are_not_finite_is_most_sensitive():
     assert mean_square(np.array([3.0, 4.0])) == 12.5
     assert mean_square(np.array([0.0, np.nan])) == float("inf")

@@ -1,4 +1,4 @@
-"""Each preparation leaves the float32 function as it was, and takes noise away."""
+"""Each quantizer option keeps the float32 function and removes noise."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_without_int8_layers_the_function_is_the_same(name: str, options: Quanti
         ("convolutions", "second", {"residual_share": 1.0}),
     ],
 )
-def test_it_takes_noise_away_where_it_works(
+def test_each_option_removes_noise_at_its_layer(
     name: str, layer: str, changes: dict[str, object]
 ) -> None:
     exact = _exact(name)
@@ -84,7 +84,7 @@ def test_it_takes_noise_away_where_it_works(
     assert found > without + 3.0
 
 
-def test_an_explicit_map_is_made_only_where_it_pays() -> None:
+def test_explicit_smoothing_needs_the_minimum_gain() -> None:
     forms = [
         {r.activation: r.form for r in prepare("transformer", options=options).ranges}
         for options in (
@@ -96,14 +96,14 @@ def test_an_explicit_map_is_made_only_where_it_pays() -> None:
 
 
 @pytest.mark.parametrize(("name", "first"), [("transformer", "embed"), ("convolutions", "first")])
-def test_pixels_are_taken_as_they_are_and_lose_nothing(name: str, first: str) -> None:
+def test_pixels_are_held_exactly(name: str, first: str) -> None:
     quantizer = prepare(name, options=_with(exact_pixels=True))
     assert quantizer.ranges[0].form == "pixels"
-    # What is left is the weights' rounding: with whole levels for weights there is none.
+    # What is left is the weights' rounding: with whole codes for weights there is none.
     network = networks.network(name)
     for tensor in network.graph.initializer:
         if tensor.name in ("embed_w", "c1"):
-            tensor.CopyFrom(_whole_levels(tensor))
+            tensor.CopyFrom(_exact_codes(tensor))
     exact = networks.run(network.SerializeToString(), UNSEEN)
     quantizer = Quantizer.prepare(
         network.SerializeToString(),
@@ -114,30 +114,30 @@ def test_pixels_are_taken_as_they_are_and_lose_nothing(name: str, first: str) ->
     )
     switchable_graph = quantizer.switchable_graph(threads=1)
     found = switchable_graph.logits(UNSEEN, frozenset(switchable_graph.layers) - {first})
-    # All but the last capture, which holds no RGB: its fill is rounded to the nearest level.
+    # All but the last capture, which holds no RGB: its fill is rounded to the nearest code.
     limit = 2e-4 if name == "transformer" else 2e-2  # a Conv's padding is rounded as well
     assert np.abs(found - exact)[:-1].max() < limit
 
 
-def _whole_levels(tensor: onnx.TensorProto) -> onnx.TensorProto:
+def _exact_codes(tensor: onnx.TensorProto) -> onnx.TensorProto:
     """Return weights that become whole numbers, 127 among them, once the map is folded in."""
     shape = tuple(tensor.dims)
     rng = np.random.default_rng(3)
-    levels = rng.integers(-126, 127, shape).astype(np.float64)
+    codes = rng.integers(-126, 127, shape).astype(np.float64)
     std = np.array(networks.SPEC.std)
     if len(shape) == 2:
-        levels[0] = 127
+        codes[0] = 127
         factor = np.repeat(std / 128.0, 16)[:, None]
     else:
-        levels[:, 0, 0, 0] = 127
+        codes[:, 0, 0, 0] = 127
         factor = (std / 128.0)[None, :, None, None]
-    value = levels * 2.0**-9 * factor
+    value = codes * 2.0**-9 * factor
     return onnx.numpy_helper.from_array(value.astype(np.float32), tensor.name)
 
 
-def test_what_is_no_level_is_not_taken_for_one() -> None:
+def test_values_between_pixel_values_are_not_taken_for_pixels() -> None:
     batch = networks.captures(16)
-    batch["rgb"] = batch["rgb"] + np.float32(0.004)  # a quarter of a level
+    batch["rgb"] = batch["rgb"] + np.float32(0.004)  # a quarter of a pixel value
     quantizer = Quantizer.prepare(
         networks.graph("transformer"),
         [batch],
@@ -147,7 +147,7 @@ def test_what_is_no_level_is_not_taken_for_one() -> None:
     assert quantizer.ranges[0].form != "pixels"
 
 
-def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantizer) -> None:
+def test_a_norm_read_by_linear_layers_alone_absorbs_smoothing(transformer: Quantizer) -> None:
     forms = {r.activation: r.form for r in transformer.ranges}
     assert forms["normed"] == "folded"
     network = networks.network("transformer")
@@ -162,7 +162,7 @@ def test_a_norm_read_by_linear_layers_alone_absorbs_its_map(transformer: Quantiz
 
 
 @pytest.mark.parametrize("residual_layers", [False, True])
-def test_the_probe_computes_what_is_written(name: str, residual_layers: bool) -> None:
+def test_switchable_graph_computes_what_is_written(name: str, residual_layers: bool) -> None:
     from fasdk.bundle.manifest import Precision
 
     quantizer = prepare(name, Precision.INT8_FP32)
@@ -177,7 +177,7 @@ def test_the_probe_computes_what_is_written(name: str, residual_layers: bool) ->
         assert networks.decibels(written, probed) > 55.0
 
 
-def test_two_terms_leave_the_weights_noise_alone(transformer: Quantizer) -> None:
+def test_residual_activations_leave_only_the_weights_noise(transformer: Quantizer) -> None:
     switchable_graph = transformer.switchable_graph(threads=1)
     exact = _exact("transformer")
     once = networks.decibels(exact, switchable_graph.logits(UNSEEN, residual_layers=frozenset()))
@@ -187,6 +187,6 @@ def test_two_terms_leave_the_weights_noise_alone(transformer: Quantizer) -> None
     assert twice > once + 6.0
 
 
-def test_two_terms_stay_within_their_share(int8: Quantizer) -> None:
+def test_residual_layers_stay_within_their_share(int8: Quantizer) -> None:
     total = sum(x.macs for x in int8.layers)
     assert 0 < sum(x.macs for x in int8.layers if x.is_residual) <= 0.4 * total

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from fasdk.errors import ModelError
+from fasdk_engines.models import registry
 from fasdk_engines.models.registry import broken_families, family_names, get_family
 
 EXAMPLE = """
@@ -114,3 +116,16 @@ def test_two_distributions_with_one_name_are_told_apart(installed):
 def test_an_unknown_model_lists_the_known_and_the_option_for_an_onnx_file():
     with pytest.raises(ModelError, match=r"'mmgd': choose one of mmdg, .*, or onnx with --prepro"):
         get_family("mmgd")
+
+
+def test_every_family_module_is_registered_under_the_names_of_its_families():
+    folder = Path(registry.__file__).parent
+    found = {
+        family.name: module
+        for module in (
+            f"fasdk_engines.models.{f.parent.name}.family" for f in folder.glob("*/family.py")
+        )
+        for family in import_module(module).FAMILIES
+    }
+    assert found == registry._MODULES
+    assert all(registry.get_family(name).name == name for name in found)

@@ -20,7 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk_engines.models.base import PublishedModule
-from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
+from fasdk_engines.models.layers import (
+    CentralDifferenceConv,
+    EncoderBlock,
+    QuickGelu,
+    convolve_tokens,
+)
 from fasdk_engines.models.mmdg.config import MmdgConfig
 from fasdk_engines.models.mmdg.deployed import DeployedMmdg
 
@@ -63,7 +68,6 @@ class UncertaintyAdapter(nn.Module):
     def __init__(self, config: MmdgConfig) -> None:
         super().__init__()
         dim = config.adapter_dim
-        self.grid = config.grid
         self.adapter_conv = CentralDifferenceConv(dim, config.adapter_theta)
         self.cross_attention = CrossAttention(dim, config.adapter_heads)
         self.ln_before = nn.LayerNorm(dim)
@@ -87,16 +91,10 @@ class UncertaintyAdapter(nn.Module):
             other: [B, N, width], the modality that is asked.
             certainty: [B, N] of the other modality's tokens, in [0, 1].
         """
-        batch, _, _ = own.shape
         keys = self.act(self.adapter_down_1(own))
         queries = self.act(self.adapter_down_2(other))
         mixed = self.ln_before(self.cross_attention(queries, keys, certainty) + keys)
-        dim = mixed.shape[-1]
-        patches = mixed[:, 1:].reshape(batch, self.grid, self.grid, dim).permute(0, 3, 1, 2)
-        patches = self.adapter_conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
-        class_token = mixed[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
-        class_token = self.adapter_conv(class_token).reshape(batch, 1, dim)
-        joined = self.act(torch.cat([class_token, patches], dim=1))
+        joined = self.act(convolve_tokens(self.adapter_conv, mixed))
         received: Tensor = self.adapter_up(self.dropout(joined))
         return received
 

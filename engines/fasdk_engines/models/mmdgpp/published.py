@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.models.clip import ClipTransformer
-from fasdk_engines.models.layers import CentralDifferenceConv, QuickGelu
+from fasdk_engines.models.layers import CentralDifferenceConv, QuickGelu, convolve_tokens
 from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MODALITIES, MmdgppConfig
 from fasdk_engines.models.mmdgpp.deployed import DeployedMmdgpp
 
@@ -89,7 +89,6 @@ class SelectiveAdapter(nn.Module):
     def __init__(self, config: MmdgppConfig) -> None:
         super().__init__()
         dim = config.adapter_dim
-        self.grid = config.grid
         self.adapter_conv = CentralDifferenceConv(dim, config.adapter_theta)
         self.cross_attention = TokenSelection(dim, config.adapter_heads, config.exp_rate)
         self.ln_k_v = nn.LayerNorm(dim)
@@ -114,19 +113,13 @@ class SelectiveAdapter(nn.Module):
             other: [B, N, width], the modality that is asked.
             present: bool [B], whether the other is there; where it is not, `own` is asked.
         """
-        batch, _, _ = own.shape
         keys = self.ln_k_v(self.act(self.adapter_down_k_v(own)))
         asked = self.ln_q(self.act(self.adapter_down_q(other)))
         asked = torch.where(present[:, None, None], asked, keys)
         found, variances = self.cross_attention(asked, keys)
         mixed = found + keys
         mixed = mixed + self.adapter_mlp(self.ln_q(mixed))
-        dim = mixed.shape[-1]
-        patches = mixed[:, 1:].reshape(batch, self.grid, self.grid, dim).permute(0, 3, 1, 2)
-        patches = self.adapter_conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
-        class_token = mixed[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
-        class_token = self.adapter_conv(class_token).reshape(batch, 1, dim)
-        joined = self.act(torch.cat([class_token, patches], dim=1))
+        joined = self.act(convolve_tokens(self.adapter_conv, mixed))
         return self.adapter_up(joined), variances
 
 

@@ -24,6 +24,7 @@ import torch
 
 from fasdk.decision import class_scores
 from fasdk_engines.graph.export import export_graph
+from fasdk_engines.graph.parity import selection_session
 from fasdk_engines.models.bigmoe.published import BigMoe
 from fasdk_engines.models.expert_selection import (
     count_differing,
@@ -31,7 +32,6 @@ from fasdk_engines.models.expert_selection import (
     recorded_experts,
     recording,
 )
-from fasdk_engines.models.parity import selection_session
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.models.seeded import seeded_state_dict
 

@@ -82,8 +82,8 @@ def deploy_checkpoint(
         CheckpointError: The weights do not fit the model.
         ParityError: The two forms disagree.
     """
+    from fasdk_engines.graph.parity import torch_parity
     from fasdk_engines.models.checkpoint import load_into
-    from fasdk_engines.models.parity import torch_parity
 
     family, config = model.family, model.config
     phases.start("checkpoint")
@@ -104,7 +104,7 @@ def export_deployed(deployed: DeployedModel, model: ResolvedModel, phases: Phase
         BackendError: ONNX Runtime refuses the graph.
     """
     from fasdk_engines.graph.export import export_graph
-    from fasdk_engines.models.parity import graph_parity
+    from fasdk_engines.graph.parity import graph_parity
 
     family, config = model.family, model.config
     phases.start("export")

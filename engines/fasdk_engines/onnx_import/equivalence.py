@@ -9,8 +9,8 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
+from fasdk_engines.graph.parity import BATCH_BUDGET
 from fasdk_engines.graph.session import open_session
-from fasdk_engines.models.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.description import OutputKind
 from fasdk_engines.onnx_import.names import SCORE_OUTPUT
 from fasdk_engines.onnx_import.scores import class_scores

@@ -10,7 +10,7 @@ import numpy as np
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
-from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.graph.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
 from fasdk_engines.onnx_import.names import (
     FLOAT,

@@ -19,6 +19,7 @@ from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.graph.parity import graph_parity, selection_session, torch_parity
 from fasdk_engines.graph.types import infer_types, parse_graph
 from fasdk_engines.models.bigmoe.config import BigMoeConfig
 from fasdk_engines.models.bigmoe.published import BigMoe, ExpertAdapter
@@ -30,7 +31,6 @@ from fasdk_engines.models.expert_selection import (
     recorded_experts,
     recording,
 )
-from fasdk_engines.models.parity import graph_parity, selection_session, torch_parity
 from fasdk_engines.models.registry import get_family
 
 from support.golden import PublishedReference

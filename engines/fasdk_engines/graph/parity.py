@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import ParityError
+from fasdk_engines.graph.session import open_session
 from fasdk_engines.models.expert_selection import (
     SELECTION_NODE,
     expert_selections,
@@ -187,7 +188,6 @@ def selection_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
         layers.
     """
     import onnx
-    import onnxruntime as ort
 
     model = onnx.load_from_string(graph)
     nodes = [node for node in model.graph.node if node.name.endswith(SELECTION_NODE)]
@@ -195,12 +195,9 @@ def selection_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
     for name in names:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
         model.graph.output.append(value)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     data = model.SerializeToString()
     del model
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), names
+    return open_session(data, threads=threads), names
 
 
 def _compare(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk_engines.build.resolved import ResolvedModel
 
-# A device differs from the workstation by rounding alone; DESIGN grants a plan this much.
+# A device differs from the workstation by rounding alone; a plan may move a score by this much.
 GOLDEN_TOLERANCE = 0.01
 
 

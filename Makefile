@@ -54,6 +54,7 @@ bench: $(STAMP)  ## One JSON line a benchmark
 	$(BIN)/python tools/bench/preprocess.py
 	@for model in mmdg mmdgpp mmda bigmoe; do \
 		$(BIN)/python tools/bench/latency.py $$model $(if $(PUBLISHED),--published $(PUBLISHED)/$$model) || exit 1; \
+		$(BIN)/python tools/bench/backends.py $$model || exit 1; \
 	done
 
 bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads

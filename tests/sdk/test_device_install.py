@@ -109,9 +109,10 @@ def test_an_altered_bundle_is_not(device, bundle_path, tmp_path):
     assert "Traceback" not in ran.stderr
 
 
-def test_a_bundle_is_made_ready_and_proven(device, bundle_path):
+@pytest.mark.parametrize("verb", ["build-plan", "build-engine"])
+def test_a_bundle_is_made_ready_and_proven(device, bundle_path, verb):
     before = bundle_path.read_bytes()
-    answer = device.answer("build-engine", bundle_path, "--backend", "onnxruntime")
+    answer = device.answer(verb, bundle_path, "--backend", "onnxruntime")
     assert answer["backend"] == "onnxruntime"
     assert answer["plan"] == "none needed"
     assert answer["golden_captures"] == 3

@@ -24,9 +24,14 @@ import torch
 
 from fasdk.decision import class_scores
 from fasdk_engines.graph.export import export_graph
+from fasdk_engines.graph.parity import selection_session
 from fasdk_engines.models.bigmoe.published import BigMoe
-from fasdk_engines.models.choices import differing, forced, made_by, recorded
-from fasdk_engines.models.parity import choosing_session
+from fasdk_engines.models.expert_selection import (
+    count_differing,
+    forced_experts,
+    recorded_experts,
+    recording,
+)
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.models.seeded import seeded_state_dict
 
@@ -55,7 +60,7 @@ def main() -> int:
         family = get_family("bigmoe")
         module = _with_weights(family.build(family.configs[arguments.config]))
         graph = export_graph(module.deployed(), family, module.config)
-        session, names = choosing_session(graph, arguments.threads)
+        session, names = selection_session(graph, arguments.threads)
         del graph
         for seed in missing:
             rows[seed] = _compare(module, session, names, seed)
@@ -86,19 +91,19 @@ def _with_weights(module: torch.nn.Module) -> BigMoe:
 def _compare(module: BigMoe, session: Any, names: list[str], seed: int) -> dict[str, Any]:
     family = get_family("bigmoe")
     inputs = family.example_inputs(module.config, batch=1, seed=seed)
-    with torch.no_grad(), recorded(module) as places:
+    with torch.no_grad(), recording(module) as places:
         published = module(*inputs)[0][0].tolist()
-        expected = made_by(places)
+        expected = recorded_experts(places)
     named = {n: x.numpy() for n, x in zip(family.input_names, inputs, strict=True)}
     logits, *found = session.run(["logits", *names], named)
     picked = [torch.from_numpy(chosen) for chosen in found]
     # The last adapter reaches no logit, so the graph has none.
-    differ = sum(differing(a, b) for a, b in zip(picked, expected, strict=False))
-    led, concession = published, 0.0
+    differ = sum(count_differing(a, b) for a, b in zip(picked, expected, strict=False))
+    led, score_deficit = published, 0.0
     if differ:
-        with torch.no_grad(), forced(module, picked) as places:
+        with torch.no_grad(), forced_experts(module, picked) as places:
             led = module(*inputs)[0][0].tolist()
-            concession = max(place.concession for place in places)
+            score_deficit = max(place.score_deficit for place in places)
     return {
         "seed": seed,
         "published": published,
@@ -106,7 +111,7 @@ def _compare(module: BigMoe, session: Any, names: list[str], seed: int) -> dict[
         "picked": sum(chosen.numel() for chosen in picked),
         "differ": differ,
         "led": led,
-        "concession": concession,
+        "score_deficit": score_deficit,
     }
 
 
@@ -132,7 +137,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "inputs_with_other_experts": sum(row["differ"] > 0 for row in rows),
         "largest_logit_difference": float(differences.max()),
         "largest_logit_difference_same_experts": float(np.abs(led - graph).max()),
-        "largest_cost_of_other_experts": max(row["concession"] for row in rows),
+        "largest_cost_of_other_experts": max(row["score_deficit"] for row in rows),
         "median_logit_difference": float(np.median(differences.max(axis=1))),
         "logit_standard_deviation": float((published[:, live] - published[:, 1 - live]).std()),
         "score_range": [float(scores.min()), float(scores.max())],

@@ -62,7 +62,7 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
     """Measure each set of islands on a list's captures."""
     from fasdk.bundle.manifest import Precision
     from fasdk.decision import live_score, log_odds
-    from fasdk_engines.graph.emulation import rounded_model
+    from fasdk_engines.graph.emulation import emulated_model
     from fasdk_engines.graph.fp16 import convert, islands_matching
     from fasdk_engines.graph.types import parse_graph
     from fasdk_engines.quantization.mixed_precision.budget import expected_flips
@@ -83,7 +83,7 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
     found = []
     for islands in sets:
         half = convert(graph, Precision.FP16, islands_matching(graph, islands))
-        moved_logits, moved_picks = _run(rounded_model(half), inputs)
+        moved_logits, moved_picks = _run(emulated_model(half), inputs)
         moved, moved_scores = per_capture(moved_logits)
         drift, rerouted = np.abs(moved - odds), (moved_picks != picks).any(axis=1)
         flips = expected = None
@@ -122,12 +122,12 @@ def _run(model: onnx.ModelProto, inputs: Inputs) -> tuple[NDArray[np.float32], N
     """Return logits, float32 [N, classes], and what every gate picked, int64 [N, picks], sorted."""
     import onnx
 
-    from fasdk_engines.quantization.graph.qdq_reference import unfused_session
+    from fasdk_engines.graph.session import Optimization, open_session
 
     gates = [node.output[1] for node in model.graph.node if node.op_type == "TopK"]
     for name in gates:
         model.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = unfused_session(model.SerializeToString(), 0)
+    session = open_session(model.SerializeToString(), optimization=Optimization.NONE)
     rows, picks = [], []
     for at in range(0, len(next(iter(inputs.values()))), _BATCH):
         part = {name: values[at : at + _BATCH] for name, values in inputs.items()}

@@ -268,7 +268,7 @@ def make_float16_plan(prepared: Prepared, family: str, max_batch: int = 8) -> in
     from fasdk.backends.tensorrt.plan import build_plan
     from fasdk.bundle.bundle import open_bundle
     from fasdk.bundle.manifest import Precision
-    from fasdk_engines.build.pipeline import DEFAULT_COMPUTE_CAPABILITIES
+    from fasdk_engines.build.resolved import DEFAULT_COMPUTE_CAPABILITIES
     from fasdk_engines.graph.fp16 import convert, islands_matching
     from fasdk_engines.models.registry import get_family
 

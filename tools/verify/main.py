@@ -186,7 +186,7 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
     from fasdk.backends.onnxruntime import OnnxRuntimeEngine
     from fasdk.backends.tensorrt.plan import build_plan
     from fasdk.bundle.manifest import Precision
-    from fasdk_engines.graph.emulation import judge_half
+    from fasdk_engines.graph.emulation import emulate_fp16
     from fasdk_engines.graph.export import export_graph
     from fasdk_engines.graph.fp16 import convert, islands_matching
     from fasdk_engines.graph.lint import lint_tensorrt
@@ -227,7 +227,7 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
             )
         tensors = family.example_inputs(config, 4, 3)
         inputs = {m.value: x.numpy() for m, x in zip(family.modalities, tensors, strict=True)}
-        half = judge_half(fp16, [inputs], OnnxRuntimeEngine(fp32).run(inputs).logits)
+        half = emulate_fp16(fp16, [inputs], OnnxRuntimeEngine(fp32).run(inputs).logits)
         yield Claim(f"{name} fp16: finite with every output rounded", half.finite, "==", True)
         yield Claim(
             f"{name} fp16: largest |activation|",

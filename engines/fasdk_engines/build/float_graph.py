@@ -1,123 +1,124 @@
-"""Checkpoint or ready graph in, FP32 graph out, each form held against the one before."""
+"""FP32 graph of a build, checked for parity with the checkpoint or the ONNX file it comes from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fasdk.errors import UsageError
-from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.registry import READY
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from fasdk_engines.build.request import BuildRequest, Phases
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.build.phases import Phases
+    from fasdk_engines.build.resolved import ResolvedModel
+    from fasdk_engines.build.source import DescribedOnnxFile
+    from fasdk_engines.models.checkpoint import Checkpoint
 
 
-@dataclass(frozen=True)
-class FloatGraph:
-    """An FP32 graph and what it came from, with the parity that was measured on the way.
+@dataclass(frozen=True, eq=False)
+class DeployedModel:
+    """A checkpoint's model in its deployed form.
 
     Attributes:
-        graph: ONNX file, float32.
-        family: Its model.
-        config: The model's settings.
-        parameters: Weights in the deployed form.
-        source_sha256: Digest of the checkpoint or ready file.
-        torch_parity: See `BuildReport`.
-        graph_parity: See `BuildReport`.
+        module: The deployed form.
+        source_sha256: SHA-256 of the checkpoint.
+        torch_parity: Largest logit difference, published form against deployed form.
+    """
+
+    module: nn.Module
+    source_sha256: str
+    torch_parity: float
+
+
+@dataclass(frozen=True, eq=False)
+class FloatGraph:
+    """A float32 graph and the parity measured on the way to it.
+
+    Attributes:
+        graph: Serialized ONNX model, float32.
+        model: Model of the build; an import may have added float32 islands to its family.
+        parameters: Number of weights in the graph.
+        source_sha256: SHA-256 of the checkpoint or ONNX file.
+        torch_parity: Largest logit difference, published form against deployed form in torch;
+            None for an imported ONNX file.
+        graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
+            imported file the largest score difference, file as given against the FP32 graph.
     """
 
     graph: bytes
-    family: Family
-    config: ModelConfig
+    model: ResolvedModel
     parameters: int
     source_sha256: str
     torch_parity: float | None
     graph_parity: float
 
 
-def read_description_of(request: BuildRequest) -> Description | None:
-    """Return what describes a ready ONNX file, or None where a checkpoint is to be built.
+def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Phases) -> FloatGraph:
+    """Import an ONNX file as an FP32 graph with fasdk's input and output names.
 
     Raises:
-        UsageError: Source, model and description do not go together.
-        ModelError: The description is not as it should be.
+        ExportError: The graph is not as described.
+        ParityError: Its scores depend on the batch or on absent pixels, or the import changed them.
     """
-    if request.model != READY:
-        if request.preprocess is not None:
-            raise UsageError(f"--preprocess goes with --model {READY}: {request.model} has its own")
-        if request.source.suffix.lower() == ".onnx":
-            raise UsageError(
-                f"{request.source} is an ONNX file, which needs --model {READY} and --preprocess "
-                "FILE.toml; other models are built from a checkpoint"
-            )
-        return None
-    if request.preprocess is None or request.config is not None:
-        raise UsageError(
-            f"--model {READY} takes --preprocess FILE.toml, which describes inputs and output, and "
-            "no --config"
-        )
-    if request.source.suffix.lower() != ".onnx":
-        raise UsageError(f"{request.source} is not called like an ONNX file: expected .onnx")
-    from fasdk_engines.onnx_import.description import read_description
+    from fasdk_engines.onnx_import.import_graph import import_graph
 
-    return read_description(request.preprocess)
-
-
-def make_float_graph(
-    request: BuildRequest, family: Family, description: Description | None, phases: Phases
-) -> FloatGraph:
-    """Return the FP32 graph of a checkpoint, or of a ready file where a description is given.
-
-    Raises:
-        FasdkError: A subclass names what was wrong with the source, or which two forms of the model
-            disagree.
-    """
-    if description is None:
-        return _graph_of_checkpoint(request, family, phases)
-    return _graph_of_file(request, description, phases)
-
-
-def _graph_of_file(request: BuildRequest, description: Description, phases: Phases) -> FloatGraph:
-    """Ready ONNX file → FP32 graph under our names, held against the file as it was given."""
-    from fasdk_engines.onnx_import.file import read_file
-    from fasdk_engines.onnx_import.graph import adopt
-
-    phases.start("ready graph")
-    file = read_file(request.source)
-    ready = adopt(file, description)
+    phases.start("ONNX import")
+    imported = import_graph(source.file, source.description)
     return FloatGraph(
-        graph=ready.graph,
-        family=ready.family,
-        config=description,
-        parameters=ready.parameters,
-        source_sha256=file.sha256,
+        graph=imported.graph,
+        model=replace(model, family=imported.family),
+        parameters=imported.parameters,
+        source_sha256=source.file.sha256,
         torch_parity=None,
-        graph_parity=ready.parity,
+        graph_parity=imported.parity,
     )
 
 
-def _graph_of_checkpoint(request: BuildRequest, family: Family, phases: Phases) -> FloatGraph:
-    """Checkpoint → module → deployed module → FP32 graph, each held against the one before."""
-    from fasdk_engines.graph.export import export_graph
-    from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
-    from fasdk_engines.models.parity import graph_parity, torch_parity
+def deploy_checkpoint(
+    checkpoint: Checkpoint, model: ResolvedModel, phases: Phases
+) -> DeployedModel:
+    """Load a checkpoint into the published form and derive the deployed form from it.
 
+    Raises:
+        CheckpointError: The weights do not fit the model.
+        ParityError: The two forms disagree.
+    """
+    from fasdk_engines.graph.parity import torch_parity
+    from fasdk_engines.models.checkpoint import load_into
+
+    family, config = model.family, model.config
     phases.start("checkpoint")
-    checkpoint = load_checkpoint(request.source)
-    config = resolve_config(family, checkpoint, request.config)
     published = family.build(config).eval()
     load_into(published, checkpoint, family)
     phases.start("torch parity")
     deployed = published.deployed().eval()
-    inputs = family.example_inputs(config, batch=3, seed=1)
-    in_torch = torch_parity(published, deployed, [tensor[:2] for tensor in inputs])
-    sha256 = checkpoint.sha256
-    del checkpoint, published
+    inputs = [tensor[:2] for tensor in _parity_inputs(model)]
+    return DeployedModel(deployed, checkpoint.sha256, torch_parity(published, deployed, inputs))
+
+
+def export_deployed(deployed: DeployedModel, model: ResolvedModel, phases: Phases) -> FloatGraph:
+    """Export a deployed form as an FP32 graph and compare the two.
+
+    Raises:
+        ExportError: The module cannot be exported.
+        ParityError: Graph and module disagree, or a score depends on the batch.
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    from fasdk_engines.graph.export import export_graph
+    from fasdk_engines.graph.parity import graph_parity
+
+    family, config = model.family, model.config
     phases.start("export")
-    graph = export_graph(deployed, family, config)
+    graph = export_graph(deployed.module, family, config)
     phases.start("graph parity")
-    in_graph = graph_parity(graph, deployed, inputs)
-    parameters = sum(p.numel() for p in deployed.parameters())
-    return FloatGraph(graph, family, config, parameters, sha256, in_torch, in_graph)
+    return FloatGraph(
+        graph=graph,
+        model=model,
+        parameters=sum(p.numel() for p in deployed.module.parameters()),
+        source_sha256=deployed.source_sha256,
+        torch_parity=deployed.torch_parity,
+        graph_parity=graph_parity(graph, deployed.module, _parity_inputs(model)),
+    )
+
+
+def _parity_inputs(model: ResolvedModel) -> tuple[Tensor, ...]:
+    return model.family.example_inputs(model.config, batch=3, seed=1)

@@ -1,308 +1,165 @@
-"""Checkpoint or ready graph in, verified bundle out: `fasdk build-engine`, step by step."""
+"""Build of a bundle from a checkpoint or an ONNX file: the steps of `fasdk build-engine`."""
 
 from __future__ import annotations
 
 import json
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fasdk.backends.engine import Backend
-from fasdk.backends.registry import installed_backends
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, write_bundle
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Precision, Provenance
-from fasdk.errors import BackendError, UsageError
-from fasdk_engines.build.float_graph import FloatGraph, make_float_graph, read_description_of
-from fasdk_engines.build.request import (
-    BuildListener,
-    BuildReport,
-    BuildRequest,
-    Phases,
-)
-from fasdk_engines.build.thresholds import (
-    NO_EVALUATION,
-    choose_provisional_points,
-)
-from fasdk_engines.build.typed_graph import (
-    GOLDEN_TOLERANCE,
-    BuildCaptures,
-    TypedGraph,
-    choose_golden,
-    make_typed_graph,
-)
-from fasdk_engines.graph.captures import read_development, seeded_captures, spread
-from fasdk_engines.graph.runner import GraphRunner
-from fasdk_engines.models.base import Family
-from fasdk_engines.models.registry import get_family
+from fasdk.bundle.bundle import CALIBRATION, EVALUATION, write_bundle
+from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Provenance
+from fasdk_engines.build.captures import read_captures
+from fasdk_engines.build.evaluation import evaluate_graph
+from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file
+from fasdk_engines.build.golden import GOLDEN_TOLERANCE
+from fasdk_engines.build.phases import Phases
+from fasdk_engines.build.report import make_report
+from fasdk_engines.build.resolved import resolve_build
+from fasdk_engines.build.source import DescribedOnnxFile, read_source
+from fasdk_engines.build.typed_graph import convert_graph, quantize_graph
+from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fasdk.backends.tensorrt.plan import BuiltPlan
-    from fasdk.capture import Modality
+    from fasdk_engines.build.captures import BuildCaptures
+    from fasdk_engines.build.evaluation import Evaluation
+    from fasdk_engines.build.float_graph import FloatGraph
+    from fasdk_engines.build.phases import BuildListener
+    from fasdk_engines.build.report import BuildReport
+    from fasdk_engines.build.request import BuildRequest
+    from fasdk_engines.build.resolved import PlanTarget, ResolvedBuild
+    from fasdk_engines.build.typed_graph import TypedGraph
 
-DEFAULT_COMPUTE_CAPABILITIES = ("8.6", "8.9", "12.0")
-_GOLDEN_COUNT, _GOLDEN_CANDIDATES = 4, 16
-_JUDGED_COUNT = 32
 _RTX_PLAN = "plans/tensorrt-rtx.plan"
-
-__all__ = ["BuildListener", "BuildReport", "BuildRequest", "build_bundle"]
 
 
 def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -> BuildReport:
-    """Build a bundle from a checkpoint or a ready graph; nothing is written unless all checks hold.
+    """Build a bundle; nothing is written unless every check passes.
+
+    Args:
+        request: Options of the build.
+        listener: Receiver of its progress, or None.
 
     Raises:
-        FasdkError: A subclass names what was wrong: the request, the checkpoint, the parity of
-            two forms of the model, the precision, the plan or the disk.
+        FasdkError: A subclass names the fault: of the request, the checkpoint, the parity of two
+            forms of the model, the precision, the plan or the disk.
     """
     request.require_consistent()
-    description = read_description_of(request)
-    family = get_family(request.model) if description is None else description.family()
-    required = _required(request, family)
-    backend = _plan_backend(request)
-    if not request.out.resolve().parent.is_dir():
-        raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
     phases = Phases(listener)
-    phases.start("captures")
-    captures = _read_captures(request, family, required)
-    floating = make_float_graph(request, family, description, phases)
+    build, captures, source = _prepare(request, phases)
     phases.start("precision")
-    typed = make_typed_graph(request, floating, captures, phases)
-    _lint(typed.graph)
+    if build.int8 is None:
+        typed = convert_graph(source, build.precision, captures)
+    else:
+        typed = quantize_graph(source, build, captures, phases)
+    lint_tensorrt(typed.graph)
     plan = None
-    if backend is not None:
+    if build.plan is not None:
         phases.start("plan")
-        shapes = floating.family.input_shapes(floating.config)
-        plan = _build_plan(typed.graph, backend, request, shapes, listener)
+        plan = _build_plan(typed.graph, build.plan, source.model.shapes, build.max_batch, listener)
     phases.start("evaluation")
-    update, members = _evaluate(request.precision, floating, typed, captures)
+    evaluation = evaluate_graph(typed, build.precision, source.model, captures)
     phases.start("bundle")
-    if plan is not None and plan.compute_capabilities:
-        members[_RTX_PLAN] = plan.data
-        update["plans"] = (
-            PlanEntry(
-                member=_RTX_PLAN,
-                compute_capabilities=plan.compute_capabilities,
-                version=plan.version,
-                max_batch=plan.max_batch,
-            ),
-        )
     manifest = write_bundle(
-        request.out,
-        _manifest(request, floating, plan).model_copy(update=update),
-        members,
-        request.sign_key,
+        build.out,
+        _manifest(build, source, evaluation, plan),
+        _members(typed, evaluation, plan),
+        build.sign_key,
     )
     if typed.int8 is not None:
-        WorkFolder(request.out).remove()
+        WorkFolder(build.out).remove()
     phases.stop()
-    return _report(request, manifest, floating, typed, plan, phases.seconds)
+    return make_report(build.out, manifest, source, typed, plan, phases.seconds)
 
 
-def _plan_backend(request: BuildRequest) -> Backend | None:
-    """Return the TensorRT flavor to build a plan with, or None for no plan."""
-    installed = installed_backends()
-    backend = request.backend
-    if backend is None:
-        flavors = [b for b in installed if b is not Backend.ONNXRUNTIME]
-        # TensorRT first on a device; the cross-building flavor where targets were named.
-        if request.compute_capabilities:
-            flavors = [b for b in flavors if b is Backend.TENSORRT_RTX]
-        elif request.precision is Precision.INT8_FP32:
-            flavors = []  # the CPU's form: a plan of it is built where one is asked for
-        backend = flavors[0] if flavors else Backend.ONNXRUNTIME
-    if backend is not Backend.TENSORRT_RTX and request.compute_capabilities:
-        raise UsageError(
-            f"--compute-capability needs the tensorrt-rtx backend, found {backend.value}: "
-            "a TensorRT plan is always for the very machine that builds it"
-        )
-    if backend not in installed:
-        raise BackendError(
-            f"backend {backend.value} is not installed: "
-            "install fasdk[rtx], or take --backend onnxruntime to build no plan"
-        )
-    return None if backend is Backend.ONNXRUNTIME else backend
-
-
-def _read_captures(
-    request: BuildRequest, family: Family, required: Sequence[Modality]
-) -> BuildCaptures:
-    development = None if request.development is None else read_development(request.development)
-    calibration = None
-    if request.int8 is not None:
-        from fasdk_engines.quantization.calibration.calibration_set import open_calibration
-
-        calibration = open_calibration(
-            request.int8.calibration,
-            request.int8.root,
-            family.modalities,
-            required,
-            development,
-        )
-    # Of an INT8 graph's the steadiest become golden.
-    count = _GOLDEN_CANDIDATES if request.precision is Precision.INT8 else _GOLDEN_COUNT
-    seen = seeded_captures(family.modalities, count)
-    if development is not None:
-        seen = spread(development.captures, _JUDGED_COUNT)
-    return BuildCaptures(development, calibration, seen, spread(seen, count))
-
-
-def _lint(graph: bytes) -> None:
-    from fasdk_engines.graph.lint import lint_tensorrt
-
-    lint_tensorrt(graph)
+def _prepare(
+    request: BuildRequest, phases: Phases
+) -> tuple[ResolvedBuild, BuildCaptures, FloatGraph]:
+    """Read the source and the captures, and make the FP32 graph."""
+    phases.start("source")
+    source = read_source(request)
+    build = resolve_build(request, source)
+    phases.start("captures")
+    captures = read_captures(build)
+    if isinstance(source, DescribedOnnxFile):
+        return build, captures, import_onnx_file(source, build.model, phases)
+    deployed = deploy_checkpoint(source.checkpoint, build.model, phases)
+    del source  # the export needs the memory of a full model's weights
+    return build, captures, export_deployed(deployed, build.model, phases)
 
 
 def _build_plan(
     graph: bytes,
-    backend: Backend,
-    request: BuildRequest,
+    target: PlanTarget,
     shapes: dict[str, tuple[int, ...]],
+    max_batch: int,
     listener: BuildListener | None,
 ) -> BuiltPlan:
     from fasdk.backends.tensorrt.plan import build_plan
 
-    targets: tuple[str, ...] = ()
-    if backend is Backend.TENSORRT_RTX:
-        targets = request.compute_capabilities or DEFAULT_COMPUTE_CAPABILITIES
     return build_plan(
         graph,
-        backend,
+        target.backend,
         shapes=shapes,
-        max_batch=request.max_batch,
-        compute_capabilities=targets,
-        progress=None if listener is None else listener.plan_progress,
+        max_batch=max_batch,
+        compute_capabilities=target.compute_capabilities,
+        progress=listener,
     )
 
 
-def _evaluate(
-    precision: Precision, floating: FloatGraph, typed: TypedGraph, captures: BuildCaptures
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the manifest's operating points and note, and all members but plans."""
-    family, specs = floating.family, floating.family.preprocess(floating.config)
-    is_int8 = precision is Precision.INT8
-    runner = GraphRunner(typed.graph, specs, family.presence_order, as_written=is_int8)
-    golden, golden_logits = captures.golden, runner.logits(captures.golden)
-    if is_int8:
-        kept = choose_golden(
-            typed.graph,
-            golden,
-            golden_logits,
-            specs,
-            family,
-            min(_GOLDEN_COUNT, len(golden)),
-            _judged_logits(typed, captures),
-        )
-        golden, golden_logits = [golden[index] for index in kept], golden_logits[list(kept)]
-    members = {GRAPH: typed.graph}
-    for number, (capture, row) in enumerate(zip(golden, golden_logits, strict=True)):
-        members[f"golden/{number:03d}.npz"] = GoldenCapture(capture, row).to_bytes()
-    if typed.int8 is not None:
-        members[CALIBRATION] = typed.int8.record.to_bytes()
-    development = captures.development
-    if development is None:
-        return {"operating_points": (), "operating_points_note": NO_EVALUATION}, members
-    logits = None if typed.int8 is None else typed.int8.development_logits
-    points, note, document = choose_provisional_points(
-        development,
-        runner.logits(development.captures) if logits is None else logits,
-        family.live_index,
-        family.modalities,
-        runner.graph_sha256,
-    )
-    members[EVALUATION] = json.dumps(document, indent=1, sort_keys=True).encode()
-    return {"operating_points": points, "operating_points_note": note}, members
-
-
-def _judged_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:
-    """Return what an INT8 graph said of the golden candidates when it was judged, if it was."""
-    if typed.int8 is None or typed.int8.development_logits is None or captures.development is None:
-        return None
-    places = {id(capture): place for place, capture in enumerate(captures.development.captures)}
-    rows: NDArray[np.float32] = typed.int8.development_logits[
-        [places[id(capture)] for capture in captures.golden]
-    ]
-    return rows
-
-
-def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:
-    """Return the modalities a capture must hold, in model order."""
-    unknown = [m.value for m in request.required if m not in family.modalities]
-    if unknown:
-        raise UsageError(
-            f"--require {', '.join(unknown)}: {family.name} does not look at it; "
-            f"choose among {', '.join(m.value for m in family.modalities)}"
-        )
-    return tuple(m for m in family.modalities if m in {*family.required, *request.required})
-
-
-def _manifest(request: BuildRequest, floating: FloatGraph, plan: BuiltPlan | None) -> Manifest:
-    family = floating.family
+def _manifest(
+    build: ResolvedBuild, source: FloatGraph, evaluation: Evaluation, plan: BuiltPlan | None
+) -> Manifest:
+    family = source.model.family
     tools = {name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
+    plans: tuple[PlanEntry, ...] = ()
     if plan is not None:
         tools[plan.backend.value] = plan.version
+        # A plan for the GPU of this machine is of no use in a bundle: its devices build their own.
+        if plan.compute_capabilities:
+            entry = PlanEntry(
+                member=_RTX_PLAN,
+                compute_capabilities=plan.compute_capabilities,
+                version=plan.version,
+                max_batch=plan.max_batch,
+            )
+            plans = (entry,)
     return Manifest(
         model=ModelInfo(
             family=family.name,
-            config=floating.config.model_dump(mode="json"),
-            parameters=floating.parameters,
+            config=source.model.config.model_dump(mode="json"),
+            parameters=source.parameters,
             published_in=family.published_in,
         ),
         modalities=family.modalities,
-        required=_required(request, family),
-        inputs=family.preprocess(floating.config),
+        required=source.model.required,
+        inputs=source.model.specs,
         labels=family.labels,
         live_index=family.live_index,
         reliability=family.has_reliability,
         presence=family.takes_presence,
-        precision=request.precision,
-        operating_points=(),
-        operating_points_note=NO_EVALUATION,
-        max_batch=request.max_batch,
+        precision=build.precision,
+        operating_points=evaluation.operating_points,
+        operating_points_note=evaluation.note,
+        max_batch=build.max_batch,
+        plans=plans,
         golden_tolerance=GOLDEN_TOLERANCE,
         provenance=Provenance(
-            checkpoint_sha256=floating.source_sha256, tools={"fasdk": version("fasdk"), **tools}
+            checkpoint_sha256=source.source_sha256, tools={"fasdk": version("fasdk"), **tools}
         ),
     )
 
 
-def _report(
-    request: BuildRequest,
-    manifest: Manifest,
-    floating: FloatGraph,
-    typed: TypedGraph,
-    plan: BuiltPlan | None,
-    seconds: dict[str, float],
-) -> BuildReport:
-    from hashlib import sha256
-
-    from fasdk_engines.graph.export import count_nodes
-
-    half, int8 = typed.half, typed.int8
-
-    return BuildReport(
-        bundle=str(request.out),
-        bundle_id=sha256(manifest.to_bytes()).hexdigest(),
-        model=manifest.model.family,
-        config=manifest.model.config,
-        precision=manifest.precision.value,
-        parameters=manifest.model.parameters,
-        nodes=count_nodes(typed.graph),
-        size_bytes=request.out.stat().st_size,
-        torch_parity=floating.torch_parity,
-        graph_parity=floating.graph_parity,
-        half_drift=None if half is None else half.logit_drift,
-        half_drift_ratio=None if half is None else half.drift_ratio,
-        half_max_activation=None if half is None else half.max_activation,
-        plan=None if plan is None else f"{plan.backend.value} {plan.version}",
-        plan_targets=() if plan is None else plan.compute_capabilities,
-        plan_bytes=0 if plan is None else len(plan.data),
-        operating_points={point.id: point.threshold for point in manifest.operating_points},
-        operating_points_note=manifest.operating_points_note,
-        phase_seconds=seconds,
-        int8=None if int8 is None else int8.record.summary(),
-    )
+def _members(typed: TypedGraph, evaluation: Evaluation, plan: BuiltPlan | None) -> dict[str, bytes]:
+    """Return the bundle's members by name, manifest and signature left out."""
+    members = {GRAPH: typed.graph}
+    for number, golden in enumerate(evaluation.golden):
+        members[f"golden/{number:03d}.npz"] = golden.to_bytes()
+    if typed.int8 is not None:
+        members[CALIBRATION] = typed.int8.record.to_bytes()
+    if evaluation.document is not None:
+        members[EVALUATION] = json.dumps(evaluation.document, indent=1, sort_keys=True).encode()
+    if plan is not None and plan.compute_capabilities:
+        members[_RTX_PLAN] = plan.data
+    return members

@@ -1,1 +1,1 @@
-"""ONNX graphs: export, types, half precision, TensorRT lint and comparison."""
+"""ONNX graphs: export, types, half precision, parity, TensorRT lint and comparison."""

@@ -1,4 +1,4 @@
-"""Name the first layer where two graphs of one model part ways.
+"""First layer whose values differ between two graphs of one model.
 
 Both graphs run on Polygraphy's ONNX Runtime runner with their intermediate values as outputs, a
 chunk of values at a time so that a full model's activations never lie in memory at once. Plans are
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.errors import ParityError
-from fasdk_engines.graph.emulation import rounded_model
+from fasdk.errors import BackendError, ParityError
+from fasdk_engines.graph.emulation import emulated_model
+from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class Divergence:
     Attributes:
         tensor: Name of the value, the same in both graphs.
         operator: Operator type of the node that writes it in the first graph.
-        node: That node's name.
-        max_abs: Largest difference; infinity where only one of the two is finite.
-        relative: The same over the value's own largest magnitude in the first graph.
-        compared: How many values were compared, this one included.
+        node: Name of that node.
+        max_abs: Largest absolute difference; infinity where only one of the two is finite.
+        relative: `max_abs` over the value's largest magnitude in the first graph.
+        compared: Number of values compared, this one included.
     """
 
     tensor: str
@@ -60,10 +61,10 @@ def first_divergence(
     """Compare the values two graphs share by name, in the first graph's order.
 
     A graph that holds float16 is run with every operator's output rounded to float16, see
-    `rounding`: ONNX Runtime's own float16 results would hide what half precision does.
+    `emulation`: ONNX Runtime's own float16 results would hide what half precision does.
 
     Args:
-        first: ONNX graph taken as right.
+        first: Reference graph, a serialized ONNX model.
         second: Another graph of the same model, such as its half-precision form.
         inputs: float32 arrays by input name.
         tolerance: Largest difference allowed, relative to the value's largest magnitude.
@@ -143,7 +144,7 @@ def _comparable(graph: bytes) -> onnx.ModelProto:
     types = infer_types(model)
     if any(value.element == _FLOAT16 for value in types.values()):
         del model
-        return rounded_model(graph)
+        return emulated_model(graph)
     return model
 
 
@@ -219,20 +220,11 @@ class _Session:
 
     def __call__(self) -> Any:
         import onnx
-        import onnxruntime as ort
 
         del self.model.graph.output[:]
         self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names)
-        options = ort.SessionOptions()
-        # A fused layer would no longer write the values that are compared.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.inter_op_num_threads = 1
-        # A second, packed copy of the weights pays only over many runs.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.log_severity_level = 3
         try:
-            return ort.InferenceSession(
-                self.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise ParityError(f"ONNX Runtime refuses a graph: {error}") from error
+            # A fused layer would no longer write the values that are compared.
+            return open_session(self.model.SerializeToString(), optimization=Optimization.NONE)
+        except BackendError as error:
+            raise ParityError(str(error)) from error

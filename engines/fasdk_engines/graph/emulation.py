@@ -1,20 +1,21 @@
-"""Judge half precision where no GPU is: every operator's output rounded to float16.
+"""FP16 emulation on a CPU: every operator's output rounded to float16.
 
-ONNX Runtime's CPU kernels compute a float16 graph in float32 between casts, so its score of one
-says nothing. Here the graph is rewritten in float32 with a rounding to float16 behind every
-operator that declares a float16 output. Inside an operator all is float32. For a fused
+ONNX Runtime's CPU kernels compute a float16 graph in float32 between casts, so its scores do not
+show what FP16 does. Here the graph is rewritten in float32 with a rounding to float16 behind every
+operator that declares a float16 output. Inside an operator everything is float32. For a fused
 LayerNormalization that is what TensorRT does (its parser takes the computing type of
-INormalizationLayer from `stash_type`, float32 by default): only what it hands on is rounded.
+INormalizationLayer from `stash_type`, float32 by default): only its output is rounded.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
+from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MAX_DRIFT_RATIO = 0.01
 _CAPTURES_AT_ONCE = 1
 # onnx.TensorProto.DataType, a fixed part of the file format
 _FLOAT, _FLOAT16, _INT64 = 1, 10, 7
-# They hand on the values they are given, so a second rounding would change nothing.
+# They copy the values they are given, so a second rounding would change nothing.
 _EXACT = frozenset(
     [
         "Concat",
@@ -48,18 +49,19 @@ _EXACT = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class HalfReport:
-    """What half precision does to a graph on some captures.
+class Fp16Report:
+    """Effect of half precision on a graph, measured on captures.
 
     Attributes:
         finite: Whether every half-precision tensor, and every logit, is finite.
         max_activation: Largest magnitude of any half-precision tensor; infinity or NaN where one
             overflowed.
-        worst_tensor: Which tensor: the first, in graph order, that is not finite, else the largest.
-        logit_drift: Largest difference of any logit; infinity where one is not finite.
-        drift_ratio: The same over the standard deviation of the reference logits.
+        worst_tensor: Name of the first tensor, in graph order, that is not finite, else of the one
+            with the largest magnitude.
+        logit_drift: Largest absolute difference of any logit; infinity where one is not finite.
+        drift_ratio: `logit_drift` over the standard deviation of the reference logits.
         logits: float32 [N, classes], with every operator's output rounded.
-        reference_logits: float32 [N, classes] they were compared with.
+        reference_logits: float32 [N, classes], of the float32 graph.
     """
 
     finite: bool
@@ -71,31 +73,32 @@ class HalfReport:
     reference_logits: NDArray[np.float32]
 
 
-def judge_half(
+def emulate_fp16(
     graph_fp16: bytes,
     inputs: Sequence[Mapping[str, NDArray[np.float32]]],
     reference_logits: NDArray[np.float32],
     *,
     threads: int = 0,
-) -> HalfReport:
+) -> Fp16Report:
     """Run a half-precision graph with every operator's output rounded to float16.
 
     Args:
-        graph_fp16: Typed graph as `precision.convert` writes it, with an output `logits`.
+        graph_fp16: Typed graph as `fp16.convert` writes it, with an output `logits`.
         inputs: Batches, each float32 [B, 3, H, W] by input name.
         reference_logits: float32 [N, classes] of the float32 graph on the same captures, in order.
         threads: CPU threads; 0 takes one per core.
 
     Raises:
         PrecisionError: The graph holds no float16 tensor, or the reference logits do not match the
-            captures, so that nothing can be judged.
+            captures.
         BackendError: ONNX Runtime refuses or fails to run the rewritten graph.
     """
-    rounded = _Rounded.of(graph_fp16)
+    rounded = _EmulatedGraph.of(graph_fp16)
     rounded.watch()
     watched, data = rounded.watched, rounded.model.SerializeToString()
     del rounded  # a full model's weights fit in memory a few times, not many
-    session = _session(data, threads)
+    # An optimizer may fuse across the roundings, which is what must not happen.
+    session = open_session(data, threads=threads, optimization=Optimization.NONE)
     del data
     magnitudes = np.zeros(len(watched))
     sums = np.zeros(len(watched))
@@ -112,7 +115,7 @@ def judge_half(
     return _report(watched, magnitudes, sums, np.concatenate(rows), reference_logits)
 
 
-def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
+def emulated_model(graph_fp16: bytes) -> onnx.ModelProto:
     """Return a float32 model whose values are those of a half-precision one, rounding included.
 
     Values keep their names. Weights hold the float32 form of their float16 values.
@@ -120,29 +123,29 @@ def rounded_model(graph_fp16: bytes) -> onnx.ModelProto:
     Raises:
         PrecisionError: The graph holds no float16 tensor.
     """
-    return _Rounded.of(graph_fp16).model
+    return _EmulatedGraph.of(graph_fp16).model
 
 
-def require_half(report: HalfReport, *, check_drift: bool = True) -> None:
-    """Hold a report against the budget: finite, |activation| <= 16,384, drift ratio <= 1 %.
+def require_fp16_accuracy(report: Fp16Report, *, check_drift: bool = True) -> None:
+    """Check a report against the limits: finite, |activation| <= 16,384, drift ratio <= 1 %.
 
     Args:
-        report: From `judge_half`.
+        report: Result of `emulate_fp16`.
         check_drift: Whether the captures vary as real ones do; on others the logits' standard
             deviation, and so the ratio, means nothing.
 
     Raises:
-        PrecisionError: A part of the budget is missed; names the tensor and the figure.
+        PrecisionError: A limit is exceeded; the error names the tensor and the figure.
     """
-    mend = "make the node that writes it a float32 island, or build with --precision fp32"
+    fix = "make the node that writes it a float32 island, or build with --precision fp32"
     if not report.finite:
         raise PrecisionError(
-            f"half precision overflows: tensor {report.worst_tensor!r} is not finite: {mend}"
+            f"half precision overflows: tensor {report.worst_tensor!r} is not finite: {fix}"
         )
     if not report.max_activation <= MAX_ACTIVATION:
         raise PrecisionError(
             f"tensor {report.worst_tensor!r} reaches {report.max_activation:.0f} in half "
-            f"precision, above {MAX_ACTIVATION:.0f}: {mend}"
+            f"precision, above {MAX_ACTIVATION:.0f}: {fix}"
         )
     if check_drift and not report.drift_ratio <= MAX_DRIFT_RATIO:
         raise PrecisionError(
@@ -156,7 +159,7 @@ _MAGNITUDES, _SUMS = "fasdk:magnitudes", "fasdk:sums"
 
 
 @dataclass
-class _Rounded:
+class _EmulatedGraph:
     """A half-precision graph rewritten in float32.
 
     Attributes:
@@ -168,7 +171,7 @@ class _Rounded:
     watched: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, graph_fp16: bytes) -> _Rounded:
+    def of(cls, graph_fp16: bytes) -> _EmulatedGraph:
         """Rewrite a graph."""
         import onnx
 
@@ -176,7 +179,9 @@ class _Rounded:
         types = infer_types(model)
         halves = {name for name, t in types.items() if t.element == _FLOAT16}
         if not halves:
-            raise PrecisionError("nothing to judge: the graph holds no float16 tensor")
+            raise PrecisionError(
+                "the graph holds no float16 tensor: convert it with precision fp16"
+            )
         rounded = cls(model)
         for tensor in model.graph.initializer:
             if tensor.data_type == _FLOAT16:
@@ -258,30 +263,13 @@ def _small_batches(
             yield {name: array[start : start + _CAPTURES_AT_ONCE] for name, array in batch.items()}
 
 
-def _session(graph: bytes, threads: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    # An optimizer may fuse across the roundings, which is what must not happen.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A second, packed copy of the weights pays only over many runs.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the rounded graph: {error}") from error
-
-
 def _report(
     watched: Sequence[str],
     magnitudes: NDArray[np.float64],
     sums: NDArray[np.float64],
     logits: NDArray[np.float32],
     reference: NDArray[np.float32],
-) -> HalfReport:
+) -> Fp16Report:
     if logits.shape != np.shape(reference):
         raise PrecisionError(
             f"reference logits have shape {np.shape(reference)}, the captures gave {logits.shape}: "
@@ -296,7 +284,7 @@ def _report(
     worst = int(broken[0]) if broken.size else int(np.argmax(magnitudes))
     finite = not broken.size and bool(np.isfinite(logits).all())
     drift = float(np.abs(logits - reference).max()) if np.isfinite(logits).all() else float("inf")
-    return HalfReport(
+    return Fp16Report(
         finite=finite,
         max_activation=float(magnitudes[worst] if np.isfinite(sums[worst]) else sums[worst]),
         worst_tensor=watched[worst],

@@ -1,4 +1,4 @@
-"""Turn a deployed module into an ONNX graph every backend accepts.
+"""Export of a deployed module to an ONNX graph that every backend accepts.
 
 The TorchScript-based exporter is used: full MMDG takes it 26 s of CPU time, the torch.export-based
 one 57 s without its optimizer and 180 s with it, for a graph that is no smaller after the clean-up
@@ -82,9 +82,10 @@ def count_nodes(graph: bytes) -> int:
 
 
 def clean(model: onnx.ModelProto) -> None:
-    """Fold small constants, drop what nothing reads, and strip what says who exported it; in place.
+    """Fold small constants, remove unread nodes and weights, and remove the exporter's traces.
 
-    Values keep the exporter's names, which come from the module's own structure.
+    The model is changed in place. Values keep the exporter's names, which come from the module's
+    own structure.
     """
     graph = model.graph
     _constants_to_initializers(graph)
@@ -150,7 +151,7 @@ def _fold(graph: onnx.GraphProto, opsets: Iterable[onnx.OperatorSetIdProto]) -> 
 
 
 def _share_and_prune(graph: onnx.GraphProto) -> None:
-    """Keep one of equal small initializers, none that is unread, and no node that is unread."""
+    """Remove unread nodes and initializers, and all but one of equal small initializers."""
     needed = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):

@@ -1,8 +1,9 @@
-"""Write a float32 graph in another precision: types in the graph itself, never builder flags.
+"""Conversion of a float32 graph to half precision, with the types in the graph itself.
 
-A strongly typed TensorRT network wants every operand of a node in one float type, so half precision
-here is a property of each value: everything is float16 but explicit float32 islands, with one Cast
-where a value crosses between the two.
+A strongly typed TensorRT network, which takes its types from the graph and not from builder flags,
+needs every operand of a node in one float type. So half precision is a property of each value:
+everything is float16 but explicit float32 islands, with one Cast where a value crosses between the
+two.
 """
 
 from __future__ import annotations
@@ -56,15 +57,16 @@ _UNSUPPORTED = frozenset(["Bernoulli", "CastLike", "EyeLike", "RandomNormal", "R
 
 @dataclass(frozen=True)
 class Islands:
-    """What stays float32 in a half-precision graph.
+    """Nodes that stay float32 in a half-precision graph.
 
     `LayerNormalization` and `Softmax` are no islands: they take and give float16, and no model here
     drifts less for having them in float32 than rounding at random explains.
 
     Attributes:
-        operators: Operator types. The default are the reductions: long sums, which a kernel may
-            accumulate in the type it is given, where no rounding of outputs would show it.
-        nodes: Node names.
+        operators: Operator types that stay float32. The default is the reductions: long sums, which
+            a kernel may accumulate in the type it is given, where no rounding of outputs would show
+            it.
+        nodes: Names of nodes that stay float32.
         outputs: Whether the nodes that write the graph's outputs are islands. They are small, and
             rounding a logit of 4 costs 0.002, a good part of the whole budget.
     """
@@ -91,7 +93,7 @@ def parse_precision(name: str) -> Precision:
     """Return the precision called `name`.
 
     Raises:
-        PrecisionError: There is none of that name; `auto` is a search, not a precision.
+        PrecisionError: There is no such precision; `auto` is a search, not a precision.
     """
     choices = ", ".join(p.value for p in Precision)
     if name == "auto":
@@ -106,7 +108,7 @@ def islands_matching(graph: bytes, patterns: Sequence[str]) -> Islands:
     """Return the default islands and every node in whose name one of `patterns` is found.
 
     Args:
-        graph: ONNX file.
+        graph: Serialized ONNX model.
         patterns: Regular expressions, such as a family's `float32_islands`.
 
     Raises:
@@ -225,12 +227,12 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 @dataclass
 class _HalfConversion:
-    """One graph on its way to half precision.
+    """Conversion of one graph to half precision.
 
     Attributes:
-        model: Rewritten in place.
-        islands: What stays float32.
-        floats: Names of the float32 values of the graph as it was.
+        model: Graph, rewritten in place.
+        islands: Nodes that stay float32.
+        floats: Names of the float32 values of the original graph.
         weights: Initializers by name.
         wide: Indices of the nodes that compute in float32.
         produced: Element type each float value has after conversion, by name.

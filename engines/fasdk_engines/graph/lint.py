@@ -1,4 +1,4 @@
-"""Hold a graph against what TensorRT 10.3, the oldest release supported, can parse.
+"""Check of a graph against the operators that TensorRT 10.3, the oldest release supported, parses.
 
 Building a plan with a newer compiler proves nothing about 10.3's parser; its published table does.
 """
@@ -50,7 +50,7 @@ def lint_tensorrt(graph: bytes) -> None:
     is used with, the table's restrictions, no random or training node, no control flow, weights
     inside the file, and one symbolic batch axis that comes first in every input and output.
 
-    Source: onnx-tensorrt's operator support matrix; see `tensorrt_operators`.
+    Source: onnx-tensorrt's operator support matrix; see `operators`.
 
     Raises:
         ExportError: Names the first offending nodes and what is wrong with each.

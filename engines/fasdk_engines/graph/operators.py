@@ -1,9 +1,9 @@
-"""Which ONNX operators and types TensorRT 10.3's parser takes: facts, no code.
+"""ONNX operators and types that the parser of TensorRT 10.3 supports.
 
 Source: github.com/onnx/onnx-tensorrt, docs/operators.md at tag release/10.1-GA, brought to 10.3 by
 docs/Changelog.md: 10.2 adds no operator or type, 10.3 adds only that `Slice` takes tensor `axes`.
-Operators fasdk has no use for on principle are left out: control flow, random numbers, Dropout.
-The opset ceiling there is 20; ours stays one below.
+Operators that a deployment graph never uses are left out: control flow, random numbers, Dropout.
+The opset ceiling there is 20; `MAX_OPSET` stays one below.
 """
 
 from __future__ import annotations

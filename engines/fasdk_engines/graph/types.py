@@ -1,7 +1,7 @@
-"""Read a graph's bytes and infer the type and shape of every value in it, weights left out.
+"""Parsing of ONNX graphs, and inference of the type and shape of every value.
 
-The weights' values are what makes a graph large and say nothing about its types, so inference runs
-on a copy without them.
+The weights' values are what makes a graph large and do not bear on its types, so inference runs on
+a copy without them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Shapes and axes are small constants that inference reads; every weight is larger than this.
 _KEPT_ELEMENTS = 64
-# Operators that hand on the values they are given.
+# Operators that copy the values they are given.
 MOVEMENT = frozenset(
     [
         "Concat",

@@ -1,4 +1,4 @@
-"""Model families: published and deployed forms, checkpoints, parity and the registry."""
+"""Model families: published and deployed forms, checkpoints and the registry."""
 
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 

@@ -1,8 +1,9 @@
-"""What every model brings: its published weights' layout, its deployed form, its preprocessing."""
+"""Model families: published module, deployed form, settings and preprocessing of a model."""
 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,27 +44,31 @@ class PublishedModule(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def deployed(self) -> nn.Module:
-        """Return a module of the same signature with everything foldable folded."""
+        """Return a module of the same signature that computes the same function faster.
+
+        Constants are folded, and what only training needs is gone.
+        """
 
 
 @dataclass(frozen=True)
 class Family:
-    """One model family as the rest of fasdk sees it.
+    """A model that a bundle can be built from.
 
     Attributes:
-        name: What `--model` takes.
-        published_in: Paper or project that defines it.
-        modalities: Argument order of `forward`.
+        name: Name that `--model` takes.
+        published_in: Paper or project that defines the model.
+        modalities: Modalities in the argument order of `forward`.
         required: Modalities without which the model gives no meaningful score.
         labels: Class names in logit order.
-        live_index: Which logit is bona fide.
+        live_index: Index of the bona fide logit.
         has_reliability: Whether `forward` returns a second output.
-        takes_presence: Whether `forward` takes one more input that says which modalities are there;
-            then an absent one's pixels do not matter. Else it is filled with its `missing_value`.
-        config_type: Type of its settings.
-        configs: Named settings; the first is the published one and the default.
-        build: Make the module, weights not loaded.
-        preprocess: Preprocessing by modality.
+        takes_presence: Whether `forward` takes one more input that says which modalities are
+            present; then an absent one's pixels do not matter. Otherwise an absent modality is
+            filled with its `missing_value`.
+        config_type: Class of the model's settings.
+        configs: Settings by name; the first is the published one and the default.
+        build: Returns the published module for given settings, weights not loaded.
+        preprocess: Returns the preprocessing by modality for given settings.
         research_only: Regular expressions of published keys that deployment drops.
         older_names: (regular expression, replacement) pairs that turn other spellings of the
             published keys into the module's own.
@@ -86,6 +91,16 @@ class Family:
     required: tuple[Modality, ...] = ()
     takes_presence: bool = False
     float32_islands: tuple[str, ...] = ()
+
+    def own_name(self, name: str) -> str:
+        """Return the module's name of a tensor that a checkpoint may name in an older way."""
+        for pattern, replacement in self.older_names:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def is_research_only(self, name: str) -> bool:
+        """Whether deployment drops the tensor of this name (see `own_name`)."""
+        return any(re.fullmatch(pattern, name) for pattern in self.research_only)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -111,7 +126,7 @@ class Family:
         """Return smooth random images over the full 8-bit range, normalized as the model's own are.
 
         float32 [batch, 3, H, W] per modality, in model order; then, where the family takes it,
-        presence [batch, modalities]: all there in the first capture, then one absent in turn.
+        presence [batch, modalities]: all present in the first capture, then one absent in turn.
         """
         specs = self.preprocess(config)
         generator = torch.Generator().manual_seed(seed)

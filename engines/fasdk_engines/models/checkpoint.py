@@ -1,4 +1,4 @@
-"""Read trained weights without running code in them, and fit them whole into a model."""
+"""Reading, writing and loading of checkpoints, without running code in them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _MODEL_KEY, _CONFIG_KEY = "fasdk.model", "fasdk.config"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as they were found in one file.
+    """Weights of one file, as they were read.
 
     Attributes:
-        path: Where they were read.
-        sha256: Digest, in hexadecimal, of the very bytes they were read from.
+        path: File they were read from.
+        sha256: SHA-256 of the file's bytes, in hexadecimal.
         tensors: Weights by name, a common `module.` prefix removed.
-        metadata: The file's own notes; only safetensors has any.
+        metadata: Metadata of the file; only safetensors has any.
     """
 
     path: Path
@@ -83,18 +83,14 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
 def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None:
     """Copy a checkpoint's weights into a module of `family`: all of them, or none.
 
-    Names the family calls research-only are dropped with a log line.
+    Weights that the family lists as research-only are dropped, with a log line.
 
     Raises:
-        CheckpointError: Something is missing, unknown, misshapen, not finite or no weight at all;
-            the module is unchanged.
+        CheckpointError: A weight is missing, unknown, of another shape or type, or not finite; the
+            module is unchanged.
     """
     tensors = _renamed(checkpoint, family)
-    dropped = {
-        name: value
-        for name, value in tensors.items()
-        if any(re.fullmatch(pattern, name) for pattern in family.research_only)
-    }
+    dropped = {n: value for n, value in tensors.items() if family.is_research_only(n)}
     tensors = {name: value for name, value in tensors.items() if name not in dropped}
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
@@ -141,14 +137,15 @@ def resolve_config(
     """Return the settings a checkpoint was trained with.
 
     Args:
-        family: The model.
-        checkpoint: Its weights.
-        requested: A named config, or a JSON file with the settings that differ from the published
-            ones. None takes what the checkpoint says of itself, else the published settings.
+        family: Model the checkpoint is loaded into.
+        checkpoint: Its weights and metadata.
+        requested: Name of a config, or path of a JSON file with the settings that differ from the
+            published ones. None takes the config in the checkpoint's metadata, else the published
+            one.
 
     Raises:
         ModelError: There is no such config, or its fields do not fit the model.
-        CheckpointError: The checkpoint says it is of another model.
+        CheckpointError: Its metadata names another model.
     """
     trained_as = checkpoint.metadata.get(_MODEL_KEY, family.name)
     if trained_as != family.name:
@@ -181,7 +178,12 @@ def save_checkpoint(
 ) -> None:
     """Write a module's weights as safetensors, with the model's name and settings.
 
-    `research` is what training alone needs, under the published names; deployment drops it.
+    Args:
+        path: File to write, or to replace.
+        module: Published form whose weights are written.
+        family: Model of the module.
+        config: Its settings.
+        research: Weights that only training needs, under the published names.
 
     Raises:
         FasdkError: The file cannot be written; whatever was there before is untouched.
@@ -197,7 +199,7 @@ def save_checkpoint(
 
 
 def _in_order(data: bytes) -> bytes:
-    """Return a safetensors file with its notes sorted; the library shuffles them at every call."""
+    """Return a safetensors file with its metadata sorted; the library shuffles it at every call."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -245,7 +247,7 @@ def _damaged(path: Path) -> str:
 
 
 def _refuse_compressed(path: Path, data: bytes) -> None:
-    """Refuse what torch.save never writes: members that inflate to any size."""
+    """Refuse compressed members, which torch.save never writes and which inflate to any size."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return
     try:
@@ -288,9 +290,7 @@ def _renamed(checkpoint: Checkpoint, family: Family) -> dict[str, Tensor]:
     """Return the tensors under the family's own spelling of their names."""
     renamed: dict[str, Tensor] = {}
     for name, value in checkpoint.tensors.items():
-        current = name
-        for pattern, replacement in family.older_names:
-            current = re.sub(pattern, replacement, current)
+        current = family.own_name(name)
         if current in renamed:
             raise CheckpointError(f"{checkpoint.path} holds {current} twice, under two spellings")
         renamed[current] = value
@@ -324,7 +324,7 @@ def _config(family: Family, text: str, source: str) -> ModelConfig:
 
 
 def _hint(checkpoint: Checkpoint, module: nn.Module) -> str:
-    """Say which registered model and config the names and shapes fit, or nearly fit, if any."""
+    """Return the part of an error that names the registered model and config that fit best."""
     from fasdk_engines.models.matching import nearest_model
 
     shapes = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
@@ -333,7 +333,7 @@ def _hint(checkpoint: Checkpoint, module: nn.Module) -> str:
 
 
 def _by_stem(names: Iterable[str]) -> str:
-    """Name many tensors in few words: by their first two parts, with how many there are."""
+    """Return tensor names grouped by their first two parts, each with its count."""
     stems = Counter(".".join(name.split(".")[:2]) for name in names)
     return ", ".join(f"{stem} ({n} tensors)" if n > 1 else stem for stem, n in stems.items())
 

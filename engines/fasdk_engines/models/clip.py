@@ -1,4 +1,4 @@
-"""CLIP's two towers under OpenAI's parameter names: Radford et al., ICML 2021.
+"""CLIP's visual and text towers under OpenAI's parameter names (Radford et al., ICML 2021).
 
 The visual tower carries MMDG++ and MMDA; the text tower only steers their training.
 """

@@ -1,9 +1,9 @@
-"""What the published multi-modal models share: square face crops in patches, and their making.
+"""Settings and preprocessing of square face crops, shared by the multi-modal transformers.
 
 The benchmark's published loaders resize the data sets' own face crops whole: RGB order, 8 bits,
 (x - 127.5) / 128, infrared replicated on three channels or joined by its HOG and PLGF
-(`ir_composite`). So the face box, not enlarged, stands for the crop. How each data set drew depth
-is not published: near is bright over arm's length, `depth_near_mm` to `depth_far_mm`, is ours.
+(`ir_composite`). So the face box, not enlarged, replaces the crop. How each data set encoded depth
+is not published: near is bright, from `depth_near_mm` to `depth_far_mm`, is a choice made here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class FaceCropConfig(ModelConfig):
         width: Token width.
         depth: Number of transformer blocks.
         heads: Attention heads; divides `width`.
-        depth_near_mm: Depth drawn as 255 (see `DepthEncoding`).
-        depth_far_mm: Depth drawn as 1.
-        depth_polarity: Whether those two are the other way round: the data set's choice.
-        ir_composite: What the planes of infrared held in training. Published code is of two minds,
-            so it belongs to a checkpoint.
+        depth_near_mm: Depth encoded as 255, in mm (see `DepthEncoding`).
+        depth_far_mm: Depth encoded as 1, in mm.
+        depth_polarity: Whether near or far is bright, as in the training data.
+        ir_composite: Content of the three infrared planes in training. Published code contradicts
+            itself, so it is a setting of the checkpoint.
     """
 
     multiples: ClassVar[tuple[tuple[str, str], ...]] = ()  # further (whole, part) settings
@@ -95,14 +95,14 @@ def face_crops(
     mean: Channels = _CENTER,
     std: Channels = _SCALE,
 ) -> dict[Modality, PreprocessSpec]:
-    """Return how the benchmark's loaders made their tensors.
+    """Return the preprocessing of the benchmark's published loaders, by modality.
 
     Args:
-        config: Side of the crop and range of depth.
-        modalities: Model order.
-        missing_value: What an absent modality's tensor holds, after normalization.
-        mean: Subtracted from 8-bit levels, by channel.
-        std: Divides them then.
+        config: Side of the crop in pixels and depth range in mm.
+        modalities: Modalities in model order.
+        missing_value: Value of every element of an absent modality's tensor, after normalization.
+        mean: Mean of each channel, in 8-bit levels.
+        std: Standard deviation of each channel, in 8-bit levels.
     """
     encoding = DepthEncoding(
         near_mm=config.depth_near_mm,

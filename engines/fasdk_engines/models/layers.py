@@ -1,10 +1,18 @@
-"""Blocks the published models share, with the parameter names of their checkpoints."""
+"""Layers shared by the published forms, with the parameter names of their checkpoints."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+# (regular expression, replacement): names of `EncoderBlock` in torchvision before 0.12.
+TORCHVISION_OLDER_NAMES = (
+    (r"\.mlp\.linear_1\.", ".mlp.0."),
+    (r"\.mlp\.linear_2\.", ".mlp.3."),
+)
 
 
 class QuickGelu(nn.Module):
@@ -41,6 +49,25 @@ class CentralDifferenceConv(nn.Module):
         folded = weight.clone()
         folded[:, :, 1, 1] -= self.theta * weight.sum((2, 3))
         return folded.to(self.conv.weight.dtype)
+
+
+def convolve_tokens(conv: CentralDifferenceConv, tokens: Tensor) -> Tensor:
+    """Convolve an adapter's tokens: the patches as one map, the class token as a map of one pixel.
+
+    Args:
+        conv: Convolution of the adapter.
+        tokens: float [B, 1 + G * G, C], class token first.
+
+    Returns:
+        float [B, 1 + G * G, C].
+    """
+    batch, count, dim = tokens.shape
+    grid = math.isqrt(count - 1)
+    patches = tokens[:, 1:].reshape(batch, grid, grid, dim).permute(0, 3, 1, 2)
+    patches = conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
+    class_token = tokens[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
+    class_token = conv(class_token).reshape(batch, 1, dim)
+    return torch.cat([class_token, patches], dim=1)
 
 
 class SelfAttention(nn.Module):

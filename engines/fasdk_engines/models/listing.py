@@ -1,4 +1,4 @@
-"""What each registered model is and costs, found without weights, by `fasdk models`."""
+"""Listing of the registered models with their sizes and costs, for `fasdk models`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ModelListing:
     """One model with one of its named settings.
 
     Attributes:
-        model: What `--model` takes.
-        config: What `--config` takes.
+        model: Model name, as `--model` takes it.
+        config: Config name, as `--config` takes it.
         parameters: Weights in the published state dict that the module keeps.
         deployed_parameters: Weights in the deployed form.
         gflops: Floating-point operations of one capture through the deployed form, in 10^9; a
@@ -103,7 +103,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 class _WeightsReadAsZero(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lets a model without weights read one as a number; its cost does not hang on the value."""
+    """Mode in which a weight on the meta device reads as 0; the cost does not depend on it."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:

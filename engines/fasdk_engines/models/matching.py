@@ -1,8 +1,7 @@
-"""Say which registered model a state dict is of, or is nearest to, from names and shapes alone."""
+"""Identification of the registered model that a state dict fits, by names and shapes alone."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,23 +15,23 @@ from fasdk_engines.models.registry import family_names, get_family
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
-# Shares of all names, of both: those of equal shape, from which it is called that model, and those
-# shared, from which it is called near. Less says nothing: many networks have a `conv1.weight`.
+# Shares of the names in either: equal shapes from which a state dict is taken for that model, and
+# shared names from which it is called near. Fewer mean nothing: many networks have `conv1.weight`.
 _SAME = 0.9
 _NEAR = 0.5
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How like one model, as configured, a state dict is.
+class ModelMatch:
+    """Agreement of a state dict with one registered model and config.
 
     Attributes:
         model: Registered name.
-        config: Name of its settings.
-        tensors: How many tensors that model has.
-        names: How many of their names the state dict has, too.
-        shapes: How many of those are of equal shape.
-        all_names: How many names there are in either.
+        config: Name of its config.
+        tensors: Number of tensors of that model.
+        names: Number of their names that the state dict has too.
+        shapes: Number of those with equal shapes.
+        all_names: Number of names in either.
     """
 
     model: str
@@ -54,7 +53,7 @@ class Likeness:
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """What the nearest model has most of."""
+        """Sort key; the nearest model has the greatest."""
         return self.is_same, self.names / self.all_names, self.shapes
 
     def __str__(self) -> str:
@@ -68,27 +67,25 @@ class Likeness:
         )
 
 
-def nearest_model(found: _Shapes, asked: nn.Module) -> Likeness | None:
+def nearest_model(found: _Shapes, asked: nn.Module) -> ModelMatch | None:
     """Return the registered model a state dict is nearest to.
 
     Args:
-        found: Shapes by name, as they were published.
-        asked: The module it did not fit; what is built just so is no news and is left out.
+        found: Shape by name, as in the checkpoint.
+        asked: Module that the state dict did not fit; an equal config is left out.
 
     Returns:
-        None where nothing registered is near, or the nearest is what was asked for.
+        None where no registered model is near, or the nearest is the one asked for.
     """
     own = _shapes(asked)
-    candidates = [
-        (likeness, shapes == own) for likeness, shapes in _likenesses(found) if likeness.names
-    ]
+    candidates = [(match, shapes == own) for match, shapes in _matches(found) if match.names]
     if not candidates:
         return None
     nearest, is_asked = max(candidates, key=lambda pair: pair[0].rank)
     return nearest if (nearest.is_same or nearest.is_near) and not is_asked else None
 
 
-def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
+def _matches(found: _Shapes) -> Iterator[tuple[ModelMatch, _Shapes]]:
     for name in family_names():
         # Another's broken model must not hide what is wrong with this checkpoint.
         with suppress(Exception):
@@ -98,7 +95,7 @@ def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
                 own = _registered_shapes(name, label)
                 shared = own.keys() & given.keys()
                 yield (
-                    Likeness(
+                    ModelMatch(
                         model=name,
                         config=label,
                         tensors=len(own),
@@ -112,14 +109,8 @@ def _likenesses(found: _Shapes) -> Iterator[tuple[Likeness, _Shapes]]:
 
 def _renamed(found: _Shapes, family: Family) -> _Shapes:
     """Return the shapes under a family's own names, without what it calls research-only."""
-    renamed = {}
-    for name, shape in found.items():
-        current = name
-        for pattern, replacement in family.older_names:
-            current = re.sub(pattern, replacement, current)
-        if not any(re.fullmatch(pattern, current) for pattern in family.research_only):
-            renamed[current] = shape
-    return renamed
+    renamed = {family.own_name(name): shape for name, shape in found.items()}
+    return {n: shape for n, shape in renamed.items() if not family.is_research_only(n)}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The model registry: built-in families, and those other distributions bring.
+"""Registry of model families: built-in ones, and those that other distributions register.
 
 Anyone's model takes part by one entry point a family in its distribution's metadata:
 
@@ -6,14 +6,14 @@ Anyone's model takes part by one entry point a family in its distribution's meta
     my-model = "my_package.my_module:FAMILIES"
 
 The name is what `--model` takes. The object is a `Family` of that name, or a tuple that holds one.
-`base.py` says what a family brings: `build` makes a `PublishedModule` whose state dict has the
+`base.py` defines a family: `build` returns a `PublishedModule` whose state dict has the
 checkpoint's own keys, whose `forward` takes float32 [B, 3, H, W] per modality in model order and
-returns (logits,) or (logits, reliability), and whose `deployed()` is the same function rearranged
-for speed; `preprocess` gives a `PreprocessSpec` per modality. Every check of a build then holds for
+returns (logits,) or (logits, reliability), and whose `deployed()` computes the same function
+faster; `preprocess` returns a `PreprocessSpec` per modality. Every check of a build then holds for
 it as for a built-in: whole state dict, parity of the two forms and of the graph, batch
-independence, precision, lint, golden captures. `tools/examples/cdcn` is a whole worked example.
+independence, precision, lint, golden captures. `tools/examples/cdcn` is a complete example.
 
-A family is imported when it is asked for, so a broken distribution stops nobody else's model.
+A family is imported when it is asked for, so a broken distribution does not stop other models.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GROUP = "fasdk.models"
-READY = "onnx"  # the name that stands for a ready ONNX file; see the package `ready`
+ONNX_IMPORT = "onnx"  # model name of an imported ONNX file; see the package `onnx_import`
 
 _MODULES = {
-    "mmdg": "fasdk_engines.models.mmdg.published",
-    "mmda": "fasdk_engines.models.mmda.published",
-    "mmdgpp": "fasdk_engines.models.mmdgpp.published",
-    "bigmoe": "fasdk_engines.models.bigmoe.published",
-    "minifasnet-v2": "fasdk_engines.models.minifasnet",
-    "minifasnet-v1se": "fasdk_engines.models.minifasnet",
+    "mmdg": "fasdk_engines.models.mmdg.family",
+    "mmda": "fasdk_engines.models.mmda.family",
+    "mmdgpp": "fasdk_engines.models.mmdgpp.family",
+    "bigmoe": "fasdk_engines.models.bigmoe.family",
+    "minifasnet-v2": "fasdk_engines.models.minifasnet.family",
+    "minifasnet-v1se": "fasdk_engines.models.minifasnet.family",
 }
 
 __all__ = [
     "GROUP",
-    "READY",
+    "ONNX_IMPORT",
     "broken_families",
     "family_names",
     "get_family",
@@ -51,7 +51,7 @@ __all__ = [
 
 def family_names() -> tuple[str, ...]:
     """Return the registered names, built-ins first; nothing is imported for it."""
-    others = sorted({e.name for e in entry_points(group=GROUP)} - {*_MODULES, READY})
+    others = sorted({e.name for e in entry_points(group=GROUP)} - {*_MODULES, ONNX_IMPORT})
     return (*_MODULES, *others)
 
 
@@ -64,11 +64,11 @@ def get_family(name: str) -> Family:
     if name in _MODULES:
         families: tuple[Family, ...] = import_module(_MODULES[name]).FAMILIES
         return next(family for family in families if family.name == name)
-    registered = [e for e in entry_points(group=GROUP) if e.name == name and name != READY]
+    registered = [e for e in entry_points(group=GROUP) if e.name == name and name != ONNX_IMPORT]
     if not registered:
         raise ModelError(
             f"unknown model {name!r}: choose one of {', '.join(family_names())}, "
-            f"or {READY} with --preprocess for a ready ONNX file"
+            f"or {ONNX_IMPORT} with --preprocess for an ONNX file"
         )
     if len(registered) > 1:
         raise ModelError(
@@ -79,13 +79,13 @@ def get_family(name: str) -> Family:
 
 
 def broken_families() -> dict[str, str]:
-    """Return what is wrong with each entry point that gives no family, by its name.
+    """Return an error message for each entry point that gives no family, by its name.
 
-    Everything registered is imported for it.
+    Every registered family is imported.
     """
     problems = {}
     for entry in entry_points(group=GROUP):
-        if entry.name in (*_MODULES, READY):
+        if entry.name in (*_MODULES, ONNX_IMPORT):
             problems[entry.name] = (
                 f"{_described(entry)} takes the built-in name {entry.name!r} and is left out: "
                 "rename it there"
@@ -99,14 +99,14 @@ def broken_families() -> dict[str, str]:
 
 
 def _outside_family(entry: EntryPoint) -> Family:
-    """Import what another distribution registers and check that it can be used as a family."""
+    """Import another distribution's family and check that a build can use it."""
     try:
         found = entry.load()
     except Exception as error:  # anything may happen in another's module
         first = next(iter(str(error).splitlines()), "")
         raise ModelError(
             f"{_described(entry)} cannot be imported: {type(error).__name__}: {first}; "
-            "mend or uninstall that distribution"
+            "fix or uninstall that distribution"
         ) from error
     families: Any = [found] if isinstance(found, Family) else found
     if not isinstance(families, (list, tuple)) or not all(isinstance(f, Family) for f in families):
@@ -125,15 +125,15 @@ def _outside_family(entry: EntryPoint) -> Family:
         problems = list(_problems(named[0]))
     except Exception as error:
         raise ModelError(
-            f"{_described(entry)}: {type(error).__name__}: {error}: mend that distribution"
+            f"{_described(entry)}: {type(error).__name__}: {error}: fix that distribution"
         ) from error
     if problems:
-        raise ModelError(f"{_described(entry)}: {'; '.join(problems)}: mend that distribution")
+        raise ModelError(f"{_described(entry)}: {'; '.join(problems)}: fix that distribution")
     return named[0]
 
 
 def _problems(family: Family) -> Iterator[str]:
-    """Find what keeps a family from being built at all."""
+    """Yield every fault that keeps a family from being built."""
     if not family.modalities or len(set(family.modalities)) != len(family.modalities):
         yield "modalities must name at least one, each once"
     if not set(family.required) <= set(family.modalities):

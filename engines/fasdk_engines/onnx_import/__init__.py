@@ -1,1 +1,1 @@
-"""A ready ONNX file as a model: its description, its weights, its graph under our names."""
+"""Import of an ONNX file as a model: its description, its weights and its graph."""

@@ -1,6 +1,6 @@
-"""What a ready ONNX file cannot say of itself, in TOML: who feeds which input, and what comes out.
+"""Description, in TOML, of an ONNX file to import: its inputs, outputs and preprocessing.
 
-    name = "lobby-net"                    # what the bundle calls it
+    name = "lobby-net"                    # model name in the bundle
     published_in = "Doe et al., 2025"     # paper or project
     modalities = ["rgb", "ir"]            # model order
     required = ["rgb"]                    # the others may be missing; all, where left out
@@ -15,14 +15,14 @@
     crop = "face"
     mean = [127.5, 127.5, 127.5]
     std = [128.0, 128.0, 128.0]
-    missing_value = 0.0                   # what the tensor holds when the modality is absent
+    missing_value = 0.0                   # value of an absent modality's tensor
 
     [output]
     name = "score"                        # the graph's only output, where left out
     kind = "probability"                  # logits, probabilities, logit or probability
 
-One score a capture (`logit`, `probability`) speaks of the second label. The fields are the
-manifest's wherever it has them.
+A single score per capture (`logit`, `probability`) is that of the second label. Fields that the
+manifest has too mean the same there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from fasdk.capture import Modality
 from fasdk.errors import ModelError
 from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.registry import READY
+from fasdk_engines.models.registry import ONNX_IMPORT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,7 +53,7 @@ _NAMED = 3  # mistakes an error spells out
 
 
 class OutputKind(str, Enum):
-    """What the graph's output holds."""
+    """Content of the output that holds the scores."""
 
     LOGITS = "logits"  # [batch, classes], before a softmax
     PROBABILITIES = "probabilities"  # [batch, classes], after one
@@ -62,15 +62,15 @@ class OutputKind(str, Enum):
 
     @property
     def is_one_score(self) -> bool:
-        """Whether there is one number a capture, not one a class."""
+        """Whether there is one number per capture rather than one per class."""
         return self in (OutputKind.LOGIT, OutputKind.PROBABILITY)
 
 
-class ReadyInput(PreprocessSpec):
-    """One modality: its preprocessing, and the graph input it feeds.
+class InputDescription(PreprocessSpec):
+    """Input of one modality: its preprocessing and its name in the file.
 
     Attributes:
-        graph_input: Name in the file; None is the modality's own name.
+        graph_input: Name of the input in the file; None takes the modality's own name.
     """
 
     graph_input: str | None = None
@@ -81,12 +81,12 @@ class ReadyInput(PreprocessSpec):
         return PreprocessSpec.model_validate(self.model_dump(exclude={"graph_input"}))
 
 
-class ReadyOutput(BaseModel):
-    """Which output holds the answer, and in which form.
+class OutputDescription(BaseModel):
+    """Output that holds the scores.
 
     Attributes:
-        name: Output's name in the file; None where the file has but one.
-        kind: What it holds.
+        name: Name of the output in the file; None where the file has only one.
+        kind: Content of the output.
         reliability: Name of an output [batch, modalities] in [0, 1], or None.
     """
 
@@ -97,18 +97,18 @@ class ReadyOutput(BaseModel):
     reliability: str | None = None
 
 
-class Description(ModelConfig):
-    """All a bundle needs to know of a ready ONNX file.
+class ImportDescription(ModelConfig):
+    """Description of an ONNX file to import.
 
     Attributes:
-        name: What the bundle calls the model.
-        published_in: Paper or project that defines it.
-        modalities: Model order: the columns of `presence` and of a reliability output.
+        name: Model name in the bundle.
+        published_in: Paper or project that defines the model.
+        modalities: Modalities in the column order of `presence` and of a reliability output.
         required: Modalities without which a capture is refused; None takes all.
         labels: Class names in logit order.
-        live_index: Which of them is bona fide.
-        inputs: Preprocessing by modality.
-        output: Where the answer is.
+        live_index: Index of the bona fide label.
+        inputs: Input and preprocessing by modality.
+        output: Output that holds the scores.
         presence: Graph input [batch, modalities], 1 where a capture holds the modality, or None.
         float32_islands: Regular expressions found in the names of nodes that stay float32 in a
             half-precision graph.
@@ -120,13 +120,13 @@ class Description(ModelConfig):
     required: tuple[Modality, ...] | None = None
     labels: tuple[str, ...] = Field(min_length=2)
     live_index: int = Field(ge=0)
-    inputs: dict[Modality, ReadyInput]
-    output: ReadyOutput = ReadyOutput()
+    inputs: dict[Modality, InputDescription]
+    output: OutputDescription = OutputDescription()
     presence: str | None = None
     float32_islands: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Description:
+    def _consistent(self) -> ImportDescription:
         for what in ("modalities", "required", "labels"):
             names = getattr(self, what) or ()
             if len(set(names)) != len(names):
@@ -154,16 +154,16 @@ class Description(ModelConfig):
         return self
 
     def family(self) -> Family:
-        """Return the description as the rest of a build sees a model; it has no module."""
+        """Return the model family of the description; it has no module."""
         return Family(
-            name=READY,
+            name=ONNX_IMPORT,
             published_in=self.published_in,
             modalities=self.modalities,
             required=self.modalities if self.required is None else self.required,
             labels=self.labels,
             live_index=self.live_index,
             has_reliability=self.output.reliability is not None,
-            config_type=Description,
+            config_type=ImportDescription,
             configs={self.name: self},
             build=_no_module,
             preprocess=_preprocess,
@@ -172,7 +172,7 @@ class Description(ModelConfig):
         )
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> ImportDescription:
     """Read a TOML description.
 
     Raises:
@@ -191,7 +191,7 @@ def read_description(path: Path) -> Description:
         raise ModelError(f"{path} is not a TOML file: {error}") from None
     try:
         # Through JSON, so that strict types still let a string name an enum's member.
-        return Description.model_validate_json(json.dumps(document, default=str), strict=True)
+        return ImportDescription.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         mistakes = [_mistake(details) for details in error.errors(include_url=False)]
         more = f" (and {len(mistakes) - _NAMED} more)" if len(mistakes) > _NAMED else ""
@@ -199,7 +199,7 @@ def read_description(path: Path) -> Description:
 
 
 def _mistake(details: ErrorDetails) -> str:
-    """Return one mistake as field, what is wrong, and the mend."""
+    """Return one mistake as text: the field, what is wrong, and how to fix it."""
     path = [str(part) for part in details["loc"]]
     field = ".".join(path)
     if details["type"] == "extra_forbidden":
@@ -215,11 +215,11 @@ def _mistake(details: ErrorDetails) -> str:
 
 def _fields_at(path: list[str]) -> list[str]:
     """Return the fields of the section a path leads to."""
-    model: type[BaseModel] = Description
+    model: type[BaseModel] = ImportDescription
     if path[:1] == ["output"]:
-        model = ReadyOutput
+        model = OutputDescription
     elif path[:1] == ["inputs"]:
-        model = ReadyInput
+        model = InputDescription
         if path[2:3] == ["depth"]:
             from fasdk.preprocess import DepthEncoding
 
@@ -227,12 +227,12 @@ def _fields_at(path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _preprocess(description: Description) -> dict[Modality, PreprocessSpec]:
+def _preprocess(description: ImportDescription) -> dict[Modality, PreprocessSpec]:
     return {m: description.inputs[m].spec for m in description.modalities}
 
 
 def _no_module(_config: object) -> NoReturn:
     raise ModelError(
-        f"a ready ONNX file has no module to load weights into: use --model {READY} with "
+        f"an imported ONNX file has no module to load weights into: use --model {ONNX_IMPORT} with "
         "--preprocess FILE.toml"
     )

@@ -1,4 +1,4 @@
-"""Bring a ready graph's inputs and outputs under our names and into the described shapes."""
+"""Names and shapes of an imported graph's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import onnx
 
     from fasdk_engines.models.base import Family
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.description import ImportDescription
 
 LOGITS, RELIABILITY = "logits", "reliability"
-ANSWER = "fasdk_answer"  # the described output, until it is made into logits
+SCORE_OUTPUT = "fasdk_answer"  # name of the described output until logits are made of it
 FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
 
 
-def claim_inputs(
-    model: onnx.ModelProto, description: Description, shapes: Mapping[str, tuple[int, ...]]
+def bind_inputs(
+    model: onnx.ModelProto, description: ImportDescription, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
-    """Give every input its described shape with a symbolic batch; return our names by the file's.
+    """Give every input its described shape with a symbolic batch; return new names by the file's.
 
     Raises:
         ExportError: An input is absent, left over, of another type or shape, or of a fixed batch.
@@ -43,14 +43,14 @@ def claim_inputs(
         wanted[description.presence] = PRESENCE
     if len(wanted) != len(shapes):
         raise ExportError("the description feeds one graph input twice: name each once")
-    for name, ours in wanted.items():
+    for name, new in wanted.items():
         if name not in inputs:
-            where = "presence" if ours == PRESENCE else f"inputs.{ours}.graph_input"
+            where = "presence" if new == PRESENCE else f"inputs.{new}.graph_input"
             raise ExportError(
                 f"the graph has no input {name!r}, only {', '.join(map(repr, inputs))}: "
-                f"mend {where} in the description"
+                f"correct {where} in the description"
             )
-        _claim_input(inputs[name], shapes[ours])
+        _bind_input(inputs[name], shapes[new])
     left = [name for name in inputs if name not in wanted]
     if left:
         raise ExportError(
@@ -62,11 +62,11 @@ def claim_inputs(
     return wanted
 
 
-def claim_outputs(model: onnx.ModelProto, description: Description) -> dict[str, str]:
-    """Keep the described outputs alone, answer first; return our names by the file's.
+def select_outputs(model: onnx.ModelProto, description: ImportDescription) -> dict[str, str]:
+    """Keep only the described outputs, scores first; return new names by the file's.
 
     Raises:
-        ExportError: An output is absent, or it is not clear which one holds the answer.
+        ExportError: An output is absent, or it is not clear which one holds the scores.
     """
     graph, described = model.graph, description.output
     outputs = [value.name for value in graph.output]
@@ -78,20 +78,20 @@ def claim_outputs(model: onnx.ModelProto, description: Description) -> dict[str,
     for field, name in (("name", answer), ("reliability", described.reliability)):
         if name is not None and name not in outputs:
             raise ExportError(
-                f"the graph has no output {name!r}, only {held}: mend output.{field} in the "
+                f"the graph has no output {name!r}, only {held}: correct output.{field} in the "
                 "description"
             )
         if name is not None and name in {value.name for value in graph.input}:
             raise ExportError(f"output {name!r} is an input, so nothing is computed")
     if answer == described.reliability:
-        raise ExportError(f"output {answer!r} cannot be both the answer and the reliability")
-    names = {answer: ANSWER}
+        raise ExportError(f"output {answer!r} cannot be both the scores and the reliability")
+    names = {answer: SCORE_OUTPUT}
     if described.reliability is not None:
         names[described.reliability] = RELIABILITY
     kept = {value.name: value for value in graph.output if value.name in names}
     values = [type(kept[name]).FromString(kept[name].SerializeToString()) for name in names]
     for value in values:
-        value.type.tensor_type.ClearField("shape")  # inferred again, from our inputs' shapes
+        value.type.tensor_type.ClearField("shape")  # inferred again, from the described shapes
     del graph.output[:]
     graph.output.extend(values)
     del graph.value_info[:]
@@ -99,7 +99,7 @@ def claim_outputs(model: onnx.ModelProto, description: Description) -> dict[str,
 
 
 def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Rename values; one that happens to bear one of our names makes way."""
+    """Rename values; a value that already has one of the new names gets another."""
     reserved = {*names.values(), LOGITS}
     values = {n for node in graph.node for n in (*node.input, *node.output)}
     values |= {tensor.name for tensor in graph.initializer} | {v.name for v in graph.output}
@@ -110,7 +110,7 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def substitute(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
-    """Write one value's name for another's, wherever it stands."""
+    """Replace names of values wherever they occur."""
     for node in graph.node:
         for group in (node.input, node.output):
             for index, name in enumerate(group):
@@ -119,15 +119,15 @@ def substitute(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
         named.name = renamed.get(named.name, named.name)
 
 
-def require_answer(model: onnx.ModelProto, description: Description) -> None:
-    """Check that the answer is one float32 row a capture.
+def check_score_output(model: onnx.ModelProto, description: ImportDescription) -> None:
+    """Check that the score output is one float32 row per capture.
 
     Raises:
         ExportError: It is of another type or shape.
     """
     import onnx
 
-    found = infer_types(model).get(ANSWER)
+    found = infer_types(model).get(SCORE_OUTPUT)
     given = description.output.name or "output"
     kind = description.output.kind
     if found is None or found.shape is None:
@@ -144,8 +144,8 @@ def require_answer(model: onnx.ModelProto, description: Description) -> None:
     if not fits or found.shape[:1] == ():
         extents = ", ".join("?" if e is None else str(e) for e in found.shape)
         raise ExportError(
-            f"output {given!r} is [{extents}], expected {expected}, for kind {kind.value!r}: mend "
-            "the description, or reduce a map to scores in the graph"
+            f"output {given!r} is [{extents}], expected {expected}, for kind {kind.value!r}: "
+            "correct the description, or reduce a map to scores in the graph"
         )
 
 
@@ -174,7 +174,7 @@ def shape_outputs(model: onnx.ModelProto, family: Family) -> None:
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, FLOAT, [BATCH, count]))
 
 
-def _claim_input(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
+def _bind_input(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
     import onnx
 
     tensor = value.type.tensor_type
@@ -193,7 +193,7 @@ def _claim_input(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         found = ", ".join(str(e.dim_value) if e.HasField("dim_value") else "?" for e in extents)
         raise ExportError(
             f"input {value.name!r} is [{found}], expected {expected}: "
-            "mend the description's sizes, or export with that layout"
+            "correct the description's sizes, or export with that layout"
         )
     if extents[0].HasField("dim_value"):
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Turn whatever scores a ready graph ends in into logits in class order."""
+"""Conversion of an imported graph's scores to logits in class order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from fasdk.errors import ExportError
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.names import ANSWER, LOGITS, rename, substitute
+from fasdk_engines.onnx_import.names import LOGITS, SCORE_OUTPUT, rename, substitute
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-ADDED = "fasdk_score"  # first part of the names of nodes added here
+ADDED = "fasdk_score"  # prefix of the names of nodes added here
 # Log-odds of a probability nearer to 0 or 1 than this are cut off there.
 _CERTAIN = 1e-6
 _SUM_SLACK = 1e-3
@@ -23,17 +23,24 @@ _SHAPE_ONLY = frozenset(["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze
 
 
 def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
-    """Make `logits` of the answer, in place; return whether a logarithm had to be taken.
+    """Append the operators that make `logits` of the score output, in place.
 
-    A softmax or sigmoid at the end is taken off rather than undone. One score z of the second class
+    A softmax or sigmoid at the end is removed rather than inverted. One score z of the second class
     becomes (0, z), whose softmax is its sigmoid.
+
+    Args:
+        graph: Graph whose first output is `SCORE_OUTPUT`.
+        kind: Content of that output.
+
+    Returns:
+        Whether a logarithm had to be added.
     """
-    if kind is OutputKind.PROBABILITIES and _take_off(graph, "Softmax"):
+    if kind is OutputKind.PROBABILITIES and _remove_final(graph, "Softmax"):
         kind = OutputKind.LOGITS
-    elif kind is OutputKind.PROBABILITY and _take_off(graph, "Sigmoid"):
+    elif kind is OutputKind.PROBABILITY and _remove_final(graph, "Sigmoid"):
         kind = OutputKind.LOGIT
     if kind is OutputKind.LOGITS:
-        rename(graph, {ANSWER: LOGITS})
+        rename(graph, {SCORE_OUTPUT: LOGITS})
         return False
     from onnx import TensorProto, helper, numpy_helper
 
@@ -47,7 +54,7 @@ def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
         graph.node.append(helper.make_node(operator, inputs, [result], f"{ADDED}/{name}"))
         return result
 
-    value = ANSWER
+    value = SCORE_OUTPUT
     if kind.is_one_score:
         column = add("Reshape", value, weight("column", [-1, 1], np.int64), name="as_column")
         first = 0.0 if kind is OutputKind.LOGIT else -1.0
@@ -63,10 +70,14 @@ def append_logits(graph: onnx.GraphProto, kind: OutputKind) -> bool:
 
 
 def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float64]:
-    """Return float64 [N, classes] that sum to 1, from an output of that kind.
+    """Return class scores, float64 [N, classes] with rows that sum to 1.
+
+    Args:
+        values: float32 [N, ...], an output of the graph.
+        kind: Content of that output.
 
     Raises:
-        ExportError: What should be probabilities is none.
+        ExportError: Probabilities are expected and the values are none.
     """
     found = values.reshape(len(values), -1).astype(np.float64)
     if kind is OutputKind.LOGITS:
@@ -78,7 +89,7 @@ def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.fl
     elif not ((found >= 0.0) & (found <= 1.0)).all():
         raise ExportError(
             f"the output holds {found.min():.3g} to {found.max():.3g}, which are no probabilities: "
-            "mend output.kind in the description"
+            "correct output.kind in the description"
         )
     if kind.is_one_score:
         return np.concatenate([1.0 - found, found], axis=1)
@@ -90,11 +101,11 @@ def class_scores(values: NDArray[np.float32], kind: OutputKind) -> NDArray[np.fl
     return found
 
 
-def _take_off(graph: onnx.GraphProto, operator: str) -> bool:
-    """Remove the operator that makes probabilities of the answer; return whether it was there."""
+def _remove_final(graph: onnx.GraphProto, operator: str) -> bool:
+    """Remove the final operator that makes probabilities; return whether it was there."""
     makers = {name: node for node in graph.node for name in node.output}
     passed = _SHAPE_ONLY if operator == "Sigmoid" else frozenset[str]()
-    node = makers.get(ANSWER)
+    node = makers.get(SCORE_OUTPUT)
     while node is not None and node.op_type in passed:
         node = makers.get(node.input[0])
     if node is None or node.op_type != operator or node.input[0] not in makers:

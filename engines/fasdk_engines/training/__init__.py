@@ -1,4 +1,4 @@
-"""Training on a workstation, on tensors made by the deployment's own preprocessing."""
+"""Training of registered models, on tensors of the deployment's own preprocessing."""
 
 from fasdk_engines.training.data import TrainingCapture, captures_of
 from fasdk_engines.training.initial import Initialized, InitialWeights

@@ -1,16 +1,16 @@
-"""RS2 with U-DSA: align captures and texts in ever more refined feature spaces (MMDA).
+"""MMDA's training: alignment of captures with texts at every level of U-DSA (RS2).
 
 The fused feature goes down through stages and up again, the texts of live and of attack go down
 with it; at every level the class's logit is the greatest logit_scale * cos(feature, text) over its
-texts. Decided here:
+texts. Choices made here:
 
-- The published soft targets, 0.9 of the one-hot label plus 0.1, sum to 1.1. Ours are 0.9 and 0.1,
-  as the published ones for texts are: the optimum moves by 0.01, the loss shrinks by a tenth.
+- The published soft targets, 0.9 of the one-hot label plus 0.1, sum to 1.1. Those used are 0.9 and
+  0.1, as the published ones for texts are: the optimum moves by 0.01, the loss shrinks by a tenth.
 - The domain partner is a random other capture of the domain in the batch, not always its first.
 - A capture attends to itself in every stage, as it will when deployed, not to its batch-mates;
   texts attend over the texts of their class, as published.
 
-Routing to the second expert is random in training, as published. The texts are ours.
+Routing to the second expert is random in training, as published. The texts are fasdk's own.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def level_logits(feature: Tensor, texts: Sequence[Tensor], scale: Tensor) -> Ten
     """Return each class's greatest scaled cosine.
 
     Args:
-        feature: [B, width].
-        texts: [T, width] a class, in logit order.
+        feature: float [B, width], features of captures.
+        texts: Text features of each class, float [T, width], in logit order.
         scale: Factor on the cosines, a scalar.
 
     Returns:
@@ -76,8 +76,8 @@ def partners(domains: Tensor, generator: torch.Generator) -> Tensor:
     """Return for each capture of a batch another one of its domain at random, or itself if alone.
 
     Args:
-        domains: int64 [B], on the CPU.
-        generator: Where the randomness comes from.
+        domains: Domain index of each capture, int64 [B], on the CPU.
+        generator: Random number generator.
     """
     chance = torch.rand(len(domains), len(domains), generator=generator)
     fits = domains[:, None] == domains[None, :]
@@ -88,7 +88,7 @@ def partners(domains: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Alignment(Method):
-    """MMDA whole: classification of captures and texts, RS2 at every level of U-DSA."""
+    """MMDA's whole training: classification of captures and texts, RS2 at every level of U-DSA."""
 
     name = "mmda"
     families = ("mmda",)

@@ -1,4 +1,4 @@
-"""Change a batch at random: mirrored, shifted, brightened, modalities left out."""
+"""Random augmentation: mirroring, shift, brightness and modality dropout."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Specs = Mapping[Modality, PreprocessSpec]
 def augment(
     batch: Batch, specs: Specs, settings: TrainingSettings, generator: torch.Generator
 ) -> Batch:
-    """Return a batch mirrored, shifted, brightened and with modalities left out, each at random.
+    """Return a batch with random mirroring, shift, brightness and modality dropout.
 
     Args:
-        batch: On the CPU.
-        specs: How it was normalized; brightness is changed in 8-bit units and clipped there.
-        settings: How strongly.
-        generator: Where all randomness comes from.
+        batch: Captures, on the CPU.
+        specs: Preprocessing by modality; brightness is changed and clipped in 8-bit levels.
+        settings: Strength of each change.
+        generator: Random number generator.
     """
     count = len(batch)
 
@@ -33,7 +33,7 @@ def augment(
         return torch.rand(count, generator=generator)
 
     mirrored, moved_x, moved_y, gain = draw(), draw(), draw(), draw()
-    # One modality at most is left out, so that none is ever judged on nothing.
+    # At most one modality is dropped, so that every capture keeps one.
     dropped = draw() < settings.modality_dropout
     which = torch.randint(len(batch.inputs), (count,), generator=generator)
     inputs: dict[Modality, Tensor] = {}
@@ -54,12 +54,12 @@ def augment(
 
 
 def leave_out(batch: Batch, specs: Specs, absent: Tensor) -> Batch:
-    """Return a batch as if modalities were missing; a capture's last one stays.
+    """Return a batch with modalities removed; a capture keeps its last one.
 
     Args:
-        batch: On the CPU.
-        specs: What an absent modality is filled with.
-        absent: bool [B, modalities], which to take away.
+        batch: Captures, on the CPU.
+        specs: Preprocessing by modality; `missing_value` fills an absent one.
+        absent: Modalities to remove, bool [B, modalities].
     """
     if absent.shape[1] < 2:
         return batch

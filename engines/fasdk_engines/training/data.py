@@ -1,4 +1,4 @@
-"""Labeled captures as the tensors a model is trained on."""
+"""Training data: labeled captures, and batches of their tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_AT_ONCE = 32
 
 
 class TrainingCapture(Protocol):
-    """What training needs of a capture; a `LabeledCapture` is one."""
+    """A labeled capture for training; `LabeledCapture` is one implementation."""
 
     @property
     def capture(self) -> Capture:
@@ -30,7 +30,7 @@ class TrainingCapture(Protocol):
 
     @property
     def id(self) -> str:
-        """Unique in its list."""
+        """Identifier, unique in its list."""
         ...
 
     @property
@@ -40,17 +40,17 @@ class TrainingCapture(Protocol):
 
     @property
     def subject(self) -> str:
-        """Who is seen."""
+        """Identifier of the person."""
         ...
 
     @property
     def domain(self) -> str:
-        """Where it was captured."""
+        """Name of the capture's domain, such as a data set."""
         ...
 
     @property
     def presentation(self) -> str:
-        """Captures of one presentation share this."""
+        """Identifier shared by the captures of one presentation."""
         ...
 
     @property
@@ -61,11 +61,11 @@ class TrainingCapture(Protocol):
 
 @dataclass(frozen=True)
 class CaptureOnDisk:
-    """A line of a list whose frames are read each time they are asked for.
+    """A capture of a list, whose frames are read each time they are asked for.
 
     Attributes:
-        record: The line.
-        root: The list's folder.
+        record: Entry of the list.
+        root: Folder of the list.
     """
 
     record: CaptureRecord
@@ -78,7 +78,7 @@ class CaptureOnDisk:
 
     @property
     def id(self) -> str:
-        """Unique in its list."""
+        """Identifier, unique in its list."""
         return self.record.id
 
     @property
@@ -88,17 +88,17 @@ class CaptureOnDisk:
 
     @property
     def subject(self) -> str:
-        """Who is seen."""
+        """Identifier of the person."""
         return self.record.subject
 
     @property
     def domain(self) -> str:
-        """Where it was captured."""
+        """Name of the capture's domain, such as a data set."""
         return self.record.domain
 
     @property
     def presentation(self) -> str:
-        """Captures of one presentation share this."""
+        """Identifier shared by the captures of one presentation."""
         return self.record.presentation
 
     @property
@@ -114,15 +114,15 @@ def captures_of(path: Path) -> list[CaptureOnDisk]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some captures, ready for a model.
+    """Tensors of some captures.
 
     Attributes:
         inputs: float32 [B, 3, H, W] by modality, in model order, normalized.
         present: float32 [B, modalities] of ones and zeros, in model order.
-        targets: int64 [B], index of the right logit.
-        is_live: bool [B].
+        targets: int64 [B], index of the correct class.
+        is_live: bool [B], True for bona fide captures.
         domains: int64 [B], index of each capture's domain; -1 where training never saw it.
-        takes_presence: Whether the model is told what is present.
+        takes_presence: Whether the model takes `present` as an input.
     """
 
     inputs: Mapping[Modality, Tensor]
@@ -137,7 +137,7 @@ class Batch:
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:
-        """What the model's `forward` takes."""
+        """Arguments of the model's `forward`."""
         images = tuple(self.inputs.values())
         return (*images, self.present) if self.takes_presence else images
 
@@ -161,14 +161,14 @@ class Batch:
 
 
 class CaptureTensors:
-    """Captures that give batches; a set too large for memory is read batch by batch.
+    """Tensors of a set of captures; a set too large for memory is read batch by batch.
 
     Args:
-        family: The model.
-        specs: Its preprocessing.
-        captures: Which.
+        family: Model to be trained.
+        specs: Preprocessing by modality.
+        captures: Captures of the set.
         domains: Names of the domains, in index order.
-        on_read: Called with the captures read so far and their number, where all are read at once.
+        on_read: Receives the number of captures read and their total, where all are read at once.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ def domain_names(captures: Sequence[TrainingCapture]) -> tuple[str, ...]:
 def require_usable(
     captures: Sequence[TrainingCapture], development: Sequence[TrainingCapture]
 ) -> None:
-    """Refuse captures that teach nothing, or whose result would prove nothing.
+    """Check that both sets hold both classes and share no subject.
 
     Raises:
         DatasetError: A class is absent from either set, or a subject is in both.

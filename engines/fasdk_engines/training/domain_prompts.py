@@ -1,9 +1,10 @@
-"""ADP: train each modality's feature against texts with learned prompts (MMDG++, TPAMI 2025).
+"""MMDG++'s training: asymmetric domain prompts (ADP) with ReGrad (TPAMI 2025).
 
 Asymmetric: live is one class for all domains, and every domain's attacks are a class of their own.
 A class has one text feature a modality, the mean over templates that end in placeholders, whose
 places learned vectors take. The loss is the cross-entropy over logit_scale * cos(feature, text).
-Domains are those of the captures, and an absent modality costs nothing. The templates are ours.
+Domains are those of the captures, and an absent modality adds no loss. The templates are fasdk's
+own.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def prompt_loss(
     """Return the cross-entropy over scaled cosines to each class's text.
 
     Args:
-        features: [B, modalities, width].
-        present: [B, modalities]; an absent modality costs nothing.
-        texts: [modalities, classes, width].
+        features: float [B, modalities, width], one feature per modality.
+        present: float [B, modalities], 1 where present; an absent modality adds no loss.
+        texts: float [modalities, classes, width], text feature of each class.
         scale: Factor on the cosines, a scalar.
-        classes: int64 [B].
+        classes: int64 [B], class of each capture.
 
     Returns:
         [modalities], means over the captures that hold the modality, in nats; 0 without any.
@@ -80,7 +81,7 @@ def prompt_loss(
 
 
 class DomainPrompts(BranchMethod):
-    """MMDG++ whole: cross-entropy, ADP, and ReGrad by running losses."""
+    """MMDG++'s whole training: cross-entropy, ADP, and ReGrad by running losses."""
 
     name = "mmdgpp"
     families = ("mmdgpp",)
@@ -130,7 +131,7 @@ class DomainPrompts(BranchMethod):
         return self._regrad.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take them up."""
+        """Restore ReGrad's running losses."""
         self._regrad.restore(state)
 
 

@@ -1,4 +1,4 @@
-"""Start from pretrained weights: torchvision's ViT-B/16 or OpenAI's CLIP ViT-B/16, mapped by name.
+"""Initialization from pretrained weights of torchvision's ViT-B/16 or OpenAI's CLIP ViT-B/16.
 
 Position embeddings are handled as each paper does: MMDG and BIG-MoE begin with their own, MMDG++
 copies CLIP's for each modality, MMDA keeps CLIP's.
@@ -17,6 +17,7 @@ from torch import Tensor
 from fasdk.errors import CheckpointError, TrainingError
 from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
+from fasdk_engines.models.layers import TORCHVISION_OLDER_NAMES
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class InitialWeights:
     """Pretrained weights to start from.
 
     Attributes:
-        checkpoint: The weights.
+        checkpoint: Weights of a ViT or of CLIP.
         vocabulary: OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which CLIP's text tower needs.
     """
 
@@ -48,12 +49,12 @@ class InitialWeights:
 
 @dataclass(frozen=True)
 class Initialized:
-    """What became of pretrained weights.
+    """Result of an initialization from pretrained weights.
 
     Attributes:
-        loaded: The model's tensors that were set.
-        unused: Names of pretrained tensors the model has no place for.
-        fresh: The model's tensors that keep their random start.
+        loaded: Names of the model's tensors that were set.
+        unused: Names of pretrained tensors that no tensor of the model matches.
+        fresh: Names of the model's tensors that keep their random values.
         text: CLIP's text tower under OpenAI's names; empty where there is none.
     """
 
@@ -139,7 +140,9 @@ def _encoder(name: str, first: int) -> tuple[str, ...]:
 
 def _modern(name: str) -> str:
     """Return torchvision's present spelling of a name."""
-    return name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3.")
+    for pattern, replacement in TORCHVISION_OLDER_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _mmdgpp(name: str, blocks: int) -> tuple[str, ...]:

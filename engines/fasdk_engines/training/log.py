@@ -1,4 +1,4 @@
-"""Write what a training does: CSV always, TensorBoard where it is installed."""
+"""Logs of a training: CSV always, TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELDS = ("number", "loss", "development_loss", "development_accuracy", "develo
 
 
 def write_csv(path: Path, history: Sequence[Epoch]) -> None:
-    """Write one line an epoch, the parts of the loss last; what was there is replaced.
+    """Write one line per epoch, the parts of the loss last; an existing file is replaced.
 
     Raises:
         FasdkError: It cannot be written.
@@ -40,7 +40,7 @@ class TensorBoardLog:
     """Scalars by epoch for TensorBoard.
 
     Args:
-        folder: Where its event files go.
+        folder: Folder for its event files.
 
     Raises:
         TrainingError: The `tensorboard` package is not installed.

@@ -1,4 +1,4 @@
-"""What a training method brings: its losses, what becomes of their gradients, what it keeps."""
+"""Interface of training methods, and plain cross-entropy training."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CLASSIFICATION = "classification"
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what.
+    """Model and settings of one training.
 
     Attributes:
-        family: The model's family.
-        module: The model, initial weights in place.
-        specs: Its preprocessing.
-        settings: How to train.
+        family: Family of the model.
+        module: Model to train, initial weights in place.
+        specs: Preprocessing by modality.
+        settings: Settings of the training.
         domains: Names of the training domains, in index order.
-        generator: Where a method's own randomness comes from; on the CPU.
-        text_weights: A CLIP text tower's weights under OpenAI's names; none trains a small tower.
-        vocabulary: OpenAI's byte-pair merges, for those weights.
+        generator: Random number generator of the method, on the CPU.
+        text_weights: Weights of CLIP's text tower under OpenAI's names; empty trains a small tower.
+        vocabulary: File of OpenAI's byte-pair merges, for those weights.
     """
 
     family: Family
@@ -46,18 +46,18 @@ class Task:
 
 
 class Method:
-    """One training method; the trainer knows it by this alone. The base is plain cross-entropy.
+    """A training method; this base class is plain cross-entropy training.
 
     Args:
-        task: What is trained.
+        task: Model and settings.
 
     Attributes:
-        extra: What is trained along and not deployed, such as prompts; empty by default.
+        extra: Parameters that are trained too and not deployed, such as prompts; empty by default.
     """
 
     name = "plain"
-    families: tuple[str, ...] = ()  # those it was published for; empty: any
-    module_drops = False  # whether the model leaves modalities out itself while it trains
+    families: tuple[str, ...] = ()  # families it was published for; empty: any
+    module_drops = False  # whether the model drops modalities itself in training
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -85,11 +85,11 @@ class Method:
         torch.autograd.backward(scale(torch.stack(list(losses.values())).sum()))
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a resumed training needs beside weights."""
+        """Return the tensors that a resumed training needs besides weights."""
         return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state` returned."""
+        """Restore the result of `state`."""
 
     def research(self) -> dict[str, Tensor]:
         """Return `extra`'s weights under the published names."""

@@ -1,4 +1,4 @@
-"""The training methods by name."""
+"""Registry of training methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fasdk.errors import TrainingError
 from fasdk_engines.models.base import Family
 from fasdk_engines.training.method import Method
 
-PUBLISHED = "published"  # stands for the method a family was published with
+PUBLISHED = "published"  # name for the method a family was published with
 
 # Imported when asked for.
 _METHODS = {
@@ -31,7 +31,7 @@ def get_method(name: str, family: Family) -> type[Method]:
 
     Args:
         name: One of `method_names()`, or "published" for the one the family was published with.
-        family: What it shall train.
+        family: Model it is to train.
 
     Raises:
         TrainingError: There is no such method, or it does not fit the family.

@@ -1,6 +1,6 @@
-"""BIG-MoE's training: cross-entropy, each modality left out at random (ICASSP 2025).
+"""BIG-MoE's training: cross-entropy with modality dropout (ICASSP 2025).
 
-The model does the leaving out itself while it trains, so that its prompt is told what is missing.
+The model drops modalities itself in training, since its prompt must know which are missing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from fasdk_engines.training.method import Method
 
 
 class ModalityDropout(Method):
-    """Cross-entropy on a model that leaves modalities out by itself."""
+    """Cross-entropy training of a model that drops modalities itself."""
 
     name = "bigmoe"
     families = ("bigmoe",)

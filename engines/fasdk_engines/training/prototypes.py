@@ -1,9 +1,9 @@
-"""SSP: pull each modality's feature to the prototype of its class (MMDG, CVPR 2024).
+"""MMDG's training: single-side prototypical loss (SSP) with ReGrad (CVPR 2024).
 
-Classes are live, one for all domains, and the attacks of each domain. Three things are put right:
-domains are those of the captures, not four fixed ones; a class no capture was drawn of keeps its
-prototype, where the published average pulls it to zero; an absent modality takes part in neither
-prototypes nor loss.
+Classes are live, one for all domains, and the attacks of each domain. Three faults of the published
+code are corrected: domains are those of the captures, not four fixed ones; a class no capture was
+drawn of keeps its prototype, where the published average pulls it to zero; an absent modality takes
+part in neither prototypes nor loss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fasdk_engines.training.regrad import ReGrad
 
 WEIGHT = 0.3  # r_ssp
 KEPT = 0.2  # share of an old prototype in the new one
-DRAWN = 0.5  # share of the captures an epoch's prototypes are made of
+DRAWN = 0.5  # share of the captures that an epoch's prototypes are computed from
 _BATCH = 64
 
 
@@ -28,9 +28,9 @@ def class_means(features: Tensor, present: Tensor, classes: Tensor, count: int) 
     """Return the mean feature of each class and modality.
 
     Args:
-        features: [B, modalities, width].
-        present: [B, modalities], 1 where the modality is there.
-        classes: int64 [B].
+        features: float [B, modalities, width], one feature per modality.
+        present: float [B, modalities], 1 where the modality is present.
+        classes: int64 [B], class of each capture.
         count: Number of classes.
 
     Returns:
@@ -57,10 +57,11 @@ def prototype_loss(
     """Return the cross-entropy over minus the distance to each prototype.
 
     Args:
-        features: [B, modalities, width].
-        present: [B, modalities]; an absent modality costs nothing.
-        prototypes: [modalities, classes, width]; NaN for a class without one: it cannot be chosen.
-        classes: int64 [B].
+        features: float [B, modalities, width], one feature per modality.
+        present: float [B, modalities], 1 where present; an absent modality adds no loss.
+        prototypes: float [modalities, classes, width]; NaN for a class without one, which cannot
+            be chosen.
+        classes: int64 [B], class of each capture.
 
     Returns:
         [modalities], means over the captures that hold the modality, in nats; 0 without any.
@@ -83,7 +84,7 @@ def prototype_loss(
 
 
 class Prototypes(BranchMethod):
-    """Cross-entropy and SSP, their gradients simply added."""
+    """Cross-entropy and SSP, their gradients added."""
 
     name = "mmdg-ssp"
     families = ("mmdg",)
@@ -141,12 +142,12 @@ class Prototypes(BranchMethod):
         return {} if self.prototypes is None else {"prototypes": self.prototypes}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the prototypes."""
+        """Restore the prototypes."""
         self.prototypes = state.get("prototypes")
 
 
 class PrototypesRebalanced(Prototypes):
-    """MMDG whole: SSP whose gradients ReGrad rebalances."""
+    """MMDG's whole training: SSP whose gradients ReGrad rebalances."""
 
     name = "mmdg"
 
@@ -169,7 +170,7 @@ class PrototypesRebalanced(Prototypes):
         return super().state() | self._regrad.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take them up."""
+        """Restore the prototypes and ReGrad's averages."""
         super().restore(state)
         self._regrad.restore(state)
 

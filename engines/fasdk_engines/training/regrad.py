@@ -1,4 +1,4 @@
-"""ReGrad: rebalance the modalities' gradients by speed, agreement and certainty (MMDG, MMDG++).
+"""ReGrad: rebalancing of the modalities' gradients (MMDG, MMDG++).
 
 A parameter belongs to the modality whose number its name's first part holds (`adapter_1_2_2`,
 `pos_embedding3`, `conv_pass_2`, `prompts_1`). The modality with the lowest loss is the fast one.
@@ -6,7 +6,7 @@ A fast branch follows its own gradient only as far as the other two go along; a 
 its own whole and takes from the others what goes along. What is taken on trust is scaled by the
 certainty of the modality it came from. Projections are per parameter tensor.
 
-Put right: the published script reads an undefined `version` (here its last rule, 4, which MMDG++
+Corrected: the published script reads an undefined `version` (here its last rule, 4, which MMDG++
 made the default), does not advance its index past a parameter without gradients, adds None to a
 shared parameter (here it keeps the classifier's gradient alone; a text tower that is trained along,
 which the classifier does not reach, takes the plain sum), adds 1e-8 to squared norms that

@@ -1,4 +1,4 @@
-"""How to train: settings every method shares, and what a training leaves."""
+"""Settings and results of a training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fasdk_engines.training.initial import Initialized
 
 
 class EpochChoice(str, Enum):
-    """What makes an epoch on the development captures better than another.
+    """Figure on the development captures by which the best epoch is chosen.
 
-    A verdict hangs on the order of scores alone: thresholds are chosen on them, and `tune` fits
+    A verdict depends on the order of scores alone: thresholds are chosen on them, and `tune` fits
     their log-odds. Cross-entropy also grows where right scores become too sure of themselves, which
     they often do while their order still gets better; it decides between equal areas.
     """
@@ -26,26 +26,28 @@ class EpochChoice(str, Enum):
 
 
 class TrainingSettings(BaseModel):
-    """How to train; the defaults suit the tiny MMDG on about a thousand captures.
+    """Settings of a training; the defaults suit the tiny MMDG on about a thousand captures.
 
     Attributes:
         epochs: Largest number of passes over the captures.
-        batch: Captures a step.
-        learning_rate: Of AdamW after a linear rise over `warmup` of all steps; then a half cosine
-            down to zero.
+        batch: Captures per step.
+        learning_rate: Learning rate of AdamW after a linear rise over `warmup` of all steps; then
+            it falls to zero along half a cosine.
         warmup: Share of all steps, in [0, 1).
-        weight_decay: Of AdamW, on matrices alone.
+        weight_decay: Weight decay of AdamW, on matrices alone.
         modality_dropout: Probability that one modality, drawn at random, is absent from a capture.
         brightness: Largest relative change of RGB brightness. IR keeps its level, which together
             with depth tells a surface's reflectance.
         shift: Largest displacement of the face to each side, as a share of the image.
-        label_smoothing: In [0, 1); keeps scores from saturating.
-        choose_epoch_by: Which epoch's weights are kept.
-        patience: Epochs without a better one before training ends.
-        seed: Of initial weights, order and augmentation.
-        threads: CPU threads; part of what makes two runs equal to the bit. A tiny model's steps
-            are short: a second thread saves a third on idle cores, and costs far more on busy ones.
-        device: Where torch trains, such as "cpu" or "cuda". Equal bits are promised on a CPU.
+        label_smoothing: Label smoothing in [0, 1), which keeps scores from saturating.
+        choose_epoch_by: Figure by which the epoch whose weights are kept is chosen.
+        patience: Number of epochs without a better one after which training ends.
+        seed: Seed of initial weights, order and augmentation.
+        threads: CPU threads; two runs are equal bit for bit only with the same number. A tiny
+            model's steps are short: a second thread saves a third on idle cores, and costs far
+            more on busy ones.
+        device: Device torch trains on, such as "cpu" or "cuda". Runs are reproducible bit for bit
+            on a CPU.
         mixed_precision: Half precision where it is safe, with scaled gradients; on a GPU only.
         save_every: Steps between two writes of the training state, where one is kept; it is also
             written after every epoch.
@@ -76,12 +78,12 @@ class Epoch:
     """One pass over the training captures.
 
     Attributes:
-        number: From 1.
+        number: Number of the epoch, from 1.
         of: Largest number of epochs.
         loss: Mean training loss, in nats: the sum of `losses`.
         development_loss: Cross-entropy on the development captures, in nats.
-        development_accuracy: Share of them whose larger logit is right.
-        development_auc: Area under their ROC curve.
+        development_accuracy: Share of the development captures whose larger logit is correct.
+        development_auc: Area under the ROC curve of the development captures.
         losses: Mean of each part of the training loss, by name.
     """
 
@@ -94,7 +96,7 @@ class Epoch:
     losses: Mapping[str, float] = field(default_factory=dict)
 
     def is_better_than(self, other: Epoch, choice: EpochChoice) -> bool:
-        """Return whether its weights are rather to be kept; of equals, the earlier's are."""
+        """Return whether its weights are kept rather than `other`'s; of equals the earlier wins."""
         if choice is EpochChoice.LOSS or self.development_auc == other.development_auc:
             return self.development_loss < other.development_loss
         return self.development_auc > other.development_auc
@@ -102,13 +104,13 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a training is.
+    """Progress of a training.
 
     Attributes:
-        epoch: From 1.
+        epoch: Number of the current epoch, from 1.
         of: Largest number of epochs.
-        done: Captures of this epoch seen so far.
-        captures: Captures an epoch.
+        done: Number of captures of this epoch trained on so far.
+        captures: Number of captures per epoch.
         losses: Mean of each part of this epoch's training loss so far, by name.
     """
 
@@ -121,16 +123,16 @@ class Step:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained module.
+    """Result of a training.
 
     Attributes:
-        module: In evaluation mode, with the weights of the best epoch.
-        best: The epoch they are of, by the settings' `choose_epoch_by`.
+        module: Trained module in evaluation mode, with the weights of the best epoch.
+        best: Best epoch, by the settings' `choose_epoch_by`.
         history: Every epoch, in order.
-        research: What training alone needs, of the same epoch, under the published names: learned
-            prompts, text tower, further stages. Deployment drops them.
-        frozen: How many of the module's parameters were not trained.
-        initialized: What became of pretrained weights, where there were any.
+        research: Weights of the same epoch that only training needs, under the published names:
+            learned prompts, text tower, further stages. Deployment drops them.
+        frozen: Number of the module's parameters that were not trained.
+        initialized: Result of the initialization from pretrained weights, or None.
     """
 
     module: PublishedModule

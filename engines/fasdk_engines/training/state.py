@@ -1,4 +1,4 @@
-"""A training's state on disk: all a killed run needs to end in the very same weights."""
+"""State of a training on disk, from which a killed run resumes to the same weights."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def fingerprint(
     development: Sequence[TrainingCapture],
     start: str,
 ) -> dict[str, str]:
-    """Return what must be equal for a training to be continued, by name.
+    """Return what must be equal for a training to be resumed, by name.
 
-    `start` tells the initial weights apart. How often the state is saved may differ.
+    `start` identifies the initial weights. How often the state is saved may differ.
     """
     return {
         "model": family.name,
@@ -45,7 +45,7 @@ def fingerprint(
 
 
 def write_state(path: Path, prints: Mapping[str, str], state: Mapping[str, Any]) -> None:
-    """Write a training's state; a reader sees the old one or the whole new one.
+    """Write a training's state; a reader sees either the old state or the complete new one.
 
     Raises:
         FasdkError: It cannot be written.
@@ -59,7 +59,7 @@ def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
     """Return a training's state.
 
     Raises:
-        TrainingError: There is none, it is damaged, or it is of a training that differs.
+        TrainingError: There is no state, it is damaged, or it belongs to another training.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,7 +1,7 @@
-"""Texts for the methods that train against text: tokens, learned prompts, a text tower.
+"""Tokenizers and text towers for methods that train against texts.
 
-Two kinds of tower. One whose weights are supplied is OpenAI's, and needs their byte-pair merges;
-the other is small, knows the words of our own templates only and is trained along.
+There are two kinds of tower. With given weights it is OpenAI's, and needs their byte-pair merges;
+the other is small, knows only the words of fasdk's own templates and is trained too.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from fasdk.errors import TrainingError
 from fasdk_engines.models.clip import ClipText
 
-PLACEHOLDER = "X"  # a word whose token's embedding gives way to a learned prompt vector
+PLACEHOLDER = "X"  # word whose token embedding is replaced by a learned prompt vector
 _MERGES = 49152 - 256 - 2  # of the published file, which holds more lines
 _SMALL_WIDTH, _SMALL_DEPTH, _SMALL_HEADS = 64, 2, 4
 
 
 class Tokenizer(Protocol):
-    """Turns words into token ids."""
+    """Converter of texts to token ids."""
 
     @property
     def size(self) -> int:
@@ -49,10 +49,10 @@ class Tokenizer(Protocol):
 
 
 class WordTokenizer:
-    """One id a word of a fixed vocabulary.
+    """Tokenizer with one id per word of a fixed vocabulary.
 
     Args:
-        texts: Whatever it must be able to encode; the same words give the same ids.
+        texts: Texts whose words make the vocabulary; the same words give the same ids.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -199,8 +199,8 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer) -> Tokens:
     and since a word may be several tokens, its prompts land early.
 
     Args:
-        texts: With the same number of placeholders each.
-        tokenizer: For their words.
+        texts: Texts with the same number of placeholders each.
+        tokenizer: Tokenizer of their words.
     """
     rows: list[list[int]] = []
     places: list[list[int]] = []
@@ -227,10 +227,10 @@ class TextEncoder(nn.Module):
     """A text tower with its tokenizer.
 
     Args:
-        texts: What will be encoded; the small vocabulary's words.
-        feature_width: Width of an image's feature, which a text's must share.
-        weights: A tower's weights under OpenAI's names; none makes a small one.
-        vocabulary: Their byte-pair merges.
+        texts: Texts to be encoded, whose words make the small tower's vocabulary.
+        feature_width: Width of an image's feature and of a text's.
+        weights: Weights of a text tower under OpenAI's names; empty makes a small one.
+        vocabulary: File of OpenAI's byte-pair merges, for those weights.
 
     Raises:
         TrainingError: Weights without vocabulary or the other way round, or they do not fit.

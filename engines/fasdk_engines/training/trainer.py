@@ -1,4 +1,4 @@
-"""Train any registered family by any method, reproducibly, and continue after a kill."""
+"""Reproducible training of any registered family by any method, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def score_captures(
 
 
 class _Run:
-    """A training under way: everything that changes from step to step."""
+    """State of a training that changes from step to step, and its steps."""
 
     def __init__(
         self, method: Method, learned: CaptureTensors, held: CaptureTensors, device: torch.device
@@ -170,7 +170,7 @@ class _Run:
         self._scaler = torch.amp.GradScaler("cuda", enabled=task.settings.mixed_precision)
         self._steps = task.settings.epochs * math.ceil(len(learned) / task.settings.batch)
         self._step = 0
-        self._order: Tensor | None = None  # of the epoch under way
+        self._order: Tensor | None = None  # of the current epoch
         self._done = 0
         self._sums: dict[str, float] = {}
         self.history: list[Epoch] = []
@@ -307,7 +307,7 @@ class _Run:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore the result of `state`."""
         self._module.load_state_dict(state["module"])
         self._method.extra.load_state_dict(state["extra"])
         self._method.restore({k: v.to(self._device) for k, v in state["method"].items()})
@@ -341,7 +341,7 @@ def _device(settings: TrainingSettings) -> torch.device:
 
 
 def _freeze(module: nn.Module, patterns: Sequence[str]) -> int:
-    """Stop training the parameters that match; return how many numbers that are."""
+    """Stop training the parameters that match; return their number of elements."""
     frozen = 0
     for pattern in patterns:
         found = [p for name, p in module.named_parameters() if re.fullmatch(pattern, name)]

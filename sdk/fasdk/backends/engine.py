@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class Backend(str, Enum):
-    """How a bundle can be run."""
+    """Name of a library that can run a bundle; see the table in `fasdk.backends.registry`."""
 
     ONNXRUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+    OPENVINO = "openvino"
 
 
 @dataclass(frozen=True)

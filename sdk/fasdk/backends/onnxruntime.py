@@ -1,13 +1,15 @@
-"""Run a bundle's graph with ONNX Runtime on the CPU: anywhere, and the default without TensorRT."""
+"""ONNX Runtime backend on the CPU, and the one way its sessions are opened."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 
 from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
@@ -15,10 +17,82 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.backends.registry import EngineOptions
+    from fasdk.bundle.bundle import Bundle
+
 
 # Run before 8-bit products are looked for, the first makes a Gemm of a product and its bias, which
 # no 8-bit kernel takes with a float bias; the second lets products share one Q, which none takes.
 _AGAINST_FUSION = ("MatMulAddFusion", "CommonSubexpressionElimination")
+
+
+class Optimization(Enum):
+    """How far ONNX Runtime may rewrite a graph before it runs."""
+
+    FULL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    BASIC = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC  # no fusion into other operators
+    NONE = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+def open_session(
+    graph: bytes | memoryview,
+    *,
+    threads: int = 0,
+    as_written: bool = True,
+    optimization: Optimization = Optimization.FULL,
+    prepack: bool = True,
+    name: str = "the graph",
+) -> ort.InferenceSession:
+    """Return a CPU session of an ONNX graph.
+
+    Args:
+        graph: The ONNX file's bytes, weights included.
+        threads: CPU threads; 0 lets ONNX Runtime take one per core.
+        as_written: Run QuantizeLinear and DequantizeLinear where they stand, as an 8-bit graph is
+            judged, instead of fusing them into the CPU's own kernels. Those add pairs of products
+            in 16 bits where the CPU has no VNNI: only a graph of precision int8-fp32 is made so
+            that they cannot saturate. Graphs without them are the same either way.
+        optimization: How far the graph may be rewritten; NONE where roundings or inner values
+            must stay as they are.
+        prepack: Whether to keep a second, packed copy of the weights, which pays only over many
+            runs.
+        name: What errors call the graph.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    try:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = optimization.value
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if not prepack:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        # Only verified bytes may run: a graph that names weights in other files is refused.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", "/dev/null"
+        )
+        return ort.InferenceSession(
+            bytes(graph),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=None if as_written else list(_AGAINST_FUSION),
+        )
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime {ort.__version__} refuses {name}: {error}") from error
+
+
+def open_onnxruntime(bundle: Bundle, options: EngineOptions) -> OnnxRuntimeEngine:
+    """Open a verified bundle; only a graph made for the CPU's 8-bit kernels is fused into them.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    fused = bundle.manifest.precision is Precision.INT8_FP32
+    return OnnxRuntimeEngine(bundle.graph, threads=options.threads, as_written=not fused)
 
 
 class OnnxRuntimeEngine:
@@ -30,10 +104,7 @@ class OnnxRuntimeEngine:
     Args:
         graph: The ONNX file's bytes, already verified.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        as_written: Run QuantizeLinear and DequantizeLinear where they stand, as an 8-bit graph is
-            judged, instead of fusing them into the CPU's own kernels. Those add pairs of products
-            in 16 bits where the CPU has no VNNI: only a graph of precision int8-fp32 is made so
-            that they cannot saturate. Other graphs are the same either way.
+        as_written: See `open_session`.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -46,17 +117,9 @@ class OnnxRuntimeEngine:
     def __init__(
         self, graph: bytes | memoryview, *, threads: int = 0, as_written: bool = True
     ) -> None:
-        try:
-            self._session: ort.InferenceSession | None = ort.InferenceSession(
-                bytes(graph),
-                _options(threads, as_written),
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=None if as_written else list(_AGAINST_FUSION),
-            )
-        except Exception as error:
-            raise BackendError(
-                f"ONNX Runtime {ort.__version__} refuses the graph: {error}"
-            ) from error
+        self._session: ort.InferenceSession | None = open_session(
+            graph, threads=threads, as_written=as_written
+        )
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.input_names = tuple(value.name for value in self._session.get_inputs())
 
@@ -88,7 +151,7 @@ class OnnxRuntimeLane:
     """Input arrays of one caller; the session itself may be called from several threads.
 
     Args:
-        engine: Whose lane it is.
+        engine: Engine that runs the lane's batches.
         shapes: Shape of each input without the batch axis.
         max_batch: Largest batch.
     """
@@ -114,17 +177,3 @@ class OnnxRuntimeLane:
         """Release the arrays."""
         self._engine = None
         self.inputs = {}
-
-
-def _options(threads: int, as_written: bool) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
-    if as_written:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # Only verified bytes may run: a graph that names weights in other files is refused.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", "/dev/null"
-    )
-    return options

@@ -10,7 +10,7 @@ import pytest
 
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.graph.emulation import judge_half, require_half, rounded_model
+from fasdk_engines.graph.emulation import emulate_fp16, emulated_model, require_fp16_accuracy
 from fasdk_engines.graph.fp16 import convert
 
 from support.sample_graphs import add_weight, block, images, layer_norm, parse, run, weight
@@ -19,7 +19,7 @@ from support.sample_graphs import add_weight, block, images, layer_norm, parse, 
 def judged(model, inputs):
     graph = model.SerializeToString()
     reference = run(graph, inputs)["logits"]
-    return judge_half(convert(graph, Precision.FP16), [inputs], reference, threads=1)
+    return emulate_fp16(convert(graph, Precision.FP16), [inputs], reference, threads=1)
 
 
 def chain(body: str, weights: dict[str, float]) -> onnx.ModelProto:
@@ -82,7 +82,7 @@ def test_islands_are_not_rounded():
 
 def test_ordinary_inputs_pass_through_a_fused_layer_norm():
     report = judged(layer_norm(fused=True), features(1.0))
-    require_half(report)
+    require_fp16_accuracy(report)
     assert report.finite
     assert report.max_activation < 16
     assert 0.0 < report.drift_ratio < 0.01
@@ -91,7 +91,7 @@ def test_ordinary_inputs_pass_through_a_fused_layer_norm():
 def test_a_fused_layer_norm_takes_large_inputs():
     # Inside, squares of 8,000 are float32; only the normalized values are handed on.
     report = judged(layer_norm(fused=True), features(2000.0))
-    require_half(report)
+    require_fp16_accuracy(report)
     assert 4000 < report.max_activation < 16384
     assert report.worst_tensor == "x_fp16"
 
@@ -102,25 +102,25 @@ def test_a_planted_overflow_is_found_and_named():
     assert report.worst_tensor == "squared"
     assert report.max_activation == np.inf
     with pytest.raises(PrecisionError, match=r"overflows: tensor 'squared'.*--precision fp32"):
-        require_half(report)
+        require_fp16_accuracy(report)
 
 
 def test_the_same_decomposed_layer_norm_passes_on_ordinary_inputs():
     report = judged(layer_norm(fused=False), features(1.0))
-    require_half(report)
+    require_fp16_accuracy(report)
 
 
 def test_not_a_number_is_found_though_a_maximum_passes_over_it():
     model = chain("rooted = Sqrt (x) logits = Mul (rooted, two)", {"two": 2.0})
     graph = convert(model.SerializeToString(), Precision.FP16)
     x = np.float32([[4.0, 9.0], [-1.0, 16.0]])
-    report = judge_half(graph, [{"x": x}], np.float32([[4, 6], [0, 8]]))
+    report = emulate_fp16(graph, [{"x": x}], np.float32([[4, 6], [0, 8]]))
     assert not report.finite
     assert report.worst_tensor == "rooted"
     assert np.isnan(report.max_activation)
     assert report.logit_drift == np.inf
     with pytest.raises(PrecisionError, match="'rooted' is not finite"):
-        require_half(report, check_drift=False)
+        require_fp16_accuracy(report, check_drift=False)
 
 
 def test_an_infinity_that_later_vanishes_is_still_found():
@@ -139,7 +139,7 @@ def test_an_activation_near_the_limit_is_refused():
     report = judged(model, {"x": np.float32([[1.0, 0.5], [0.25, -1.0]])})
     assert report.finite
     with pytest.raises(PrecisionError, match=r"'large' reaches 20000 in half.*above 16384"):
-        require_half(report)
+        require_fp16_accuracy(report)
 
 
 def test_drift_is_held_against_the_logits_own_spread():
@@ -150,13 +150,13 @@ def test_drift_is_held_against_the_logits_own_spread():
     drift = np.abs(report.logits - report.reference_logits).max()
     assert report.logit_drift == pytest.approx(drift)
     assert report.drift_ratio == pytest.approx(drift / spread)
-    require_half(replace(report, drift_ratio=0.01))
+    require_fp16_accuracy(replace(report, drift_ratio=0.01))
     over = replace(report, drift_ratio=0.0101)
     with pytest.raises(PrecisionError, match=r"1\.01% of the logits' standard deviation"):
-        require_half(over)
-    require_half(over, check_drift=False)
+        require_fp16_accuracy(over)
+    require_fp16_accuracy(over, check_drift=False)
     with pytest.raises(PrecisionError):
-        require_half(replace(report, drift_ratio=float("nan")))
+        require_fp16_accuracy(replace(report, drift_ratio=float("nan")))
 
 
 def test_captures_are_judged_in_order_over_all_batches():
@@ -165,7 +165,7 @@ def test_captures_are_judged_in_order_over_all_batches():
     inputs = images(9)["rgb"]
     reference = run(graph, {"rgb": inputs})["logits"]
     batches = [{"rgb": inputs[:6]}, {"rgb": inputs[6:]}]
-    report = judge_half(convert(graph, Precision.FP16), batches, reference)
+    report = emulate_fp16(convert(graph, Precision.FP16), batches, reference)
     assert report.logits.shape == (9, 2)
     np.testing.assert_allclose(report.logits, reference, atol=5e-3)
 
@@ -181,23 +181,23 @@ def test_captures_are_judged_in_order_over_all_batches():
 def test_a_reference_that_measures_nothing_is_refused(reference, says):
     graph = convert(block().SerializeToString(), Precision.FP16)
     with pytest.raises(PrecisionError, match=says):
-        judge_half(graph, [images(4)], reference)
+        emulate_fp16(graph, [images(4)], reference)
 
 
 def test_a_float32_graph_is_not_judged():
     with pytest.raises(PrecisionError, match="holds no float16 tensor"):
-        rounded_model(block().SerializeToString())
+        emulated_model(block().SerializeToString())
 
 
 def test_inputs_the_graph_does_not_take_are_a_backend_error():
     graph = convert(block().SerializeToString(), Precision.FP16)
     with pytest.raises(BackendError, match="failed on the rounded graph"):
-        judge_half(graph, [{"depth": images(2)["rgb"]}], np.float32([[0, 1], [1, 0]]))
+        emulate_fp16(graph, [{"depth": images(2)["rgb"]}], np.float32([[0, 1], [1, 0]]))
 
 
 def test_the_rounded_graph_holds_the_weights_half_precision_has():
     graph = convert(block().SerializeToString(), Precision.FP16)
-    rounded = rounded_model(graph)
+    rounded = emulated_model(graph)
     narrow = weight(onnx.load_from_string(graph), "query_w")
     wide = weight(rounded, "query_w")
     assert wide.data_type == onnx.TensorProto.FLOAT

@@ -15,21 +15,22 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.tensorrt.plan import build_plan
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import ParityError, PrecisionError
-from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.graph.parity import graph_parity, selection_session, torch_parity
 from fasdk_engines.graph.types import infer_types, parse_graph
-from fasdk_engines.models.bigmoe.published import BigMoe, BigMoeConfig, ExpertAdapter
-from fasdk_engines.models.choices import (
-    ExpertChoice,
-    differing,
-    expert_choices,
-    forced,
-    made_by,
-    recorded,
+from fasdk_engines.models.bigmoe.config import BigMoeConfig
+from fasdk_engines.models.bigmoe.published import BigMoe, ExpertAdapter
+from fasdk_engines.models.expert_selection import (
+    ProductKeySelection,
+    count_differing,
+    expert_selections,
+    forced_experts,
+    recorded_experts,
+    recording,
 )
-from fasdk_engines.models.parity import choosing_session, graph_parity, torch_parity
 from fasdk_engines.models.registry import get_family
 
 from support.golden import PublishedReference
@@ -218,14 +219,16 @@ def test_the_graph_chooses_and_scores_as_the_module_does(tiny, tiny_graph):
     inputs = FAMILY.example_inputs(TINY, batch=3)
     deployed = tiny.deployed()
     graph_parity(tiny_graph, deployed, inputs)
-    session, names = choosing_session(tiny_graph)
-    assert len(names) == len(expert_choices(deployed)) == TINY.depth - 1
+    session, names = selection_session(tiny_graph)
+    assert len(names) == len(expert_selections(deployed)) == TINY.depth - 1
     one = {n: x[:1].numpy() for n, x in zip(ORDER, inputs, strict=True)}
-    with recorded(tiny) as places, torch.no_grad():
+    with recording(tiny) as places, torch.no_grad():
         tiny(*(x[:1] for x in inputs))
-        published = made_by(places)
+        published = recorded_experts(places)
     found = [torch.from_numpy(x) for x in session.run(names, one)]
-    assert [differing(a, b) for a, b in zip(found, published, strict=False)] == [0] * len(found)
+    assert [count_differing(a, b) for a, b in zip(found, published, strict=False)] == [0] * len(
+        found
+    )
     assert len({int(i) for x in found for i in x.flatten()}) > 10  # no trivial gate
 
 
@@ -269,7 +272,7 @@ def test_no_score_depends_on_who_else_is_in_the_batch_or_where(tiny, tiny_graph)
 
 
 def place(first: Tensor, second: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
-    indices, scores = ExpertChoice(first.shape[-1], 1, count)(first, second)
+    indices, scores = ProductKeySelection(first.shape[-1], 1, count)(first, second)
     return indices, scores
 
 
@@ -284,25 +287,25 @@ def test_experts_are_those_of_the_largest_sums():
 
 
 def test_forced_experts_are_taken_and_what_they_cost_is_noted():
-    choice = ExpertChoice(2, 1, 1)
+    choice = ProductKeySelection(2, 1, 1)
     first, second = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 3.0]]])
     assert choice(first, second)[0].item() == 1
-    with forced(choice, [torch.tensor([[[2]]])]):
+    with forced_experts(choice, [torch.tensor([[[2]]])]):
         indices, scores = choice(first, second)
         assert (indices.item(), scores.item()) == (2, 0.0)
         spread = float(first.std() + second.std())
-        assert choice.concession == pytest.approx(4.0 / spread)
-    with forced(choice, [torch.tensor([[[1]]])]):
+        assert choice.score_deficit == pytest.approx(4.0 / spread)
+    with forced_experts(choice, [torch.tensor([[[1]]])]):
         choice(first, second)
-        assert choice.concession == 0.0
+        assert choice.score_deficit == 0.0
     assert choice(first, second)[0].item() == 1
 
 
 def test_choices_are_compared_as_sets_pick_by_pick():
     first = torch.tensor([[[1, 2], [3, 4]]])
-    assert differing(first, torch.tensor([[[2, 1], [3, 4]]])) == 0
-    assert differing(first, torch.tensor([[[2, 1], [3, 5]]])) == 1
-    assert differing(first, torch.tensor([[[3, 4], [1, 2]]])) == 4
+    assert count_differing(first, torch.tensor([[[2, 1], [3, 4]]])) == 0
+    assert count_differing(first, torch.tensor([[[2, 1], [3, 5]]])) == 1
+    assert count_differing(first, torch.tensor([[[3, 4], [1, 2]]])) == 4
 
 
 def test_parity_lets_two_forms_differ_in_experts_that_are_as_good_as_tied():
@@ -351,7 +354,7 @@ def test_half_precision_stays_finite_and_near(tiny_graph):
     inputs = FAMILY.example_inputs(TINY, batch=8, seed=2)
     batch = {n: x.numpy() for n, x in zip(ORDER, inputs, strict=True)}
     reference = OnnxRuntimeEngine(tiny_graph, threads=1).run(batch).logits
-    report = judge_half(half, [batch], reference, threads=1)
+    report = emulate_fp16(half, [batch], reference, threads=1)
     assert report.finite
     assert report.logit_drift < 0.2
 

@@ -15,7 +15,8 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.build.pipeline import build_bundle
-from fasdk_engines.build.request import BuildReport, BuildRequest
+from fasdk_engines.build.report import BuildReport
+from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.checkpoint import save_checkpoint
 from fasdk_engines.models.registry import broken_families, family_names, get_family

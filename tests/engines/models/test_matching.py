@@ -81,9 +81,10 @@ def test_garbage_is_never_called_a_model(garbage):
 
 
 def test_a_broken_family_does_not_hide_what_is_wrong(monkeypatch):
-    from fasdk_engines.models import matching as likeness
 
-    monkeypatch.setattr(likeness, "family_names", lambda: ("no-such-model", "mmdg"))
+    from fasdk_engines.models import matching
+
+    monkeypatch.setattr(matching, "family_names", lambda: ("no-such-model", "mmdg"))
     found = nearest_model(shapes(built("mmdg", "tiny")), built("mmdg"))
     assert found is not None
     assert found.config == "tiny"

@@ -15,23 +15,21 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.tensorrt.plan import build_plan
 from fasdk.bundle.manifest import Precision
-from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types, parse_graph
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
+from fasdk_engines.models.mmda.config import LAMBDA_INIT, MmdaConfig, Routing
 from fasdk_engines.models.mmda.published import (
-    LAMBDA_INIT,
     Alignment,
     DomainDifferenceAttention,
     Fusion,
     Gate,
     MixtureOfExperts,
     Mmda,
-    MmdaConfig,
     RefineLayer,
-    Routing,
 )
 from fasdk_engines.models.registry import get_family
 
@@ -433,7 +431,7 @@ def test_tiny_graphs_are_ones_tensorrt_builds(tiny_graph):
     tensors = FAMILY.example_inputs(TINY, batch=8)
     inputs = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
     reference = OnnxRuntimeEngine(tiny_graph, threads=1).run(inputs).logits
-    report = judge_half(half, [inputs], reference, threads=1)
+    report = emulate_fp16(half, [inputs], reference, threads=1)
     assert report.finite
     assert report.max_activation < 1000.0
 

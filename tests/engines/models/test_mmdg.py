@@ -8,7 +8,8 @@ from torch import nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk_engines.graph.export import count_nodes, export_graph
-from fasdk_engines.models.mmdg.published import Mmdg, MmdgConfig
+from fasdk_engines.models.mmdg.config import MmdgConfig
+from fasdk_engines.models.mmdg.published import Mmdg
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.models.seeded import seeded_inputs
 

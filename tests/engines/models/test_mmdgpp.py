@@ -16,18 +16,13 @@ from fasdk.backends.tensorrt.plan import build_plan
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import CheckpointError
-from fasdk_engines.graph.emulation import judge_half
+from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
-from fasdk_engines.models.mmdgpp.published import (
-    DIRECTIONS,
-    Mmdgpp,
-    MmdgppConfig,
-    SelectiveAdapter,
-    TokenSelection,
-)
+from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig
+from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
 from fasdk_engines.models.registry import get_family
 
 from support.golden import PublishedReference
@@ -381,7 +376,7 @@ def test_tiny_graphs_are_ones_tensorrt_builds(tiny):
     assert plan.compute_capabilities == ("8.6",)
     tensors = FAMILY.example_inputs(TINY, batch=8)
     inputs = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
-    report = judge_half(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
+    report = emulate_fp16(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
     assert report.finite
     assert report.max_activation < 1000.0
 
@@ -397,7 +392,7 @@ def test_a_variance_beyond_half_precision_needs_the_island(islands, finite):
     tensors = FAMILY.example_inputs(TINY, batch=4)
     inputs = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
     half = convert(graph, Precision.FP16, islands_matching(graph, islands))
-    report = judge_half(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
+    report = emulate_fp16(half, [inputs], OnnxRuntimeEngine(graph).run(inputs).logits)
     assert report.finite == finite
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from fasdk.errors import ModelError
+from fasdk_engines.models import registry
 from fasdk_engines.models.registry import broken_families, family_names, get_family
 
 EXAMPLE = """
@@ -16,7 +18,7 @@ from fasdk_engines.models.registry import get_family
 FAMILY = replace(get_family("minifasnet-v2"), name="door-net")
 FAMILIES = (replace(FAMILY, name="gate-net"), FAMILY)
 CLASH = replace(FAMILY, name="mmdg")
-READY = replace(FAMILY, name="onnx")
+TAKEN = replace(FAMILY, name="onnx")
 NO_MODALITIES = replace(FAMILY, name="door-net", modalities=())
 BAD_INDEX = replace(FAMILY, live_index=3)
 NO_CONFIGS = replace(FAMILY, configs={})
@@ -65,7 +67,7 @@ def test_names_are_listed_without_importing_anything(installed):
     ("entry", "complaint"),
     [
         ("broken-net = no_such_module:FAMILY", "cannot be imported: ModuleNotFoundError: No modu"),
-        ("broken-net = broken_net:FAMILY", "cannot be imported: RuntimeError: no licence; mend or"),
+        ("broken-net = broken_net:FAMILY", "cannot be imported: RuntimeError: no licence; fix or"),
         ("door-net = door_net:NOTHING", "cannot be imported: AttributeError"),
         (
             "door-net = door_net:A_NUMBER",
@@ -76,10 +78,10 @@ def test_names_are_listed_without_importing_anything(installed):
         ("door-net = door_net:BAD_INDEX", "live_index 3 is outside labels"),
         ("door-net = door_net:NO_CONFIGS", "configs is empty: give at least the published"),
         ("door-net = door_net:OTHER_INPUTS", "preprocess of config 'published' and modalities na"),
-        ("door-net = door_net:RAISING", "ZeroDivisionError: division by zero: mend that distri"),
+        ("door-net = door_net:RAISING", "ZeroDivisionError: division by zero: fix that distrib"),
     ],
 )
-def test_a_broken_family_names_the_distribution_the_entry_point_and_the_mend(
+def test_a_broken_family_names_the_distribution_the_entry_point_and_the_fix(
     entry, complaint, installed
 ):
     modules = {"door_net": EXAMPLE, "broken_net": "raise RuntimeError('no licence')"}
@@ -95,7 +97,7 @@ def test_a_broken_family_names_the_distribution_the_entry_point_and_the_mend(
 
 @pytest.mark.parametrize("name", ["mmdg", "onnx"])
 def test_a_built_in_name_cannot_be_taken(name, installed):
-    attribute = {"mmdg": "CLASH", "onnx": "READY"}[name]
+    attribute = {"mmdg": "CLASH", "onnx": "TAKEN"}[name]
     before = family_names()
     installed("vendor-door", f"{name} = door_net:{attribute}", {"door_net": EXAMPLE})
     assert family_names() == before
@@ -111,6 +113,19 @@ def test_two_distributions_with_one_name_are_told_apart(installed):
         get_family("door-net")
 
 
-def test_an_unknown_model_lists_the_known_and_the_way_in_for_a_ready_file():
+def test_an_unknown_model_lists_the_known_and_the_option_for_an_onnx_file():
     with pytest.raises(ModelError, match=r"'mmgd': choose one of mmdg, .*, or onnx with --prepro"):
         get_family("mmgd")
+
+
+def test_every_family_module_is_registered_under_the_names_of_its_families():
+    folder = Path(registry.__file__).parent
+    found = {
+        family.name: module
+        for module in (
+            f"fasdk_engines.models.{f.parent.name}.family" for f in folder.glob("*/family.py")
+        )
+        for family in import_module(module).FAMILIES
+    }
+    assert found == registry._MODULES
+    assert all(registry.get_family(name).name == name for name in found)

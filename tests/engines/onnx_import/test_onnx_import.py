@@ -13,9 +13,9 @@ from fasdk.errors import BackendError, ExportError, ModelError, ParityError
 from fasdk.preprocess import PRESENCE
 from fasdk_engines.graph.fp16 import convert, islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
-from fasdk_engines.onnx_import.description import Description, OutputKind, read_description
-from fasdk_engines.onnx_import.file import read_file
-from fasdk_engines.onnx_import.graph import adopt
+from fasdk_engines.onnx_import.description import ImportDescription, OutputKind, read_description
+from fasdk_engines.onnx_import.import_graph import import_graph
+from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 
 from support.sample_graphs import add_weight, parse, run
 
@@ -102,7 +102,7 @@ def saved(folder: Path, content: onnx.ModelProto | str, name: str = "outside.onn
 
 def described(
     folder: Path, kind: str = "logits", change: tuple[str, str] = ("", "")
-) -> Description:
+) -> ImportDescription:
     path = folder / "outside.toml"
     path.write_text(TOML.replace(*change).replace("KIND", kind))
     return read_description(path)
@@ -117,9 +117,9 @@ def shape_of(kind: str) -> str:
 def test_every_kind_of_output_becomes_two_logits_with_the_same_scores(kind, bare, tmp_path):
     end = BARE_ENDS.get(kind, ENDS[kind]) if bare else ENDS[kind]
     path = saved(tmp_path, graph(end, shape_of(kind)))
-    ready = adopt(read_file(path), described(tmp_path, kind))
-    assert ready.parity < 1e-6
-    found = onnx.load_from_string(ready.graph)
+    imported = import_graph(read_onnx_file(path), described(tmp_path, kind))
+    assert imported.parity < 1e-6
+    found = onnx.load_from_string(imported.graph)
     assert [value.name for value in found.graph.input] == ["rgb", "ir"]
     assert [value.name for value in found.graph.output] == ["logits"]
     operators = {node.op_type for node in found.graph.node}
@@ -128,7 +128,7 @@ def test_every_kind_of_output_becomes_two_logits_with_the_same_scores(kind, bare
 
     rng = np.random.default_rng(1)
     rgb, ir = (rng.standard_normal((5, 3, 8, w)).astype(np.float32) for w in (12, 8))
-    logits = run(ready.graph, {"rgb": rgb, "ir": ir})["logits"].astype(np.float64)
+    logits = run(imported.graph, {"rgb": rgb, "ir": ir})["logits"].astype(np.float64)
     score = 1.0 / (1.0 + np.exp(logits[:, 0] - logits[:, 1]))
     both = np.concatenate([rgb.mean((2, 3)), ir.mean((2, 3))], axis=1)
     weights = np.random.default_rng(0)
@@ -143,10 +143,10 @@ def test_a_sigmoid_is_taken_off_through_a_change_of_shape(reshape, tmp_path):
         every = Constant <value_ints = [-1]> () raw = MatMul (both, one) soft = Sigmoid (raw)
         score = {reshape}
     """
-    ready = adopt(
-        read_file(saved(tmp_path, graph(end, "batch"))), described(tmp_path, "probability")
+    imported = import_graph(
+        read_onnx_file(saved(tmp_path, graph(end, "batch"))), described(tmp_path, "probability")
     )
-    operators = {node.op_type for node in onnx.load_from_string(ready.graph).graph.node}
+    operators = {node.op_type for node in onnx.load_from_string(imported.graph).graph.node}
     assert not {"Sigmoid", "Log"} & operators
 
 
@@ -162,18 +162,20 @@ def test_what_makes_probabilities_stays_where_something_else_reads_it(tmp_path):
     description = described(
         tmp_path, "probabilities", ('name = "score"', 'name = "score"\nreliability = "reliability"')
     )
-    ready = adopt(read_file(saved(tmp_path, text)), description)
-    assert ready.family.has_reliability
-    found = onnx.load_from_string(ready.graph).graph
+    imported = import_graph(read_onnx_file(saved(tmp_path, text)), description)
+    assert imported.family.has_reliability
+    found = onnx.load_from_string(imported.graph).graph
     assert [value.name for value in found.output] == ["logits", "reliability"]
     assert {"Softmax", "Log"} <= {node.op_type for node in found.node}
 
 
 def test_log_odds_stay_float32_in_half_precision(tmp_path):
     path = saved(tmp_path, graph(BARE_ENDS["probability"], "batch,1"))
-    ready = adopt(read_file(path), described(tmp_path, "probability"))
+    imported = import_graph(read_onnx_file(path), described(tmp_path, "probability"))
     half = convert(
-        ready.graph, Precision.FP16, islands_matching(ready.graph, ready.family.float32_islands)
+        imported.graph,
+        Precision.FP16,
+        islands_matching(imported.graph, imported.family.float32_islands),
     )
     lint_tensorrt(half)
     (clip,) = (n for n in onnx.load_from_string(half).graph.node if n.op_type == "Clip")
@@ -183,8 +185,8 @@ def test_log_odds_stay_float32_in_half_precision(tmp_path):
 
 def test_values_that_bear_our_names_make_way(tmp_path):
     end = "rgb = MatMul (both, two) logits = Add (rgb, rgb) score = Sub (logits, rgb)"
-    ready = adopt(read_file(saved(tmp_path, graph(end))), described(tmp_path))
-    assert ready.parity < 1e-6
+    imported = import_graph(read_onnx_file(saved(tmp_path, graph(end))), described(tmp_path))
+    assert imported.parity < 1e-6
 
 
 def test_a_description_becomes_a_family(tmp_path):
@@ -214,9 +216,9 @@ MASKED = """
 
 def test_a_graph_may_be_told_which_modalities_a_capture_holds(tmp_path):
     path = saved(tmp_path, graph(MASKED, extra=", float[N,2] mask"))
-    ready = adopt(read_file(path), described(tmp_path, change=PRESENT))
-    assert ready.family.presence_order == (Modality.RGB, Modality.IR)
-    names = [value.name for value in onnx.load_from_string(ready.graph).graph.input]
+    imported = import_graph(read_onnx_file(path), described(tmp_path, change=PRESENT))
+    assert imported.family.presence_order == (Modality.RGB, Modality.IR)
+    names = [value.name for value in onnx.load_from_string(imported.graph).graph.input]
     assert names == ["rgb", "ir", PRESENCE]
 
 
@@ -226,7 +228,7 @@ def test_a_graph_that_looks_at_absent_pixels_is_refused(tmp_path):
     )
     path = saved(tmp_path, graph(end, extra=", float[N,2] mask"))
     with pytest.raises(ParityError, match=r"an absent modality's pixels move a score by .*: mask"):
-        adopt(read_file(path), described(tmp_path, change=PRESENT))
+        import_graph(read_onnx_file(path), described(tmp_path, change=PRESENT))
 
 
 def test_a_graph_in_which_batch_mates_meet_is_refused(tmp_path):
@@ -236,7 +238,7 @@ def test_a_graph_in_which_batch_mates_meet_is_refused(tmp_path):
     """
     path = saved(tmp_path, graph(end))
     with pytest.raises(ParityError, match=r"outside.onnx: a capture's score moves .* eval mode"):
-        adopt(read_file(path), described(tmp_path))
+        import_graph(read_onnx_file(path), described(tmp_path))
 
 
 PLAIN = ENDS["logits"]
@@ -275,7 +277,7 @@ BRANCH = """
             "the graph fixes the batch of 'logits' at 1: export with a dynamic first axis",
         ),
         (graph(PLAIN, rgb="N,3,8,8"), r"is \[\?, 3, 8, 8\], expected \[batch, 3, 8, 12\]"),
-        (graph(PLAIN, rgb="N,8,12,3"), r"expected \[batch, 3, 8, 12\]: mend the description's"),
+        (graph(PLAIN, rgb="N,8,12,3"), r"expected \[batch, 3, 8, 12\]: correct the description's"),
         (graph(PLAIN, rgb="N,3,96"), r"'input.1' is \[\?, 3, 96\], expected \[batch, 3, 8, 12\]"),
         (graph(PLAIN, extra=", float[N,2] age"), "nothing is described for graph input 'age'"),
         (
@@ -295,10 +297,10 @@ BRANCH = """
         ),
     ],
 )  # fmt: skip
-def test_a_graph_that_is_not_fit_for_deployment_is_refused_with_the_mend(text, complaint, tmp_path):
+def test_a_graph_that_is_not_fit_for_deployment_is_refused_with_the_fix(text, complaint, tmp_path):
     path = saved(tmp_path, text)
     with pytest.raises(ExportError, match=complaint) as caught:
-        adopt(read_file(path), described(tmp_path))
+        import_graph(read_onnx_file(path), described(tmp_path))
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -311,7 +313,7 @@ def test_batch_norm_in_training_mode_is_refused(tmp_path):
     parsed = model(graph(end))
     add_weight(parsed, "ones", np.ones(6))
     with pytest.raises(ExportError, match=r"only the first output|training_mode is 1, expected 0"):
-        adopt(read_file(saved(tmp_path, parsed)), described(tmp_path))
+        import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
 
 
 def test_an_operator_of_another_domain_is_refused(tmp_path):
@@ -319,21 +321,24 @@ def test_an_operator_of_another_domain_is_refused(tmp_path):
     parsed.graph.node[-1].domain = "com.vendor"
     parsed.opset_import.append(helper.make_opsetid("com.vendor", 1))
     with pytest.raises(ExportError, match=r"is of domain 'com.vendor': only ONNX's own"):
-        adopt(read_file(saved(tmp_path, parsed)), described(tmp_path))
+        import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
 
 
 def test_an_input_of_half_precision_is_refused(tmp_path):
     parsed = model(graph(PLAIN))
     parsed.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     with pytest.raises(ExportError, match=r"'input.1' is FLOAT16, expected FLOAT: export the flo"):
-        adopt(read_file(saved(tmp_path, parsed)), described(tmp_path))
+        import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (('"input.1"', '"image"'), "no input 'image', only 'input.1', 'ir': mend inputs.rgb.grap"),
-        (('name = "score"', 'name = "prob"'), "no output 'prob', only 'score': mend output.name"),
+        (('"input.1"', '"image"'), "no input 'image', only 'input.1', 'ir': correct inputs.rgb.g"),
+        (
+            ('name = "score"', 'name = "prob"'),
+            "no output 'prob', only 'score': correct output",
+        ),
         (('name = "score"', 'reliability = "score"'), "has outputs 'score': say which one in out"),
         (('"input.1"', '"ir"'), "feeds one graph input twice"),
     ],
@@ -341,13 +346,13 @@ def test_an_input_of_half_precision_is_refused(tmp_path):
 def test_a_description_of_another_graph_is_refused(change, complaint, tmp_path):
     path = saved(tmp_path, graph(PLAIN))
     with pytest.raises(ExportError, match=complaint):
-        adopt(read_file(path), described(tmp_path, change=change))
+        import_graph(read_onnx_file(path), described(tmp_path, change=change))
 
 
 @pytest.mark.parametrize(
     ("kind", "end", "complaint"),
     [
-        ("probability", ENDS["logit"], "holds .*, which are no probabilities: mend output.kind"),
+        ("probability", ENDS["logit"], "holds .*, which are no probabilities: correct output.kind"),
         (
             "probabilities",
             "raw = MatMul (both, two) score = Sigmoid (raw)",
@@ -358,7 +363,7 @@ def test_a_description_of_another_graph_is_refused(change, complaint, tmp_path):
 def test_scores_that_are_no_probabilities_are_refused(kind, end, complaint, tmp_path):
     path = saved(tmp_path, graph(end, shape_of(kind)))
     with pytest.raises(ExportError, match=complaint):
-        adopt(read_file(path), described(tmp_path, kind))
+        import_graph(read_onnx_file(path), described(tmp_path, kind))
 
 
 def with_weights_outside(folder: Path, location: str, **entries: int) -> Path:
@@ -377,11 +382,11 @@ def test_weights_beside_the_file_are_taken_in(tmp_path):
     path = with_weights_outside(tmp_path, "weights.bin", offset=4, length=48)
     inside, outside = tmp_path / "inside", tmp_path
     inside.mkdir()
-    expected = adopt(read_file(saved(inside, graph(PLAIN))), described(inside))
-    assert adopt(read_file(path), described(outside)).graph == expected.graph
-    first = read_file(path).sha256
+    expected = import_graph(read_onnx_file(saved(inside, graph(PLAIN))), described(inside))
+    assert import_graph(read_onnx_file(path), described(outside)).graph == expected.graph
+    first = read_onnx_file(path).sha256
     (tmp_path / "weights.bin").write_bytes(b"HEAD" + (tmp_path / "weights.bin").read_bytes()[4:])
-    assert read_file(path).sha256 != first
+    assert read_onnx_file(path).sha256 != first
 
 
 @pytest.mark.parametrize(
@@ -410,7 +415,7 @@ def test_weights_elsewhere_or_cut_short_are_refused(location, entries, complaint
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
     path = with_weights_outside(folder, location, **entries)
     with pytest.raises(ExportError, match=complaint) as caught:
-        read_file(path)
+        read_onnx_file(path)
     assert str(path) in str(caught.value)
 
 
@@ -422,7 +427,7 @@ def test_weights_outside_a_constant_of_an_inner_graph_are_found(tmp_path):
     constant.attribute[0].t.external_data.add(key="location", value="../elsewhere.bin")
     branch.node.append(constant)
     with pytest.raises(ExportError, match="lies outside its folder"):
-        read_file(saved(tmp_path, parsed))
+        read_onnx_file(saved(tmp_path, parsed))
 
 
 def test_a_file_too_large_for_one_message_is_refused_unread(tmp_path):
@@ -430,14 +435,14 @@ def test_a_file_too_large_for_one_message_is_refused_unread(tmp_path):
     with path.open("wb") as file:
         file.truncate(2**31)  # sparse: no byte is written
     with pytest.raises(ExportError, match=r"large.onnx with its weights exceeds 2 GiB"):
-        read_file(path)
+        read_onnx_file(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x08", b"not a graph"])
 def test_what_is_no_onnx_file_is_refused(content, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(content)
     with pytest.raises(ExportError, match=r"bad.onnx: .* not an ONNX file"):
-        read_file(tmp_path / "bad.onnx")
+        read_onnx_file(tmp_path / "bad.onnx")
 
 
 def test_a_file_onnx_runtime_cannot_run_is_refused(tmp_path):
@@ -446,7 +451,7 @@ def test_a_file_onnx_runtime_cannot_run_is_refused(tmp_path):
     parsed.graph.node.insert(0, helper.make_node("Add", ["ir", "ir_scale"], ["scaled"]))
     parsed.graph.node[2].input[0] = "scaled"
     with pytest.raises((ExportError, BackendError), match=r"outside.onnx"):
-        adopt(read_file(saved(tmp_path, parsed)), described(tmp_path))
+        import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
 
 
 @pytest.mark.parametrize(

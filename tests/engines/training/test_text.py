@@ -127,7 +127,7 @@ def test_a_supplied_tower_is_read_with_its_own_merges(vocabulary):
 
 
 @pytest.mark.parametrize(
-    ("weights", "with_vocabulary", "mend"),
+    ("weights", "with_vocabulary", "fix"),
     [
         ({}, True, "give --init-from"),
         ("clip", False, "give --clip-vocabulary"),
@@ -138,7 +138,7 @@ def test_a_supplied_tower_is_read_with_its_own_merges(vocabulary):
     ],
 )
 def test_a_tower_and_a_vocabulary_that_do_not_fit_are_refused(
-    weights, with_vocabulary, mend, vocabulary
+    weights, with_vocabulary, fix, vocabulary
 ):
     made = {
         "clip": clip_text(),
@@ -148,5 +148,5 @@ def test_a_tower_and_a_vocabulary_that_do_not_fit_are_refused(
         "a block short": {n: v for n, v in clip_text().items() if "resblocks.1.mlp" not in n},
     }
     found = made[weights] if weights else {}
-    with pytest.raises(TrainingError, match=mend):
+    with pytest.raises(TrainingError, match=fix):
         TextEncoder(["face"], 16, found, vocabulary if with_vocabulary else None)

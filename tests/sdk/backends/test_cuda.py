@@ -339,9 +339,10 @@ def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.Monk
 def test_a_machine_without_tensorrt_is_told_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from fasdk.backends.tensorrt.module import MODULES, load_module
+    from fasdk.backends.registry import BACKENDS
+    from fasdk.backends.tensorrt.module import load_module
 
-    backend = next(b for b, module in MODULES.items() if module == name)
+    backend = next(spec.backend for spec in BACKENDS if spec.module == name)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(BackendError, match="pip install"):
         load_module(backend)

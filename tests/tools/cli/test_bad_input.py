@@ -68,7 +68,7 @@ def test_a_truncated_checkpoint(fasdk, checkpoint, tmp_path, share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9999])
-@pytest.mark.parametrize("verb", ["inspect", "verify", "check", "profile", "build-engine"])
+@pytest.mark.parametrize("verb", ["inspect", "verify", "check", "profile", "build-plan"])
 def test_a_truncated_bundle(fasdk, bundle, frames, tmp_path, share, verb):
     whole = bundle.read_bytes()
     source = tmp_path / "cut.fasb"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -175,10 +177,38 @@ def test_debug_parity_names_the_layer_that_differs(fasdk, bundle, checkpoint, tm
     assert (half["diverges"], half["tolerance"]) == (False, 0.05)
 
 
-def test_build_engine_on_a_bundle_proves_it_on_this_machine(fasdk, bundle):
-    ready = document(fasdk("build-engine", bundle, "--backend", "onnxruntime", "--json"))
+def test_build_plan_replays_the_golden_captures_on_this_machine(fasdk, bundle):
+    ready = document(fasdk("build-plan", bundle, "--backend", "onnxruntime", "--json"))
+    assert (ready["backend"], ready["plan"]) == ("onnxruntime", "none needed")
     assert ready["golden_captures"] > 0
     assert ready["golden_drift"] <= 1e-5
+
+
+def test_build_plan_refuses_what_is_not_a_bundle(fasdk, checkpoint):
+    ran = fasdk("build-plan", checkpoint)
+    assert ran.status == 2
+    assert checkpoint.name in ran.error_lines[0]
+
+
+def test_build_plan_needs_neither_torch_nor_onnx(bundle):
+    program = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['onnx'] = None  # an import of either fails\n"
+        "from fasdk_tools.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ("build-plan", str(bundle), "--backend", "onnxruntime", "--json")
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["golden_captures"] > 0
+
+
+def test_build_engine_on_a_bundle_answers_as_build_plan(fasdk, bundle):
+    options = (bundle, "--backend", "onnxruntime", "--json")
+    ready = document(fasdk("build-engine", *options))
+    assert ready == document(fasdk("build-plan", *options))
 
 
 def test_build_engine_on_a_bundle_never_writes_one(fasdk, bundle, tmp_path):

@@ -1,4 +1,4 @@
-"""Models from outside: a ready ONNX file, and what a broken distribution does to the verbs."""
+"""Models from outside: an ONNX file, and what a broken distribution does to the verbs."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ FACE = ["--face", "80,40,150,160"]
 
 
 @pytest.fixture
-def ready(tmp_path):
-    """A ready ONNX file and its description."""
+def onnx_file(tmp_path):
+    """An ONNX file and its description."""
     model = onnx.parser.parse_model(GRAPH)
     weights = np.random.default_rng(0).standard_normal((6, 1)).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
@@ -70,9 +70,9 @@ def arguments(source, out, description, model="onnx"):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_ready_file_becomes_a_bundle_that_judges(fasdk, ready, frames, tmp_path, precision):
+def test_an_onnx_file_becomes_a_bundle_that_judges(fasdk, onnx_file, frames, tmp_path, precision):
     Requirement.TENSORRT_RTX.module("tensorrt_rtx")
-    source, description = ready
+    source, description = onnx_file
     out = tmp_path / "lobby.fasb"
     options = ["--backend", "tensorrt-rtx", "--precision", precision, "--json"]
     ran = fasdk(*arguments(source, out, description), *options)
@@ -91,16 +91,16 @@ def test_a_ready_file_becomes_a_bundle_that_judges(fasdk, ready, frames, tmp_pat
     assert 0 < json.loads(ran.stdout)["score"] < 1
 
 
-def test_two_builds_of_one_file_are_the_same_bytes(fasdk, ready, tmp_path):
-    source, description = ready
+def test_two_builds_of_one_file_are_the_same_bytes(fasdk, onnx_file, tmp_path):
+    source, description = onnx_file
     for name in ("one.fasb", "two.fasb"):
         out = tmp_path / name
         fasdk(*arguments(source, out, description), "--backend", "onnxruntime")
     assert (tmp_path / "one.fasb").read_bytes() == (tmp_path / "two.fasb").read_bytes()
 
 
-def test_what_does_not_go_together_is_refused_with_the_mend(fasdk, ready, checkpoint, tmp_path):
-    source, description = ready
+def test_what_does_not_go_together_is_refused_with_the_fix(fasdk, onnx_file, checkpoint, tmp_path):
+    source, description = onnx_file
     out = tmp_path / "out.fasb"
     for command, word in (
         (arguments(source, out, None), "takes --preprocess FILE.toml"),
@@ -118,8 +118,8 @@ def test_what_does_not_go_together_is_refused_with_the_mend(fasdk, ready, checkp
         assert not out.exists()
 
 
-def test_an_unknown_field_is_named_in_one_line(fasdk, ready, tmp_path):
-    source, description = ready
+def test_an_unknown_field_is_named_in_one_line(fasdk, onnx_file, tmp_path):
+    source, description = onnx_file
     description.write_text(TOML.replace("missing_value", "missing"))
     ran = fasdk(*arguments(source, tmp_path / "out.fasb", description))
     assert ran.status == 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import BudgetError, UsageError
+from fasdk_tools.cli.build_plan import build_plan
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BackendOption,
@@ -18,9 +19,8 @@ from fasdk_tools.cli.root import (
     app,
     parse_modalities,
     require_build_half,
-    trust_policy,
 )
-from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
+from fasdk_tools.terminal.output import progress_view
 
 if TYPE_CHECKING:
     from fasdk.bundle.manifest import Precision
@@ -35,7 +35,7 @@ def build_engine(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SRC", help="A checkpoint or .onnx file, or on a device a .fasb bundle."
+            metavar="SRC", help="A checkpoint or .onnx file; a .fasb bundle as for build-plan."
         ),
     ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
@@ -98,9 +98,14 @@ def build_engine(
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bundle from a checkpoint or an ONNX file, or on a device the plan of a bundle."""
+    """Build a bundle from a checkpoint or an ONNX file; on a bundle the same as build-plan."""
     if source.suffix == ".fasb":
-        _build_on_device(source, out, backend, key, as_json=as_json)
+        if out is not None:
+            raise UsageError(
+                f"-o {out} does not go with a bundle: a device never writes one; "
+                "the plan goes into the cache beside it"
+            )
+        build_plan(source, backend, key, as_json=as_json)
         return
     if out is None or model is None:
         raise UsageError("building from a checkpoint needs -o OUT.fasb and --model NAME")
@@ -176,50 +181,3 @@ def _int8_request(
         raise UsageError(f"unknown --range-method {method!r}: choose one of {', '.join(known)}")
     chosen = None if method is None else RangeMethod(method)
     return Int8Request(calibration, root, size, chosen, limits, search)
-
-
-def _build_on_device(
-    source: Path, out: Path | None, backend: str, keys: list[Path] | None, *, as_json: bool
-) -> None:
-    """Build this machine's plan for a bundle and prove it on the golden captures."""
-    from fasdk.backends.registry import parse_backend
-    from fasdk.session.session import open as open_session
-
-    if out is not None:
-        raise UsageError(
-            f"-o {out} does not go with a bundle: a device never writes one; "
-            "the plan goes into the cache beside it"
-        )
-    with (
-        progress_view() as view,
-        open_session(
-            source, backend=parse_backend(backend), trust=trust_policy(keys), progress=view
-        ) as liveness,
-    ):
-        view.phase("golden captures")
-        drift = liveness.replay_golden()
-        engine = liveness.engine
-        document = {
-            "bundle": str(source),
-            "bundle_id": liveness.bundle.id,
-            "backend": engine.backend.value,
-            "version": engine.version,
-            "plan": getattr(engine, "plan_source", None) or "none needed",
-            "golden_captures": len(liveness.bundle.golden),
-            "golden_drift": drift,
-        }
-    if as_json:
-        print_json(document)
-    else:
-        print_answer(
-            f"{source} is ready on {document['backend']} {document['version']}: "
-            f"{document['golden_captures']} golden captures are reproduced"
-        )
-        print_fields(
-            "",
-            {
-                "bundle id": document["bundle_id"],
-                "plan": document["plan"],
-                "largest score drift": drift,
-            },
-        )

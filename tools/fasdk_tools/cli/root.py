@@ -59,7 +59,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 WideOption = Annotated[bool, typer.Option("--wide", help="Show every column of the tables.")]
 BackendOption = Annotated[
     str,
-    typer.Option(help="onnxruntime, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."),
+    typer.Option(
+        help="onnxruntime, openvino, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."
+    ),
 ]
 KeyOption = Annotated[
     list[Path] | None,

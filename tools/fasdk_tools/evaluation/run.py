@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
 from fasdk.bundle.manifest import Precision
 from fasdk_calibration.datasets import Dataset, open_dataset
@@ -174,9 +173,9 @@ def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
 
 
 def _backend() -> str:
-    import onnxruntime
+    from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 
-    return f"{Backend.ONNXRUNTIME.value} {onnxruntime.__version__}, CPU"
+    return f"{OnnxRuntimeEngine.backend.value} {OnnxRuntimeEngine.version}, CPU"
 
 
 def _limits(

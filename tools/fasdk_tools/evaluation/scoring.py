@@ -11,7 +11,6 @@ import numpy as np
 
 from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.registry import open_engine
-from fasdk.bundle.manifest import Precision
 from fasdk.errors import CaptureError, DatasetError, UsageError
 from fasdk.session.session import Liveness
 from fasdk_calibration.metrics import Scores
@@ -156,11 +155,6 @@ def reason_not_scorable(manifest: Manifest, dataset: Dataset, missing: Missing) 
 
 
 def _open(bundle: Bundle, threads: int) -> Engine:
-    if bundle.manifest.precision is Precision.INT8:
-        from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-
-        # Its graph is TensorRT's; the CPU's 8-bit kernels round elsewhere.
-        return OnnxRuntimeEngine(bundle.graph, threads=threads, as_written=True)
     return open_engine(bundle, Backend.ONNXRUNTIME, threads=threads)
 
 

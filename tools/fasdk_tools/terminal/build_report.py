@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.errors import BudgetError
-    from fasdk_engines.build.request import BuildReport
+    from fasdk_engines.build.report import BuildReport
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary

@@ -127,17 +127,12 @@ def _print_lines(lines: Iterable[RenderableType]) -> None:
 
 
 class ProgressView:
-    """Named bars on stderr; hears a bundle build as its BuildListener and the plan compiler."""
+    """Progress bars on stderr for a bundle build (a `BuildListener`) and a plan's compilation."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._phase: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
-
-    @property
-    def plan_progress(self) -> ProgressView:
-        """This view also draws the plan compiler's phases."""
-        return self
 
     def phase(self, name: str) -> None:
         """Finish the running phase and begin another."""

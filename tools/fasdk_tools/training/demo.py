@@ -19,7 +19,8 @@ from fasdk_calibration.datasets import LabeledCapture, load_list, write_captures
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer
 from fasdk_calibration.synthetic import Split, generate_many
 from fasdk_engines.build.pipeline import build_bundle
-from fasdk_engines.build.request import BuildReport, BuildRequest
+from fasdk_engines.build.report import BuildReport
+from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.models.registry import get_family
 from fasdk_tools.diagnostics.profile import ProfileRun, profile
 from fasdk_tools.terminal.numbers import count_of, format_bytes, format_ms, format_share

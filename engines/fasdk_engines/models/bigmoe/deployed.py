@@ -1,11 +1,11 @@
-"""BIG-MoE rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of BIG-MoE: the same function up to rounding, in few large operators.
 
 Tokens are kept as one matrix [N * B, width], token first, then capture: the class token, then place
 by place its three modalities, so that what an expert sees lies side by side; attention does not
 mind the order. What is constant is folded: the prompt of a complete capture, class token and patch
 bias into the positions, the queries' and keys' product, gains into what reads them, the central
-difference into the kernels, two tables of experts into one. The last block owes nothing but the
-class token, so its adapter, its patches and the last prompt update are gone.
+difference into the kernels, two tables of experts into one. Only the class token of the last
+block is read, so its adapter, its patches and the last prompt update are gone.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.choices import ExpertChoice
-from fasdk_engines.models.layers import EncoderBlock
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.bigmoe.config import MODALITIES
+from fasdk_engines.models.deployed_layers import (
     ClassTokenAttention,
     StackedAttention,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.expert_selection import ProductKeySelection
+from fasdk_engines.models.layers import EncoderBlock
 
 if TYPE_CHECKING:
+    from fasdk_engines.models.bigmoe.config import BigMoeConfig
+
+    # For annotations alone: the published form imports this module.
     from fasdk_engines.models.bigmoe.published import (
         BigMoe,
-        BigMoeConfig,
         ExpertAdapter,
         ProductKeyExperts,
         PromptLearner,
         PromptUpdate,
     )
 
-_MODALITIES = 3
+_MODALITIES = len(MODALITIES)
 
 
 class DeployedBigMoe(nn.Module):
@@ -61,7 +64,7 @@ class DeployedBigMoe(nn.Module):
         by_place = by_modality.transpose(0, 1).flatten(0, 1)
         self.position = constant(torch.cat([position[:1], by_place])[:, None])
         depth = config.depth
-        # A lone block owes the class token alone, which no prompt reaches.
+        # With a single block only the class token is read, which no prompt reaches.
         self.prompt = _Prompt(config, published.VP_learner) if depth > 1 else None
         parts = [*zip(published.ViT_Encoder, published.adaptors, strict=True)]
         self.blocks = nn.ModuleList(
@@ -245,13 +248,13 @@ class _Gating(nn.Module):
         keys = torch.einsum("shdg,hksd->gshk", by_half, experts.keys.detach().double())
         self.unit = _UnitLength()
         self.keys = constant(keys.reshape(gate, -1).float())
-        self.choice = ExpertChoice(config.keys, heads, config.experts_per_head)
+        self.selection = ProductKeySelection(config.keys, heads, config.experts_per_head)
 
     def forward(self, gate: Tensor) -> tuple[Tensor, Tensor]:
         """Choose for `gate` [Q, gate_width]; expert indices and their shares, [Q, heads, k]."""
         split = (-1, 2, self.config.expert_heads, self.config.keys)
         halves = (self.unit(gate) @ self.keys).reshape(split)
-        indices, scores = self.choice(halves[:, 0], halves[:, 1])
+        indices, scores = self.selection(halves[:, 0], halves[:, 1])
         return indices, scores.softmax(dim=-1)
 
 

@@ -1,7 +1,8 @@
-"""BIG-MoE: one ViT over all modalities' patches, its adapters a product-key mixture of experts.
+"""Published form of BIG-MoE: a ViT over all modalities' patches with product-key expert adapters.
 
 BIG-MoE: Bypass Isolated Gating MoE for Multimodal Face Anti-Spoofing, ICASSP 2025
-(arXiv:2412.18065). Experts are picked by rank, so the function is not continuous (`choices.py`).
+(arXiv:2412.18065). Experts are selected by rank, so the function is not continuous
+(`expert_selection.py`).
 """
 
 from __future__ import annotations
@@ -9,75 +10,14 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.models.base import Family, PublishedModule
-from fasdk_engines.models.choices import ExpertChoice
-from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
+from fasdk_engines.models.base import PublishedModule
+from fasdk_engines.models.bigmoe.config import MODALITIES, BigMoeConfig
+from fasdk_engines.models.bigmoe.deployed import DeployedBigMoe
+from fasdk_engines.models.expert_selection import ProductKeySelection
 from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
-
-MODALITIES = (Modality.RGB, Modality.IR, Modality.DEPTH)
-
-
-class BigMoeConfig(FaceCropConfig):
-    """Settings of BIG-MoE; the defaults are the published ones.
-
-    Attributes:
-        mlp_width: Hidden width of each block's perceptron.
-        adapter_dim: Width of one modality inside an adapter.
-        adapter_theta: Share of the central difference in every convolution.
-        adapter_dropout: Dropout inside an adapter, in training only.
-        prompt_width: Channels of the visual prompt.
-        experts: Experts of one adapter; a square number.
-        expert_heads: Independent picks of experts.
-        experts_per_head: Experts picked by each; at most the root of `experts`.
-        modality_dropout: Probability, in training, that a modality of a capture is blanked.
-    """
-
-    mlp_width: int = Field(default=3072, ge=8, le=16384)
-    adapter_dim: int = Field(default=8, ge=1, le=256)
-    adapter_theta: float = Field(default=0.7, ge=0.0, le=1.0)
-    adapter_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    prompt_width: int = Field(default=64, ge=1, le=1024)
-    experts: int = Field(default=1600, ge=4, le=2**24)
-    expert_heads: int = Field(default=2, ge=1, le=16)
-    experts_per_head: int = Field(default=2, ge=1, le=16)
-    modality_dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> BigMoeConfig:
-        if self.keys**2 != self.experts:
-            raise ValueError(f"experts {self.experts} is not a square number")
-        if self.experts_per_head > self.keys:
-            raise ValueError(
-                f"experts_per_head {self.experts_per_head} is more than the {self.keys} keys of "
-                f"{self.experts} experts"
-            )
-        return self
-
-    @property
-    def tokens(self) -> int:
-        """The class token and every modality's patches."""
-        return len(MODALITIES) * self.grid**2 + 1
-
-    @property
-    def keys(self) -> int:
-        """Keys in each half of an expert's product key."""
-        return math.isqrt(self.experts)
-
-    @property
-    def content_width(self) -> int:
-        """Channels an expert sees: all modalities of one place."""
-        return len(MODALITIES) * self.adapter_dim
-
-    @property
-    def gate_width(self) -> int:
-        """Channels the choice of experts sees: the place's, and the prompt's."""
-        return 2 * self.adapter_dim
 
 
 class RootMeanSquareNorm(nn.Module):
@@ -114,7 +54,9 @@ class ProductKeyExperts(nn.Module):
         self.to_queries = nn.Sequential(queries)
         shape = (config.expert_heads, config.keys, 2, key)
         self.keys = nn.Parameter(torch.empty(shape).normal_(std=0.02))
-        self.choice = ExpertChoice(config.keys, config.expert_heads, config.experts_per_head)
+        self.selection = ProductKeySelection(
+            config.keys, config.expert_heads, config.experts_per_head
+        )
 
     def forward(self, content: Tensor, gate: Tensor) -> Tensor:
         """Answer `content` [B, P, content_width] by experts `gate` [B, P, gate_width] asks for."""
@@ -122,7 +64,7 @@ class ProductKeyExperts(nn.Module):
         asked: Tensor = self.to_queries(self.norm_gate(gate))
         queries = asked.reshape(-1, 2, self.config.expert_heads, self.config.adapter_dim)
         halves = torch.einsum("qshd,hksd->sqhk", queries, self.keys)
-        indices, scores = self.choice(halves[0], halves[1])
+        indices, scores = self.selection(halves[0], halves[1])
         flat = content.reshape(-1, self.config.content_width)
         hidden = torch.einsum("qc,qhkc->qhk", flat, self.weight_down_embed(indices))
         hidden = functional.gelu(hidden) * scores.softmax(dim=-1)
@@ -302,50 +244,4 @@ class BigMoe(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.bigmoe.deployed import DeployedBigMoe
-
         return DeployedBigMoe(self).eval()
-
-
-def _preprocess(config: BigMoeConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors: as the same authors' loader for MMDA makes them.
-
-    BIG-MoE's own is not published. An absent modality is 0, as the published training blanks it.
-    """
-    return face_crops(config, MODALITIES, missing_value=0.0)
-
-
-FAMILIES = (
-    Family(
-        name="bigmoe",
-        published_in="BIG-MoE: Bypass Isolated Gating MoE, ICASSP 2025",
-        modalities=MODALITIES,
-        labels=("attack", "live"),
-        live_index=1,
-        has_reliability=False,
-        config_type=BigMoeConfig,
-        configs={
-            "full": BigMoeConfig(),
-            # The fewest blocks in which a prompt is updated and then read.
-            "tiny": BigMoeConfig(
-                image_size=64,
-                patch_size=16,
-                width=64,
-                depth=3,
-                heads=4,
-                mlp_width=128,
-                prompt_width=16,
-                experts=64,
-                depth_far_mm=900,
-            ),
-        },
-        build=BigMoe,
-        preprocess=_preprocess,
-        older_names=(
-            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
-            (r"\.mlp\.linear_2\.", ".mlp.3."),
-        ),
-        # Rounding the gate would pick other experts; squares of small values would vanish.
-        float32_islands=(r"/gating/", r"/unit/"),
-    ),
-)

@@ -1,11 +1,11 @@
-"""MMDA rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of MMDA: the same function up to rounding, in few large operators.
 
 The visual tower runs once over the three modalities: tokens are one matrix [N * 3 * B, width],
 token first, then modality, then capture. Its last block computes the class token alone. Behind it
 the rows are [3 * B, width], then [B, width].
 
-Folded: the class token into the positions; attention's scales and biases (see `stacked`); the
-fusion's two attentions into one stack of heads, as a capture is its own domain partner; an
+Folded: the class token into the positions; attention's scales and biases (see `deployed_layers`);
+the fusion's two attentions into one stack of heads, as a capture is its own domain partner; an
 alignment stage's attention, which sees one token and so passes it on, into one matrix; the experts'
 norm gains, side by side, into one matrix, their hidden gains into another, and the classifier into
 its experts. Every expert is evaluated: which two count is a choice of weights, not of code.
@@ -21,25 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.mmda.published import (
-    LAMBDA_INIT,
-    LEAST_THRESHOLD,
-    MODALITIES,
-    ConstantExpert,
-    PerceptronExpert,
-    Routing,
-)
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     ClassTokenAttention,
     StackedAttention,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.mmda.config import LAMBDA_INIT, LEAST_THRESHOLD, MODALITIES, Routing
+from fasdk_engines.models.mmda.layers import ConstantExpert, PerceptronExpert
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock, ClipVision
     from fasdk_engines.models.layers import SelfAttention
+
+    # For annotations alone: the published form imports this module.
     from fasdk_engines.models.mmda.published import (
         DomainDifferenceAttention,
         Fusion,

@@ -1,4 +1,4 @@
-"""MMDA: CLIP's visual tower shared by RGB, depth and IR, fused by difference attention and experts.
+"""Published form of MMDA: CLIP's visual tower, fused by difference attention and experts.
 
 Purify then Guide: Rethinking Domain Generalization for Multimodal Face Anti-Spoofing, ECCV 2026
 (arXiv 2505.09484). Three things of the published evaluation are not kept:
@@ -16,118 +16,24 @@ Purify then Guide: Rethinking Domain Generalization for Multimodal Face Anti-Spo
 
 from __future__ import annotations
 
-import math
-from enum import Enum
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.models.clip import ClipVision
-from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
 from fasdk_engines.models.layers import SelfAttention
+from fasdk_engines.models.mmda.config import (
+    LAMBDA_INIT,
+    LEAST_THRESHOLD,
+    MODALITIES,
+    MmdaConfig,
+    Routing,
+)
+from fasdk_engines.models.mmda.deployed import DeployedMmda
+from fasdk_engines.models.mmda.layers import ConstantExpert, PerceptronExpert, RmsNorm
 
-MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
-LAMBDA_INIT = 0.8 - 0.6 * math.exp(-0.3 * 12)  # that of a 12th layer, whatever the depth
-LEAST_THRESHOLD = 1e-9
 _BALANCE_WEIGHT, _LOGIT_WEIGHT = 1e-2, 1e-3
-
-
-class Routing(str, Enum):
-    """How an evaluation uses a token's second expert, whose renormalized gate is g2.
-
-    The published one uses it with probability min(1, g2 / threshold), then with weight g2.
-    """
-
-    EXPECTED = "expected"  # weight g2 * min(1, g2 / threshold)
-    SECOND_ALWAYS = "second-always"  # weight g2
-    ABOVE_THRESHOLD = "above-threshold"  # weight g2 where g2 reaches the threshold, else 0
-
-
-class MmdaConfig(FaceCropConfig):
-    """Settings of MMDA; the defaults are the published ones.
-
-    Attributes:
-        feature_width: Width of an image's feature and of everything behind it.
-        attention_heads: Heads of the fusion and of the alignment; divides `feature_width`.
-        experts: Perceptron experts of each mixture.
-        constant_experts: Experts that are a learnt vector.
-        expert_hidden: Hidden width of a perceptron expert.
-        align_depth: Alignment stages each way in training; one each way is deployed.
-        attention_dropout: Dropout of the fusion's attention, in training only.
-        routing: How an evaluation uses the second expert.
-        threshold: Gate from which on the second expert is always used, for a model not yet
-            trained; a checkpoint brings its own, which counts.
-    """
-
-    multiples = (("feature_width", "attention_heads"),)
-
-    feature_width: int = Field(default=512, ge=8, le=4096)
-    attention_heads: int = Field(default=16, ge=1, le=64)
-    experts: int = Field(default=4, ge=1, le=64)
-    constant_experts: int = Field(default=3, ge=1, le=64)
-    expert_hidden: int = Field(default=1365, ge=1, le=16384)
-    align_depth: int = Field(default=7, ge=1, le=64)
-    attention_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    routing: Routing = Routing.EXPECTED
-    threshold: float = Field(default=0.2, ge=0.0, le=1.0)
-
-
-class RmsNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps), times a learnt gain."""
-
-    def __init__(self, width: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize float [..., width] along its last axis."""
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
-
-
-class _GatedGelu(nn.Module):
-    """value * gelu(gate) * gain, value and gate being the two halves of the input."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.mult_bias = nn.Parameter(torch.ones(hidden))
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = x.chunk(2, dim=-1)
-        return value * functional.gelu(gate) * self.mult_bias
-
-
-class PerceptronExpert(nn.Module):
-    """A normalized perceptron with a gated hidden layer."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        expand, contract = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
-        norm = RmsNorm(width)
-        self.eps = norm.eps
-        self.net = nn.Sequential(norm, expand, _GatedGelu(hidden), contract)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform float [..., width]."""
-        transformed: Tensor = self.net(x)
-        return transformed
-
-
-class ConstantExpert(nn.Module):
-    """A learnt vector, whatever the token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.const = nn.Parameter(torch.empty(width).normal_(std=0.02))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float [..., width]."""
-        return self.const.expand_as(x)
 
 
 class Gate(nn.Module):
@@ -431,56 +337,4 @@ class Mmda(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmda.deployed import DeployedMmda
-
         return DeployedMmda(self).eval()
-
-
-def _preprocess(config: MmdaConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors; an absent modality is a black image, normalized."""
-    return face_crops(config, MODALITIES, missing_value=-127.5 / 128.0)
-
-
-FAMILIES = (
-    Family(
-        name="mmda",
-        published_in="MMDA: Purify then Guide, ECCV 2026",
-        modalities=MODALITIES,
-        labels=("attack", "live"),
-        live_index=1,
-        has_reliability=False,
-        config_type=MmdaConfig,
-        configs={
-            "full": MmdaConfig(),
-            # Trains on two cores in minutes.
-            "tiny": MmdaConfig(
-                image_size=64,
-                patch_size=16,
-                width=64,
-                depth=2,
-                heads=4,
-                feature_width=32,
-                attention_heads=4,
-                expert_hidden=85,
-                align_depth=2,
-                depth_far_mm=900,
-            ),
-        },
-        build=Mmda,
-        preprocess=_preprocess,
-        # The gates and what they read, but no expert: those hold nine tenths of the weights there;
-        # and the trunk's residual stream with its norms, whose rounding is most of what is left to
-        # throw a capture across a gate.
-        float32_islands=(
-            r"/gate/",
-            r"^/(fusion|refine|remap)/(?!mixture/)",
-            r"^/Add$",
-            r"^/visual/(?:.*/)?(Add(_\d+)?|LayerNormalization)$",
-        ),
-        research_only=(
-            r"model\.(positional_embedding|text_projection|logit_scale)",
-            r"model\.(transformer|token_embedding|ln_final)\..*",
-            r"adapter\.u_align\.(refine|remapping)\.[1-9]\d*\..*",
-        ),
-    ),
-)

@@ -1,4 +1,4 @@
-"""MMDG rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of MMDG: the same function up to rounding, in few large operators.
 
 Tokens are kept as one matrix [N * 3 * B, width], token first, then modality, then capture: every
 linear layer is one matrix product over all three modalities, and attention reads its heads in
@@ -17,22 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.layers import EncoderBlock
-from fasdk_engines.models.mmdg.expectation import shortened
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     StackedAttention,
     block_diagonal,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.layers import EncoderBlock
+from fasdk_engines.models.mmdg.config import DIRECTIONS, MODALITIES
+from fasdk_engines.models.mmdg.expectation import shortened
 
 if TYPE_CHECKING:
-    from fasdk_engines.models.mmdg.published import Mmdg, MmdgConfig, UncertaintyAdapter
+    from fasdk_engines.models.mmdg.config import MmdgConfig
 
-_MODALITIES = 3
-# (receives, asked) by modality index, in the order adapters are stacked.
-_DIRECTIONS = ((0, 1), (0, 2), (1, 0), (2, 0))
+    # For annotations alone: the published form imports this module.
+    from fasdk_engines.models.mmdg.published import Mmdg, UncertaintyAdapter
+
+_MODALITIES = len(MODALITIES)
 
 
 class DeployedMmdg(nn.Module):
@@ -149,7 +151,7 @@ class _Adapters(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        dim, four = config.adapter_dim, len(_DIRECTIONS)
+        dim, four = config.adapter_dim, len(DIRECTIONS)
         attentions = [a.cross_attention for a in adapters]
         downs = [a.adapter_down_1 for a in adapters] + [a.adapter_down_2 for a in adapters]
         self.down = constant(torch.cat([d.weight.detach() for d in downs]).T)
@@ -169,7 +171,7 @@ class _Adapters(nn.Module):
         # Which channels reach which modality, then one column a modality for the biases.
         mask = torch.zeros(_MODALITIES, four * dim + _MODALITIES)
         biases = output_bias.repeat(_MODALITIES, 1)
-        for index, (receives, _) in enumerate(_DIRECTIONS):
+        for index, (receives, _) in enumerate(DIRECTIONS):
             mask[receives, index * dim : (index + 1) * dim] = 1.0
             biases[receives] += adapters[index].adapter_up.bias.detach()
         mask[:, four * dim :] = torch.eye(_MODALITIES)
@@ -190,7 +192,7 @@ class _Adapters(nn.Module):
         config = self.config
         own, other, certain = self._down(normed, certainty)
         mixed = self._attend(own, other, certain, config.tokens)
-        dim, four, grid = config.adapter_dim, len(_DIRECTIONS), config.grid
+        dim, four, grid = config.adapter_dim, len(DIRECTIONS), config.grid
         patches = mixed[1:].reshape(grid, grid, -1, four * dim).permute(2, 3, 0, 1)
         patches = functional.conv2d(patches, self.kernel, padding=1, groups=four)
         patches = patches.permute(2, 3, 0, 1).reshape(grid * grid, -1, four * dim)
@@ -203,12 +205,12 @@ class _Adapters(nn.Module):
 
     def _down(self, normed: Tensor, certainty: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return own and other modality's channels [N, B, 4 * dim], and certainty [N, B, 4, 1]."""
-        tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(_DIRECTIONS)
+        tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(DIRECTIONS)
         down = quick_gelu(torch.addmm(self.down_bias, normed, self.down))
         by_modality = down.reshape(tokens, _MODALITIES, -1, 2 * four * dim)
         factor = certainty.reshape(tokens, _MODALITIES, -1, 1)
         own, other, certain = [], [], []
-        for index, (receives, asked) in enumerate(_DIRECTIONS):
+        for index, (receives, asked) in enumerate(DIRECTIONS):
             start = index * dim
             own.append(by_modality[:, receives, :, start : start + dim])
             other.append(by_modality[:, asked, :, four * dim + start : four * dim + start + dim])
@@ -217,7 +219,7 @@ class _Adapters(nn.Module):
 
     def _attend(self, own: Tensor, other: Tensor, certain: Tensor, queries: int) -> Tensor:
         """Return the normalized mixture [queries, B, 4 * dim]."""
-        tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(_DIRECTIONS)
+        tokens, dim, four = self.config.tokens, self.config.adapter_dim, len(DIRECTIONS)
         head = dim // self.config.adapter_heads
         asked = (other @ self.query).reshape(queries, -1, four, dim) * certain
         query = asked.reshape(queries, -1, head).transpose(0, 1)

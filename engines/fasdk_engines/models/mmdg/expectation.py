@@ -1,4 +1,4 @@
-"""The exact expectation of MMDG's Monte-Carlo-dropout certainty, and its float32-exact short form.
+"""Exact expectation of MMDG's Monte Carlo dropout certainty, and an approximation exact in float32.
 
 MMDG drops each activation x of an attention output `samples` times with probability p, takes the
 unbiased standard deviation over the draws, and calls exp(-rate * std) the certainty. With K of n

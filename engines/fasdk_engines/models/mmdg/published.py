@@ -1,4 +1,4 @@
-"""MMDG: a ViT shared by RGB, depth and IR, its modalities joined by uncertainty-guided adapters.
+"""Published form of MMDG: a ViT shared by RGB, depth and IR, joined by U-Adapters.
 
 Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Spoofing, CVPR 2024.
 The published evaluation samples dropout to judge how certain each token is; here that is its exact
@@ -16,49 +16,18 @@ from __future__ import annotations
 from itertools import starmap
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.models.base import Family, PublishedModule
-from fasdk_engines.models.face_crops import FaceCropConfig, face_crops
-from fasdk_engines.models.layers import CentralDifferenceConv, EncoderBlock, QuickGelu
-from fasdk_engines.models.mmdg.expectation import ExponentialSum, dropout_certainty
-
-MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
-
-
-class MmdgConfig(FaceCropConfig):
-    """Settings of MMDG; the defaults are the published ones.
-
-    Attributes:
-        mlp_width: Hidden width of each block's perceptron.
-        adapter_dim: Width inside an adapter; a multiple of `adapter_heads`.
-        adapter_heads: Heads of an adapter's cross-attention.
-        adapter_theta: Share of the central difference in an adapter's convolution.
-        adapter_dropout: Dropout before an adapter's last layer, in training only.
-        dropout_ratio: Probability of the Monte-Carlo dropout whose expectation is taken.
-        exp_rate: Factor on that dropout's standard deviation.
-        num_sample: Draws of that dropout.
-    """
-
-    multiples = (("adapter_dim", "adapter_heads"),)
-
-    mlp_width: int = Field(default=3072, ge=8, le=16384)
-    adapter_dim: int = Field(default=8, ge=1, le=256)
-    adapter_heads: int = Field(default=8, ge=1, le=64)
-    adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
-    adapter_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
-    dropout_ratio: float = Field(default=0.3, ge=0.0, lt=1.0)
-    exp_rate: float = Field(default=2.25, gt=0.0, le=100.0)
-    num_sample: int = Field(default=20, ge=2, le=1000)
-
-    @property
-    def certainty(self) -> ExponentialSum:
-        """The exact expected certainty of one activation."""
-        return dropout_certainty(self.dropout_ratio, self.num_sample, self.exp_rate)
+from fasdk_engines.models.base import PublishedModule
+from fasdk_engines.models.layers import (
+    CentralDifferenceConv,
+    EncoderBlock,
+    QuickGelu,
+    convolve_tokens,
+)
+from fasdk_engines.models.mmdg.config import MmdgConfig
+from fasdk_engines.models.mmdg.deployed import DeployedMmdg
 
 
 class CrossAttention(nn.Module):
@@ -99,7 +68,6 @@ class UncertaintyAdapter(nn.Module):
     def __init__(self, config: MmdgConfig) -> None:
         super().__init__()
         dim = config.adapter_dim
-        self.grid = config.grid
         self.adapter_conv = CentralDifferenceConv(dim, config.adapter_theta)
         self.cross_attention = CrossAttention(dim, config.adapter_heads)
         self.ln_before = nn.LayerNorm(dim)
@@ -123,16 +91,10 @@ class UncertaintyAdapter(nn.Module):
             other: [B, N, width], the modality that is asked.
             certainty: [B, N] of the other modality's tokens, in [0, 1].
         """
-        batch, _, _ = own.shape
         keys = self.act(self.adapter_down_1(own))
         queries = self.act(self.adapter_down_2(other))
         mixed = self.ln_before(self.cross_attention(queries, keys, certainty) + keys)
-        dim = mixed.shape[-1]
-        patches = mixed[:, 1:].reshape(batch, self.grid, self.grid, dim).permute(0, 3, 1, 2)
-        patches = self.adapter_conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
-        class_token = mixed[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
-        class_token = self.adapter_conv(class_token).reshape(batch, 1, dim)
-        joined = self.act(torch.cat([class_token, patches], dim=1))
+        joined = self.act(convolve_tokens(self.adapter_conv, mixed))
         received: Tensor = self.adapter_up(self.dropout(joined))
         return received
 
@@ -231,43 +193,4 @@ class Mmdg(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmdg.deployed import DeployedMmdg
-
         return DeployedMmdg(self).eval()
-
-
-def _preprocess(config: MmdgConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors; an absent modality is 0, as Flex-Modal evaluates it."""
-    return face_crops(config, MODALITIES, missing_value=0.0)
-
-
-FAMILIES = (
-    Family(
-        name="mmdg",
-        published_in="Lin et al., Suppress and Rebalance, CVPR 2024",
-        modalities=MODALITIES,
-        labels=("attack", "live"),
-        live_index=1,
-        has_reliability=True,
-        config_type=MmdgConfig,
-        configs={
-            "full": MmdgConfig(),
-            # Trains to something useful on two cores in a minute or two.
-            "tiny": MmdgConfig(
-                image_size=64,
-                patch_size=16,
-                width=64,
-                depth=2,
-                heads=4,
-                mlp_width=128,
-                depth_far_mm=900,
-            ),
-        },
-        build=Mmdg,
-        preprocess=_preprocess,
-        older_names=(
-            (r"\.mlp\.linear_1\.", ".mlp.0."),  # torchvision before 0.12
-            (r"\.mlp\.linear_2\.", ".mlp.3."),
-        ),
-    ),
-)

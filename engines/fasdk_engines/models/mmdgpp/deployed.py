@@ -1,8 +1,8 @@
-"""MMDG++ rearranged for inference: the same function up to rounding, in few large operators.
+"""Deployed form of MMDG++: the same function up to rounding, in few large operators.
 
 Tokens are kept as one matrix [N * 3 * B, width], token first, then modality, then capture: every
 linear layer is one matrix product over all three modalities. What is constant is folded, as in
-`mmdg_deployed.py`. Inside an adapter, successive linear maps without anything between them become
+`mmdg/deployed.py`. Inside an adapter, successive linear maps without anything between them become
 one, both norms' gains go into what reads them, and since a modality's two adapters are one set of
 weights with the same keys and values, they share one attention and one output product. The last
 block computes only the class token after its attention.
@@ -17,24 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk_engines.models.stacked import (
+from fasdk_engines.models.deployed_layers import (
     StackedAttention,
     block_diagonal,
     constant,
     patches,
     quick_gelu,
 )
+from fasdk_engines.models.mmdgpp.config import MODALITIES
 
 if TYPE_CHECKING:
     from fasdk_engines.models.clip import ClipBlock
-    from fasdk_engines.models.mmdgpp.published import (
-        Mmdgpp,
-        MmdgppConfig,
-        SelectiveAdapter,
-        TokenSelection,
-    )
+    from fasdk_engines.models.mmdgpp.config import MmdgppConfig
 
-_MODALITIES = 3
+    # For annotations alone: the published form imports this module.
+    from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
+
+_MODALITIES = len(MODALITIES)
 # Each modality asks the one after it, then the one before it; stacked in this order.
 _ASKED = tuple(
     (receives + step) % _MODALITIES for step in (1, 2) for receives in range(_MODALITIES)

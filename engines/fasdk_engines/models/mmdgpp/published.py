@@ -1,4 +1,4 @@
-"""MMDG++: CLIP's visual tower shared by RGB, depth and IR, its modalities joined by U-Adapter++.
+"""Published form of MMDG++: CLIP's visual tower shared by RGB, depth and IR, with U-Adapter++.
 
 Lin et al., MMDG++, IEEE TPAMI 47(9), 2025. Every adapter takes each token's query from whichever of
 two modalities is surer of it. The published evaluation draws 50 Gaussian samples a token to tell
@@ -23,55 +23,15 @@ genuine, and figures of two models do not compare.
 
 from __future__ import annotations
 
-from enum import Enum
-from itertools import permutations
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fasdk.capture import Modality
-from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.models.base import Family, PublishedModule
+from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.models.clip import ClipTransformer
-from fasdk_engines.models.face_crops import Channels, FaceCropConfig, face_crops
-from fasdk_engines.models.layers import CentralDifferenceConv, QuickGelu
-
-MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
-# (receives, asked) by modality index: every modality asks both others.
-DIRECTIONS = tuple(permutations(range(len(MODALITIES)), 2))
-
-
-class Normalization(str, Enum):
-    """How 8-bit levels become the tower's input; which one a checkpoint saw is not published."""
-
-    SYMMETRIC = "symmetric"
-    """(x - 127.5) / 128, as the benchmark's published loaders do."""
-    CLIP = "clip"
-    """CLIP's own channel means and deviations."""
-
-
-class MmdgppConfig(FaceCropConfig):
-    """Settings of MMDG++; the defaults are the published ones.
-
-    Attributes:
-        feature_width: Width of one modality's feature.
-        adapter_dim: Width inside an adapter; a multiple of `adapter_heads`.
-        adapter_heads: Heads of an adapter's cross-attention.
-        adapter_theta: Share of the central difference in an adapter's convolution.
-        exp_rate: Factor on a token's variance: its certainty is exp(-exp_rate * variance).
-        normalization: How 8-bit levels become the input.
-    """
-
-    multiples = (("adapter_dim", "adapter_heads"),)
-
-    feature_width: int = Field(default=512, ge=2, le=4096)
-    adapter_dim: int = Field(default=8, ge=2, le=256)
-    adapter_heads: int = Field(default=8, ge=1, le=64)
-    adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
-    exp_rate: float = Field(default=2.5, gt=0.0, le=100.0)
-    normalization: Normalization = Normalization.SYMMETRIC
+from fasdk_engines.models.layers import CentralDifferenceConv, QuickGelu, convolve_tokens
+from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MODALITIES, MmdgppConfig
+from fasdk_engines.models.mmdgpp.deployed import DeployedMmdgpp
 
 
 class TokenSelection(nn.Module):
@@ -129,7 +89,6 @@ class SelectiveAdapter(nn.Module):
     def __init__(self, config: MmdgppConfig) -> None:
         super().__init__()
         dim = config.adapter_dim
-        self.grid = config.grid
         self.adapter_conv = CentralDifferenceConv(dim, config.adapter_theta)
         self.cross_attention = TokenSelection(dim, config.adapter_heads, config.exp_rate)
         self.ln_k_v = nn.LayerNorm(dim)
@@ -154,19 +113,13 @@ class SelectiveAdapter(nn.Module):
             other: [B, N, width], the modality that is asked.
             present: bool [B], whether the other is there; where it is not, `own` is asked.
         """
-        batch, _, _ = own.shape
         keys = self.ln_k_v(self.act(self.adapter_down_k_v(own)))
         asked = self.ln_q(self.act(self.adapter_down_q(other)))
         asked = torch.where(present[:, None, None], asked, keys)
         found, variances = self.cross_attention(asked, keys)
         mixed = found + keys
         mixed = mixed + self.adapter_mlp(self.ln_q(mixed))
-        dim = mixed.shape[-1]
-        patches = mixed[:, 1:].reshape(batch, self.grid, self.grid, dim).permute(0, 3, 1, 2)
-        patches = self.adapter_conv(patches).permute(0, 2, 3, 1).reshape(batch, -1, dim)
-        class_token = mixed[:, :1].reshape(batch, 1, 1, dim).permute(0, 3, 1, 2)
-        class_token = self.adapter_conv(class_token).reshape(batch, 1, dim)
-        joined = self.act(torch.cat([class_token, patches], dim=1))
+        joined = self.act(convolve_tokens(self.adapter_conv, mixed))
         return self.adapter_up(joined), variances
 
 
@@ -322,68 +275,4 @@ class Mmdgpp(PublishedModule):
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
-        from fasdk_engines.models.mmdgpp.deployed import DeployedMmdgpp
-
         return DeployedMmdgpp(self).eval()
-
-
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def _preprocess(config: MmdgppConfig) -> dict[Modality, PreprocessSpec]:
-    """Return how captures become tensors; no loader of MMDG++ is published.
-
-    An absent modality's value is never read.
-    """
-    if config.normalization is Normalization.SYMMETRIC:
-        return face_crops(config, MODALITIES, missing_value=0.0)
-    return face_crops(
-        config, MODALITIES, missing_value=0.0, mean=_levels(_CLIP_MEAN), std=_levels(_CLIP_STD)
-    )
-
-
-def _levels(shares: Channels) -> Channels:
-    """Return shares of full scale in 8-bit levels."""
-    red, green, blue = (255.0 * share for share in shares)
-    return red, green, blue
-
-
-FAMILIES = (
-    Family(
-        name="mmdgpp",
-        published_in="Lin et al., MMDG++, IEEE TPAMI 47(9), 2025",
-        modalities=MODALITIES,
-        labels=("attack", "live"),
-        live_index=1,
-        has_reliability=True,
-        config_type=MmdgppConfig,
-        configs={
-            "full": MmdgppConfig(),
-            "tiny": MmdgppConfig(
-                image_size=64,
-                patch_size=16,
-                width=64,
-                depth=2,
-                heads=4,
-                feature_width=32,
-                depth_far_mm=900,
-            ),
-        },
-        build=Mmdgpp,
-        preprocess=_preprocess,
-        research_only=(
-            # The text tower and its learned prompts: training compares features with their output.
-            r"model\.transformer\..+",
-            r"model\.(token_embedding\.weight|positional_embedding|text_projection|logit_scale)",
-            r"model\.ln_final\.(weight|bias)",
-            r"prompts_[123]",
-            # CLIP's own, of which every modality has its copy, and a second name of a class token.
-            r"model\.visual\.(positional_embedding|proj)",
-            r"class_token_1",
-        ),
-        takes_presence=True,
-        # Which modality is surer decides, and the exponential of a log variance may exceed 65504.
-        float32_islands=(r"/judgment/",),
-    ),
-)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import BackendError, PrecisionError
+from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
     GraphRewriter,
@@ -17,7 +18,6 @@ from fasdk_engines.quantization.graph.graph_rewriter import (
     shaped_weight,
 )
 from fasdk_engines.quantization.graph.partition import SKIPPED, cached_input, partition_graph
-from fasdk_engines.quantization.graph.qdq_reference import unfused_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,9 @@ class SwitchableGraph:
         self._partitions = partition_graph(switched, self.layers, switches)
         results = [name for partition in self._partitions for name in partition.results]
         self._cached = _CachedResults({}, dict.fromkeys(results, np.zeros(0, np.float32)))
-        self._session = unfused_session(switched.SerializeToString(), threads)
+        self._session = open_session(
+            switched.SerializeToString(), threads=threads, optimization=Optimization.NONE
+        )
 
     def logits(
         self,

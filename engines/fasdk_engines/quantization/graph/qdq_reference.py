@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import BackendError
+from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class QdqReferenceRunner:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        from fasdk_engines.graph.emulation import rounded_model
+        from fasdk_engines.graph.emulation import emulated_model
 
         model = parse_graph(graph)
         if any(t.element == _FLOAT16 for t in infer_types(model).values()):
-            model = rounded_model(graph)
-        self._session = unfused_session(model.SerializeToString(), threads)
+            model = emulated_model(graph)
+        self._session = open_session(
+            model.SerializeToString(), threads=threads, optimization=Optimization.NONE
+        )
 
     def logits(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return logits, float32 [B, classes].
@@ -86,32 +89,4 @@ def session_with_outputs(model: onnx.ModelProto, values: Sequence[str]) -> Any:
     for name in values:
         if name not in own:
             watched.graph.output.append(onnx.ValueInfoProto(name=name))
-    return unfused_session(watched.SerializeToString(), 0, optimize=True)
-
-
-def unfused_session(graph: bytes, threads: int, *, optimize: bool = False) -> Any:
-    """Return an ONNX Runtime session that fuses no Q/DQ pair.
-
-    Args:
-        graph: ONNX file.
-        threads: CPU threads; 0 takes one per core.
-        optimize: Let it optimize the rest; never for a graph with rounding between operators.
-
-    Raises:
-        BackendError: ONNX Runtime refuses the graph.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # A second, packed copy of the weights is worth its memory only over many runs.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the Q/DQ graph: {error}") from error
+    return open_session(watched.SerializeToString(), optimization=Optimization.BASIC)

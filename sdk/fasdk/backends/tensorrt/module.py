@@ -11,12 +11,14 @@ from importlib import import_module
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.registry import BACKENDS, spec_of
 from fasdk.backends.tensorrt import api
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fasdk.backends.engine import Backend
 
 
 class TensorRt(Protocol):
@@ -41,12 +43,6 @@ class RtxTensorRt(TensorRt, Protocol):
     ComputeCapability: api.ComputeCapabilityEnum
 
 
-MODULES = {Backend.TENSORRT: "tensorrt", Backend.TENSORRT_RTX: "tensorrt_rtx"}
-
-_MENDS = {
-    Backend.TENSORRT: "it comes with JetPack, or with `pip install tensorrt` on a workstation",
-    Backend.TENSORRT_RTX: "`pip install fasdk[rtx]`",
-}
 _ERRORS_KEPT = 32
 # What every call of a builder logs on a machine without a driver; it builds all the same.
 _NO_DRIVER = re.compile(r"cudaError 35\b|CUDA driver version is insufficient")
@@ -79,16 +75,18 @@ def load_module(backend: Backend) -> TensorRt:
         BackendError: The backend is not a TensorRT one, or its module is absent or cannot load its
             libraries.
     """
-    if backend not in MODULES:
-        raise BackendError(f"backend {backend.value} is not TensorRT: use tensorrt or tensorrt-rtx")
-    name = MODULES[backend]
+    spec = spec_of(backend)
+    if not spec.builds_plans:
+        names = " or ".join(row.backend.value for row in BACKENDS if row.builds_plans)
+        raise BackendError(f"backend {backend.value} is not TensorRT: use {names}")
+    name = spec.module
     try:
         module = import_module(name)
         # An installed stub package leaves a folder of that name that imports as an empty namespace.
         _ = module.__version__
     except (ImportError, OSError, AttributeError) as error:
         raise BackendError(
-            f"cannot import {name} for backend {backend.value} ({error}): {_MENDS[backend]}"
+            f"cannot import {name} for backend {backend.value} ({error}): {spec.install}"
         ) from error
     return cast("TensorRt", module)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends.cuda import PyCudaDriver
 from fasdk.backends.engine import Backend
+from fasdk.backends.registry import EngineOptions, spec_of
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from fasdk.backends.cuda import CudaDevice, CudaDriver
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
+
+
+def open_tensorrt(bundle: Bundle, options: EngineOptions) -> TensorRtEngine:
+    """Open a bundle with TensorRT; see `open_tensorrt_engine`."""
+    return open_tensorrt_engine(
+        bundle, Backend.TENSORRT, progress=options.progress, graphs=options.cuda_graphs
+    )
+
+
+def open_tensorrt_rtx(bundle: Bundle, options: EngineOptions) -> TensorRtEngine:
+    """Open a bundle with TensorRT-RTX; see `open_tensorrt_engine`."""
+    return open_tensorrt_engine(
+        bundle, Backend.TENSORRT_RTX, progress=options.progress, graphs=options.cuda_graphs
+    )
 
 
 def open_tensorrt_engine(
@@ -97,7 +112,7 @@ def open_tensorrt_engine(
 def _brought_plan(
     bundle: Bundle, backend: Backend, version: str, device: CudaDevice
 ) -> memoryview | None:
-    if backend is not Backend.TENSORRT_RTX:
+    if not spec_of(backend).cross_builds:
         return None
     for entry in bundle.manifest.plans:
         if entry.version == version and device.compute_capability in entry.compute_capabilities:
@@ -128,7 +143,7 @@ def _build_here(
     device: CudaDevice,
     progress: Progress | None,
 ) -> BuiltPlan:
-    targets = (device.compute_capability,) if backend is Backend.TENSORRT_RTX else ()
+    targets = (device.compute_capability,) if spec_of(backend).cross_builds else ()
     return build_plan(
         bundle.graph,
         backend,

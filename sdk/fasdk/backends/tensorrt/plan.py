@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.registry import spec_of
 from fasdk.backends.tensorrt.module import (
     NativeLog,
     load_module,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
+    from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt import api
     from fasdk.backends.tensorrt.module import RtxTensorRt, TensorRt
     from fasdk.progress import Progress
@@ -108,7 +109,7 @@ def _compile(
     workspace_mib: int,
 ) -> bytes:
     name = f"{backend.value} {trt.__version__}"
-    log = open_log(trt, needs_driver=backend is Backend.TENSORRT)
+    log = open_log(trt, needs_driver=not spec_of(backend).cross_builds)
     builder = _make_builder(trt, log, name)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     # The parser must live as long as the network, which borrows the graph's weights from it.
@@ -119,7 +120,7 @@ def _compile(
 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
-    if backend is Backend.TENSORRT_RTX:
+    if spec_of(backend).cross_builds:
         _set_targets(cast("RtxTensorRt", trt), cast("api.RtxIBuilderConfig", config), targets)
     elif targets:
         raise PlanError(

@@ -1,4 +1,4 @@
-"""Take a ready ONNX graph over: our names, our outputs, and the checks of any built graph."""
+"""Import of an ONNX file's graph, with the names, outputs and checks of an exported one."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import numpy as np
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
-from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.graph.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
 from fasdk_engines.onnx_import.names import (
     FLOAT,
-    claim_inputs,
-    claim_outputs,
+    bind_inputs,
+    check_score_output,
     rename,
-    require_answer,
+    select_outputs,
     shape_outputs,
 )
-from fasdk_engines.onnx_import.proof import given_scores, independent_scores
 from fasdk_engines.onnx_import.scores import ADDED, append_logits
 
 if TYPE_CHECKING:
     from fasdk_engines.models.base import Family
-    from fasdk_engines.onnx_import.description import Description
-    from fasdk_engines.onnx_import.file import ReadyFile
+    from fasdk_engines.onnx_import.description import ImportDescription
+    from fasdk_engines.onnx_import.onnx_file import OnnxFile
 
 _BATCH = 3
 
 
 @dataclass(frozen=True)
-class ReadyGraph:
-    """A ready file's graph in the form a build gives every graph.
+class ImportedGraph:
+    """Graph of an imported file, in the form of an exported one.
 
     Attributes:
-        family: The model as the rest of the build sees it.
+        family: Model family of the description, with the float32 islands of added operators.
         graph: Self-contained ONNX, inputs named after modalities, outputs `logits` and, where the
             description names one, `reliability`.
-        parameters: Floating-point weights in it.
-        parity: Largest score difference between the file as given and this graph.
+        parameters: Number of floating-point weights in the graph.
+        parity: Largest score difference between the file as given and this graph, in [0, 1].
     """
 
     family: Family
@@ -48,8 +48,8 @@ class ReadyGraph:
     parity: float
 
 
-def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
-    """Return a ready file's graph under our names, once it is shown to be fit for deployment.
+def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
+    """Return a file's graph with fasdk's input and output names, having checked it for deployment.
 
     Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
     10.3 would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W] of the
@@ -58,7 +58,7 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
 
     Raises:
         ExportError: The graph is not as described; it names the node, input or output.
-        ParityError: Its scores depend on the batch, on absent pixels, or changed on the way.
+        ParityError: Its scores depend on the batch or on absent pixels, or the import changed them.
     """
     family = description.family()
     model = type(file.model)()
@@ -66,10 +66,10 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
     try:
         lint_operators(model)
         shapes = family.input_shapes(description)
-        inputs_by_file = claim_inputs(model, description, shapes)
-        outputs_by_file = claim_outputs(model, description)
+        inputs_by_file = bind_inputs(model, description, shapes)
+        outputs_by_file = select_outputs(model, description)
         rename(model.graph, {**inputs_by_file, **outputs_by_file})
-        require_answer(model, description)
+        check_score_output(model, description)
         added = append_logits(model.graph, description.output.kind)
         clean(model)
         shape_outputs(model, family)
@@ -87,18 +87,18 @@ def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
     }
     try:
         scores = independent_scores(graph, inputs)
-        given = given_scores(file.model, inputs_by_file, outputs_by_file, inputs, description)
+        given = original_scores(file.model, inputs_by_file, outputs_by_file, inputs, description)
     except (BackendError, ExportError, ParityError) as error:
         raise type(error)(f"{file.path}: {error}") from error
     parity = float(np.abs(given - scores).max())
     if not parity <= BATCH_BUDGET:
         raise ParityError(
-            f"{file.path}: the graph under our names scores {parity:.3g} apart from the file as "
-            f"given, more than {BATCH_BUDGET:.3g}: do not deploy"
+            f"{file.path}: the imported graph's scores differ by {parity:.3g} from those of the "
+            f"file as given, more than {BATCH_BUDGET:.3g}: do not deploy"
         )
     parameters = sum(
         int(np.prod(t.dims, dtype=np.int64))
         for t in model.graph.initializer
         if t.data_type == FLOAT
     )
-    return ReadyGraph(family, graph, parameters, parity)
+    return ImportedGraph(family, graph, parameters, parity)

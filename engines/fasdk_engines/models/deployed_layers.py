@@ -1,4 +1,4 @@
-"""What deployed forms are made of: folded constants, and attention over stacked images.
+"""Layers of deployed forms: folded constants, and attention over stacked images.
 
 A deployed form keeps its tokens as one matrix [N * S, width], token first, then sequence (modality,
 then capture), so that every linear layer is one matrix product over all of them and attention reads
@@ -87,10 +87,10 @@ class StackedAttention(nn.Module):
 
 
 class ClassTokenAttention(StackedAttention):
-    """The same for the class tokens alone: what a last block owes when nothing else is read.
+    """Attention for the class tokens alone, for a last block whose other outputs are not read.
 
-    One query a sequence makes keys and values needless: its product with the key's weights meets
-    the tokens directly, and the value's weights meet the tokens' mixture.
+    With one query per sequence, keys and values need not be formed: the query is multiplied by the
+    key's weights and then by the tokens, and the value's weights are applied to the weighted sum.
     """
 
     def __init__(self, attention: SelfAttention, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""MiniFASNetV2 and MiniFASNetV1SE: small convolutional RGB models with published trained weights.
+"""Published form of MiniFASNetV2 and MiniFASNetV1SE, small convolutional RGB models.
 
 Minivision, Silent-Face-Anti-Spoofing (Apache-2.0): pruned MobileFaceNets on an 80x80 crop around
 the face, each trained at its own crop scale; their softmaxes are meant to be averaged.
@@ -7,50 +7,22 @@ the face, each trained at its own crop scale; their softmaxes are meant to be av
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fasdk.capture import Modality
-from fasdk.preprocess import ChannelOrder, CropRule, PreprocessSpec
-from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
+from fasdk_engines.models.base import PublishedModule
+from fasdk_engines.models.minifasnet.config import INPUT_SIZE, Stages
+from fasdk_engines.models.minifasnet.deployed import (
+    ChannelGate,
+    DeployedMiniFasNet,
+    Residual,
+    batch_norm_affine,
+    folded_conv,
+)
 
 _EMBEDDING = 128
 _CLASSES = 3
-_SIDE = 80  # pixels
-
-
-class MiniFasNetConfig(ModelConfig):
-    """Nothing to set: the channels are what pruning left, and the weights fit no others."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One resolution of the network.
-
-    Attributes:
-        reduce: Channels inside the unit of stride 2 that opens the stage.
-        units: Channels inside each residual unit that follows.
-        out: Channels of the stage's output.
-    """
-
-    reduce: int
-    units: tuple[int, ...]
-    out: int
-
-
-# What pruning left (src/model_lib/MiniFASNet.py, `1.8M_` and `1.8M`).
-_V2_STAGES = (
-    Stage(103, (13, 13, 13, 13), 64),
-    Stage(231, (231, 52, 26, 77, 26, 26), 128),
-    Stage(308, (26, 26), 128),
-)
-_V1_STAGES = (
-    Stage(103, (13, 26, 13, 52), 64),
-    Stage(231, (154, 52, 26, 52, 26, 26), 128),
-    Stage(308, (26, 26), 128),
-)
 
 
 class ConvUnit(nn.Module):
@@ -87,7 +59,7 @@ class ConvUnit(nn.Module):
 
     def deployed(self) -> nn.Module:
         """Return it with the batch norm folded into the convolution."""
-        return nn.Sequential(_folded_conv(self.conv, self.bn), self.prelu)
+        return nn.Sequential(folded_conv(self.conv, self.bn), self.prelu)
 
 
 class SqueezeExcite(nn.Module):
@@ -108,7 +80,7 @@ class SqueezeExcite(nn.Module):
 
     def deployed(self) -> nn.Module:
         """Return it with both batch norms folded."""
-        return _Gate(_folded_conv(self.fc1, self.bn1), _folded_conv(self.fc2, self.bn2))
+        return ChannelGate(folded_conv(self.fc1, self.bn1), folded_conv(self.fc2, self.bn2))
 
 
 class BottleneckUnit(nn.Module):
@@ -142,7 +114,7 @@ class BottleneckUnit(nn.Module):
         if isinstance(self.se_module, SqueezeExcite):
             steps.append(self.se_module.deployed())
         body = nn.Sequential(*steps)
-        return _Residual(body) if self.residual else body
+        return Residual(body) if self.residual else body
 
 
 class _Units(nn.Module):
@@ -165,7 +137,7 @@ class MiniFasNet(PublishedModule):
         squeeze: Gate each stage's last unit, as the SE variant does.
     """
 
-    def __init__(self, stages: tuple[Stage, Stage, Stage], *, squeeze: bool) -> None:
+    def __init__(self, stages: Stages, *, squeeze: bool) -> None:
         super().__init__()
         self.conv1 = ConvUnit((3, 32), 3, stride=2, padding=1)
         self.conv2_dw = ConvUnit((32, 32), 3, padding=1, groups=32)
@@ -185,7 +157,7 @@ class MiniFasNet(PublishedModule):
             )
             channels = stage.out
         self.conv_6_sep = ConvUnit((channels, 512))
-        self.conv_6_dw = ConvUnit((512, 512), (_SIDE + 15) // 16, groups=512, linear=True)
+        self.conv_6_dw = ConvUnit((512, 512), (INPUT_SIZE + 15) // 16, groups=512, linear=True)
         self.linear = nn.Linear(512, _EMBEDDING, bias=False)
         self.bn = nn.BatchNorm1d(_EMBEDDING)
         self.prob = nn.Linear(_EMBEDDING, _CLASSES, bias=False)
@@ -214,101 +186,10 @@ class MiniFasNet(PublishedModule):
                 steps.extend(unit.deployed() for unit in units)
             else:
                 steps.append(step.deployed())
-        scale, shift = _affine(self.bn)
+        scale, shift = batch_norm_affine(self.bn)
         prob = self.prob.weight.detach().double()
         classify = nn.Linear(512, _CLASSES)
         weight = prob @ (scale[:, None] * self.linear.weight.detach().double())
         classify.weight.data.copy_(weight)
         classify.bias.data.copy_(prob @ shift)
-        return _Deployed(nn.Sequential(*steps, nn.Flatten(), classify)).eval()
-
-
-class _Deployed(nn.Module):
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.body(*inputs),)
-
-
-class _Residual(nn.Module):
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x + self.body(x)
-        return result
-
-
-class _Gate(nn.Module):
-    def __init__(self, squeeze: nn.Conv2d, excite: nn.Conv2d) -> None:
-        super().__init__()
-        self.squeeze, self.excite = squeeze, excite
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((2, 3), keepdim=True)
-        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(pooled))))
-
-
-def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return the batch norm as (scale, shift), float64 per channel."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise AssertionError("a batch norm without running statistics cannot be folded")
-    scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
-
-
-def _folded_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """Return one convolution with a bias for a convolution without one and its batch norm."""
-    scale, shift = _affine(norm)
-    folded = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        (conv.kernel_size[0], conv.kernel_size[1]),
-        (conv.stride[0], conv.stride[1]),
-        (int(conv.padding[0]), int(conv.padding[1])),
-        groups=conv.groups,
-    )
-    folded.weight.data.copy_(conv.weight.detach().double() * scale[:, None, None, None])
-    folded.get_parameter("bias").data.copy_(shift)
-    return folded
-
-
-def _preprocess(crop_scale: float) -> dict[Modality, PreprocessSpec]:
-    """Return how the published loader makes its tensor: BGR, 0 to 255, not scaled."""
-    return {
-        Modality.RGB: PreprocessSpec(
-            width=_SIDE,
-            height=_SIDE,
-            crop=CropRule.FACE,
-            crop_scale=crop_scale,
-            channel_order=ChannelOrder.BGR,
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-        )
-    }
-
-
-def _family(name: str, stages: tuple[Stage, Stage, Stage], *, squeeze: bool, crop: float) -> Family:
-    return Family(
-        name=name,
-        published_in="Minivision, Silent-Face-Anti-Spoofing, 2020",
-        modalities=(Modality.RGB,),
-        required=(Modality.RGB,),
-        # The project names only class 1; the others are attacks it does not tell apart in words.
-        labels=("attack-0", "live", "attack-2"),
-        live_index=1,
-        has_reliability=False,
-        config_type=MiniFasNetConfig,
-        configs={"published": MiniFasNetConfig()},
-        build=lambda _config: MiniFasNet(stages, squeeze=squeeze),
-        preprocess=lambda _config: _preprocess(crop),
-    )
-
-
-FAMILIES = (
-    _family("minifasnet-v2", _V2_STAGES, squeeze=False, crop=2.7),
-    _family("minifasnet-v1se", _V1_STAGES, squeeze=True, crop=4.0),
-)
+        return DeployedMiniFasNet(nn.Sequential(*steps, nn.Flatten(), classify)).eval()

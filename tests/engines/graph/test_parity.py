@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fasdk.errors import ParityError
 from fasdk_engines.graph.export import export_graph
+from fasdk_engines.graph.parity import graph_parity, torch_parity
 from fasdk_engines.models.base import Family, PublishedModule
-from fasdk_engines.models.parity import graph_parity, torch_parity
 from fasdk_engines.models.registry import family_names, get_family
 
 

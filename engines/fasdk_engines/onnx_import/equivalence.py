@@ -1,4 +1,4 @@
-"""Show that a ready graph scores each capture by itself, and as the file it came from does."""
+"""Checks of an imported graph: independence of the batch, and scores equal to the file's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.models.parity import BATCH_BUDGET
+from fasdk_engines.graph.parity import BATCH_BUDGET
+from fasdk_engines.graph.session import open_session
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.names import ANSWER
+from fasdk_engines.onnx_import.names import SCORE_OUTPUT
 from fasdk_engines.onnx_import.scores import class_scores
 
 if TYPE_CHECKING:
@@ -20,13 +21,20 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.onnx_import.description import Description
+    from fasdk_engines.onnx_import.description import ImportDescription
 
 
 def independent_scores(
     graph: bytes, inputs: Mapping[str, NDArray[np.float32]]
 ) -> NDArray[np.float64]:
-    """Return each capture's class scores, once they depend on nothing but the capture.
+    """Return each capture's class scores, having checked that they depend on that capture alone.
+
+    Args:
+        graph: Imported graph, a serialized ONNX model.
+        inputs: float32 [B, ...] by input name.
+
+    Returns:
+        float64 [B, classes].
 
     Raises:
         ExportError: The graph runs at one batch size alone.
@@ -75,34 +83,36 @@ def independent_scores(
     return alone
 
 
-def given_scores(
+def original_scores(
     model: onnx.ModelProto,
     inputs_by_file: Mapping[str, str],
     outputs_by_file: Mapping[str, str],
     inputs: Mapping[str, NDArray[np.float32]],
-    description: Description,
+    description: ImportDescription,
 ) -> NDArray[np.float64]:
     """Return the class scores of the file as it was given, one capture at a time.
+
+    Args:
+        model: Model of the file.
+        inputs_by_file: Imported input name by the file's.
+        outputs_by_file: Imported output name by the file's.
+        inputs: float32 [B, ...] by imported input name.
+        description: Description of the file.
+
+    Returns:
+        float64 [B, classes].
 
     Raises:
         BackendError: ONNX Runtime refuses the file or fails on it.
     """
-    import onnxruntime as ort
-
-    answer = next(name for name, ours in outputs_by_file.items() if ours == ANSWER)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
+    session = open_session(model.SerializeToString())
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
         rows = [
-            session.run(
-                [answer], {n: inputs[ours][i : i + 1] for n, ours in inputs_by_file.items()}
-            )
+            session.run([answer], {n: inputs[new][i : i + 1] for n, new in inputs_by_file.items()})
             for i in range(len(next(iter(inputs.values()))))
         ]
     except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the file: {error}") from error
+        raise BackendError(f"ONNX Runtime fails on the file: {error}") from error
     answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
     return class_scores(answers, description.output.kind)

@@ -1,8 +1,8 @@
-"""Hold two forms of one model against each other, and refuse a build where they disagree.
+"""Parity of a model's published form, its deployed form and its exported graph.
 
-Where a model picks experts by rank, the second form takes the experts the first one picked: the
-outputs are held to the same budget then, and the picks themselves may cost next to nothing, so that
-two forms may differ in them only where experts are as good as tied.
+Where a model selects experts by rank, the second form is made to use the experts the first one
+selected: the outputs are then held to the same budget, and the experts of the first form may score
+only `TIE_BUDGET` worse in the second, so that two forms differ in them only at near ties.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.errors import ParityError
-from fasdk_engines.models.choices import (
-    CHOOSING_NODE,
-    expert_choices,
-    forced,
-    made_by,
-    recorded,
+from fasdk_engines.graph.session import open_session
+from fasdk_engines.models.expert_selection import (
+    SELECTION_NODE,
+    expert_selections,
+    forced_experts,
+    recorded_experts,
+    recording,
 )
 
 # Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6; a wrong
@@ -30,8 +31,8 @@ from fasdk_engines.models.choices import (
 TORCH_BUDGET = 1e-4
 GRAPH_BUDGET = 1e-4
 BATCH_BUDGET = 1e-5
-# How much worse a pick of experts may score than the best, in the scores' standard deviations:
-# reordered sums were seen to cost 3e-7.
+# How much worse a selection of experts may score than the best, in standard deviations of the
+# scores: reordered sums were seen to cost 3e-7.
 TIE_BUDGET = 1e-4
 _BATCH_SIZES = (1, 3)
 
@@ -45,23 +46,23 @@ def torch_parity(
     """Return the largest difference of any output, published form against deployed form.
 
     Args:
-        published: The model as it was trained.
-        deployed: The same function, rearranged.
+        published: Published form, weights loaded.
+        deployed: Deployed form of the same weights.
         inputs: float32 [B, 3, H, W] per modality.
         budget: Largest difference that passes.
 
     Raises:
         ParityError: They differ by more, or an output is not finite.
     """
-    if not expert_choices(deployed):
+    if not expert_selections(deployed):
         expected, found = _one_by_one(published, inputs), _one_by_one(deployed, inputs)
         return _compare("the deployed form in torch", found, expected, budget)
     picks = []
     rows = []
     for capture in _captures(inputs):
-        with recorded(published) as places:
+        with recording(published) as layers:
             rows.append(_one_by_one(published, capture))
-            picks.append(made_by(places))
+            picks.append(recorded_experts(layers))
     expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
     found = _with_experts(deployed, inputs, picks)
     return _compare("the deployed form in torch", found, expected, budget)
@@ -90,7 +91,7 @@ def graph_parity(
         ParityError: They differ by more, an output is not finite, or a score depends on its batch.
         BackendError: ONNX Runtime refuses the graph.
     """
-    if expert_choices(module):
+    if expert_selections(module):
         expected = _with_experts(module, inputs, _picks_of_graph(graph, module, inputs, threads))
     else:
         expected = _one_by_one(module, inputs)
@@ -141,20 +142,21 @@ def _captures(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
 def _with_experts(
     module: nn.Module, inputs: Sequence[Tensor], picks: Sequence[Sequence[Tensor]]
 ) -> list[NDArray[np.float32]]:
-    """Return a module's outputs, each capture run alone with the experts picked for it.
+    """Return a module's outputs, each capture run alone with the experts given for it.
 
     Raises:
-        ParityError: A pick is one the module itself would not have come near.
+        ParityError: The given experts score worse than `TIE_BUDGET` allows.
     """
     rows = []
     for capture, picked in zip(_captures(inputs), picks, strict=True):
-        with forced(module, picked) as places:
+        with forced_experts(module, picked) as layers:
             rows.append(_one_by_one(module, capture))
-        for number, place in enumerate(places):
-            if not place.concession <= TIE_BUDGET:
+        for number, layer in enumerate(layers):
+            if not layer.score_deficit <= TIE_BUDGET:
                 raise ParityError(
-                    f"the experts picked in adapter {number} score {place.concession:.3g} standard "
-                    f"deviations worse than the best, more than {TIE_BUDGET:.3g}: do not deploy"
+                    f"the experts selected in adapter {number} score {layer.score_deficit:.3g} "
+                    f"standard deviations worse than the best, more than {TIE_BUDGET:.3g}: "
+                    "do not deploy"
                 )
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
@@ -162,12 +164,12 @@ def _with_experts(
 def _picks_of_graph(
     graph: bytes, module: nn.Module, inputs: Sequence[Tensor], threads: int
 ) -> list[list[Tensor]]:
-    """Return the experts a graph picks for each capture alone, one int64 a place of choice."""
-    session, names = choosing_session(graph, threads)
-    if len(names) != len(expert_choices(module)):
+    """Return the experts a graph selects for each capture alone, one int64 tensor per layer."""
+    session, names = selection_session(graph, threads)
+    if len(names) != len(expert_selections(module)):
         raise ParityError(
-            f"the graph picks experts {len(names)} times, "
-            f"the model it was exported from {len(expert_choices(module))} times"
+            f"the graph selects experts {len(names)} times, "
+            f"the model it was exported from {len(expert_selections(module))} times"
         )
     inputs_of = [value.name for value in session.get_inputs()]
     picks = []
@@ -178,27 +180,24 @@ def _picks_of_graph(
     return picks
 
 
-def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
-    """Return an ONNX Runtime session, default optimizer, that also tells which experts it picks.
+def selection_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
+    """Return an ONNX Runtime session, default optimizer, that also returns the selected experts.
 
     Returns:
-        The session, and the names of its int64 outputs [Q, heads, count] in the order of places.
+        The session, and the names of its int64 outputs [Q, heads, count] in the order of the
+        layers.
     """
     import onnx
-    import onnxruntime as ort
 
     model = onnx.load_from_string(graph)
-    nodes = [node for node in model.graph.node if node.name.endswith(CHOOSING_NODE)]
+    nodes = [node for node in model.graph.node if node.name.endswith(SELECTION_NODE)]
     names = [node.output[0] for node in nodes]
     for name in names:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
         model.graph.output.append(value)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     data = model.SerializeToString()
     del model
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), names
+    return open_session(data, threads=threads), names
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""Read a ready ONNX file whole: the graph, and weights it keeps in files beside it."""
+"""Reading of an ONNX file, with the weights it keeps in files beside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LARGEST = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
 
 
 @dataclass(frozen=True, eq=False)
-class ReadyFile:
-    """An ONNX file with all its weights inside.
+class OnnxFile:
+    """An ONNX file with all its weights.
 
     Attributes:
-        path: Where it was read.
-        sha256: Digest, in hexadecimal, of the file's bytes and then of those of every file of
+        path: File it was read from.
+        sha256: SHA-256, in hexadecimal, of the file's bytes followed by those of every file of
             weights, in order of their names.
-        model: The model; no tensor of it lies outside.
+        model: Model, with no external data.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class ReadyFile:
     model: onnx.ModelProto
 
 
-def read_file(path: Path) -> ReadyFile:
+def read_onnx_file(path: Path) -> OnnxFile:
     """Read an ONNX file and the weights in files of its own folder.
 
     Raises:
@@ -57,12 +57,12 @@ def read_file(path: Path) -> ReadyFile:
             files[location] = _read(_inside(path, tensor.name, location), path)
             if sum(map(len, files.values())) > _LARGEST:
                 raise ExportError(_too_large(path))
-        _internalise(path, tensor, files[location])
+        _embed_weights(path, tensor, files[location])
     for location in sorted(files):
         digest.update(files[location])
     if model.ByteSize() > _LARGEST:
         raise ExportError(_too_large(path))
-    return ReadyFile(path, digest.hexdigest(), model)
+    return OnnxFile(path, digest.hexdigest(), model)
 
 
 def _read(path: Path, owner: Path) -> bytes:
@@ -103,7 +103,7 @@ def _entry(tensor: onnx.TensorProto, key: str, default: str = "") -> str:
 
 
 def _inside(path: Path, tensor: str, location: str) -> Path:
-    """Return where a weight lies, which must be below the file's own folder, links resolved."""
+    """Return the path of a file of weights, which must be below the ONNX file's own folder."""
     folder = path.resolve().parent
     found = (folder / location).resolve() if location and "\0" not in location else folder
     if not found.is_relative_to(folder) or found == folder or ".." in Path(location).parts:
@@ -114,8 +114,8 @@ def _inside(path: Path, tensor: str, location: str) -> Path:
     return found
 
 
-def _internalise(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
-    """Put the part of a file of weights a tensor names into the tensor."""
+def _embed_weights(path: Path, tensor: onnx.TensorProto, data: bytes) -> None:
+    """Copy a tensor's part of a file of weights into the tensor."""
     try:
         start = int(_entry(tensor, "offset", "0"))
         length = int(_entry(tensor, "length", str(len(data) - start)))

@@ -1,0 +1,67 @@
+"""Captures of a build: development, calibration, and the candidates for golden captures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.graph.captures import read_development, seeded_captures, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fasdk.capture import Capture
+    from fasdk_calibration.datasets import Dataset
+    from fasdk_engines.build.resolved import ResolvedBuild
+    from fasdk_engines.graph.captures import DevelopmentSet
+
+GOLDEN_COUNT = 4
+_GOLDEN_CANDIDATES = 16
+_EMULATED_COUNT = 32
+
+
+@dataclass(frozen=True, eq=False)
+class BuildCaptures:
+    """Captures that one build runs its graphs on.
+
+    Attributes:
+        development: Labeled captures that thresholds are chosen on, or None.
+        calibration: Captures that a calibration set is chosen from; None without INT8.
+        emulation: Captures that the FP16 emulation runs on: spread over the development captures,
+            or seeded random ones where there are none.
+        golden: Golden captures of the bundle, or for INT8 the candidates for them.
+    """
+
+    development: DevelopmentSet | None
+    calibration: Dataset | None
+    emulation: Sequence[Capture]
+    golden: Sequence[Capture]
+
+
+def read_captures(build: ResolvedBuild) -> BuildCaptures:
+    """Read the development captures and open the calibration list.
+
+    Raises:
+        DatasetError: A list or frame is missing or malformed, or the calibration list cannot serve.
+    """
+    model = build.model
+    development = None if build.development is None else read_development(build.development)
+    calibration = None
+    if build.int8 is not None:
+        from fasdk_engines.quantization.calibration.calibration_set import open_calibration
+
+        calibration = open_calibration(
+            build.int8.calibration,
+            build.int8.root,
+            model.family.modalities,
+            model.required,
+            development,
+        )
+    # An INT8 graph's golden captures are those with the least drift among the candidates.
+    count = _GOLDEN_CANDIDATES if build.precision is Precision.INT8 else GOLDEN_COUNT
+    if development is None:
+        emulation = seeded_captures(model.family.modalities, count)
+    else:
+        emulation = spread(development.captures, _EMULATED_COUNT)
+    return BuildCaptures(development, calibration, emulation, spread(emulation, count))

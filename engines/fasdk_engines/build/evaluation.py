@@ -1,0 +1,89 @@
+"""Golden captures and provisional operating points of a finished graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fasdk.bundle.bundle import GoldenCapture
+from fasdk.bundle.manifest import Precision
+from fasdk_engines.build.captures import GOLDEN_COUNT
+from fasdk_engines.build.golden import choose_golden
+from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
+from fasdk_engines.graph.runner import GraphRunner
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasdk.decision import OperatingPoint
+    from fasdk_engines.build.captures import BuildCaptures
+    from fasdk_engines.build.resolved import ResolvedModel
+    from fasdk_engines.build.typed_graph import TypedGraph
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Results of a finished graph on the captures of its build.
+
+    Attributes:
+        golden: Golden captures with the logits a device must reproduce.
+        operating_points: Provisional operating points; empty without development captures.
+        note: Origin of the operating points, or the reason why there are none.
+        document: Content of evaluation.json; None without development captures.
+    """
+
+    golden: tuple[GoldenCapture, ...]
+    operating_points: tuple[OperatingPoint, ...]
+    note: str
+    document: dict[str, Any] | None
+
+
+def evaluate_graph(
+    typed: TypedGraph, precision: Precision, model: ResolvedModel, captures: BuildCaptures
+) -> Evaluation:
+    """Run a finished graph on its golden and development captures.
+
+    Raises:
+        PrecisionError: No golden captures of an INT8 graph keep their scores under FP16 rounding.
+        DatasetError: The development captures allow no threshold.
+        BackendError: ONNX Runtime fails on the graph.
+    """
+    family = model.family
+    is_int8 = precision is Precision.INT8
+    runner = GraphRunner(typed.graph, model.specs, family.presence_order, as_written=is_int8)
+    golden, logits = captures.golden, runner.logits(captures.golden)
+    if is_int8:
+        kept = choose_golden(
+            typed.graph,
+            golden,
+            logits,
+            model,
+            min(GOLDEN_COUNT, len(golden)),
+            _rounded_logits(typed, captures),
+        )
+        golden, logits = [golden[index] for index in kept], logits[list(kept)]
+    chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))
+    development = captures.development
+    if development is None:
+        return Evaluation(chosen, (), NO_EVALUATION, None)
+    measured = None if typed.int8 is None else typed.int8.development_logits
+    points, note, document = choose_provisional_points(
+        development,
+        runner.logits(development.captures) if measured is None else measured,
+        family.live_index,
+        family.modalities,
+        runner.graph_sha256,
+    )
+    return Evaluation(chosen, points, note, document)
+
+
+def _rounded_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:
+    """Return the golden candidates' logits that the budget evaluation measured, if it was run."""
+    if typed.int8 is None or typed.int8.development_logits is None or captures.development is None:
+        return None
+    places = {id(capture): place for place, capture in enumerate(captures.development.captures)}
+    rows: NDArray[np.float32] = typed.int8.development_logits[
+        [places[id(capture)] for capture in captures.golden]
+    ]
+    return rows

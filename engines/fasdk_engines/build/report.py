@@ -1,0 +1,115 @@
+"""Report on a finished build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fasdk.backends.tensorrt.plan import BuiltPlan
+    from fasdk.bundle.manifest import Manifest
+    from fasdk_engines.build.float_graph import FloatGraph
+    from fasdk_engines.build.typed_graph import TypedGraph
+    from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """Contents of a bundle and the checks its build passed.
+
+    Attributes:
+        bundle: Path of the bundle.
+        bundle_id: SHA-256 of its manifest, in hexadecimal.
+        model: Model name.
+        config: Settings of the model.
+        precision: Numeric types of the graph.
+        parameters: Number of weights in the deployed graph.
+        nodes: Number of nodes in the graph.
+        size_bytes: Size of the bundle.
+        torch_parity: Largest logit difference, published form against deployed form, in torch;
+            None for an imported ONNX file.
+        graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
+            imported file the largest score difference, file as given against the graph in the
+            bundle.
+        half_drift: Largest logit difference, FP32 graph against the half-precision graph with
+            every operator's output rounded; None in other precisions.
+        half_drift_ratio: The same over the standard deviation of the logits; None likewise.
+        half_max_activation: Largest magnitude of any half-precision tensor; None likewise.
+        plan: TensorRT flavor and release the plan was built with, or None.
+        plan_targets: Compute capabilities it was built for; empty for the GPU of this machine.
+        plan_bytes: Size of the plan; 0 without a plan.
+        operating_points: Threshold by the operating point's id.
+        operating_points_note: Origin of the operating points, or the reason why there are none.
+        phase_seconds: Duration by phase, in seconds.
+        int8: Calibration and liveness budget; None without INT8.
+    """
+
+    bundle: str
+    bundle_id: str
+    model: str
+    config: dict[str, Any]
+    precision: str
+    parameters: int
+    nodes: int
+    size_bytes: int
+    torch_parity: float | None
+    graph_parity: float
+    half_drift: float | None
+    half_drift_ratio: float | None
+    half_max_activation: float | None
+    plan: str | None
+    plan_targets: tuple[str, ...]
+    plan_bytes: int
+    operating_points: dict[str, float]
+    operating_points_note: str
+    phase_seconds: dict[str, float]
+    int8: Int8Summary | None = None
+
+
+def make_report(
+    bundle: Path,
+    manifest: Manifest,
+    source: FloatGraph,
+    typed: TypedGraph,
+    plan: BuiltPlan | None,
+    phase_seconds: Mapping[str, float],
+) -> BuildReport:
+    """Return the report on a bundle that has been written.
+
+    Args:
+        bundle: Path of the bundle.
+        manifest: Manifest in it.
+        source: FP32 graph it was built from.
+        typed: Graph in it.
+        plan: Plan in it, or None.
+        phase_seconds: Duration by phase, in seconds.
+    """
+    from fasdk_engines.graph.export import count_nodes
+
+    fp16, int8 = typed.fp16, typed.int8
+    return BuildReport(
+        bundle=str(bundle),
+        bundle_id=sha256(manifest.to_bytes()).hexdigest(),
+        model=manifest.model.family,
+        config=manifest.model.config,
+        precision=manifest.precision.value,
+        parameters=manifest.model.parameters,
+        nodes=count_nodes(typed.graph),
+        size_bytes=bundle.stat().st_size,
+        torch_parity=source.torch_parity,
+        graph_parity=source.graph_parity,
+        half_drift=None if fp16 is None else fp16.logit_drift,
+        half_drift_ratio=None if fp16 is None else fp16.drift_ratio,
+        half_max_activation=None if fp16 is None else fp16.max_activation,
+        plan=None if plan is None else f"{plan.backend.value} {plan.version}",
+        plan_targets=() if plan is None else plan.compute_capabilities,
+        plan_bytes=0 if plan is None else len(plan.data),
+        operating_points={point.id: point.threshold for point in manifest.operating_points},
+        operating_points_note=manifest.operating_points_note,
+        phase_seconds=dict(phase_seconds),
+        int8=None if int8 is None else int8.record.summary(),
+    )

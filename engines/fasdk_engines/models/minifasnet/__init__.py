@@ -1,0 +1,1 @@
+"""MiniFASNetV2 and MiniFASNetV1SE, published and deployed form."""

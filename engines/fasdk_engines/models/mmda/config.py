@@ -1,0 +1,55 @@
+"""Settings of MMDA and constants of its published code."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from pydantic import Field
+
+from fasdk.capture import Modality
+from fasdk_engines.models.face_crops import FaceCropConfig
+
+MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
+LAMBDA_INIT = 0.8 - 0.6 * math.exp(-0.3 * 12)  # that of a 12th layer, whatever the depth
+LEAST_THRESHOLD = 1e-9
+
+
+class Routing(str, Enum):
+    """How an evaluation uses a token's second expert, whose renormalized gate is g2.
+
+    The published one uses it with probability min(1, g2 / threshold), then with weight g2.
+    """
+
+    EXPECTED = "expected"  # weight g2 * min(1, g2 / threshold)
+    SECOND_ALWAYS = "second-always"  # weight g2
+    ABOVE_THRESHOLD = "above-threshold"  # weight g2 where g2 reaches the threshold, else 0
+
+
+class MmdaConfig(FaceCropConfig):
+    """Settings of MMDA; the defaults are the published ones.
+
+    Attributes:
+        feature_width: Width of an image's feature and of everything behind it.
+        attention_heads: Heads of the fusion and of the alignment; divides `feature_width`.
+        experts: Perceptron experts of each mixture.
+        constant_experts: Experts that are a learnt vector.
+        expert_hidden: Hidden width of a perceptron expert.
+        align_depth: Alignment stages each way in training; one each way is deployed.
+        attention_dropout: Dropout of the fusion's attention, in training only.
+        routing: How an evaluation uses the second expert.
+        threshold: Gate from which on the second expert is always used, for a model not yet
+            trained; a checkpoint brings its own, which counts.
+    """
+
+    multiples = (("feature_width", "attention_heads"),)
+
+    feature_width: int = Field(default=512, ge=8, le=4096)
+    attention_heads: int = Field(default=16, ge=1, le=64)
+    experts: int = Field(default=4, ge=1, le=64)
+    constant_experts: int = Field(default=3, ge=1, le=64)
+    expert_hidden: int = Field(default=1365, ge=1, le=16384)
+    align_depth: int = Field(default=7, ge=1, le=64)
+    attention_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    routing: Routing = Routing.EXPECTED
+    threshold: float = Field(default=0.2, ge=0.0, le=1.0)

@@ -1,0 +1,102 @@
+"""The table of backends is whole: a name without a row, or a row without an opener, is refused."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import fasdk
+from fasdk.backends import registry
+from fasdk.backends.engine import Backend
+from fasdk.backends.registry import BACKENDS, BackendSpec, open_engine, spec_of
+from fasdk.errors import BackendError
+
+PACKAGE = Path(fasdk.__file__).parent
+
+
+def imported_with(tmp_path: Path, file: str, old: str, new: str) -> subprocess.CompletedProcess:
+    """Import the table from a copy of the package in which one text is replaced."""
+    shutil.copytree(PACKAGE, tmp_path / "fasdk", ignore=shutil.ignore_patterns("__pycache__"))
+    source = tmp_path / "fasdk" / file
+    text = source.read_text()
+    assert text.count(old) == 1
+    source.write_text(text.replace(old, new))
+    return subprocess.run(
+        [sys.executable, "-c", "import fasdk.backends.registry as r; print(r.__file__)"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_copy_of_the_table_imports(tmp_path):
+    ran = imported_with(tmp_path, "errors.py", "class BackendError", "class BackendError")
+    assert ran.stdout.startswith(str(tmp_path)), ran.stderr
+
+
+def test_a_backend_without_a_row_cannot_be_imported(tmp_path):
+    member = '    OPENVINO = "openvino"\n'
+    ran = imported_with(tmp_path, "backends/engine.py", member, member + '    NCNN = "ncnn"\n')
+    assert ran.returncode != 0
+    assert "TypeError: no row in BACKENDS for ncnn: add a BackendSpec" in ran.stderr
+
+
+def test_a_row_without_an_opener_cannot_be_imported(tmp_path):
+    opener = '        opener="fasdk.backends.openvino:open_openvino",\n'
+    ran = imported_with(tmp_path, "backends/registry.py", opener, "")
+    assert ran.returncode != 0
+    assert "missing 1 required positional argument: 'opener'" in ran.stderr
+
+
+@pytest.mark.parametrize("opener", ["", "fasdk.backends.openvino", ":open", "fasdk:"])
+def test_an_opener_that_names_no_function_is_refused(opener):
+    rows = [replace(BACKENDS[0], opener=opener), *BACKENDS[1:]]
+    with pytest.raises(TypeError, match="expected 'module:function'"):
+        registry._by_backend(rows)
+
+
+def test_a_backend_with_two_rows_is_refused():
+    with pytest.raises(TypeError, match="tensorrt has two rows"):
+        registry._by_backend([*BACKENDS, BACKENDS[0]])
+
+
+@pytest.mark.parametrize("spec", BACKENDS, ids=lambda spec: spec.backend.value)
+def test_every_opener_is_a_function_of_bundle_and_options(spec: BackendSpec):
+    if spec.backend is Backend.OPENVINO:
+        pytest.importorskip("openvino", reason="openvino is not installed: fasdk[openvino]")
+    module, _, name = spec.opener.partition(":")
+    opener = getattr(import_module(module), name)
+    assert list(inspect.signature(opener).parameters) == ["bundle", "options"]
+
+
+def test_every_row_has_a_library_and_a_way_to_install_it():
+    assert len({spec.module for spec in BACKENDS}) == len(BACKENDS)
+    for spec in BACKENDS:
+        assert "pip install" in spec.install
+
+
+def test_only_backends_that_build_plans_build_them_for_other_gpus():
+    assert [s.backend for s in BACKENDS if s.cross_builds] == [Backend.TENSORRT_RTX]
+    assert all(spec.builds_plans for spec in BACKENDS if spec.cross_builds)
+
+
+def test_auto_chooses_tensorrt_or_onnxruntime_alone():
+    automatic = [spec.backend for spec in BACKENDS if spec.automatic]
+    assert automatic == [Backend.TENSORRT, Backend.ONNXRUNTIME]
+
+
+def test_a_library_that_fails_to_import_is_named(bundle, monkeypatch):
+    broken = replace(spec_of(Backend.ONNXRUNTIME), opener="fasdk.backends.absent:open_absent")
+    monkeypatch.setitem(registry._SPECS, Backend.ONNXRUNTIME, broken)
+    with pytest.raises(BackendError, match="cannot import onnxruntime for backend onnxruntime"):
+        open_engine(bundle, Backend.ONNXRUNTIME)

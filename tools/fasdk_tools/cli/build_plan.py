@@ -1,0 +1,82 @@
+"""The device's verb that compiles a bundle's plan: build-plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fasdk_tools.cli.root import (
+    BackendOption,
+    BundleArgument,
+    JsonOption,
+    KeyOption,
+    Panel,
+    app,
+    trust_policy,
+)
+from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@app.command("build-plan", rich_help_panel=Panel.RUN)
+def build_plan(
+    bundle: BundleArgument,
+    backend: BackendOption = "auto",
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build this machine's plan of a bundle and replay the golden captures on it."""
+    document = _plan_and_replay(bundle, backend, key)
+    if as_json:
+        print_json(document)
+    else:
+        print_answer(
+            f"{bundle} is ready on {document['backend']} {document['version']}: "
+            f"{document['golden_captures']} golden captures are reproduced"
+        )
+        print_fields(
+            "",
+            {
+                "bundle id": document["bundle_id"],
+                "plan": document["plan"],
+                "largest score drift": document["golden_drift"],
+            },
+        )
+
+
+def _plan_and_replay(bundle: Path, backend: str, keys: list[Path] | None) -> dict[str, Any]:
+    """Open a bundle, which builds its plan or takes it from the cache, and replay its captures.
+
+    Args:
+        bundle: A .fasb file.
+        backend: Backend name, or "auto".
+        keys: PEM files of the public keys to trust, or None.
+
+    Returns:
+        What `build-plan --json` prints.
+
+    Raises:
+        FasdkError: The bundle, its signature, the backend, the plan or a golden capture fails.
+    """
+    from fasdk.backends.registry import parse_backend
+    from fasdk.session.session import open as open_session
+
+    with (
+        progress_view() as view,
+        open_session(
+            bundle, backend=parse_backend(backend), trust=trust_policy(keys), progress=view
+        ) as liveness,
+    ):
+        view.phase("golden captures")
+        drift = liveness.replay_golden()
+        engine = liveness.engine
+        return {
+            "bundle": str(bundle),
+            "bundle_id": liveness.bundle.id,
+            "backend": engine.backend.value,
+            "version": engine.version,
+            "plan": getattr(engine, "plan_source", None) or "none needed",
+            "golden_captures": len(liveness.bundle.golden),
+            "golden_drift": drift,
+        }

@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -83,6 +83,9 @@ reference-output: $(STAMP)  ## Generate docs/reference/output, what every verb p
 
 results: $(STAMP)  ## Generate docs/results/measured.md from what `make verify-NAME RECORD=1` recorded
 	$(BIN)/python tools/docs/results.py
+
+verify-structure: $(STAMP) bindings  ## The same for structure, unchanged behavior and documents
+	$(RECORDED)$(BIN)/python tools/verify/structure.py
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

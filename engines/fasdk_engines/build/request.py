@@ -11,11 +11,11 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
+from fasdk.progress import Progress
 
 if TYPE_CHECKING:
-    from fasdk.backends.tensorrt.plan import ProgressListener
-    from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
+    from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 INT8_PRECISIONS = (Precision.INT8, Precision.INT8_FP32)
 
@@ -83,39 +83,6 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class Int8Summary:
-    """What eight bits add to a build.
-
-    Attributes:
-        calibration: Calibration list.
-        captures: How many were chosen from it.
-        subjects: How many people those are.
-        method: How activations' ranges were chosen.
-        int8_share: Share of the multiply-accumulates of Linear and Conv layers in eight bits.
-        layers: Linear and Conv layers.
-        layers_in_int8: Those in eight bits.
-        layers_in_two_terms: Those of them that multiply twice, for accuracy.
-        given_back: Layers given back to floating point for accuracy, worst first.
-        trials: How many candidates were judged.
-        judged: Which list the liveness budget holds on, or that it was not judged.
-        budget: Limits and figures, or None where it was not judged.
-    """
-
-    calibration: str
-    captures: int
-    subjects: int
-    method: str
-    int8_share: float
-    layers: int
-    layers_in_int8: int
-    layers_in_two_terms: int
-    given_back: tuple[str, ...]
-    trials: int
-    judged: str
-    budget: BudgetReport | None
-
-
-@dataclass(frozen=True)
 class BuildReport:
     """What was built, and how it was shown to be right.
 
@@ -167,20 +134,16 @@ class BuildReport:
     int8: Int8Summary | None = None
 
 
-class BuildListener(Protocol):
+class BuildListener(Progress, Protocol):
     """Hears how a build is getting on; `plan_progress` hears the plan compiler's own steps."""
 
     @property
-    def plan_progress(self) -> ProgressListener | None:
+    def plan_progress(self) -> Progress | None:
         """Who hears the plan compiler, or None."""
         ...
 
     def phase(self, name: str) -> None:
         """Note that the phase called `name` begins."""
-        ...
-
-    def update(self, name: str, step: int, steps: int, /) -> None:
-        """Note that the part of a phase called `name` has done `step` of `steps`."""
         ...
 
 

@@ -9,8 +9,8 @@ from fasdk.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from fasdk.backends.engine import Engine
-    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.bundle.bundle import Bundle
+    from fasdk.progress import Progress
 
 
 def parse_backend(name: str) -> Backend | None:
@@ -47,7 +47,7 @@ def open_engine(
     backend: Backend | None = None,
     *,
     threads: int = 0,
-    progress: ProgressListener | None = None,
+    progress: Progress | None = None,
     cuda_graphs: bool = True,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.capture import Capture
+    from fasdk.progress import Progress
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
@@ -388,7 +388,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     level: str = "standard",
     trust: TrustPolicy | None = None,
     threads: int = 0,
-    progress: ProgressListener | None = None,
+    progress: Progress | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
     missing: MissingModalities = MissingModalities.DEGRADE,

@@ -33,7 +33,7 @@ from fasdk_tools.terminal.output import (
 from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
-    from fasdk_calibration.thresholds.operating_points import LevelTarget
+    from fasdk_calibration.thresholds.levels import LevelTarget
     from fasdk_tools.tuning.report import LevelReport, SequentialReport, TuneReport
 
 
@@ -128,7 +128,7 @@ def _targets(texts: list[str] | tuple[()]) -> tuple[LevelTarget, ...]:
             would allow more than a laxer one.
         DatasetError: A name or bound is outside its range.
     """
-    from fasdk_calibration.thresholds.operating_points import DEFAULT_TARGETS, LevelTarget
+    from fasdk_calibration.thresholds.levels import DEFAULT_TARGETS, LevelTarget
 
     usual = {target.level: target for target in DEFAULT_TARGETS}
     targets: dict[str, LevelTarget] = {}

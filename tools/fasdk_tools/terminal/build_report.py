@@ -1,4 +1,4 @@
-"""The report of a build, or of a missed INT8 budget, as a JSON document or tables."""
+"""Terminal output of a build: its report, or the figures of a missed budget."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.errors import BudgetError
-    from fasdk_engines.build.request import BuildReport, Int8Summary
+    from fasdk_engines.build.request import BuildReport
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
+    from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 _SHOWN = 3  # names of a long list
 
@@ -90,24 +91,27 @@ def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False)
         ),
         [
             (
-                len(trial.kept_float),
-                len(trial.two_terms),
+                len(trial.float_layers),
+                len(trial.residual_layers),
                 format_share(trial.int8_share),
-                trial.judged,
+                trial.evaluated,
                 format_share(trial.expected_flips),
                 format_share(trial.expected_class_flips),
                 trial.mean_drift,
-                trial.level.value,
+                trial.status.value,
             )
             for trial in report.trials
         ],
         wide=wide,
     )
-    if report.costliest:
+    if report.most_sensitive:
         print_rows(
-            "Layers that cost most in INT8 (mean square change of the log-odds)",
+            "Most sensitive layers in INT8 (mean square change of the log-odds)",
             ("layer", "MACs", "change"),
-            [(cost.name, format_count(cost.macs), cost.error) for cost in report.costliest],
+            [
+                (layer.name, format_count(layer.macs), layer.error)
+                for layer in report.most_sensitive
+            ],
         )
     print_fields("", {"record": report.record})
 
@@ -135,7 +139,7 @@ def _plan(report: BuildReport) -> str | None:
 
 
 def _int8_fields(int8: Int8Summary, *, wide: bool) -> dict[str, Any]:
-    reverted = list(int8.given_back)
+    reverted = list(int8.reverted)
     if not wide and len(reverted) > _SHOWN:
         rest = len(reverted) - _SHOWN
         reverted = [*reverted[:_SHOWN], f"and {rest} more (--wide)"]
@@ -144,11 +148,11 @@ def _int8_fields(int8: Int8Summary, *, wide: bool) -> dict[str, Any]:
         f"{count_of(int8.subjects, 'subject')} in {int8.calibration}",
         "ranges": int8.method,
         "in INT8": f"{format_share(int8.int8_share)} of Linear and Conv multiply-accumulates, "
-        f"{int8.layers_in_int8} of {count_of(int8.layers, 'layer')}, {int8.layers_in_two_terms} "
+        f"{int8.int8_layers} of {count_of(int8.layers, 'layer')}, {int8.residual_layers} "
         "with a residual activation",
         "reverted to float": reverted,
         "candidates": int8.trials,
-        "budget": int8.judged,
+        "budget": int8.budget_note,
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk_calibration.metrics import ErrorRate, fuse
-from fasdk_calibration.thresholds.operating_points import Refusal, TunedPoint
+from fasdk_calibration.thresholds.levels import Refusal, refusal_messages
+from fasdk_calibration.thresholds.operating_points import TunedPoint
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
@@ -163,47 +164,14 @@ class TuneReport:
 
     @property
     def refusals(self) -> list[str]:
-        """One line for every reason why levels have no threshold."""
-        return _grouped(
-            (refusal.id, _reason(refusal, subset.attacks))
-            for subset in self.subsets
-            for refusal in subset.refused
-        )
+        """One sentence for each level without a threshold, modalities of one reason together."""
+        return refusal_messages(each for subset in self.subsets for each in subset.refused)
 
     @property
     def test_refusals(self) -> list[str]:
-        """One line for every reason why levels have no verdict on several frames."""
-        return _grouped(
-            (refusal.id, f"no sequential test: {_reason(refusal, subset.attacks)}")
-            for subset in self.subsets
-            for refusal in subset.tests_refused
-        )
-
-
-def _grouped(reasons: Iterable[tuple[str, str]]) -> list[str]:
-    """Return one line per reason, led by the names it holds for."""
-    names: dict[str, list[str]] = {}
-    for name, reason in reasons:
-        names.setdefault(reason, []).append(name)
-    return [f"{', '.join(found)}: {reason}" for reason, found in names.items()]
-
-
-def _reason(refusal: Refusal, attacks: Mapping[str, int]) -> str:
-    """Return why a level is refused; species with the same shortage are named together."""
-    if not refusal.shortages:
-        return refusal.reason
-    needed = max(short.attempts + short.more for short in refusal.shortages)
-    by_count: dict[int, list[str]] = {}
-    for short in refusal.shortages:
-        by_count.setdefault(short.attempts, []).append(short.species)
-    # What is counted where it is not every presentation: "presentations of 4 frames: ".
-    scope = refusal.reason.partition("a bound of")[0]
-    text = f"{scope}needs {needed} presentations of every species"
-    if len(by_count) == 1 and len(refusal.shortages) >= len(attacks):
-        return f"{text}, has {next(iter(by_count))}"
-    return f"{text}, has " + ", ".join(
-        f"{count} of {' and '.join(species)}" for count, species in sorted(by_count.items())
-    )
+        """One sentence for each level without a sequential test."""
+        refused = (each for subset in self.subsets for each in subset.tests_refused)
+        return [f"no sequential test: {message}" for message in refusal_messages(refused)]
 
 
 def subset_report(

@@ -18,8 +18,8 @@ from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import CudaDevice, CudaDriver
-    from fasdk.backends.tensorrt.plan import ProgressListener
     from fasdk.bundle.bundle import Bundle
+    from fasdk.progress import Progress
 
 
 def open_tensorrt_engine(
@@ -28,7 +28,7 @@ def open_tensorrt_engine(
     *,
     driver: CudaDriver | None = None,
     cache: PlanCache | None = None,
-    progress: ProgressListener | None = None,
+    progress: Progress | None = None,
     graphs: bool = True,
 ) -> TensorRtEngine:
     """Open a verified bundle on this machine's GPU.
@@ -126,7 +126,7 @@ def _build_here(
     backend: Backend,
     layout: TensorLayout,
     device: CudaDevice,
-    progress: ProgressListener | None,
+    progress: Progress | None,
 ) -> BuiltPlan:
     targets = (device.compute_capability,) if backend is Backend.TENSORRT_RTX else ()
     return build_plan(

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.module import (
@@ -31,17 +31,10 @@ if TYPE_CHECKING:
 
     from fasdk.backends.tensorrt import api
     from fasdk.backends.tensorrt.module import RtxTensorRt, TensorRt
+    from fasdk.progress import Progress
 
 WORKSPACE_MIB = 1024
 _SHORT_OF_MEMORY = re.compile(r"out of ?memory|workspace", re.IGNORECASE)
-
-
-class ProgressListener(Protocol):
-    """Hears how far a build is; called from the builder's threads."""
-
-    def update(self, phase: str, step: int, steps: int, /) -> None:
-        """Take note that `phase` has done `step` of `steps`; phases nest and repeat."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ def build_plan(
     shapes: Mapping[str, tuple[int, ...]],
     max_batch: int,
     compute_capabilities: Sequence[str] = (),
-    progress: ProgressListener | None = None,
+    progress: Progress | None = None,
     workspace_mib: int = WORKSPACE_MIB,
 ) -> BuiltPlan:
     """Compile a typed ONNX graph.
@@ -111,7 +104,7 @@ def _compile(
     shapes: Mapping[str, tuple[int, ...]],
     max_batch: int,
     targets: tuple[str, ...],
-    progress: ProgressListener | None,
+    progress: Progress | None,
     workspace_mib: int,
 ) -> bytes:
     name = f"{backend.value} {trt.__version__}"
@@ -228,9 +221,7 @@ def _add_profile(
 
 
 @contextmanager
-def _build_monitor(
-    trt: TensorRt, progress: ProgressListener | None
-) -> Iterator[api.IProgressMonitor]:
+def _build_monitor(trt: TensorRt, progress: Progress | None) -> Iterator[api.IProgressMonitor]:
     """Yield a monitor that forwards progress and stops the build on Ctrl-C.
 
     No exception may cross the compiler's frames, so SIGINT and a listener's own failure are kept

@@ -9,7 +9,7 @@ _EVERY_SECONDS = 10.0
 
 
 class LoggedProgress:
-    """Says what is built and, every ten seconds, how far it is; see `ProgressListener`.
+    """Says what is built and, every ten seconds, how far it is; see `fasdk.progress.Progress`.
 
     On a small device a build takes many minutes, and a door silent for so long looks broken. The
     lines are warnings, which Python shows without being asked.

@@ -1,11 +1,11 @@
-"""What a build in eight bits keeps while it works, so that a killed one continues where it was.
+"""Work folder of a quantized build: intermediate results from which a killed build continues.
 
     OUT.fasb.work/
-        KEY/            the SHA-256 of all that what it holds depends on
-            *.npy       rows of numbers, written as they come
+        KEY/            SHA-256 of everything that the contents depend on
+            *.npy       rows of numbers, written as they are computed
             *.json      small records
 
-Every file appears whole or not at all; one that cannot be read is made again.
+Every file appears whole or not at all; one that cannot be read is computed again.
 """
 
 from __future__ import annotations
@@ -28,24 +28,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BETWEEN_WRITES_SECONDS = 2.0
+_WRITE_INTERVAL_S = 2.0
 
 
 class WorkFolder:
     """The folder beside a bundle that is being built.
 
     Args:
-        out: The bundle.
+        out: Path of the bundle.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out.with_name(f"{out.name}.work")
 
     def section(self, *depends_on: str) -> Section:
-        """Return the part of the folder that holds what depends on these and nothing else.
+        """Return the subfolder whose contents depend on these values and nothing else.
+
+        Args:
+            depends_on: Values, such as digests, whose change makes the contents invalid.
 
         Raises:
-            FasdkError: It cannot be made.
+            FasdkError: The folder cannot be created.
         """
         key = hashlib.sha256("\0".join(depends_on).encode()).hexdigest()[:32]
         folder = self.path / key
@@ -53,17 +56,17 @@ class WorkFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FasdkError(
-                f"cannot make the work folder {folder}: {error.strerror or error}"
+                f"cannot create the work folder {folder}: {error.strerror or error}"
             ) from error
         return Section(folder)
 
     def remove(self) -> None:
-        """Delete it: the bundle is written."""
+        """Delete the folder, once the bundle is written."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 class Section:
-    """Arrays and records by name.
+    """Stored arrays and records by name.
 
     Args:
         path: An existing folder.
@@ -74,7 +77,7 @@ class Section:
         self._written = 0.0
 
     def load_array(self, name: str) -> NDArray[Any] | None:
-        """Return a stored array, or None where there is none that can be read."""
+        """Return a stored array, or None where none can be read."""
         try:
             return np.asarray(np.load(self.path / f"{name}.npy", allow_pickle=False))
         except (OSError, ValueError, EOFError):
@@ -83,8 +86,8 @@ class Section:
     def save_rows(
         self, name: str, rows: Sequence[NDArray[np.float32]], *, last: bool = False
     ) -> None:
-        """Store rows as one array; every few seconds, and for certain when they are the last."""
-        if not last and time.monotonic() - self._written < _BETWEEN_WRITES_SECONDS:
+        """Store rows as one array, at most every few seconds unless they are the `last`."""
+        if not last and time.monotonic() - self._written < _WRITE_INTERVAL_S:
             return
         file = io.BytesIO()
         np.save(file, np.stack(rows), allow_pickle=False)
@@ -93,7 +96,7 @@ class Section:
         self._written = time.monotonic()
 
     def load_record(self, name: str) -> dict[str, Any]:
-        """Return a stored record, or an empty one."""
+        """Return a stored record, or an empty one where none can be read."""
         try:
             found = json.loads((self.path / f"{name}.json").read_bytes())
         except (OSError, ValueError):

@@ -208,10 +208,10 @@ def test_the_folder_of_one_video_says_what_it_is_by_its_own_name(tmp_path, monke
 
 def test_a_folder_of_no_known_layout_says_what_was_found(tmp_path):
     (tmp_path / "notes.md").write_text("hello")
-    with pytest.raises(DatasetError, match=r"holds no frames of .*: found notes\.md; expected"):
+    with pytest.raises(DatasetError, match=r"holds no captures of .*: found notes\.md; expected"):
         open_dataset(tmp_path)
     add_video(tmp_path / "holiday", "1.jpg")
-    with pytest.raises(DatasetError, match=r"holiday is no video's name"):
+    with pytest.raises(DatasetError, match=r"holiday is no capture of a known data set"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match="a root goes with a list only"):
         open_dataset(tmp_path, tmp_path)

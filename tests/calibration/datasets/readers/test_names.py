@@ -3,8 +3,14 @@ from __future__ import annotations
 import pytest
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.names import presentation_of
-from fasdk_calibration.datasets.padisi import species_of
+from fasdk_calibration.datasets.readers import FrameFolderReader, Presentation, reader_of
+from fasdk_calibration.datasets.readers.padisi import species_of
+
+
+def presentation_of(folder: str) -> Presentation:
+    reader = reader_of(f"{folder}/color/0012.jpg")
+    assert issubclass(reader, FrameFolderReader)
+    return reader.presentation_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,7 @@ def test_a_videos_name_says_who_is_seen_and_with_what(folder, domain, species, s
         ("R_CDIT/001_01_000_1_03", "type and PAI 1_03"),
         ("R_CDIT/001_01_000_4_19", "type and PAI 4_19"),
         ("R_CDIT/001_01_000_5_01", "type and PAI 5_01"),
-        ("R_CDIT/1_01_000_0_00", "no video's name"),
+        ("R_CDIT/1_01_000_0_00", "is no capture of a known data set"),
         ("AF/AF-300/1_300_1_1_5", "PAI 5, which CeFA does not define"),
         ("AF/AF-300/1_300_1_1_0", "PAI 0, which CeFA does not define"),
         ("AF/AF-300/2_300_1_1_1", "lies in the folder of AF-300"),
@@ -71,8 +77,8 @@ def test_a_videos_name_says_who_is_seen_and_with_what(folder, domain, species, s
         ("fake_part/CLKJ_AS0005/07_x_s.rssdk", "clip 07_x_s, which CASIA-SURF does not define"),
         ("fake_part/CLKJ_AS0005/real.rssdk", "clip real lies below fake_part"),
         ("real_part/real_val_part/CLKJ_AS0005/01_e_s.rssdk", "clip 01_e_s lies below real_part"),
-        ("photographs/holiday", "no video's name"),
-        ("", "no video's name"),
+        ("photographs/holiday", "is no capture of a known data set"),
+        ("", "is no capture of a known data set"),
     ],
 )
 def test_a_name_or_code_that_no_data_set_defines_is_refused(folder, message):

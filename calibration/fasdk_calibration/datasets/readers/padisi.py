@@ -1,6 +1,6 @@
-"""PADISI-Face: captures by trial, their ground truth, and the channels of a capture's array.
+"""Reader of PADISI-Face (USC).
 
-The benchmark names a capture `<trial>.npz`, the distribution names it
+The MMDG benchmark names a capture `<trial>.npz`, the distribution names it
 `ID_<transaction>_<trial>_<name>.npz`, and the benchmark's authors made folders of images of them,
 `<trial>/{color,depth,ir}.jpg`. Species and subject stand in its ground truth file alone.
 """
@@ -11,24 +11,34 @@ import csv
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError, DatasetError
-from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES, Label
+from fasdk_calibration.datasets.readers.base import (
+    ArchiveFormat,
+    DatasetReader,
+    LocatedCapture,
+    Location,
+    Presentation,
+)
+from fasdk_calibration.datasets.records import (
+    BONA_FIDE_SPECIES,
+    UNSPECIFIED_SPECIES,
+    CaptureRecord,
+    Label,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PADISI = "PADISI"
 GROUND_TRUTH_FILE = "padisi_USC_FACE_ground_truth.csv"
-UNSPECIFIED_SPECIES = "unspecified"
 
+_NAME = "PADISI"
 _BONA_FIDE_CODE = "m00000"
 _SPECIES = {  # m5<code><species of that code>
     "01": "partial funny eyes",
@@ -44,23 +54,9 @@ _SPECIES = {  # m5<code><species of that code>
 _CHANNELS = 22
 _USED = 5  # blue, green, red, near infrared, depth; then thermal and more that no model here takes
 _IMAGES = {Modality.RGB: "color.jpg", Modality.DEPTH: "depth.jpg", Modality.IR: "ir.jpg"}
+_ARCHIVE_SUFFIX = ".npz"
 _TRIAL = r"[0-9a-z][0-9a-f]{7}"
 _ARRAY_NAME = re.compile(rf"(?:ID_[0-9a-zA-Z]+_)?(?P<trial>{_TRIAL})(?:_.+)?\.npz")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What the ground truth says of one capture.
-
-    Attributes:
-        label: Bona fide or attack.
-        species: PAI species, by the code's first two digits.
-        subject: The participant, with the data set's name before it.
-    """
-
-    label: Label
-    species: str
-    subject: str
 
 
 def species_of(code: str) -> str:
@@ -80,14 +76,14 @@ def species_of(code: str) -> str:
     return species
 
 
-def read_ground_truth(path: Path) -> dict[str, Trial]:
-    """Return what PADISI's ground truth says, by trial.
+def read_ground_truth(path: Path) -> dict[str, Presentation]:
+    """Return the presentation of each trial in the ground truth file.
 
     Raises:
         DatasetError: The file is unreadable, lacks a column or holds an unknown code; the line is
             named.
     """
-    trials: dict[str, Trial] = {}
+    presentations: dict[str, Presentation] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -101,18 +97,16 @@ def read_ground_truth(path: Path) -> dict[str, Trial]:
                     species = species_of(row["ground_truth"])
                 except DatasetError as error:
                     raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
-                label = Label.BONA_FIDE if species == BONA_FIDE_SPECIES else Label.ATTACK
-                subject = f"{PADISI}/{row['participant_id']}"
-                trials[row["trial_id"]] = Trial(label, species, subject)
+                trial = row["trial_id"]
+                presentations[trial] = Presentation.of(_NAME, species, row["participant_id"], trial)
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} is no CSV text: {error}") from error
-    return trials
+    return presentations
 
 
-def find_ground_truth(*folders: Path) -> Path | None:
-    """Return the ground truth file in the first of these folders that has it, or None."""
+def _find_ground_truth(folders: Sequence[Path]) -> Path | None:
     for folder in folders:
         if (folder / GROUND_TRUTH_FILE).is_file():
             return folder / GROUND_TRUTH_FILE
@@ -120,10 +114,10 @@ def find_ground_truth(*folders: Path) -> Path | None:
 
 
 def locate_trials(root: Path) -> dict[str, Mapping[Modality, str]]:
-    """Return where each trial's modalities lie below a folder, in any of the three layouts.
+    """Return the files of each trial in a folder, in any of the three layouts.
 
     Returns:
-        Paths relative to `root` by trial; an .npz file holds all modalities.
+        Path relative to `root` of each modality, by trial; an .npz file holds all modalities.
 
     Raises:
         DatasetError: Two files claim one trial, or the folder cannot be read.
@@ -152,15 +146,27 @@ def locate_trials(root: Path) -> dict[str, Mapping[Modality, str]]:
     return found
 
 
-def read_array(path: Path) -> NDArray[np.float32]:
-    """Return a capture's array.
+def read_frames(path: Path) -> dict[Modality, NDArray[np.uint8]]:
+    """Return a trial's frames in 8 bits, as the MMDG benchmark's authors keep them.
+
+    They take ceil(255 x), then compress it as JPEG; without that loss a level may differ by a few.
 
     Returns:
-        float32 [5, H, W] in [0, 1]: blue, green, red, near infrared, depth.
+        rgb uint8 [H, W, 3], red first; ir uint8 [H, W]; depth uint8 [H, W], levels without a unit.
 
     Raises:
-        CaptureError: The file is missing or damaged, or its `data` is not such an array.
+        CaptureError: The file is missing or damaged, or its `data` is not a trial's array.
     """
+    levels = np.ceil(_read_array(path) * 255).astype(np.uint8)
+    return {
+        Modality.RGB: np.ascontiguousarray(levels[2::-1].transpose(1, 2, 0)),
+        Modality.IR: levels[3],
+        Modality.DEPTH: levels[4],
+    }
+
+
+def _read_array(path: Path) -> NDArray[np.float32]:
+    """Return float32 [5, H, W] in [0, 1]: blue, green, red, near infrared, depth."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             data: NDArray[Any] = archive["data"]
@@ -182,15 +188,62 @@ def read_array(path: Path) -> NDArray[np.float32]:
     return used.astype(np.float32, copy=False)
 
 
-def frame_of(array: NDArray[np.float32], modality: Modality) -> NDArray[np.uint8]:
-    """Return one modality of what `read_array` gave, in 8 bits as the benchmark's authors keep it.
+class PadisiReader(DatasetReader):
+    """Reader of PADISI-Face: a trial is a file of all modalities or a folder of images."""
 
-    They take ceil(255 x), then compress it as JPEG; without that loss a level may differ by a few.
+    name = _NAME
+    example = "zd6c8787.npz"
+    archive = ArchiveFormat(_ARCHIVE_SUFFIX, read_frames)
 
-    Returns:
-        rgb: uint8 [H, W, 3], red first. depth (levels, no unit) and ir: uint8 [H, W].
-    """
-    levels = np.ceil(array * 255).astype(np.uint8)
-    if modality is Modality.RGB:
-        return np.ascontiguousarray(levels[2::-1].transpose(1, 2, 0))
-    return np.asarray(levels[3 if modality is Modality.IR else 4])
+    def __init__(self, location: Location) -> None:
+        super().__init__(location)
+        self._files = {} if location.root is None else locate_trials(location.root)
+        path = _find_ground_truth(location.label_folders)
+        self._presentations = None if path is None else read_ground_truth(path)
+
+    @classmethod
+    def owns(cls, path: str) -> bool:
+        """Return whether a path is that of a trial's file."""
+        return path.endswith(_ARCHIVE_SUFFIX)
+
+    def locate(self, paths: Sequence[str], label: Label) -> LocatedCapture:
+        """Return a trial's files and its ground truth, or the list's label where that is absent."""
+        if len(paths) != 1:
+            raise DatasetError(
+                f"{paths[0]} holds all modalities and stands beside other paths: expected NPZ LABEL"
+            )
+        trial = PurePosixPath(paths[0]).stem
+        files = self._files.get(trial, dict.fromkeys(Modality, paths[0]))
+        if self._presentations is None:
+            is_live = label is Label.BONA_FIDE
+            species = BONA_FIDE_SPECIES if is_live else UNSPECIFIED_SPECIES
+            return LocatedCapture(files, Presentation.of(_NAME, species, trial, trial))
+        if trial not in self._presentations:
+            raise DatasetError(f"trial {trial} is not in {GROUND_TRUTH_FILE}")
+        return LocatedCapture(files, self._presentations[trial])
+
+    def records(self) -> Iterator[CaptureRecord]:
+        """Yield every trial that lies in the root."""
+        if not self._files:
+            return
+        root = self.location.root
+        if self._presentations is None:
+            raise DatasetError(
+                f"{root} holds PADISI captures without labels: put {GROUND_TRUTH_FILE} into it"
+            )
+        for trial, paths in sorted(self._files.items()):
+            if trial not in self._presentations:
+                raise DatasetError(f"{root}: trial {trial} is not in {GROUND_TRUTH_FILE}")
+            yield LocatedCapture(paths, self._presentations[trial]).record(trial)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unknown without the ground truth file."""
+        if self._presentations is not None:
+            return ()
+        return (
+            "PADISI's lists name neither species nor subjects: put "
+            f"{GROUND_TRUTH_FILE} into the root or beside the list; until then all attacks "
+            "count as one species and each capture as a subject of its own, so worst species, "
+            "bootstrap bounds and shared subjects say too little",
+        )

@@ -136,7 +136,7 @@ def test_a_repeated_row_is_kept_under_an_id_of_its_own(tmp_path):
         (WMCA.format("001_01_000_0_00", 0), "label 0 is not what .* says, bona fide"),
         (WMCA.format("001_01_000_3_01", 1), "label 1 is not what .* says, print"),
         (WMCA.format("001_01_000_2_74", 0), "type and PAI 2_74, which WMCA does not define"),
-        (WMCA.format("somebody", 0), "no video's name"),
+        (WMCA.format("somebody", 0), "no capture of a known data set"),
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/thermal/"), "folder 'thermal'"),
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/depth/"), "in the column of ir"),
         ("../x.npz\t1", "below the list's folder"),

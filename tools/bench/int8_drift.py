@@ -1,4 +1,4 @@
-"""Hold a quantized graph against the FP32 graph it came from, capture by capture."""
+"""Score drift of a quantized graph against the FP32 graph it came from."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How far a quantized graph is from the FP32 graph on the held-out captures.
+class DriftFigures:
+    """Difference of a quantized graph to the FP32 graph on the held-out captures.
 
     Attributes:
-        mean_drift: Mean absolute difference of P(bona fide).
-        largest_drift: The largest.
-        flips: Captures on the other side of the threshold; None without one.
-        logit_sqnr_db: Power of the FP32 logits over power of their error.
-        deviation_sqnr_db: The same of each logit's deviation from its mean over the captures.
+        mean_drift: Mean absolute difference of P(bona fide), in [0, 1].
+        largest_drift: Largest absolute difference of P(bona fide), in [0, 1].
+        flips: Number of captures on the other side of the threshold; None without one.
+        logit_sqnr_db: Power of the FP32 logits over power of their error, in dB.
+        deviation_sqnr_db: The same for each logit's deviation from its mean over the captures.
     """
 
     mean_drift: float
@@ -33,8 +33,8 @@ class Figures:
     deviation_sqnr_db: float
 
 
-class Judge:
-    """The held-out captures and what the FP32 graph says of them.
+class DriftEvaluator:
+    """Compares graphs with the FP32 graph on the held-out captures.
 
     Attributes:
         scores: float64 [N], P(bona fide) by the FP32 graph.
@@ -42,9 +42,9 @@ class Judge:
     Args:
         graph: FP32 graph.
         inputs: float32 [N, ...] by graph input.
-        live_index: Which logit is bona fide.
+        live_index: Index of the bona fide logit.
         threshold: Frozen operating point, or None.
-        batch: Captures a call.
+        batch: Captures in one run.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Judge:
     ) -> None:
         self._inputs, self._live, self._threshold = inputs, live_index, threshold
         self._batch = batch
-        self._logits = self._run(_SessionRunner(graph, as_written=False))
+        self._logits = self._run(_SessionRunner(graph, fuse=True))
         self.scores = _softmax(self._logits)[:, live_index]
 
-    def as_written(self, graph: bytes) -> Figures:
-        """Judge a graph with Q/DQ executed as written."""
-        return self._figures(self._run(_SessionRunner(graph, as_written=True)))
+    def unfused(self, graph: bytes) -> DriftFigures:
+        """Evaluate a graph with no Q/DQ pair fused."""
+        return self._figures(self._run(_SessionRunner(graph, fuse=False)))
 
-    def by_default(self, graph: bytes) -> Figures:
-        """Judge a graph as ONNX Runtime runs it by default."""
-        return self._figures(self._run(_SessionRunner(graph, as_written=False)))
+    def by_default(self, graph: bytes) -> DriftFigures:
+        """Evaluate a graph as ONNX Runtime runs it by default."""
+        return self._figures(self._run(_SessionRunner(graph, fuse=True)))
 
-    def rounded(self, graph: bytes) -> Figures:
-        """Judge a float16 graph with every operator's output rounded to float16."""
-        from fasdk_engines.quantization import WrittenRunner
+    def rounded(self, graph: bytes) -> DriftFigures:
+        """Evaluate a float16 graph with every operator's output rounded to float16."""
+        from fasdk_engines.quantization import QdqReferenceRunner
 
-        return self._figures(self._run(WrittenRunner(graph)))
+        return self._figures(self._run(QdqReferenceRunner(graph)))
 
     def _run(self, runner: _Runner) -> NDArray[np.float64]:
         count = len(next(iter(self._inputs.values())))
@@ -82,7 +82,7 @@ class Judge:
         ]
         return np.concatenate(rows).astype(np.float64)
 
-    def _figures(self, logits: NDArray[np.float64]) -> Figures:
+    def _figures(self, logits: NDArray[np.float64]) -> DriftFigures:
         scores = _softmax(logits)[:, self._live]
         drift = np.where(np.isfinite(scores), np.abs(scores - self.scores), 1.0)
         flips = None
@@ -90,7 +90,7 @@ class Judge:
             flips = int(((scores > self._threshold) != (self.scores > self._threshold)).sum())
         noise = float(np.square(logits - self._logits).sum())
         deviation = self._logits - self._logits.mean(axis=0)
-        return Figures(
+        return DriftFigures(
             float(drift.mean()),
             float(drift.max()),
             flips,
@@ -104,12 +104,12 @@ class _Runner(Protocol):
 
 
 class _SessionRunner:
-    def __init__(self, graph: bytes, *, as_written: bool) -> None:
+    def __init__(self, graph: bytes, *, fuse: bool) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if as_written:
+        if not fuse:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._types = {i.name: i.type for i in self._session.get_inputs()}

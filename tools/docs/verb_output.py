@@ -106,7 +106,7 @@ EXAMPLES = (
         "protocols",
         (
             *("--protocol", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
-            *("--epochs", "1", "--system", "plain", "--system", "regrad"),
+            *("--epochs", "1", "--system", "baseline", "--system", "regrad"),
         ),
     ),
 )
@@ -149,15 +149,20 @@ def _mask_latencies(lines: list[str]) -> Iterator[str]:
 
 
 def shape(text: str) -> list[str]:
-    """Return the titles, column headers and field names of an output, without any figure."""
+    """Return the field names, titles and column headers of an output, without any figure."""
+    found: list[str] = []
+    in_fields = False
     lines = text.splitlines()
-    found = []
-    for number, line in enumerate(lines):
-        below = lines[number + 1] if number + 1 < len(lines) else ""
-        if below.strip().startswith("─") or (line and not line.startswith((" ", "fasdk: ", "$"))):
-            found.append(re.sub(r"\d[\d.,]*", "N", " ".join(line.split())))
-        elif match := re.match(r"  (\S+(?: \S+)*)(?:  |$)", line):
-            found.append(match[1])
+    for above, line, below in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if below.strip().startswith("─"):
+            found.append(" ".join(line.split()))
+        elif line and not above and not line.startswith((" ", "$")):
+            found.append(re.sub(r"\d[\d.,]*", "N", line))
+        elif in_fields and (name := re.match(r"  (\S+(?: \S+)*)(?:  |$)", line)):
+            found.append(name[1])
+        # The answer comes first, after the command; its fields end with a blank line or message.
+        is_command = above.startswith(("$", "      "))
+        in_fields = (in_fields or is_command) and bool(line) and not line.startswith("fasdk: ")
     return found
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 
+import fasdk
+from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.manifest import GRAPH
 from fasdk.decision import OperatingPoint
-from fasdk_calibration.datasets import write_captures
+from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_tools.cli.root import app
 
@@ -48,6 +52,19 @@ def stored(verb):
     return (generator.OUTPUT / f"{verb.replace(' ', '-')}.txt").read_text()
 
 
+def relabel_by_score(bundle, listing):
+    """Label captures so that the model with random weights tells the classes apart."""
+    lines = [json.loads(line) for line in listing.read_text().splitlines()]
+    with fasdk.open(bundle, backend=Backend.ONNXRUNTIME) as liveness:
+        scores = [liveness.check(item.capture).score for item in load_list(listing)]
+    species = sorted({line["species"] for line in lines} - {"bona fide"})
+    for place, index in enumerate(np.argsort(scores)):
+        is_attack = place < len(lines) // 2
+        lines[index]["label"] = "attack" if is_attack else "bona fide"
+        lines[index]["species"] = species[place % len(species)] if is_attack else "bona fide"
+    listing.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
 @pytest.fixture(scope="module")
 def folder(checkpoint, bundle, tmp_path_factory) -> Path:
     """A folder as the demo leaves it, of few captures and a model with random weights."""
@@ -70,7 +87,8 @@ def folder(checkpoint, bundle, tmp_path_factory) -> Path:
     write_bundle(demo / "demo.fasb", manifest, members)
     small = SceneSettings(width=160, height=120)
     development = generate_many(0, 90, Split.DEVELOPMENT, settings=small)
-    write_captures(list(development), demo / "development", "development")
+    written = write_captures(list(development), demo / "development", "development")
+    relabel_by_score(demo / "demo.fasb", written)
     held_out = generate_many(0, 30, Split.HELD_OUT)
     write_captures(list(held_out), demo / "captures", "held-out")
     generator.write_inputs(root)

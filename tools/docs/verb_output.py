@@ -151,18 +151,21 @@ def _mask_latencies(lines: list[str]) -> Iterator[str]:
 def shape(text: str) -> list[str]:
     """Return the field names, titles and column headers of an output, without any figure."""
     found: list[str] = []
-    in_fields = False
+    in_command = in_fields = False
     lines = text.splitlines()
     for above, line, below in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if line.startswith("$") or (in_command and line.startswith("      ")):
+            in_command = True
+            continue
         if below.strip().startswith("─"):
             found.append(" ".join(line.split()))
-        elif line and not above and not line.startswith((" ", "$")):
+        elif line and not above and not line.startswith(" "):
             found.append(re.sub(r"\d[\d.,]*", "N", line))
         elif in_fields and (name := re.match(r"  (\S+(?: \S+)*)(?:  |$)", line)):
             found.append(name[1])
-        # The answer comes first, after the command; its fields end with a blank line or message.
-        is_command = above.startswith(("$", "      "))
-        in_fields = (in_fields or is_command) and bool(line) and not line.startswith("fasdk: ")
+        # The answer follows the command; its fields end with a blank line or a message.
+        in_fields = (in_fields or in_command) and bool(line) and not line.startswith("fasdk: ")
+        in_command = False
     return found
 
 

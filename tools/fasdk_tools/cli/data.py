@@ -55,7 +55,7 @@ def synth(
             captures,
             seed,
             populations=populations,
-            on_capture=lambda done, total: view.update("captures", done, total),
+            progress=view,
             look=sheet.add,
         )
     document: dict[str, Any] = {

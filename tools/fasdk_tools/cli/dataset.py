@@ -70,7 +70,7 @@ def check(
             opened,
             others,
             with_frames=with_frames,
-            progress=lambda done, total: view.update("captures", done, total),
+            progress=view,
         )
     if as_json:
         print_json(asdict(report))

@@ -56,7 +56,7 @@ def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
                     for rate in at.overall.apcer
                 ],
             )
-    print_notes(list(dict.fromkeys((*_notes(record), *record.not_judged))))
+    print_notes(list(dict.fromkeys((*_notes(record), *record.not_evaluated))))
 
 
 def _headline(record: Evaluation) -> str:

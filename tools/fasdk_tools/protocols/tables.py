@@ -1,4 +1,4 @@
-"""Tables of the protocols, made from their cells."""
+"""Protocol tables made of cells."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fasdk_tools.terminal.tables import Column
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds.
+    """Distribution of a figure over the seeds.
 
     Attributes:
-        mean: Over the seeds.
+        mean: Mean over the seeds.
         deviation: Unbiased standard deviation; None of one seed.
-        least: Of the seeds.
-        greatest: Of the seeds.
+        least: Smallest value over the seeds.
+        greatest: Largest value over the seeds.
     """
 
     mean: float
@@ -44,15 +44,15 @@ class Row:
     Attributes:
         protocol: P1, P2 or P3.
         system: Name of the system.
-        title: What it is.
+        title: Description of the system.
         columns: Mean HTER and AUC of each test, by its name.
         hter: Half total error rate at the development captures' threshold, in [0, 1].
         test_eer: Half total error rate where the test's own error rates meet.
         auc: Area under the ROC curve.
-        against: What `change` compares with.
+        against: Name of the system that `change` compares with.
         change: HTER minus that of `against` with the same seed; below 0 is better.
         better_seeds: In how many seeds it is better.
-        seeds: How many there are.
+        seeds: Number of seeds.
     """
 
     protocol: str

@@ -69,7 +69,7 @@ def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> Non
 
 
 def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False) -> None:
-    """Print what was tried and what it missed on stdout, and one line on stderr."""
+    """Print the candidates and the limits they miss on stdout, and one line on stderr."""
     report: MissedBudget = error.report  # type: ignore[assignment]
     line = " ".join(str(error).split())
     STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
@@ -106,8 +106,8 @@ def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False)
     )
     if report.most_sensitive:
         print_rows(
-            "Most sensitive layers in INT8 (mean square change of the log-odds)",
-            ("layer", "MACs", "change"),
+            "Most sensitive layers in INT8 (mean square of the log-odds' drift)",
+            ("layer", "MACs", "drift squared"),
             [
                 (layer.name, format_count(layer.macs), layer.error)
                 for layer in report.most_sensitive
@@ -148,10 +148,10 @@ def _int8_fields(int8: Int8Summary, *, wide: bool) -> dict[str, Any]:
         f"{count_of(int8.subjects, 'subject')} in {int8.calibration}",
         "ranges": int8.method,
         "in INT8": f"{format_share(int8.int8_share)} of Linear and Conv multiply-accumulates, "
-        f"{int8.int8_layers} of {count_of(int8.layers, 'layer')}, {int8.residual_layers} "
-        "with a residual activation",
+        f"{int8.int8_layers} of {count_of(int8.layers, 'layer')}, {int8.residual_layers} with "
+        "a residual activation",
         "reverted to float": reverted,
-        "candidates": int8.trials,
+        "candidates evaluated": int8.trials,
         "budget": int8.budget_note,
     }
 

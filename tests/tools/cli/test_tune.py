@@ -335,8 +335,9 @@ def test_a_model_that_ranks_attacks_first_supports_no_level(fasdk, source, write
     lines = [*rows("bona fide", spread(20, 90, 60)), *rows("print", spread(120, 200, 300))]
     ran, document = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines))
     assert ran.status == 1
-    assert len(ran.error_lines) == 3
-    assert "score no lower than bona fide captures" in ran.error_lines[0]
+    (line,) = ran.error_lines  # one reason, for three levels
+    assert "score no lower than bona fide captures" in line
+    assert all(level in line for level in ("convenience", "standard", "strict"))
     assert document["subsets"][0]["calibration"] is None
 
 

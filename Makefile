@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference results verify-main verify-models verify-calibration verify-runtime verify-structure clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -78,6 +78,9 @@ docs: $(STAMP)  ## The documentation in build/docs, every warning an error; no n
 
 reference: $(STAMP)  ## Generate docs/reference and the index of the decisions from the code
 	$(BIN)/python tools/docs/reference.py
+
+reference-output: $(STAMP)  ## Generate docs/reference/output, what every verb prints on the demo, in some minutes
+	$(BIN)/python tools/docs/verb_output.py
 
 results: $(STAMP)  ## Generate docs/results/measured.md from what `make verify-NAME RECORD=1` recorded
 	$(BIN)/python tools/docs/results.py

@@ -49,7 +49,7 @@ FORGOTTEN_ENTRIES = {
     "a data set without a reader": "tests/calibration/datasets/readers/test_registry.py",
 }
 OPENVINO_TESTS = "tests/sdk/backends/test_openvino.py"
-OUTPUT_TESTS = "tests/tools/test_verb_output.py"
+OUTPUT_TESTS = "tests/tools/cli/test_verb_output.py"
 FORMAT_TESTS = "tests/sdk/bundle/test_format_reader.py"
 DOCUMENT_TESTS = "tests/docs"
 

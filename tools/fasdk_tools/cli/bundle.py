@@ -86,7 +86,7 @@ def inspect(
         "Members",
         ("member", "size", "sha256"),
         [
-            (name, format_bytes(size), manifest.members.get(name, "-")[: 64 if wide else 16])
+            (name, format_bytes(size), manifest.members.get(name, opened.id)[: 64 if wide else 16])
             for name, size in opened.member_sizes.items()
         ],
     )
@@ -104,10 +104,14 @@ def _manifest_fields(opened: Bundle) -> dict[str, object]:
         "parameters": format_count(manifest.model.parameters),
         "precision": manifest.precision.value,
         "modalities": [m.value for m in manifest.modalities],
-        "required": [m.value for m in manifest.required],
+        "required": [m.value for m in manifest.required] or "none",
         "labels": list(manifest.labels),
         "operating points": manifest.operating_points_note,
-        "plans": [f"{p.version} for {', '.join(p.compute_capabilities)}" for p in manifest.plans],
+        "plans": [
+            f"tensorrt-rtx {p.version} for compute capabilities {', '.join(p.compute_capabilities)}"
+            for p in manifest.plans
+        ]
+        or "none",
         "checkpoint": manifest.provenance.checkpoint_sha256,
         "built with": manifest.provenance.tools,
     }
@@ -339,7 +343,7 @@ def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
     print_fields(
         "",
         {
-            "on": what,
+            "measured on": what,
             "highest throughput": f"{best.captures_per_second:.1f} captures/s with batch "
             f"{best.batch}, streams {best.streams}",
         },

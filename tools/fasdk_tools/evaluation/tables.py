@@ -89,7 +89,7 @@ def _identity(record: Evaluation) -> Iterator[tuple[str, object]]:
             f"{format_share(figure.auc)}",
         )
     if record.cases:
-        yield "first line is for", _name(record.cases[0])
+        yield "measured on", _name(record.cases[0])
     yield "bundle", record.bundle.path
     yield "bundle id", record.bundle.id
     yield "precision", record.bundle.precision

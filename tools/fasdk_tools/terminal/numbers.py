@@ -71,10 +71,8 @@ def count_of(count: int, singular: str, plural: str | None = None) -> str:
 
 def _scaled(value: float) -> str:
     """Return a value and its SI prefix, separated by a space."""
-    for number, (scale, prefix) in enumerate(_PREFIXES):
+    for scale, prefix in _PREFIXES:
         scaled = value / scale
-        if round(scaled, 1) >= 1:
-            if scaled >= 999.5 and number > 0:
-                return f"1.0 {_PREFIXES[number - 1][1]}"
+        if scaled >= 0.9995:  # 999.6 k is 1.0 M
             return f"{scaled:.0f} {prefix}" if scaled >= 9.95 else f"{scaled:.1f} {prefix}"
     return f"{value:.0f} " if value == int(value) else f"{value:.2g} "

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 STDERR = Console(stderr=True, highlight=False)
-STDOUT = Console(highlight=False)
+# The lines are wrapped before they are printed: the console must neither wrap nor cut them.
+_STDOUT = Console(highlight=False, width=100_000)
 
 
 class _StderrLog(logging.Handler):
@@ -115,15 +116,14 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def _print_title(title: str) -> None:
     if title:
-        STDOUT.print()
+        _STDOUT.print()
         _print_lines(Text(line, style="bold") for line in wrap(title, terminal_width()))
 
 
 def _print_lines(lines: Iterable[RenderableType]) -> None:
-    """Print lines that were wrapped already; a word longer than the terminal is wide is kept."""
+    """Print lines that fit already; a word longer than the terminal is wide is kept whole."""
     for line in lines:
-        is_text = isinstance(line, Text)
-        STDOUT.print(line, soft_wrap=is_text, width=None if is_text else terminal_width())
+        _STDOUT.print(line)
 
 
 class ProgressView:

@@ -108,20 +108,29 @@ def table_lines(
         shown.remove(max((i for i in shown if i not in labels), key=lambda i: (least[i], i)))
     natural = [max(map(cell_len, (chosen[i].name, *(r[i] for r in cells)))) for i in shown]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
-    for i, cells_wide in zip(shown, _fit(natural, [least[i] for i in shown], room), strict=True):
-        is_number = bool(rows) and all(_NUMBER.fullmatch(row[i]) for row in cells)
-        table.add_column(
-            Text(chosen[i].name), justify="right" if is_number else "left", width=cells_wide
-        )
+    widths = dict(zip(shown, _fit(natural, [least[i] for i in shown], room), strict=True))
+    numeric = {i for i in shown if rows and all(_NUMBER.fullmatch(row[i]) for row in cells)}
+    for i, column_width in widths.items():
+        header = _cell(chosen[i].name, column_width, is_number=i in numeric)
+        table.add_column(header, width=column_width, no_wrap=True, overflow="ignore")
     for row in cells:
-        table.add_row(*(Text(row[i]) for i in shown))
+        table.add_row(*(_cell(row[i], w, is_number=i in numeric) for i, w in widths.items()))
     yield Padding(table, (0, 0, 0, _INDENT), expand=False)
     for i in kept:
         if i not in shown:
-            yield Text(" " * _INDENT).append(chosen[i].name, style="bold")
+            name = wrap(chosen[i].name, width, indent=_INDENT, hanging=_INDENT)
+            yield from (Text(line, style="bold") for line in name)
             for value, names in _rows_by_value(cells, i, labels).items():
                 text = f"{', '.join(names)}: {value}" if len(cells) > 1 else value
                 yield from map(Text, wrap(text, width, indent=2 * _INDENT, hanging=3 * _INDENT))
+
+
+def _cell(text: str, width: int, *, is_number: bool) -> Text:
+    """Return text wrapped to a column; rich would break words of double-width characters."""
+    lines = wrap(text, width)
+    if is_number:
+        lines = [" " * (width - cell_len(line)) + line for line in lines]
+    return Text("\n".join(lines))
 
 
 def _rows_by_value(

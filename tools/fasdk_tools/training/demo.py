@@ -22,6 +22,7 @@ from fasdk_engines.build.pipeline import build_bundle
 from fasdk_engines.build.report import BuildReport
 from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.models.registry import get_family
+from fasdk_engines.training import TrainingSettings, train_supervised
 from fasdk_tools.diagnostics.profile import ProfileRun, profile
 from fasdk_tools.terminal.numbers import count_of, format_bytes, format_ms, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
@@ -34,8 +35,23 @@ if TYPE_CHECKING:
     from fasdk.session.session import Liveness
     from fasdk_tools.terminal.output import ProgressView
 
-# Twenty development attacks of each species: of so many one may pass at an APCER of 5 %.
-TRAIN, DEVELOPMENT, HELD_OUT = 1080, 360, 252
+
+@dataclass(frozen=True)
+class DemoSize:
+    """Captures and training of the demo.
+
+    Attributes:
+        train: Training captures.
+        development: Development captures. 360 are twenty attacks of each species, of which one may
+            pass at an APCER of 5 %.
+        held_out: Captures judged in the end.
+        epochs: Maximum number of training epochs.
+    """
+
+    train: int = 1080
+    development: int = 360
+    held_out: int = 252
+    epochs: int = 24
 
 
 @dataclass(frozen=True)
@@ -77,25 +93,27 @@ class DemoReport:
     bpcer: float
 
 
-def run_demo(out: Path, seed: int, view: ProgressView) -> DemoReport:
-    """Run the whole path in `out` and return what it found.
+def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = None) -> DemoReport:
+    """Run the whole path in `out`, by default at full size, and return what it found.
 
     Raises:
         FasdkError: Any step failed; the error says which and why.
     """
     from fasdk.session.session import open as open_session
 
+    size = size or DemoSize()
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, bundle = out / "checkpoint.safetensors", out / "demo.fasb"
     start = time.perf_counter()
-    train = _make(seed, Split.TRAIN, TRAIN, view)
+    train = _make(seed, Split.TRAIN, size.train, view)
     development = write_captures(
-        _make(seed, Split.DEVELOPMENT, DEVELOPMENT, view), out / "development", "development"
+        _make(seed, Split.DEVELOPMENT, size.development, view), out / "development", "development"
     )
     held_out = write_captures(
-        _make(seed, Split.HELD_OUT, HELD_OUT, view), out / "captures", Split.HELD_OUT.value
+        _make(seed, Split.HELD_OUT, size.held_out, view), out / "captures", Split.HELD_OUT.value
     )
-    _train(checkpoint, train, load_list(development), seed, view)
+    settings = TrainingSettings(seed=seed, threads=2, epochs=size.epochs)
+    _train(checkpoint, train, load_list(development), settings, view)
     train_seconds = time.perf_counter() - start
     rtx = Backend.TENSORRT_RTX in installed_backends()
     request = BuildRequest(
@@ -202,12 +220,11 @@ def _train(
     checkpoint: Path,
     train: Sequence[LabeledCapture],
     development: Sequence[LabeledCapture],
-    seed: int,
+    settings: TrainingSettings,
     view: ProgressView,
 ) -> None:
     """Train the tiny MMDG and save its checkpoint."""
     from fasdk_engines.models.checkpoint import save_checkpoint
-    from fasdk_engines.training import TrainingSettings, train_supervised
 
     family = get_family("mmdg")
     config = family.configs["tiny"]
@@ -216,7 +233,7 @@ def _train(
         config,
         train,
         development,
-        TrainingSettings(seed=seed, threads=2),
+        settings,
         on_epoch=lambda epoch: view.update("training", epoch.number, epoch.of),
     )
     save_checkpoint(checkpoint, result.module, family, config)

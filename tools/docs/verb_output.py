@@ -1,0 +1,257 @@
+"""`make reference-output`: the output of every verb on the demo, in docs/reference/output.
+
+Each file holds commands run in one folder after `fasdk demo`, with what a terminal of 80 columns
+shows. Clock times, durations, rates, digests and versions are masked (see `mask`), so that a file
+changes only when the output or a figure of the demo does.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fasdk_tools import cli
+from fasdk_tools.terminal.tables import wrap
+
+OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "output"
+WIDTH = 80
+DEMO, BUNDLE = ".demo", ".demo/demo.fasb"
+HELD_OUT, DEVELOPMENT = ".demo/captures/held-out.jsonl", ".demo/development/development.jsonl"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One command of a transcript.
+
+    Attributes:
+        verb: Name of the verb, words separated by spaces.
+        arguments: Arguments after the verb.
+        statuses: Exit statuses it may end with.
+    """
+
+    verb: str
+    arguments: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (0,)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command line after `fasdk`."""
+        return (*self.verb.split(), *self.arguments)
+
+
+_FRAMES = ".demo/captures/held-out/000000"
+CAPTURE = (
+    *(
+        "--rgb",
+        f"{_FRAMES}.rgb.png",
+        "--depth",
+        f"{_FRAMES}.depth.png",
+        "--ir",
+        f"{_FRAMES}.ir.png",
+    ),
+    *("--face", "100,59,108,135"),
+)
+
+# In this order: a command may read what one before it wrote.
+EXAMPLES = (
+    Example("demo"),
+    Example("models"),
+    Example("inspect", (BUNDLE,)),
+    Example("verify", (BUNDLE,)),
+    Example("check", (BUNDLE, *CAPTURE, "--backend", "onnxruntime"), statuses=(0, 1)),
+    Example("profile", (BUNDLE, "--backend", "onnxruntime", "--seconds", "1")),
+    Example("debug-parity", (".demo/checkpoint.safetensors", "--model", "mmdg")),
+    Example(
+        "run",
+        (
+            *(BUNDLE, "--camera", f"replay:{HELD_OUT}", "--each-frame", "--max-captures", "8"),
+            *("--backend", "onnxruntime"),
+        ),
+    ),
+    Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
+    Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
+    Example(
+        "tune",
+        (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),
+    ),
+    Example("metrics", ("scores.csv",)),
+    Example("dataset check", (DEVELOPMENT,)),
+    Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
+    Example("keygen", ("key.pem",)),
+    Example(
+        "build-engine",
+        (
+            *(".demo/checkpoint.safetensors", "-o", "mmdg.fasb", "--model", "mmdg"),
+            *("--precision", "fp16", "--backend", "onnxruntime"),
+        ),
+    ),
+    Example(
+        "train",
+        (
+            *("captures/train.jsonl", "-o", "own.safetensors", "--model", "mmdg"),
+            *("--config", "tiny", "--epochs", "2", "--development", "captures/development.jsonl"),
+        ),
+    ),
+    Example(
+        "protocols",
+        (
+            *("--protocol", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
+            *("--epochs", "1", "--system", "baseline", "--system", "regrad"),
+        ),
+    ),
+)
+
+_MASKS: tuple[tuple[str, str], ...] = (
+    (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
+    (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
+    (r"\b\d+ calls\b", "N calls"),
+    (
+        r"\b(onnxruntime|fasdk|numpy|onnx|onnxscript|torch|polygraphy|tensorrt[a-z_-]*) \d[\w.+]*",
+        r"\1 X.Y",
+    ),
+    (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
+)
+
+
+def mask(text: str) -> str:
+    """Return output with what differs between machines and runs replaced.
+
+    Clock times become HH:MM:SS.mmm; digits of a digest x; durations, rates and counts of calls N;
+    versions of packages X.Y; numbers in exponential notation, all of them rounding errors, Ne-NN;
+    and the latencies in a table of `profile` N.
+    """
+    text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
+    for pattern, replacement in _MASKS:
+        text = re.sub(pattern, replacement, text)
+    return "\n".join(_mask_latencies(text.splitlines())).rstrip() + "\n"
+
+
+def _mask_latencies(lines: list[str]) -> Iterator[str]:
+    inside = False
+    for line in lines:
+        inside = (inside and bool(line.strip())) or "latency in ms" in line
+        masked = (
+            re.sub(r" \d+\.\d{3}\b", lambda found: "N.NNN".rjust(len(found[0])), line)
+            if inside
+            else line
+        )
+        yield masked.rstrip()
+
+
+def shape(text: str) -> list[str]:
+    """Return the field names, titles and column headers of an output, without any figure."""
+    found: list[str] = []
+    in_command = in_fields = False
+    lines = text.splitlines()
+    for above, line, below in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if line.startswith("$") or (in_command and line.startswith("      ")):
+            in_command = True
+            continue
+        if below.strip().startswith("─"):
+            found.append(" ".join(line.split()))
+        elif line and not above and not line.startswith(" "):
+            found.append(re.sub(r"\d[\d.,]*", "N", line))
+        elif in_fields and (name := re.match(r"  (\S+(?: \S+)*)(?:  |$)", line)):
+            found.append(name[1])
+        # The answer follows the command; its fields end with a blank line or a message.
+        in_fields = (in_fields or in_command) and bool(line) and not line.startswith("fasdk: ")
+        in_command = False
+    return found
+
+
+@contextmanager
+def working_folder(folder: Path, width: int) -> Iterator[None]:
+    """Run commands in a folder and at a width of the terminal while the block runs."""
+    before, columns = Path.cwd(), os.environ.get("COLUMNS")
+    os.chdir(folder)
+    os.environ["COLUMNS"] = str(width)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        if columns is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = columns
+
+
+def output_of(example: Example, width: int) -> str:
+    """Return what a terminal shows of a command: stdout, then the messages of stderr.
+
+    Progress bars are left out. A message is one line for programs; it is wrapped here.
+
+    Raises:
+        RuntimeError: The command ended with another status.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        found = cli.main(list(example.words))
+    if found not in example.statuses:
+        command = " ".join(example.words)
+        raise RuntimeError(f"fasdk {command}: exit status {found}: {err.getvalue()}")
+    messages = [line for line in err.getvalue().splitlines() if line.startswith("fasdk: ")]
+    wrapped = [part for line in messages for part in wrap(line, width, hanging=2)]
+    return out.getvalue() + "".join(f"{line}\n" for line in wrapped)
+
+
+def write_inputs(folder: Path) -> None:
+    """Write the scores for `metrics`, which no command writes: two species of attack."""
+    rng = np.random.default_rng(0)
+    with (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("score", "label", "species", "subject"))
+        for species, mean, count in (
+            ("", 2.0, 120),
+            ("print flat", -2.0, 80),
+            ("makeup", -1.0, 80),
+        ):
+            for number, score in enumerate(rng.normal(mean, 1.0, count)):
+                writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
+
+
+def transcripts(
+    folder: Path, width: int, before: Callable[[Example], bool] = lambda _: True
+) -> dict[str, str]:
+    """Run the examples in a folder and return what each verb printed, its command lines included.
+
+    Args:
+        folder: Folder to run in.
+        width: Columns of the terminal.
+        before: Called before each example; False leaves it out.
+    """
+    found: dict[str, str] = {}
+    with working_folder(folder, width):
+        for example in EXAMPLES:
+            if before(example):
+                command = wrap(f"$ fasdk {' '.join(example.words)}", width - 2, hanging=6)
+                text = " \\\n".join(command) + "\n"
+                text += mask(output_of(example, width))
+                earlier = found.get(example.verb)
+                found[example.verb] = text if earlier is None else f"{earlier}\n{text}"
+            if example.verb == "demo":
+                write_inputs(folder)
+    return found
+
+
+def main() -> int:
+    """Write the file of every verb."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = transcripts(Path(folder), WIDTH)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for verb, text in found.items():
+        (OUTPUT / f"{verb.replace(' ', '-')}.txt").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

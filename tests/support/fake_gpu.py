@@ -21,7 +21,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from fasdk.backends.cuda import CudaDevice, CudaStream, DeviceBuffer
+from fasdk.backends.cuda_api import CudaDevice, CudaStream, DeviceBuffer
 from fasdk.errors import BackendError
 
 MAGIC = b"fake plan\n"

@@ -18,7 +18,7 @@ from fasdk.backends.tensorrt.proof import prove
 from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
-    from fasdk.backends.cuda import CudaDevice, CudaDriver
+    from fasdk.backends.cuda_api import CudaDevice, CudaDriver
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 

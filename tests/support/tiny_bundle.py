@@ -11,8 +11,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle.bundle import GoldenCapture, write_bundle
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.members import GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (

@@ -13,8 +13,10 @@ from fasdk.backends.registry import (
     require_installed,
     spec_of,
 )
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, write_bundle
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Precision, Provenance
+from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Precision, Provenance
+from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.errors import UsageError
 from fasdk_engines.build.float_graph import FloatGraph, make_float_graph, read_description_of
 from fasdk_engines.build.request import (

@@ -191,8 +191,8 @@ class DepthScale:
     """Length of one step of a device's raw depth.
 
     Attributes:
-        nanometers: Length in nanometers, a whole number; librealsense gives meters as float32, and every device's unit
-            is a whole number of nanometers.
+        nanometers: Length in nanometers. librealsense gives meters as float32, and every device's
+            step is a whole number of nanometers.
     """
 
     nanometers: int

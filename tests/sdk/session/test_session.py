@@ -18,7 +18,8 @@ import fasdk
 from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle.bundle import GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
 from fasdk.decision import Decision, MissingModalities, Verdict

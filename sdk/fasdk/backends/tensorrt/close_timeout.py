@@ -25,7 +25,7 @@ class CloseTimeout:
 
     @contextmanager
     def holding(self, lock: threading.Lock) -> Iterator[bool]:
-        """Hold `lock` while the block runs and yield True; yield False if the deadline came first."""
+        """Hold `lock` while the block runs and yield True; yield False after the deadline."""
         is_ours = lock.acquire(timeout=max(0.0, self._end - time.monotonic()))
         try:
             yield is_ours

@@ -15,6 +15,7 @@ from fasdk.backends.tensorrt.module import load_module
 from fasdk.backends.tensorrt.plan import WORKSPACE_MIB, BuiltPlan, build_plan
 from fasdk.backends.tensorrt.progress import LoggedProgress
 from fasdk.backends.tensorrt.proof import prove
+from fasdk.bundle.members import MemberKind, kind_of
 from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def open_tensorrt_engine(
     driver = driver or PyCudaDriver()
     cache = cache or PlanCache.beside(bundle.path)
     layout = TensorLayout.of(bundle.manifest)
-    if not any(name.startswith("golden/") for name in bundle.member_sizes):
+    if not any(kind_of(name) is MemberKind.GOLDEN for name in bundle.member_sizes):
         raise PlanError(f"{bundle.path} holds no golden capture to prove a plan with: rebuild it")
 
     def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:

@@ -80,7 +80,7 @@ def test_the_bytes_of_a_bundle_do_not_depend_on_the_order_given(tmp_path, bundle
     reversed_members = dict(reversed(tiny_bundle.members(described).items()))
     write_bundle(tmp_path / "again.fasb", described, reversed_members)
     assert (tmp_path / "again.fasb").read_bytes() == bundle_path.read_bytes()
-    assert list(read_archive(bundle_path.read_bytes(), "x"))[0] == "manifest.json"
+    assert next(iter(read_archive(bundle_path.read_bytes(), "x"))) == "manifest.json"
 
 
 def test_a_rule_with_a_folder_takes_names_in_it():

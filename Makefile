@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# RECORD=1 keeps what a verify-NAME prints, with revision, date and CPU, for `make results`.
+RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
 # A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
 # qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
 SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
@@ -10,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings verify-main verify-models verify-calibration verify-runtime clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference results verify-main verify-models verify-calibration verify-runtime verify-structure clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -35,6 +37,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools/bench/*.py tools/verify/*.py tools/examples/*/*.py
+	$(BIN)/mypy tools/docs/*.py docs/conf.py
 	$(BIN)/lint-imports
 
 test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/
@@ -57,17 +60,30 @@ bench: $(STAMP)  ## One JSON line a benchmark
 bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
 	PYTHONPATH=tests $(BIN)/python -m support.tensorrt_bindings.fetch
 
-verify-main: $(STAMP) bindings  ## One JSON line a claim; PUBLISHED=folder with checkouts adds latencies
-	$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))
+verify-main: $(STAMP) bindings  ## One JSON line a claim; RECORD=1 keeps them, PUBLISHED=folder adds latencies
+	$(RECORDED)$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
 verify-models: $(STAMP)  ## The same for the published systems
-	$(BIN)/python tools/verify/models.py $(if $(PUBLISHED),--published $(PUBLISHED))
+	$(RECORDED)$(BIN)/python tools/verify/models.py $(if $(PUBLISHED),--published $(PUBLISHED))
 
 verify-calibration: $(STAMP)  ## The same for INT8, operating points and the report
-	$(BIN)/python tools/verify/calibration.py
+	$(RECORDED)$(BIN)/python tools/verify/calibration.py
 
 verify-runtime: $(STAMP)  ## The same for the device runtime; on an otherwise idle machine
-	$(BIN)/python tools/verify/runtime.py
+	$(RECORDED)$(BIN)/python tools/verify/runtime.py
+
+docs: $(STAMP)  ## The documentation in build/docs, every warning an error; no network
+	$(BIN)/python -m sphinx -W --keep-going -n -q -E -a -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+reference: $(STAMP)  ## Generate docs/reference and the index of the decisions from the code
+	$(BIN)/python tools/docs/reference.py
+
+results: $(STAMP)  ## Generate docs/results/measured.md from what `make verify-NAME RECORD=1` recorded
+	$(BIN)/python tools/docs/results.py
+
+verify-structure: $(STAMP) bindings  ## The same for structure, unchanged behavior and documents
+	$(RECORDED)$(BIN)/python tools/verify/structure.py
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

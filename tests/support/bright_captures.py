@@ -69,7 +69,7 @@ def mixed(offset: int = 0) -> list[dict[str, object]]:
 def write_bundle_seen(path: Path, subjects: Sequence[str], member: str = EVALUATION) -> Path:
     """Write the tiny bundle with a document that says on whom it was tuned or calibrated."""
     described = tiny_bundle.manifest()
-    document = json.dumps({"subjects": list(subjects)}).encode()
+    document = tiny_bundle.calibration_json(subjects=list(subjects))
     write_bundle(path, described, tiny_bundle.members(described) | {member: document})
     return path
 

@@ -22,8 +22,8 @@ SPEC = PreprocessSpec(
 )
 SPECS = {Modality.RGB: SPEC}
 
-# Patches, a norm read by three layers, one of them too small; a residual; a map that is not zero
-# in the mean; a head. Names are what the tests ask for.
+# Patches, a norm read by three layers, one of them too small; a residual; an activation whose mean
+# is not zero; a head. The tests use these node and value names.
 _TRANSFORMER = """
 <ir_version: 8, opset_import: ["" : 17]>
 net (float[batch,3,16,16] rgb) => (float[batch,2] logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
-from fasdk.bundle.members import GRAPH
+from fasdk.bundle.members import CALIBRATION, GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (
@@ -153,6 +155,11 @@ def golden(item: Capture, described: Manifest, graph: bytes) -> GoldenCapture:
     return GoldenCapture(item, engine.run(to_batch([item], described.inputs)).logits[0])
 
 
+def calibration_json(**changes: object) -> bytes:
+    """Return a calibration.json of the current schema that names nobody, changed as asked."""
+    return json.dumps({"schema_version": CALIBRATION_SCHEMA, **changes}).encode()
+
+
 def members(described: Manifest) -> dict[str, bytes]:
     """Return every member of the tiny bundle but its manifest."""
     graph = graph_bytes(described.reliability)
@@ -161,7 +168,7 @@ def members(described: Manifest) -> dict[str, bytes]:
     return {
         GRAPH: graph,
         "evaluation.json": b'{"captures":3}',
-        "calibration.json": b"{}",
+        CALIBRATION: calibration_json(),
     } | {
         f"golden/{number}.npz": golden(item, described, graph).to_bytes()
         for number, item in enumerate(captures)

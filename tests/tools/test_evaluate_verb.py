@@ -177,7 +177,7 @@ def test_people_the_bundle_has_seen_are_refused_or_said(
     seen = ["person of mask-60-rgb+depth+ir", "someone else"]
     bundle = write_bundle_seen(tmp_path / "seen.fasb", seen, member)
     line = refused(bundle, "--protocol", listing)
-    assert "shares 1 subjects" in line
+    assert "shares 1 subject with" in line
     assert said in line
     assert seen[0] in line
     document = evaluate(bundle, listing, options=["--allow-overlap"])

@@ -1,4 +1,4 @@
-"""build-engine in eight bits: what it writes, what it refuses, and where it stops with exit 1."""
+"""build-engine in INT8: the bundle it writes, what it refuses, and when it exits with 1."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION
 from fasdk.decision import live_score
 from fasdk_calibration.datasets import CaptureRecord, Label, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
-from fasdk_engines.build.thresholds import GraphRunner
+from fasdk_engines.graph.runner import GraphRunner
 
 SETTINGS = SceneSettings(width=160, height=120)
 WIDE = ["--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]
@@ -85,37 +86,38 @@ def test_a_bundle_in_eight_bits_says_what_calibrated_and_what_was_measured(
     assert ran.status == 0, ran.stderr
     built = json.loads(ran.stdout)["int8"]
     assert built["int8_share"] > 0.9
-    assert built["judged"] == "the liveness budget holds on development.jsonl"
+    assert built["budget_note"] == "the liveness budget holds on development.jsonl"
     assert built["budget"]["combinations"][0]["captures"] == 20
     opened = open_bundle(out)
     assert opened.manifest.precision is Precision(precision)
     assert [p.id for p in opened.manifest.operating_points] == ["standard/rgb+depth+ir"]
     record = opened.document(CALIBRATION)
+    assert record["schema_version"] == CALIBRATION_SCHEMA
     assert len(record["captures"]) == 8
     development = {json.loads(x)["subject"] for x in lists.development.read_text().splitlines()}
     assert record["subjects"] and not development & set(record["subjects"])
-    assert sum(layer["quantized"] for layer in record["layers"]) == built["layers_in_int8"]
+    assert sum(layer["quantized"] for layer in record["layers"]) == built["int8_layers"]
     assert all(layer["quantized"] or layer["reason"] for layer in record["layers"])
-    assert [trial["judged"] for trial in record["trials"]] == [20]
+    assert [trial["evaluated"] for trial in record["trials"]] == [20]
     assert not list(tmp_path.glob("*.work"))
     assert len(opened.golden) == 4
     assert fasdk("verify", out).status == 0
 
 
-def test_without_development_captures_nothing_is_judged_and_nobody_is_let_in(
+def test_without_development_captures_the_budget_is_not_evaluated_and_nobody_is_let_in(
     fasdk, checkpoint, lists, tmp_path
 ):
     out = tmp_path / "tiny.fasb"
     given = ["--calibration", lists.calibration, "--calibration-size", 4]
     ran = fasdk(*arguments(checkpoint, out, "int8", *given))
     assert ran.status == 0, ran.stderr
-    assert "not judged" in ran.stdout
+    assert "not evaluated" in ran.stdout
     opened = open_bundle(out)
     assert opened.manifest.operating_points == ()
     assert opened.document(CALIBRATION)["budget"] is None
 
 
-def test_a_missed_budget_ends_in_exit_1_with_the_mend_and_no_bundle(
+def test_a_missed_budget_ends_in_exit_1_with_the_fix_and_no_bundle(
     fasdk, checkpoint, lists, tmp_path
 ):
     out = tmp_path / "tiny.fasb"
@@ -141,13 +143,13 @@ def test_auto_stops_with_a_report_where_not_even_the_float_graph_holds(
     assert ran.status == 1
     assert len(ran.error_lines) == 1 and "none of" in ran.error_lines[0]
     assert "Candidates on development.jsonl" in ran.stdout
-    assert "Layers that cost most" in ran.stdout
+    assert "Most sensitive layers" in ran.stdout
     assert not out.exists()
     record = json.loads((tmp_path / "tiny.fasb.work" / "calibration.json").read_text())
     assert record["searched"] and len(record["trials"]) > 2
     last = record["trials"][-1]
-    assert len(last["kept_float"]) == sum(y["quantized"] for y in record["layers"])
-    assert len(record["costs"]) == len(last["kept_float"])
+    assert len(last["float_layers"]) == sum(y["quantized"] for y in record["layers"])
+    assert len(record["sensitivities"]) == len(last["float_layers"])
 
 
 def refused(ran, *words):
@@ -173,7 +175,7 @@ def refused(ran, *words):
         (
             "int8",
             ["--calibration", "{development}", "--development", "{development}"],
-            "calibration list development.jsonl and development list development.jsonl share",
+            "calibration list development.jsonl shares",
         ),
     ],
 )

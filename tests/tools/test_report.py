@@ -209,7 +209,7 @@ def test_without_two_classes_the_report_still_stands(tmp_path):
     ("scale", "places"),
     [
         (axes.linear_percent(), {0.0: 0.0, 0.25: 0.25, 1.0: 1.0, 1.5: 1.0}),
-        (axes.log_odds(10.0), {0.5: 0.5, axes.logistic(5): 0.75, 0.0: 0.0, 1.0: 1.0}),
+        (axes.log_odds_scale(10.0), {0.5: 0.5, axes.logistic(5): 0.75, 0.0: 0.0, 1.0: 1.0}),
         (axes.normal_deviate(0.005), {0.005: 0.0, 0.6: 1.0, 0.0: 0.0, 1.0: 1.0}),
         (axes.normal_deviate(1.0), {0.2: 0.0, 0.6: 1.0}),  # classes told apart without an error
     ],

@@ -188,8 +188,8 @@ def test_too_few_presentations_of_several_frames_leave_it_out_and_say_so(
     assert ran.status == 0
     assert open_bundle(out).manifest.sequential_tests == ()
     assert (
-        "fasdk: note: standard/rgb+depth+ir: no sequential test: presentations of 4 frames: "
-        "a bound of 0.05 needs 9 more print (has 50)"
+        "fasdk: note: no sequential test: standard with rgb+depth+ir needs 59 presentations "
+        "with 4 frames of every species; has 50 of print"
     ) in ran.error_lines
     (refused,) = document["subsets"][0]["tests_refused"]
     assert refused["shortages"] == [{"species": "print", "attempts": 50, "more": 9}]

@@ -240,10 +240,8 @@ def test_too_little_data_is_exit_1_with_how_many_more_and_nothing_written(
     assert (document["written"], document["bundle_id"]) == (False, None)
     assert not out.exists()
     assert ran.error_lines == [
-        "fasdk: standard/rgb+depth+ir: a bound of 0.05 needs 1 more mask (has 58), "
-        "1 more print (has 58)",
-        "fasdk: strict/rgb+depth+ir: a bound of 0.01 needs 241 more mask (has 58), "
-        "241 more print (has 58)",
+        "fasdk: standard with rgb+depth+ir needs 59 presentations of every species, has 58",
+        "fasdk: strict with rgb+depth+ir needs 299 presentations of every species, has 58",
         "fasdk: nothing is written: give more captures, or --allow-missing-levels",
     ]
     (subset,) = document["subsets"]
@@ -329,8 +327,8 @@ def test_a_combination_of_one_class_is_refused_by_name(fasdk, source, write_list
     ran, _ = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines), "--level", "standard")
     assert ran.status == 1
     assert ran.error_lines[:2] == [
-        "fasdk: standard/rgb+ir: no attack presentation: add some, at least 59 of each species",
-        "fasdk: standard/rgb: no bona fide presentation: add some",
+        "fasdk: standard with rgb+ir: no attack presentation: add some, at least 59 of each species",  # noqa: E501
+        "fasdk: standard with rgb: no bona fide presentation: add some",
     ]
 
 
@@ -440,16 +438,29 @@ def test_people_who_calibrated_the_bundle_may_not_choose_its_thresholds(
     members = tiny_bundle.members(described)
     source = tmp_path / "int8.fasb"
     for subjects, status in [(["someone else"], 0), ([lines[0]["subject"], "x"], 2)]:
-        document = {"subjects": subjects}
-        write_bundle(source, described, members | {CALIBRATION: json.dumps(document).encode()})
+        document = tiny_bundle.calibration_json(subjects=subjects)
+        write_bundle(source, described, members | {CALIBRATION: document})
         ran, _ = tune(
             fasdk, source, tmp_path / f"{status}.fasb", write_list(lines), "--level", "standard"
         )
         assert ran.status == status
-    refused(ran, "calibration overlapping evaluation", "1 of its subjects", lines[0]["subject"])
-    write_bundle(source, described, members | {CALIBRATION: b'{"subjects": "all"}'})
+    refused(ran, "shares 1 subject with the calibration of", lines[0]["subject"])
+    write_bundle(
+        source, described, members | {CALIBRATION: tiny_bundle.calibration_json(subjects="all")}
+    )
     ran, _ = tune(fasdk, source, tmp_path / "y.fasb", write_list(lines))
     refused(ran, "subjects is no list")
+
+
+def test_a_bundle_calibrated_by_an_older_release_is_refused_in_one_line(
+    fasdk, write_list, tmp_path
+):
+    described = tiny_bundle.manifest()
+    source = tmp_path / "old.fasb"
+    members = tiny_bundle.members(described) | {CALIBRATION: b'{"subjects": ["ann"]}'}
+    write_bundle(source, described, members)
+    ran, _ = tune(fasdk, source, tmp_path / "new.fasb", write_list(development()))
+    refused(ran, "old.fasb", "no schema version", "expected 2", "build the bundle again")
 
 
 def test_an_answer_that_is_not_finite_is_refused(fasdk, write_list, tmp_path):

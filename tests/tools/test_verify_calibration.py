@@ -85,13 +85,13 @@ def test_int8_work_is_what_reads_dequantized_operands(bench, quantized, int8):
 
 
 def test_a_graph_does_not_drift_from_itself_and_one_on_another_scale_does(bench):
-    judging = bench("int8_judging")
+    drift = bench("int8_drift")
     inputs = {"x": np.random.default_rng(1).normal(size=(40, 4, 6)).astype(np.float32)}
     graph = graph_of(quantized=False, scale=0.1)
-    judge = judging.Judge(graph, inputs, live_index=1, threshold=0.5, batch=16)
-    same = judge.as_written(graph)
+    evaluator = drift.DriftEvaluator(graph, inputs, live_index=1, threshold=0.5, batch=16)
+    same = evaluator.unfused(graph)
     assert (same.mean_drift, same.largest_drift, same.flips) == (0.0, 0.0, 0)
-    moved = judge.as_written(graph_of(quantized=False, scale=0.05))
+    moved = evaluator.unfused(graph_of(quantized=False, scale=0.05))
     assert moved.mean_drift > 0.0
     assert moved.flips == 0  # every logit shrinks eightfold: no sign changes
     # error = logits - logits / 8, so the power ratio is (8 / 7) squared
@@ -99,16 +99,16 @@ def test_a_graph_does_not_drift_from_itself_and_one_on_another_scale_does(bench)
 
 
 def test_a_flip_is_a_verdict_that_changes_at_the_threshold(bench):
-    judging = bench("int8_judging")
+    drift = bench("int8_drift")
     inputs = {"x": np.random.default_rng(2).normal(size=(40, 4, 6)).astype(np.float32)}
     graph = graph_of(quantized=False, scale=0.1)
     other = graph_of(quantized=False, scale=0.05)
     before, after = (
-        judging.Judge(g, inputs, live_index=1, threshold=None, batch=40).scores
+        drift.DriftEvaluator(g, inputs, live_index=1, threshold=None, batch=40).scores
         for g in (graph, other)
     )
     threshold = 0.7
     expected = int(((before > threshold) != (after > threshold)).sum())
     assert expected > 0
-    judge = judging.Judge(graph, inputs, live_index=1, threshold=threshold, batch=7)
-    assert judge.as_written(other).flips == expected
+    evaluator = drift.DriftEvaluator(graph, inputs, live_index=1, threshold=threshold, batch=7)
+    assert evaluator.unfused(other).flips == expected

@@ -1,4 +1,4 @@
-"""What float16 does to a model that picks experts by rank: captures thrown across a gate.
+"""Effect of float16 on mixture-of-experts gates: captures for which another expert is picked.
 
 Runs an FP32 bundle's graph on a list, then in half precision with every output rounded, once for
 each set of float32 islands; prints one JSON line, for example
@@ -33,22 +33,22 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class GateFigures:
-    """What half precision does with some float32 islands.
+    """Effect of half precision with some float32 islands.
 
     Attributes:
-        islands: Regular expressions of the nodes that stay float32.
-        thrown: Captures for which any gate picks other experts than in float32.
+        islands: Regular expressions of the names of nodes that stay float32.
+        rerouted: Number of captures for which any gate picks other experts than in float32.
         median_drift: Median absolute change of the log-odds.
-        mean_drift: Mean of the same.
-        largest_drift: The largest.
-        largest_drift_of_others: The largest of captures that are not thrown.
-        mean_score_drift: Mean absolute change of P(bona fide).
-        flips: Captures on the other side of the bundle's threshold; None without one.
-        expected_flips: Share of flips to expect of other captures; None without a threshold.
+        mean_drift: Mean absolute change of the log-odds.
+        largest_drift: Largest absolute change of the log-odds.
+        largest_drift_of_others: The same over captures that are not rerouted.
+        mean_score_drift: Mean absolute change of P(bona fide), in [0, 1].
+        flips: Number of captures on the other side of the bundle's threshold; None without one.
+        expected_flips: Expected share of flips of other captures; None without a threshold.
     """
 
     islands: tuple[str, ...]
-    thrown: int
+    rerouted: int
     median_drift: float
     mean_drift: float
     largest_drift: float
@@ -85,7 +85,7 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
         half = convert(graph, Precision.FP16, islands_matching(graph, islands))
         moved_logits, moved_picks = _run(rounded_model(half), inputs)
         moved, moved_scores = per_capture(moved_logits)
-        drift, thrown = np.abs(moved - odds), (moved_picks != picks).any(axis=1)
+        drift, rerouted = np.abs(moved - odds), (moved_picks != picks).any(axis=1)
         flips = expected = None
         if threshold is not None:
             flips = int(((scores > threshold) != (moved_scores > threshold)).sum())
@@ -93,11 +93,11 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
         found.append(
             GateFigures(
                 tuple(islands),
-                int(thrown.sum()),
+                int(rerouted.sum()),
                 float(np.median(drift)),
                 float(drift.mean()),
                 float(drift.max()),
-                float(drift[~thrown].max(initial=0.0)),
+                float(drift[~rerouted].max(initial=0.0)),
                 float(np.abs(moved_scores - scores).mean()),
                 flips,
                 expected,
@@ -122,19 +122,19 @@ def _run(model: onnx.ModelProto, inputs: Inputs) -> tuple[NDArray[np.float32], N
     """Return logits, float32 [N, classes], and what every gate picked, int64 [N, picks], sorted."""
     import onnx
 
-    from fasdk_engines.quantization.graph.qdq_reference import plain_session
+    from fasdk_engines.quantization.graph.qdq_reference import unfused_session
 
     gates = [node.output[1] for node in model.graph.node if node.op_type == "TopK"]
     for name in gates:
         model.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = plain_session(model.SerializeToString(), 0)
+    session = unfused_session(model.SerializeToString(), 0)
     rows, picks = [], []
     for at in range(0, len(next(iter(inputs.values()))), _BATCH):
         part = {name: values[at : at + _BATCH] for name, values in inputs.items()}
         logits, *picked = session.run(["logits", *gates], part)
         rows.append(logits)
         count = len(logits)
-        # A gate may see several rows a capture: those of each modality, one after the other.
+        # A gate may read several rows for each capture: one for each modality, in that order.
         sorted_picks = [np.sort(one, axis=-1).reshape(-1, count, one.shape[-1]) for one in picked]
         flat = [one.transpose(1, 0, 2).reshape(count, -1) for one in sorted_picks]
         picks.append(np.concatenate([np.zeros((count, 1), np.int64), *flat], axis=1))

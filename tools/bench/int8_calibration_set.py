@@ -1,4 +1,4 @@
-"""What choosing the calibration set is worth: chosen against random captures of the same number.
+"""Benefit of choosing the calibration set, against random captures of the same number.
 
 Run from the project's root; one JSON line a model, for example
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from int8_judging import Judge
+from int8_drift import DriftEvaluator
 from int8_models import ROOT, SUBJECTS, Prepared, prepare
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ _HELD_OUT = 720
 
 @dataclass(frozen=True)
 class SetFigures:
-    """What INT8 does after calibration on one set; means over the held-out captures.
+    """Drift of INT8 after calibration on one set, over the held-out captures.
 
     Attributes:
         radius: Largest distance of a candidate to the nearest capture of the set, in features.
-        species_lacking: Species of the list that the set does not hold.
-        mean_drift: Mean absolute difference of P(bona fide) to FP32.
-        largest_drift: The largest.
-        logit_sqnr_db: Power of the FP32 logits over power of their error.
+        species_lacking: Number of species in the list that the set does not hold.
+        mean_drift: Mean absolute difference of P(bona fide) to FP32, in [0, 1].
+        largest_drift: Largest absolute difference of P(bona fide) to FP32, in [0, 1].
+        logit_sqnr_db: Power of the FP32 logits over power of their error, in dB.
     """
 
     radius: float
@@ -50,14 +50,14 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class SizeFigures:
-    """Sets of one size.
+    """Figures of the sets of one size.
 
     Attributes:
-        size: Captures in each.
-        chosen: Stratified and spread by coverage.
-        random: Drawn at random from the same candidates, one a seed.
-        drift_over_random: Mean drift of the chosen set over the mean of the random ones'.
-        largest_over_random: The same of the largest drift.
+        size: Captures in each set.
+        chosen: Figures of the set that is stratified and spread by coverage.
+        random: Figures of sets drawn at random from the same candidates, one for each seed.
+        drift_over_random: Mean drift of the chosen set over the mean of the random sets'.
+        largest_over_random: The same for the largest drift.
     """
 
     size: int
@@ -68,7 +68,7 @@ class SizeFigures:
 
 
 def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFigures]:
-    """Quantize on chosen and on random sets and judge each on held-out captures."""
+    """Quantize on chosen and on random sets and evaluate each on held-out captures."""
     from fasdk.bundle.bundle import open_bundle
     from fasdk.bundle.manifest import Precision
     from fasdk.preprocess import to_batch
@@ -95,7 +95,7 @@ def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFi
     candidates, species, strata = inputs_of(prepared.lists.calibration, 10**6)
     held, _, _ = inputs_of(prepared.lists.held_out, _HELD_OUT)
     held_out = {str(name): np.concatenate([one[name] for one in held]) for name in held[0]}
-    judge = Judge(graph, held_out, manifest.live_index, None, 32)
+    evaluator = DriftEvaluator(graph, held_out, manifest.live_index, None, 32)
     extract = FeatureExtractor(graph)
     features = np.stack([extract(one) for one in candidates])
 
@@ -107,7 +107,7 @@ def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFi
             precision=Precision.INT8,
             float32_islands=family.float32_islands,
         )
-        found = judge.rounded(quantizer.write())
+        found = evaluator.rounded(quantizer.write())
         distances = np.linalg.norm(features[:, None] - features[None, list(chosen)], axis=2)
         return SetFigures(
             float(distances.min(axis=1).max()),

@@ -1,4 +1,4 @@
-"""Count what share of a graph's Linear and Conv work is in INT8, whoever quantized it."""
+"""Share of a graph's Linear and Conv multiply-accumulates in INT8, for any quantizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# What may stand between a Q/DQ pair and the layer that reads it.
+# Operators allowed between a Q/DQ pair and the layer that reads it.
 _PASSED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _QUANTIZING = ("DequantizeLinear", "QuantizeLinear")
 
@@ -21,8 +21,8 @@ class Macs:
     """Multiply-accumulates of one call.
 
     Attributes:
-        total: Of all MatMul, Gemm and Conv with a constant operand.
-        int8: Of those whose operands both come out of a DequantizeLinear.
+        total: Of all MatMul, Gemm and Conv nodes with a constant operand.
+        int8: Of those nodes whose operands both come out of a DequantizeLinear.
     """
 
     total: int
@@ -91,7 +91,7 @@ class _Operand:
 
 
 def _trace(name: str, made: Mapping[str, Any], constant: Mapping[str, Any]) -> _Operand:
-    """Follow an operand back to what it is."""
+    """Return whether an operand is constant and whether it is dequantized."""
     dequantized = False
     while name in made and made[name].op_type in (*_PASSED, *_QUANTIZING):
         dequantized |= made[name].op_type == "DequantizeLinear"

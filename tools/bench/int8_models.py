@@ -1,11 +1,11 @@
-"""What INT8 is measured on: captures, trained checkpoints and bundles, made once in a work folder.
+"""Captures, trained checkpoints and bundles that INT8 is measured on, made once in a work folder.
 
 Run from the project's root; prints one JSON line that names every file, for example
 
     python tools/bench/int8_models.py mmdg --work .verify
 
 Tiny models are trained by `fasdk train` on synthetic captures, Silent-Face comes with its published
-weights, full-size models have random weights: whoever quotes a figure of those has to say so.
+weights, full-size models have random weights: every figure of those must say so.
 Captures and checkpoints are kept under the digest of what made them, bundles under the digest of
 the whole source, so that a second run is quick and never stale.
 """
@@ -45,7 +45,7 @@ class Subject:
     """A model that INT8 is measured on.
 
     Attributes:
-        name: What the benchmarks call it.
+        name: Name in the benchmarks.
         family: Model name of the command line.
         weights: Where its weights come from.
         checkpoint: File name of published weights.
@@ -97,14 +97,15 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class CaptureLists:
-    """Lists of synthetic captures; nobody is seen in two of them but in the second.
+    """Lists of synthetic captures, of different people except that `validation` is a part.
 
     Attributes:
-        train: What models learn from.
-        validation: The first of `development`; they decide which epoch's weights are kept.
-        calibration: What calibration captures are chosen from.
-        development: What thresholds and layers are chosen on.
-        held_out: What every figure is measured on.
+        train: List to train on.
+        validation: The first captures of `development`; they select the epoch whose weights are
+            kept.
+        calibration: List that calibration captures are chosen from.
+        development: List that thresholds and float layers are chosen on.
+        held_out: List that every figure is measured on.
     """
 
     train: str
@@ -114,8 +115,8 @@ class CaptureLists:
     held_out: str
 
 
-# 1,080 bona fide presentations to judge on: below 1,000, one decision already changes BPCER by more
-# than the 0.1 percentage points that are allowed.
+# 1,080 bona fide presentations to evaluate on: below 1,000, one decision already changes BPCER by
+# more than the 0.1 percentage points that are allowed.
 COUNTS = {"train": 1800, "calibration": 540, "development": 2160, "held-out": 2160}
 VALIDATION = 1800
 
@@ -125,13 +126,13 @@ class Prepared:
     """A model ready to be measured.
 
     Attributes:
-        name: Of the subject.
+        name: Name of the subject.
         weights: Where its weights come from.
-        lists: Captures.
-        checkpoint: Its weights.
+        lists: Lists of captures.
+        checkpoint: File of its weights.
         float_bundle: FP32 bundle; its threshold is the frozen one.
         int8_bundle: INT8 bundle, TensorRT-RTX plan included.
-        int8_report: What the build said of the INT8 bundle.
+        int8_report: JSON report of the build of the INT8 bundle.
         int8_seconds: Wall-clock time of that build.
     """
 
@@ -146,10 +147,10 @@ class Prepared:
 
 
 def prepare(subject: Subject, work: Path) -> Prepared:
-    """Make whatever of a model's files is not there yet.
+    """Make the files of a model that do not exist yet.
 
     Raises:
-        RuntimeError: A command failed; it is named with its last words.
+        RuntimeError: A command failed; the message holds it and the end of its stderr.
     """
     with _alone(work):
         lists = make_captures(work)
@@ -235,16 +236,16 @@ def make_bundles(
     digest = _digest_of_sources(*COMPONENTS)
     folder = work / f"bundles-{digest}"
     folder.mkdir(exist_ok=True)
-    judged = ["--development", lists.development]
+    evaluated = ["--development", lists.development]
     plain = ["--precision", "fp32", "--backend", "onnxruntime"]
-    plain += [] if subject.weights is Weights.RANDOM else judged
+    plain += [] if subject.weights is Weights.RANDOM else evaluated
     int8 = ["--precision", "int8"]
     if subject.weights is Weights.TRAINED:
-        int8 = ["--precision", "auto", *judged]
-    if subject.weights is Weights.RANDOM:  # what they answer means nothing: few captures do
+        int8 = ["--precision", "auto", *evaluated]
+    if subject.weights is Weights.RANDOM:  # their decisions mean nothing: few captures are enough
         int8 += ["--calibration-size", "32"]
     if subject.weights is Weights.PUBLISHED:
-        int8 += [*judged, "--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]
+        int8 += [*evaluated, "--max-flips", "0.9", "--max-drift", "0.9", "--max-rate-change", "0.9"]
     int8 += ["--calibration", lists.calibration, "--backend", "tensorrt-rtx"]
     options = {"fp32": plain, "int8": int8}
     bundles = []

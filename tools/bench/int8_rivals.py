@@ -1,6 +1,6 @@
-"""Our INT8 beside ONNX Runtime's default static quantization and NVIDIA ModelOpt's default INT8.
+"""INT8 of fasdk beside ONNX Runtime's static quantization and NVIDIA ModelOpt, at their defaults.
 
-Every tool gets the same FP32 graph and the same calibration captures, and is judged on the same
+Every tool gets the same FP32 graph and the same calibration captures, and is evaluated on the same
 held-out captures against that FP32 graph, at the FP32 bundle's threshold. Run from the project's
 root; one JSON line a model, a table on stderr:
 
@@ -9,10 +9,10 @@ root; one JSON line a model, a table on stderr:
 
 `--install` makes the rivals' virtual environment and ends: it sees this project's packages and adds
 ModelOpt with what its ONNX side imports, but not its `[onnx]` extra, which pins older releases of
-onnx and onnxruntime. "As written" means that ONNX Runtime leaves Q/DQ alone
-(`session.disable_quant_qdq`), "by default" that it fuses what it likes. Ours is a graph in half
-precision: it is judged as written, and again with every operator's output rounded to float16, and
-the worse of the two counts. Rivals' graphs run in whatever types they were written in.
+onnx and onnxruntime. "Unfused" means that ONNX Runtime fuses no Q/DQ pair
+(`session.disable_quant_qdq`), "by default" that it chooses what to fuse. The graph of fasdk is in
+half precision: it is evaluated unfused, and again with every operator's output rounded to float16,
+and the worse of the two counts. Rivals' graphs run in the types they were written in.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from int8_judging import Figures, Judge
+from int8_drift import DriftEvaluator, DriftFigures
 from int8_macs import count_macs
 from int8_models import ROOT, SUBJECTS, Prepared, Weights, prepare
 
@@ -46,7 +46,7 @@ PACKAGES = (
     *("nvidia-modelopt", "onnxslim", "cppimport", "onnx-graphsurgeon", "lief"),
     "onnxconverter-common",
 )
-_RANDOM_HELD_OUT = 128  # captures a full-size model is judged on
+_RANDOM_HELD_OUT = 128  # captures a full-size model is evaluated on
 _TIMEOUT_S = 1800
 
 
@@ -56,32 +56,32 @@ class Contestant:
 
     Attributes:
         tool: "ours" or a rival.
-        versions: Of what made it.
-        error: Why there is no graph or no figure; None where all went well.
-        as_written: Q/DQ executed as written.
-        rounded: The same with every operator's output rounded to float16; None of a float32 graph.
-        by_default: As ONNX Runtime runs the file by default.
-        int8_macs: Share of the Linear and Conv multiply-accumulates in INT8.
-        size_bytes: Of the graph.
+        versions: Release of each package that made it.
+        error: Why there is no graph or no figure; None where there was no error.
+        unfused: Figures with no Q/DQ pair fused.
+        rounded: The same with every operator's output rounded to float16; None for a rival's graph.
+        by_default: Figures as ONNX Runtime runs the file by default.
+        int8_macs: Share of the Linear and Conv multiply-accumulates in INT8, in [0, 1].
+        size_bytes: Size of the graph.
         seconds: Time the quantization took.
-        notes: What the tool said or needed.
+        notes: Warnings of the tool and options it needed.
     """
 
     tool: str
     versions: dict[str, str]
     error: str | None = None
-    as_written: Figures | None = None
-    rounded: Figures | None = None
-    by_default: Figures | None = None
+    unfused: DriftFigures | None = None
+    rounded: DriftFigures | None = None
+    by_default: DriftFigures | None = None
     int8_macs: float | None = None
     size_bytes: int | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def judged_drift(self) -> float | None:
-        """The mean score drift that counts: the worse of as written and rounded."""
-        found = [f.mean_drift for f in (self.as_written, self.rounded) if f is not None]
+    def drift(self) -> float | None:
+        """The mean score drift that counts: the worse of unfused and rounded."""
+        found = [f.mean_drift for f in (self.unfused, self.rounded) if f is not None]
         return max(found, default=None)
 
 
@@ -90,12 +90,12 @@ class Comparison:
     """All tools on one model.
 
     Attributes:
-        model: Which.
-        weights: "trained", "published" or "random weights": the last say nothing about decisions.
-        calibration: Captures each tool was calibrated on.
-        held_out: Captures each was judged on.
-        threshold: Frozen, of the FP32 bundle; None where it has none.
-        contestants: Ours first.
+        model: Name of the model.
+        weights: "trained", "published" or "random weights"; decisions of the last mean nothing.
+        calibration: Number of captures each tool was calibrated on.
+        held_out: Number of captures each was evaluated on.
+        threshold: Frozen threshold of the FP32 bundle; None where it has none.
+        contestants: Results of each tool, fasdk first.
         ours_beats: Names of the rivals whose mean score drift is larger, or that made no graph.
     """
 
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Comparison:
-    """Quantize one model with every tool and judge all of them alike.
+    """Quantize one model with every tool and evaluate all of them alike.
 
     A rival that fails is a result: its error stands where its figures would.
     """
@@ -134,22 +134,20 @@ def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Com
         None,
     )
     graph = bytes(floating.graph)
-    judge = Judge(graph, held_out, manifest.live_index, threshold, 2 if random else 32)
+    evaluator = DriftEvaluator(graph, held_out, manifest.live_index, threshold, 2 if random else 32)
     one = {name: values[:1] for name, values in held_out.items()}
     versions = ours.manifest.provenance.tools
     contestants = [
-        _judge(judge, bytes(ours.graph), one, "ours", versions, prepared.int8_seconds, ())
+        _evaluate(evaluator, bytes(ours.graph), one, "ours", versions, prepared.int8_seconds, ())
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "float.onnx").write_bytes(graph)
         np.savez(folder / "calibration.npz", **calibration)  # type: ignore[arg-type]
-        contestants += [_rival(judge, one, rival, environment, folder) for rival in rivals]
-    own = contestants[0].judged_drift
+        contestants += [_rival(evaluator, one, rival, environment, folder) for rival in rivals]
+    own = contestants[0].drift
     beaten = tuple(
-        c.tool
-        for c in contestants[1:]
-        if own is not None and (c.judged_drift is None or own < c.judged_drift)
+        c.tool for c in contestants[1:] if own is not None and (c.drift is None or own < c.drift)
     )
     return Comparison(
         prepared.name,
@@ -162,7 +160,9 @@ def compare(prepared: Prepared, environment: Path, rivals: Sequence[str]) -> Com
     )
 
 
-def _rival(judge: Judge, one: Inputs, rival: str, environment: Path, folder: Path) -> Contestant:
+def _rival(
+    evaluator: DriftEvaluator, one: Inputs, rival: str, environment: Path, folder: Path
+) -> Contestant:
     out = folder / f"{rival}.onnx"
     words = [
         str(environment / "bin" / "python"),
@@ -183,11 +183,13 @@ def _rival(judge: Judge, one: Inputs, rival: str, environment: Path, folder: Pat
         return Contestant(rival, {}, error=reason[:300], seconds=round(seconds, 1))
     said = json.loads(ran.stdout.strip().splitlines()[-1])
     notes = tuple(said["notes"])
-    return _judge(judge, out.read_bytes(), one, rival, said["versions"], said["seconds"], notes)
+    return _evaluate(
+        evaluator, out.read_bytes(), one, rival, said["versions"], said["seconds"], notes
+    )
 
 
-def _judge(
-    judge: Judge,
+def _evaluate(
+    evaluator: DriftEvaluator,
     graph: bytes,
     one: Inputs,
     tool: str,
@@ -199,22 +201,24 @@ def _judge(
         return Contestant(
             tool,
             versions,
-            as_written=judge.as_written(graph),
-            rounded=judge.rounded(graph) if tool == "ours" else None,
-            by_default=judge.by_default(graph),
+            unfused=evaluator.unfused(graph),
+            rounded=evaluator.rounded(graph) if tool == "ours" else None,
+            by_default=evaluator.by_default(graph),
             int8_macs=count_macs(graph, one).share,
             size_bytes=len(graph),
             seconds=seconds,
             notes=notes,
         )
-    except Exception as error:  # noqa: BLE001 - whatever a tool's graph does is its result
+    except Exception as error:  # noqa: BLE001 - a graph that fails is a result
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return Contestant(tool, versions, error=reason, seconds=seconds, notes=notes)
 
 
 def _chosen_by(ours: Bundle) -> frozenset[str] | None:
     """Return the ids of the captures our INT8 was calibrated on, or None where it lists none."""
-    document = ours.document("calibration.json")
+    from fasdk.bundle.calibration import read_calibration
+
+    document = read_calibration(ours)
     chosen = (document or {}).get("captures")
     return frozenset(capture["id"] for capture in chosen) if chosen else None
 
@@ -225,10 +229,10 @@ def _inputs_of(
     """Return a list's captures as graph inputs, float32 [N, ...] by name.
 
     Args:
-        bundle: Whose preprocessing.
-        source: The list.
+        bundle: Bundle whose preprocessing is applied.
+        source: List of captures.
         only: Ids of the captures to take; None takes all.
-        most: Take at most so many, evenly spread.
+        most: Largest number of captures to take, evenly spread.
     """
     from fasdk.preprocess import to_batch
     from fasdk_calibration.datasets import open_dataset
@@ -273,10 +277,10 @@ def table(comparison: Comparison) -> Iterator[str]:
         f"{'INT8 MACs':>9} {'by default':>10} {'s':>6}"
     )
     for c in comparison.contestants:
-        if c.as_written is None:
+        if c.unfused is None:
             yield f"  {c.tool:12} {c.error}"
             continue
-        worse = c.rounded if c.rounded and c.judged_drift == c.rounded.mean_drift else c.as_written
+        worse = c.rounded if c.rounded and c.drift == c.rounded.mean_drift else c.unfused
         default = "" if c.by_default is None else f"{c.by_default.mean_drift:.5f}"
         flips = "" if worse.flips is None else worse.flips
         yield (

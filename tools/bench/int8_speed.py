@@ -1,8 +1,8 @@
-"""Time the CPU's 8-bit form of a full-size model against its float32 form, in ONNX Runtime.
+"""Latency of a full-size model's `int8-fp32` graph against its float32 graph, in ONNX Runtime.
 
-Calibrates `int8-fp32` on a few seeded captures and rounds weights to the nearest level (neither
-scales nor levels change the time), then runs both graphs alternately on one capture. Prints one
-JSON line and exits 1 where the 8-bit form is not fast enough.
+Calibrates `int8-fp32` on a few seeded captures and rounds weights to nearest (neither scales nor
+INT8 codes change the time), then runs both graphs alternately on one capture. Prints one JSON line
+and exits 1 where the INT8 graph is not fast enough.
 
     python tools/bench/int8_speed.py GRAPH.onnx --model mmdg [--config full] [--threads 2]
 
@@ -25,7 +25,7 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.models.registry import get_family
-from fasdk_engines.quantization import Quantizer, RangeMethod, share_of_macs
+from fasdk_engines.quantization import Quantizer, RangeMethod, int8_share
 from fasdk_engines.quantization.quantizer import default_options
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _median_ms(
 
 
 def main() -> int:
-    """Measure, print and judge."""
+    """Measure and print; exit 1 where the INT8 graph is too slow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("graph", type=Path)
     parser.add_argument("--model", default="mmdg")
@@ -72,7 +72,7 @@ def main() -> int:
         specs,
         precision=Precision.INT8_FP32,
         float32_islands=family.float32_islands,
-        options=replace(default_options(Precision.INT8_FP32, RangeMethod.MSE), round_to_data=False),
+        options=replace(default_options(Precision.INT8_FP32, RangeMethod.MSE), gptq=False),
     )
     quantized = quantizer.write()
     prepared_in = time.perf_counter() - start
@@ -91,7 +91,7 @@ def main() -> int:
         "int8_fp32_ms": round(taken["int8-fp32"], 1),
         "times_faster": round(ratio, 3),
         "limit": arguments.least,
-        "share_of_macs": round(share_of_macs(quantizer.layers), 4),
+        "share_of_macs": round(int8_share(quantizer.layers), 4),
         "fp32_bytes": len(graph),
         "int8_fp32_bytes": len(quantized),
         "prepare_s": round(prepared_in, 1),

@@ -35,13 +35,12 @@ from fasdk.sequential import ConsecutiveRun, Run, ScoredFrame, SequentialRun, St
 from fasdk_calibration.metrics import ErrorRate, Scores, fuse
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many, parse_attacks
 from fasdk_calibration.synthetic.species import taking_turns
-from fasdk_calibration.thresholds.operating_points import (
+from fasdk_calibration.thresholds.levels import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
-    TunedPoint,
-    tune_level,
 )
+from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
 from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, tune_test
 

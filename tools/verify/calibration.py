@@ -118,7 +118,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     """A trained tiny model in INT8 against FP32 on captures of people nobody saw before."""
     from fasdk.bundle.bundle import open_bundle
     from fasdk_calibration.datasets import open_dataset
-    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, judge_budget
+    from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, check_budget
 
     files = prepared(work, model)
     floating, quantized = (open_bundle(Path(files[k])) for k in ("float_bundle", "int8_bundle"))
@@ -137,7 +137,7 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
     answers = _answers(floating, quantized, Path(files["lists"]["held_out"]))
     scores = answers.reference
     points = floating.manifest.operating_points
-    found = judge_budget(
+    found = check_budget(
         scores,
         answers.int8,
         [floating.manifest.modalities] * len(scores.values),
@@ -160,12 +160,12 @@ def int8_claims(work: Path, model: str) -> Iterator[Claim]:
 def _captures_are_hard_enough(
     model: str, scores: Scores, threshold: float | None
 ) -> Iterator[Claim]:
-    from fasdk_calibration.metrics import auc, log_odds
+    from fasdk_calibration.metrics import auc, logit
 
     if threshold is None:
         raise ValueError(f"{model}: the FP32 bundle has no operating point")
     area = auc(scores.values, scores.is_bona_fide)
-    near = np.abs(log_odds(scores.values) - log_odds(np.array(threshold))) <= 1.0
+    near = np.abs(logit(scores.values) - logit(np.array(threshold))) <= 1.0
     yield Claim(f"{model}: held-out captures", len(scores.values), ">=", 2000)
     yield Claim(f"{model}: of them within one logit of the threshold", int(near.sum()), ">=", 200)
     yield Claim(f"{model}: FP32 AUC, at least", area, ">=", 0.90)
@@ -228,7 +228,7 @@ def _answers(
     from fasdk.preprocess import to_batch
     from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.metrics import Scores
-    from fasdk_engines.quantization import WrittenRunner
+    from fasdk_engines.quantization import QdqReferenceRunner
 
     dataset, manifest = open_dataset(source), floating.manifest
     records = dataset.records
@@ -236,7 +236,7 @@ def _answers(
         records = tuple(
             records[i] for i in np.linspace(0, len(records) - 1, most).round().astype(int)
         )
-    plain, written = OnnxRuntimeEngine(floating.graph), WrittenRunner(bytes(quantized.graph))
+    plain, written = OnnxRuntimeEngine(floating.graph), QdqReferenceRunner(bytes(quantized.graph))
     size = _BATCH if len(quantized.graph) < 64_000_000 else 2
     rows: list[NDArray[np.float32]] = []
     int8_rows: list[NDArray[np.float32]] = []
@@ -252,14 +252,7 @@ def _answers(
         np.array([live_score(row, manifest.live_index) for row in found])
         for found in (logits, int8_logits)
     )
-    reference = Scores(
-        values=values,
-        is_bona_fide=np.array([record.is_bona_fide for record in records]),
-        species=tuple(record.species for record in records),
-        presentation=tuple(record.presentation for record in records),
-        subject=tuple(record.subject for record in records),
-        domain=tuple(record.domain for record in records),
-    )
+    reference = Scores.of_captures(records, values)
     return _Answers(
         reference, moved, logits.astype(np.float64), int8_logits.astype(np.float64), one
     )
@@ -352,12 +345,12 @@ def rival_claims(work: Path, environment: Path, model: str) -> Iterator[Claim]:
     ours, *others = found["contestants"]
     if ours["error"] is not None:
         raise ValueError(f"{model}: {ours['error']}")
-    own = max(f["mean_drift"] for f in (ours["as_written"], ours["rounded"]) if f is not None)
+    own = max(f["mean_drift"] for f in (ours["unfused"], ours["rounded"]) if f is not None)
     for other in others:
         name, drift = other["tool"], None
         note = f"versions {other['versions']}"
-        if other["as_written"] is not None:
-            drift = other["as_written"]["mean_drift"]
+        if other["unfused"] is not None:
+            drift = other["unfused"]["mean_drift"]
             note = f"{own:.5f} and {drift:.5f}, INT8 share {other['int8_macs']:.2f}, {note}"
         claim = f"{model}: our mean score drift over that of {name}'s default"
         if drift is None:  # a tool that makes no graph of the model is beaten by any

@@ -1,4 +1,4 @@
-"""A claim the README makes, measured: one JSON line each."""
+"""Measured claims, one JSON line each, printed and recorded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from recording import Recorder
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -55,20 +57,25 @@ class Claim:
 
 
 def report(groups: dict[str, Callable[[], Iterator[Claim]]]) -> int:
-    """Print every claim of every group as it is measured and return the exit status.
+    """Print and record every claim of every group and return the exit status.
 
     A group that raises is a missed claim of its own, so that one fault hides nothing else.
     """
+    recorder = Recorder.from_environment()
     missed = 0
     for name, measure in groups.items():
-        try:
-            for claim in measure():
-                print(claim.to_json(), flush=True)
-                missed += not claim.ok
-        except Exception as error:  # noqa: BLE001 - whatever broke, the claims were not shown
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            print(
-                Claim(f"{name} could be measured", None, "==", True, reason).to_json(), flush=True
-            )
-            missed += 1
+        lines = []
+        for claim in _measured(name, measure):
+            lines.append(claim.to_json())
+            print(lines[-1], flush=True)
+            missed += not claim.ok
+        recorder.replace(name, lines)
     return 1 if missed else 0
+
+
+def _measured(name: str, measure: Callable[[], Iterator[Claim]]) -> Iterator[Claim]:
+    try:
+        yield from measure()
+    except Exception as error:  # noqa: BLE001 - whatever broke, the claims were not shown
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        yield Claim(f"{name} could be measured", None, "==", True, reason)

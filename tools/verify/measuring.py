@@ -90,13 +90,17 @@ def _last_json(words: list[str]) -> dict[str, Any]:
     return document
 
 
-def pytest_claim(claim: str, *selection: str) -> Claim:
+def pytest_claim(claim: str, *selection: str, **environment: str) -> Claim:
     """Run part of the test suite and return how many tests failed; none run is a miss."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.xml"
         words = [sys.executable, "-m", "pytest", f"--junitxml={path}", *selection]
         subprocess.run(
-            words, check=False, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CI": "true"}
+            words,
+            check=False,
+            cwd=ROOT,
+            stdout=sys.stderr,
+            env=os.environ | {"CI": "true"} | environment,
         )
         suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
     if suite is None or int(suite.get("tests", "0")) == 0:

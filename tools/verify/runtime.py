@@ -2,7 +2,7 @@
 
 Run from the project's root in its virtual environment, on an otherwise idle machine: ratios of
 times are taken side by side, but a busy neighbor still moves the tail. `--only GROUP` measures one
-group. What needs a GPU is no claim here: see the README.
+group. What needs a GPU is no claim here: see docs/results/limits.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Choose how much of an activation's range eight bits should cover.
+"""Range methods: the clipping threshold of an activation in INT8.
 
-Everything works on a histogram of magnitudes, because quantization is symmetric: a threshold T maps
-[-T, T] to the levels -127..127, and what lies beyond is clipped.
+All methods work on a histogram of magnitudes, because quantization is symmetric: a threshold T maps
+[-T, T] to the INT8 codes -127..127, and values beyond are clipped.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import assert_never
 
 from fasdk.errors import DatasetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEVELS = 127  # positive levels of a symmetric int8
-PERCENTILE = 99.999
+INT8_MAX = 127  # largest code of a symmetric INT8
+PERCENTILE = 99.999  # of the magnitudes, in percent
 
 
 class RangeMethod(str, Enum):
-    """How a threshold is chosen.
+    """How a clipping threshold is chosen.
 
-    MINMAX clips nothing; PERCENTILE clips the outermost hundred-thousandth; ENTROPY keeps the
-    distribution's shape (Migacz, 8-bit inference with TensorRT, GTC 2017); MSE makes the mean
-    squared error of rounding and clipping least.
+    MINMAX clips nothing; PERCENTILE clips the outermost hundred-thousandth of the values; ENTROPY
+    minimizes the Kullback-Leibler divergence from the distribution (Migacz, 8-bit Inference with
+    TensorRT, GTC 2017); MSE minimizes the mean squared error of rounding and clipping.
     """
 
     MINMAX = "minmax"
@@ -37,10 +38,10 @@ class RangeMethod(str, Enum):
 
 @dataclass(frozen=True, eq=False)
 class MagnitudeHistogram:
-    """How often a value's magnitude falls into each of some equal bins.
+    """Histogram of the magnitudes of an activation, in bins of equal width.
 
     Attributes:
-        counts: float64 [bins], not negative, not all 0; they need not be whole numbers.
+        counts: float64 [bins], values in each bin: not negative, not all 0, not necessarily whole.
         limit: Upper edge of the last bin; the lower edge of the first is 0.
     """
 
@@ -83,38 +84,54 @@ class MagnitudeHistogram:
 
 
 def threshold(histogram: MagnitudeHistogram, method: RangeMethod) -> float:
-    """Return the magnitude that becomes level 127; greater than 0.
+    """Return the magnitude that becomes code 127; greater than 0.
 
-    Raises:
-        DatasetError: The histogram is empty (see `MagnitudeHistogram`).
+    Args:
+        histogram: Magnitudes of the activation.
+        method: Range method.
     """
-    if method is RangeMethod.PERCENTILE:
-        return _percentile(histogram, PERCENTILE)
-    if method is RangeMethod.ENTROPY:
-        return _least_divergence(histogram)
-    if method is RangeMethod.MSE:
-        errors = squared_error(histogram)
-        return float(histogram.edges[int(np.argmin(errors))])
-    return float(histogram.edges[int(np.flatnonzero(histogram.counts)[-1])])
+    match method:
+        case RangeMethod.MINMAX:
+            return _largest(histogram)
+        case RangeMethod.PERCENTILE:
+            return _percentile(histogram, PERCENTILE)
+        case RangeMethod.ENTROPY:
+            return _least_divergence(histogram)
+        case RangeMethod.MSE:
+            return _least_squared_error(histogram)
+        case _:
+            assert_never(method)
 
 
 def squared_error(histogram: MagnitudeHistogram) -> NDArray[np.float64]:
-    """Return the mean squared error of quantizing with each upper bin edge as the threshold.
+    """Return the mean squared error with each upper bin edge as the threshold, float64 [bins].
 
-    Inside, rounding to a step s costs s^2 / 12; outside, the distance to the threshold squared.
+    Below the threshold, rounding to a step s has the error s^2 / 12; beyond it, clipping has the
+    squared distance to the threshold.
+
+    Args:
+        histogram: Magnitudes of the activation.
     """
     share = histogram.counts / histogram.counts.sum()
     centers, edges = histogram.centers, histogram.edges
     beyond = [_beyond(share * centers**power) for power in (0, 1, 2)]
     clipped = beyond[2] - 2.0 * edges * beyond[1] + edges**2 * beyond[0]
-    return (1.0 - beyond[0]) * (edges / LEVELS) ** 2 / 12.0 + np.maximum(clipped, 0.0)
+    return (1.0 - beyond[0]) * (edges / INT8_MAX) ** 2 / 12.0 + np.maximum(clipped, 0.0)
 
 
 def _beyond(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sum of what follows each element."""
+    """Return the sum of all elements after each element."""
     total = np.cumsum(values)
     rest: NDArray[np.float64] = total[-1] - total
     return rest
+
+
+def _largest(histogram: MagnitudeHistogram) -> float:
+    return float(histogram.edges[int(np.flatnonzero(histogram.counts)[-1])])
+
+
+def _least_squared_error(histogram: MagnitudeHistogram) -> float:
+    return float(histogram.edges[int(np.argmin(squared_error(histogram)))])
 
 
 def _percentile(histogram: MagnitudeHistogram, percentile: float) -> float:
@@ -125,32 +142,32 @@ def _percentile(histogram: MagnitudeHistogram, percentile: float) -> float:
 def _least_divergence(histogram: MagnitudeHistogram) -> float:
     """Return the threshold of least Kullback-Leibler divergence from the clipped distribution."""
     counts, bins = histogram.counts, len(histogram.counts)
-    levels = LEVELS + 1
+    codes = INT8_MAX + 1
     best, best_edge = np.inf, bins
-    for edge in range(levels, bins + 1, max(1, bins // 512)):
+    for edge in range(codes, bins + 1, max(1, bins // 512)):
         reference = counts[:edge].copy()
         reference[-1] += counts[edge:].sum()
-        spread = _requantized(counts[:edge], levels)
+        spread = _requantized(counts[:edge], codes)
         divergence = _divergence(reference, spread)
         if divergence < best:
             best, best_edge = divergence, edge
     return float(histogram.edges[best_edge - 1])
 
 
-def _requantized(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:
-    """Return the counts merged into `levels` and spread again over the bins that were not empty."""
-    group = np.arange(len(counts)) * levels // len(counts)
+def _requantized(counts: NDArray[np.float64], codes: int) -> NDArray[np.float64]:
+    """Return the counts merged into `codes` groups and spread over the nonempty bins again."""
+    group = np.arange(len(counts)) * codes // len(counts)
     filled = counts > 0.0
-    total = np.bincount(group, counts, levels)
-    members = np.bincount(group, filled, levels)
-    mean = np.divide(total, members, out=np.zeros(levels), where=members > 0)
+    total = np.bincount(group, counts, codes)
+    members = np.bincount(group, filled, codes)
+    mean = np.divide(total, members, out=np.zeros(codes), where=members > 0)
     return np.where(filled, mean[group], 0.0)
 
 
 def _divergence(reference: NDArray[np.float64], spread: NDArray[np.float64]) -> float:
     if not spread.sum() > 0.0:
         return float("inf")
-    least = 1e-4  # a bin only one of the two fills must not make the sum infinite
+    least = 1e-4  # a bin that only one of the two fills must not make the sum infinite
     p = np.maximum(reference / reference.sum(), least / len(reference) * (reference > 0))
     q = np.maximum(spread / spread.sum(), least / len(spread))
     held = p > 0.0

@@ -1,7 +1,7 @@
-"""Choose the captures a model is quantized on: every stratum, then coverage of what the model sees.
+"""Selection of a calibration set: stratified, then spread over the model's features.
 
-A range is set by what lies far out and a bias by what is common, so the set holds every kind of
-capture in its share, and within that the captures that are least like those already chosen.
+Ranges depend on outliers and bias corrections on the mean, so the set holds every stratum in its
+share, and within a stratum the captures that are least like those already chosen.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
     from fasdk_calibration.datasets import CaptureRecord
 
-# Neighboring pixels of a camera's frame are alike: the correlation is above 0.8 on every capture
-# looked at, and 0 for white noise.
-_LEAST_CORRELATION = 0.2
-_NAMED = 5  # subjects an error names
+# Neighboring pixels of a camera frame correlate: above 0.8 on every capture examined, and 0 for
+# white noise.
+_MIN_CORRELATION = 0.2
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +46,13 @@ class Stratum:
 
 @dataclass(frozen=True)
 class StratumShare:
-    """How many of a stratum's candidates were chosen."""
+    """Number of captures of one stratum.
+
+    Attributes:
+        stratum: The stratum.
+        candidates: Number of candidates in it.
+        chosen: Number of those in the calibration set.
+    """
 
     stratum: Stratum
     candidates: int
@@ -56,12 +61,12 @@ class StratumShare:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which candidates make the set.
+    """The candidates chosen for a calibration set.
 
     Attributes:
-        indices: Their positions among the candidates, ascending.
+        indices: Positions of the chosen among the candidates, ascending.
         radius: Largest Euclidean distance, in features, of any candidate to the nearest chosen one.
-        strata: Every stratum, in order.
+        strata: Number of captures of every stratum, in order.
     """
 
     indices: tuple[int, ...]
@@ -76,9 +81,9 @@ def stratum_of(record: CaptureRecord) -> Stratum:
 
 
 def thin(strata: Sequence[Stratum], size: int) -> tuple[int, ...]:
-    """Return at most `size` positions, every stratum's share evenly spread over its captures.
+    """Return at most `size` positions, the share of every stratum evenly spread over its captures.
 
-    It needs no features: it makes a list of any length short enough to compute them for.
+    It needs no features; it shortens a list so that features can be computed for the rest.
 
     Raises:
         DatasetError: There is no candidate, or `size` is below 1.
@@ -96,13 +101,13 @@ def thin(strata: Sequence[Stratum], size: int) -> tuple[int, ...]:
 def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) -> Selection:
     """Return at most `size` candidates: each stratum's share, chosen for coverage.
 
-    Every stratum gets one as far as `size` goes, the rest in proportion (largest remainder). Then
+    Every stratum gets one as far as `size` allows, the rest in proportion (largest remainder). Then
     greedy k-center (Gonzalez, Theoretical Computer Science 38, 1985) over all: from the candidate
     nearest to the mean, always the one farthest from those chosen whose stratum still wants one.
     Deterministic; on ties the earlier candidate.
 
     Args:
-        features: float [N, D], what the model makes of each candidate.
+        features: float [N, D], the model's features of each candidate.
         strata: The candidates' strata.
         size: How many to choose; all candidates where there are no more.
 
@@ -133,7 +138,7 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
 
 
 def take_all(strata: Sequence[Stratum]) -> Selection:
-    """Return every candidate: there are no more than places.
+    """Return a selection of every candidate, for a list that is not longer than the set.
 
     Raises:
         DatasetError: There is no candidate.
@@ -164,7 +169,7 @@ def _k_center(
     codes = np.array([order.index(stratum) for stratum in strata])
     wanted = np.array([left[stratum] for stratum in order])[codes] > 0
     distances = np.full(len(values), np.inf)
-    # The first is the most ordinary one: as if only distances to the mean counted, reversed.
+    # The first chosen is the candidate nearest to the mean.
     nearness = -np.square(values - values.mean(axis=0)).sum(axis=1)
     chosen: list[int] = []
     for number in range(sum(quotas.values())):
@@ -180,11 +185,11 @@ def _k_center(
 
 
 def _quotas(strata: Sequence[Stratum], size: int) -> dict[Stratum, int]:
-    """Return how many of each stratum to take: one each as far as it goes, then in proportion."""
+    """Return how many of each stratum to take: one each while `size` allows, then in proportion."""
     if size < 1:
         raise DatasetError(f"calibration size is {size}: at least 1 capture is needed")
     if not strata:
-        raise DatasetError("there is no calibration capture: nothing is calibrated on nothing")
+        raise DatasetError("there is no calibration capture: give at least one")
     counts = Counter(strata)
     if len(strata) <= size:
         return dict(sorted(counts.items()))
@@ -195,7 +200,7 @@ def _quotas(strata: Sequence[Stratum], size: int) -> dict[Stratum, int]:
     quotas = {stratum: max(1, int(exact[stratum])) for stratum in ranked}
     while sum(quotas.values()) < size:  # to the largest remainder
         quotas[max(ranked, key=lambda s: exact[s] - quotas[s])] += 1
-    while sum(quotas.values()) > size:  # what the rare ones were given, from the best served
+    while sum(quotas.values()) > size:  # what rare strata got, from the best represented
         quotas[max(ranked, key=lambda s: (quotas[s] > 1, quotas[s] - exact[s]))] -= 1
     return dict(sorted(quotas.items()))
 
@@ -207,40 +212,18 @@ def _positions(strata: Sequence[Stratum]) -> dict[Stratum, list[int]]:
     return positions
 
 
-def require_other_people(
-    calibration: Iterable[CaptureRecord], others: Iterable[CaptureRecord], name: str, other: str
-) -> None:
-    """Refuse calibration captures of people on whom the model is to be judged.
-
-    Args:
-        calibration: Captures offered for calibration.
-        others: Captures something is judged on.
-        name: The calibration list's name.
-        other: The other list's name.
-
-    Raises:
-        DatasetError: A subject is in both; the first few are named.
-    """
-    shared = sorted({r.subject for r in calibration} & {r.subject for r in others})
-    if shared:
-        more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
-        raise DatasetError(
-            f"calibration list {name} and {other} share {len(shared)} subjects "
-            f"({', '.join(shared[:_NAMED])}{more}): calibrate on people the model is not judged on"
-        )
-
-
 def require_camera_frames(batches: Iterable[Mapping[str, NDArray[np.float32]]], name: str) -> None:
-    """Refuse a set of which more than half shows noise in every modality it holds.
+    """Refuse a set of which more than half are noise in every modality they hold.
 
-    A constant plane, such as a missing modality's, says nothing and is passed over.
+    A constant image, such as that of a missing modality, is ignored.
 
     Args:
-        batches: Graph inputs, float32 [B, channels, H, W] by name; others are not looked at.
-        name: The calibration list's name.
+        batches: Graph inputs, float32 [B, channels, H, W] by name; inputs of other ranks are
+            ignored.
+        name: File name of the calibration list.
 
     Raises:
-        DatasetError: It does; ranges measured on noise fit no face.
+        DatasetError: More than half are noise; ranges measured on noise do not suit faces.
     """
     captures, noise = 0, 0
     for batch in batches:
@@ -249,17 +232,17 @@ def require_camera_frames(batches: Iterable[Mapping[str, NDArray[np.float32]]], 
             found = [_neighbor_correlation(array[index]) for array in images]
             known = [value for value in found if value is not None]
             captures += 1
-            noise += bool(known) and max(known) < _LEAST_CORRELATION
+            noise += bool(known) and max(known) < _MIN_CORRELATION
     if 2 * noise > captures:
         raise DatasetError(
             f"{noise} of {captures} calibration captures in {name} look like random noise "
-            f"(neighboring pixels correlate by less than {_LEAST_CORRELATION}): "
+            f"(neighboring pixels correlate by less than {_MIN_CORRELATION}): "
             "calibrate on a camera's captures of faces and attacks"
         )
 
 
 def _neighbor_correlation(image: NDArray[np.float32]) -> float | None:
-    """Return how alike horizontal neighbors are, in [-1, 1], or None for a constant image."""
+    """Return the correlation of horizontal neighbors, in [-1, 1]; None for a constant image."""
     planes: NDArray[Any] = image.astype(np.float64)
     planes = planes - planes.mean(axis=(1, 2), keepdims=True)
     variance = float(np.square(planes).mean())

@@ -1,9 +1,9 @@
-"""Labeled captures on disk: lists, published data sets and folders of one's own."""
+"""Labeled captures on disk: capture lists and published data sets."""
 
 from __future__ import annotations
 
 from fasdk.frames import read_frame
-from fasdk_calibration.datasets.benchmark import (
+from fasdk_calibration.datasets.benchmark_list import (
     BenchmarkList,
     BenchmarkRow,
     LabelConvention,
@@ -12,8 +12,9 @@ from fasdk_calibration.datasets.benchmark import (
     write_benchmark_list,
 )
 from fasdk_calibration.datasets.capture_list import read_list, write_list
-from fasdk_calibration.datasets.dataset import Dataset, load_capture, load_list, open_dataset
+from fasdk_calibration.datasets.dataset import Dataset, open_dataset
 from fasdk_calibration.datasets.depth import levels_to_millimeters
+from fasdk_calibration.datasets.loading import load_capture, load_list
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,

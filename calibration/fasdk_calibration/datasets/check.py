@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
-from fasdk_calibration.datasets.dataset import Arrays, Dataset, read_stored
-from fasdk_calibration.datasets.padisi import UNSPECIFIED_SPECIES
-from fasdk_calibration.datasets.records import CaptureRecord
+from fasdk_calibration.datasets.dataset import Dataset
+from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
+from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects, subjects_of
+from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
 Progress = Callable[[int, int], None]  # captures done, of how many
@@ -167,7 +168,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
     sizes_of_captures: list[dict[Modality, tuple[int, int]]] = []
     seen: set[tuple[str | None, ...]] = set()
     for done, record in enumerate(dataset.records, start=1):
-        arrays: Arrays = {}
+        archives: ArchiveFrames = {}
         found: dict[Modality, tuple[int, int]] = {}
         is_new = _frames_of(record) not in seen
         seen.add(_frames_of(record))
@@ -177,7 +178,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
                 missing[file] = None
                 continue
             try:
-                height, width = read_stored(record, modality, dataset.root, arrays).shape[:2]
+                height, width = read_stored(record, modality, dataset.root, archives).shape[:2]
             except CaptureError as error:
                 unreadable.setdefault(file, str(error))
             else:
@@ -268,9 +269,8 @@ def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:
 
 
 def _shared(dataset: Dataset, other: Dataset) -> SharedSubjects:
-    theirs = {record.subject for record in other.records}
-    both = sorted({record.subject for record in dataset.records} & theirs)
-    return SharedSubjects(other.name, len(both), tuple(both[:NAMED]))
+    both = shared_subjects(subjects_of(dataset.records), subjects_of(other.records))
+    return SharedSubjects(other.name, len(both), both[:NAMED_SUBJECTS])
 
 
 def _frames_of(record: CaptureRecord) -> tuple[str | None, ...]:

@@ -1,39 +1,31 @@
-"""A data set: its records, where their frames lie, and how one capture is loaded."""
+"""Data sets of labeled captures: their records and where the frames lie."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.errors import CaptureError, DatasetError
-from fasdk.frames import read_depth_levels, read_frame
-from fasdk_calibration.datasets import padisi
-from fasdk_calibration.datasets.benchmark import (
-    Described,
+from fasdk.capture import Capture, Modality
+from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.benchmark_list import (
     LabelConvention,
-    describe_list,
     read_benchmark_list,
+    read_rows,
 )
 from fasdk_calibration.datasets.capture_list import read_list
-from fasdk_calibration.datasets.depth import levels_to_millimeters
-from fasdk_calibration.datasets.folders import describe_folder
-from fasdk_calibration.datasets.records import (
-    CaptureRecord,
-    DepthUnit,
-    LabeledCapture,
-    Progress,
+from fasdk_calibration.datasets.loading import load_capture
+from fasdk_calibration.datasets.readers import (
+    READERS,
+    Location,
+    nothing_found,
+    require_known_layout,
 )
+from fasdk_calibration.datasets.records import CaptureRecord
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fasdk.preprocess import DepthEncoding
-
-Arrays = dict[str, "NDArray[np.float32]"]  # by path; PADISI keeps all modalities in one file
 
 _NAMED = 10  # missing files that an error names
 
@@ -105,161 +97,54 @@ def open_dataset(
     """Return the data set that a list or a folder describes.
 
     Args:
-        source: A list of one's own (.jsonl, .csv), a list in the benchmark's form (.txt,
-            .txt.gz), or the folder of WMCA, CASIA-SURF, CeFA or PADISI.
-        root: The folder a list's paths are relative to; the list's own folder by default.
-        convention: What 0 and 1 mean in a list in the benchmark's form; names that say otherwise
+        source: A capture list (.jsonl, .csv), a list in the benchmark's form (.txt, .txt.gz), or
+            the folder of a published data set (see `fasdk_calibration.datasets.readers`).
+        root: Folder that a list's paths are relative to; the list's own folder by default.
+        convention: Meaning of 0 and 1 in a list in the benchmark's form; names that say otherwise
             are an error, so a wrong convention is never taken in silence.
 
     Raises:
-        DatasetError: The source is none of these, or is malformed; file and line are named.
+        DatasetError: The source is none of these, is malformed, or is of an unknown data set; file
+            and line are named, and the known data sets.
     """
     source = Path(source)
     if source.is_dir():
         if root is not None:
             raise DatasetError(f"{source} is a folder: a root goes with a list only")
-        described = describe_folder(source)
-        return Dataset(source.resolve().name, source, described.records, described.notes)
+        return _open_folder(source)
     name = source.name.removesuffix(".gz")
     if root is not None and not root.is_dir():
         raise DatasetError(f"root {root} does not exist or is no folder")
+    records: tuple[CaptureRecord, ...]
+    notes: tuple[str, ...] = ()
     if name.endswith((".jsonl", ".csv")) and not source.name.endswith(".gz"):
-        described = Described(tuple(read_list(source)))
+        records = tuple(read_list(source))
     elif name.endswith(".txt"):
-        described = describe_list(read_benchmark_list(source), root, convention)
+        records, notes = read_rows(read_benchmark_list(source), root, convention)
     else:
         raise DatasetError(
             f"{source} is no capture list: expected a name ending in .jsonl, .csv, .txt or "
             ".txt.gz, or the folder of a data set"
         )
-    stem = name.rpartition(".")[0]
-    return Dataset(
-        stem, source.parent if root is None else root, described.records, described.notes
-    )
+    return Dataset(name.rpartition(".")[0], source.parent if root is None else root, records, notes)
 
 
-def load_capture(
-    record: CaptureRecord,
-    root: Path,
-    depth: DepthEncoding | None = None,
-    *,
-    modalities: Collection[Modality] = tuple(Modality),
-) -> Capture:
-    """Return one record's frames.
-
-    Args:
-        record: A line of a list.
-        root: The folder its paths are relative to.
-        depth: The depth encoding of the model that will judge the capture; needed where depth is
-            kept as 8-bit levels.
-        modalities: Frames of no other modality are loaded: what the model looks at.
-
-    Raises:
-        DatasetError: A frame is unreadable or of another kind than its modality, the face box
-            leaves the frame, levels cannot become millimeters, or the record holds none of
-            `modalities`; the record is named.
-    """
-    arrays: Arrays = {}
-    try:
-        frames = {
-            modality: read_stored(record, modality, root, arrays)
-            for modality in record.modalities
-            if modality in modalities
-        }
-        if not frames:
-            raise DatasetError(
-                f"holds {_names(record.modalities)}, and none of {_names(modalities)} is there"
-            )
-        face = _face(record, frames, root, arrays)
-        if Modality.DEPTH in frames and record.depth_unit is DepthUnit.LEVEL:
-            if depth is None:
-                raise DatasetError(
-                    "depth is kept as 8-bit levels, which only a model's depth encoding turns into "
-                    "millimeters: give one, or leave depth out"
-                )
-            frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
-        return Capture.of(frames, face)
-    except (CaptureError, DatasetError) as error:
-        raise DatasetError(f"capture {record.id}: {error}") from error
-
-
-def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCapture]:
-    """Return every capture of a list, frames loaded, in its order.
-
-    Raises:
-        DatasetError: See `read_list` and `load_capture`.
-    """
-    path = Path(path)
-    loaded: list[LabeledCapture] = []
-    for record in read_list(path):
-        capture = load_capture(record, path.parent)
-        loaded.append(
-            LabeledCapture(
-                capture=capture,
-                id=record.id,
-                label=record.label,
-                species=record.species,
-                subject=record.subject,
-                domain=record.domain,
-                presentation=record.presentation,
-            )
+def _open_folder(root: Path) -> Dataset:
+    """Return every capture that lies below a folder as one of the known data sets lays them out."""
+    location = Location(root, label_folders=(root, root.parent))
+    require_known_layout(location)
+    records: list[CaptureRecord] = []
+    notes: list[str] = []
+    for kind in READERS:
+        reader = kind(location)
+        found = list(reader.records())
+        records += found
+        notes += reader.notes if found else ()
+    if not records:
+        raise nothing_found(root)
+    partial = sum(len(record.modalities) < len(Modality) for record in records)
+    if partial:
+        notes.append(
+            f"{partial} of {len(records)} captures lack a modality: no frame of that name is there"
         )
-        if progress is not None:
-            progress(len(loaded))
-    return loaded
-
-
-def read_stored(
-    record: CaptureRecord, modality: Modality, root: Path, arrays: Arrays | None = None
-) -> NDArray[Any]:
-    """Return one frame as it is kept: depth may still be 8-bit levels.
-
-    Args:
-        record: A line of a list.
-        modality: One it gives a path for.
-        root: The folder its paths are relative to.
-        arrays: Files of several modalities that were read before; grows.
-
-    Raises:
-        CaptureError: The frame is unreadable or of another kind than its modality.
-    """
-    name = str(record.path(modality))
-    path = Path(root) / name
-    if name.endswith(".npz"):
-        arrays = {} if arrays is None else arrays
-        if name not in arrays:
-            arrays[name] = padisi.read_array(path)
-        return padisi.frame_of(arrays[name], modality)
-    if modality is Modality.DEPTH and record.depth_unit is DepthUnit.LEVEL:
-        return read_depth_levels(path)
-    return read_frame(path, modality)
-
-
-def _face(
-    record: CaptureRecord,
-    frames: Mapping[Modality, NDArray[Any]],
-    root: Path,
-    arrays: Arrays,
-) -> FaceBox | None:
-    """Return the face in pixels of the first frame loaded; of a face crop, all of it."""
-    size = _size(next(iter(frames.values())))
-    if record.face_crop:
-        return FaceBox(0, 0, *size)
-    if record.face is None:
-        return None
-    box, first = FaceBox(*record.face), record.modalities[0]
-    if first in frames:
-        return box
-    # The record's box is in pixels of a frame that is not wanted: its size is.
-    size_of_first = _size(read_stored(record, first, root, arrays))
-    box.require_inside(*size_of_first)
-    return box.scaled_to(size_of_first, size)
-
-
-def _size(frame: NDArray[Any]) -> tuple[int, int]:
-    """Return a frame's (width, height) in pixels."""
-    return frame.shape[1], frame.shape[0]
-
-
-def _names(modalities: Collection[Modality]) -> str:
-    return ", ".join(m.value for m in modalities)
+    return Dataset(root.resolve().name, root, tuple(records), tuple(notes))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from fasdk.capture import Capture, Modality
 
 BONA_FIDE_SPECIES = "bona fide"
+UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not say
 Progress = Callable[[int], None]  # called with the number of captures done so far
 
 

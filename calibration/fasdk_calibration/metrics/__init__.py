@@ -33,7 +33,7 @@ from fasdk_calibration.metrics.rates import (
     worst_species,
 )
 from fasdk_calibration.metrics.score_file import ScoreFile, read_scores
-from fasdk_calibration.metrics.scores import Scores, fuse, log_odds
+from fasdk_calibration.metrics.scores import Scores, fuse, logit
 from fasdk_calibration.metrics.summary import Summary, ThresholdSource, summarize
 
 __all__ = [
@@ -62,7 +62,7 @@ __all__ = [
     "equal_error_rate",
     "fuse",
     "half_total_error_rate",
-    "log_odds",
+    "logit",
     "read_scores",
     "summarize",
     "tpr_at_fpr",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,11 +14,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _nobody_asked() -> NDArray[np.bool_]:
-    return np.ones(0, bool)
-
-
 _CERTAIN = 1e-15  # a softmax in float64 resolves no less
+
+
+class LabeledItem(Protocol):
+    """What is known of a labeled capture, whatever holds it."""
+
+    @property
+    def is_bona_fide(self) -> bool:
+        """Whether it is a bona fide presentation."""
+        ...
+
+    @property
+    def species(self) -> str:
+        """PAI species."""
+        ...
+
+    @property
+    def presentation(self) -> str:
+        """Name of the presentation."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """Person presented."""
+        ...
+
+    @property
+    def domain(self) -> str:
+        """Data set or site it was captured in."""
+        ...
+
+
+def _all_responded() -> NDArray[np.bool_]:
+    return np.ones(0, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +78,7 @@ class Scores:
     presentation: tuple[str, ...]
     subject: tuple[str, ...]
     domain: tuple[str, ...]
-    responded: NDArray[np.bool_] = field(default_factory=_nobody_asked)
+    responded: NDArray[np.bool_] = field(default_factory=_all_responded)
 
     def __post_init__(self) -> None:
         """Check the lengths and that every response is a number."""
@@ -85,6 +114,52 @@ class Scores:
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    @classmethod
+    def of_captures(
+        cls,
+        captures: Sequence[LabeledItem],
+        values: NDArray[np.float64],
+        responded: NDArray[np.bool_] | None = None,
+    ) -> Scores:
+        """Return the scores of labeled captures.
+
+        Args:
+            captures: N capture records or labeled captures.
+            values: float64 [N], score of each capture.
+            responded: bool [N], False where there was no score; None where all responded.
+
+        Raises:
+            DatasetError: See the class.
+        """
+        return cls(
+            values=values,
+            is_bona_fide=np.array([capture.is_bona_fide for capture in captures], bool),
+            species=tuple(capture.species for capture in captures),
+            presentation=tuple(capture.presentation for capture in captures),
+            subject=tuple(capture.subject for capture in captures),
+            domain=tuple(capture.domain for capture in captures),
+            responded=_all_responded() if responded is None else responded,
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the entries of several sets of scores, one set after the other.
+
+        Raises:
+            DatasetError: There is no entry.
+        """
+        if not parts:
+            raise DatasetError("no scores: at least one labeled capture is needed")
+        return cls(
+            values=np.concatenate([part.values for part in parts]),
+            is_bona_fide=np.concatenate([part.is_bona_fide for part in parts]),
+            species=tuple(name for part in parts for name in part.species),
+            presentation=tuple(name for part in parts for name in part.presentation),
+            subject=tuple(name for part in parts for name in part.subject),
+            domain=tuple(name for part in parts for name in part.domain),
+            responded=np.concatenate([part.responded for part in parts]),
+        )
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -192,7 +267,7 @@ def _means(
     return means, responded
 
 
-def log_odds(probabilities: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def logit(probabilities: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return natural log-odds, float64 of the same shape; 0 and 1 count as 1e-15 from the end."""
     clipped = np.clip(probabilities, _CERTAIN, 1.0 - _CERTAIN)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.sequential import Evidence, ScoredFrame, SequentialRun, SequentialTest, Step
-from fasdk_calibration.metrics import ErrorRate, log_odds
+from fasdk_calibration.metrics import ErrorRate, logit
+from fasdk_calibration.thresholds.levels import LevelTarget, Refusal, Shortfall
 from fasdk_calibration.thresholds.operating_points import (
-    LevelTarget,
-    Refusal,
-    Shortfall,
     counts,
     least_threshold,
     require_probabilities,
@@ -130,7 +128,7 @@ def tune_test(
     bona_fide = [each for each in kept if each.is_bona_fide]
     if len(bona_fide) < 2:
         shortfall = Shortfall(
-            f"{len(bona_fide)} bona fide presentations of {limit} frames: a correlation needs two"
+            f"{len(bona_fide)} bona fide presentations with {limit} frames: a correlation needs two"
         )
         return shortfall.of(target, modalities)
     evidence = _fit(bona_fide)
@@ -142,10 +140,12 @@ def tune_test(
         target.max_apcer,
         floor=0.0,  # LIVE takes evidence for it, however well the classes separate
         expected={each.species for each in presentations if not each.is_bona_fide},
+        unit=f"presentations with {limit} frames",
     )
     if isinstance(chosen, Shortfall):
-        reason = f"presentations of {limit} frames: {chosen.reason}"
-        return Shortfall(reason, chosen.shortages).of(target, modalities)
+        if not chosen.shortages:
+            chosen = Shortfall(f"presentations with {limit} frames: {chosen.reason}")
+        return chosen.of(target, modalities)
     draft = SequentialTest(
         level=target.level,
         modalities=tuple(modalities),
@@ -227,7 +227,7 @@ def _fit(bona_fide: Sequence[_Presentation]) -> Evidence:
     The correlation is the intraclass correlation of a one-way analysis of variance (Shrout and
     Fleiss, "Intraclass correlations", Psychological Bulletin 86, 1979, case 1).
     """
-    values = log_odds(np.array([each.scores for each in bona_fide])) - log_odds(PRIOR)
+    values = logit(np.array([each.scores for each in bona_fide])) - logit(PRIOR)
     presentations, frames = values.shape
     means = values.mean(axis=1)
     between = frames * float(((means - means.mean()) ** 2).sum()) / (presentations - 1)

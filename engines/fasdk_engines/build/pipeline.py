@@ -23,16 +23,11 @@ from fasdk_engines.build.request import (
     BuildListener,
     BuildReport,
     BuildRequest,
-    Int8Summary,
     Phases,
 )
 from fasdk_engines.build.thresholds import (
     NO_EVALUATION,
-    GraphRunner,
     choose_provisional_points,
-    read_development,
-    seeded_captures,
-    spread,
 )
 from fasdk_engines.build.typed_graph import (
     GOLDEN_TOLERANCE,
@@ -41,9 +36,11 @@ from fasdk_engines.build.typed_graph import (
     choose_golden,
     make_typed_graph,
 )
+from fasdk_engines.graph.captures import read_development, seeded_captures, spread
+from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.registry import get_family
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +56,7 @@ _GOLDEN_COUNT, _GOLDEN_CANDIDATES = 4, 16
 _JUDGED_COUNT = 32
 _RTX_PLAN = "plans/tensorrt-rtx.plan"
 
-__all__ = ["BuildListener", "BuildReport", "BuildRequest", "Int8Summary", "build_bundle"]
+__all__ = ["BuildListener", "BuildReport", "BuildRequest", "build_bundle"]
 
 
 def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -> BuildReport:
@@ -149,7 +146,13 @@ def _read_captures(
     if request.int8 is not None:
         from fasdk_engines.quantization.calibration.calibration_set import open_calibration
 
-        calibration = open_calibration(request.int8, family.modalities, required, development)
+        calibration = open_calibration(
+            request.int8.calibration,
+            request.int8.root,
+            family.modalities,
+            required,
+            development,
+        )
     # Of an INT8 graph's the steadiest become golden.
     count = _GOLDEN_CANDIDATES if request.precision is Precision.INT8 else _GOLDEN_COUNT
     seen = seeded_captures(family.modalities, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,9 @@ from fasdk.bundle.manifest import Precision
 from fasdk.decision import class_scores
 from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
-from fasdk_engines.build.thresholds import GraphRunner
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.build.thresholds import choose_provisional_points
+from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.capture import Capture, Modality
+    from fasdk.decision import OperatingPoint
     from fasdk.preprocess import PreprocessSpec
     from fasdk_calibration.datasets import Dataset
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.request import BuildRequest, Phases
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.graph.emulation import HalfReport
     from fasdk_engines.models.base import Family
     from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph
@@ -84,10 +87,10 @@ def make_typed_graph(
                 half, family.live_index, judged_on_captures=captures.development is not None
             )
         return TypedGraph(graph, half)
-    from fasdk_engines.quantization.mixed_precision.pipeline import Task, make_int8
+    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Job, quantize
 
     assert captures.calibration is not None  # noqa: S101 - it was opened for this request
-    task = Task(
+    job = Int8Job(
         request=request.int8,
         precision=request.precision,
         graph=floating.graph,
@@ -95,9 +98,25 @@ def make_typed_graph(
         specs=specs,
         calibration=captures.calibration,
         development=captures.development,
+        choose_points=lambda logits: _reference_points(captures, logits, floating),
     )
-    int8 = make_int8(task, WorkFolder(request.out), phases.update)
+    int8 = quantize(job, WorkFolder(request.out), phases)
     return TypedGraph(int8.graph, int8=int8)
+
+
+def _reference_points(
+    captures: BuildCaptures, logits: NDArray[np.float32], floating: FloatGraph
+) -> tuple[OperatingPoint, ...]:
+    """Return the float graph's operating points on the development captures."""
+    assert captures.development is not None  # noqa: S101 - asked for with these captures only
+    points, _, _ = choose_provisional_points(
+        captures.development,
+        logits,
+        floating.family.live_index,
+        floating.family.modalities,
+        sha256(floating.graph).hexdigest(),
+    )
+    return points
 
 
 def _convert(
@@ -166,9 +185,9 @@ def choose_golden(
             is rounded.
     """
     if written is None:
-        from fasdk_engines.quantization import WrittenRunner
+        from fasdk_engines.quantization import QdqReferenceRunner
 
-        runner = WrittenRunner(graph)
+        runner = QdqReferenceRunner(graph)
         written = np.concatenate(
             [runner.logits(to_batch([one], specs, family.presence_order)) for one in candidates]
         )

@@ -1,24 +1,26 @@
-"""INT8: which layers compute in eight bits, on which scale, and the graph that says so.
+"""INT8 quantization: calibration, Q/DQ graphs and mixed precision within an error-rate budget.
 
-`Quantizer.prepare` reads a float32 graph and calibration captures; `write` makes the typed graph;
-`probe` tries layers out; `run_as_written` judges what was written.
+`Quantizer.prepare` calibrates a float32 graph; `write` makes the typed graph; `switchable_graph`
+tries layers in INT8 one by one; `run_qdq_reference` runs a quantized graph without fusing Q/DQ.
 """
 
 from fasdk_calibration.calibration_set.ranges import RangeMethod
-from fasdk_engines.quantization.calibration.recipe import Options
-from fasdk_engines.quantization.graph.layer_switch import Probe
-from fasdk_engines.quantization.graph.layers import Layer
-from fasdk_engines.quantization.graph.qdq_reference import WrittenRunner, run_as_written
-from fasdk_engines.quantization.quantizer import ActivationRange, Quantizer, share_of_macs
+from fasdk_engines.quantization.calibration.options import QuantizerOptions
+from fasdk_engines.quantization.graph.layer_switch import SwitchableGraph
+from fasdk_engines.quantization.graph.layers import ExclusionReason, Layer, int8_share
+from fasdk_engines.quantization.graph.qdq_reference import QdqReferenceRunner, run_qdq_reference
+from fasdk_engines.quantization.quantizer import ActivationForm, ActivationRange, Quantizer
 
 __all__ = [
+    "ActivationForm",
     "ActivationRange",
+    "ExclusionReason",
     "Layer",
-    "Options",
-    "Probe",
+    "QdqReferenceRunner",
     "Quantizer",
+    "QuantizerOptions",
     "RangeMethod",
-    "WrittenRunner",
-    "run_as_written",
-    "share_of_macs",
+    "SwitchableGraph",
+    "int8_share",
+    "run_qdq_reference",
 ]

@@ -1,26 +1,28 @@
-"""From a float32 graph and calibration captures to a graph that computes in eight bits."""
+"""Post-training quantization of a float32 graph: calibration, and the typed Q/DQ graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import PrecisionError
 from fasdk_calibration.calibration_set.ranges import RangeMethod
 from fasdk_engines.graph.fp16 import convert, islands_matching
-from fasdk_engines.quantization.calibration.recipe import Options, SiteRecipe, make_site_recipe
-from fasdk_engines.quantization.calibration.residual import choose_two_term
-from fasdk_engines.quantization.calibration.statistics import gather
-from fasdk_engines.quantization.graph.activation_groups import find_sites
-from fasdk_engines.quantization.graph.layer_switch import Probe
-from fasdk_engines.quantization.graph.layers import Layer, find_layers
+from fasdk_engines.quantization.calibration.group_recipe import make_group_recipe
+from fasdk_engines.quantization.calibration.options import QuantizerOptions
+from fasdk_engines.quantization.calibration.residual import choose_residual_layers
+from fasdk_engines.quantization.calibration.statistics import gather_statistics
+from fasdk_engines.quantization.graph.activation_groups import find_activation_groups
+from fasdk_engines.quantization.graph.layer_switch import SwitchableGraph
+from fasdk_engines.quantization.graph.layers import ExclusionReason, Layer, find_layers
 from fasdk_engines.quantization.graph.normalize import prepare_graph
 from fasdk_engines.quantization.graph.opset import raise_opset
-from fasdk_engines.quantization.graph.qdq_insertion import author
+from fasdk_engines.quantization.graph.qdq_insertion import insert_qdq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -29,40 +31,52 @@ if TYPE_CHECKING:
 
     from fasdk.capture import Modality
     from fasdk.preprocess import PreprocessSpec
+    from fasdk.progress import Progress
+    from fasdk_engines.quantization.graph.recipe import GroupRecipe
 
-    Progress = Callable[[str, int, int], None]
+_MACS_PER_RUN = 4_000_000_000  # bounds the time and memory of one run on captures
+_MAX_CAPTURES_PER_RUN = 32
 
-_MACS_AT_ONCE = 4_000_000_000  # how much work, and so memory, one call on captures may be
-_MOST_AT_ONCE = 32
+
+class ActivationForm(str, Enum):
+    """How an activation reaches its INT8 tensor.
+
+    PIXELS holds 8-bit pixel values exactly; FOLDED is smoothed by the LayerNormalization in front
+    of it; SMOOTHED by operators of its own; PLAIN is not smoothed.
+    """
+
+    PIXELS = "pixels"
+    FOLDED = "folded"
+    SMOOTHED = "smoothed"
+    PLAIN = "plain"
 
 
 @dataclass(frozen=True)
 class ActivationRange:
-    """What was decided about one activation.
+    """Quantization of one activation, as calibration.json records it.
 
     Attributes:
-        activation: Its name.
-        layers: Names of the layers that read it in eight bits.
-        scale: Step of its int8 tensor, after the map.
-        form: "levels": 8-bit pixels as they are; "folded": mapped by the norm in front of it;
-            "mapped": by operators of its own; "plain": as it is.
-        expected_noise: Expected noise power over signal power at its layers, summed; 0 for levels,
-            whose rounding is exact.
+        activation: Name of the activation.
+        layers: Names of the layers that read it in INT8.
+        scale: Quantization step of its INT8 tensor, after smoothing.
+        form: How it reaches its INT8 tensor.
+        expected_noise: Expected noise power over signal power at its layers' outputs, summed; 0 for
+            pixels, whose rounding is exact.
     """
 
     activation: str
     layers: tuple[str, ...]
     scale: float
-    form: str
+    form: ActivationForm
     expected_noise: float
 
 
 class Quantizer:
-    """A graph with all that calibration decided about it; `write` makes the quantized graph.
+    """A calibrated graph; `write` makes the quantized graph.
 
     Attributes:
-        layers: Every Linear and Conv, in graph order.
-        ranges: What was chosen, by activation, in graph order.
+        layers: Every Linear and Conv layer, in graph order.
+        ranges: Quantization of each activation, in graph order.
     """
 
     layers: tuple[Layer, ...]
@@ -72,7 +86,7 @@ class Quantizer:
         self,
         model: onnx.ModelProto,
         layers: tuple[Layer, ...],
-        recipes: tuple[SiteRecipe, ...],
+        recipes: tuple[GroupRecipe, ...],
         precision: Precision,
         islands: tuple[str, ...],
     ) -> None:
@@ -80,9 +94,9 @@ class Quantizer:
         self._recipes = recipes
         self._precision = precision
         self._islands = islands
-        self._two_term: frozenset[str] = frozenset()
+        self._residual_layers: frozenset[str] = frozenset()
         self.layers = layers
-        self.ranges = tuple(_describe(recipe) for recipe in recipes)
+        self.ranges = tuple(_range_of(recipe) for recipe in recipes)
 
     @classmethod
     def prepare(
@@ -96,7 +110,7 @@ class Quantizer:
         float32_islands: Sequence[str] = (),
         cache: Path | None = None,
         progress: Progress | None = None,
-        options: Options | None = None,
+        options: QuantizerOptions | None = None,
     ) -> Quantizer:
         """Calibrate a graph.
 
@@ -105,15 +119,16 @@ class Quantizer:
             batches: Calibration captures as `to_batch` makes them, float32 [B, ...] by input name.
             specs: Preprocessing by modality; it says which inputs are 8-bit pixels.
             precision: INT8 or INT8_FP32.
-            method: How activations' ranges are chosen.
-            float32_islands: Regular expressions found in the names of nodes that stay float32.
-            cache: Folder for what was seen of the activations; None keeps nothing.
-            progress: Hears (what, done, of).
-            options: What may be used, in place of `method` and what suits the precision.
+            method: Range method of the activations.
+            float32_islands: Regular expressions of the names of nodes that stay float32.
+            cache: Folder to keep activation statistics in; None keeps none.
+            progress: Receives the progress of each part of the calibration.
+            options: Options of the quantizer; None takes those that suit the precision, with
+                `method`.
 
         Raises:
             PrecisionError: Another precision, no captures, an activation that is not finite, an
-                island that names nothing, or no layer that could compute in eight bits.
+                island that matches no node, or no layer that can compute in INT8.
             ExportError: The graph cannot be read or its types do not fit together.
             BackendError: ONNX Runtime refuses or fails to run it.
         """
@@ -124,132 +139,138 @@ class Quantizer:
             raise PrecisionError("INT8 cannot be calibrated on no capture: give a calibration list")
         islands = islands_matching(graph, float32_islands).nodes
         shapes = {name: (1, *array.shape[1:]) for name, array in batches[0].items()}
-        layers = find_layers(model, shapes, islands)
-        if not any(x.layer.quantized for x in layers):
+        nodes = find_layers(model, shapes, islands)
+        if not any(node.layer.quantized for node in nodes):
             raise PrecisionError(
-                f"none of the {len(layers)} Linear and Conv layers can compute in eight bits: "
+                f"none of the {len(nodes)} Linear and Conv layers can compute in INT8: "
                 "build with --precision fp16"
             )
-        sites = find_sites(model, layers, specs)
-        at_once = _MACS_AT_ONCE // max(1, sum(x.layer.macs for x in layers))
-        statistics = gather(
+        groups = find_activation_groups(model, nodes, specs)
+        per_run = _MACS_PER_RUN // max(1, sum(node.layer.macs for node in nodes))
+        statistics = gather_statistics(
             model,
-            sites,
+            groups,
             batches,
             cache=cache,
-            captures_at_once=max(1, min(_MOST_AT_ONCE, at_once)),
+            captures_at_once=max(1, min(_MAX_CAPTURES_PER_RUN, per_run)),
             progress=progress,
         )
         import onnx
 
-        read = {member.weight for site in sites for member in site.members}
+        read = {node.weight for group in groups for node in group.quantized_layers}
         weights = {
             t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in read
         }
         options = options or default_options(precision, method)
         recipes = []
-        for number, (site, seen) in enumerate(zip(sites, statistics, strict=True)):
-            recipes.append(make_site_recipe(site, seen, weights, options))
+        for number, (group, observed) in enumerate(zip(groups, statistics, strict=True)):
+            recipes.append(make_group_recipe(group, observed, weights, options))
             if progress is not None:
-                progress("weights", number + 1, len(sites))
-        told = tuple(x.layer for x in layers)
-        quantizer = cls(model, told, tuple(recipes), precision, tuple(float32_islands))
-        if options.two_term_share > 0.0:
-            chosen = choose_two_term(
-                quantizer.probe(),
-                told,
+                progress.update("weights", number + 1, len(groups))
+        layers = tuple(node.layer for node in nodes)
+        quantizer = cls(model, layers, tuple(recipes), precision, tuple(float32_islands))
+        if options.residual_share > 0.0:
+            chosen = choose_residual_layers(
+                quantizer.switchable_graph(),
+                layers,
                 batches,
-                share=options.two_term_share,
+                share=options.residual_share,
                 target=options.target_noise,
                 progress=progress,
             )
-            quantizer.multiply_twice(chosen)
+            quantizer.set_residual_layers(chosen)
         return quantizer
 
-    def multiply_twice(self, names: frozenset[str]) -> None:
-        """Hold the activations of the layers named, and of no others, in two int8 terms.
-
-        Raises:
-            PrecisionError: A name is no quantized layer's.
-        """
-        self._require_quantized(names)
-        self._two_term = names
-        self.layers = tuple(replace(x, two_terms=x.name in names) for x in self.layers)
-
-    def write(self, keep_float: frozenset[str] = frozenset()) -> bytes:
-        """Return the typed graph, inputs and outputs float32; equal arguments give equal bytes.
-
-        INT8 holds its Q/DQ in float16, INT8_FP32 in float32.
+    def set_residual_layers(self, names: frozenset[str]) -> None:
+        """Hold the activations of these layers, and of no others, in two INT8 terms.
 
         Args:
-            keep_float: Names of layers that are to stay in floating point.
+            names: Names of quantized layers.
 
         Raises:
-            PrecisionError: A name is no quantized layer's, or a weight does not fit float16.
+            PrecisionError: A name belongs to no quantized layer.
+        """
+        self._require_quantized(names)
+        self._residual_layers = names
+        self.layers = tuple(replace(x, is_residual=x.name in names) for x in self.layers)
+
+    def write(self, float_layers: frozenset[str] = frozenset()) -> bytes:
+        """Return the typed graph, inputs and outputs float32; equal arguments give equal bytes.
+
+        The operands of Q/DQ are float16 in INT8 and float32 in INT8_FP32.
+
+        Args:
+            float_layers: Names of quantized layers that are to stay in floating point.
+
+        Raises:
+            PrecisionError: A name belongs to no quantized layer, or a weight does not fit float16.
             ExportError: The graph holds an operator that cannot be converted.
         """
-        self._require_quantized(keep_float)
-        on_cpu = self._precision is Precision.INT8_FP32
-        written = author(self._model, self._recipes, keep_float, self._two_term, own_pairs=on_cpu)
-        if on_cpu:
-            return bytes(written.SerializeToString(deterministic=True))
-        raise_opset(written)
-        graph = bytes(written.SerializeToString(deterministic=True))
+        self._require_quantized(float_layers)
+        for_cpu = self._precision is Precision.INT8_FP32
+        quantized = insert_qdq(
+            self._model,
+            self._recipes,
+            float_layers,
+            self._residual_layers,
+            dedicated_pairs=for_cpu,
+        )
+        if for_cpu:
+            return bytes(quantized.SerializeToString(deterministic=True))
+        raise_opset(quantized)
+        graph = bytes(quantized.SerializeToString(deterministic=True))
         return convert(graph, Precision.FP16, islands_matching(graph, self._islands))
 
-    def layers_without(self, keep_float: frozenset[str]) -> tuple[Layer, ...]:
-        """Return `layers` as they are once some are given back to floating point."""
+    def reverted_layers(self, names: frozenset[str]) -> tuple[Layer, ...]:
+        """Return `layers` with those named reverted to float."""
         return tuple(
-            replace(x, quantized=False, two_terms=False, reason="given back for accuracy")
-            if x.name in keep_float
-            else x
+            replace(x, reason=ExclusionReason.REVERTED, is_residual=False) if x.name in names else x
             for x in self.layers
         )
 
-    def probe(self, *, threads: int = 0) -> Probe:
-        """Return the whole graph in one session in which each layer can be switched.
+    def switchable_graph(self, *, threads: int = 0) -> SwitchableGraph:
+        """Return the graph in one session in which each layer can be switched to INT8.
+
+        Args:
+            threads: CPU threads; 0 takes one per core.
 
         Raises:
             BackendError: ONNX Runtime refuses it.
         """
-        return Probe(self._model, self._recipes, self._two_term, threads=threads)
+        return SwitchableGraph(self._model, self._recipes, self._residual_layers, threads=threads)
 
     def _require_quantized(self, names: frozenset[str]) -> None:
         known = {layer.name for layer in self.layers if layer.quantized}
         if not names <= known:
             raise PrecisionError(
-                f"{min(names - known)!r} is no layer that computes in eight bits: "
+                f"{min(names - known)!r} is no layer that computes in INT8: "
                 "name one of `Quantizer.layers`"
             )
 
 
-def share_of_macs(layers: Sequence[Layer]) -> float:
-    """Return the share of multiply-accumulates of all Linear and Conv layers that is in int8."""
-    return sum(x.macs for x in layers if x.quantized) / max(1, sum(x.macs for x in layers))
+def default_options(precision: Precision, method: RangeMethod) -> QuantizerOptions:
+    """Return the options that suit a precision.
 
-
-def default_options(precision: Precision, method: RangeMethod) -> Options:
-    """Return what suits a precision.
-
-    On a CPU weights no pair of which saturates without VNNI, and each product once: there a second
-    one costs more than it does where eight bits are twice as fast as sixteen.
+    On a CPU (INT8_FP32) adjacent weights are limited, so that their products do not saturate
+    without VNNI, and no activation gets two INT8 terms: there a second product costs more than on a
+    GPU, where INT8 is twice as fast as float16.
     """
     if precision is Precision.INT8_FP32:
-        return Options(method, pairs=True, two_term_share=0.0)
-    return Options(method)
+        return QuantizerOptions(method, limit_pairs=True, residual_share=0.0)
+    return QuantizerOptions(method)
 
 
-def _describe(recipe: SiteRecipe) -> ActivationRange:
-    mapped = recipe.affine.is_shifted or recipe.affine.is_scaled
-    form = "mapped" if mapped else "plain"
-    if recipe.is_levels:
-        form = "levels"
-    elif recipe.is_folded and mapped:
-        form = "folded"
+def _range_of(recipe: GroupRecipe) -> ActivationRange:
+    is_smoothed = recipe.smoothing.is_shifted or recipe.smoothing.is_scaled
+    form = ActivationForm.SMOOTHED if is_smoothed else ActivationForm.PLAIN
+    if recipe.is_pixels:
+        form = ActivationForm.PIXELS
+    elif recipe.is_folded and is_smoothed:
+        form = ActivationForm.FOLDED
     return ActivationRange(
-        recipe.site.value,
+        recipe.group.activation,
         tuple(x.node.layer.name for x in recipe.layers),
-        recipe.affine.scale,
+        recipe.smoothing.scale,
         form,
-        recipe.affine.expected,
+        recipe.smoothing.expected_noise,
     )

@@ -1,13 +1,16 @@
-"""How much of an activation's range eight bits cover."""
+"""Range methods: clipping thresholds, each by an implementation of its own."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fasdk.errors import DatasetError
+from fasdk_calibration.calibration_set import ranges
 from fasdk_calibration.calibration_set.ranges import (
-    LEVELS,
+    INT8_MAX,
     PERCENTILE,
     MagnitudeHistogram,
     RangeMethod,
@@ -20,16 +23,16 @@ FLAT = np.random.default_rng(3).uniform(-1.0, 1.0, 200_000)
 
 
 def _error(values: np.ndarray, limit: float) -> float:
-    step = limit / LEVELS
-    levels = np.clip(np.rint(values / step), -LEVELS, LEVELS)
-    return float(np.mean((levels * step - values) ** 2))
+    step = limit / INT8_MAX
+    codes = np.clip(np.rint(values / step), -INT8_MAX, INT8_MAX)
+    return float(np.mean((codes * step - values) ** 2))
 
 
 def test_minmax_clips_nothing() -> None:
     assert threshold(MagnitudeHistogram.of(NORMAL), RangeMethod.MINMAX) == np.abs(NORMAL).max()
 
 
-def test_a_percentile_leaves_out_the_share_it_says() -> None:
+def test_percentile_clips_its_share() -> None:
     found = threshold(MagnitudeHistogram.of(LONG_TAILED, 65536), RangeMethod.PERCENTILE)
     assert found == pytest.approx(np.percentile(np.abs(LONG_TAILED), PERCENTILE), rel=0.02)
 
@@ -59,7 +62,7 @@ def test_every_method_stays_within_what_was_seen(method: RangeMethod) -> None:
     ("method", "name"), [(RangeMethod.ENTROPY, "entropy"), (RangeMethod.PERCENTILE, "percentile")]
 )
 @pytest.mark.parametrize("values", [NORMAL, LONG_TAILED], ids=["normal", "long"])
-def test_it_agrees_with_the_runtimes_own_calibrators(
+def test_thresholds_agree_with_onnxruntime_calibrators(
     method: RangeMethod, name: str, values: np.ndarray
 ) -> None:
     from onnxruntime.quantization.calibrate import HistogramCollector
@@ -88,6 +91,38 @@ def test_it_agrees_with_the_runtimes_own_calibrators(
         (np.array([3.0, -1.0]), 1.0, "finite activations"),
     ],
 )
-def test_a_range_of_nothing_is_refused(counts: np.ndarray, limit: float, complaint: str) -> None:
+def test_an_empty_or_infinite_histogram_is_refused(
+    counts: np.ndarray, limit: float, complaint: str
+) -> None:
     with pytest.raises(DatasetError, match=complaint):
         MagnitudeHistogram(counts, limit)
+
+
+def test_every_method_has_an_implementation_of_its_own() -> None:
+    histogram = MagnitudeHistogram.of(LONG_TAILED)
+    found = [threshold(histogram, method) for method in RangeMethod]
+    assert len(set(found)) == len(RangeMethod)
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(AssertionError, match="planted"):
+        threshold(MagnitudeHistogram.of(NORMAL), "planted")  # type: ignore[arg-type]
+
+
+def test_a_planted_method_without_an_implementation_fails_the_type_check(tmp_path: Path) -> None:
+    from mypy import api
+
+    source = Path(ranges.__file__).read_text()
+    planted = source.replace('MSE = "mse"\n', 'MSE = "mse"\n    PLANTED = "planted"\n')
+    (tmp_path / "whole.py").write_text(source)
+    (tmp_path / "planted.py").write_text(planted)
+    # Without NumPy's types, which take long to read, mypy has other complaints of both files.
+    options = ["--follow-imports=skip", "--config-file=", f"--cache-dir={tmp_path / 'cache'}"]
+    files = [str(tmp_path / "whole.py"), str(tmp_path / "planted.py")]
+    found, _, _ = api.run([*options, *files])
+    complaints = [
+        {line.partition(" error: ")[2] for line in found.splitlines() if line.startswith(file)}
+        for file in files
+    ]
+    (added,) = complaints[1] - complaints[0]
+    assert "assert_never" in added and "RangeMethod.PLANTED" in added

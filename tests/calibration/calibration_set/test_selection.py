@@ -1,4 +1,4 @@
-"""The calibration set: every stratum in its share, then coverage, and nothing it must not hold."""
+"""Selection of a calibration set: every stratum in its share, then coverage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.calibration_set.selection import (
     Stratum,
     require_camera_frames,
-    require_other_people,
     select,
     stratum_of,
     take_all,
@@ -43,7 +42,7 @@ def scattered(count: int, width: int = 5, seed: int = 1):
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
 
-def test_a_stratum_is_domain_label_species_and_what_the_capture_holds():
+def test_a_stratum_is_domain_label_species_and_modalities():
     assert stratum_of(record(1, "s1", depth="d.png", ir="i.png")) == Stratum(
         "door", "attack", "print", "depth+ir"
     )
@@ -88,7 +87,7 @@ def test_coverage_beats_every_one_of_many_random_draws():
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 100)
 )
-def test_a_selection_is_as_large_as_asked_without_a_repeat_and_the_same_again(kinds, size, seed):
+def test_a_selection_has_the_size_asked_for_no_repeats_and_is_deterministic(kinds, size, seed):
     strata = [stratum(domain=f"d{kind}") for kind in kinds]
     features = scattered(len(kinds), 2, seed)
     selection = select(features, strata, size)
@@ -98,12 +97,12 @@ def test_a_selection_is_as_large_as_asked_without_a_repeat_and_the_same_again(ki
         assert all(share.chosen for share in selection.strata)
 
 
-def test_with_places_for_all_all_are_taken():
+def test_a_short_list_is_selected_whole():
     strata = [stratum(), stratum(domain="hall"), stratum()]
     taken = take_all(strata)
     assert taken.indices == select(scattered(3), strata, 3).indices == (0, 1, 2)
     assert taken.strata == select(scattered(3), strata, 8).strata
-    with pytest.raises(DatasetError, match="nothing is calibrated on nothing"):
+    with pytest.raises(DatasetError, match="there is no calibration capture"):
         take_all([])
 
 
@@ -118,24 +117,16 @@ def test_the_radius_is_the_largest_gap():
 @pytest.mark.parametrize(
     ("features", "count", "size", "words"),
     [
-        (np.zeros((0, 3)), 0, 8, "nothing is calibrated on nothing"),
+        (np.zeros((0, 3)), 0, 8, "there is no calibration capture"),
         (scattered(4), 4, 0, "calibration size is 0"),
         (scattered(4), 3, 2, "expected one row a capture"),
         (np.ones((4, 3)), 4, 2, "no difference between the 4"),
         (np.array([[1.0], [np.nan], [2.0]]), 3, 2, "1 of 3 calibration captures are not finite"),
     ],
 )
-def test_what_cannot_calibrate_is_refused_with_the_reason(features, count, size, words):
+def test_unfit_candidates_are_refused_with_the_reason(features, count, size, words):
     with pytest.raises(DatasetError, match=words):
         select(features, [stratum()] * count, size)
-
-
-def test_a_person_in_both_lists_is_refused_and_named():
-    with pytest.raises(DatasetError, match=r"cal\.jsonl and dev\.jsonl share 1 subjects \(s2\)"):
-        require_other_people(
-            [record(1, "s1"), record(2, "s2")], [record(3, "s2")], "cal.jsonl", "dev.jsonl"
-        )
-    require_other_people([record(1, "s1")], [record(3, "s2")], "cal.jsonl", "dev.jsonl")
 
 
 def smooth(count: int):

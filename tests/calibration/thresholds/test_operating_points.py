@@ -11,17 +11,15 @@ from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
 from fasdk_calibration.metrics import Scores, apcer_by_species, binomial_upper, bpcer
-from fasdk_calibration.thresholds.operating_points import (
+from fasdk_calibration.thresholds.levels import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
     Shortage,
-    TunedPoint,
-    attacks_allowed,
-    attacks_needed,
-    provisional_point,
-    tune_level,
 )
+from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
+from fasdk_calibration.thresholds.provisional import provisional_point
+from fasdk_calibration.thresholds.sample_size import attacks_allowed, attacks_needed
 
 ALL = tuple(Modality)
 GRAPH = "0" * 64
@@ -244,7 +242,7 @@ def test_too_few_attacks_are_refused_with_how_many_more_of_which_species():
     standard, strict = tune(scores, 0.05, "standard"), tune(scores, 0.01)
     assert isinstance(standard, Refusal)
     assert standard.shortages == (Shortage("mask", 58, 1),)
-    assert standard.reason == "a bound of 0.05 needs 1 more mask (has 58)"
+    assert standard.reason == "needs 59 presentations of every species; has 58 of mask"
     assert isinstance(strict, Refusal)
     assert strict.shortages == (Shortage("mask", 58, 241), Shortage("print", 60, 239))
     assert strict.id == "strict/rgb+depth+ir"

@@ -9,7 +9,7 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk.sequential import ScoredFrame, SequentialRun, Step
 from fasdk_calibration.metrics import Scores
-from fasdk_calibration.thresholds.operating_points import LevelTarget, Refusal
+from fasdk_calibration.thresholds.levels import LevelTarget, Refusal
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 
 ALL = tuple(Modality)
@@ -147,10 +147,7 @@ def test_classes_far_apart_still_ask_for_evidence():
 def test_too_few_presentations_are_refused_with_how_many_more():
     result = tuned(parts(attacks=58))
     assert isinstance(result, Refusal)
-    assert result.reason == (
-        "presentations of 6 frames: a bound of 0.05 needs 1 more mask (has 58), "
-        "1 more print (has 58)"
-    )
+    assert result.reason == "needs 59 presentations with 6 frames of every species, has 58"
     assert [(s.species, s.more) for s in result.shortages] == [("mask", 1), ("print", 1)]
     # Frames do not count: 58 presentations of six are not 348.
     assert isinstance(tuned(parts(attacks=58, frames=12)), Refusal)
@@ -172,7 +169,7 @@ def test_a_species_of_single_frames_alone_is_not_passed_over():
 
 
 def test_one_bona_fide_presentation_is_not_enough():
-    assert "1 bona fide presentations of 6 frames" in tuned(parts(bona_fide=1)).reason
+    assert "1 bona fide presentations with 6 frames" in tuned(parts(bona_fide=1)).reason
 
 
 def test_presentations_shorter_than_the_limit_are_left_out_not_counted_as_refused_attacks():

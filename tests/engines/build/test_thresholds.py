@@ -8,7 +8,8 @@ import pytest
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import CaptureRecord, Label
-from fasdk_engines.build.thresholds import DevelopmentSet, choose_provisional_points
+from fasdk_engines.build.thresholds import choose_provisional_points
+from fasdk_engines.graph.captures import DevelopmentSet
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 GRAPH = "0" * 64

@@ -1,4 +1,4 @@
-"""What the quantizer writes: which nodes, which types, how near to the float32 graph."""
+"""Quantizer: nodes and types of the graph, and its distance to the float32 graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types
-from fasdk_engines.quantization import Quantizer, WrittenRunner, run_as_written, share_of_macs
+from fasdk_engines.quantization import (
+    QdqReferenceRunner,
+    Quantizer,
+    int8_share,
+    run_qdq_reference,
+)
 
 from support import networks
 from support.networks import prepare
@@ -21,28 +26,28 @@ from support.requirements import Requirement
 UNSEEN = networks.captures(64, seed=9)
 
 
-def _written(quantizer: Quantizer, keep_float: frozenset[str] = frozenset()) -> onnx.ModelProto:
-    return onnx.load_from_string(quantizer.write(keep_float))
+def _written(quantizer: Quantizer, float_layers: frozenset[str] = frozenset()) -> onnx.ModelProto:
+    return onnx.load_from_string(quantizer.write(float_layers))
 
 
 def _writers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in model.graph.node for name in node.output}
 
 
-def test_every_layer_it_names_reads_int8_and_no_other_node_does(int8: Quantizer, name: str) -> None:
+def test_quantized_layers_read_int8_and_no_other_node_does(int8: Quantizer, name: str) -> None:
     model = _written(int8)
     writers = _writers(model)
     reading = {
-        node.name.removesuffix("_second")
+        node.name.removesuffix("_residual")
         for node in model.graph.node
         for value in node.input
         if value in writers
         and writers[value].op_type == "DequantizeLinear"
-        and not node.name.endswith("left_over")
+        and not node.name.endswith("_difference")
     }
     assert reading == {layer.name for layer in int8.layers if layer.quantized}
     assert all(layer.reason for layer in int8.layers if not layer.quantized)
-    assert share_of_macs(int8.layers) > 0.9, name
+    assert int8_share(int8.layers) > 0.9, name
 
 
 def test_q_and_dq_are_float16_inside_and_float32_at_the_border(int8: Quantizer) -> None:
@@ -70,28 +75,28 @@ def test_zero_points_are_zero_and_no_bias_is_an_integer(int8: Quantizer) -> None
     assert not any(value.dtype == np.int32 for value in held.values())
 
 
-def test_it_stays_near_the_float_graph_and_far_nearer_than_plain_rounding(
+def test_quantizer_is_far_nearer_to_the_float_graph_than_plain_rounding(
     int8: Quantizer, name: str
 ) -> None:
     from fasdk_calibration.calibration_set.ranges import RangeMethod
-    from fasdk_engines.quantization import Options
+    from fasdk_engines.quantization import QuantizerOptions
 
     exact = networks.run(networks.graph(name), UNSEEN)
     plain = prepare(
         name,
-        options=Options(
+        options=QuantizerOptions(
             RangeMethod.MINMAX,
-            lossless_input=False,
+            exact_pixels=False,
             fold_norms=False,
             explicit_shift=False,
-            explicit_factor=False,
-            round_to_data=False,
-            correct_bias=False,
-            two_term_share=0.0,
+            explicit_scale=False,
+            gptq=False,
+            bias_correction=False,
+            residual_share=0.0,
         ),
     )
-    ours = networks.decibels(exact, run_as_written(int8.write(), UNSEEN, threads=1))
-    theirs = networks.decibels(exact, run_as_written(plain.write(), UNSEEN, threads=1))
+    ours = networks.decibels(exact, run_qdq_reference(int8.write(), UNSEEN, threads=1))
+    theirs = networks.decibels(exact, run_qdq_reference(plain.write(), UNSEEN, threads=1))
     assert ours > 33.0
     assert ours > theirs + 6.0
 
@@ -101,7 +106,7 @@ def test_equal_arguments_give_equal_bytes(transformer: Quantizer) -> None:
     assert transformer.write() == prepare("transformer").write()
 
 
-def test_a_layer_given_back_is_float_and_the_rest_is_not(transformer: Quantizer) -> None:
+def test_a_reverted_layer_is_float_and_the_rest_is_not(transformer: Quantizer) -> None:
     model = _written(transformer, frozenset(["expand"]))
     writers = _writers(model)
     by_name = {node.name: node for node in model.graph.node}
@@ -109,16 +114,16 @@ def test_a_layer_given_back_is_float_and_the_rest_is_not(transformer: Quantizer)
         writers[by_name["expand"].input[0]].op_type != "DequantizeLinear"
     )
     assert writers[by_name["value"].input[0]].op_type == "DequantizeLinear"
-    told = {x.name: x for x in transformer.layers_without(frozenset(["expand"]))}
+    told = {x.name: x for x in transformer.reverted_layers(frozenset(["expand"]))}
     assert (told["expand"].quantized, told["value"].quantized) == (False, True)
 
 
-def test_all_layers_given_back_leave_the_half_precision_graph(name: str, int8: Quantizer) -> None:
+def test_reverting_all_layers_leaves_the_half_precision_graph(name: str, int8: Quantizer) -> None:
     everything = frozenset(x.name for x in int8.layers if x.quantized)
     model = _written(int8, everything)
     assert not any("Quantize" in node.op_type for node in model.graph.node)
     exact = networks.run(networks.graph(name), UNSEEN)
-    found = run_as_written(int8.write(everything), UNSEEN, threads=1)
+    found = run_qdq_reference(int8.write(everything), UNSEEN, threads=1)
     assert networks.decibels(exact, found) > 42.0
 
 
@@ -143,7 +148,7 @@ def test_the_cpu_form_is_float32_throughout_and_runs_on_its_8_bit_kernels() -> N
 @Requirement.TENSORRT_RTX.mark(
     "not installed", lacking=Backend.TENSORRT_RTX not in installed_backends()
 )
-def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
+def test_tensorrt_rtx_compiles_the_graph(int8: Quantizer) -> None:
     from fasdk.backends.tensorrt.plan import build_plan
 
     graph = int8.write()
@@ -162,7 +167,7 @@ def test_the_real_compiler_takes_it(int8: Quantizer) -> None:
     "given",
     [[], [{"rgb": np.empty((0, 3, 16, 16), np.float32)}]],
 )
-def test_no_capture_calibrates_nothing(given: list[dict[str, np.ndarray]]) -> None:
+def test_calibration_without_captures_is_refused(given: list[dict[str, np.ndarray]]) -> None:
     with pytest.raises(PrecisionError, match="no capture"):
         Quantizer.prepare(
             networks.graph("transformer"), given, networks.SPECS, precision=Precision.INT8
@@ -171,7 +176,7 @@ def test_no_capture_calibrates_nothing(given: list[dict[str, np.ndarray]]) -> No
 
 def test_bad_input_is_named(transformer: Quantizer) -> None:
     graph, batch = networks.graph("transformer"), networks.captures(4)
-    with pytest.raises(PrecisionError, match="'head' is no layer that computes in eight bits"):
+    with pytest.raises(PrecisionError, match="'head' is no layer that computes in INT8"):
         transformer.write(frozenset(["head"]))
     with pytest.raises(PrecisionError, match="'fp16' is not quantized"):
         Quantizer.prepare(graph, [batch], networks.SPECS, precision=Precision.FP16)
@@ -194,8 +199,8 @@ def test_bad_input_is_named(transformer: Quantizer) -> None:
         Quantizer.prepare(graph, [broken], networks.SPECS, precision=Precision.INT8)
 
 
-def test_one_runner_serves_many_batches(transformer: Quantizer) -> None:
-    runner = WrittenRunner(transformer.write(), threads=1)
+def test_reference_runner_serves_many_batches(transformer: Quantizer) -> None:
+    runner = QdqReferenceRunner(transformer.write(), threads=1)
     halves = [{"rgb": UNSEEN["rgb"][:32]}, {"rgb": UNSEEN["rgb"][32:]}]
     found = np.concatenate([runner.logits(half) for half in halves])
-    assert np.allclose(found, run_as_written(transformer.write(), UNSEEN, threads=1), atol=1e-6)
+    assert np.allclose(found, run_qdq_reference(transformer.write(), UNSEEN, threads=1), atol=1e-6)

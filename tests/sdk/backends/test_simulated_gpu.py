@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,9 +148,10 @@ def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
 
 @pytest.mark.parametrize("through", ["lanes", "session"])
 def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
-    script = ROOT / "tools" / "bench" / "simulated_lanes.py"
+    options = ["--captures", "1500", *(["--session"] * (through == "session"))]
     done = subprocess.run(
-        [sys.executable, script, "--captures", "1500", *(["--session"] * (through == "session"))],
+        [sys.executable, "-m", "support.cuda_sim.lanes", *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         check=False,
         capture_output=True,
         text=True,

@@ -52,8 +52,8 @@ def build_engine(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers given back "
-            "to floating point until the liveness budget holds."
+            help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers reverted "
+            "to float until the liveness budget holds."
         ),
     ] = "fp32",
     backend: BackendOption = "auto",

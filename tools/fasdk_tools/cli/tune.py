@@ -22,7 +22,7 @@ from fasdk_tools.cli.root import (
 from fasdk_tools.terminal.output import STDERR, print_fields, print_json, print_rows, progress_view
 
 if TYPE_CHECKING:
-    from fasdk_calibration.thresholds.operating_points import LevelTarget
+    from fasdk_calibration.thresholds.levels import LevelTarget
     from fasdk_tools.tuning.report import TuneReport
 
 
@@ -114,7 +114,7 @@ def _targets(texts: list[str] | tuple[()]) -> tuple[LevelTarget, ...]:
             would allow more than a laxer one.
         DatasetError: A name or bound is outside its range.
     """
-    from fasdk_calibration.thresholds.operating_points import DEFAULT_TARGETS, LevelTarget
+    from fasdk_calibration.thresholds.levels import DEFAULT_TARGETS, LevelTarget
 
     usual = {target.level: target for target in DEFAULT_TARGETS}
     targets: dict[str, LevelTarget] = {}

@@ -144,16 +144,7 @@ def _by_modalities(scored: ScoredDataset) -> dict[tuple[Modality, ...], Scores]:
 def _concatenated(
     parts: Sequence[dict[tuple[Modality, ...], Scores]], present: tuple[Modality, ...]
 ) -> Scores:
-    chosen = [part[present] for part in parts if present in part]
-    return Scores(
-        values=np.concatenate([s.values for s in chosen]),
-        is_bona_fide=np.concatenate([s.is_bona_fide for s in chosen]),
-        species=tuple(name for s in chosen for name in s.species),
-        presentation=tuple(name for s in chosen for name in s.presentation),
-        subject=tuple(name for s in chosen for name in s.subject),
-        domain=tuple(name for s in chosen for name in s.domain),
-        responded=np.concatenate([s.responded for s in chosen]),
-    )
+    return Scores.concatenate([part[present] for part in parts if present in part])
 
 
 def _joined(present: Sequence[Modality]) -> str:

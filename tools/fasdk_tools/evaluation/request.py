@@ -8,10 +8,16 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import Bundle
+from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset
+from fasdk_calibration.datasets.overlap import (
+    require_none_shared,
+    shared_subjects,
+    subjects_of,
+)
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
 from fasdk_tools.evaluation.scoring import fault_of, require_judgeable
@@ -20,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STANDARD = "standard"
-NAMED_AT_MOST = 10  # shared subjects that an error names
 
 
 @dataclass(frozen=True)
@@ -133,46 +138,56 @@ def require_protocol(request: EvaluationRequest, datasets: Sequence[Dataset]) ->
 def find_overlap(
     bundle: Bundle, datasets: Sequence[Dataset], development: Dataset | None
 ) -> tuple[Overlap, ...]:
-    """Return who of each list was seen in calibration, when thresholds were chosen, or both."""
+    """Return the subjects of each list that were seen in calibration or when tuning.
+
+    Raises:
+        DatasetError: The bundle names its subjects in a form that cannot be read.
+    """
     seen = [
         ("the bundle's calibration", known_subjects(bundle, CALIBRATION)),
         ("the list the bundle's thresholds came from", known_subjects(bundle, EVALUATION)),
     ]
     if development is not None:
-        seen.append(("the development list", frozenset(r.subject for r in development.records)))
+        seen.append(("the development list", subjects_of(development.records)))
     found = []
     for dataset in datasets:
-        people = {record.subject for record in dataset.records}
         for name, subjects in seen:
-            shared = people & (subjects or frozenset())
+            shared = shared_subjects(subjects_of(dataset.records), subjects or ())
             if shared:
-                found.append(Overlap(name, dataset.name, tuple(sorted(shared))))
+                found.append(Overlap(name, dataset.name, shared))
     return tuple(found)
 
 
 def known_subjects(bundle: Bundle, member: str) -> frozenset[str] | None:
-    """Return the people a bundle's document names; None where it does not say."""
-    document = bundle.document(member)
-    subjects = None if document is None else document.get("subjects")
-    return frozenset(map(str, subjects)) if isinstance(subjects, list) else None
-
-
-def require_new_people(overlap: Sequence[Overlap]) -> None:
-    """Refuse lists of people seen before.
+    """Return the subjects that a document in a bundle names; None where it names none.
 
     Raises:
-        DatasetError: There are such people; the first ten of the first list are named.
+        BundleError: The document cannot be read, or is a calibration.json of another schema.
+        DatasetError: The document's subjects are no list.
     """
-    if not overlap:
-        return
-    first = overlap[0]
-    shown = ", ".join(first.subjects[:NAMED_AT_MOST])
-    more = len(first.subjects) - NAMED_AT_MOST
-    raise DatasetError(
-        f"{first.list} shares {len(first.subjects)} subjects with {first.seen_in}: {shown}"
-        f"{f' and {more} more' if more > 0 else ''}: evaluate on people never seen before, or give "
-        "--allow-overlap, which the report will say"
-    )
+    document = read_calibration(bundle) if member == CALIBRATION else bundle.document(member)
+    subjects = None if document is None else document.get("subjects")
+    if subjects is None:
+        return None
+    if not isinstance(subjects, list):
+        raise DatasetError(f"{bundle.path}: {member}: subjects is no list: build it again")
+    return frozenset(map(str, subjects))
+
+
+def require_new_subjects(overlap: Sequence[Overlap]) -> None:
+    """Refuse lists of subjects seen before.
+
+    Raises:
+        DatasetError: There are such subjects; the first ten of the first list are named.
+    """
+    for each in overlap:
+        require_none_shared(
+            each.subjects,
+            name=each.list,
+            other=each.seen_in,
+            fix="evaluate on people never seen before, or give --allow-overlap, which the report "
+            "will say",
+        )
 
 
 def choose_missing(

@@ -26,7 +26,7 @@ from fasdk_tools.evaluation.request import (
     headline_level,
     known_subjects,
     require_level,
-    require_new_people,
+    require_new_subjects,
     require_protocol,
 )
 from fasdk_tools.evaluation.scoring import score_subsets
@@ -76,7 +76,7 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
     )
     overlap = find_overlap(bundle, datasets, development)
     if not request.allow_overlap:
-        require_new_people(overlap)
+        require_new_subjects(overlap)
     every = (*datasets, *(() if development is None else (development,)))
     for dataset in every:
         dataset.require_files()

@@ -252,19 +252,10 @@ def _reduce(
 
 
 def _gather(dataset: Dataset, answers: Sequence[_Answer]) -> ScoredDataset:
-    records = dataset.records
     values = np.array([answer.score for answer in answers], np.float64)
     return ScoredDataset(
         dataset=dataset,
         logits=np.stack([answer.logits for answer in answers]),
         present=tuple(answer.present for answer in answers),
-        scores=Scores(
-            values=values,
-            is_bona_fide=np.array([record.is_bona_fide for record in records], bool),
-            species=tuple(record.species for record in records),
-            presentation=tuple(record.presentation for record in records),
-            subject=tuple(record.subject for record in records),
-            domain=tuple(record.domain for record in records),
-            responded=~np.isnan(values),
-        ),
+        scores=Scores.of_captures(dataset.records, values, ~np.isnan(values)),
     )

@@ -72,7 +72,7 @@ def normal_deviate(smallest: float) -> Scale:
     return Scale(low, 0.6, ticks, _NORMAL.inv_cdf)
 
 
-def log_odds(limit: float) -> Scale:
+def log_odds_scale(limit: float) -> Scale:
     """Return a scale of probabilities spaced by their log-odds, from -limit to limit."""
     every = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
     marks = every if limit < 5 else every[::2]  # no two labels may touch

@@ -16,7 +16,7 @@ from fasdk_tools.report.axes import (
     Frame,
     drawing,
     linear_percent,
-    log_odds,
+    log_odds_scale,
     normal_deviate,
     share_percent,
 )
@@ -127,7 +127,7 @@ def histogram(
         thresholds: Where LIVE begins.
     """
     shares = [[count / max(1, sum(counts)) for count in counts] for counts in (attacks, bona_fide)]
-    frame = Frame(log_odds(limit), share_percent(max(max(of_class) for of_class in shares)))
+    frame = Frame(log_odds_scale(limit), share_percent(max(max(of_class) for of_class in shares)))
     body = frame.axes("score, spaced by log-odds", "share of the class")
     width = (WIDTH - LEFT - RIGHT) / len(bona_fide)
     for name, of_class in zip(("attack", "bona-fide"), shares, strict=True):

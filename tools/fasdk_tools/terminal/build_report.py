@@ -1,4 +1,4 @@
-"""Show what a build made, or what it missed: a JSON document, or tables."""
+"""Terminal output of a build: its report, or the figures of a missed budget."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from fasdk_tools.terminal.output import STDERR, format_bytes, print_fields, prin
 
 if TYPE_CHECKING:
     from fasdk.errors import BudgetError
-    from fasdk_engines.build.request import BuildReport, Int8Summary
+    from fasdk_engines.build.request import BuildReport
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
+    from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 
 def show_build(report: BuildReport, *, as_json: bool) -> None:
@@ -25,13 +26,13 @@ def show_build(report: BuildReport, *, as_json: bool) -> None:
     del document["int8"]
     print_fields(f"Built {report.bundle}", document)
     if report.int8 is not None:
-        print_fields("Eight bits", _fields(report.int8))
+        print_fields("INT8", _fields(report.int8))
         if report.int8.budget is not None:
             _print_budget(report.int8.budget)
 
 
 def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
-    """Print what was tried and what it missed on stdout, and one line on stderr."""
+    """Print the candidates and the limits they miss on stdout, and one line on stderr."""
     report: MissedBudget = error.report  # type: ignore[assignment]
     line = " ".join(str(error).split())
     STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
@@ -41,28 +42,28 @@ def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
     print_rows(
         f"Candidates on {report.development}, {report.captures} captures",
         (
-            *("given back", "twice", "in int8", "judged", "expected flips", "of a class"),
-            *("drift", "outcome"),
+            *("in float", "residual", "INT8 share", "captures", "expected flips", "of a class"),
+            *("drift", "budget"),
         ),
         [
             (
-                len(trial.kept_float),
-                len(trial.two_terms),
+                len(trial.float_layers),
+                len(trial.residual_layers),
                 f"{trial.int8_share:.1%}",
-                trial.judged,
+                trial.evaluated,
                 f"{trial.expected_flips:.3%}",
                 f"{trial.expected_class_flips:.3%}",
                 trial.mean_drift,
-                trial.level.value,
+                trial.status.value,
             )
             for trial in report.trials
         ],
     )
-    if report.costliest:
+    if report.most_sensitive:
         print_rows(
-            "Layers that cost most in eight bits",
+            "Most sensitive layers in INT8",
             ("layer", "MACs", "mean square of the log-odds' drift"),
-            [(cost.name, cost.macs, cost.error) for cost in report.costliest],
+            [(layer.name, layer.macs, layer.error) for layer in report.most_sensitive],
         )
     if report.figures is not None:
         _print_budget(report.figures)
@@ -74,11 +75,12 @@ def _fields(int8: Int8Summary) -> dict[str, Any]:
         "calibrated on": f"{int8.captures} captures of {int8.subjects} subjects in "
         f"{int8.calibration}",
         "ranges": int8.method,
-        "in int8": f"{int8.int8_share:.1%} of Linear and Conv multiply-accumulates, "
-        f"{int8.layers_in_int8} of {int8.layers} layers, {int8.layers_in_two_terms} multiply twice",
-        "given back": list(int8.given_back),
-        "candidates judged": int8.trials,
-        "budget": int8.judged,
+        "in INT8": f"{int8.int8_share:.1%} of Linear and Conv multiply-accumulates, "
+        f"{int8.int8_layers} of {int8.layers} layers, {int8.residual_layers} with residual "
+        "activations",
+        "reverted to float": list(int8.reverted),
+        "candidates evaluated": int8.trials,
+        "budget": int8.budget_note,
     }
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk_calibration.metrics import ErrorRate, fuse
-from fasdk_calibration.thresholds.operating_points import Refusal, TunedPoint
+from fasdk_calibration.thresholds.levels import Refusal, refusal_messages
+from fasdk_calibration.thresholds.operating_points import TunedPoint
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
@@ -163,21 +164,14 @@ class TuneReport:
 
     @property
     def refusals(self) -> list[str]:
-        """One line for every level without a threshold."""
-        return [
-            f"{refusal.id}: {refusal.reason}"
-            for subset in self.subsets
-            for refusal in subset.refused
-        ]
+        """One sentence for each level without a threshold, modalities of one reason together."""
+        return refusal_messages(each for subset in self.subsets for each in subset.refused)
 
     @property
     def test_refusals(self) -> list[str]:
-        """One line for every level without a verdict on several frames."""
-        return [
-            f"{refusal.id}: no sequential test: {refusal.reason}"
-            for subset in self.subsets
-            for refusal in subset.tests_refused
-        ]
+        """One sentence for each level without a sequential test."""
+        refused = (each for subset in self.subsets for each in subset.tests_refused)
+        return [f"no sequential test: {message}" for message in refusal_messages(refused)]
 
 
 def subset_report(

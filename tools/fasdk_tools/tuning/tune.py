@@ -19,17 +19,22 @@ from fasdk.bundle.trust import TrustPolicy, sign
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets.overlap import (
+    require_none_shared,
+    shared_subjects,
+    subjects_of,
+)
 from fasdk_calibration.metrics import Scores, fuse
 from fasdk_calibration.protocols import NONE_MISSING, Missing
-from fasdk_calibration.thresholds.operating_points import (
+from fasdk_calibration.thresholds.levels import (
     DEFAULT_TARGETS,
     LevelTarget,
     Refusal,
-    TunedPoint,
-    tune_level,
 )
+from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
 from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
+from fasdk_tools.evaluation.request import known_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
 from fasdk_tools.tuning.golden import near_golden
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint, ScoreCalibration
-    from fasdk_calibration.datasets import CaptureRecord, Dataset
+    from fasdk_calibration.datasets import Dataset
     from fasdk_tools.terminal.output import ProgressView
 
 METHOD = (
@@ -56,7 +61,6 @@ SEQUENTIAL_METHOD = (
     "species, the one-sided 95 % Clopper-Pearson upper bound of the share of presentations whose "
     "verdict is LIVE stays within the target; every presentation counts as one"
 )
-_SHOWN = 5  # names in an error
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,14 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
     _require_writable(request)
     dataset = open_dataset(request.protocol, request.root)
     _require_both_classes(dataset)
-    _require_other_subjects(bundle, dataset)
+    require_none_shared(
+        shared_subjects(
+            subjects_of(dataset.records), known_subjects(bundle, CALIBRATION) or frozenset()
+        ),
+        name=dataset.name,
+        other=f"the calibration of {bundle.path}",
+        fix="tune on other people",
+    )
 
     def on_capture(done: int) -> None:
         if view is not None:
@@ -199,20 +210,6 @@ def _require_both_classes(dataset: Dataset) -> None:
         )
 
 
-def _require_other_subjects(bundle: Bundle, dataset: Dataset) -> None:
-    document = bundle.document(CALIBRATION) or {}
-    calibrated = document.get("subjects") or []
-    if not isinstance(calibrated, list):
-        raise DatasetError(f"{bundle.path}: {CALIBRATION}: subjects is no list: build it again")
-    both = sorted(set(map(str, calibrated)) & {record.subject for record in dataset.records})
-    if both:
-        names = ", ".join(both[:_SHOWN]) + (", ..." if len(both) > _SHOWN else "")
-        raise DatasetError(
-            f"{dataset.name}: calibration overlapping evaluation: {len(both)} of its subjects also "
-            f"calibrated {bundle.path} ({names}): tune on other people"
-        )
-
-
 def _subsets(
     manifest: Manifest, dataset: Dataset, scored: Sequence[ScoredDataset]
 ) -> list[_Subset]:
@@ -230,22 +227,16 @@ def _subsets(
             rows.setdefault(present, {}).setdefault(index, value)
     order = {modality: place for place, modality in enumerate(manifest.modalities)}
     return [
-        _Subset(held, _frame_scores([dataset.records[i] for i in found], list(found.values())))
+        _Subset(
+            held,
+            Scores.of_captures(
+                [dataset.records[i] for i in found], np.array(list(found.values()), np.float64)
+            ),
+        )
         for held, found in sorted(
             rows.items(), key=lambda item: (-len(item[0]), [order[m] for m in item[0]])
         )
     ]
-
-
-def _frame_scores(records: Sequence[CaptureRecord], values: Sequence[float]) -> Scores:
-    return Scores(
-        values=np.array(values, np.float64),
-        is_bona_fide=np.array([record.is_bona_fide for record in records], bool),
-        species=tuple(record.species for record in records),
-        presentation=tuple(record.presentation for record in records),
-        subject=tuple(record.subject for record in records),
-        domain=tuple(record.domain for record in records),
-    )
 
 
 def _tune_subset(

@@ -1,4 +1,4 @@
-"""From a list of captures to the few a model is calibrated on, or the reason why not."""
+"""Calibration set of a model: captures chosen from a list, stratified and spread by features."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from fasdk.preprocess import to_batch
 from fasdk_calibration.calibration_set.selection import (
     Selection,
     require_camera_frames,
-    require_other_people,
     select,
     stratum_of,
     take_all,
     thin,
 )
 from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets.overlap import (
+    require_none_shared,
+    shared_subjects,
+    subjects_of,
+)
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from fasdk.preprocess import PreprocessSpec
+    from fasdk.progress import Progress
     from fasdk_calibration.datasets import CaptureRecord, Dataset
-    from fasdk_engines.build.thresholds import DevelopmentSet
-    from fasdk_engines.quantization.mixed_precision.request import Int8Request
-    from fasdk_engines.quantization.mixed_precision.work_folder import Section
-
-    Progress = Callable[[int, int], None]
+    from fasdk_engines.graph.captures import DevelopmentSet
+    from fasdk_engines.quantization.work_folder import Section
 
 _LOG = logging.getLogger(__name__)
-# Candidates by place in the set: a full model takes most of a second for one's features.
+# Candidates for each capture of the set; features of a full-size model take most of a second.
 _CANDIDATES, _CANDIDATES_OF_A_LARGE_GRAPH = 8, 2
 _LARGE_GRAPH = 64_000_000  # bytes
 
@@ -48,11 +51,11 @@ class CalibrationSet:
     """The captures a model is calibrated on.
 
     Attributes:
-        name: The list's file name.
-        listed: Captures in the list.
-        records: The chosen ones, in list order.
-        batches: Their graph inputs, one capture a batch.
-        selection: How they were chosen; its indices count the candidates.
+        name: File name of the list.
+        listed: Number of captures in the list.
+        records: The chosen captures, in list order.
+        batches: Their graph inputs, float32 [1, ...] by input name, one capture a batch.
+        selection: Strata and coverage of the choice; its indices count the candidates.
     """
 
     name: str
@@ -73,27 +76,29 @@ class CalibrationSet:
 
 
 def open_calibration(
-    request: Int8Request,
+    path: Path,
+    root: Path | None,
     modalities: Sequence[Modality],
     required: Sequence[Modality],
     development: DevelopmentSet | None,
 ) -> Dataset:
-    """Open a calibration list and refuse it where the list alone shows that it cannot serve.
+    """Open a calibration list and check what can be checked before any frame is read.
 
     Args:
-        request: Names the list.
-        modalities: What the model looks at.
-        required: What a capture must hold.
-        development: What the model will be judged on, or None.
+        path: The list of captures.
+        root: Folder that the paths in the list are relative to; None takes the list's own.
+        modalities: Modalities the model takes.
+        required: Modalities that a capture must hold.
+        development: Captures that the quantized model will be evaluated on, or None.
 
     Raises:
         DatasetError: The list is missing, malformed or empty, shares a subject with the development
-            list, or holds a capture the model could not judge.
+            list, or holds a capture without a modality that the model requires.
     """
-    dataset = open_dataset(request.calibration, request.root)
-    name = request.calibration.name
+    dataset = open_dataset(path, root)
+    name = path.name
     if not dataset.records:
-        raise DatasetError(f"calibration list {name} is empty: nothing is calibrated on nothing")
+        raise DatasetError(f"calibration list {name} is empty: give at least one capture")
     for record in dataset.records:
         held = {m for m in modalities if getattr(record, m.value) is not None}
         lacking = [m.value for m in required if m not in held]
@@ -104,12 +109,15 @@ def open_calibration(
                 "needs: calibrate on captures as the device takes them"
             )
     if development is not None:
-        require_other_people(
-            dataset.records, development.records, name, f"development list {development.name}"
+        require_none_shared(
+            shared_subjects(subjects_of(dataset.records), subjects_of(development.records)),
+            name=f"calibration list {name}",
+            other=f"development list {development.name}",
+            fix="calibrate on people the model is not evaluated on",
         )
     if len({record.label for record in dataset.records}) == 1:
         _LOG.warning(
-            "calibration list %s holds %s presentations only: ranges and biases fit no others",
+            "calibration list %s holds %s presentations only: ranges and biases suit no others",
             name,
             dataset.records[0].label.value,
         )
@@ -118,26 +126,28 @@ def open_calibration(
 
 def choose_captures(
     dataset: Dataset,
-    request: Int8Request,
+    name: str,
+    size: int,
     graph: bytes,
     specs: Mapping[Modality, PreprocessSpec],
     presence: Sequence[Modality] | None,
     section: Section,
     progress: Progress,
 ) -> CalibrationSet:
-    """Choose a calibration set by what the float graph makes of the candidates.
+    """Choose a calibration set by the float graph's features of the candidates.
 
     Args:
-        dataset: What `open_calibration` gave.
-        request: Its size.
+        dataset: The captures, as `open_calibration` returned them.
+        name: File name of the list, for messages.
+        size: Number of captures to choose.
         graph: Float32 graph.
         specs: Preprocessing by modality.
         presence: Column order of the graph's presence input, or None.
-        section: Keeps features, so that a killed build does not compute them again.
-        progress: Hears captures done, of how many.
+        section: Stores features, so that a killed build does not compute them again.
+        progress: Receives the captures whose features are computed, of how many.
 
     Raises:
-        DatasetError: A frame is unreadable, or the captures cannot calibrate anything.
+        DatasetError: A frame is unreadable, or the captures are unfit for calibration.
     """
     depth = specs[Modality.DEPTH].depth if Modality.DEPTH in specs else None
 
@@ -145,21 +155,19 @@ def choose_captures(
         return to_batch([dataset.load(record, depth)], specs, presence)
 
     factor = _CANDIDATES if len(graph) < _LARGE_GRAPH else _CANDIDATES_OF_A_LARGE_GRAPH
-    kept = thin([stratum_of(r) for r in dataset.records], factor * request.size)
+    kept = thin([stratum_of(r) for r in dataset.records], factor * size)
     candidates = [dataset.records[index] for index in kept]
     strata = [stratum_of(record) for record in candidates]
-    if len(candidates) <= request.size:
+    if len(candidates) <= size:
         selection = take_all(strata)
     else:
         features = _features(candidates, inputs, graph, section, progress)
-        selection = select(features, strata, request.size)
+        selection = select(features, strata, size)
     records = tuple(candidates[index] for index in selection.indices)
     batches = tuple(inputs(record) for record in records)
-    _require_variety(batches, request.calibration.name)
-    require_camera_frames(batches, request.calibration.name)
-    return CalibrationSet(
-        request.calibration.name, len(dataset.records), records, batches, selection
-    )
+    _require_variety(batches, name)
+    require_camera_frames(batches, name)
+    return CalibrationSet(name, len(dataset.records), records, batches, selection)
 
 
 def _features(
@@ -169,7 +177,7 @@ def _features(
     section: Section,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """Return float32 [N, D], continuing where a killed build stopped."""
+    """Return the candidates' features, float32 [N, D], continuing where a killed build stopped."""
     stored = section.load_array("features")
     found = [] if stored is None else list(stored[: len(candidates)])
     if len(found) < len(candidates):
@@ -177,18 +185,18 @@ def _features(
         for record in candidates[len(found) :]:
             found.append(extractor(inputs(record)))
             section.save_rows("features", found, last=len(found) == len(candidates))
-            progress(len(found), len(candidates))
+            progress.update("calibration set", len(found), len(candidates))
     return np.stack(found)
 
 
 def _require_variety(batches: Sequence[Mapping[str, NDArray[np.float32]]], name: str) -> None:
-    """Refuse a set that shows one picture again and again."""
+    """Refuse a set of identical captures."""
     first = batches[0]
     if len(batches) > 1 and all(
         np.array_equal(batch[key], first[key]) for batch in batches[1:] for key in first
     ):
         raise DatasetError(
-            f"the {len(batches)} calibration captures in {name} are one and the same picture: "
+            f"the {len(batches)} calibration captures in {name} are identical: "
             "give captures of different people and attacks"
         )
 

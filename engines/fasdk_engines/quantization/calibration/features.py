@@ -1,4 +1,4 @@
-"""What a float graph makes of a capture: the values its last linear layer reads."""
+"""Feature extraction: the input of a float graph's last linear layer."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LINEAR = frozenset(["Conv", "Gemm", "MatMul"])
 
 
 class FeatureExtractor:
-    """A float graph that stops before its last linear layer.
+    """A float graph cut off before its last linear layer.
 
     Attributes:
-        value: Name of the value it returns.
+        value: Name of the value it returns, the input of that layer.
 
     Args:
         graph: ONNX file, float32, with an output `logits`.
         threads: CPU threads; 0 takes one per core.
 
     Raises:
-        ExportError: No value on the way to the logits is multiplied with weights.
+        ExportError: No linear layer leads to the logits.
         BackendError: ONNX Runtime refuses the graph.
     """
 
@@ -50,14 +50,15 @@ class FeatureExtractor:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise BackendError(f"ONNX Runtime refuses the graph of features: {error}") from error
+            raise BackendError(f"ONNX Runtime refuses the feature graph: {error}") from error
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def __call__(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return float32 [D], one capture's features; an image is averaged over its pixels.
+        """Return one capture's features, float32 [D]; a feature map is averaged over its positions.
 
         Args:
-            batch: Graph inputs of one capture: a value need not have the batch as its first axis.
+            batch: float32 [1, ...] by input name: one capture, because a value inside the graph
+                need not have the batch as its first axis.
 
         Raises:
             BackendError: ONNX Runtime failed.
@@ -67,16 +68,16 @@ class FeatureExtractor:
                 [self.value], {name: batch[name] for name in self._inputs if name in batch}
             )
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on the graph of features: {error}") from error
+            raise BackendError(f"ONNX Runtime failed on the feature graph: {error}") from error
         found = np.asarray(value, np.float32)
         return (found.mean(axis=(2, 3)) if found.ndim == 4 else found).ravel()
 
 
 def last_linear_input(model: onnx.ModelProto) -> str:
-    """Return the name of what the linear layer nearest to the output `logits` reads.
+    """Return the name of the input of the linear layer nearest to the output `logits`.
 
     Raises:
-        ExportError: There is no output `logits`, or no weights on the way to it.
+        ExportError: There is no output `logits`, or no linear layer on the way to it.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     producer = {name: node for node in model.graph.node for name in node.output}
@@ -96,4 +97,6 @@ def last_linear_input(model: onnx.ModelProto) -> str:
                     seen.add(source)
                     following.append(source)
         frontier = following
-    raise ExportError("no linear layer leads to the logits: features cannot be read off this graph")
+    raise ExportError(
+        "no linear layer leads to the logits: this graph has no features to choose captures by"
+    )

@@ -1,7 +1,7 @@
-"""Count and multiply values as they come, when nobody knows yet how far they will reach.
+"""Streaming accumulators of activation statistics: channel histograms and product sums.
 
-Both accumulators give the same result, to rounding, however the values are cut into parts, so that
-one pass over the captures does.
+The range of the values need not be known in advance. Both accumulators give the same result, to
+rounding, however the values are split into parts, so one pass over the captures is enough.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _GRID = 512  # bins of the grid: at least half of them lie within a channel's range
-# A float32 number is a whole multiple of 2^-24 of itself: a finer grid would only overflow.
+# A float32 number has 24 bits: a grid finer than 2^-24 of the range would only overflow.
 _FINEST, _RELATIVELY_FINEST = -100, -24
-_ROWS_AT_ONCE = 2048  # a wide product of few rows spends as long on adding it up
+_ROWS_AT_ONCE = 2048  # with fewer rows, adding a wide product takes as long as computing it
 
 
 class GrowingHistogram:
     """Counts of each channel's values on a grid that coarsens as the channel's range grows.
 
     A channel's bins are [i * 2^k, (i + 1) * 2^k), with the smallest k for which `_GRID` of them
-    cover its range. A coarser grid's bins are whole numbers of a finer one's, so that widening
-    loses nothing, and k and counts depend on the values alone, not on their order.
+    cover its range. Each bin of a coarser grid is the union of whole bins of a finer one, so
+    widening loses nothing, and k and counts depend on the values alone, not on their order.
 
     Attributes:
         low: float64 [C], least value of each channel.
-        high: float64 [C], greatest.
+        high: float64 [C], greatest value of each channel.
     """
 
     low: NDArray[np.float64]
@@ -45,7 +45,13 @@ class GrowingHistogram:
         low: NDArray[np.float32] | None = None,
         high: NDArray[np.float32] | None = None,
     ) -> None:
-        """Count float32 [rows, C], finite; `low` and `high` [C] widen the ranges beyond them."""
+        """Count values.
+
+        Args:
+            rows: float32 [rows, C], finite.
+            low: float32 [C], least values; None takes those of `rows`.
+            high: float32 [C], greatest values; None takes those of `rows`.
+        """
         low = rows.min(axis=0) if low is None else low
         high = rows.max(axis=0) if high is None else high
         if self._counts is None:
@@ -64,9 +70,9 @@ class GrowingHistogram:
         self._counts += found.reshape(self._counts.shape)
 
     def counts(self, parts: int) -> NDArray[np.float32]:
-        """Return float32 [C, parts]: how many values fell into each equal part of [low, high].
+        """Return float32 [C, parts], the number of values in each equal part of [low, high].
 
-        Where a part ends within a bin of the grid, that bin's values are taken as evenly spread.
+        Values of a grid bin that a part boundary cuts are taken as evenly spread over the bin.
         """
         if self._counts is None:
             raise ValueError("nothing was counted")
@@ -79,7 +85,7 @@ class GrowingHistogram:
         at = np.take_along_axis(reached, before, axis=1)
         following = np.take_along_axis(reached, before + 1, axis=1)
         below = at + (following - at) * np.clip(place - before, 0.0, 1.0)
-        # What shares its bin with the outermost values lies between them.
+        # All values lie between low and high, also those in the outermost grid bins.
         below[:, 0], below[:, -1] = 0.0, reached[:, -1]
         counts: NDArray[np.float32] = np.diff(below, axis=1).astype(np.float32)
         return counts
@@ -87,7 +93,7 @@ class GrowingHistogram:
     def _widened(
         self, counts: NDArray[np.int64], low: NDArray[np.float32], high: NDArray[np.float32]
     ) -> NDArray[np.int64]:
-        """Take up new ranges; return the counts on the grids that follow from them."""
+        """Widen the ranges; return the counts on the grids that cover them."""
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         exponent, origin = _grid(self.low, self.high)
         moved = np.flatnonzero((exponent != self._exponent) | (origin != self._origin))
@@ -104,13 +110,13 @@ class GrowingHistogram:
 
 
 class ProductSums:
-    """Sums of what a layer multiplies, and of their products two by two.
+    """Sums of a layer's inputs and of their pairwise products, for mean and covariance.
 
-    Everything is counted from the first rows' mean, since float32 sums lose what is small beside a
-    large mean.
+    Values are taken relative to the mean of the first rows, because float32 sums lose what is small
+    beside a large mean.
 
     Args:
-        inner: How many inputs a product of the layer has.
+        inner: Length K of one product of the layer.
     """
 
     def __init__(self, inner: int) -> None:
@@ -124,10 +130,10 @@ class ProductSums:
         """Add float32 [rows, inner]."""
         if self._center is None:
             self._center = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centerd = rows - self._center
+        centered = rows - self._center
         self._rows += len(rows)
-        self._sum += centerd.sum(axis=0, dtype=np.float64)
-        self._waiting.append(centerd)
+        self._sum += centered.sum(axis=0, dtype=np.float64)
+        self._waiting.append(centered)
         if sum(map(len, self._waiting)) >= _ROWS_AT_ONCE:
             self._multiply()
 
@@ -145,13 +151,13 @@ class ProductSums:
         if self._waiting:
             rows = np.concatenate(self._waiting)
             self._waiting.clear()
-            self._products += rows.T @ rows  # NumPy sees that it is symmetric
+            self._products += rows.T @ rows  # NumPy recognizes a symmetric product
 
 
 def _grid(
     low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the exponents and first bins of the finest grids that cover [low, high], int64 [C]."""
+    """Return exponent and first bin of the finest grids that cover [low, high], each int64 [C]."""
     reach = np.maximum(np.abs(low), np.abs(high))
     finest = np.where(reach > 0.0, np.frexp(reach)[1] + _RELATIVELY_FINEST, _FINEST)
     finest = np.maximum(finest, _FINEST)

@@ -1,8 +1,9 @@
-"""Choose which layers multiply twice, on activations held in two int8 terms.
+"""Choice of the layers whose activation is held in two INT8 terms.
 
-One int8 activation leaves about 46 dB; two leave the weights' own 60 dB, at twice the
-multiply-accumulates, still in eight bits. They are spent where they take most noise from the
-logits per multiply-accumulate.
+One INT8 term leaves a signal-to-noise ratio of about 46 dB. A second term that encodes the residual
+of the first leaves the 60 dB of the weights, at twice the multiply-accumulates, still in INT8.
+The layers that get it are those where it removes most noise from the logits for each
+multiply-accumulate.
 """
 
 from __future__ import annotations
@@ -12,21 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantization.graph.layer_switch import Probe
+    from fasdk.progress import Progress
+    from fasdk_engines.quantization.graph.layer_switch import SwitchableGraph
     from fasdk_engines.quantization.graph.layers import Layer
 
-    Progress = Callable[[str, int, int], None]
-
-_WORK = 5_000_000_000_000  # multiply-accumulates the choice may cost
-_MOST_CAPTURES = 64
+_MAX_MACS = 5_000_000_000_000  # multiply-accumulates the choice may take
+_MAX_CAPTURES = 64
 
 
-def choose_two_term(
-    probe: Probe,
+def choose_residual_layers(
+    graph: SwitchableGraph,
     layers: Sequence[Layer],
     batches: Sequence[Mapping[str, NDArray[np.float32]]],
     *,
@@ -34,32 +34,32 @@ def choose_two_term(
     target: float,
     progress: Progress | None = None,
 ) -> frozenset[str]:
-    """Return the names of the layers that are to multiply twice.
+    """Return the names of the layers whose activation is to be held in two INT8 terms.
 
     Args:
-        probe: The graph with a switch a layer.
+        graph: The graph with one INT8 switch a layer.
         layers: All its Linear and Conv layers.
         batches: Calibration captures, float32 [B, ...] by input name.
-        share: Largest share of all multiply-accumulates that may be done twice.
+        share: Largest share of all multiply-accumulates, in [0, 1], that may be done twice.
         target: Noise power over signal power of the logits to stop at.
-        progress: Hears (what, done, of).
+        progress: Receives the layers measured, of how many.
     """
     total = sum(layer.macs for layer in layers)
-    macs = {layer.name: layer.macs for layer in layers if layer.name in set(probe.layers)}
-    count = int(_WORK / max(1, total * len(macs)))
-    captures = _spread(batches, max(1, min(_MOST_CAPTURES, count)))
+    macs = {layer.name: layer.macs for layer in layers if layer.name in set(graph.layers)}
+    count = int(_MAX_MACS / max(1, total * len(macs)))
+    captures = _spread(batches, max(1, min(_MAX_CAPTURES, count)))
     everything = frozenset(macs)
-    exact = probe.logits(captures, everything)
+    exact = graph.logits(captures, everything)
     signal = _contrasts(exact)
     power = float(np.mean(np.abs(signal - signal.mean(axis=0) * (len(signal) > 1)))) ** 2
     noise = {}
     for number, name in enumerate(macs):
-        found = probe.logits(captures, everything - {name})
-        # The mean magnitude, squared, adds up like a power; one capture that an expert's choice
-        # throws far off does not decide it.
+        found = graph.logits(captures, everything - {name})
+        # The squared mean magnitude adds up like a power, and one capture for which a gate picks
+        # another expert does not dominate it.
         noise[name] = float(np.mean(np.abs(_contrasts(found) - signal))) ** 2 / max(power, 1e-30)
         if progress is not None:
-            progress("layers' noise", number + 1, len(macs))
+            progress.update("layer noise", number + 1, len(macs))
     chosen: set[str] = set()
     left, spent = sum(noise.values()), 0
     for name in sorted(macs, key=lambda n: -noise[n] / macs[n]):
@@ -73,7 +73,7 @@ def choose_two_term(
 
 
 def _contrasts(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the logits without what is common to a capture's classes, which no score sees."""
+    """Return the logits less their mean over classes, which does not affect the score."""
     wide = logits.astype(np.float64)
     contrasts: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
     return contrasts

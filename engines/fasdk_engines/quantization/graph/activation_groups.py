@@ -1,7 +1,8 @@
-"""Group the layers that read one activation: they share its quantization, so it is chosen once.
+"""Activation groups: one activation with all layers that read it quantized.
 
-A site also knows where its activation comes from: a LayerNormalization read by nothing else takes
-scales and shifts for free, and pixels moved but not changed since the input are whole levels.
+Layers that read one activation share its quantization, so it is chosen once. A group also tells
+where its activation comes from: a LayerNormalization that nothing else reads can absorb channel
+smoothing at no cost, and pixels that operators only moved since the input are whole 8-bit values.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk_engines.graph.types import MOVEMENT
+from fasdk_engines.quantization.graph.layers import ExclusionReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
     from fasdk.preprocess import PreprocessSpec
     from fasdk_engines.quantization.graph.layers import WeightedNode
 
-_HANDED_ON = MOVEMENT | {"Where"}  # Where takes some values from each side
+_PASSED_THROUGH = MOVEMENT | {"Where"}  # Where takes some values from each side
 
 
 @dataclass(frozen=True)
-class Plane:
-    """How one image plane was normalized: level = value * std + mean.
+class PlaneNormalization:
+    """Normalization of one image plane: pixel value = value * std + mean.
 
     Attributes:
-        mean: In 8-bit levels.
-        std: In 8-bit levels.
-        missing: The value that stands for an absent modality.
+        mean: Mean, in 8-bit pixel values.
+        std: Standard deviation, in 8-bit pixel values.
+        missing: Normalized value that stands for an absent modality.
     """
 
     mean: float
@@ -39,39 +41,45 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class Site:
-    """One activation and the layers that may read it in eight bits.
+class ActivationGroup:
+    """One activation and the layers that can read it in INT8.
 
     Attributes:
-        value: Name of the activation.
+        activation: Name of the activation.
         channel_axis: Axis of its channels, -1 or 1.
-        members: The layers, in graph order.
-        norm: Name of the LayerNormalization that writes it, if all its readers are `members` or
-            `bystanders`; else empty.
-        bystanders: Linear layers that read it and stay in floating point anyway.
+        quantized_layers: The layers that can read it in INT8, in graph order.
+        foldable_norm: Name of the LayerNormalization that writes it, if all its readers are
+            `quantized_layers` or `float_consumers`; else empty.
+        float_consumers: Linear layers that read it and stay in floating point in any case.
         planes: How the pixels it consists of were normalized; empty where it holds anything else.
     """
 
-    value: str
+    activation: str
     channel_axis: int
-    members: tuple[WeightedNode, ...]
-    norm: str
-    bystanders: tuple[WeightedNode, ...]
-    planes: tuple[Plane, ...]
+    quantized_layers: tuple[WeightedNode, ...]
+    foldable_norm: str
+    float_consumers: tuple[WeightedNode, ...]
+    planes: tuple[PlaneNormalization, ...]
 
     @property
     def pads(self) -> tuple[int, int, int, int] | None:
-        """Zero padding its readers share; None where they differ."""
-        pads = {(0, 0, 0, 0) if m.window is None else m.window.pads for m in self.members}
+        """Zero padding (top, left, bottom, right) that its layers share; None where they differ."""
+        pads = {(0, 0, 0, 0) if x.window is None else x.window.pads for x in self.quantized_layers}
         return pads.pop() if len(pads) == 1 else None
 
 
-def find_sites(
+def find_activation_groups(
     model: onnx.ModelProto,
     layers: Sequence[WeightedNode],
     specs: Mapping[Modality, PreprocessSpec],
-) -> list[Site]:
-    """Return the sites of all layers that may compute in eight bits, in graph order."""
+) -> list[ActivationGroup]:
+    """Return the groups of all layers that can compute in INT8, in graph order.
+
+    Args:
+        model: Float32 graph.
+        layers: Its Linear and Conv layers.
+        specs: Preprocessing by modality; it says how pixels are normalized.
+    """
     producers = {name: node for node in model.graph.node for name in node.output}
     readers: dict[str, list[str]] = {}
     for node in model.graph.node:
@@ -80,59 +88,60 @@ def find_sites(
     outputs = {output.name for output in model.graph.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     planes = {m.value: _planes(spec) for m, spec in specs.items()}
-    members: dict[tuple[str, int], list[WeightedNode]] = {}
+    by_activation: dict[tuple[str, int], list[WeightedNode]] = {}
     for layer in layers:
         if layer.layer.quantized:
-            members.setdefault((layer.value, layer.channel_axis), []).append(layer)
-    sites = []
-    for (value, axis), group in members.items():
+            by_activation.setdefault((layer.activation, layer.channel_axis), []).append(layer)
+    groups = []
+    for (activation, axis), quantized in by_activation.items():
         others = [
             x
             for x in layers
-            if x.value == value
+            if x.activation == activation
             and not x.layer.quantized
             and x.layer.operator in ("MatMul", "Gemm")
-            and x.layer.reason != "its weight is not one matrix"
+            and x.layer.reason is not ExclusionReason.NOT_ONE_MATRIX
         ]
-        linear = sorted(x.layer.name for x in (*group, *others))
-        producer = producers.get(value)
+        linear = sorted(x.layer.name for x in (*quantized, *others))
+        producer = producers.get(activation)
         foldable = (
             producer is not None
             and producer.op_type == "LayerNormalization"
             and axis == -1
-            and value not in outputs
-            and sorted(readers[value]) == linear
+            and activation not in outputs
+            and sorted(readers[activation]) == linear
             and constants.issuperset(producer.input[1:])
             and len(producer.input) == 3
         )
-        sites.append(
-            Site(
-                value,
+        groups.append(
+            ActivationGroup(
+                activation,
                 axis,
-                tuple(group),
+                tuple(quantized),
                 producer.name if foldable and producer is not None else "",
                 tuple(others) if foldable else (),
-                tuple(sorted(_sources(value, producers, constants, planes), key=repr)),
+                tuple(sorted(_sources(activation, producers, constants, planes), key=repr)),
             )
         )
-    return sites
+    return groups
 
 
-def _planes(spec: PreprocessSpec) -> frozenset[Plane]:
+def _planes(spec: PreprocessSpec) -> frozenset[PlaneNormalization]:
     return frozenset(
-        Plane(mean, std, spec.missing_value) for mean, std in zip(spec.mean, spec.std, strict=True)
+        PlaneNormalization(mean, std, spec.missing_value)
+        for mean, std in zip(spec.mean, spec.std, strict=True)
     )
 
 
 def _sources(
-    value: str,
+    activation: str,
     producers: Mapping[str, onnx.NodeProto],
     constants: set[str],
-    planes: Mapping[str, frozenset[Plane]],
-) -> frozenset[Plane]:
-    """Return the planes a value is made of, or none where an operator has changed them."""
-    found: set[Plane] = set()
-    waiting, seen = [value], set()
+    planes: Mapping[str, frozenset[PlaneNormalization]],
+) -> frozenset[PlaneNormalization]:
+    """Return the image planes an activation consists of, or none where an operator changed them."""
+    found: set[PlaneNormalization] = set()
+    waiting, seen = [activation], set()
     while waiting:
         name = waiting.pop()
         if name in seen or name in constants:
@@ -143,7 +152,7 @@ def _sources(
             if name not in planes:
                 return frozenset()
             found |= planes[name]
-        elif node.op_type not in _HANDED_ON:
+        elif node.op_type not in _PASSED_THROUGH:
             return frozenset()
         else:
             first = 1 if node.op_type == "Where" else 0

@@ -1,4 +1,7 @@
-"""Rewrite a graph's layers to read mapped activations with mapped weights: the same function."""
+"""Graph rewriting that folds channel smoothing into activations, weights and biases.
+
+The rewritten graph computes the same function as the original.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk_engines.quantization.graph.rows import weight_matrix
+from fasdk_engines.quantization.graph.layers import weight_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,20 +18,20 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantization.calibration.recipe import SiteRecipe
     from fasdk_engines.quantization.graph.layers import WeightedNode
+    from fasdk_engines.quantization.graph.recipe import GroupRecipe
 
 _ADDED_BIAS = 1  # rank of what a Gemm adds when it is a bias, not a residual
 
 
-class Rewriter:
-    """A copy of a graph on its way to another form.
+class GraphRewriter:
+    """A copy of a graph whose layers can be rewritten one by one.
 
     Attributes:
-        model: The copy; whole again after `finish`.
+        model: The copy; a valid graph again after `finish`.
 
     Args:
-        model: Float32 graph, left as it is.
+        model: Float32 graph; it is not changed.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -50,7 +53,7 @@ class Rewriter:
         self._outputs = {output.name for output in graph.output}
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add a weight, float64 as float32, and return its name."""
+        """Add an initializer, float64 stored as float32, and return its name."""
         import onnx
 
         name = self.fresh(name)
@@ -61,13 +64,13 @@ class Rewriter:
         return name
 
     def weight(self, name: str) -> NDArray[np.float32]:
-        """Return a weight's value."""
+        """Return the value of an initializer."""
         import onnx
 
         return onnx.numpy_helper.to_array(self._weights[name])
 
     def fresh(self, name: str) -> str:
-        """Return a name nothing has."""
+        """Return an unused name that starts with `name`."""
         candidate, number = name, 1
         while candidate in self._taken:
             candidate, number = f"{name}_{number}", number + 1
@@ -77,39 +80,39 @@ class Rewriter:
     def insert(
         self, before: str, operator: str, inputs: Iterable[str], stem: str, **attributes: int
     ) -> str:
-        """Put a node in front of the node called `before`; return its output."""
+        """Insert a node in front of the node called `before`; return the name of its output."""
         output = self.fresh(stem)
         return self.place(before, make_node(operator, list(inputs), [output], output, **attributes))
 
     def place(self, before: str, node: onnx.NodeProto) -> str:
-        """Put a finished node in front of the node called `before`; return its first output."""
+        """Insert a finished node in front of the node called `before`; return its first output."""
         self._before.setdefault(before, []).append(node)
         return str(node.output[0])
 
-    def fold_norm(self, recipe: SiteRecipe) -> None:
-        """Let the LayerNormalization in front of a site write the mapped activation."""
-        node = self._nodes[recipe.site.norm]
+    def fold_norm(self, recipe: GroupRecipe) -> None:
+        """Fold channel smoothing into the LayerNormalization in front of an activation group."""
+        node = self._nodes[recipe.group.foldable_norm]
         gain, shift = (self.weight(name).astype(np.float64) for name in node.input[1:3])
-        affine = recipe.affine
-        node.input[1] = self.constant(f"{node.name}.mapped_gain", gain * affine.factor)
+        smoothing = recipe.smoothing
+        node.input[1] = self.constant(f"{node.name}.smoothed_gain", gain * smoothing.factor)
         node.input[2] = self.constant(
-            f"{node.name}.mapped_shift", (shift - affine.shift) * affine.factor
+            f"{node.name}.smoothed_shift", (shift - smoothing.shift) * smoothing.factor
         )
 
-    def map_activation(self, recipe: SiteRecipe, before: str) -> str:
-        """Compute a site's mapped activation in front of a node; return its name."""
-        site, affine = recipe.site, recipe.affine
-        value, stem = site.value, f"{site.value}_mapped"
-        shape = (-1,) if site.channel_axis == -1 else (1, -1, 1, 1)
-        if site.channel_axis == 1 and affine.is_shifted and site.pads and any(site.pads):
-            top, left, bottom, right = site.pads
+    def smooth_activation(self, recipe: GroupRecipe, before: str) -> str:
+        """Insert the smoothing of a group's activation in front of a node; return its output."""
+        group, smoothing = recipe.group, recipe.smoothing
+        value, stem = group.activation, f"{group.activation}_smoothed"
+        shape = (-1,) if group.channel_axis == -1 else (1, -1, 1, 1)
+        if group.channel_axis == 1 and smoothing.is_shifted and group.pads and any(group.pads):
+            top, left, bottom, right = group.pads
             pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
             value = self.insert(before, "Pad", [value, self.constant(f"{stem}_pads", pads)], stem)
-        if affine.is_shifted:
-            shift = _compact(affine.shift).reshape(shape)
+        if smoothing.is_shifted:
+            shift = _compact(smoothing.shift).reshape(shape)
             value = self.insert(before, "Sub", [value, self.constant(f"{stem}_shift", shift)], stem)
-        if affine.is_scaled:
-            factor = _compact(affine.factor).reshape(shape)
+        if smoothing.is_scaled:
+            factor = _compact(smoothing.factor).reshape(shape)
             value = self.insert(
                 before, "Mul", [value, self.constant(f"{stem}_factor", factor)], stem
             )
@@ -118,50 +121,51 @@ class Rewriter:
     def rewrite(
         self,
         node: WeightedNode,
-        value: str,
+        activation: str,
         weight: str | NDArray[np.float64],
         bias: str | NDArray[np.float64],
         *,
         is_padded: bool,
-        second: str = "",
+        residual: str = "",
     ) -> tuple[str, ...]:
-        """Make a layer read another activation with another weight and one more bias.
+        """Make a layer read another activation, with another weight and an additional bias.
 
         Args:
-            node: Which.
-            value: Activation to read.
-            weight: float64 [K, N], or the name of a value shaped as `shaped_weight` makes it.
+            node: The layer.
+            activation: Name of the activation to read.
+            weight: float64 [K, N], or the name of a value shaped as `shaped_weight` returns it.
             bias: float64 [N] to add, or the name of such a value.
-            is_padded: Whether the activation holds a Conv's padding already.
-            second: Activation whose product with the same weight is added; none if empty.
+            is_padded: Whether the activation already holds the padding of a Conv.
+            residual: Name of an activation whose product with the same weight is added; empty for
+                none.
 
         Returns:
-            The names of the nodes that multiply; the first is the layer's own.
+            Names of the nodes that multiply; the first is the layer's own.
         """
         if isinstance(weight, np.ndarray):
             weight = self.constant(f"{node.layer.name}.weight", shaped_weight(node, weight))
         original = self._nodes[node.layer.name]
         if node.window is not None:
-            self._rewrite_conv(original, value, weight, bias, is_padded=is_padded)
+            self._rewrite_conv(original, activation, weight, bias, is_padded=is_padded)
         else:
-            self._rewrite_linear(original, value, weight, bias)
-        if not second:
+            self._rewrite_linear(original, activation, weight, bias)
+        if not residual:
             return (node.layer.name,)
-        return node.layer.name, self._add_second(original, second, weight)
+        return node.layer.name, self._add_residual(original, residual, weight)
 
-    def _add_second(self, original: onnx.NodeProto, second: str, weight: str) -> str:
-        """Add the product of a second activation to what a layer has become; return its node."""
+    def _add_residual(self, original: onnx.NodeProto, residual: str, weight: str) -> str:
+        """Add the product of a residual activation to a rewritten layer; return its node's name."""
         made = self._instead.setdefault(original.name, [_copy(original)])
         first = made[0]
         twin = _copy(first)
-        twin.name = self.fresh(f"{original.name}_second")
+        twin.name = self.fresh(f"{original.name}_residual")
         del twin.input[:]
-        twin.input.extend([second, weight])
+        twin.input.extend([residual, weight])
         target = first.output[0]
-        first.output[0] = self.fresh(f"{target}_first")
-        twin.output[0] = self.fresh(f"{target}_second")
+        first.output[0] = self.fresh(f"{target}_coarse")
+        twin.output[0] = self.fresh(f"{target}_residual")
         total = make_node(
-            "Add", [first.output[0], twin.output[0]], [target], self.fresh(f"{original.name}_both")
+            "Add", [first.output[0], twin.output[0]], [target], self.fresh(f"{original.name}_sum")
         )
         made[1:1] = [twin, total]
         return twin.name
@@ -169,7 +173,7 @@ class Rewriter:
     def _rewrite_conv(
         self,
         original: onnx.NodeProto,
-        value: str,
+        activation: str,
         weight: str,
         bias: str | NDArray[np.float64],
         *,
@@ -184,13 +188,17 @@ class Rewriter:
             if own is not None:
                 name = self.insert(original.name, "Add", [bias, own], f"{original.name}.bias")
         del original.input[:]
-        original.input.extend([value, weight, name])
+        original.input.extend([activation, weight, name])
         for attribute in original.attribute:
             if attribute.name == "pads" and is_padded:
                 attribute.ints[:] = [0] * len(attribute.ints)
 
     def _rewrite_linear(
-        self, original: onnx.NodeProto, value: str, weight: str, bias: str | NDArray[np.float64]
+        self,
+        original: onnx.NodeProto,
+        activation: str,
+        weight: str,
+        bias: str | NDArray[np.float64],
     ) -> None:
         output = original.output[0]
         addend = original.input[2] if original.op_type == "Gemm" and original.input[2:] else ""
@@ -211,7 +219,7 @@ class Rewriter:
             terms.reverse()
         made = []
         current = self.fresh(f"{output}_product") if terms else output
-        made.append(make_node("MatMul", [value, weight], [current], original.name))
+        made.append(make_node("MatMul", [activation, weight], [current], original.name))
         for number, term in enumerate(terms):
             last = number == len(terms) - 1
             summed = output if last else self.fresh(f"{output}_sum")
@@ -225,7 +233,7 @@ class Rewriter:
         return name in self._weights and len(self._weights[name].dims) == _ADDED_BIAS
 
     def _absorb(self, output: str, bias: NDArray[np.float64]) -> bool:
-        """Add a bias to the one that is added next anyway, if there is one."""
+        """Fold a bias into the bias Add that follows, if there is one; return whether there was."""
         readers = self._readers.get(output, [])
         if len(readers) != 1 or readers[0].op_type != "Add" or output in self._outputs:
             return False
@@ -238,7 +246,7 @@ class Rewriter:
         return True
 
     def finish(self) -> onnx.ModelProto:
-        """Put the new nodes in place, drop weights nothing reads, and return the model."""
+        """Return the model with its new nodes in place, without initializers that nothing reads."""
         graph = self.model.graph
         nodes = []
         for node in graph.node:
@@ -257,23 +265,32 @@ def shaped_weight(node: WeightedNode, weight: NDArray[np.float64]) -> NDArray[np
     return shaped
 
 
-def mapped_bystander(
-    node: WeightedNode, recipe: SiteRecipe, weights: Mapping[str, NDArray[np.float32]]
+def float_consumer_weights(
+    node: WeightedNode, recipe: GroupRecipe, weights: Mapping[str, NDArray[np.float32]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weight [K, N] and bias [N] of a floating-point layer that reads a folded norm."""
+    """Return the weight and bias of a floating-point layer that reads a folded LayerNormalization.
+
+    Args:
+        node: The layer.
+        recipe: Its activation group, folded.
+        weights: Initializers by name.
+
+    Returns:
+        float64 [K, N] and float64 [N].
+    """
     weight = weight_matrix(weights[node.weight], transposed=node.transposed)
-    return weight / recipe.affine.factor[:, None], recipe.affine.shift @ weight
+    return weight / recipe.smoothing.factor[:, None], recipe.smoothing.shift @ weight
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Put nodes, the graph's own among them, in place of all a graph has."""
+    """Replace all nodes of a graph; its own may be among the new ones."""
     copies = [_copy(node) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
 
 
 def drop_unread(model: onnx.ModelProto) -> None:
-    """Delete the weights no node reads and the types noted of values, in place."""
+    """Delete the initializers that no node reads and all value types, in place."""
     graph = model.graph
     read = set(read_names(graph.node))
     read |= {output.name for output in graph.output}
@@ -284,7 +301,7 @@ def drop_unread(model: onnx.ModelProto) -> None:
 
 
 def read_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
-    """Yield what nodes read, those in their branches too."""
+    """Yield the names that nodes read, in the branches of an If too."""
     for node in nodes:
         yield from node.input
         for attribute in node.attribute:
@@ -292,7 +309,7 @@ def read_names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
 
 
 def _compact(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one value where all are equal."""
+    """Return one value where all are equal, else all."""
     return values[:1] if np.all(values == values[0]) else values
 
 
@@ -307,7 +324,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 def make_node(
     operator: str, inputs: list[str], outputs: list[str], name: str, **attributes: int
 ) -> onnx.NodeProto:
-    """Return a node."""
+    """Return an ONNX node."""
     from onnx import helper
 
     return helper.make_node(operator, inputs, outputs, name=name, **dict[str, Any](attributes))
@@ -315,11 +332,11 @@ def make_node(
 
 @dataclass(frozen=True)
 class Branch:
-    """One branch of an If.
+    """One branch of an ONNX If.
 
     Attributes:
-        nodes: What it computes, in order; they may read any value around it.
-        yields: Which of their outputs, float32, it yields.
+        nodes: Its nodes, in order; they may read any value of the surrounding graph.
+        yields: Names of the float32 outputs it yields.
     """
 
     nodes: Sequence[onnx.NodeProto]
@@ -327,27 +344,25 @@ class Branch:
 
     @classmethod
     def of(cls, *nodes: onnx.NodeProto) -> Branch:
-        """Return a branch that yields its last node's first output."""
+        """Return a branch that yields the first output of its last node."""
         return cls(nodes, [nodes[-1].output[0]])
 
     @classmethod
     def same(cls, values: Sequence[str], stem: str) -> Branch:
-        """Return a branch that yields values as they are."""
+        """Return a branch that yields existing values unchanged."""
         names = [f"{stem}:{value}" for value in values]
         pairs = zip(values, names, strict=True)
         return cls([make_node("Identity", [value], [name], name) for value, name in pairs], names)
 
 
-def make_choice(
-    flag: str, then: Branch, otherwise: Branch, outputs: Sequence[str]
-) -> onnx.NodeProto:
-    """Return an If of which only the branch taken is computed.
+def make_if(flag: str, then: Branch, otherwise: Branch, outputs: Sequence[str]) -> onnx.NodeProto:
+    """Return an If node; only the branch taken is computed.
 
     Args:
-        flag: One bool.
-        then: What is yielded where it is true.
-        otherwise: What is yielded where it is not, as many values.
-        outputs: Names of the results; the first is the node's too.
+        flag: Name of a bool of one element.
+        then: Branch taken where it is true.
+        otherwise: Branch taken where it is false; it yields as many values.
+        outputs: Names of the results; the first is also the name of the node.
     """
     from onnx import helper
 
@@ -361,7 +376,7 @@ def make_choice(
 
 
 def float_value(name: str) -> onnx.ValueInfoProto:
-    """Return how a graph declares a float32 value of any shape."""
+    """Return the declaration of a float32 value of any shape."""
     from onnx import TensorProto, TypeProto, ValueInfoProto
 
     float32 = TypeProto.Tensor(elem_type=TensorProto.FLOAT)

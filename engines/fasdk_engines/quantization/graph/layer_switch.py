@@ -1,4 +1,4 @@
-"""One session of a whole graph in which each layer computes in eight bits or not, as told."""
+"""A graph in one session in which each layer computes in INT8 or in floating point, on request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from fasdk.errors import BackendError, PrecisionError
 from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
-    Rewriter,
-    make_choice,
+    GraphRewriter,
+    float_consumer_weights,
+    make_if,
     make_node,
-    mapped_bystander,
     shaped_weight,
 )
-from fasdk_engines.quantization.graph.partition import SKIPPED, cut_in_stages, known
-from fasdk_engines.quantization.graph.qdq_reference import plain_session
+from fasdk_engines.quantization.graph.partition import SKIPPED, cached_input, partition_graph
+from fasdk_engines.quantization.graph.qdq_reference import unfused_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantization.calibration.recipe import LayerRecipe, SiteRecipe
+    from fasdk_engines.quantization.graph.recipe import GroupRecipe, LayerRecipe
 
-_SWITCHES, _TWO_TERM = "fasdk:quantized", "fasdk:two-term"
+_SWITCHES, _RESIDUAL = "fasdk:quantized", "fasdk:residual"
 
 
-class Probe:
-    """A float32 graph with a switch a layer; Q/DQ is executed as written.
+class SwitchableGraph:
+    """A float32 graph with one INT8 switch a layer; no Q/DQ pair is fused.
 
     After a call with every layer in floating point, calls on the same arrays compute only from the
-    first layer in eight bits on. Leave those arrays alone meanwhile.
+    first layer in INT8 on. The caller must not modify those arrays in between.
 
     Attributes:
         layers: Names of the layers that can be switched, in graph order.
 
     Args:
         model: Float32 graph.
-        recipes: What was decided about it.
-        two_term: Layers that multiply twice unless told otherwise.
+        recipes: Quantization parameters of its activation groups.
+        residual_layers: Names of layers whose activation is held in two INT8 terms by default.
         threads: CPU threads; 0 takes one per core.
 
     Raises:
@@ -54,188 +54,203 @@ class Probe:
     def __init__(
         self,
         model: onnx.ModelProto,
-        recipes: Sequence[SiteRecipe],
-        two_term: frozenset[str] = frozenset(),
+        recipes: Sequence[GroupRecipe],
+        residual_layers: frozenset[str] = frozenset(),
         *,
         threads: int = 0,
     ) -> None:
         import onnx
 
-        self._two_term = two_term
+        self._residual_layers = residual_layers
 
         self.layers = tuple(x.node.layer.name for recipe in recipes for x in recipe.layers)
-        rewriter = Rewriter(model)
+        rewriter = GraphRewriter(model)
         number = 0
         for recipe in recipes:
-            _switch_site(rewriter, recipe, number)
+            _switch_group(rewriter, recipe, number)
             number += len(recipe.layers)
         switched = rewriter.finish()
-        switches = (_SWITCHES, _TWO_TERM)
+        switches = (_SWITCHES, _RESIDUAL)
         for name in switches:
             switched.graph.input.append(
                 onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, [len(self.layers)])
             )
-        self._stages = cut_in_stages(switched, self.layers, switches)
-        results = [name for stage in self._stages for name in stage.results]
-        self._known = _Known({}, dict.fromkeys(results, np.zeros(0, np.float32)))
-        self._session = plain_session(switched.SerializeToString(), threads)
+        self._partitions = partition_graph(switched, self.layers, switches)
+        results = [name for partition in self._partitions for name in partition.results]
+        self._cached = _CachedResults({}, dict.fromkeys(results, np.zeros(0, np.float32)))
+        self._session = unfused_session(switched.SerializeToString(), threads)
 
     def logits(
         self,
         batch: Mapping[str, NDArray[np.float32]],
-        keep_float: frozenset[str] = frozenset(),
-        two_term: frozenset[str] | None = None,
+        float_layers: frozenset[str] = frozenset(),
+        residual_layers: frozenset[str] | None = None,
     ) -> NDArray[np.float32]:
-        """Return float32 [B, classes] with all layers in eight bits but those named.
+        """Return logits, float32 [B, classes], with all layers in INT8 but those named.
 
         Args:
             batch: float32 [B, ...] by input name.
-            keep_float: Layers in floating point.
-            two_term: Layers whose activation is held in two terms; None takes those it
-                was made with.
+            float_layers: Names of layers in floating point.
+            residual_layers: Names of layers whose activation is held in two INT8 terms; None takes
+                those given to the constructor.
 
         Raises:
-            PrecisionError: A name is no layer's that can be switched.
+            PrecisionError: A name belongs to no layer that can be switched.
             BackendError: ONNX Runtime fails.
         """
-        two_term = self._two_term if two_term is None else two_term
-        unknown = (keep_float | two_term).difference(self.layers)
+        residual_layers = self._residual_layers if residual_layers is None else residual_layers
+        unknown = (float_layers | residual_layers).difference(self.layers)
         if unknown:
-            raise PrecisionError(f"{min(unknown)!r} is no layer that computes in eight bits")
-        switches = np.array([name not in keep_float for name in self.layers])
-        twice = np.array([name in two_term for name in self.layers])
-        feeds = {**batch, _SWITCHES: switches, _TWO_TERM: twice}
+            raise PrecisionError(
+                f"{min(unknown)!r} is no layer that can compute in INT8: name one of "
+                "`SwitchableGraph.layers`"
+            )
+        switches = np.array([name not in float_layers for name in self.layers])
+        residual = np.array([name in residual_layers for name in self.layers])
+        feeds = {**batch, _SWITCHES: switches, _RESIDUAL: residual}
         wanted = ["logits"]
-        if self._stages:
-            first = self._first_changed(keep_float) if self._known.is_of(batch) else 0
-            feeds[SKIPPED] = np.arange(len(self._stages)) < first
-            feeds |= {known(name): result for name, result in self._known.results.items()}
+        if self._partitions:
+            first = self._first_changed(float_layers) if self._cached.are_of(batch) else 0
+            feeds[SKIPPED] = np.arange(len(self._partitions)) < first
+            feeds |= {cached_input(name): value for name, value in self._cached.results.items()}
             if not switches.any():
-                wanted = list(self._known.results)
+                wanted = list(self._cached.results)
         try:
             found = dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on the probe: {error}") from error
-        if self._stages and not switches.any():
-            self._known = _Known(dict(batch), found)
+            raise BackendError(
+                f"ONNX Runtime failed on the graph with layer switches: {error}"
+            ) from error
+        if self._partitions and not switches.any():
+            self._cached = _CachedResults(dict(batch), found)
         return np.asarray(found["logits"], np.float32)
 
-    def _first_changed(self, keep_float: frozenset[str]) -> int:
-        """Return the first stage that holds a layer in eight bits; where none does, the first."""
-        changed = (not keep_float.issuperset(stage.layers) for stage in self._stages)
+    def _first_changed(self, float_layers: frozenset[str]) -> int:
+        """Return the first partition that holds a layer in INT8; where none does, the first."""
+        changed = (not float_layers.issuperset(part.layers) for part in self._partitions)
         return next((number for number, is_so in enumerate(changed) if is_so), 0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """What every stage makes of a batch with all layers in floating point."""
+class _CachedResults:
+    """Results of every partition on one batch, with all layers in floating point."""
 
     batch: Mapping[str, NDArray[np.float32]]
     results: Mapping[str, NDArray[np.float32]]
 
-    def is_of(self, batch: Mapping[str, NDArray[np.float32]]) -> bool:
-        """Return whether these are the very captures."""
+    def are_of(self, batch: Mapping[str, NDArray[np.float32]]) -> bool:
+        """Return whether these are the same array objects, not only equal values."""
         return batch.keys() == self.batch.keys() and all(
             array is self.batch[name] for name, array in batch.items()
         )
 
 
-def _switch_site(rewriter: Rewriter, recipe: SiteRecipe, number: int) -> None:
-    site, affine = recipe.site, recipe.affine
+def _switch_group(rewriter: GraphRewriter, recipe: GroupRecipe, number: int) -> None:
+    group, smoothing = recipe.group, recipe.smoothing
     first = recipe.layers[0].node.layer.name
-    value = site.value
+    value = group.activation
     if recipe.is_folded:
         rewriter.fold_norm(recipe)
-        for node in site.bystanders:
-            weight = {node.weight: rewriter.weight(node.weight)}
-            rewriter.rewrite(node, value, *mapped_bystander(node, recipe, weight), is_padded=False)
+        for node in group.float_consumers:
+            weights = {node.weight: rewriter.weight(node.weight)}
+            weight, bias = float_consumer_weights(node, recipe, weights)
+            rewriter.rewrite(node, value, weight, bias, is_padded=False)
     else:
-        value = rewriter.map_activation(recipe, first)
-    terms = _Terms(
+        value = rewriter.smooth_activation(recipe, first)
+    terms = _Int8Terms(
         value,
-        scale=rewriter.constant(f"{value}:scale", np.array(affine.scale)),
-        wide_scale=rewriter.constant(f"{value}:wide_scale", np.array(affine.wide_scale)),
-        fine_scale=rewriter.constant(f"{value}:fine_scale", np.array(affine.fine_scale)),
+        scale=rewriter.constant(f"{value}:scale", np.array(smoothing.scale)),
+        coarse_scale=rewriter.constant(f"{value}:coarse_scale", np.array(smoothing.coarse_scale)),
+        residual_scale=rewriter.constant(
+            f"{value}:residual_scale", np.array(smoothing.residual_scale)
+        ),
         zero=rewriter.constant(f"{value}:zero", np.array(0, np.int8)),
     )
-    is_padded = not recipe.is_folded and affine.is_shifted
+    is_padded = not recipe.is_folded and smoothing.is_shifted
     for offset, layer in enumerate(recipe.layers):
         _switch_layer(rewriter, layer, terms, number + offset, is_padded=is_padded)
 
 
 @dataclass(frozen=True)
-class _Terms:
-    """Names of a site's activation and of what rounds it to one int8 term or to two."""
+class _Int8Terms:
+    """Names of an activation and of the constants that quantize it to one INT8 term or two."""
 
     value: str
     scale: str
-    wide_scale: str
-    fine_scale: str
+    coarse_scale: str
+    residual_scale: str
     zero: str
 
-    def one(self, stem: str) -> list[onnx.NodeProto]:
-        """Return the nodes that hold it in one term."""
-        return _rounded(self.value, self.scale, self.zero, f"{stem}:one")
+    def single(self, stem: str) -> list[onnx.NodeProto]:
+        """Return the nodes that quantize it to one term."""
+        return _quantized(self.value, self.scale, self.zero, f"{stem}:single")
 
-    def two(self, stem: str) -> list[onnx.NodeProto]:
-        """Return the nodes that hold it in two: a coarse one, and what that leaves."""
-        wide = _rounded(self.value, self.wide_scale, self.zero, f"{stem}:two_wide")
-        coarse, left = wide[-1].output[0], f"{stem}:two_left"
-        fine = _rounded(left, self.fine_scale, self.zero, f"{stem}:two_fine")
+    def double(self, stem: str) -> list[onnx.NodeProto]:
+        """Return the nodes that quantize it to two terms: a coarse one and its residual."""
+        coarse_nodes = _quantized(self.value, self.coarse_scale, self.zero, f"{stem}:coarse")
+        coarse, difference = coarse_nodes[-1].output[0], f"{stem}:difference"
+        residual_nodes = _quantized(difference, self.residual_scale, self.zero, f"{stem}:residual")
+        residual = residual_nodes[-1].output[0]
         return [
-            *wide,
-            make_node("Sub", [self.value, coarse], [left], left),
-            *fine,
-            make_node("Add", [coarse, fine[-1].output[0]], [f"{stem}:two"], f"{stem}:two"),
+            *coarse_nodes,
+            make_node("Sub", [self.value, coarse], [difference], difference),
+            *residual_nodes,
+            make_node("Add", [coarse, residual], [f"{stem}:double"], f"{stem}:double"),
         ]
 
 
-def _rounded(value: str, scale: str, zero: str, stem: str) -> list[onnx.NodeProto]:
-    coded = f"{stem}_coded"
+def _quantized(value: str, scale: str, zero: str, stem: str) -> list[onnx.NodeProto]:
+    codes = f"{stem}_codes"
     return [
-        make_node("QuantizeLinear", [value, scale, zero], [coded], coded),
-        make_node("DequantizeLinear", [coded, scale, zero], [stem], stem),
+        make_node("QuantizeLinear", [value, scale, zero], [codes], codes),
+        make_node("DequantizeLinear", [codes, scale, zero], [stem], stem),
     ]
 
 
 def _switch_layer(
-    rewriter: Rewriter, layer: LayerRecipe, terms: _Terms, number: int, *, is_padded: bool
+    rewriter: GraphRewriter, layer: LayerRecipe, terms: _Int8Terms, number: int, *, is_padded: bool
 ) -> None:
-    """Let a layer read what its switches say; what they do not ask for is not computed."""
+    """Put a layer behind its switches; the form that is not selected is not computed."""
     name = layer.node.layer.name
     index = rewriter.constant(f"{name}:index", np.array([number], np.int64))
     flag = rewriter.insert(name, "Gather", [_SWITCHES, index], f"{name}:flag")
-    twice = rewriter.insert(name, "Gather", [_TWO_TERM, index], f"{name}:twice")
+    is_residual = rewriter.insert(name, "Gather", [_RESIDUAL, index], f"{name}:is_residual")
 
-    def either(rounded: Branch, plain: str, stem: str) -> str:
+    def either(quantized: Branch, plain: str, stem: str) -> str:
         output = f"{name}:{stem}"
         return rewriter.place(
-            name, make_choice(flag, rounded, Branch.same([plain], output), [output])
+            name, make_if(flag, quantized, Branch.same([plain], output), [output])
         )
 
     stem = f"{name}:terms"
-    two, one = Branch.of(*terms.two(stem)), Branch.of(*terms.one(stem))
-    value = either(Branch.of(make_choice(twice, two, one, [stem])), terms.value, "value")
-    # A weight in eight bits is a third of the memory the same in float32 would take beside it.
-    levels = shaped_weight(layer.node, layer.rounded.levels.astype(np.float64)).astype(np.int8)
-    scales = layer.rounded.scales if layer.node.window is None else layer.rounded.scales[:, None]
+    double, single = Branch.of(*terms.double(stem)), Branch.of(*terms.single(stem))
+    terms_node = make_if(is_residual, double, single, [stem])
+    value = either(Branch.of(terms_node), terms.value, "value")
+    # INT8 codes take a quarter of the memory that a second float32 weight would.
+    codes = shaped_weight(layer.node, layer.quantized.codes.astype(np.float64)).astype(np.int8)
+    scales = layer.quantized.scales
     if layer.node.window is not None:
-        scales = scales[:, :, None, None]
-    wide, coarse = f"{name}:wide", f"{name}:coarse"
+        scales = scales[:, None, None, None]
+    wide, dequantized = f"{name}:wide", f"{name}:dequantized"
     made = Branch.of(
-        make_node("Cast", [rewriter.constant(f"{name}:levels", levels)], [wide], wide, to=1),
-        make_node("Mul", [wide, rewriter.constant(f"{name}:scales", scales)], [coarse], coarse),
+        make_node("Cast", [rewriter.constant(f"{name}:codes", codes)], [wide], wide, to=1),
+        make_node(
+            "Mul",
+            [wide, rewriter.constant(f"{name}:scales", scales)],
+            [dequantized],
+            dequantized,
+        ),
     )
-    plain = rewriter.constant(f"{name}:plain", shaped_weight(layer.node, layer.plain))
+    plain = rewriter.constant(f"{name}:float", shaped_weight(layer.node, layer.float_weight))
     weight = either(made, plain, "weight")
     biases = [
         rewriter.constant(f"{name}:{stem}", values)
         for stem, values in (
-            ("fine_bias", layer.fine_bias),
+            ("residual_bias", layer.residual_bias),
             ("bias", layer.bias),
-            ("plain_bias", layer.plain_bias),
+            ("float_bias", layer.float_bias),
         )
     ]
-    own = rewriter.insert(name, "Where", [twice, *biases[:2]], f"{name}:any_bias")
+    own = rewriter.insert(name, "Where", [is_residual, *biases[:2]], f"{name}:int8_bias")
     bias = rewriter.insert(name, "Where", [flag, own, biases[2]], f"{name}:switched_bias")
     rewriter.rewrite(layer.node, value, weight, bias, is_padded=is_padded)

@@ -1,4 +1,4 @@
-"""Bring a float32 graph into the form quantization reads: weights as weights, nodes with names."""
+"""Normal form of a float32 graph for quantization: weights as initializers, nodes named."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 def prepare_graph(graph: bytes) -> onnx.ModelProto:
     """Return the model with constants as initializers and every node named.
 
-    Weights that reach their node through Transpose or Identity are turned and named directly.
+    A weight that reaches its node through Transpose or Identity becomes a transposed initializer.
 
     Raises:
         ExportError: The bytes are not an ONNX model.
     """
     model = parse_graph(graph)
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     outputs = {output.name for output in model.graph.output}
     kept = []
     for node in model.graph.node:
-        tensor = _constant(node, held) if node.output[0] not in outputs else None
+        tensor = _constant(node, initializers) if node.output[0] not in outputs else None
         if tensor is None:
             kept.append(type(node).FromString(node.SerializeToString()))
         else:
-            held[tensor.name] = tensor
+            initializers[tensor.name] = tensor
             model.graph.initializer.append(tensor)
     names = {node.name for node in kept}
     seen: set[str] = set()
@@ -47,8 +47,10 @@ def prepare_graph(graph: bytes) -> onnx.ModelProto:
     return model
 
 
-def _constant(node: onnx.NodeProto, held: dict[str, onnx.TensorProto]) -> onnx.TensorProto | None:
-    """Return what a node computes if it is a constant or a weight turned."""
+def _constant(
+    node: onnx.NodeProto, initializers: dict[str, onnx.TensorProto]
+) -> onnx.TensorProto | None:
+    """Return the value of a node that is a constant or a transposed weight, else None."""
     import onnx
 
     attributes = {a.name: a for a in node.attribute}
@@ -57,9 +59,9 @@ def _constant(node: onnx.NodeProto, held: dict[str, onnx.TensorProto]) -> onnx.T
         tensor.CopyFrom(attributes["value"].t)
         tensor.name = node.output[0]
         return tensor
-    if node.op_type not in ("Transpose", "Identity") or node.input[0] not in held:
+    if node.op_type not in ("Transpose", "Identity") or node.input[0] not in initializers:
         return None
-    value = onnx.numpy_helper.to_array(held[node.input[0]])
+    value = onnx.numpy_helper.to_array(initializers[node.input[0]])
     if node.op_type == "Transpose":
         value = np.transpose(value, attributes["perm"].ints if "perm" in attributes else None)
     return onnx.numpy_helper.from_array(np.ascontiguousarray(value), node.output[0])

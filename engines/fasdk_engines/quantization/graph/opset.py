@@ -1,4 +1,4 @@
-"""Raise a graph to the opset in which QuantizeLinear takes float16."""
+"""Conversion of a graph to the opset in which QuantizeLinear takes float16."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AXES_BECAME_INPUT = frozenset(
         "ReduceSumSquare",
     ]
 )
-# Defined anew between 17 and 19 with more types or optional operands; what was valid still is.
+# Redefined between 17 and 19 with more types or optional operands; valid nodes stay valid.
 _ONLY_WIDENED = frozenset(
     [
         "AveragePool",
@@ -55,7 +55,7 @@ _ONLY_WIDENED = frozenset(
 
 
 def raise_opset(model: onnx.ModelProto) -> None:
-    """Rewrite a graph of opset 17 or 18 as one of opset 19, in place; a newer one stays as it is.
+    """Convert a graph of opset 17 or 18 to opset 19, in place; a newer one is left as it is.
 
     Raises:
         ExportError: The opset is older, or an operator changed its meaning in between.
@@ -67,7 +67,7 @@ def raise_opset(model: onnx.ModelProto) -> None:
         return
     if entry.version < 17:
         raise ExportError(
-            f"the graph is opset {entry.version}, INT8 needs 17 or newer: export anew"
+            f"the graph is opset {entry.version}, INT8 needs 17 or newer: export the model again"
         )
     for number, node in enumerate(model.graph.node):
         before = onnx.defs.get_schema(node.op_type, entry.version, node.domain).since_version
@@ -81,7 +81,7 @@ def raise_opset(model: onnx.ModelProto) -> None:
                 node.attribute.append(onnx.helper.make_attribute("num_outputs", len(node.output)))
         else:
             raise ExportError(
-                f"node {label(node)} means something else in opset {OPSET}: export to that opset"
+                f"node {label(node)} has another meaning in opset {OPSET}: export to that opset"
             )
     entry.version = OPSET
 

@@ -1,7 +1,7 @@
-"""Cut a graph into stages, each of which can be left out where its results are known.
+"""Graph partitions that can be skipped where their results are cached.
 
-Layers are probed one at a time on the same captures. All that comes before the layer is as it was,
-and need not be computed again.
+Sensitivity analysis switches one layer at a time on the same captures. All that comes before that
+layer has the same values as before and need not be computed again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fasdk_engines.graph.types import infer_types
 from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
     float_value,
-    make_choice,
+    make_if,
     make_node,
     read_names,
     replace_nodes,
@@ -26,67 +26,73 @@ if TYPE_CHECKING:
 
 SKIPPED = "fasdk:skipped"
 _FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
-_MOST_STAGES = 16
-_MOST_CROSSING = 8  # what crosses a cut is copied in and out of a session
+_MAX_PARTITIONS = 16
+_MAX_CROSSING = 8  # values across a cut are copied in and out of a session
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A part of a graph.
+class Partition:
+    """A contiguous part of a graph.
 
     Attributes:
-        layers: The layers named that it holds, in graph order.
-        results: Values it makes that later stages, or whoever runs the graph, read.
+        layers: Names of the switchable layers it holds, in graph order.
+        results: Names of its values that later partitions or the caller read.
     """
 
     layers: tuple[str, ...]
     results: tuple[str, ...]
 
 
-def known(result: str) -> str:
-    """Return the name of the input that gives a stage's result where the stage is left out."""
-    return f"{result}:known"
+def cached_input(result: str) -> str:
+    """Return the name of the input that holds a result where its partition is skipped."""
+    return f"{result}:cached"
 
 
-def cut_in_stages(
+def partition_graph(
     model: onnx.ModelProto, layers: Sequence[str], switches: Sequence[str]
-) -> tuple[Stage, ...]:
-    """Cut a graph in place and return its stages, in order; none where it has no narrow place.
+) -> tuple[Partition, ...]:
+    """Partition a graph in place and return its partitions, in order.
 
-    What depends on no switch stays outside and is always computed. The graph gets the input
-    `SKIPPED`, bool [stages], and one for each result, which is read where the stage is skipped;
-    any other array, even an empty one, does elsewhere. Results become outputs.
+    Nodes that depend on no switch stay outside and are always computed. The graph gets the input
+    `SKIPPED`, bool [partitions], and one input for each result, which is read where the partition
+    is skipped; elsewhere any array will do, even an empty one. Results become outputs.
 
     Args:
         model: Float32 graph in topological order with one output, float32.
         layers: Names of the nodes that switches change.
         switches: Names of the inputs that are switches.
+
+    Returns:
+        The partitions; none where no cut crosses few enough float32 values, and the graph is then
+        left as it was.
     """
     import onnx
 
     graph = model.graph
     switched, always = _split(graph.node, switches)
     ends = _cuts(model, switched, frozenset(layers))
-    if len(ends) == 1:  # one stage saves nothing
+    if len(ends) == 1:  # one partition saves nothing
         return ()
     graph.input.append(
         onnx.helper.make_tensor_value_info(SKIPPED, onnx.TensorProto.BOOL, [len(ends)])
     )
     outputs = {output.name for output in graph.output}
-    placed, stages, begin = list(always), [], 0
+    placed, partitions, begin = list(always), [], 0
     for number, end in enumerate(ends):
         nodes, begin = switched[begin:end], end
         wanted = outputs | set(read_names(switched[end:]))
         results = tuple(x for node in nodes for x in node.output if x in wanted)
-        stage = Stage(tuple(node.name for node in nodes if node.name in set(layers)), results)
-        stages.append(stage)
-        placed += _skippable(model, nodes, stage, number)
+        partition = Partition(
+            tuple(node.name for node in nodes if node.name in set(layers)), results
+        )
+        partitions.append(partition)
+        placed += _skippable(model, nodes, partition, number)
         for name in results:
-            graph.input.append(float_value(known(name)))
+            graph.input.append(float_value(cached_input(name)))
             if name not in outputs:
                 graph.output.append(float_value(name))
     replace_nodes(graph, placed)
-    return tuple(stages)
+    return tuple(partitions)
 
 
 def _split(
@@ -107,19 +113,19 @@ def _split(
 def _cuts(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], layers: frozenset[str]
 ) -> list[int]:
-    """Return where stages end: places that few values cross, about as many layers apart."""
+    """Return where partitions end: at cuts that few values cross, about as many layers apart."""
     kinds = infer_types(model)
     floats = {name for name, kind in kinds.items() if kind.element == _FLOAT}
     last = {name: at for at, node in enumerate(nodes) for name in read_names([node])}
     left = sum(node.name in layers for node in nodes)
-    apart = -(-left // _MOST_STAGES)
+    apart = -(-left // _MAX_PARTITIONS)
     ends, crossing, since = [], set[str](), 0
     for at, node in enumerate(nodes[:-1]):
         if node.name in layers:
             since, left = since + 1, left - 1
         crossing.update(node.output)
         crossing = {name for name in crossing if last.get(name, 0) > at}
-        narrow = len(crossing) <= _MOST_CROSSING and crossing <= floats
+        narrow = len(crossing) <= _MAX_CROSSING and crossing <= floats
         if since >= apart and left and narrow:
             ends.append(at + 1)
             since = 0
@@ -127,18 +133,18 @@ def _cuts(
 
 
 def _skippable(
-    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], stage: Stage, number: int
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], partition: Partition, number: int
 ) -> list[onnx.NodeProto]:
-    """Return what puts a stage behind its switch."""
+    """Return the nodes that compute a partition, or yield its cached results where skipped."""
     import onnx
 
     index, flag = f"{SKIPPED}:{number}:index", f"{SKIPPED}:{number}"
     tensor = onnx.helper.make_tensor(index, onnx.TensorProto.INT64, [1], [number])
     model.graph.initializer.append(tensor)
-    inside = {name: f"{name}:inside" for name in stage.results}
+    inside = {name: f"{name}:inside" for name in partition.results}
     computed = Branch([_renamed(node, inside) for node in nodes], list(inside.values()))
-    given = Branch.same([known(name) for name in stage.results], "same")
-    choice = make_choice(flag, given, computed, stage.results)
+    given = Branch.same([cached_input(name) for name in partition.results], "same")
+    choice = make_if(flag, given, computed, partition.results)
     return [make_node("Gather", [SKIPPED, index], [flag], flag), choice]
 
 

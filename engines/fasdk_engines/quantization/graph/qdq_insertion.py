@@ -1,7 +1,7 @@
-"""Write a graph with Q/DQ on chosen layers, authored by ONNX Runtime's own quantizer.
+"""Insertion of QuantizeLinear/DequantizeLinear pairs by ONNX Runtime's own quantizer.
 
-The graph it is given holds each weight rounded already, on the scale it is told, so that what it
-writes is what was decided, to the bit.
+Weights are already rounded, and the scales are given to the quantizer, so the graph it writes holds
+exactly the values that calibration chose.
 """
 
 from __future__ import annotations
@@ -12,136 +12,150 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import PrecisionError
-from fasdk_calibration.calibration_set.ranges import LEVELS
-from fasdk_engines.quantization.graph.graph_rewriter import Rewriter, drop_unread, mapped_bystander
+from fasdk_calibration.calibration_set.ranges import INT8_MAX
+from fasdk_engines.quantization.graph.graph_rewriter import (
+    GraphRewriter,
+    drop_unread,
+    float_consumer_weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import onnx
 
-    from fasdk_engines.quantization.calibration.recipe import LayerRecipe, SiteRecipe
+    from fasdk_engines.quantization.graph.recipe import GroupRecipe, LayerRecipe
 
 
-def author(
+def insert_qdq(
     model: onnx.ModelProto,
-    recipes: Sequence[SiteRecipe],
-    keep_float: frozenset[str],
-    two_term: frozenset[str] = frozenset(),
+    recipes: Sequence[GroupRecipe],
+    float_layers: frozenset[str],
+    residual_layers: frozenset[str] = frozenset(),
     *,
-    own_pairs: bool = False,
+    dedicated_pairs: bool = False,
 ) -> onnx.ModelProto:
-    """Return the float32 graph with Q/DQ in front of every layer that is not in `keep_float`.
+    """Return a float32 graph with Q/DQ pairs in front of every layer not in `float_layers`.
 
     Args:
         model: Float32 graph.
-        recipes: What was decided about it.
-        keep_float: Layers that stay in floating point.
-        two_term: Layers that multiply twice: what the int8 activation left over is quantized on a
-            finer scale and multiplied with the same weight.
-        own_pairs: Give each reader of an activation a Q/DQ pair of its own, without which ONNX
-            Runtime takes none of them into its 8-bit kernels.
+        recipes: Quantization parameters of its activation groups.
+        float_layers: Names of layers that stay in floating point.
+        residual_layers: Names of layers whose activation is held in two INT8 terms: the residual of
+            the first is quantized on a finer scale and multiplied with the same weight.
+        dedicated_pairs: Whether each reader of an activation gets a Q/DQ pair of its own. ONNX
+            Runtime takes none of them into its 8-bit kernels otherwise.
 
     Raises:
         PrecisionError: ONNX Runtime's quantizer refuses the graph.
     """
-    rewriter = Rewriter(model)
-    marked: list[_Marked] = []
+    rewriter = GraphRewriter(model)
+    activations: list[_QuantizedActivation] = []
     for recipe in recipes:
-        chosen = tuple(x for x in recipe.layers if x.node.layer.name not in keep_float)
+        chosen = tuple(x for x in recipe.layers if x.node.layer.name not in float_layers)
         if chosen:
-            marked += _rewrite_site(rewriter, recipe, chosen, two_term)
+            activations += _rewrite_group(rewriter, recipe, chosen, residual_layers)
     prepared = rewriter.finish()
-    if not marked:
+    if not activations:
         return prepared
-    written = _quantize(prepared, marked, own_pairs=own_pairs)
-    for mark in marked:
-        if mark.left_over:
-            _read_quantized(written, mark)
-    return _tidy(written, {mark.value for mark in marked})
+    quantized = _quantize(prepared, activations, dedicated_pairs=dedicated_pairs)
+    for activation in activations:
+        if activation.residual:
+            _connect_residual(quantized, activation)
+    return _tidy(quantized, {activation.name for activation in activations})
 
 
 @dataclass(frozen=True)
-class _Marked:
-    """An activation the quantizer is told of.
+class _QuantizedActivation:
+    """An activation that the quantizer puts a Q/DQ pair behind.
 
     Attributes:
-        value: Its name; it is read by `nodes` alone.
-        scale: Its step.
-        nodes: The nodes that read it, and the scales of their weights.
-        left_over: Name of the Sub that takes its quantized form from it, or empty.
+        name: Its name; `nodes` alone read it.
+        scale: Its quantization step.
+        nodes: Names of the nodes that read it, each with its layer's weight scales.
+        residual: Name of the Sub that computes the residual of its quantized form, or empty.
     """
 
-    value: str
+    name: str
     scale: float
     nodes: tuple[tuple[str, LayerRecipe], ...]
-    left_over: str = ""
+    residual: str = ""
 
 
-def _rewrite_site(
-    rewriter: Rewriter,
-    recipe: SiteRecipe,
+def _rewrite_group(
+    rewriter: GraphRewriter,
+    recipe: GroupRecipe,
     chosen: tuple[LayerRecipe, ...],
-    two_term: frozenset[str],
-) -> list[_Marked]:
-    """Prepare a site's layers; return the activations that are to be quantized."""
-    site, affine = recipe.site, recipe.affine
+    residual_layers: frozenset[str],
+) -> list[_QuantizedActivation]:
+    """Rewrite the layers of a group; return the activations that are to be quantized."""
+    group, smoothing = recipe.group, recipe.smoothing
     first = chosen[0].node.layer.name
-    value = site.value
+    value = group.activation
     if recipe.is_folded:
         rewriter.fold_norm(recipe)
-        kept = {x.node.layer.name for x in chosen}
+        names = {x.node.layer.name for x in chosen}
         for layer in recipe.layers:
-            if layer.node.layer.name not in kept:
-                rewriter.rewrite(layer.node, value, layer.plain, layer.plain_bias, is_padded=False)
-        for node in site.bystanders:
-            weight = {node.weight: rewriter.weight(node.weight)}
-            rewriter.rewrite(node, value, *mapped_bystander(node, recipe, weight), is_padded=False)
+            if layer.node.layer.name not in names:
+                rewriter.rewrite(
+                    layer.node, value, layer.float_weight, layer.float_bias, is_padded=False
+                )
+        for node in group.float_consumers:
+            weights = {node.weight: rewriter.weight(node.weight)}
+            weight, bias = float_consumer_weights(node, recipe, weights)
+            rewriter.rewrite(node, value, weight, bias, is_padded=False)
     else:
-        value = rewriter.map_activation(recipe, first)
-    once = tuple(x for x in chosen if x.node.layer.name not in two_term)
-    twice = tuple(x for x in chosen if x.node.layer.name in two_term)
-    is_padded = not recipe.is_folded and affine.is_shifted
-    marked = []
+        value = rewriter.smooth_activation(recipe, first)
+    single = tuple(x for x in chosen if x.node.layer.name not in residual_layers)
+    double = tuple(x for x in chosen if x.node.layer.name in residual_layers)
+    is_padded = not recipe.is_folded and smoothing.is_shifted
+    activations = []
     # Q/DQ goes in front of every reader of a value, so what is quantized has a name of its own.
-    if once:
-        coarse = rewriter.insert(first, "Identity", [value], f"{site.value}_quantized")
-        for layer in once:
+    if single:
+        quantized = rewriter.insert(first, "Identity", [value], f"{group.activation}_quantized")
+        for layer in single:
             rewriter.rewrite(
-                layer.node, coarse, layer.rounded.values, layer.bias, is_padded=is_padded
-            )
-        marked.append(_Marked(coarse, affine.scale, tuple((x.node.layer.name, x) for x in once)))
-    if twice:
-        wide = rewriter.insert(first, "Identity", [value], f"{site.value}_first")
-        rest = rewriter.insert(first, "Sub", [value, value], f"{site.value}_left_over")
-        fine = rewriter.insert(first, "Identity", [rest], f"{site.value}_second")
-        seconds = []
-        for layer in twice:
-            _, second = rewriter.rewrite(
                 layer.node,
-                wide,
-                layer.rounded.values,
-                layer.fine_bias,
+                quantized,
+                layer.quantized.dequantized,
+                layer.bias,
                 is_padded=is_padded,
-                second=fine,
             )
-            seconds.append((second, layer))
-        firsts = tuple((x.node.layer.name, x) for x in twice)
-        marked.append(_Marked(wide, affine.wide_scale, firsts, rest))
-        marked.append(_Marked(fine, affine.fine_scale, tuple(seconds)))
-    return marked
+        nodes = tuple((x.node.layer.name, x) for x in single)
+        activations.append(_QuantizedActivation(quantized, smoothing.scale, nodes))
+    if double:
+        coarse = rewriter.insert(first, "Identity", [value], f"{group.activation}_coarse")
+        difference = rewriter.insert(first, "Sub", [value, value], f"{group.activation}_difference")
+        fine = rewriter.insert(first, "Identity", [difference], f"{group.activation}_residual")
+        residual_nodes = []
+        for layer in double:
+            _, residual_node = rewriter.rewrite(
+                layer.node,
+                coarse,
+                layer.quantized.dequantized,
+                layer.residual_bias,
+                is_padded=is_padded,
+                residual=fine,
+            )
+            residual_nodes.append((residual_node, layer))
+        nodes = tuple((x.node.layer.name, x) for x in double)
+        activations.append(_QuantizedActivation(coarse, smoothing.coarse_scale, nodes, difference))
+        activations.append(
+            _QuantizedActivation(fine, smoothing.residual_scale, tuple(residual_nodes))
+        )
+    return activations
 
 
-def _read_quantized(model: onnx.ModelProto, mark: _Marked) -> None:
-    """Let the Sub that was a placeholder take the dequantized form away."""
-    nodes = {name: node for node in model.graph.node for name in node.output}
-    reader = next(node for node in model.graph.node if node.name == mark.nodes[0][0])
+def _connect_residual(model: onnx.ModelProto, activation: _QuantizedActivation) -> None:
+    """Make the placeholder Sub subtract the dequantized form of its activation."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    reader = next(node for node in model.graph.node if node.name == activation.nodes[0][0])
     dequantized = reader.input[0]
-    nodes[mark.left_over].input[1] = dequantized
+    producers[activation.residual].input[1] = dequantized
 
 
 def _quantize(
-    model: onnx.ModelProto, marked: Sequence[_Marked], *, own_pairs: bool
+    model: onnx.ModelProto, activations: Sequence[_QuantizedActivation], *, dedicated_pairs: bool
 ) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType
@@ -151,22 +165,24 @@ def _quantize(
     nodes = {node.name: node for node in model.graph.node}
     overrides: dict[str, list[dict[str, Any]]] = {}
     ranges: dict[str, Any] = {}
-    for mark in marked:
-        scale = np.float32(mark.scale)
-        ranges[mark.value] = TensorData(
-            lowest=np.float32(-LEVELS * scale), highest=np.float32(LEVELS * scale)
+    for activation in activations:
+        scale = np.float32(activation.scale)
+        ranges[activation.name] = TensorData(
+            lowest=np.float32(-INT8_MAX * scale), highest=np.float32(INT8_MAX * scale)
         )
-        overrides[mark.value] = [{"scale": np.array(scale), "zero_point": np.array(0, np.int8)}]
+        overrides[activation.name] = [
+            {"scale": np.array(scale), "zero_point": np.array(0, np.int8)}
+        ]
         model.graph.value_info.append(
-            onnx.helper.make_tensor_value_info(mark.value, onnx.TensorProto.FLOAT, None)
+            onnx.helper.make_tensor_value_info(activation.name, onnx.TensorProto.FLOAT, None)
         )
-        for name, layer in mark.nodes:
+        for name, layer in activation.nodes:
             axis = 1 if layer.node.window is None else 0
             overrides[nodes[name].input[1]] = [
                 {"axis": axis, "scale": np.array(s, np.float32), "zero_point": np.array(0, np.int8)}
-                for s in layer.rounded.scales
+                for s in layer.quantized.scales
             ]
-    # Told that shapes are inferred, it does not write the model to disk to infer them.
+    # With this entry the quantizer does not write the model to disk to infer shapes.
     model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     try:
         quantizer = QDQQuantizer(
@@ -176,26 +192,26 @@ def _quantize(
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8,
             tensors_range=ranges,
-            nodes_to_quantize=[name for mark in marked for name, _ in mark.nodes],
+            nodes_to_quantize=[name for activation in activations for name, _ in activation.nodes],
             nodes_to_exclude=[],
             op_types_to_quantize=["MatMul", "Conv"],
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
-                "DedicatedQDQPair": own_pairs,
+                "DedicatedQDQPair": dedicated_pairs,
                 "OpTypesToExcludeOutputQuantization": ["MatMul", "Conv"],
                 "TensorQuantOverrides": overrides,
             },
         )
         written: onnx.ModelProto = quantizer.quantize_model()
-    except Exception as error:  # it raises whatever it meets
+    except Exception as error:  # its documentation names no exceptions
         raise PrecisionError(f"ONNX Runtime's quantizer refuses the graph: {error}") from error
     return written
 
 
 def _tidy(model: onnx.ModelProto, values: set[str]) -> onnx.ModelProto:
-    """Drop the markers, sort the nodes, and leave no trace of when and by what it was written."""
+    """Drop the Identity nodes in front of Q/DQ, sort the nodes, and delete writer metadata."""
     graph = model.graph
     source = {
         node.output[0]: node.input[0]

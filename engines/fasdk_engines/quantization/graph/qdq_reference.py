@@ -1,7 +1,7 @@
-"""Run a quantized graph exactly as it is written, where no GPU is.
+"""Reference execution of a Q/DQ graph on a CPU, every operator on its own.
 
 ONNX Runtime would fuse Q/DQ pairs into its own 8-bit kernels and compute float16 in float32. Here
-every node runs on its own, and behind every operator with a float16 output its values are rounded.
+no Q/DQ pair is fused, and the values of every float16 output are rounded to float16.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _FLOAT, _FLOAT16 = 1, 10  # onnx.TensorProto.DataType, a fixed part of the file format
 
 
-class WrittenRunner:
-    """A graph in one session, as written.
+class QdqReferenceRunner:
+    """Reference runner of a Q/DQ graph, in one ONNX Runtime session.
 
     Args:
-        graph: Typed graph with an output `logits`; float32, or float16 with float32 inputs.
+        graph: Typed ONNX file with an output `logits`; float32, or float16 with float32 inputs.
         threads: CPU threads; 0 takes one per core.
 
     Raises:
@@ -39,10 +39,13 @@ class WrittenRunner:
         model = parse_graph(graph)
         if any(t.element == _FLOAT16 for t in infer_types(model).values()):
             model = rounded_model(graph)
-        self._session = plain_session(model.SerializeToString(), threads)
+        self._session = unfused_session(model.SerializeToString(), threads)
 
     def logits(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return float32 [B, classes].
+        """Return logits, float32 [B, classes].
+
+        Args:
+            batch: float32 [B, ...] by input name.
 
         Raises:
             BackendError: ONNX Runtime fails.
@@ -50,26 +53,31 @@ class WrittenRunner:
         try:
             (found,) = self._session.run(["logits"], dict(batch))
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on the graph as written: {error}") from error
+            raise BackendError(f"ONNX Runtime failed on the Q/DQ graph: {error}") from error
         return np.asarray(found, np.float32)
 
 
-def run_as_written(
+def run_qdq_reference(
     graph: bytes, batch: Mapping[str, NDArray[np.float32]], *, threads: int = 0
 ) -> NDArray[np.float32]:
-    """Return logits, float32 [B, classes], with Q/DQ executed as written.
+    """Return logits, float32 [B, classes], with no Q/DQ pair fused.
 
     In a float16 graph every operator's output is rounded to float16. For more than one batch use
-    `WrittenRunner`, which opens its session once.
+    `QdqReferenceRunner`, which opens its session once.
+
+    Args:
+        graph: Typed ONNX file; see `QdqReferenceRunner`.
+        batch: float32 [B, ...] by input name.
+        threads: CPU threads; 0 takes one per core.
 
     Raises:
         BackendError: ONNX Runtime refuses or fails to run the graph.
     """
-    return WrittenRunner(graph, threads=threads).logits(batch)
+    return QdqReferenceRunner(graph, threads=threads).logits(batch)
 
 
-def watching_session(model: onnx.ModelProto, values: Sequence[str]) -> Any:
-    """Return a session of a float32 graph with `values` among its outputs."""
+def session_with_outputs(model: onnx.ModelProto, values: Sequence[str]) -> Any:
+    """Return a session of a float32 graph whose outputs include the values named."""
     import onnx
 
     watched = onnx.ModelProto()
@@ -78,16 +86,16 @@ def watching_session(model: onnx.ModelProto, values: Sequence[str]) -> Any:
     for name in values:
         if name not in own:
             watched.graph.output.append(onnx.ValueInfoProto(name=name))
-    return plain_session(watched.SerializeToString(), 0, optimize=True)
+    return unfused_session(watched.SerializeToString(), 0, optimize=True)
 
 
-def plain_session(graph: bytes, threads: int, *, optimize: bool = False) -> Any:
-    """Return an ONNX Runtime session that leaves Q/DQ alone.
+def unfused_session(graph: bytes, threads: int, *, optimize: bool = False) -> Any:
+    """Return an ONNX Runtime session that fuses no Q/DQ pair.
 
     Args:
         graph: ONNX file.
         threads: CPU threads; 0 takes one per core.
-        optimize: Let it rearrange the rest; never where roundings stand between operators.
+        optimize: Let it optimize the rest; never for a graph with rounding between operators.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -100,10 +108,10 @@ def plain_session(graph: bytes, threads: int, *, optimize: bool = False) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # A second, packed copy of the weights pays only over many runs.
+    # A second, packed copy of the weights is worth its memory only over many runs.
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the graph as written: {error}") from error
+        raise BackendError(f"ONNX Runtime refuses the Q/DQ graph: {error}") from error

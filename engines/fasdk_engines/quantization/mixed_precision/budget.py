@@ -1,7 +1,7 @@
-"""Judge what a change of precision does to decisions: flips, score drift and error rates.
+"""Liveness budget: limits on decision flips, score drift and error-rate changes.
 
-The scores of the float graph are the reference and its operating points are frozen: the changed
-graph is judged at the very same thresholds, one combination of modalities at a time.
+The scores of the float graph are the reference and its operating points are frozen: the quantized
+graph is evaluated at the same thresholds, one combination of modalities at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import DatasetError, UsageError
-from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse, log_odds
+from fasdk_calibration.metrics import Scores, apcer_by_species, bpcer, fuse, logit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint
 
-_WINDOW = 32  # captures whose distance and drift stand for those at the threshold
-_ROUNDING = 1e-12  # 1 of 1,000 is 0.001, whatever binary makes of it
+_WINDOW = 32  # captures nearest to the threshold from which density and drift are estimated
+_ROUNDING = 1e-12  # so that 1 of 1,000 does not exceed 0.001 in binary arithmetic
 
 
 @dataclass(frozen=True)
 class BudgetLimits:
-    """How much of each figure is allowed, in each combination of modalities.
+    """Largest allowed value of each figure, in each combination of modalities.
 
     Attributes:
         max_flips: Share of captures whose verdict changes at the frozen operating point.
         max_drift: Mean absolute difference of scores, in [0, 1].
-        max_rate_change: Change of the worst species' APCER and of BPCER, as a share.
+        max_rate_change: Absolute change of the worst species' APCER and of BPCER, in [0, 1].
     """
 
     max_flips: float = 0.001
@@ -41,7 +41,7 @@ class BudgetLimits:
     max_rate_change: float = 0.001
 
     def __post_init__(self) -> None:
-        """Refuse a limit that is no share."""
+        """Require every limit to be a share."""
         for name in ("max_flips", "max_drift", "max_rate_change"):
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:
@@ -52,13 +52,13 @@ class BudgetLimits:
 
 @dataclass(frozen=True)
 class RateChange:
-    """An error rate of ISO/IEC 30107-3 before and after, each of presentations.
+    """An error rate of ISO/IEC 30107-3 before and after quantization, counted by presentation.
 
     Attributes:
         species: The worst PAI species before and after, or "bona fide" twice for BPCER.
         before: Rate with the float graph, in [0, 1].
-        after: Rate with the changed one.
-        presentations: Of the class it speaks of.
+        after: Rate with the quantized graph, in [0, 1].
+        presentations: Number of presentations of the class the rate is about.
     """
 
     species: tuple[str, str]
@@ -68,27 +68,30 @@ class RateChange:
 
     @property
     def change(self) -> float:
-        """How far they are apart."""
+        """Absolute difference of the rates, in [0, 1]."""
         return abs(self.after - self.before)
 
 
 @dataclass(frozen=True)
 class CombinationFigures:
-    """What the change does to captures that hold one combination of modalities.
+    """Effect of quantization on captures that hold one combination of modalities.
 
     Attributes:
         modalities: The combination, in model order, joined by "+".
-        captures: How many hold it.
-        threshold: Its frozen operating point, or None where there is none: then drift alone counts.
-        flips: Captures whose verdict changes; a score that is not a number is no verdict.
-        expected_flips: Share of flips to expect of other captures; see `expected_flips`. Where the
-            captures are too few to show a rare flip, it still tells a small drift from a large one.
-        expected_class_flips: The same of one class's captures alone, bona fide or attack, whichever
-            is to expect more: a threshold that lies among one class moves its rate alone.
-        mean_drift: Mean absolute difference of scores; one that is not a number counts as 1.
-        largest_drift: The largest.
-        apcer: Worst species' APCER, or None without a threshold or attacks.
-        bpcer: BPCER, or None without a threshold or bona fide presentations.
+        captures: Number of captures that hold it.
+        threshold: Its frozen operating point, or None where there is none: then only drift counts.
+        flips: Number of captures whose verdict changes; a score that is not a number is a change.
+        expected_flips: Expected share of flips of other captures, in [0, 1]; see `expected_flips`.
+            Where the captures are too few to show a rare flip, it still distinguishes a small drift
+            from a large one.
+        expected_class_flips: The same for the captures of one class, bona fide or attack, whichever
+            expects more: a threshold among captures of one class changes the rate of that class
+            alone.
+        mean_drift: Mean absolute difference of scores, in [0, 1]; a score that is not a number
+            counts as 1.
+        largest_drift: Largest absolute difference of scores, in [0, 1].
+        apcer: Change of the worst species' APCER, or None without a threshold or attacks.
+        bpcer: Change of BPCER, or None without a threshold or bona fide presentations.
     """
 
     modalities: str
@@ -105,12 +108,12 @@ class CombinationFigures:
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """The figures of every combination, and which limits they miss.
+    """The figures of every combination of modalities, and the limits they exceed.
 
     Attributes:
-        limits: What was allowed.
-        combinations: Most captures first.
-        misses: One line a figure above its limit; empty when the budget holds.
+        limits: The budget.
+        combinations: Figures of each combination, most captures first.
+        misses: One line for each figure above its limit; empty when the budget holds.
     """
 
     limits: BudgetLimits
@@ -124,35 +127,35 @@ class BudgetReport:
 
     @property
     def expected_flips(self) -> float:
-        """The largest share of flips to expect, of any combination; see `CombinationFigures`."""
+        """Largest expected share of flips of any combination; see `CombinationFigures`."""
         return max((c.expected_flips or 0.0 for c in self.combinations), default=0.0)
 
     @property
     def expected_class_flips(self) -> float:
-        """The largest share of one class's flips to expect, of any combination."""
+        """Largest expected share of flips of one class, of any combination."""
         return max((c.expected_class_flips or 0.0 for c in self.combinations), default=0.0)
 
     @property
     def mean_drift(self) -> float:
-        """The largest mean score drift of any combination."""
+        """Largest mean score drift of any combination, in [0, 1]."""
         return max(c.mean_drift for c in self.combinations)
 
 
-def judge_budget(
+def check_budget(
     reference: Scores,
     values: NDArray[np.float64],
     present: Sequence[tuple[Modality, ...]],
     points: Sequence[OperatingPoint],
     limits: BudgetLimits,
 ) -> BudgetReport:
-    """Compare the scores of a changed graph with the float graph's, capture for capture.
+    """Compare the scores of a quantized graph with the float graph's, capture by capture.
 
     Args:
-        reference: The float graph's scores, P(bona fide), with what each capture is.
-        values: float64 [N], the changed graph's scores of the same captures, in order.
-        present: Modalities each capture held, in model order.
-        points: The float graph's operating points: one a combination, of one level.
-        limits: What is allowed.
+        reference: The float graph's scores, P(bona fide), with the label of each capture.
+        values: float64 [N], the quantized graph's scores of the same captures, in the same order.
+        present: Modalities that each capture holds, in model order.
+        points: The float graph's operating points, one for each combination, all of one level.
+        limits: The budget.
 
     Raises:
         DatasetError: There is no capture, a reference score is not a number, or the lengths differ.
@@ -170,13 +173,13 @@ def judge_budget(
     figures = []
     for held in set(present):
         rows = np.array([found == held for found in present])
-        figures.append(_judge_combination(held, reference, values, rows, thresholds.get(held)))
+        figures.append(_compare_combination(held, reference, values, rows, thresholds.get(held)))
     figures.sort(key=lambda found: (-found.captures, found.modalities))
     misses = tuple(miss for found in figures for miss in _misses(found, limits))
     return BudgetReport(limits, tuple(figures), misses)
 
 
-def _judge_combination(
+def _compare_combination(
     held: tuple[Modality, ...],
     reference: Scores,
     values: NDArray[np.float64],
@@ -197,7 +200,7 @@ def _judge_combination(
             for these in (one.is_bona_fide, ~one.is_bona_fide)
             if these.any()
         )
-        # A score that is no number is no acceptance.
+        # A score that is not a number never accepts.
         other = replace(one, values=np.where(known, after, 0.0))
         apcer, refused = _rate_changes(fuse(one), fuse(other), threshold)
     return CombinationFigures(
@@ -237,31 +240,28 @@ def _rate_changes(
 def expected_flips(
     before: NDArray[np.float64], after: NDArray[np.float64], threshold: float
 ) -> float:
-    """Return the share of flips to expect of other captures drawn as these were.
+    """Return the expected share of flips of other captures drawn like these, in [0, 1].
 
     To first order it is the density of captures at the threshold times the mean absolute drift of
-    captures there, both in log-odds and both taken from the captures nearest to the threshold. So
-    it hangs neither on a capture that happens to lie on it nor on none that does.
+    captures there, both in log-odds and both estimated from the captures nearest to the threshold.
+    So it does not depend on whether any single capture happens to lie on the threshold.
 
     Args:
-        before: float64 [N], P(bona fide).
-        after: float64 [N]; one that is not a number counts as a flip.
-        threshold: A capture is live when its score is greater.
-
-    Returns:
-        The share, in [0, 1].
+        before: float64 [N], P(bona fide) of the float graph.
+        after: float64 [N], the same of the quantized graph; one that is not a number is a flip.
+        threshold: Score in [0, 1]; a capture is live when its score is greater.
     """
     known = np.isfinite(after)
     lost = float((~known).mean())
     if not known.any():
         return lost
-    odds = log_odds(before[known])
-    distance = np.abs(odds - float(log_odds(np.array([threshold]))[0]))
+    odds = logit(before[known])
+    distance = np.abs(odds - float(logit(np.array([threshold]))[0]))
     nearest = np.argsort(distance, kind="stable")[:_WINDOW]
-    drift = float(np.abs(log_odds(after[known]) - odds)[nearest].mean())
+    drift = float(np.abs(logit(after[known]) - odds)[nearest].mean())
     if drift == 0.0:
         return lost
-    reach = max(float(distance[nearest[-1]]), drift)  # a window the drift does not leave
+    reach = max(float(distance[nearest[-1]]), drift)  # the window is at least as wide as the drift
     density = len(nearest) / (2.0 * reach * len(odds))
     return min(1.0, lost + (1.0 - lost) * density * drift)
 

@@ -1,8 +1,7 @@
-"""Make a graph in eight bits and hold it to the liveness budget."""
+"""Quantization of a model's float graph, held to its liveness budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -10,69 +9,77 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.atomic import atomic_write
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.manifest import Precision
+from fasdk.bundle.members import CALIBRATION
 from fasdk.errors import BudgetError
-from fasdk_engines.build.thresholds import GraphRunner, choose_provisional_points
-from fasdk_engines.quantization import Quantizer, RangeMethod, WrittenRunner
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.quantization.calibration.calibration_set import (
     CalibrationSet,
     captures_digest,
     choose_captures,
 )
-from fasdk_engines.quantization.mixed_precision.evaluator import Judge, Judgment
+from fasdk_engines.quantization.graph.layers import int8_share
+from fasdk_engines.quantization.graph.qdq_reference import QdqReferenceRunner
+from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluation, BudgetEvaluator
 from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
 from fasdk_engines.quantization.mixed_precision.search import (
     SEARCH_SECONDS,
+    BudgetStatus,
     Candidate,
-    Level,
-    Mixture,
+    PrecisionAssignment,
     Search,
     Trial,
-    guess_length,
-    int8_share,
-    rank_moves,
+    estimate_fallbacks,
+    rank_fallbacks,
 )
 from fasdk_engines.quantization.mixed_precision.sensitivity import (
-    PROBING_SECONDS,
-    LayerCost,
-    measure_costs,
+    SENSITIVITY_SECONDS,
+    LayerSensitivity,
+    measure_sensitivity,
     working_seconds,
 )
+from fasdk_engines.quantization.quantizer import Quantizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from fasdk.capture import Modality
+    from fasdk.decision import OperatingPoint
     from fasdk.preprocess import PreprocessSpec
+    from fasdk.progress import Progress
     from fasdk_calibration.datasets import Dataset
-    from fasdk_engines.build.thresholds import DevelopmentSet
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.models.base import Family
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, BudgetReport
     from fasdk_engines.quantization.mixed_precision.evaluator import Batch, Runner
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
-    from fasdk_engines.quantization.mixed_precision.work_folder import Section, WorkFolder
+    from fasdk_engines.quantization.work_folder import Section, WorkFolder
 
-Progress = Callable[[str, int, int], None]  # what, done, of how many
-_RECORD = "calibration.json"
-_COSTLIEST = 10
+    ChoosePoints = Callable[[NDArray[np.float32]], Sequence[OperatingPoint]]
+
+_MOST_SENSITIVE = 10  # layers that a report of a missed budget names
 _BATCH = 8
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is to be made.
+class Int8Job:
+    """Inputs of one quantization.
 
     Attributes:
-        request: Captures, budget, search.
+        request: Calibration list, budget, and whether to search.
         precision: INT8 or INT8_FP32.
         graph: Float32 graph.
-        family: Its model.
+        family: The model family.
         specs: Preprocessing by modality.
-        calibration: What `open_calibration` gave.
-        development: Captures it is judged on, or None.
+        calibration: Captures to calibrate on, as `open_calibration` returned them.
+        development: Captures to evaluate the budget on, or None.
+        choose_points: Returns the float graph's operating points from its logits on the development
+            captures, float32 [N, classes].
     """
 
     request: Int8Request
@@ -82,17 +89,18 @@ class Task:
     specs: Mapping[Modality, PreprocessSpec]
     calibration: Dataset
     development: DevelopmentSet | None
+    choose_points: ChoosePoints
 
 
 @dataclass(frozen=True, eq=False)
 class Int8Graph:
-    """A graph in eight bits that holds its budget, or was not judged.
+    """A quantized graph whose liveness budget holds, or was not evaluated.
 
     Attributes:
         graph: Typed ONNX file.
-        record: What calibration.json says.
-        development_logits: float32 [N, classes] on the development captures as it was judged, or
-            None.
+        record: Contents of calibration.json.
+        development_logits: float32 [N, classes] on the development captures, as it was evaluated;
+            None without them.
     """
 
     graph: bytes
@@ -102,19 +110,19 @@ class Int8Graph:
 
 @dataclass(frozen=True)
 class MissedBudget:
-    """Why there is no graph in eight bits.
+    """Report of a quantization that missed its budget.
 
     Attributes:
-        precision: What was asked for.
-        searched: Whether layers were given back.
-        development: List it was judged on.
-        captures: How many those are.
+        precision: Precision asked for.
+        searched: Whether more accurate layers were searched for.
+        development: List the budget was evaluated on.
+        captures: Number of captures in it.
         limits: The budget.
-        misses: What the last candidate missed, one line each.
-        figures: Its figures, or None where it was given up before the last capture.
+        misses: One line for each limit that the last candidate misses.
+        figures: Figures of the last candidate, or None where it was stopped early.
         trials: Every candidate, in order.
-        costliest: The layers that cost most in eight bits, worst first; empty without a search.
-        record: File with all of it.
+        most_sensitive: The most sensitive layers, worst first; empty without a search.
+        record: File with the whole calibration record.
     """
 
     precision: str
@@ -125,153 +133,164 @@ class MissedBudget:
     misses: tuple[str, ...]
     figures: BudgetReport | None
     trials: tuple[Trial, ...]
-    costliest: tuple[LayerCost, ...]
+    most_sensitive: tuple[LayerSensitivity, ...]
     record: str
 
 
-def make_int8(task: Task, work: WorkFolder, progress: Progress) -> Int8Graph:
-    """Choose captures, quantize, judge, and give layers back where that was asked for.
+@dataclass(frozen=True)
+class _Outcome:
+    """Result of evaluating one candidate or of searching many.
+
+    Attributes:
+        candidate: The candidate to take, or None where none holds.
+        sensitivities: Sensitivity of each layer; empty where it was not measured.
+        trials: Every candidate evaluated, in order.
+    """
+
+    candidate: Candidate | None
+    sensitivities: tuple[LayerSensitivity, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def evaluation(self) -> BudgetEvaluation | None:
+        return None if self.candidate is None else self.candidate.evaluation
+
+
+def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
+    """Choose captures, calibrate, evaluate, and search for more accurate layers where asked to.
+
+    Args:
+        job: Inputs.
+        work: Stores intermediate results, so that a killed build continues.
+        progress: Receives the progress of each part.
 
     Raises:
         BudgetError: The budget is missed; the error carries a `MissedBudget`.
-        DatasetError: The captures cannot calibrate or choose no threshold.
+        DatasetError: The captures are unfit for calibration, or choose no threshold.
         FasdkError: The graph cannot be quantized or run.
     """
-    family, request = task.family, task.request
-    judge = None
-    if task.development is not None:  # first: captures that give no threshold end it here
-        judge = _open_judge(task, task.development, work, progress)
-    about = [
+    request = job.request
+    evaluator = None
+    if job.development is not None:  # first: captures that choose no threshold end the build here
+        evaluator = _open_evaluator(job, job.development, work, progress)
+    key = [
         version("fasdk"),
-        sha256(task.graph).hexdigest(),
-        task.precision.value,
-        *(record.model_dump_json() for record in task.calibration.records),
+        sha256(job.graph).hexdigest(),
+        job.precision.value,
+        *(record.model_dump_json() for record in job.calibration.records),
         str(request.size),
     ]
     chosen = choose_captures(
-        task.calibration,
-        request,
-        task.graph,
-        task.specs,
-        family.presence_order,
-        work.section("candidates", *about),
-        lambda done, of: progress("calibration set", done, of),
+        job.calibration,
+        request.calibration.name,
+        request.size,
+        job.graph,
+        job.specs,
+        job.family.presence_order,
+        work.section("candidates", *key),
+        progress,
     )
     method = request.method or RangeMethod.MSE
     quantizer = Quantizer.prepare(
-        task.graph,
+        job.graph,
         chosen.batches,
-        task.specs,
-        precision=task.precision,
+        job.specs,
+        precision=job.precision,
         method=method,
-        float32_islands=family.float32_islands,
+        float32_islands=job.family.float32_islands,
         cache=work.section("activations").path,
         progress=progress,
     )
-    if judge is None or task.development is None:
-        graph = quantizer.write()
-        return Int8Graph(graph, _record(task, chosen, method, quantizer, (), (), None), None)
+    if evaluator is None or job.development is None:
+        record = _record(job, chosen, method, quantizer, _Outcome(None))
+        return Int8Graph(quantizer.write(), record, None)
     section = work.section(
-        "trials", *about, chosen.digest, method.value, captures_digest(task.development.captures)
+        "trials", *key, chosen.digest, method.value, captures_digest(job.development.captures)
     )
-    candidates = _Candidates(task.precision, quantizer, judge, section, progress)
-    if request.search:
-        outcome, costs, trials = _search(candidates)
-    else:
-        mixture = Mixture(two_terms=_two_terms(quantizer))
-        judgment = candidates.judge(mixture, stop_early=False)
-        trial = Trial.of(quantizer.layers, (), mixture.two_terms, judgment, request.limits)
-        outcome, costs, trials = Candidate(trial, mixture, judgment), (), (trial,)
-    if outcome is None or not outcome.judgment.holds:
-        report = None if outcome is None else outcome.judgment.report
-        record = _record(task, chosen, method, quantizer, costs, trials, report)
-        raise _missed(task, record, work)
-    graph = candidates.write(outcome.mixture)
-    record = _record(
-        task,
-        chosen,
-        method,
-        quantizer,
-        costs,
-        trials,
-        outcome.judgment.report,
-        outcome.trial.kept_float,
-    )
-    return Int8Graph(graph, record, outcome.judgment.logits)
+    candidates = _Candidates(job.precision, quantizer, evaluator, section, progress)
+    outcome = _search(candidates) if request.search else _evaluate_once(candidates)
+    if outcome.candidate is None or not outcome.candidate.evaluation.holds:
+        record = _record(job, chosen, method, quantizer, outcome)
+        raise _missed(job, job.development, record, work)
+    # Writing sets the residual layers that the record lists.
+    graph = candidates.write(outcome.candidate.assignment)
+    record = _record(job, chosen, method, quantizer, outcome)
+    return Int8Graph(graph, record, outcome.candidate.evaluation.logits)
 
 
-def _open_judge(
-    task: Task, development: DevelopmentSet, work: WorkFolder, progress: Progress
-) -> Judge:
+def _open_evaluator(
+    job: Int8Job, development: DevelopmentSet, work: WorkFolder, progress: Progress
+) -> BudgetEvaluator:
     """Run the float graph on the development captures and freeze its operating points."""
-    family = task.family
+    family = job.family
     section = work.section(
         "float graph",
         version("fasdk"),
-        sha256(task.graph).hexdigest(),
+        sha256(job.graph).hexdigest(),
         captures_digest(development.captures),
     )
     stored = section.load_array("logits")
     count = len(development.captures)
     rows: list[NDArray[np.float32]] = [] if stored is None else list(stored[:count])
     if len(rows) < count:
-        runner = GraphRunner(task.graph, task.specs, family.presence_order)
+        runner = GraphRunner(job.graph, job.specs, family.presence_order)
         while len(rows) < count:
             rows += list(runner.logits(development.captures[len(rows) : len(rows) + _BATCH]))
             section.save_rows("logits", rows, last=len(rows) == count)
-            progress("float graph", len(rows), count)
+            progress.update("float graph", len(rows), count)
     reference = np.stack(rows)
-    points, _, _ = choose_provisional_points(
+    return BudgetEvaluator(
         development,
         reference,
-        family.live_index,
-        family.modalities,
-        sha256(task.graph).hexdigest(),
-    )
-    return Judge(
-        development,
-        reference,
-        points,
-        specs=task.specs,
+        job.choose_points(reference),
+        specs=job.specs,
         presence=family.presence_order,
         live_index=family.live_index,
         modalities=family.modalities,
-        limits=task.request.limits,
+        limits=job.request.limits,
     )
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Writes and judges graphs that differ in which layers stay in floating point."""
+    """Writes and evaluates graphs that differ in their precision assignment."""
 
     precision: Precision
     quantizer: Quantizer
-    judge_on: Judge
+    evaluator: BudgetEvaluator
     section: Section
     progress: Progress
 
-    def judge(self, mixture: Mixture, *, stop_early: bool = True) -> Judgment:
-        kept_float, two_terms = sorted(mixture.kept_float), sorted(mixture.two_terms)
-        name = sha256("\0".join([*kept_float, "", *two_terms]).encode()).hexdigest()[:16]
-        what = f"judging, {len(kept_float)} layers in float, {len(two_terms)} in two terms"
-        return self.judge_on.judge(
-            lambda: self._open(mixture),
+    @property
+    def residual_layers(self) -> frozenset[str]:
+        """Names of the layers whose activation calibration held in two INT8 terms."""
+        return frozenset(layer.name for layer in self.quantizer.layers if layer.is_residual)
+
+    def evaluate(
+        self, assignment: PrecisionAssignment, *, stop_early: bool = True
+    ) -> BudgetEvaluation:
+        float_layers = sorted(assignment.float_layers)
+        residual_layers = sorted(assignment.residual_layers)
+        name = sha256("\0".join([*float_layers, "", *residual_layers]).encode()).hexdigest()[:16]
+        return self.evaluator.evaluate(
+            lambda: self._open(assignment),
             self.section,
             f"trial-{name}",
-            progress=lambda done, of: self.progress(what, done, of),
+            progress=self.progress,
+            task=f"candidate, {len(float_layers)} float and {len(residual_layers)} residual layers",
             stop_early=stop_early,
         )
 
-    def write(self, mixture: Mixture) -> bytes:
+    def write(self, assignment: PrecisionAssignment) -> bytes:
         if self.precision is Precision.INT8:
-            self.quantizer.multiply_twice(mixture.two_terms)
-        return self.quantizer.write(mixture.kept_float)
+            self.quantizer.set_residual_layers(assignment.residual_layers)
+        return self.quantizer.write(assignment.float_layers)
 
-    def _open(self, mixture: Mixture) -> Runner:
-        """Load a candidate as it is to be judged: as written, or in the form the CPU runs."""
-        graph = self.write(mixture)
+    def _open(self, assignment: PrecisionAssignment) -> Runner:
+        """Load a candidate in the Q/DQ reference, or in the fused form that the CPU runs."""
+        graph = self.write(assignment)
         if self.precision is Precision.INT8:
-            return WrittenRunner(graph).logits
+            return QdqReferenceRunner(graph).logits
         engine = OnnxRuntimeEngine(graph, as_written=False)
 
         def logits(batch: Batch) -> NDArray[np.float32]:
@@ -280,58 +299,68 @@ class _Candidates:
         return logits
 
 
-def _search(
-    candidates: _Candidates,
-) -> tuple[Candidate | None, tuple[LayerCost, ...], tuple[Trial, ...]]:
-    layers, limits = candidates.quantizer.layers, candidates.judge_on.limits
-    two_terms = _two_terms(candidates.quantizer)
-    mixture = Mixture(two_terms=two_terms)
-    first = candidates.judge(mixture)
-    trial = Trial.of(layers, (), two_terms, first, limits)
-    if trial.level is Level.HOLDS_WITH_MARGIN:
-        return Candidate(trial, mixture, first), (), (trial,)
-    start = working_seconds()
-    costs = measure_costs(
-        candidates.quantizer.probe,
-        layers,
-        candidates.judge_on,
-        candidates.section,
-        lambda done, of: candidates.progress("layers probed", done, of),
-        two_terms=candidates.precision is Precision.INT8,
+def _evaluate_once(candidates: _Candidates) -> _Outcome:
+    """Evaluate plain INT8 on every capture."""
+    assignment = PrecisionAssignment(residual_layers=candidates.residual_layers)
+    evaluation = candidates.evaluate(assignment, stop_early=False)
+    trial = Trial.of(
+        candidates.quantizer.layers,
+        (),
+        assignment.residual_layers,
+        evaluation,
+        candidates.evaluator.limits,
     )
-    moves, further = rank_moves(layers, costs, two_terms)
-    # A large graph cannot be probed any faster than once a layer: its search has the rest.
-    left = PROBING_SECONDS + SEARCH_SECONDS - (working_seconds() - start)
+    return _Outcome(Candidate(trial, assignment, evaluation), (), (trial,))
+
+
+def _search(candidates: _Candidates) -> _Outcome:
+    """Search for the precision assignment to take, starting with plain INT8."""
+    layers, limits = candidates.quantizer.layers, candidates.evaluator.limits
+    residual_layers = candidates.residual_layers
+    assignment = PrecisionAssignment(residual_layers=residual_layers)
+    first = candidates.evaluate(assignment)
+    trial = Trial.of(layers, (), residual_layers, first, limits)
+    if trial.status is BudgetStatus.HOLDS_WITH_MARGIN:
+        return _Outcome(Candidate(trial, assignment, first), (), (trial,))
+    start = working_seconds()
+    sensitivities = measure_sensitivity(
+        candidates.quantizer.switchable_graph,
+        layers,
+        candidates.evaluator,
+        candidates.section,
+        candidates.progress,
+        allow_residual=candidates.precision is Precision.INT8,
+    )
+    fallbacks, further = rank_fallbacks(layers, sensitivities, residual_layers)
+    # The layers of a large graph take long to measure; the search gets the time that is left.
+    left = SENSITIVITY_SECONDS + SEARCH_SECONDS - (working_seconds() - start)
     search = Search(
         layers,
-        two_terms,
-        moves,
+        residual_layers,
+        fallbacks,
         further,
-        candidates.judge,
+        candidates.evaluate,
         limits,
         seconds=min(SEARCH_SECONDS, max(0.0, left)),
     )
-    outcome = search.run(lambda trial: guess_length(costs, two_terms, moves, trial, limits))
-    return outcome, costs, tuple(search.trials)
-
-
-def _two_terms(quantizer: Quantizer) -> frozenset[str]:
-    return frozenset(layer.name for layer in quantizer.layers if layer.two_terms)
+    found = search.run(
+        lambda trial: estimate_fallbacks(sensitivities, residual_layers, fallbacks, trial, limits)
+    )
+    return _Outcome(found, sensitivities, tuple(search.trials))
 
 
 def _record(
-    task: Task,
+    job: Int8Job,
     chosen: CalibrationSet,
     method: RangeMethod,
     quantizer: Quantizer,
-    costs: tuple[LayerCost, ...],
-    trials: tuple[Trial, ...],
-    budget: BudgetReport | None,
-    given_back: tuple[str, ...] = (),
+    outcome: _Outcome,
 ) -> CalibrationRecord:
+    evaluation = outcome.evaluation
+    holds = evaluation is not None and evaluation.holds
+    reverted = outcome.candidate.trial.float_layers if outcome.candidate and holds else ()
     return CalibrationRecord(
-        kind="int8",
-        precision=task.precision.value,
+        precision=job.precision.value,
         list=chosen.name,
         listed=chosen.listed,
         captures=tuple(CalibrationCapture(r.id, r.subject) for r in chosen.records),
@@ -340,50 +369,48 @@ def _record(
         coverage_radius=chosen.selection.radius,
         method=method.value,
         ranges=quantizer.ranges,
-        layers=quantizer.layers_without(frozenset(given_back)),
-        given_back=given_back,
-        int8_share=int8_share(quantizer.layers, given_back),
-        searched=task.request.search,
-        costs=costs,
-        trials=trials,
-        development=None if task.development is None else task.development.name,
-        budget=budget,
+        layers=quantizer.reverted_layers(frozenset(reverted)),
+        reverted=reverted,
+        int8_share=int8_share(quantizer.layers, reverted),
+        searched=job.request.search,
+        sensitivities=outcome.sensitivities,
+        trials=outcome.trials,
+        development=None if job.development is None else job.development.name,
+        budget=None if evaluation is None else evaluation.report,
     )
 
 
-def _missed(task: Task, record: CalibrationRecord, work: WorkFolder) -> BudgetError:
+def _missed(
+    job: Int8Job, development: DevelopmentSet, record: CalibrationRecord, work: WorkFolder
+) -> BudgetError:
     """Return the error that ends the build; the record stays in the work folder."""
-    from fasdk.atomic import atomic_write
-
-    path = work.path / _RECORD
+    path = work.path / CALIBRATION
     with atomic_write(path) as file:
         file.write(record.to_bytes())
-    assert task.development is not None  # noqa: S101 - nothing is judged without
     last = record.trials[-1]
-    worst = sorted(record.costs, key=lambda cost: -cost.error)[:_COSTLIEST]
+    worst = sorted(record.sensitivities, key=lambda found: -found.error)[:_MOST_SENSITIVE]
     report = MissedBudget(
-        precision=task.precision.value,
-        searched=task.request.search,
-        development=task.development.name,
-        captures=len(task.development.captures),
-        limits=task.request.limits,
+        precision=job.precision.value,
+        searched=job.request.search,
+        development=development.name,
+        captures=len(development.captures),
+        limits=job.request.limits,
         misses=last.misses,
         figures=record.budget,
         trials=record.trials,
-        costliest=tuple(worst),
+        most_sensitive=tuple(worst),
         record=str(path),
     )
-    base = "" if task.precision is Precision.INT8 else f" --auto-base {task.precision.value}"
-    if task.request.search:
+    base = "" if job.precision is Precision.INT8 else f" --auto-base {job.precision.value}"
+    if job.request.search:
         tried = (
             f"none of {len(record.trials)} candidates holds, not even with "
-            f"{len(last.kept_float)} layers in floating point"
+            f"{len(last.float_layers)} layers in floating point"
         )
-        mend = "train longer, give more development captures, or build with --precision fp16"
+        fix = "train longer, give more development captures, or build with --precision fp16"
     else:
-        tried, mend = f"{task.precision.value} misses it", f"build with --precision auto{base}"
+        tried, fix = f"{job.precision.value} misses it", f"build with --precision auto{base}"
     return BudgetError(
-        f"liveness budget missed on {task.development.name}: {tried}: "
-        f"{'; '.join(last.misses)}: {mend}",
+        f"liveness budget missed on {development.name}: {tried}: {'; '.join(last.misses)}: {fix}",
         report,
     )

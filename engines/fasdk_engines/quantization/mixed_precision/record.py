@@ -1,4 +1,4 @@
-"""calibration.json: which captures calibrated a graph, what was decided, tried and measured."""
+"""Calibration record of a quantized bundle: the member calibration.json."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fasdk_engines.build.request import Int8Summary
+from fasdk.bundle.calibration import CALIBRATION_SCHEMA
+from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 if TYPE_CHECKING:
     from fasdk_calibration.calibration_set.selection import StratumShare
-    from fasdk_engines.quantization import ActivationRange, Layer
+    from fasdk_engines.quantization.graph.layers import Layer
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
     from fasdk_engines.quantization.mixed_precision.search import Trial
-    from fasdk_engines.quantization.mixed_precision.sensitivity import LayerCost
+    from fasdk_engines.quantization.mixed_precision.sensitivity import LayerSensitivity
+    from fasdk_engines.quantization.quantizer import ActivationRange
 
 
 @dataclass(frozen=True)
 class CalibrationCapture:
-    """One capture that calibrated."""
+    """One capture of the calibration set.
+
+    Attributes:
+        id: Its id in the list.
+        subject: The person in it.
+    """
 
     id: str
     subject: str
@@ -27,31 +34,29 @@ class CalibrationCapture:
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """The member calibration.json of a bundle in eight bits.
+    """Contents of calibration.json, besides its `schema_version` and `kind`.
 
     Attributes:
-        kind: "int8".
         precision: Types of the graph.
         list: Calibration list.
-        listed: Captures in it.
-        captures: The chosen ones, in list order.
-        subjects: Everybody in them: nobody whom the model is judged on may be among these.
-        strata: Candidates and chosen ones by stratum.
+        listed: Number of captures in the list.
+        captures: The captures chosen from it, in list order.
+        subjects: Every person in them; the model must be evaluated on other people.
+        strata: Number of candidates and of chosen captures in each stratum.
         coverage_radius: Largest distance, in the float graph's features, of a candidate to the
-            nearest chosen one; 0 where all were taken.
-        method: How activations' ranges were chosen.
-        ranges: What was chosen, by activation.
-        layers: Every Linear and Conv with its precision and why.
-        given_back: Layers given back to floating point for accuracy, worst first.
-        int8_share: Share of their multiply-accumulates in eight bits.
-        searched: Whether layers could be given back (`--precision auto`).
-        costs: What each layer costs in eight bits, where that was measured.
-        trials: Every candidate that was judged, in order.
-        development: List it was judged on, or None.
-        budget: Limits and figures on that list, or None where it was not judged.
+            nearest chosen capture; 0 where all were taken.
+        method: Range method of the activations.
+        ranges: Quantization of each activation.
+        layers: Every Linear and Conv layer, with the reason where it is not in INT8.
+        reverted: Names of layers reverted to float for accuracy, in the order of the search.
+        int8_share: Share of the layers' multiply-accumulates in INT8, in [0, 1].
+        searched: Whether more accurate layers were searched for (`--precision auto`).
+        sensitivities: Sensitivity of each layer in INT8; empty where it was not measured.
+        trials: Every candidate that was evaluated, in order.
+        development: List the budget was evaluated on, or None.
+        budget: Limits and figures on that list, or None where it was not evaluated.
     """
 
-    kind: str
     precision: str
     list: str
     listed: int
@@ -62,16 +67,16 @@ class CalibrationRecord:
     method: str
     ranges: tuple[ActivationRange, ...]
     layers: tuple[Layer, ...]
-    given_back: tuple[str, ...]
+    reverted: tuple[str, ...]
     int8_share: float
     searched: bool
-    costs: tuple[LayerCost, ...]
+    sensitivities: tuple[LayerSensitivity, ...]
     trials: tuple[Trial, ...]
     development: str | None
     budget: BudgetReport | None
 
     def summary(self) -> Int8Summary:
-        """Return what a build's report says of it."""
+        """Return the summary for the build report."""
         return Int8Summary(
             calibration=self.list,
             captures=len(self.captures),
@@ -79,12 +84,12 @@ class CalibrationRecord:
             method=self.method,
             int8_share=self.int8_share,
             layers=len(self.layers),
-            layers_in_int8=sum(layer.quantized for layer in self.layers),
-            layers_in_two_terms=sum(layer.two_terms for layer in self.layers),
-            given_back=self.given_back,
+            int8_layers=sum(layer.quantized for layer in self.layers),
+            residual_layers=sum(layer.is_residual for layer in self.layers),
+            reverted=self.reverted,
             trials=len(self.trials),
-            judged=(
-                "not judged: built without --development captures"
+            budget_note=(
+                "not evaluated: built without --development captures"
                 if self.budget is None
                 else f"the liveness budget holds on {self.development}"
             ),
@@ -93,15 +98,19 @@ class CalibrationRecord:
 
     def to_bytes(self) -> bytes:
         """Return the JSON document; equal records give equal bytes."""
-        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True, allow_nan=False).encode()
+        document = {"schema_version": CALIBRATION_SCHEMA, "kind": "int8", **asdict(self)}
+        document["layers"] = [
+            {**asdict(layer), "quantized": layer.quantized} for layer in self.layers
+        ]
+        return json.dumps(_finite(document), indent=1, sort_keys=True, allow_nan=False).encode()
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: a number that is none becomes null."""
+def _finite(value: Any) -> Any:
+    """Return a value as JSON can hold it: a number that is not finite becomes null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _plain(held) for key, held in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(held) for held in value]
+        return [_finite(item) for item in value]
     return value

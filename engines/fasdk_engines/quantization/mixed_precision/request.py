@@ -1,4 +1,4 @@
-"""What a build in eight bits is asked for."""
+"""Request for a quantized build."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ DEFAULT_SIZE = 128
 
 @dataclass(frozen=True)
 class Int8Request:
-    """How to quantize, and what the result is held to.
+    """How to quantize, and the liveness budget the result is held to.
 
     Attributes:
-        calibration: List of captures to calibrate on; labels serve to spread the choice alone.
-        root: Folder its paths are relative to; None is the list's own.
-        size: How many captures to choose.
-        method: How activations' ranges are chosen; None takes the quantizer's own.
+        calibration: List of captures to calibrate on; its labels only stratify the choice.
+        root: Folder that paths in the list are relative to; None takes the list's own.
+        size: Number of captures to choose.
+        method: Range method of the activations; None takes the quantizer's own.
         limits: The liveness budget.
-        search: Whether layers are given back until the budget holds (`--precision auto`).
+        search: Whether layers are made more accurate until the budget holds (`--precision auto`).
     """
 
     calibration: Path
@@ -33,9 +33,8 @@ class Int8Request:
     search: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a size of nothing."""
+        """Require at least one capture."""
         if self.size < 1:
             raise UsageError(
-                f"--calibration-size is {self.size}: nothing is calibrated on nothing, give at "
-                "least 1"
+                f"--calibration-size is {self.size}: at least 1 capture is needed to calibrate"
             )

@@ -1,4 +1,4 @@
-"""What each layer in eight bits costs, so that the costliest can be given back first."""
+"""Sensitivity of a graph's decisions to each layer in INT8."""
 
 from __future__ import annotations
 
@@ -14,124 +14,139 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk_engines.quantization import Layer
-    from fasdk_engines.quantization.mixed_precision.evaluator import Judge
-    from fasdk_engines.quantization.mixed_precision.work_folder import Section
+    from fasdk.progress import Progress
+    from fasdk_engines.quantization.graph.layers import Layer
+    from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluator
+    from fasdk_engines.quantization.work_folder import Section
 
-PROBING_SECONDS = 100.0
-_MOST_CAPTURES = 64
+SENSITIVITY_SECONDS = 100.0
+_MAX_CAPTURES = 64
 
 
 class LayerSwitch(Protocol):
-    """A graph in which each layer computes in eight bits or not, as told; see `Probe`."""
+    """A graph in which each layer can be switched to INT8; see `SwitchableGraph`."""
 
     def logits(
         self,
         batch: Mapping[str, NDArray[np.float32]],
-        keep_float: frozenset[str] = frozenset(),
-        two_term: frozenset[str] | None = None,
+        float_layers: frozenset[str] = frozenset(),
+        residual_layers: frozenset[str] | None = None,
     ) -> NDArray[np.float32]:
-        """Return float32 [B, classes]."""
+        """Return logits, float32 [B, classes]."""
         ...
 
 
 @dataclass(frozen=True)
-class LayerCost:
-    """What one layer in eight bits costs, measured with every other layer in floating point.
+class LayerSensitivity:
+    """Error of the log-odds caused by one layer in INT8, every other layer in floating point.
 
-    Alone, because what it adds to all others' error is lost in that error on a few captures.
+    It is measured alone, because beside the error of all other layers it would be lost in the
+    noise of a few captures.
 
     Attributes:
-        name: Its node's name.
+        name: Name of the layer's node.
         macs: Multiply-accumulates for one capture.
-        error: Mean square of what it moves the log-odds of bona fide by, its activation in one
-            int8 term; infinity where that is no number.
-        fine_error: The same with its activation in two terms; equal to `error` where it cannot be.
+        error: Mean squared change of the log-odds of bona fide, its activation held in one INT8
+            term; infinity where that is not a number.
+        residual_error: The same with its activation held in two INT8 terms; equal to `error` where
+            two are not allowed.
     """
 
     name: str
     macs: int
     error: float
-    fine_error: float
+    residual_error: float
 
 
-def measure_costs(
-    open_probe: Callable[[], LayerSwitch],
+def measure_sensitivity(
+    open_graph: Callable[[], LayerSwitch],
     layers: Sequence[Layer],
-    judge: Judge,
+    evaluator: BudgetEvaluator,
     section: Section,
-    progress: Callable[[int, int], None],
+    progress: Progress,
     *,
-    two_terms: bool = True,
-    seconds: float = PROBING_SECONDS,
-) -> tuple[LayerCost, ...]:
-    """Return the cost of every layer that can compute in eight bits, in graph order.
+    allow_residual: bool = True,
+    seconds: float = SENSITIVITY_SECONDS,
+) -> tuple[LayerSensitivity, ...]:
+    """Return the sensitivity of every layer that can compute in INT8, in graph order.
 
     Measured on the development captures nearest to the threshold, as many as the time allows.
 
     Args:
-        open_probe: Loads the graph; not called where all costs are stored.
-        layers: Every Linear and Conv.
-        judge: Holds the captures.
-        section: Keeps costs, so that a killed build does not measure them again.
-        progress: Hears layers done, of how many.
-        two_terms: Whether activations may be held in two int8 terms.
-        seconds: About how long it may take, by `working_seconds`.
+        open_graph: Loads the graph with layer switches; not called where all results are stored.
+        layers: Every Linear and Conv layer.
+        evaluator: Evaluator that holds the development captures.
+        section: Stores results, so that a killed build does not measure them again.
+        progress: Receives the layers measured, of how many.
+        allow_residual: Whether activations may be held in two INT8 terms.
+        seconds: Approximate time to spend, by `working_seconds`.
 
     Raises:
         BackendError: The graph cannot be run.
     """
     tried = [layer for layer in layers if layer.quantized]
     names = frozenset(layer.name for layer in tried)
-    record = section.load_record("costs")
+    record = section.load_record("sensitivity")
     errors: dict[str, list[float]] = dict(record.get("errors", {}))
     if not names <= errors.keys():
-        probe = open_probe()
-        size = record.get("captures") or _size(probe, judge, names, seconds)
-        batch = judge.batch(judge.order[:size])
-        plain = judge.odds(probe.logits(batch, names))
+        graph = open_graph()
+        size = record.get("captures") or _measured_size(graph, evaluator, names, seconds)
+        batch = evaluator.batch(evaluator.order[:size])
+        plain = evaluator.log_odds(graph.logits(batch, names))
         for layer in tried:
             if layer.name not in errors:
-                alone, this = names - {layer.name}, frozenset([layer.name])
+                others, this = names - {layer.name}, frozenset([layer.name])
+                choices = (frozenset[str](), this) if allow_residual else (frozenset[str](),)
                 found = [
-                    mean_square(judge.odds(probe.logits(batch, alone, two_term)) - plain)
-                    for two_term in ((frozenset(), this) if two_terms else (frozenset(),))
+                    mean_square(evaluator.log_odds(graph.logits(batch, others, residual)) - plain)
+                    for residual in choices
                 ]
                 errors[layer.name] = [found[0], found[-1]]
-                section.save_record("costs", {"captures": size, "errors": errors})
-            progress(len(errors), len(tried))
-    return tuple(LayerCost(y.name, y.macs, *map(float, errors[y.name])) for y in tried)
+                section.save_record("sensitivity", {"captures": size, "errors": errors})
+            progress.update("layer sensitivity", len(errors), len(tried))
+    return tuple(LayerSensitivity(y.name, y.macs, *map(float, errors[y.name])) for y in tried)
 
 
-def probing_size(seconds_per_capture: float, layers: int, available: int, seconds: float) -> int:
-    """Return how many captures every layer is probed on: a power of two that fits into `seconds`.
+def sample_size(seconds_per_capture: float, layers: int, available: int, seconds: float) -> int:
+    """Return the number of captures to measure every layer on: a power of two.
 
-    At least one, whatever it takes: an order from one capture beats none.
+    At least one even where that takes longer, because a ranking from one capture is better than
+    none.
+
+    Args:
+        seconds_per_capture: Time of one run on one capture.
+        layers: Number of runs a capture.
+        available: Number of development captures.
+        seconds: Time to spend.
     """
     affordable = seconds / max(seconds_per_capture * max(1, layers), 1e-9)
     size = 1
-    while 2 * size <= min(affordable, available, _MOST_CAPTURES):
+    while 2 * size <= min(affordable, available, _MAX_CAPTURES):
         size *= 2
     return size
 
 
-def mean_square(moved: NDArray[np.float64]) -> float:
-    """Return the mean square; infinity where one is not a number, so that its layer goes first."""
-    return float(np.square(moved).mean()) if np.isfinite(moved).all() else float("inf")
+def mean_square(differences: NDArray[np.float64]) -> float:
+    """Return the mean square; infinity where one is not a number, so that its layer is first."""
+    return float(np.square(differences).mean()) if np.isfinite(differences).all() else float("inf")
 
 
-def _size(probe: LayerSwitch, judge: Judge, names: frozenset[str], seconds: float) -> int:
-    one = judge.batch(judge.order[:1])
-    probe.logits(one, names)  # the first call allocates
+def _measured_size(
+    graph: LayerSwitch, evaluator: BudgetEvaluator, names: frozenset[str], seconds: float
+) -> int:
+    """Time one run and return the number of captures that fit into `seconds`."""
+    one = evaluator.batch(evaluator.order[:1])
+    graph.logits(one, names)  # the first call allocates
     start = working_seconds()
-    probe.logits(one, names)
+    graph.logits(one, names)
     calls = 2 * len(names)
-    return probing_size(working_seconds() - start, calls, len(judge.order), seconds)
+    return sample_size(working_seconds() - start, calls, len(evaluator.order), seconds)
 
 
 def working_seconds() -> float:
-    """Return the time this process has worked, as if on every core: other processes cost none.
+    """Return the CPU time of this process divided by the number of cores, in seconds.
 
-    So how far a search gets hangs as little as may be on what else the machine does.
+    Other processes do not count, so how far a search gets depends as little as possible on the load
+    of the machine.
     """
     return time.process_time() / (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""What may calibrate: captures like the device's, of people nobody is judged on, never nothing."""
+"""Calibration set: camera-like captures, of people the model is not evaluated on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pytest
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, ExportError, UsageError
 from fasdk.preprocess import PreprocessSpec
-from fasdk_engines.build.thresholds import read_development
+from fasdk_engines.graph.captures import read_development
 from fasdk_engines.quantization.calibration.calibration_set import choose_captures, open_calibration
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 from fasdk_engines.quantization.mixed_precision.request import Int8Request
-from fasdk_engines.quantization.mixed_precision.work_folder import WorkFolder
+from fasdk_engines.quantization.work_folder import WorkFolder
+
+from support.recorded_progress import RecordedProgress
 
 ALL = (Modality.RGB, Modality.IR)
 SPEC = PreprocessSpec(
@@ -82,12 +84,11 @@ def graph() -> bytes:
     ).SerializeToString()
 
 
-def choose(path, graph, tmp_path, size=6, asked=None):
-    request = Int8Request(path, size=size)
-    dataset = open_calibration(request, ALL, (), None)
+def choose(path, graph, tmp_path, size=6, progress=None):
+    dataset = open_calibration(path, None, ALL, (), None)
     section = WorkFolder(tmp_path / "out.fasb").section("test")
     return choose_captures(
-        dataset, request, graph, SPECS, None, section, asked or (lambda *_: None)
+        dataset, path.name, size, graph, SPECS, None, section, progress or RecordedProgress()
     )
 
 
@@ -102,12 +103,13 @@ def test_captures_are_chosen_from_every_stratum_by_the_graphs_features(tmp_path,
     assert choose(path, graph, tmp_path / "x").digest == chosen.digest
 
 
-def test_features_known_before_a_kill_are_not_computed_again(tmp_path, graph):
+def test_features_stored_before_a_kill_are_not_computed_again(tmp_path, graph):
     path = write_list(tmp_path, "cal", [f"s{k}" for k in range(20)])
-    first, again = [], []
-    choose(path, graph, tmp_path, asked=lambda done, _: first.append(done))
-    choose(path, graph, tmp_path, asked=lambda done, _: again.append(done))
-    assert (len(first), again) == (20, [])
+    first, again = RecordedProgress(), RecordedProgress()
+    choose(path, graph, tmp_path, progress=first)
+    choose(path, graph, tmp_path, progress=again)
+    assert (len(first.updates), again.updates) == (20, [])
+    assert first.updates[-1] == ("calibration set", 20, 20)
 
 
 def test_a_short_list_is_taken_whole(tmp_path, graph):
@@ -117,9 +119,9 @@ def test_a_short_list_is_taken_whole(tmp_path, graph):
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("noise", "look like random noise"), ("same", "one and the same picture")],
+    [("noise", "look like random noise"), ("same", "are identical")],
 )
-def test_captures_that_say_nothing_are_refused(tmp_path, graph, kind, words):
+def test_noise_and_identical_captures_are_refused(tmp_path, graph, kind, words):
     path = write_list(tmp_path, "cal", list("abcdef"), kind=kind)
     with pytest.raises(DatasetError, match=words):
         choose(path, graph, tmp_path)
@@ -129,14 +131,14 @@ def test_an_empty_list_is_refused(tmp_path):
     path = tmp_path / "cal.jsonl"
     path.write_text("\n")
     with pytest.raises(DatasetError, match=r"cal\.jsonl.*empty"):
-        open_calibration(Int8Request(path), ALL, (), None)
+        open_calibration(path, None, ALL, (), None)
 
 
 def test_people_of_the_development_list_are_refused_by_name(tmp_path):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
     development = read_development(write_list(tmp_path, "dev", ["bob", "cy"]))
-    with pytest.raises(DatasetError, match=r"cal\.jsonl and development list dev\.jsonl.*bob"):
-        open_calibration(Int8Request(path), ALL, (), development)
+    with pytest.raises(DatasetError, match=r"cal\.jsonl shares .*dev\.jsonl.*bob"):
+        open_calibration(path, None, ALL, (), development)
 
 
 @pytest.mark.parametrize(
@@ -147,27 +149,27 @@ def test_people_of_the_development_list_are_refused_by_name(tmp_path):
         (("rgb",), (), None),  # the other may be missing
     ],
 )
-def test_a_capture_the_model_could_not_judge_is_refused(tmp_path, held, required, words):
+def test_a_capture_without_a_required_modality_is_refused(tmp_path, held, required, words):
     modalities = tuple(m for m in held if m != "depth")
     path = write_list(tmp_path, "cal", ["ann"], modalities=modalities)
     if "depth" in held:
         row = json.loads(path.read_text()) | {"depth": "x.png"}
         path.write_text(json.dumps(row) + "\n")
     if words is None:
-        assert len(open_calibration(Int8Request(path), ALL, required, None).records) == 1
+        assert len(open_calibration(path, None, ALL, required, None).records) == 1
     else:
         with pytest.raises(DatasetError, match=words):
-            open_calibration(Int8Request(path), ALL, required, None)
+            open_calibration(path, None, ALL, required, None)
 
 
 def test_a_list_of_one_class_is_taken_with_a_warning(tmp_path, caplog):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
     with caplog.at_level(logging.WARNING):
-        open_calibration(Int8Request(path), ALL, (), None)
+        open_calibration(path, None, ALL, (), None)
     assert "cal.jsonl holds attack presentations only" in caplog.text
 
 
-def test_a_size_of_nothing_is_refused(tmp_path):
+def test_a_calibration_size_of_zero_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--calibration-size is 0"):
         Int8Request(tmp_path / "cal.jsonl", size=0)
 

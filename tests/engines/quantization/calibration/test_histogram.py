@@ -1,4 +1,4 @@
-"""Counts and products that come in parts equal those of everything at once."""
+"""Streaming histograms and moments equal those of all values at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_channel_of_one_value_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6, 1e30])
-def test_no_size_of_values_breaks_the_grid(scale: float) -> None:
+def test_the_grid_holds_values_of_any_magnitude(scale: float) -> None:
     rows = (values(2) * scale).astype(np.float32)
     histogram = GrowingHistogram()
     histogram.add(np.zeros((4, 5), np.float32))
@@ -90,7 +90,7 @@ def test_moments_are_those_of_all_rows(cuts: list[int]) -> None:
     assert np.array_equal(covariance, covariance.T)
 
 
-def test_nothing_added_has_no_moments() -> None:
+def test_accumulators_without_values_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing"):
         ProductSums(3).moments()
     with pytest.raises(ValueError, match="nothing"):

@@ -1,4 +1,4 @@
-"""What is seen of activations: streamed, cached, independent of how captures are batched."""
+"""Activation statistics: streamed, cached, independent of the batching of captures."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ import pytest
 
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.quantization import Quantizer
-from fasdk_engines.quantization.calibration.statistics import SiteStatistics, gather
-from fasdk_engines.quantization.graph.activation_groups import find_sites
-from fasdk_engines.quantization.graph.layers import Window, find_layers
+from fasdk_engines.quantization.calibration.statistics import (
+    ActivationStatistics,
+    gather_statistics,
+)
+from fasdk_engines.quantization.graph.activation_groups import find_activation_groups
+from fasdk_engines.quantization.graph.layers import Window, find_layers, window_rows
 from fasdk_engines.quantization.graph.normalize import prepare_graph
-from fasdk_engines.quantization.graph.rows import window_rows
 
 from support import networks
 
 ONE = {"rgb": (1, 3, 16, 16)}
 
 
-def _gather(name: str, batches: list[dict[str, np.ndarray]], at_once: int) -> list[SiteStatistics]:
+def _gather(
+    name: str, batches: list[dict[str, np.ndarray]], at_once: int
+) -> list[ActivationStatistics]:
     model = prepare_graph(networks.graph(name))
-    sites = find_sites(model, find_layers(model, ONE, frozenset()), networks.SPECS)
-    return gather(model, sites, batches, captures_at_once=at_once)
+    groups = find_activation_groups(model, find_layers(model, ONE, frozenset()), networks.SPECS)
+    return gather_statistics(model, groups, batches, captures_at_once=at_once)
 
 
-def test_how_captures_are_batched_does_not_matter(name: str) -> None:
+def test_statistics_do_not_depend_on_the_batching_of_captures(name: str) -> None:
     batch = networks.captures(12)
     parts = [{"rgb": batch["rgb"][:5]}, {"rgb": batch["rgb"][5:]}]
     for one, other in zip(_gather(name, [batch], 12), _gather(name, parts, 2), strict=True):
@@ -43,7 +47,7 @@ def test_the_covariance_is_that_of_what_the_layer_multiplies() -> None:
     squares = batch["rgb"].reshape(-1, 3, 4, 4, 4, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 48)
     assert np.allclose(seen.covariance, np.cov(squares, rowvar=False, bias=True), atol=1e-4)
     assert np.allclose(seen.mean, squares.mean(axis=0), atol=1e-5)
-    assert seen.is_levels
+    assert seen.is_pixels
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_rows_of_a_window_are_what_a_convolution_multiplies(window: Window) -> N
 def test_a_second_preparation_reads_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fasdk_engines.quantization.graph import qdq_reference as written
+    from fasdk_engines.quantization.calibration import statistics
 
     def prepare(seed: int) -> bytes:
         return Quantizer.prepare(
@@ -89,13 +93,13 @@ def test_a_second_preparation_reads_the_cache(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the captures were run again")
 
-    monkeypatch.setattr(written, "watching_session", never)
+    monkeypatch.setattr(statistics, "session_with_outputs", never)
     assert prepare(1) == first
     with pytest.raises(AssertionError, match="run again"):
         prepare(2)  # other captures
 
 
-def test_a_cache_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_a_truncated_cache_is_computed_again(tmp_path: Path) -> None:
     def prepare() -> bytes:
         return Quantizer.prepare(
             networks.graph("transformer"),

@@ -1,4 +1,4 @@
-"""Raising a graph to the opset in which Q takes float16 leaves its function as it was."""
+"""Converting a graph to opset 19 keeps its function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_reduction_s_axes_become_an_operand() -> None:
     assert np.array_equal(networks.run(model.SerializeToString(), batch), exact)
 
 
-def test_a_split_without_sizes_says_how_many() -> None:
+def test_a_split_without_sizes_gets_num_outputs() -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]>'
         "g (float[4,6] x) => (float[4,3] a, float[4,3] b) { a, b = Split <axis = 1> (x) }"

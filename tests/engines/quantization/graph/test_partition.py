@@ -1,4 +1,4 @@
-"""What comes before a probed layer is not computed again, and nothing else changes."""
+"""Partitions in front of a switched layer are not computed again, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import onnxruntime as ort
 import pytest
 
 from fasdk_engines.quantization import Quantizer
-from fasdk_engines.quantization.graph.partition import SKIPPED, Stage, cut_in_stages, known
+from fasdk_engines.quantization.graph.partition import (
+    SKIPPED,
+    Partition,
+    cached_input,
+    partition_graph,
+)
 
 from support import networks
 
@@ -55,59 +60,65 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 @pytest.mark.parametrize("of", ["one layer", "one layer, two terms", "two layers"])
-def test_with_what_is_known_the_logits_are_the_same_to_the_bit(name: str, of: str) -> None:
+def test_logits_from_cached_results_are_bit_identical(name: str, of: str) -> None:
     quantizer = networks.prepare(name)
-    knowing = quantizer.probe(threads=1)
-    every = frozenset(knowing.layers)
-    plain = knowing.logits(SWITCHED, every)
-    for at, layer in enumerate(knowing.layers):
+    caching = quantizer.switchable_graph(threads=1)
+    every = frozenset(caching.layers)
+    plain = caching.logits(SWITCHED, every)
+    for at, layer in enumerate(caching.layers):
         tried = frozenset([layer])
         if of == "two layers":
-            tried |= {knowing.layers[at - 1]}
-        two_term = tried if "terms" in of else frozenset()
-        found = knowing.logits(SWITCHED, every - tried, two_term)
-        fresh = quantizer.probe(threads=1).logits(SWITCHED, every - tried, two_term)
+            tried |= {caching.layers[at - 1]}
+        residual_layers = tried if "terms" in of else frozenset()
+        found = caching.logits(SWITCHED, every - tried, residual_layers)
+        fresh = quantizer.switchable_graph(threads=1).logits(
+            SWITCHED, every - tried, residual_layers
+        )
         np.testing.assert_array_equal(found, fresh)
         assert not np.array_equal(found, plain)
-    np.testing.assert_array_equal(knowing.logits(SWITCHED, every), plain)
+    np.testing.assert_array_equal(caching.logits(SWITCHED, every), plain)
 
 
 def test_other_captures_are_computed_from_the_start(transformer: Quantizer) -> None:
-    probe = transformer.probe(threads=1)
-    every = frozenset(probe.layers)
-    last = every - {probe.layers[-1]}
-    probe.logits(SWITCHED, every)
-    found = probe.logits(OTHERS, last)
-    np.testing.assert_array_equal(found, transformer.probe(threads=1).logits(OTHERS, last))
+    switchable_graph = transformer.switchable_graph(threads=1)
+    every = frozenset(switchable_graph.layers)
+    last = every - {switchable_graph.layers[-1]}
+    switchable_graph.logits(SWITCHED, every)
+    found = switchable_graph.logits(OTHERS, last)
+    np.testing.assert_array_equal(
+        found, transformer.switchable_graph(threads=1).logits(OTHERS, last)
+    )
     alike = {name: array.copy() for name, array in SWITCHED.items()}
-    np.testing.assert_array_equal(probe.logits(alike, last), probe.logits(SWITCHED, last))
+    np.testing.assert_array_equal(
+        switchable_graph.logits(alike, last), switchable_graph.logits(SWITCHED, last)
+    )
 
 
 def test_a_graph_is_cut_between_its_layers() -> None:
     model = chain(CHAIN)
-    assert cut_in_stages(model, ["one", "two"], ["switch"]) == (
-        Stage(("one",), ("a",)),
-        Stage(("two",), ("logits",)),
+    assert partition_graph(model, ["one", "two"], ["switch"]) == (
+        Partition(("one",), ("a",)),
+        Partition(("two",), ("logits",)),
     )
     assert "aside" in {node.name for node in model.graph.node}  # depends on no switch
 
 
-def test_a_stage_that_is_skipped_yields_what_it_is_given() -> None:
+def test_a_skipped_partition_yields_its_cached_results() -> None:
     model = chain(CHAIN)
     x = np.random.default_rng(2).normal(size=(2, 4)).astype(np.float32)
     feeds = {"x": x, "switch": np.array(0.5, np.float32)}
     expected = run(model, feeds)["logits"]
-    stages = cut_in_stages(model, ["one", "two"], ["switch"])
-    nothing = {known(name): x[:0] for stage in stages for name in stage.results}
+    partitions = partition_graph(model, ["one", "two"], ["switch"])
+    nothing = {cached_input(name): x[:0] for partition in partitions for name in partition.results}
     whole = run(model, {**feeds, **nothing, SKIPPED: np.array([False, False])})
     np.testing.assert_array_equal(whole["logits"], expected)
-    given = {**feeds, **nothing, "a:known": whole["a"], SKIPPED: np.array([True, False])}
+    given = {**feeds, **nothing, "a:cached": whole["a"], SKIPPED: np.array([True, False])}
     np.testing.assert_array_equal(run(model, given)["logits"], expected)
-    given["a:known"] = -whole["a"]
+    given["a:cached"] = -whole["a"]
     assert not np.array_equal(run(model, given)["logits"], expected)
 
 
-def test_a_graph_without_a_place_that_floats_alone_cross_is_left_whole() -> None:
+def test_a_graph_that_only_an_index_could_cross_is_left_whole() -> None:
     model = chain(INDEXED)
-    assert cut_in_stages(model, ["one", "two"], ["switch"]) == ()
+    assert partition_graph(model, ["one", "two"], ["switch"]) == ()
     assert model == chain(INDEXED)

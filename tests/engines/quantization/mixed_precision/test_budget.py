@@ -1,4 +1,4 @@
-"""The liveness budget: each figure alone can miss it, and it never passes what is not a number."""
+"""Liveness budget: each figure alone can miss it, and a score that is not a number never passes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.metrics import Scores
 from fasdk_engines.quantization.mixed_precision.budget import (
     BudgetLimits,
+    check_budget,
     expected_flips,
-    judge_budget,
 )
 
 ALL = (Modality.RGB, Modality.DEPTH, Modality.IR)
@@ -52,8 +52,8 @@ BEFORE = [0.9, 0.8, 0.6, 0.1, 0.2, 0.4]
 LIVE = [True, True, True, False, False, False]
 
 
-def judged(after, limits=WIDE, before=BEFORE, present=None, points=None, **columns):
-    return judge_budget(
+def compared(after, limits=WIDE, before=BEFORE, present=None, points=None, **columns):
+    return check_budget(
         scores(before, LIVE, **columns),
         np.array(after),
         present or [ALL] * len(before),
@@ -73,7 +73,7 @@ def judged(after, limits=WIDE, before=BEFORE, present=None, points=None, **colum
     ],
 )
 def test_flips_and_rates_are_counted_at_the_frozen_threshold(after, flips, apcer, bpcer):
-    (found,) = judged(after).combinations
+    (found,) = compared(after).combinations
     assert found.flips == flips
     assert found.apcer.change == pytest.approx(apcer)
     assert found.bpcer.change == pytest.approx(bpcer)
@@ -91,22 +91,22 @@ def test_flips_and_rates_are_counted_at_the_frozen_threshold(after, flips, apcer
     ],
 )
 def test_each_figure_alone_can_miss_its_limit(after, limits, words):
-    report = judged(after, limits)
+    report = compared(after, limits)
     assert not report.holds
     assert any(words in miss for miss in report.misses)
-    assert judged(BEFORE, limits).holds
+    assert compared(BEFORE, limits).holds
 
 
 def test_a_share_equal_to_the_limit_holds():
     limits = BudgetLimits(1 / 6, 0.5, 1 / 3)
-    assert judged([0.9, 0.8, 0.5, 0.1, 0.2, 0.4], limits).holds
+    assert compared([0.9, 0.8, 0.5, 0.1, 0.2, 0.4], limits).holds
 
 
 def test_the_worst_species_may_become_another():
     after = [0.9, 0.8, 0.6, 0.7, 0.2, 0.7]
     before = [0.9, 0.8, 0.6, 0.7, 0.2, 0.4]
     species = ["", "", "", "mask", "mask", "print"]
-    (found,) = judged(after, before=before, species=species).combinations
+    (found,) = compared(after, before=before, species=species).combinations
     assert found.apcer.species == ("mask", "print")
     assert (found.apcer.before, found.apcer.after) == (0.5, 1.0)
 
@@ -114,29 +114,29 @@ def test_the_worst_species_may_become_another():
 def test_rates_count_presentations_and_flips_count_captures():
     before, after = [0.9, 0.8, 0.6, 0.1, 0.2, 0.4], [0.9, 0.8, 0.4, 0.1, 0.2, 0.4]
     together = ["a", "b", "b", "c", "d", "e"]  # 0.8 and 0.4 fuse to 0.6, still live
-    (found,) = judged(after, before=before, presentation=together).combinations
+    (found,) = compared(after, before=before, presentation=together).combinations
     assert (found.flips, found.bpcer.change, found.bpcer.presentations) == (1, 0.0, 2)
 
 
-def test_every_combination_is_judged_at_its_own_threshold():
+def test_every_combination_is_compared_at_its_own_threshold():
     present = [ALL, ALL, RGB, ALL, ALL, RGB]
     after = [0.9, 0.8, 0.6, 0.1, 0.2, 0.55]
     points = [point(), point(0.58, RGB)]
-    whole, rgb = judged(after, present=present, points=points).combinations
+    whole, rgb = compared(after, present=present, points=points).combinations
     assert (whole.captures, whole.flips) == (4, 0)
     assert (rgb.modalities, rgb.captures, rgb.threshold, rgb.flips) == ("rgb", 2, 0.58, 0)
 
 
-def test_a_combination_without_a_threshold_is_judged_by_drift_alone():
+def test_a_combination_without_a_threshold_is_compared_by_drift_alone():
     present = [ALL, ALL, RGB, ALL, ALL, RGB]
-    report = judged([0.9, 0.8, 0.1, 0.1, 0.2, 0.4], BudgetLimits(0.0, 0.2, 0.0), present=present)
+    report = compared([0.9, 0.8, 0.1, 0.1, 0.2, 0.4], BudgetLimits(0.0, 0.2, 0.0), present=present)
     assert report.combinations[1].flips is None
     assert report.misses == ("rgb: mean score drift 0.2500, limit 0.2",)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 @pytest.mark.parametrize("name", ["max_flips", "max_drift", "max_rate_change"])
-def test_a_limit_that_is_no_share_is_refused(name, value):
+def test_a_limit_outside_zero_to_one_is_refused(name, value):
     with pytest.raises(UsageError, match=name.replace("_", "-")):
         BudgetLimits(**{name: value})
 
@@ -151,7 +151,7 @@ def test_a_limit_that_is_no_share_is_refused(name, value):
 )
 def test_scores_that_cannot_be_compared_are_refused(before, after, present):
     with pytest.raises(DatasetError):
-        judge_budget(scores(before, LIVE), np.array(after), present, [point()], WIDE)
+        check_budget(scores(before, LIVE), np.array(after), present, [point()], WIDE)
 
 
 def sigmoid(odds):
@@ -176,7 +176,7 @@ def test_expected_flips_are_those_of_many_other_captures(size):
     assert np.std(found) < 0.4 * share
 
 
-def test_a_capture_on_the_threshold_is_no_share_of_flips_to_expect():
+def test_expected_flips_do_not_depend_on_a_capture_on_the_threshold():
     odds = np.linspace(-4, 4, 240)
     odds[120] = 1e-6
     moved = odds + np.where(np.arange(240) % 2, 0.001, -0.001)
@@ -197,11 +197,11 @@ def test_expected_flips_are_a_share_and_none_without_a_drift(before, threshold, 
     assert expected_flips(values, np.full(len(values), np.nan), threshold) == 1.0
 
 
-def test_a_threshold_among_bona_fide_captures_flips_theirs_alone():
+def test_a_threshold_among_bona_fide_captures_flips_only_those():
     rng = np.random.default_rng(6)
     live = np.arange(400) % 2 == 0
     odds = np.where(live, rng.normal(0.0, 1.0, 400), -20.0)  # no attack comes near
     after = sigmoid(odds + 0.01)
     reference = scores(sigmoid(odds), live)
-    (found,) = judge_budget(reference, after, [RGB] * 400, [point(0.5, RGB)], WIDE).combinations
+    (found,) = check_budget(reference, after, [RGB] * 400, [point(0.5, RGB)], WIDE).combinations
     assert found.expected_class_flips == pytest.approx(2 * found.expected_flips, rel=0.01)

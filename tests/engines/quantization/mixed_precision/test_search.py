@@ -1,4 +1,4 @@
-"""The search gives back as little as holds, costliest layers first, and says when nothing does."""
+"""The search reverts as few layers as hold, most sensitive first, and tells when none hold."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 
 from fasdk_engines.quantization import Layer
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
-from fasdk_engines.quantization.mixed_precision.evaluator import Judgment
+from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluation
 from fasdk_engines.quantization.mixed_precision.search import (
-    Level,
-    Move,
+    BudgetStatus,
+    Fallback,
     Search,
     Trial,
-    guess_length,
+    budget_status,
+    estimate_fallbacks,
     int8_share,
-    level_of,
-    rank_moves,
+    rank_fallbacks,
 )
 from fasdk_engines.quantization.mixed_precision.sensitivity import (
-    LayerCost,
+    LayerSensitivity,
     mean_square,
-    probing_size,
+    sample_size,
 )
 
 LIMITS = BudgetLimits()
 
 
 def layers(*macs: int) -> list[Layer]:
-    return [Layer(f"l{k}", "MatMul", count, True, "") for k, count in enumerate(macs)]
+    return [Layer(f"l{k}", "MatMul", count) for k, count in enumerate(macs)]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Report:
     """Stands for a report whose figures are all there."""
 
 
-def judgment(flips: float, drift: float, misses: tuple[str, ...] = ()) -> Judgment:
-    return Judgment(np.zeros((4, 2), np.float32), 4, 4, Report(), flips, drift, misses)
+def evaluation(flips: float, drift: float, misses: tuple[str, ...] = ()) -> BudgetEvaluation:
+    return BudgetEvaluation(np.zeros((4, 2), np.float32), 4, 4, Report(), flips, drift, misses)
 
 
 NOTHING: frozenset[str] = frozenset()
@@ -50,85 +50,87 @@ NOTHING: frozenset[str] = frozenset()
 def searching(macs, errors, fine=None, **options):
     """Search where flips and drift follow the root of the squared errors left."""
     found = layers(*macs)
-    costs = [
-        LayerCost(y.name, y.macs, e, f)
+    sensitivities = [
+        LayerSensitivity(y.name, y.macs, e, f)
         for y, e, f in zip(found, errors, fine or errors, strict=True)
     ]
 
-    def judge(mixture):
+    def evaluate(assignment):
         left = [
-            c.fine_error if c.name in mixture.two_terms else c.error
-            for c in costs
-            if c.name not in mixture.kept_float
+            c.residual_error if c.name in assignment.residual_layers else c.error
+            for c in sensitivities
+            if c.name not in assignment.float_layers
         ]
         size = sum(left) ** 0.5
         misses = () if size <= 1.0 else ("decision flips",)
-        return judgment(0.001 * size, 0.005 * size, misses)
+        return evaluation(0.001 * size, 0.005 * size, misses)
 
-    moves, further = rank_moves(found, costs, NOTHING)
-    search = Search(found, NOTHING, moves, further, judge, LIMITS, **options)
-    return search, lambda trial: guess_length(costs, NOTHING, moves, trial, LIMITS)
+    fallbacks, further = rank_fallbacks(found, sensitivities, NOTHING)
+    search = Search(found, NOTHING, fallbacks, further, evaluate, LIMITS, **options)
+    return search, lambda trial: estimate_fallbacks(
+        sensitivities, NOTHING, fallbacks, trial, LIMITS
+    )
 
 
 @pytest.mark.parametrize(
-    ("flips", "of_class", "level"),
+    ("flips", "of_class", "status"),
     [
-        (0.0001, 0.0002, Level.HOLDS_WITH_MARGIN),
-        (0.0001, 0.0003, Level.HOLDS),  # all of them bona fide: BPCER has less room
-        (0.0003, 0.0001, Level.HOLDS),
-        (0.0011, 0.0, Level.MISSES),
+        (0.0001, 0.0002, BudgetStatus.HOLDS_WITH_MARGIN),
+        (0.0001, 0.0003, BudgetStatus.HOLDS),  # all of them bona fide: BPCER has less room
+        (0.0003, 0.0001, BudgetStatus.HOLDS),
+        (0.0011, 0.0, BudgetStatus.MISSES),
     ],
 )
-def test_the_margin_is_of_all_captures_and_of_each_class(flips, of_class, level):
-    found = replace(judgment(flips, 0.0), expected_class_flips=of_class)
-    assert level_of(found, LIMITS) is level
+def test_the_margin_is_of_all_captures_and_of_each_class(flips, of_class, status):
+    found = replace(evaluation(flips, 0.0), expected_class_flips=of_class)
+    assert budget_status(found, LIMITS) is status
 
 
 @pytest.mark.parametrize(
-    ("macs", "errors", "given_back", "level"),
+    ("macs", "errors", "reverted", "status"),
     [
-        ([10, 10, 10], [0.003, 0.003, 0.003], (), Level.HOLDS_WITH_MARGIN),
+        ([10, 10, 10], [0.003, 0.003, 0.003], (), BudgetStatus.HOLDS_WITH_MARGIN),
         # one cheap layer makes nearly all the error: it pays for the margin
-        ([1, 50, 50], [0.9, 0.001, 0.001], ("l0",), Level.HOLDS_WITH_MARGIN),
+        ([1, 50, 50], [0.9, 0.001, 0.001], ("l0",), BudgetStatus.HOLDS_WITH_MARGIN),
         # the margin would cost more than a tenth of the work: the budget is enough
-        ([50, 50], [0.4, 0.4], (), Level.HOLDS),
+        ([50, 50], [0.4, 0.4], (), BudgetStatus.HOLDS),
         # what is too large for a tenth is passed over for what is not
-        ([3, 50, 4, 50], [0.5, 0.3, 0.1, 0.0], ("l0", "l2"), Level.HOLDS),
+        ([3, 50, 4, 50], [0.5, 0.3, 0.1, 0.0], ("l0", "l2"), BudgetStatus.HOLDS),
         # the budget itself may cost anything
-        ([50, 50], [0.9, 0.9], ("l0",), Level.HOLDS),
+        ([50, 50], [0.9, 0.9], ("l0",), BudgetStatus.HOLDS),
         # of two layers alike in error the smaller one goes
-        ([50, 20, 50], [0.9, 0.9, 0.05], ("l1",), Level.HOLDS),
+        ([50, 20, 50], [0.9, 0.9, 0.05], ("l1",), BudgetStatus.HOLDS),
         # a layer that gives no number goes first
-        ([5, 50, 50], [0.1, 0.001, float("inf")], ("l0", "l2"), Level.HOLDS_WITH_MARGIN),
+        ([5, 50, 50], [0.1, 0.001, float("inf")], ("l0", "l2"), BudgetStatus.HOLDS_WITH_MARGIN),
     ],
 )
-def test_as_little_is_given_back_as_holds(macs, errors, given_back, level):
+def test_as_few_layers_revert_as_hold(macs, errors, reverted, status):
     search, guess = searching(macs, errors)
     trial = search.run(guess).trial
-    assert (trial.kept_float, trial.level) == (given_back, level)
+    assert (trial.float_layers, trial.status) == (reverted, status)
     assert trial in search.trials
 
 
-def test_two_terms_keep_a_large_layer_in_eight_bits():
+def test_a_residual_activation_keeps_a_large_layer_in_int8():
     search, guess = searching([50, 50], [2.0, 0.005], [0.005, 0.005])
     found = search.run(guess)
-    assert (found.trial.kept_float, found.trial.two_terms) == ((), ("l0",))
+    assert (found.trial.float_layers, found.trial.residual_layers) == ((), ("l0",))
     assert found.trial.int8_share == 1.0
-    assert found.trial.level is Level.HOLDS_WITH_MARGIN
+    assert found.trial.status is BudgetStatus.HOLDS_WITH_MARGIN
 
 
-def test_where_even_the_float_graph_misses_there_is_no_candidate():
+def test_search_has_no_candidate_where_the_float_graph_misses():
     found = layers(1, 1, 1)
-    costs = [LayerCost(y.name, y.macs, 1.0, 1.0) for y in found]
+    sensitivities = [LayerSensitivity(y.name, y.macs, 1.0, 1.0) for y in found]
     search = Search(
         found,
         NOTHING,
-        *rank_moves(found, costs, NOTHING),
-        lambda _: judgment(1.0, 1.0, ("flips",)),
+        *rank_fallbacks(found, sensitivities, NOTHING),
+        lambda _: evaluation(1.0, 1.0, ("flips",)),
         LIMITS,
     )
     assert search.run(lambda _: 1) is None
-    assert search.trials[-1].kept_float == ("l0", "l1", "l2")  # it was asked
+    assert search.trials[-1].float_layers == ("l0", "l1", "l2")  # it was evaluated
 
 
 @given(
@@ -137,16 +139,18 @@ def test_where_even_the_float_graph_misses_there_is_no_candidate():
     ),
     st.integers(-3, 60),
 )
-def test_what_is_found_holds_and_nothing_is_judged_twice(kinds, start):
+def test_search_result_holds_and_no_candidate_is_evaluated_twice(kinds, start):
     macs, errors, shares = zip(*kinds, strict=True)
     search, _ = searching(macs, errors, [e * s for e, s in zip(errors, shares, strict=True)])
     found = search.run(lambda _: start)
     assert found is not None  # with every layer in floating point no error is left
-    assert found.trial.level is not Level.MISSES
+    assert found.trial.status is not BudgetStatus.MISSES
     assert found.trial in search.trials
-    states = {(t.kept_float, t.two_terms) for t in search.trials}
+    states = {(t.float_layers, t.residual_layers) for t in search.trials}
     assert len(states) == len(search.trials)
-    within = [t for t in search.trials if t.int8_share >= 0.9 and t.level is not Level.MISSES]
+    within = [
+        t for t in search.trials if t.int8_share >= 0.9 and t.status is not BudgetStatus.MISSES
+    ]
     if within:  # nine tenths stay in eight bits wherever that was seen to be enough
         assert found.trial.int8_share >= 0.9
 
@@ -155,41 +159,41 @@ def test_late_a_candidate_that_holds_is_good_enough():
     ticks = iter(range(0, 10_000, 200))
     macs, errors = [1] * 440, [0.0] * 400 + [0.2] * 5 + [0.0001] * 35
     search, _ = searching(macs, errors, clock=lambda: next(ticks))
-    assert len(search.run(lambda _: 39).trial.kept_float) == 39
+    assert len(search.run(lambda _: 39).trial.float_layers) == 39
     assert len(search.trials) == 2
     unhurried, _ = searching(macs, errors)
-    assert len(unhurried.run(lambda _: 39).trial.kept_float) == 5
+    assert len(unhurried.run(lambda _: 39).trial.float_layers) == 5
 
 
 def test_a_stopped_candidate_never_holds():
-    stopped = Judgment(np.zeros((4, 2), np.float32), 2, 4, None, 0.0, 0.0, ())
+    stopped = BudgetEvaluation(np.zeros((4, 2), np.float32), 2, 4, None, 0.0, 0.0, ())
     assert not stopped.holds
-    assert Trial.of(layers(1), (), NOTHING, stopped, LIMITS).level is Level.MISSES
+    assert Trial.of(layers(1), (), NOTHING, stopped, LIMITS).status is BudgetStatus.MISSES
 
 
-def test_luck_on_few_captures_is_not_enough():
-    lucky = judgment(0.002, 0.0)  # none flipped, two of a thousand are to be expected
+def test_no_flip_on_few_captures_is_not_enough():
+    lucky = evaluation(0.002, 0.0)  # none flipped, two of a thousand are to be expected
     trial = Trial.of(layers(1), (), NOTHING, lucky, LIMITS)
-    assert trial.level is Level.MISSES
-    assert trial.misses == ("decision flips to expect 0.0020, limit 0.001",)
+    assert trial.status is BudgetStatus.MISSES
+    assert trial.misses == ("expected decision flips 0.0020, limit 0.001",)
 
 
-def test_without_a_margin_the_most_moves_are_made_that_hold():
+def test_without_a_margin_the_most_fallbacks_are_made_that_hold():
     flips = [0.0009, 0.0008, 0.0007, 0.0006, 0.0005, 0.0004, 0.0003]
-    unlucky = {4, 6}  # a capture on the very threshold: no further move helps
+    unlucky = {4, 6}  # a capture on the very threshold: no further fallback helps
     search = Search(
         layers(*[2] * 6, 100),
         NOTHING,
-        tuple(Move(f"l{k}", True, 1.0, 2) for k in range(6)),
+        tuple(Fallback(f"l{k}", True, 1.0, 2) for k in range(6)),
         (),
-        lambda mixture: judgment(
-            flips[len(mixture.kept_float)],
+        lambda assignment: evaluation(
+            flips[len(assignment.float_layers)],
             0.0,
-            ("a flip",) if len(mixture.kept_float) in unlucky else (),
+            ("a flip",) if len(assignment.float_layers) in unlucky else (),
         ),
         LIMITS,
     )
-    assert len(search.run(lambda _: 6).trial.kept_float) == 5
+    assert len(search.run(lambda _: 6).trial.float_layers) == 5
 
 
 def test_the_share_counts_work_not_layers():
@@ -199,18 +203,18 @@ def test_the_share_counts_work_not_layers():
     assert int8_share([], ()) == 0.0
 
 
-def test_moves_are_ranked_by_error_removed_for_work():
+def test_fallbacks_are_ranked_by_error_removed_for_work():
     found = layers(2, 100, 6, 5)
-    costs = [
-        LayerCost("l0", 2, 0.4, 0.1),
-        LayerCost("l1", 100, 10.0, 1.0),
-        LayerCost("l2", 6, 3.0, 0.9),
-        LayerCost("l3", 5, 0.1, 0.1),  # two terms bring nothing
+    sensitivities = [
+        LayerSensitivity("l0", 2, 0.4, 0.1),
+        LayerSensitivity("l1", 100, 10.0, 1.0),
+        LayerSensitivity("l2", 6, 3.0, 0.9),
+        LayerSensitivity("l3", 5, 0.1, 0.1),  # two terms bring nothing
     ]
-    moves, further = rank_moves(found, costs, frozenset(["l2"]))
+    fallbacks, further = rank_fallbacks(found, sensitivities, frozenset(["l2"]))
     # l2 and l0 leave nine tenths in eight bits; l3 with them does not
-    assert [(m.name, m.to_float) for m in moves] == [("l0", True), ("l2", True), ("l1", False)]
-    assert [m.gain for m in moves] == [0.4, 0.9, 9.0]
+    assert [(m.name, m.to_float) for m in fallbacks] == [("l0", True), ("l2", True), ("l1", False)]
+    assert [m.gain for m in fallbacks] == [0.4, 0.9, 9.0]
     assert [(m.name, m.to_float) for m in further] == [("l3", True), ("l1", True)]
 
 
@@ -224,10 +228,10 @@ def test_moves_are_ranked_by_error_removed_for_work():
         (0.1, 1, 3, 2),
     ],
 )
-def test_probing_takes_what_time_allows_and_at_least_one_capture(seconds, count, available, size):
-    assert probing_size(seconds, count, available, 150.0) == size
+def test_sample_size_fits_the_time_and_is_at_least_one_capture(seconds, count, available, size):
+    assert sample_size(seconds, count, available, 150.0) == size
 
 
-def test_a_layer_that_gives_no_number_costs_most():
+def test_a_layer_whose_logits_are_not_finite_is_most_sensitive():
     assert mean_square(np.array([3.0, 4.0])) == 12.5
     assert mean_square(np.array([0.0, np.nan])) == float("inf")

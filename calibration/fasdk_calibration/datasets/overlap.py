@@ -1,0 +1,42 @@
+"""Subjects shared between sets of captures that must be of different people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.records import CaptureRecord
+
+NAMED_SUBJECTS = 10  # how many shared subjects an error or a report names
+
+
+def subjects_of(records: Iterable[CaptureRecord]) -> frozenset[str]:
+    """Return the subjects of records."""
+    return frozenset(record.subject for record in records)
+
+
+def shared_subjects(subjects: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Return the subjects that are in both sets, in name order."""
+    return tuple(sorted(set(subjects) & set(others)))
+
+
+def require_none_shared(shared: Sequence[str], *, name: str, other: str, fix: str) -> None:
+    """Refuse a list that shares subjects with another one.
+
+    Args:
+        shared: Subjects in both, as `shared_subjects` returns them.
+        name: The list to refuse.
+        other: What the subjects were seen in before.
+        fix: What to do about it.
+
+    Raises:
+        DatasetError: There are such subjects; the first ten are named.
+    """
+    if not shared:
+        return
+    named = ", ".join(shared[:NAMED_SUBJECTS])
+    more = len(shared) - NAMED_SUBJECTS
+    raise DatasetError(
+        f"{name} shares {len(shared)} subject{'s' if len(shared) > 1 else ''} with {other}: "
+        f"{named}{f' and {more} more' if more > 0 else ''}: {fix}"
+    )

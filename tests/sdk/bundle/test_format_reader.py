@@ -1,0 +1,108 @@
+"""Bundle format page: a reader written from it alone agrees with fasdk's own."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.trust import generate_key
+
+from support import format_reader, tiny_bundle
+from support.archive_attacks import canonical
+
+PAGE = Path(__file__).parents[3] / "docs" / "design" / "bundle-format.md"
+FLIPS = 1000
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> tuple[Path, Path]:
+    """Private key and public key of whoever signs."""
+    folder = tmp_path_factory.mktemp("keys")
+    generate_key(folder / "vendor.pem")
+    return folder / "vendor.pem", folder / "vendor.pem.pub"
+
+
+@pytest.fixture(scope="module")
+def unsigned(tmp_path_factory) -> Path:
+    """A small bundle, or the one that FASDK_BUNDLE names, without a signature."""
+    path = tmp_path_factory.mktemp("unsigned") / "unsigned.fasb"
+    if given := os.environ.get("FASDK_BUNDLE"):
+        bundle = open_bundle(given)
+        write_bundle(
+            path,
+            bundle.manifest,
+            {name: bytes(data) for name, data in bundle.members.items()},
+            None,
+        )
+        return path
+    return tiny_bundle.write(path)
+
+
+@pytest.fixture(scope="module")
+def signed(unsigned, tmp_path_factory, keys) -> bytes:
+    """The same bundle, signed."""
+    bundle = open_bundle(unsigned)
+    path = tmp_path_factory.mktemp("signed") / "signed.fasb"
+    write_bundle(
+        path, bundle.manifest, {name: bytes(data) for name, data in bundle.members.items()}, keys[0]
+    )
+    return path.read_bytes()
+
+
+def test_reader_is_short_and_independent_of_fasdk():
+    source = Path(format_reader.__file__).read_text("utf-8")
+    assert len(source.splitlines()) <= 150
+    assert not re.search(r"^\s*(from|import) fasdk", source, flags=re.MULTILINE)
+
+
+def test_reader_sees_what_fasdk_sees(signed, tmp_path):
+    (tmp_path / "bundle.fasb").write_bytes(signed)
+    own = open_bundle(tmp_path / "bundle.fasb")
+    manifest, members = format_reader.open_bundle(signed)
+    assert members["manifest.json"] == own.manifest.to_bytes()
+    assert members["model.onnx"] == own.graph
+    assert manifest["members"] == own.manifest.members
+    assert sum(name.startswith("golden/") for name in members) == len(own.golden)
+
+
+def test_signature_verifies_under_its_key_and_no_other(signed, keys, tmp_path):
+    generate_key(tmp_path / "other.pem")
+    vendor, other = keys[1].read_bytes(), (tmp_path / "other.pem.pub").read_bytes()
+    format_reader.open_bundle(signed, [other, vendor])
+    with pytest.raises(format_reader.RefusedError, match="not trusted"):
+        format_reader.open_bundle(signed, [other])
+
+
+def test_unsigned_bundle_is_not_trusted_where_a_key_is_asked_for(unsigned, keys):
+    data = unsigned.read_bytes()
+    format_reader.open_bundle(data)
+    with pytest.raises(format_reader.RefusedError, match="not trusted"):
+        format_reader.open_bundle(data, [keys[1].read_bytes()])
+
+
+def test_every_single_bit_flip_is_refused(signed, keys):
+    trusted = [keys[1].read_bytes()]
+    generator = np.random.default_rng(20261129)
+    accepted = []
+    for bit in map(int, generator.choice(8 * len(signed), FLIPS, replace=False)):
+        altered = bytearray(signed)
+        altered[bit // 8] ^= 1 << bit % 8
+        try:
+            format_reader.open_bundle(bytes(altered), trusted)
+        except format_reader.RefusedError:
+            continue
+        accepted.append(bit)
+    assert accepted == []
+
+
+def test_example_container_of_the_page_is_what_both_write():
+    block = re.search(r"```text\n((?:[0-9a-f]{2}[ \n])+)```", PAGE.read_text("utf-8"))
+    assert block is not None
+    example = bytes.fromhex(block.group(1))
+    assert format_reader.read_container(example) == {"a": b"hi", "b": b""}
+    assert canonical({"a": b"hi", "b": b""}) == example

@@ -1,0 +1,150 @@
+"""Bundle reader written from docs/design/bundle-format.md alone: no fasdk, 150 lines at most."""
+
+import hashlib
+import json
+import re
+import struct
+import zlib
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "manifest.schema.json"
+NAME = re.compile(rb"[a-z0-9][a-z0-9._-]{0,99}(/[a-z0-9][a-z0-9._-]{0,99})?")
+ORDER = ["manifest.json", "manifest.sig", "model.onnx", "plans/", "golden/"]
+ORDER += ["calibration.json", "evaluation.json"]
+TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+TYPES |= {"integer": int, "number": float}
+
+
+class RefusedError(Exception):
+    """The file is no valid bundle."""
+
+
+def require(holds, why):
+    if not holds:
+        raise RefusedError(why)
+
+
+def read_container(data):
+    members, headers, at = {}, [], 0
+    require(len(data) <= 0xFFFFFFFF and data[:4] == b"PK\x03\x04", "not a bundle")
+    while data[at : at + 4] == b"PK\x03\x04":
+        require(at + 30 <= len(data), "truncated")
+        size, length = struct.unpack_from("<IH", data, at + 22)
+        name = data[at + 30 : at + 30 + length]
+        end = at + 30 + length + size
+        require(end <= len(data), "truncated")
+        require(NAME.fullmatch(name) and name.decode() not in members, "not a bundle: name")
+        content = data[end - size : end]
+        crc = zlib.crc32(content)
+        common = struct.pack("<5HIII2H", 20, 0, 0, 0, 0x21, crc, size, size, length, 0)
+        require(data[at : at + 30] == b"PK\x03\x04" + common, "altered: local header or content")
+        tail = struct.pack("<3HII", 0, 0, 0, 0x81A40000, at)
+        headers.append(b"PK\x01\x02" + struct.pack("<H", 0x0314) + common + tail + name)
+        members[name.decode()], at = content, end
+    require(len(members) <= 4096, "not a bundle: too many members")
+    directory, n = b"".join(headers), len(members)
+    directory += b"PK\x05\x06" + struct.pack("<4HIIH", 0, 0, n, n, len(directory), at, 0)
+    require(data[at:] == directory, "altered or truncated: directory")
+    return members
+
+
+def position(name):
+    kind = re.sub(r"^(plans/).*\.plan$|^(golden/).*\.npz$", r"\1\2", name)
+    require(kind in ORDER, f"not a bundle: member {name}")
+    return ORDER.index(kind), name
+
+
+def check_schema(value, schema, root, where="manifest"):
+    if "$ref" in schema:
+        check_schema(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root, where)
+    options = [holds(check_schema, value, option, root) for option in schema.get("anyOf", [])]
+    require(any(options) or not options, where)
+    require(type(value) is TYPES.get(schema.get("type"), type(value)), where)
+    require(value in schema.get("enum", [schema.get("const", value)]), where)
+    require(re.search(schema.get("pattern", ""), str(value)), where)
+    if type(value) in (int, float):
+        require(schema.get("minimum", value) <= value <= schema.get("maximum", value), where)
+        require(value > schema.get("exclusiveMinimum", value - 1), where)
+        require(value < schema.get("exclusiveMaximum", value + 1), where)
+    if isinstance(value, list):
+        least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
+        require(least <= len(value) <= most, where)
+        fixed = schema.get("prefixItems", [])
+        for item, inner in zip(value, fixed + [schema.get("items", {})] * len(value), strict=False):
+            check_schema(item, inner or {}, root, where)
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        require(set(known) <= set(value), f"{where}: a field is missing")
+        for key, item in value.items():
+            inner = known.get(key, others)
+            require(inner is not False, f"{where}.{key} is unknown")
+            check_schema(key, schema.get("propertyNames", {}), root, f"{where}.{key}")
+            check_schema(item, {} if inner is True else inner, root, f"{where}.{key}")
+
+
+def parse_manifest(data, graph_digest):
+    try:
+        m = json.loads(data.decode())
+        form = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}
+        written = json.dumps(m, allow_nan=False, **form).encode()
+    except ValueError as error:
+        raise RefusedError(f"not readable: {error}") from None
+    require(isinstance(m, dict) and m.get("schema_version") == 1, "not readable: schema version")
+    root = json.loads(SCHEMA.read_text("utf-8"))
+    check_schema(m, root, root)
+    require(written == data, "not readable: not canonical")
+    require(set(m["inputs"]) == set(m["modalities"]), "rule 2")
+    for names in (m["modalities"], m["required"], m["labels"]):
+        require(len(set(names)) == len(names), "rule 3")
+    require(set(m["required"]) <= set(m["modalities"]), "rule 4")
+    require(m["live_index"] < len(m["labels"]), "rule 5")
+    for name, entry in m["inputs"].items():
+        depth, plain = entry["depth"], entry["ir_composite"] == "plain"
+        require((depth is not None) == (name == "depth"), "rule 6")
+        require(depth is None or depth["near_mm"] < depth["far_mm"], "rule 7")
+        require(plain or (depth is None and entry["channel_order"] == "rgb"), "rule 8")
+        planes = zip(entry["mean"], entry["std"], strict=True)
+        largest = max((255 + abs(mean)) / (abs(std) or 1e-99) for mean, std in planes)
+        require(max(largest, abs(entry["missing_value"])) < 3.4028235e38, "rule 9")
+    seen, calibrated = [], {frozenset(c["modalities"]) for c in m["score_calibrations"]}
+    for kind in ("operating_points", "score_calibrations", "sequential_tests"):
+        for entry in m[kind]:
+            held = frozenset(entry["modalities"])
+            require(0 < len(entry["modalities"]) == len(held & set(m["modalities"])), "rule 10")
+            seen.append((kind, entry.get("level"), held))
+            require(entry["graph_sha256"] == graph_digest, "rule 12")
+    require(len(set(seen)) == len(seen), "rule 11")
+    for point in m["operating_points"]:
+        require(point["calibrated"] == (frozenset(point["modalities"]) in calibrated), "rule 13")
+    points = {(p["level"], *p["modalities"]): p["calibrated"] for p in m["operating_points"]}
+    for test in m["sequential_tests"]:
+        require(points.get((test["level"], *test["modalities"])), "rule 14")
+    return m
+
+
+def open_bundle(data, trusted=()):
+    """Return (manifest, members) of a valid bundle; `trusted` are PEM public keys."""
+    members = read_container(data)
+    require(next(iter(members)) == "manifest.json", "not a bundle: first member")
+    manifest, signature = members["manifest.json"], members.get("manifest.sig", b"")
+    keys = [load_pem_public_key(pem) for pem in trusted]
+    require(not keys or any(holds(k.verify, signature, manifest) for k in keys), "not trusted")
+    require("model.onnx" in members, "not readable: no model.onnx")
+    own = {n: hashlib.sha256(c).hexdigest() for n, c in members.items() if n not in ORDER[:2]}
+    m = parse_manifest(manifest, own["model.onnx"])
+    require(list(members) == sorted(members, key=position), "not a bundle: order")
+    require(own == m["members"], "altered: digest, or not readable: rule 15")
+    plans = sorted(n for n in members if n.startswith("plans/"))
+    require(sorted(p["member"] for p in m["plans"]) == plans, "not readable: rule 16")
+    return m, members
+
+
+def holds(check, *arguments):
+    try:
+        check(*arguments)
+    except (InvalidSignature, RefusedError):
+        return False
+    return True

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.errors import ParityError
+from fasdk.backends.onnxruntime import Optimization, open_session
+from fasdk.errors import BackendError, ParityError
 from fasdk_engines.graph.emulation import rounded_model
 from fasdk_engines.graph.types import infer_types, parse_graph
 
@@ -219,20 +220,13 @@ class _Session:
 
     def __call__(self) -> Any:
         import onnx
-        import onnxruntime as ort
 
         del self.model.graph.output[:]
         self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names)
-        options = ort.SessionOptions()
-        # A fused layer would no longer write the values that are compared.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.inter_op_num_threads = 1
-        # A second, packed copy of the weights pays only over many runs.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.log_severity_level = 3
         try:
-            return ort.InferenceSession(
-                self.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            # A fused layer would no longer write the values that are compared.
+            return open_session(
+                self.model.SerializeToString(), optimization=Optimization.NONE, prepack=False
             )
-        except Exception as error:
-            raise ParityError(f"ONNX Runtime refuses a graph: {error}") from error
+        except BackendError as error:
+            raise ParityError(str(error)) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError, PrecisionError
 from fasdk_engines.graph.types import infer_types, parse_graph
 
@@ -259,20 +260,14 @@ def _small_batches(
 
 
 def _session(graph: bytes, threads: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
     # An optimizer may fuse across the roundings, which is what must not happen.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A second, packed copy of the weights pays only over many runs.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the rounded graph: {error}") from error
+    return open_session(
+        graph,
+        threads=threads,
+        optimization=Optimization.NONE,
+        prepack=False,
+        name="the rounded graph",
+    )
 
 
 def _report(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.errors import ParityError
 from fasdk_engines.models.choices import (
     CHOOSING_NODE,
@@ -185,7 +185,6 @@ def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
         The session, and the names of its int64 outputs [Q, heads, count] in the order of places.
     """
     import onnx
-    import onnxruntime as ort
 
     model = onnx.load_from_string(graph)
     nodes = [node for node in model.graph.node if node.name.endswith(CHOOSING_NODE)]
@@ -193,12 +192,9 @@ def choosing_session(graph: bytes, threads: int = 0) -> tuple[Any, list[str]]:
     for name in names:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None)
         model.graph.output.append(value)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
     data = model.SerializeToString()
     del model
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), names
+    return open_session(data, threads=threads), names
 
 
 def _compare(

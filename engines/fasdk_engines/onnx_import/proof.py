@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
 from fasdk_engines.models.parity import BATCH_BUDGET
@@ -87,15 +87,9 @@ def given_scores(
     Raises:
         BackendError: ONNX Runtime refuses the file or fails on it.
     """
-    import onnxruntime as ort
-
     answer = next(name for name, ours in outputs_by_file.items() if ours == ANSWER)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors reach the caller as exceptions, not on stderr
+    session = open_session(model.SerializeToString(), name="the file")
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
         rows = [
             session.run(
                 [answer], {n: inputs[ours][i : i + 1] for n, ours in inputs_by_file.items()}
@@ -103,6 +97,6 @@ def given_scores(
             for i in range(len(next(iter(inputs.values()))))
         ]
     except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the file: {error}") from error
+        raise BackendError(f"ONNX Runtime failed on the file: {error}") from error
     answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
     return class_scores(answers, description.output.kind)

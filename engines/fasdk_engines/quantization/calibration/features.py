@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import open_session
 from fasdk.errors import BackendError, ExportError
 from fasdk_engines.graph.types import parse_graph
 
@@ -35,22 +36,14 @@ class FeatureExtractor:
 
     def __init__(self, graph: bytes, *, threads: int = 0) -> None:
         import onnx
-        import onnxruntime as ort
 
         model = parse_graph(graph)
         self.value = last_linear_input(model)
         del model.graph.output[:]
         model.graph.output.append(onnx.ValueInfoProto(name=self.value))
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            self._session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime refuses the feature graph: {error}") from error
+        self._session = open_session(
+            model.SerializeToString(), threads=threads, name="the feature graph"
+        )
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def __call__(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError
 from fasdk_engines.graph.types import infer_types, parse_graph
 
@@ -100,18 +101,10 @@ def unfused_session(graph: bytes, threads: int, *, optimize: bool = False) -> An
     Raises:
         BackendError: ONNX Runtime refuses the graph.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # A second, packed copy of the weights is worth its memory only over many runs.
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime refuses the Q/DQ graph: {error}") from error
+    return open_session(
+        graph,
+        threads=threads,
+        optimization=Optimization.BASIC if optimize else Optimization.NONE,
+        prepack=False,
+        name="the Q/DQ graph",
+    )

@@ -1,4 +1,4 @@
-"""What a camera hands in: frames with units, and where the face is."""
+"""Captures: frames of a face from one or more sensors, with units and face boxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Distances below this are meters: no face sensor reaches 20 m, and none measures at 20 mm.
+# Depth values below this are in meters: no face sensor reaches 20 m, and none measures at 20 mm.
 LARGEST_IN_METERS = 20
 
 
@@ -28,22 +28,22 @@ def monotonic_ms() -> float:
 
 
 class Modality(str, Enum):
-    """One sensor's view of the face."""
+    """Sensor modality of a frame."""
 
     RGB = "rgb"
     DEPTH = "depth"
     IR = "ir"
 
-    __hash__ = str.__hash__  # as what it equals; Enum's own differs, and runs in Python
+    __hash__ = str.__hash__  # as that of its value; Enum's own differs, and runs in Python
 
 
 @dataclass(frozen=True)
 class FaceBox:
-    """Where the face is, in pixels of the frame it was found in.
+    """Face box in pixels of the frame it was found in.
 
     Attributes:
-        x: Left edge, inclusive.
-        y: Top edge, inclusive.
+        x: Left edge in pixels, inclusive.
+        y: Top edge in pixels, inclusive.
         width: Width in pixels, at least 1.
         height: Height in pixels, at least 1.
     """
@@ -54,7 +54,7 @@ class FaceBox:
     height: int
 
     def __post_init__(self) -> None:
-        """Make the numbers plain ints and refuse a box with no area."""
+        """Convert the numbers to int and refuse a box without an area."""
         for name in ("x", "y", "width", "height"):
             object.__setattr__(self, name, _whole(getattr(self, name), name))
         if self.width < 1 or self.height < 1:
@@ -80,11 +80,11 @@ class FaceBox:
         return cls(*values)
 
     def describe(self) -> str:
-        """Return the box as `x,y,width,height`, the form the command line takes."""
+        """Return the box as `x,y,width,height`, the format of the command line."""
         return f"{self.x},{self.y},{self.width},{self.height}"
 
     def require_inside(self, frame_width: int, frame_height: int) -> None:
-        """Check that the whole box lies in a frame of that size.
+        """Check that the whole box lies in a frame of that size, in pixels.
 
         Raises:
             CaptureError: Any part of the box is outside.
@@ -114,24 +114,24 @@ class FaceBox:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One synchronized look at a face; modalities a rig does not have stay None.
+    """Synchronized frames of one face; modalities a rig does not have stay None.
 
     The frames must show the same view (registered); they may differ in resolution.
 
     Attributes:
         rgb: uint8 [H, W, 3], red first.
-        depth: uint16 [H, W], millimeters; 0 where the sensor saw nothing.
+        depth: uint16 [H, W], millimeters; 0 where the sensor measured nothing.
         ir: uint8 [H, W], near infrared.
-        face: The face in pixels of `rgb`, or of the first frame present in the order rgb, depth,
-            ir; a FaceBox or (x, y, width, height). None only suits models that look at whole
-            frames.
-        faces: The face in other frames, where registration knows better than scaling `face`; a
-            modality it does not name falls back to that.
+        face: Face box in pixels of `rgb`, or of the first frame present in the order rgb, depth,
+            ir; a FaceBox or (x, y, width, height). None only suits models that use whole frames.
+        faces: Face boxes in other frames, where registration is more precise than scaling `face`,
+            which is the fallback for a modality without one.
         landmarks: float32 [5, 2], (x, y) in pixels of the frame `face` is in: the person's right
-            eye, left eye, nose tip, right and left corner of the mouth; None where nobody looked.
-        other_faces: Further faces in that frame; a kiosk asks for one person at a time.
-        taken_ms: When each frame was exposed, in milliseconds of `time.monotonic`; a modality it
-            does not name was not timed.
+            eye, left eye, nose tip, right and left corner of the mouth; None where none were
+            detected.
+        other_faces: Boxes of further faces in that frame; a kiosk admits one person at a time.
+        taken_ms: Time of exposure by modality, in milliseconds of `time.monotonic`; a modality
+            without one was not timed.
 
     Raises:
         CaptureError: No frame at all, or a frame of another dtype or shape, or a box outside.
@@ -147,7 +147,7 @@ class Capture:
     taken_ms: Mapping[Modality, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check dtypes, shapes and the face box once, where the mistake was made."""
+        """Check dtypes, shapes and face boxes on construction."""
         if self.face is not None:
             object.__setattr__(self, "face", FaceBox.of(self.face))
         faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
@@ -160,7 +160,7 @@ class Capture:
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
 
     def require_sound(self) -> None:
-        """Check the frames and boxes again: arrays can be reshaped in place after they were given.
+        """Check the frames and boxes again: arrays can be reshaped in place after construction.
 
         Raises:
             CaptureError: As when the capture was made.
@@ -185,11 +185,11 @@ class Capture:
 
     @property
     def present(self) -> tuple[Modality, ...]:
-        """The modalities this capture holds, in the order rgb, depth, ir."""
+        """Modalities this capture holds, in the order rgb, depth, ir."""
         return _PRESENT[self.rgb is not None, self.depth is not None, self.ir is not None]
 
     def frame(self, modality: Modality) -> NDArray[Any]:
-        """Return one modality's frame as it was handed in.
+        """Return one modality's frame as it was given.
 
         Raises:
             CaptureError: The capture does not hold that modality.
@@ -221,7 +221,7 @@ class Capture:
         return self.depth if modality is Modality.DEPTH else self.ir
 
 
-# Looked up, since every stage of a check asks for it several times.
+# A table, since every stage of a check needs it several times.
 _PRESENT = {
     held: tuple(m for m, is_held in zip(Modality, held, strict=True) if is_held)
     for held in product((False, True), repeat=3)
@@ -229,7 +229,7 @@ _PRESENT = {
 
 
 def _whole(value: object, name: str) -> int:
-    """Return a whole number of any numeric type as an int; detectors hand in NumPy and float."""
+    """Return a whole number of any numeric type as an int; detectors give NumPy and float."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return int(value)
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -242,11 +242,11 @@ def _modality(name: object, where: str) -> Modality:
         return Modality(name)
     except ValueError:
         known = ", ".join(m.value for m in Modality)
-        raise CaptureError(f"{where} names {name!r}, which is none of {known}") from None
+        raise CaptureError(f"{where} names {name!r}, expected one of {known}") from None
 
 
 def _require_time(modality: Modality, time_ms: object) -> None:
-    """Refuse what is no number; whether a number is a time of now is for the quality gates."""
+    """Check that a time is a number; whether it is recent is for the quality gates."""
     if isinstance(time_ms, bool) or not isinstance(time_ms, (int, float, np.integer, np.floating)):
         raise CaptureError(
             f"{modality.value} was taken at {time_ms!r}, expected milliseconds of time.monotonic"
@@ -280,13 +280,13 @@ def _require(modality: Modality, frame: object, dtype: type[np.generic], expecte
 
 
 def _how_to_millimeters(depth: NDArray[Any]) -> str:
-    """Return what to do about distances in floating point; nothing for another kind."""
+    """Return how to convert distances in floating point; empty for another dtype."""
     if depth.dtype.kind != "f" or depth.size == 0:
         return ""
     known = depth[np.isfinite(depth)]
-    mends = []
+    fixes = []
     if known.size and float(known.max()) < LARGEST_IN_METERS:
-        mends.append("meters? multiply by 1000")
+        fixes.append("meters? multiply by 1000")
     if known.size < depth.size:
-        mends.append("NaN or infinity means no measurement: write 0 there")
-    return ": " + "; ".join([*mends, "then round to uint16"])
+        fixes.append("NaN or infinity means no measurement: write 0 there")
+    return ": " + "; ".join([*fixes, "then round to uint16"])

@@ -1,4 +1,4 @@
-"""The loop of a door: a decision for each capture, and going on through the camera's faults."""
+"""Capture loop of a door: one decision per capture, through faults of the camera."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.capture import Capture, monotonic_ms
-from fasdk.decision import Decision, Verdict
+from fasdk.decision import Decision, Verdict, refused
 from fasdk.errors import CameraError, EndOfStreamError
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
@@ -23,23 +23,27 @@ if TYPE_CHECKING:
 
 
 class Checker(Protocol):
-    """What judges one capture: a session, or one camera's track of it."""
+    """Scorer of one capture at a time, such as a session or the track of one camera."""
 
     def check(self, capture: Capture) -> Decision:
-        """Return the decision on one capture; faults are ERROR decisions, not exceptions."""
+        """Return the decision on one capture; faults are decisions, not exceptions."""
         ...
 
 
-class FaceFinder(Protocol):
-    """What finds the face in a capture."""
+class FaceLocator(Protocol):
+    """Detector of the face in a capture, such as `fasdk.FaceFinder`."""
 
     def locate(self, capture: Capture) -> Capture:
-        """Return the capture with its face, or with none where nobody is seen."""
+        """Return the capture with its face, or with none where no face is found."""
         ...
 
 
 class FixedFace:
-    """A face that is always in one place, as behind a window."""
+    """Locator for a face that is always in one place, as behind a window.
+
+    Args:
+        face: Face box, in pixels of a capture's first frame.
+    """
 
     def __init__(self, face: FaceBox) -> None:
         self._face = face
@@ -55,30 +59,31 @@ class FixedFace:
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait after a camera's fault, twice as long after each in a row.
+    """Exponential back-off after faults of the camera, doubled after each in a row.
 
     Attributes:
-        first_ms: After the first.
-        longest_ms: At most.
+        first_ms: Wait after the first fault, in milliseconds.
+        longest_ms: Longest wait, in milliseconds.
     """
 
     first_ms: float = 100.0
     longest_ms: float = 5000.0
 
     def pause_ms(self, faults_in_a_row: int) -> float:
-        """Return the wait after that many faults, at least 1."""
+        """Return the wait in milliseconds after that many faults, at least 1."""
         return float(min(self.first_ms * 2.0 ** min(faults_in_a_row - 1, 60), self.longest_ms))
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one turn of the loop came to.
+class CaptureResult:
+    """Result of one turn of the capture loop.
 
     Attributes:
-        capture: Which capture, from 1 on; None where the camera gave none.
-        decision: The answer; ERROR with code `camera` for the camera's fault.
-        latency_ms: From when its oldest frame was taken to the answer; None without a capture.
-        unix_s: When the answer was there, on the clock of the day.
+        capture: Number of the capture, from 1; None where the camera gave none.
+        decision: Decision on it; ERROR with code `camera` for a fault of the camera.
+        latency_ms: Milliseconds from the exposure of its oldest frame to the decision; None without
+            a capture.
+        unix_s: Time of the decision, in seconds since the Unix epoch.
     """
 
     capture: int | None
@@ -87,31 +92,31 @@ class Outcome:
     unix_s: float
 
 
-def outcomes(
+def run_captures(
     camera: Camera,
     checker: Checker,
-    finder: FaceFinder | None = None,
+    locator: FaceLocator | None = None,
     *,
     rig: Rig | None = None,
     max_captures: int | None = None,
     timeout_ms: float = READ_TIMEOUT_MS,
     backoff: Backoff | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Outcome]:
-    """Yield a decision a capture, and one for every fault of the camera, until its stream ends.
+) -> Iterator[CaptureResult]:
+    """Yield one result per capture and per fault of the camera, until the camera's stream ends.
 
-    Nothing that a camera, a finder or a checker raises ends the loop, and none of it is LIVE. Every
-    capture goes through finder, rig and checker in turn.
+    No exception of a camera, a locator or a checker ends the loop, and none of them becomes LIVE.
+    Every capture passes locator, rig and checker in turn.
 
     Args:
-        camera: Where captures come from.
-        checker: What judges them.
-        finder: What says where the face is; None takes the camera's word.
-        rig: How the sensors stand to each other; None takes the camera's own calibration.
-        max_captures: End after so many captures; None for no end.
-        timeout_ms: How long the camera may take for one capture.
-        backoff: How long to wait after a fault before the camera is asked again.
-        sleep: Waits that many seconds.
+        camera: Source of the captures.
+        checker: Scorer of the captures.
+        locator: Detector of the face; None leaves the camera's own face boxes.
+        rig: Calibration of the sensors to each other; None takes the camera's own.
+        max_captures: Number of captures after which to end; None for no end.
+        timeout_ms: Longest time the camera may take for one capture, in milliseconds.
+        backoff: Waits after a fault before the camera is read again; None for the defaults.
+        sleep: Function that waits for that many seconds.
     """
     backoff = backoff or Backoff()
     captures = faults = 0
@@ -120,20 +125,20 @@ def outcomes(
             capture = _read(camera, timeout_ms)
         except EndOfStreamError:
             return
-        except Exception as error:  # noqa: BLE001 - whatever a driver does, the door goes on
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises, the loop goes on
             faults += 1
             finding = finding_of(error)
             if finding.reason is not Reason.BAD_CAPTURE:
                 finding = Finding(Reason.CAMERA, finding.message)
-            yield Outcome(None, _answer(finding), None, time.time())
+            yield CaptureResult(None, refused([finding]), None, time.time())
             sleep(backoff.pause_ms(faults) / 1000.0)
             continue
         faults = 0
         captures += 1
-        decision = _judge(capture, checker, finder, camera if rig is None else rig)
+        decision = _check(capture, checker, locator, camera if rig is None else rig)
         taken_ms = min(capture.taken_ms.values(), default=None)
         latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
-        yield Outcome(captures, decision, latency_ms, time.time())
+        yield CaptureResult(captures, decision, latency_ms, time.time())
 
 
 def _read(camera: Camera, timeout_ms: float) -> Capture:
@@ -144,31 +149,30 @@ def _read(camera: Camera, timeout_ms: float) -> Capture:
     return found
 
 
-def _judge(
-    capture: Capture, checker: Checker, finder: FaceFinder | None, place: Rig | Camera
+def _check(
+    capture: Capture, checker: Checker, locator: FaceLocator | None, registrar: Rig | Camera
 ) -> Decision:
     try:
-        if finder is not None:
-            capture = finder.locate(capture)
+        if locator is not None:
+            capture = locator.locate(capture)
             if capture.face is None:
-                return _nobody(checker.check(capture))
-        rig = place if isinstance(place, Rig) else place.rig()
+                return _no_face(checker.check(capture))
+        rig = registrar if isinstance(registrar, Rig) else registrar.rig()
         return checker.check(capture if rig is None else rig.register(capture))
-    except Exception as error:  # noqa: BLE001 - an answer is owed for every capture
+    except Exception as error:  # noqa: BLE001 - every capture gets an answer
         finding = finding_of(error)
     if isinstance(checker, Track):
         return checker.missed(capture, finding)
-    return _answer(finding)
+    return refused([finding])
 
 
-def _nobody(heard: Decision) -> Decision:
-    """Return the answer where nobody was found; the checker heard of it, whatever it made of it."""
-    judged = heard.verdict in {Verdict.LIVE, Verdict.SPOOF} or Reason.BAD_CAPTURE in heard.codes
-    if not judged:
-        return heard
-    return _answer(Finding(Reason.NO_FACE, "no face in view: step in front of the camera"))
+def _no_face(decision: Decision) -> Decision:
+    """Return the answer where no face was found, given the checker's own decision.
 
-
-def _answer(finding: Finding) -> Decision:
-    verdict = Verdict.RETRY if finding.reason.mendable else Verdict.ERROR
-    return Decision(verdict=verdict, reasons=(finding.message,), codes=(finding.reason,))
+    The checker sees the capture, so that a track notices that the face has gone; a verdict of its
+    on a capture without a face does not count.
+    """
+    scored = decision.verdict in {Verdict.LIVE, Verdict.SPOOF}
+    if not (scored or Reason.BAD_CAPTURE in decision.codes):
+        return decision
+    return refused([Finding(Reason.NO_FACE, "no face in view: step in front of the camera")])

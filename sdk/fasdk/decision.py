@@ -1,9 +1,9 @@
-"""Turn logits into a score, and a score into a verdict at a published operating point."""
+"""Decisions: scores from logits, verdicts at operating points, and refusals with their reasons."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,17 +11,17 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fasdk.capture import Modality
-from fasdk.errors import OperatingPointError
-from fasdk.reasons import Finding, Reason
+from fasdk.errors import OperatingPointError, UsageError
+from fasdk.reasons import Finding, Reason, by_rank
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 
 class Verdict(str, Enum):
-    """What a door may act on. Only LIVE opens it."""
+    """Outcome a door may act on. Only LIVE opens it."""
 
     LIVE = "live"
     SPOOF = "spoof"
@@ -31,20 +31,24 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer on one capture.
+    """Answer on one capture.
 
     Attributes:
-        verdict: Only LIVE opens a door.
-        reasons: Why it is not a plain LIVE or SPOOF, in words; empty otherwise.
-        codes: The same for programs, one a reason.
+        verdict: Verdict; only LIVE opens a door.
+        reasons: Explanations of a verdict that is not a plain LIVE or SPOOF, one line each; empty
+            otherwise.
+        codes: Reason codes for programs, in the order of `reasons`.
         score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
-        threshold: The score had to be greater than this; None without an operating point.
-        operating_point: Name of the threshold, such as "standard/rgb+depth+ir", or None.
-        class_scores: Softmax score by label, never calibrated.
+        threshold: Score in [0, 1] that had to be exceeded; None without an operating point.
+        operating_point: Name of the operating point, such as "standard/rgb+depth+ir", or None.
+        class_scores: Softmax score in [0, 1] by label, never calibrated.
         modalities: Modalities the capture held and the model used, in model order.
         reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
-        bundle_id: Which bundle answered.
+        bundle_id: Identifier of the bundle that answered.
         timings_ms: Milliseconds by stage, and `end_to_end`.
+
+    Raises:
+        UsageError: LIVE with reason codes: a fault was found, so no door may open.
     """
 
     verdict: Verdict
@@ -59,6 +63,52 @@ class Decision:
     bundle_id: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse a decision that would open a door although a fault was found."""
+        if self.codes and self.verdict is Verdict.LIVE:
+            raise UsageError(
+                f"a LIVE decision has the codes {', '.join(self.codes)}, expected none: "
+                "make it with add_findings, which answers RETRY or ERROR"
+            )
+
+
+def add_findings(decision: Decision, findings: Iterable[Finding]) -> Decision:
+    """Return a decision with findings added, which are then what decides.
+
+    The only place where findings become a verdict: RETRY where a retry helps against every reason,
+    those of `decision` included, otherwise ERROR. Never LIVE and never SPOOF.
+
+    Args:
+        decision: Decision before the findings; it comes back unchanged where there are none.
+        findings: Findings in any order. They follow the decision's own reasons by rank; a reason
+            that is there already is not repeated.
+    """
+    found = by_rank(findings)
+    if not found:
+        return decision
+    new = [finding for finding in found if finding.reason not in decision.codes]
+    codes = (*decision.codes, *(finding.reason for finding in new))
+    return replace(
+        decision,
+        verdict=Verdict.RETRY if all(code.retry_helps for code in codes) else Verdict.ERROR,
+        reasons=(*decision.reasons, *(finding.message for finding in new)),
+        codes=codes,
+    )
+
+
+def refused(
+    findings: Iterable[Finding], *, bundle_id: str = "", modalities: tuple[Modality, ...] = ()
+) -> Decision:
+    """Return the decision on a capture that was not scored; see `add_findings` for the verdict.
+
+    Args:
+        findings: Why it was not scored; ERROR without codes where there are none.
+        bundle_id: Identifier of the bundle in force, or empty.
+        modalities: Modalities of the capture.
+    """
+    unscored = Decision(verdict=Verdict.ERROR, bundle_id=bundle_id, modalities=modalities)
+    return add_findings(unscored, findings)
+
 
 def distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
     """Return a combination of modalities, if each is named once.
@@ -72,15 +122,15 @@ def distinct(modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
 
 
 class MissingModalities(str, Enum):
-    """What becomes of a capture that lacks one of the model's modalities.
+    """Treatment of a capture that lacks one of the model's modalities.
 
-    What a bundle's manifest requires is asked for under any of these.
+    The modalities a bundle's manifest requires are required under each of these.
 
     - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it.
-    - DEGRADE: it is judged by what is there, at the operating point tuned for exactly that
+    - DEGRADE: Scored on the modalities present, at the operating point tuned for exactly that
       combination; ERROR (no-operating-point) without one, never a borrowed threshold.
-    - REFUSE: ERROR (bad-capture) that names it: this rig is not what the door was set up for, and
-      nobody in front of it can mend that.
+    - REFUSE: ERROR (bad-capture) that names it: the rig is not the one this door was set up with,
+      and nobody in front of it can fix that.
     """
 
     REQUIRE = "require"
@@ -93,18 +143,19 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ScoreCalibration(BaseModel):
-    """What turns a model's score into a probability, for one combination of modalities.
+    """Platt calibration of a model's score, for one combination of modalities.
 
     The score becomes 1 / (1 + exp(-(slope * x + offset))), where x is the natural log-odds of the
     softmax score of bona fide (Platt, "Probabilistic outputs for support vector machines", 1999).
     As `slope` is positive no two captures change places.
 
     Attributes:
-        modalities: The combination it was fitted on, in model order.
-        slope: Factor of the log-odds.
-        offset: What is added to them.
-        graph_sha256: The graph it was fitted on; it says nothing about another.
-        source: Which captures it was fitted on and under which prior, in words.
+        modalities: Combination of modalities it was fitted on, in model order.
+        slope: Factor of the log-odds, above 0.
+        offset: Term added to the scaled log-odds.
+        graph_sha256: SHA-256 of the graph it was fitted on, in hexadecimal; it does not hold for
+            another graph.
+        source: Description of the captures it was fitted on and of the assumed prior.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,11 +180,12 @@ class OperatingPoint(BaseModel):
         level: Security level it was tuned for, such as "standard".
         modalities: Modalities that must be present, in model order.
         threshold: Score in [0, 1]; a capture is live when its score is greater.
-        source: Which captures it was chosen on, in words a reviewer can check.
+        source: Description of the captures it was chosen on, for a reviewer to check.
         apcer_upper: One-sided 95 % upper bound of the worst PAI species' APCER
             (ISO/IEC 30107-3, attack presentation classification error rate), in [0, 1].
-        graph_sha256: The graph whose scores it was chosen on. Another precision is another graph.
-        calibrated: Whether those scores were calibrated; a `ScoreCalibration` must then be there.
+        graph_sha256: SHA-256 of the graph whose scores it was chosen on, in hexadecimal. Another
+            precision is another graph.
+        calibrated: Whether those scores were calibrated; a `ScoreCalibration` must then exist.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,12 +200,12 @@ class OperatingPoint(BaseModel):
 
     @property
     def id(self) -> str:
-        """Name it the way a log line should: level and modalities."""
+        """Name for logs: security level and modalities."""
         return point_id(self.level, self.modalities)
 
 
 def point_id(level: str, modalities: Sequence[Modality]) -> str:
-    """Return how a level with a combination of modalities is named, as in "standard/rgb+ir"."""
+    """Return the name of a security level with modalities, such as "standard/rgb+ir"."""
     return f"{level}/{'+'.join(m.value for m in modalities)}"
 
 
@@ -177,34 +229,34 @@ def select_point(
     )
 
 
-def missing_fault(
+def missing_finding(
     policy: MissingModalities, modalities: Sequence[Modality], present: Sequence[Modality]
-) -> tuple[Verdict, Finding] | None:
-    """Return the answer to a capture that lacks modalities, or None where it may be judged.
+) -> Finding | None:
+    """Return the finding on a capture that lacks modalities, or None where it may be scored.
 
     Args:
-        policy: What becomes of such a capture.
-        modalities: The model's.
-        present: The capture's.
+        policy: Treatment of such a capture.
+        modalities: Modalities of the model.
+        present: Modalities of the capture.
     """
     absent = ", ".join(m.value for m in modalities if m not in present)
     if not absent or policy is MissingModalities.DEGRADE:
         return None
     asked = ", ".join(m.value for m in modalities)
     if policy is MissingModalities.REQUIRE:
-        message = f"the capture lacks {absent}, every one of {asked} is asked for: try again"
-        return Verdict.RETRY, Finding(Reason.MODALITY_MISSING, message)
+        message = f"the capture lacks {absent}, every one of {asked} is required: try again"
+        return Finding(Reason.MODALITY_MISSING, message)
     message = (
-        f"the capture lacks {absent}, captures without every one of {asked} are refused: mend the "
+        f"the capture lacks {absent}, captures without every one of {asked} are refused: fix the "
         "camera, or allow it with MissingModalities.DEGRADE"
     )
-    return Verdict.ERROR, Finding(Reason.BAD_CAPTURE, message)
+    return Finding(Reason.BAD_CAPTURE, message)
 
 
 def select_calibration(
     calibrations: Sequence[ScoreCalibration], present: frozenset[Modality]
 ) -> ScoreCalibration | None:
-    """Return what was fitted on exactly the modalities in `present`, or None for softmax."""
+    """Return the calibration fitted on exactly the modalities in `present`, or None."""
     return next((c for c in calibrations if frozenset(c.modalities) == present), None)
 
 
@@ -212,7 +264,7 @@ def class_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return softmax class scores.
 
     Args:
-        logits: float32 [classes], one capture's.
+        logits: float32 [classes] of one capture.
 
     Returns:
         float64 [classes], summing to 1; all NaN when any logit is not finite, because a softmax
@@ -222,7 +274,7 @@ def class_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def softmax(logits: Sequence[float]) -> list[float]:
-    """Return what `class_scores` does, number by number: for so few, an array costs more."""
+    """Return `class_scores` of a list; for two classes an array would cost more time."""
     if not all(map(math.isfinite, logits)):
         return [math.nan] * len(logits)
     largest = max(logits)
@@ -234,11 +286,11 @@ def softmax(logits: Sequence[float]) -> list[float]:
 def log_odds(logits: NDArray[np.float32] | Sequence[float], live_index: int) -> float:
     """Return the natural log-odds of the softmax score of bona fide.
 
-    Taken from the logits, because a softmax score within 1e-16 of 1 has lost them.
+    Computed from the logits, because a softmax score within 1e-16 of 1 has lost them.
 
     Args:
-        logits: float32 [classes], one capture's.
-        live_index: Which logit is bona fide.
+        logits: float32 [classes] of one capture.
+        live_index: Index of the bona fide class.
 
     Returns:
         NaN when any logit is not finite.
@@ -254,12 +306,12 @@ def log_odds(logits: NDArray[np.float32] | Sequence[float], live_index: int) -> 
 def live_score(
     logits: NDArray[np.float32], live_index: int, calibration: ScoreCalibration | None = None
 ) -> float:
-    """Return P(bona fide) of one capture: its softmax score, calibrated where that was fitted.
+    """Return P(bona fide) of one capture: its softmax score, calibrated if a calibration is given.
 
     Args:
         logits: float32 [classes].
-        live_index: Which logit is bona fide.
-        calibration: See `select_calibration`.
+        live_index: Index of the bona fide class.
+        calibration: Calibration for the capture's modalities, or None for the softmax score.
 
     Returns:
         A number in [0, 1]; NaN when any logit is not finite.
@@ -270,14 +322,14 @@ def live_score(
 
 
 def decide(score: float, point: OperatingPoint) -> Verdict:
-    """Judge one score, P(bona fide) in [0, 1]; anything else is an ERROR, never LIVE."""
+    """Return the verdict on a score, P(bona fide) in [0, 1]; any other number is an ERROR."""
     if not (0.0 <= score <= 1.0):  # also false for NaN
         return Verdict.ERROR
     return Verdict.LIVE if score > point.threshold else Verdict.SPOOF
 
 
 def _sigmoid(value: float) -> float:
-    # Of the two forms the one whose exponential cannot overflow.
+    # Of the two equal forms, the one whose exponential cannot overflow.
     if value >= 0.0:
         return 1.0 / (1.0 + math.exp(-value))
     return math.exp(value) / (1.0 + math.exp(value))

@@ -1,4 +1,4 @@
-"""Find the face where the caller does not know where it is: YuNet, through OpenCV."""
+"""Face detection with YuNet, through OpenCV."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _BUFFERS_SINCE = (4, 9)  # before it, OpenCV only reads a detector from a file
 
 @dataclass(frozen=True, eq=False)
 class DetectedFace:
-    """One face in a frame.
+    """Face found in a frame.
 
     Attributes:
-        box: Where it is, in whole pixels, cut to the frame.
+        box: Face box in whole pixels, cut to the frame.
         landmarks: float32 [5, 2], (x, y) in pixels, in the order of `Capture.landmarks`; they may
             lie outside the frame.
-        score: How sure the detector is, in [0, 1].
+        score: Confidence of the detector, in [0, 1].
     """
 
     box: FaceBox
@@ -47,10 +47,10 @@ class FaceFinder:
     size, face_detection_yunet_2026may.onnx; both want OpenCV 4.8 or newer.
 
     Attributes:
-        model: The file it was read from.
-        sha256: Digest of the bytes it runs.
-        longest_side_px: Frames larger than this are scaled down to it.
-        min_score: Least score of a face.
+        model: Path the model was read from.
+        sha256: SHA-256 of the bytes it runs, in hexadecimal.
+        longest_side_px: Longer side in pixels to which larger frames are scaled down.
+        min_score: Least score of a face, in (0, 1).
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class FaceFinder:
         """Read the model and run it once.
 
         Args:
-            model: YuNet's ONNX file.
-            sha256: What its bytes must hash to, in hexadecimal; None takes any.
-            longest_side_px: Scale frames down to this. 320 finds faces from about a twentieth of
-                the frame's longer side on. YuNet was trained on faces of up to some 300 pixels,
-                and finds pieces of larger ones.
+            model: Path of YuNet's ONNX file.
+            sha256: Required SHA-256 of the file, in hexadecimal; None accepts any.
+            longest_side_px: Longer side in pixels to which larger frames are scaled down; at least
+                32. 320 finds faces from about a twentieth of the frame's longer side on. YuNet was
+                trained on faces of up to some 300 pixels, and finds pieces of larger ones.
             min_score: Least score of a face, in (0, 1).
-            max_overlap: Of two faces that overlap by more (intersection over union), the less
-                certain one is dropped.
+            max_overlap: Intersection over union, in (0, 1], above which the less certain of two
+                faces is dropped.
 
         Raises:
-            FaceFinderError: The file is unreadable, has another digest, is no YuNet model, or this
-                OpenCV cannot run it.
+            FaceFinderError: The file is unreadable, has another digest, is not a YuNet model, or
+                this OpenCV cannot run it.
         """
         if longest_side_px < 32 or not 0.0 < min_score < 1.0 or not 0.0 < max_overlap <= 1.0:
             raise FaceFinderError(
@@ -91,19 +91,19 @@ class FaceFinder:
         if sha256 is not None and sha256.lower() != self.sha256:
             raise FaceFinderError(
                 f"{self.model}: its SHA-256 is {self.sha256}, expected {sha256}: "
-                "take the model that was approved, or approve this one"
+                "use the file with that digest, or pass the digest of this one"
             )
         self._turn = threading.Lock()
         self._detector = _open(self.model, raw, min_score, max_overlap)
         try:
-            # Twice, since a model of one input size may pass the first.
+            # Two sizes, since a model with a fixed input size may run on the first.
             for width, height in ((64, 64), (96, 64)):
                 self._detect(np.zeros((height, width, 3), np.uint8))
         except FaceFinderError as error:
             raise FaceFinderError(f"{error}; is it a YuNet model?") from error
 
     def find(self, frame: NDArray[np.uint8]) -> tuple[DetectedFace, ...]:
-        """Return the faces in a frame, the largest first; none is an empty tuple.
+        """Return the faces in a frame, the largest first; empty where there are none.
 
         Args:
             frame: uint8 [H, W, 3], red first, or uint8 [H, W], such as near infrared.
@@ -129,9 +129,10 @@ class FaceFinder:
     def locate(self, capture: Capture) -> Capture:
         """Return the capture with `face`, `landmarks` and `other_faces`; see `find`.
 
-        One whose caller gave a face is left as it is, and so is one in which none is found: the
-        quality gates say so. Faces are looked for in the RGB frame, else in the infrared one; if
-        the depth frame comes first then, they are scaled to it, as frames of one view.
+        A capture that has a face already is returned unchanged, and so is one in which none is
+        found: the quality gates report that. Faces are detected in the RGB frame, else in the
+        infrared one; if the depth frame is then the capture's first, they are scaled to it, as
+        frames of one view.
 
         Raises:
             CaptureError: The capture holds neither an RGB nor an infrared frame.
@@ -143,7 +144,7 @@ class FaceFinder:
         if seen is None:
             raise CaptureError(
                 "the capture holds no rgb and no ir frame to find a face in: give one of them, or "
-                "the face"
+                "the face box"
             )
         faces = self.find(capture.frame(seen))
         if not faces:
@@ -185,7 +186,7 @@ def _read(model: Path) -> bytes:
 
 
 def _open(model: Path, raw: bytes, min_score: float, max_overlap: float) -> Any:
-    """Return OpenCV's detector made of the very bytes whose digest was checked."""
+    """Return OpenCV's detector, made from the same bytes whose digest was checked."""
     import cv2
 
     if not hasattr(cv2, "FaceDetectorYN"):
@@ -212,11 +213,11 @@ def _open(model: Path, raw: bytes, min_score: float, max_overlap: float) -> Any:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Hold back OpenCV 5's warning, at every load, that its new engine takes no target."""
+    """Suppress OpenCV 5's warning, at every load, that its new engine takes no target."""
     import cv2
 
     logging: Any = getattr(cv2.utils, "logging", None)
-    if logging is None:  # an older OpenCV, which has nothing to warn of
+    if logging is None:  # an older OpenCV, which does not warn
         yield
         return
     before = logging.setLogLevel(logging.LOG_LEVEL_ERROR)
@@ -258,5 +259,5 @@ def _require_picture(frame: object) -> None:
 
 
 def _in_one_line(error: Exception) -> str:
-    """Return OpenCV's words without its banner and line breaks."""
+    """Return OpenCV's message without its banner and line breaks."""
     return " ".join(str(error).split()).rpartition("error: ")[2][:200]

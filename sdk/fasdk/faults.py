@@ -1,4 +1,4 @@
-"""What an exception becomes where an answer is owed: a reason with its message."""
+"""Mapping from exceptions to findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fasdk.errors import (
 )
 from fasdk.reasons import Finding, Reason
 
-# The first that fits; anything else is UNEXPECTED.
+# The first match counts; any other exception is UNEXPECTED.
 _REASONS: dict[type[Exception], Reason] = {
     OutOfViewError: Reason.OUT_OF_FRAME,
     CaptureError: Reason.BAD_CAPTURE,
@@ -27,7 +27,7 @@ _REASONS: dict[type[Exception], Reason] = {
 
 
 def finding_of(error: BaseException) -> Finding:
-    """Return why there is no verdict; fasdk's own errors say what to do, others are named."""
+    """Return the finding for an exception; fasdk's own messages are kept, others are named."""
     known = isinstance(error, FasdkError)
     message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
     fitting = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))

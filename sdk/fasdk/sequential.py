@@ -1,8 +1,8 @@
-"""Judge a person on several frames: Wald's sequential test, and what stands in where none is.
+"""Sequential tests over several frames: Wald's test, and a count of consecutive frames.
 
 Each frame's calibrated score is turned into evidence, the natural log-likelihood ratio of bona fide
-against attack: its log-odds less the prior's. Frames of one person are not independent, so their
-sum overstates what is known. With S the sum over n frames and r the correlation of two frames,
+against attack: its log-odds less the prior's. Frames of one person are not independent, so the sum
+of their evidence is too large. With S the sum over n frames and r the correlation of two frames,
 
     L(n) = S / (1 + (n - 1) r)
 
@@ -32,7 +32,7 @@ from fasdk.errors import UsageError
 
 
 class Step(str, Enum):
-    """Where a run stands after a frame; every other step than UNDECIDED ends it."""
+    """State of a run after a frame; every step but UNDECIDED ends it."""
 
     UNDECIDED = "undecided"
     LIVE = "live"
@@ -43,12 +43,12 @@ class Step(str, Enum):
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """A frame that was judged by itself.
+    """Score of one frame by itself.
 
     Attributes:
         score: P(bona fide) in [0, 1].
         is_live: Whether the frame alone is LIVE at its operating point.
-        at_ms: When it was handed in, in milliseconds of a clock that never runs backwards.
+        at_ms: Time of its submission, in milliseconds of a clock that never runs backwards.
     """
 
     score: float
@@ -57,13 +57,13 @@ class ScoredFrame:
 
 
 class Evidence(BaseModel):
-    """How much the frames of one person say, in nats.
+    """Evidence of the frames of one person, in nats.
 
     Attributes:
-        prior: Probability of bona fide that the calibrated scores assume.
-        correlation: Of the evidence of two frames of one presentation, in [0, 1].
-        most_per_frame: Evidence of a single frame counts up to this, either way: no score may say
-            more than the captures have shown it to mean.
+        prior: Probability of bona fide that the calibrated scores assume, in (0, 1).
+        correlation: Correlation between the evidence of two frames of one presentation, in [0, 1].
+        most_per_frame: Limit of a single frame's absolute evidence, in nats: no score may count
+            for more than the captures it was fitted on support.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +73,7 @@ class Evidence(BaseModel):
     most_per_frame: float = Field(gt=0.0, allow_inf_nan=False)
 
     def of_frame(self, score: float) -> float:
-        """Return the evidence of one frame's score; NaN unless that is in [0, 1]."""
+        """Return the evidence of one frame's score in nats; NaN unless the score is in [0, 1]."""
         if not 0.0 <= score <= 1.0:
             return math.nan
         if score in (0.0, 1.0):
@@ -83,27 +83,28 @@ class Evidence(BaseModel):
         return min(max(value, -self.most_per_frame), self.most_per_frame)
 
     def ratio(self, total: float, frames: int) -> float:
-        """Return the log-likelihood ratio of frames whose evidence sums up to `total`."""
+        """Return the log-likelihood ratio of frames whose evidence adds up to `total`, in nats."""
         return total / (1.0 + (frames - 1) * self.correlation) if frames else 0.0
 
 
 class SequentialTest(BaseModel):
-    """A multi-frame verdict with the error rates measured of it, on whole presentations.
+    """Sequential test with the error rates measured on whole presentations.
 
     Attributes:
         level: Security level it was tuned for; an operating point of that level and of the same
-            modalities must be there.
+            modalities must exist.
         modalities: Modalities every frame holds, in model order.
-        evidence: How much frames say.
+        evidence: Parameters of the frames' evidence.
         live_bound: LIVE once the log-likelihood ratio is greater; in nats, above 0.
         spoof_bound: SPOOF once it is at most this; in nats, below 0.
-        max_frames: Undecided after so many frames, the answer is RETRY.
-        max_ms: Undecided so long after the first frame, the answer is RETRY.
-        source: Which presentations it was tuned on, in words a reviewer can check.
+        max_frames: Number of frames after which an undecided run ends in RETRY; at least 2.
+        max_ms: Time after the first frame, in milliseconds, after which an undecided run ends in
+            RETRY.
+        source: Description of the presentations it was tuned on, for a reviewer to check.
         apcer_upper: One-sided 95 % upper bound of the worst PAI species' APCER of the verdict, in
             [0, 1].
-        graph_sha256: The graph whose scores it was tuned on.
-        calibrated: Those scores were calibrated: without that they are no likelihoods.
+        graph_sha256: SHA-256 of the graph whose scores it was tuned on, in hexadecimal.
+        calibrated: Always true: uncalibrated scores are not likelihoods.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -122,33 +123,33 @@ class SequentialTest(BaseModel):
 
     @property
     def id(self) -> str:
-        """Level and modalities, as the operating point of the same is named."""
+        """Name: that of the operating point of the same security level and modalities."""
         return point_id(self.level, self.modalities)
 
 
 def select_test(tests: Sequence[SequentialTest], operating_point: str) -> SequentialTest | None:
-    """Return the test tuned for exactly what an operating point's id names, or None."""
+    """Return the test for an operating point's name, or None."""
     return next((test for test in tests if test.id == operating_point), None)
 
 
 class Run(Protocol):
-    """One person's frames under a rule, up to a step that ends it.
+    """Sequential decision on one person's frames, up to a step that ends it.
 
     Attributes:
-        frames: Frames that counted.
+        frames: Number of frames that counted.
     """
 
     frames: int
 
     @property
     def log_likelihood_ratio(self) -> float | None:
-        """What the frames say together, in nats; None where the rule has no such number."""
+        """Log-likelihood ratio of the frames together, in nats; None where the rule has none."""
 
     def add(self, frame: ScoredFrame) -> Step:
         """Take in one frame; one whose score is not in [0, 1] changes nothing.
 
         Raises:
-            UsageError: The run has ended: what it gathered has been used.
+            UsageError: The run has ended: its frames have been used.
         """
 
     def is_expired(self, at_ms: float) -> bool:
@@ -156,7 +157,7 @@ class Run(Protocol):
 
 
 class _Timed(ABC):
-    """What the two rules share: frames, the time since the first of them, and an end."""
+    """Base of both rules: frame count, time limit and end of a run."""
 
     def __init__(self, max_ms: float) -> None:
         self.frames = 0
@@ -166,7 +167,7 @@ class _Timed(ABC):
 
     def is_expired(self, at_ms: float) -> bool:
         """Return whether the time limit is over, counted from the first frame."""
-        # Written so that a time that is no number is over.
+        # Written so that a NaN counts as expired.
         return self._began_ms is not None and not at_ms - self._began_ms <= self._max_ms
 
     def add(self, frame: ScoredFrame) -> Step:
@@ -181,21 +182,21 @@ class _Timed(ABC):
             if self._began_ms is None:
                 self._began_ms = frame.at_ms
             self.frames += 1
-            step = self._weigh(frame)
+            step = self._count(frame)
         self._ended = step is not Step.UNDECIDED
         return step
 
     @abstractmethod
-    def _weigh(self, frame: ScoredFrame) -> Step:
-        """Take in a frame with a score that came in time."""
+    def _count(self, frame: ScoredFrame) -> Step:
+        """Take in a frame with a score within the time limit."""
 
 
 class SequentialRun(_Timed):
-    """A sequential test under way on one person.
+    """Run of a sequential test on one person.
 
     Args:
-        test: The test.
-        max_ms: A time limit of the caller's; the shorter of both holds.
+        test: Sequential test.
+        max_ms: Further time limit in milliseconds; the shorter of both holds.
     """
 
     def __init__(self, test: SequentialTest, max_ms: float = math.inf) -> None:
@@ -205,10 +206,10 @@ class SequentialRun(_Timed):
 
     @property
     def log_likelihood_ratio(self) -> float | None:
-        """What the frames say together, in nats."""
+        """Log-likelihood ratio of the frames together, in nats."""
         return self._test.evidence.ratio(self._total, self.frames)
 
-    def _weigh(self, frame: ScoredFrame) -> Step:
+    def _count(self, frame: ScoredFrame) -> Step:
         test = self._test
         self._total += test.evidence.of_frame(frame.score)
         ratio = test.evidence.ratio(self._total, self.frames)
@@ -220,13 +221,13 @@ class SequentialRun(_Timed):
 
 
 class ConsecutiveRun(_Timed):
-    """The rule where no sequential test was tuned: so many LIVE frames in a row, one SPOOF ends it.
+    """Run where no sequential test was tuned: LIVE after enough LIVE frames in a row.
 
-    Whatever it calls LIVE, a single frame would have been called as well.
+    It is LIVE only where each of its frames alone would have been.
 
     Args:
         required: LIVE frames in a row, at least 1.
-        max_ms: Time limit.
+        max_ms: Time limit in milliseconds.
     """
 
     def __init__(self, required: int, max_ms: float) -> None:
@@ -238,7 +239,7 @@ class ConsecutiveRun(_Timed):
         """None: this rule counts frames."""
         return None
 
-    def _weigh(self, frame: ScoredFrame) -> Step:
+    def _count(self, frame: ScoredFrame) -> Step:
         if not frame.is_live:
             return Step.SPOOF
         return Step.LIVE if self.frames >= self._required else Step.UNDECIDED

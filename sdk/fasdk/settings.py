@@ -1,4 +1,4 @@
-"""Check a policy's settings once, where the mistake was made."""
+"""Validation of settings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ Choice = TypeVar("Choice", bound=Enum)
 def require_whole(name: str, value: object, least: int = 1) -> None:
     """Check that a setting is a whole number.
 
+    Args:
+        name: Name of the setting, for the message.
+        value: Value of the setting.
+        least: Smallest value allowed.
+
     Raises:
-        UsageError: It is none, or less than `least`.
+        UsageError: It is not a whole number, or less than `least`.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UsageError(f"{name} is {value!r}, expected a whole number of at least {least}")
@@ -24,10 +29,16 @@ def require_whole(name: str, value: object, least: int = 1) -> None:
 def require_ms(
     name: str, value: object, *, least: float | None = None, most: float = math.inf
 ) -> None:
-    """Check that a setting is a finite number of milliseconds, at most `most`.
+    """Check that a setting is a finite number of milliseconds.
+
+    Args:
+        name: Name of the setting, for the message.
+        value: Value of the setting.
+        least: Smallest value allowed; None requires a value above 0.
+        most: Largest value allowed.
 
     Raises:
-        UsageError: It is none; or less than `least`; or, without that, not above 0.
+        UsageError: It is not a finite number, or out of that range.
     """
     fits = (
         isinstance(value, (int, float))
@@ -43,10 +54,15 @@ def require_ms(
 
 
 def as_choice(name: str, value: object, choices: type[Choice]) -> Choice:
-    """Return a setting as a member of an enum, which its value may stand for.
+    """Return a setting as a member of an enum.
+
+    Args:
+        name: Name of the setting, for the message.
+        value: Member or a member's value.
+        choices: Enum.
 
     Raises:
-        UsageError: It is none of them.
+        UsageError: The enum has no such member.
     """
     try:
         return choices(value)

@@ -1,4 +1,4 @@
-"""How long each stage of one check took."""
+"""Stage timings of one check."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Stage(str, Enum):
-    """The stages of a check, in order; `OTHER` is what is left of the end-to-end time.
+    """Stages of a check, in order; `OTHER` is the rest of the end-to-end time.
 
-    Gates are what can refuse a capture before an engine sees it. The queue's time runs from there
-    until a lane takes the capture, waiting for room in the queue included. The engine's time is the
-    whole batch's, because every capture in it waits for that long.
+    GATES can refuse a capture before an engine sees it. QUEUE runs from there until a lane takes
+    the capture, waiting for room in the queue included. ENGINE is the time of the whole batch,
+    because every capture in it waits for that long.
     """
 
     GATES = "gates"
@@ -26,11 +26,11 @@ class Stage(str, Enum):
     DECISION = "decision"
     OTHER = "other"
 
-    __hash__ = str.__hash__  # Enum's own runs in Python, and every capture asks for many
+    __hash__ = str.__hash__  # Enum's own runs in Python, and every capture needs many
 
 
 class StageClock:
-    """Adds up stage times of one call, in milliseconds; it starts when it is made."""
+    """Clock that adds up the stage times of one check; it starts when it is made."""
 
     __slots__ = ("_spent_ns", "_start_ns")
 
@@ -52,7 +52,7 @@ class StageClock:
         self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent_ns
 
     def finish(self) -> dict[str, float]:
-        """Return milliseconds by stage name, plus `end_to_end`, which they add up to."""
+        """Return milliseconds by stage name, and their sum as `end_to_end`."""
         total_ns = time.perf_counter_ns() - self._start_ns
         spent_ns = self._spent_ns
         other_ns = total_ns - sum(spent_ns.values())

@@ -1,4 +1,4 @@
-"""Tell systemd that decisions are flowing, so that it restarts a service where they are not."""
+"""Watchdog of a systemd service, fed by decisions."""
 
 from __future__ import annotations
 
@@ -7,38 +7,24 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from fasdk.reasons import Reason
+from fasdk.reasons import Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fasdk.decision import Decision
 
-# With these no person can pass and a restart may mend it. A lock-out is not among them: a restart
-# would lift it.
-FAULTS = frozenset(
-    {
-        Reason.CAMERA,
-        Reason.ENGINE_FAULT,
-        Reason.NOT_FINITE,
-        Reason.DEADLINE,
-        Reason.QUEUE_FULL,
-        Reason.CLOSED,
-        Reason.UNEXPECTED,
-    }
-)
-
 
 class Watchdog:
-    """The service's end of systemd's notify protocol, over its datagram socket (sd_notify(3)).
+    """Client of systemd's notify protocol, over its datagram socket (sd_notify(3)).
 
-    READY=1 goes with the first decision that is no fault, WATCHDOG=1 with those after it, at most
-    four times in systemd's interval. Without systemd every call does nothing.
+    READY=1 is sent with the first decision that needs no restart, WATCHDOG=1 with those after it,
+    at most four times in systemd's interval. Without systemd every call does nothing.
 
     Args:
-        address: What NOTIFY_SOCKET says: a path, or a name after "@" for an abstract socket; None
+        address: Value of NOTIFY_SOCKET: a path, or a name after "@" for an abstract socket; None
             without systemd.
-        interval_ms: Systemd's WatchdogSec, or None where the unit has none.
+        interval_ms: WatchdogSec of the unit, in milliseconds, or None where it has none.
     """
 
     def __init__(self, address: str | None, interval_ms: float | None = None) -> None:
@@ -56,9 +42,12 @@ class Watchdog:
         interval_ms = int(microseconds) / 1000.0 if microseconds.isdecimal() and is_meant else None
         return cls(values.get("NOTIFY_SOCKET") or None, interval_ms or None)
 
-    def heard(self, decision: Decision) -> None:
-        """Tell systemd of one decision; a fault says nothing, and silence brings the restart."""
-        if FAULTS.intersection(decision.codes):
+    def notify_decision(self, decision: Decision) -> None:
+        """Tell systemd of one decision, unless it needs a restart: silence brings that about.
+
+        With such a reason no person can pass. A lock-out is none of them: a restart would lift it.
+        """
+        if any(code.remedy is Remedy.RESTART for code in decision.codes):
             return
         now_s = time.monotonic()
         if not self._is_ready:
@@ -69,15 +58,15 @@ class Watchdog:
             self._sent_s = now_s
 
     def status(self, text: str) -> None:
-        """Show one line in `systemctl status`, such as the last fault."""
+        """Show one line of text in `systemctl status`, such as the last fault."""
         self._send(f"STATUS={' '.join(text.split())}")
 
     def stopping(self) -> None:
-        """Say that the service ends because it was asked to."""
+        """Tell systemd that the service ends as requested."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
-        """Return whether systemd has it, or there is no systemd; a lost message is no fault."""
+        """Send a message; False where systemd did not get it, which is not an error."""
         if self._address is None:
             return True
         address = self._address

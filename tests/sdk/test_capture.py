@@ -160,7 +160,7 @@ def test_faces_in_other_frames_are_held_to_those_frames():
         ({Modality.DEPTH: (14, 0, 3, 4)}, "leaves the 16x12 frame"),
         ({Modality.IR: (0, 0, 3, 4)}, "no ir frame"),
         ({Modality.DEPTH: (0, 0, 3)}, "is not"),
-        ({"thermal": (0, 0, 3, 4)}, "faces names 'thermal', which is none of rgb, depth, ir"),
+        ({"thermal": (0, 0, 3, 4)}, "faces names 'thermal', expected one of rgb, depth, ir"),
     ):
         with pytest.raises(CaptureError, match=words):
             Capture(rgb=RGB, depth=DEPTH, face=(4, 6, 20, 12), faces=faces)

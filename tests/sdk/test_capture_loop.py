@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fasdk.capture import FaceBox, Modality
-from fasdk.capture_loop import Backoff, FixedFace, outcomes
+from fasdk.capture_loop import Backoff, FixedFace, run_captures
 from fasdk.decision import Decision, Verdict
 from fasdk.errors import CameraError, CaptureError, ClosedError, FaceFinderError
 from fasdk.reasons import Reason
@@ -48,7 +48,7 @@ def test_pauses_double_up_to_a_limit_and_begin_again_after_a_capture():
     gone = [CameraError("unplugged") for _ in range(9)]
     slept = []
     camera = ScriptedCamera(good, *gone, good, CameraError("unplugged"), good)
-    found = list(outcomes(camera, Answers(), sleep=slept.append))
+    found = list(run_captures(camera, Answers(), sleep=slept.append))
     fault = (Verdict.ERROR, (Reason.CAMERA,))
     assert verdicts(found) == [LIVE, *[fault] * 9, LIVE, fault, LIVE]
     assert slept == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 0.1]
@@ -60,7 +60,7 @@ def test_a_pause_is_bounded_however_long_a_camera_is_gone():
 
 def test_a_drivers_own_exception_is_a_fault_too():
     camera = ScriptedCamera(ZeroDivisionError("driver"), tiny_bundle.capture())
-    found = list(outcomes(camera, Answers(), sleep=lambda _: None))
+    found = list(run_captures(camera, Answers(), sleep=lambda _: None))
     assert verdicts(found) == [(Verdict.ERROR, (Reason.CAMERA,)), LIVE]
     assert "unexpected ZeroDivisionError" in found[0].decision.reasons[0]
 
@@ -77,13 +77,15 @@ def test_a_drivers_own_exception_is_a_fault_too():
 )
 def test_a_checker_that_raises_is_an_error_and_the_next_capture_works(error, code):
     camera = ScriptedCamera(tiny_bundle.capture(), tiny_bundle.capture())
-    found = list(outcomes(camera, Answers(error)))
+    found = list(run_captures(camera, Answers(error)))
     assert verdicts(found) == [(Verdict.ERROR, (code,)), LIVE]
 
 
 def test_the_checker_sees_the_face_that_was_found():
     checker = Answers()
-    list(outcomes(ScriptedCamera(tiny_bundle.capture()), checker, FixedFace(FaceBox(1, 2, 8, 9))))
+    list(
+        run_captures(ScriptedCamera(tiny_bundle.capture()), checker, FixedFace(FaceBox(1, 2, 8, 9)))
+    )
     assert checker.seen[0].face == FaceBox(1, 2, 8, 9)
 
 
@@ -120,7 +122,7 @@ def test_nobody_in_view_is_never_live_and_the_checker_hears_of_it(heard, answere
             return heard
 
     checker = Hears()
-    found = list(outcomes(ScriptedCamera(tiny_bundle.capture()), checker, Nobody()))
+    found = list(run_captures(ScriptedCamera(tiny_bundle.capture()), checker, Nobody()))
     assert verdicts(found) == [answered]
     assert checker.seen[0].face is None
 
@@ -147,7 +149,7 @@ def test_the_face_is_mapped_into_the_other_sensors_frames(depth_sees, verdict):
     rig = Rig(rgb=lens(32, 24), depth=depth_sees)
     checker = Answers()
     camera = ScriptedCamera(tiny_bundle.capture(face=(8, 6, 12, 12)))
-    assert verdicts(outcomes(camera, checker, rig=rig)) == [verdict]
+    assert verdicts(run_captures(camera, checker, rig=rig)) == [verdict]
     if verdict == LIVE:
         box = checker.seen[0].faces[Modality.DEPTH]
         assert (box.width, box.height) == (12, 12)
@@ -156,7 +158,7 @@ def test_the_face_is_mapped_into_the_other_sensors_frames(depth_sees, verdict):
 
 def test_a_camera_that_hands_in_bad_frames_is_an_error(monkeypatch):
     camera = ScriptedCamera(CaptureError("depth is float32"), tiny_bundle.capture())
-    found = list(outcomes(camera, Answers(), sleep=lambda _: None))
+    found = list(run_captures(camera, Answers(), sleep=lambda _: None))
     assert verdicts(found) == [(Verdict.ERROR, (Reason.BAD_CAPTURE,)), LIVE]
 
 
@@ -176,10 +178,10 @@ class BlindFor:
 def test_a_track_hears_of_frames_on_which_the_finder_fails(failures, frames):
     # Meanwhile somebody else may have stepped in front: too many drop what was gathered.
     session = FakeSession(plain_bundle(), lambda _: scored(0.9))
-    policy = TrackPolicy(frames_required=3, max_unjudged=2, lock_out=None)
+    policy = TrackPolicy(frames_required=3, max_unscored=2, lock_out=None)
     track = Track(session, "door", policy, clock=Hand())
     captures = [capture() for _ in range(1 + failures + 1)]
-    found = list(outcomes(ScriptedCamera(*captures), track, BlindFor(1, failures)))
+    found = list(run_captures(ScriptedCamera(*captures), track, BlindFor(1, failures)))
     unheard = [(o.decision.verdict, o.decision.codes) for o in found[1:-1]]
     assert unheard == [(Verdict.ERROR, (Reason.CAMERA,))] * failures
     assert found[-1].decision.frames == frames

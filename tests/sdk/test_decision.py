@@ -21,7 +21,8 @@ from fasdk.decision import (
     decide,
     live_score,
     log_odds,
-    missing_fault,
+    missing_finding,
+    refused,
     select_calibration,
     select_point,
 )
@@ -230,12 +231,13 @@ def test_the_unit_calibration_is_the_softmax():
     ],
 )
 def test_a_missing_modality_is_named_by_policy(policy, verdict, reason):
-    found = missing_fault(policy, (RGB, DEPTH, IR), (RGB,))
+    found = missing_finding(policy, (RGB, DEPTH, IR), (RGB,))
     assert found is not None
-    assert (found[0], found[1].reason) == (verdict, reason)
-    assert "lacks depth, ir" in found[1].message
-    assert missing_fault(policy, (RGB, IR), (RGB, DEPTH, IR)) is None
+    assert found.reason is reason
+    assert refused([found]).verdict is verdict
+    assert "lacks depth, ir" in found.message
+    assert missing_finding(policy, (RGB, IR), (RGB, DEPTH, IR)) is None
 
 
 def test_to_degrade_leaves_it_to_the_operating_points():
-    assert missing_fault(MissingModalities.DEGRADE, (RGB, DEPTH, IR), (RGB,)) is None
+    assert missing_finding(MissingModalities.DEGRADE, (RGB, DEPTH, IR), (RGB,)) is None

@@ -18,8 +18,7 @@ from fasdk.bundle.trust import generate_key
 from fasdk.capture import FaceBox
 from fasdk.capture_loop import FixedFace
 from fasdk.errors import TrustError
-from fasdk.reasons import Reason
-from fasdk.watchdog import FAULTS
+from fasdk.reasons import Reason, Remedy
 
 from support import tiny_bundle
 from support.requirements import Requirement
@@ -97,8 +96,8 @@ def test_the_loop_takes_no_bundle_without_the_signature(run_door, people, keys, 
 
 def test_every_reason_is_explained_under_its_own_verdict():
     person, integrator = section("Reasons").split("With these the verdict is ERROR")
-    assert first_column(person)[2:] == [r.value for r in Reason if r.mendable]
-    assert first_column(integrator)[2:] == [r.value for r in Reason if not r.mendable]
+    assert first_column(person)[2:] == [r.value for r in Reason if r.retry_helps]
+    assert first_column(integrator)[2:] == [r.value for r in Reason if not r.retry_helps]
 
 
 def test_every_verdict_is_explained():
@@ -107,7 +106,9 @@ def test_every_verdict_is_explained():
 
 def test_what_is_silence_to_the_watchdog_is_named():
     named = section("systemd").split("These\nreasons are silence:")[1].split(". A lock-out")[0]
-    assert set(re.findall(r"`([\w-]+)`", named)) == {reason.value for reason in FAULTS}
+    assert set(re.findall(r"`([\w-]+)`", named)) == {
+        reason.value for reason in Reason if reason.remedy is Remedy.RESTART
+    }
 
 
 def test_figures_the_guide_gives_are_the_defaults():

@@ -47,7 +47,7 @@ from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import Decision, OperatingPoint, Verdict
 from fasdk.preprocess import fill_row
 from fasdk.quality import QualityLimits
-from fasdk.session.scorer import Judge
+from fasdk.session.scorer import Scorer
 from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
@@ -162,7 +162,7 @@ class Bench:
     def __init__(self, bundle: Bundle, settings: argparse.Namespace) -> None:
         self.engine = OnnxRuntimeEngine(bundle.graph, threads=settings.threads)
         self.manifest = bundle.manifest
-        self.judge = Judge(bundle, "standard", QualityLimits.off())
+        self.scorer = Scorer(bundle, "standard", QualityLimits.off())
         self.session = Liveness(
             bundle,
             self.engine,
@@ -192,7 +192,7 @@ class Bench:
     def gated(self, lane: Lane, batch: int) -> None:
         """Do the same with what a session does to a capture before."""
         for _ in range(batch):
-            if self.judge.gate(self.capture) is not None:
+            if self.scorer.gate(self.capture) is not None:
                 raise SystemExit("a capture was refused: the times would say nothing")
         self.bare(lane, batch)
 

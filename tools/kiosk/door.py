@@ -4,16 +4,16 @@ import sys
 
 import fasdk
 from fasdk.cameras import open_camera
-from fasdk.capture_loop import outcomes
+from fasdk.capture_loop import run_captures
 from fasdk.watchdog import Watchdog
 
 bundle, key, source, face_model = sys.argv[1:]
 trust, limits = fasdk.TrustPolicy.from_files(key), fasdk.QualityLimits()
 finder, watchdog = fasdk.FaceFinder(face_model), Watchdog.from_environment()
 with fasdk.open(bundle, trust=trust, limits=limits) as lobby, open_camera(source) as camera:
-    for outcome in outcomes(camera, lobby.track("lobby"), finder):
-        watchdog.heard(outcome.decision)
-        if outcome.decision.verdict is fasdk.Verdict.LIVE:
+    for result in run_captures(camera, lobby.track("lobby"), finder):
+        watchdog.notify_decision(result.decision)
+        if result.decision.verdict is fasdk.Verdict.LIVE:
             print("open the door", flush=True)
-        elif outcome.decision.codes:
-            print("show", outcome.decision.codes[0].value, flush=True)
+        elif result.decision.codes:
+            print("show", result.decision.codes[0].value, flush=True)

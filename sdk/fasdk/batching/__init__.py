@@ -1,7 +1,7 @@
-"""Captures from any thread, judged together on an engine's lanes.
+"""Micro-batching of captures from many threads on an engine's lanes.
 
-`policy` says how captures share an engine, `batcher` is the queue, `lanes` the threads that empty
-it, `pending` a capture that waits and the order in which its caller hears.
+`policy` holds the settings, `batcher` the queue, `group` the lanes of one loaded bundle, `worker` a
+lane's thread, and `request` a queued capture with the order in which its caller is answered.
 """
 
 from fasdk.batching.batcher import CLOSED, MicroBatcher

@@ -1,4 +1,4 @@
-"""How captures from several threads share an engine."""
+"""Settings of micro-batching."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum
 from fasdk.errors import UsageError
 from fasdk.settings import as_choice, require_ms, require_whole
 
-_LONGEST_MS = 86_400_000.0  # a day; what no lock can wait for would end the watchdog
+_LONGEST_MS = 86_400_000.0  # a day; a wait too long for a lock would end the watchdog
 
 
 class WhenFull(str, Enum):
-    """What happens to a capture that finds the queue full."""
+    """Treatment of a capture that finds the queue full."""
 
     REJECT = "reject"
     BLOCK = "block"
@@ -20,21 +20,22 @@ class WhenFull(str, Enum):
 
 @dataclass(frozen=True)
 class BatchingPolicy:
-    """How captures from several threads share an engine.
+    """Settings by which captures from several threads share an engine.
 
     Attributes:
-        lanes: Batches under way at once, each with buffers of its own; at least 1.
-        max_batch: Captures in one engine call; None for the bundle's own, as far as the engine
-            takes it.
-        max_wait_ms: How long the first capture of a batch waits for others, in milliseconds; with 0
-            the free lanes share what is there.
-        queue_limit: Captures that may wait for a lane; those in a lane do not count.
-        when_full: REJECT answers ERROR (queue-full) at once; BLOCK makes `submit` wait for room,
-            until the capture's deadline at most.
-        deadline_ms: A capture has its answer this long after it was submitted, in milliseconds:
-            an ERROR (deadline) if need be. An engine call that takes longer is given up.
-        spare_lanes: Lanes that may hang in such calls at once and be replaced. With more, the
-            session goes on with those that are left; without any it answers ERROR at once.
+        lanes: Number of batches under way at once, each with buffers of its own; at least 1.
+        max_batch: Largest number of captures in one engine call; None for the bundle's own, as far
+            as the engine takes it.
+        max_wait_ms: Longest time the first capture of a batch waits for others, in milliseconds;
+            with 0 the queue is split evenly between the lanes.
+        queue_limit: Number of captures that may wait for a lane; those in a lane do not count.
+        when_full: Treatment of a capture that finds the queue full: REJECT answers ERROR
+            (queue-full) at once; BLOCK makes `submit` wait for room, until the capture's deadline
+            at most.
+        deadline_ms: Longest time from `submit` to the answer, in milliseconds; after it the answer
+            is ERROR (deadline). An engine call that takes longer is given up.
+        spare_lanes: Number of lanes that may hang in such calls at once and be replaced. With more,
+            the session goes on with the lanes left; without any it answers ERROR at once.
 
     Raises:
         UsageError: A number is out of its range.
@@ -49,7 +50,7 @@ class BatchingPolicy:
     spare_lanes: int = 2
 
     def __post_init__(self) -> None:
-        """Check every number once, where the mistake was made."""
+        """Check every setting on construction."""
         require_whole("batching lanes", self.lanes)
         if self.max_batch is not None:
             require_whole("batching max_batch", self.max_batch)

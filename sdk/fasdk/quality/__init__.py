@@ -1,7 +1,7 @@
-"""Quality gates: what a capture must be like before a model looks at it.
+"""Quality gates on captures before they are scored.
 
-`gates` holds the limits and what misses them; `freshness` measures times, `pose` the head's turn
-from five landmarks, `exposure` light, sharpness and distance on the middle of the face.
+`gates` holds the limits and makes the findings; `freshness` checks times, `pose` measures the
+head's angles from five landmarks, `exposure` light, sharpness and depth on the middle of the face.
 """
 
 from fasdk.quality.gates import QualityLimits, assess

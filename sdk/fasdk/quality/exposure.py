@@ -1,4 +1,4 @@
-"""How a frame is lit and how sharp it is, measured on the middle of a face."""
+"""Brightness, sharpness and depth of the middle of a face."""
 
 from __future__ import annotations
 
@@ -14,45 +14,49 @@ if TYPE_CHECKING:
     from fasdk.capture import FaceBox
 
 THUMBNAIL_PX = 64  # the middle of a face is scaled to a square of this side
-_MID_LEVEL = 128.0
-_CLIPPED = 250  # 8-bit levels from here on are as good as saturated
+_MID_GRAY = 128.0
+_CLIPPED = 250  # 8-bit values from here on count as saturated
 
 
 def middle_of(frame: NDArray[Any], box: FaceBox) -> NDArray[Any]:
-    """Return the largest middle part of a face box that is all face: a view, never empty.
+    """Return the largest middle part of a face box that holds only face: a view, never empty.
 
     A face fills about the ellipse its box encloses, and 1/√2 of each side is the largest part of
-    the box inside that ellipse. The corners hold background, whose light, edges and distances are
-    not the face's.
+    the box inside that ellipse. The corners hold background, whose light, edges and distances
+    differ from the face's.
+
+    Args:
+        frame: [H, W] or [H, W, C].
+        box: Face box in its pixels.
     """
     width, height = (max(1, round(side * math.sqrt(0.5))) for side in (box.width, box.height))
     left, top = box.x + (box.width - width) // 2, box.y + (box.height - height) // 2
     return frame[top : top + height, left : left + width]
 
 
-def spans_at_most(frame: NDArray[Any], levels: int) -> bool:
-    """Return whether each channel is all but one value, as of a covered lens or a dead sensor.
+def spans_at_most(frame: NDArray[Any], span: int) -> bool:
+    """Return whether each channel is almost constant, as of a covered lens or a dead sensor.
 
     Args:
         frame: [H, W] or [H, W, C] of an unsigned type.
-        levels: Largest difference between a channel's largest and smallest value.
+        span: Largest difference between a channel's largest and smallest value.
     """
-    # A few pixels tell a picture from none; only where they cannot is every pixel looked at.
+    # A few pixels usually show that a frame is not blank; else every pixel is checked.
     few = frame[::32, ::32, 0] if frame.ndim == 3 else frame[::32, ::32]
-    if int(few.max()) - int(few.min()) > levels:
+    if int(few.max()) - int(few.min()) > span:
         return False
     # Down the columns first: whole rows at a time are many times faster.
     lowest, highest = frame.min(axis=0), frame.max(axis=0)
-    span = highest.max(axis=0).astype(np.int32) - lowest.min(axis=0).astype(np.int32)
-    return bool((span <= levels).all())
+    found = highest.max(axis=0).astype(np.int32) - lowest.min(axis=0).astype(np.int32)
+    return bool((found <= span).all())
 
 
 @dataclass(frozen=True)
 class FaceLight:
-    """What the middle of a face looks like in luma (BT.601, 8 bits), scaled to 64x64 pixels.
+    """Luma statistics of the middle of a face (BT.601, 8 bits), scaled to 64x64 pixels.
 
     Attributes:
-        highlight: 95th percentile of luma: the smallest level that 95 % of pixels do not exceed.
+        highlight: 95th percentile of luma: the smallest value that 95 % of pixels do not exceed.
         upper_quartile: 75th percentile of luma, likewise.
         sharpness: Variance of the Laplacian (four neighbors) times (128 / mean)²: as if the face
             were exposed to mid gray, so that dim light does not pass for blur.
@@ -68,25 +72,25 @@ def face_light(frame: NDArray[np.uint8], box: FaceBox) -> FaceLight:
 
     Args:
         frame: uint8 [H, W, 3], red first, or [H, W].
-        box: The face in its pixels.
+        box: Face box in its pixels.
     """
     import cv2
 
     middle = middle_of(frame, box)
     gray = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY) if middle.ndim == 3 else middle
-    # In floating point, since in a dim frame rounding would look like sharpness.
+    # In floating point: in a dim frame, rounding would add to the measured sharpness.
     luma = _thumbnail(gray.astype(np.float32))
-    levels = np.rint(luma).astype(np.uint8)
-    below = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    highlight, upper_quartile = np.searchsorted(below, np.array([0.95, 0.75]) * levels.size)
+    values = np.rint(luma).astype(np.uint8)
+    below = np.cumsum(np.bincount(values.ravel(), minlength=256))
+    highlight, upper_quartile = np.searchsorted(below, np.array([0.95, 0.75]) * values.size)
     deviation = float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_32F, ksize=1))[1][0, 0])
     mean = float(luma.mean())
-    sharpness = (deviation * _MID_LEVEL / mean) ** 2 if mean > 0.0 else 0.0
+    sharpness = (deviation * _MID_GRAY / mean) ** 2 if mean > 0.0 else 0.0
     return FaceLight(int(highlight), int(upper_quartile), sharpness)
 
 
 def _thumbnail(gray: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 64x64, every pixel counting by its area, so that noise averages out.
+    """Return 64x64 pixels, each the mean of its area, so that noise averages out.
 
     Halved while that leaves enough, without an odd last row or column: many times faster than in
     one step.
@@ -102,7 +106,7 @@ def _thumbnail(gray: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def saturated_share(frame: NDArray[np.uint8], box: FaceBox) -> float:
-    """Return the share of the middle of a face, in [0, 1], at 8-bit levels of 250 and more."""
+    """Return the fraction of the middle of a face, in [0, 1], with 8-bit values of 250 and more."""
     import cv2
 
     middle = middle_of(frame, box)
@@ -112,11 +116,12 @@ def saturated_share(frame: NDArray[np.uint8], box: FaceBox) -> float:
 
 @dataclass(frozen=True)
 class FaceDepth:
-    """What the depth sensor says of the middle of a face.
+    """Depth statistics of the middle of a face.
 
     Attributes:
-        hole_share: Share of pixels in [0, 1] that hold no distance.
-        median_mm: Median of the others, of a grid of at most 4,096 of them; None without any.
+        hole_share: Fraction of pixels without a distance, in [0, 1].
+        median_mm: Median distance in millimeters, of a grid of at most 4,096 pixels; None where no
+            pixel has one.
     """
 
     hole_share: float

@@ -1,4 +1,4 @@
-"""Whether a capture's frames were taken just now, and together."""
+"""Age and synchronization of a capture's frames."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def untimely(
     max_skew_ms: float | None,
     require_times: bool,
 ) -> Iterator[Finding]:
-    """Yield STALE and OUT_OF_STEP where a capture's times say so.
+    """Yield STALE where frames are too old and OUT_OF_STEP where they were taken apart.
 
     Args:
-        capture: Times are `taken_ms`; only those of frames it holds count.
+        capture: Capture with times in `taken_ms`; only those of frames it holds count.
         now_ms: `time.monotonic` in milliseconds.
-        max_age_ms: Greatest age of any frame; None asks for none. A time in the future, or one
-            that is not finite, is no age and so STALE too: its clock is another.
-        max_skew_ms: Greatest difference between the frames' times; None asks for none.
+        max_age_ms: Greatest age of any frame, in milliseconds; None for no limit. A time in the
+            future, or one that is not finite, is STALE too: it comes from another clock.
+        max_skew_ms: Greatest difference between the frames' times, in milliseconds; None for no
+            limit.
         require_times: Whether a frame without a time is STALE.
     """
     times = {m: float(capture.taken_ms[m]) for m in capture.present if m in capture.taken_ms}
@@ -51,7 +52,7 @@ def untimely(
     if stale:
         yield Finding(Reason.STALE, "; ".join(stale))
     if max_skew_ms is not None and len(times) > 1:
-        # As differences, so that a time which is not finite fails rather than slips through.
+        # As differences, so that a time which is not finite fails the comparison.
         first, last = min(times, key=times.__getitem__), max(times, key=times.__getitem__)
         if not all(abs(a - b) <= max_skew_ms for a in times.values() for b in times.values()):
             yield Finding(

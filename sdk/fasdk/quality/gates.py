@@ -1,4 +1,4 @@
-"""What a capture must be like before a model looks at it, each miss with what to do about it."""
+"""Quality gates: limits on a capture, and the findings where it misses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fasdk.capture import LARGEST_IN_METERS, FaceBox, Modality
 from fasdk.quality.exposure import face_depth, face_light, saturated_share, spans_at_most
 from fasdk.quality.freshness import untimely
 from fasdk.quality.pose import head_angles
-from fasdk.reasons import Finding, Reason
+from fasdk.reasons import Finding, Reason, by_rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,59 +19,40 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.quality.exposure import FaceDepth
 
-# The first finding is the one to show a person: what makes the others moot, then where to stand,
-# how to look, and the light.
-_MOST_USEFUL_FIRST = (
-    Reason.DEPTH_UNITS,
-    Reason.NO_IMAGE,
-    Reason.STALE,
-    Reason.OUT_OF_STEP,
-    Reason.NO_FACE,
-    Reason.SEVERAL_FACES,
-    Reason.OUT_OF_FRAME,
-    Reason.TOO_CLOSE,
-    Reason.TOO_FAR,
-    Reason.NOT_FRONTAL,
-    Reason.TOO_DARK,
-    Reason.TOO_BRIGHT,
-    Reason.BLURRED,
-    Reason.IR_SATURATED,
-    Reason.DEPTH_HOLES,
-)
-
 
 class QualityLimits(BaseModel):
-    """What a capture must be like; None switches a limit off.
+    """Quality limits on a capture; None switches a limit off.
 
     Light, sharpness and distance are measured on the middle of the face: `exposure.middle_of`.
-    There is no limit on how dark the infrared frame or how flat the face is: a screen or a print
-    shows as such, and that is for the model to call a spoof, not for a gate to excuse.
+    There is no limit on how dark the infrared frame or how flat the face is: that is how a screen
+    or a print looks, so the model must call it a spoof; a gate would turn it into a RETRY.
 
     Attributes:
         require_face: Whether a capture without a face is refused.
-        several_faces_share: Another face counts from this share of the face's width on; smaller
-            ones are passers-by.
+        several_faces_share: Width of another face, as a fraction of the face's width, from which
+            it counts; smaller ones are passers-by.
         min_face_px: Least width of the face box, in pixels of the frame it was found in.
-        max_face_share: Greatest share of that frame's width or height the box may take.
+        max_face_share: Greatest fraction of that frame's width or height the box may take.
         min_border_px: Least distance of the box from every edge, in each frame's pixels. 0 only
-            asks that the landmarks, where there are any, lie inside.
-        min_distance_mm: Least median depth of the face.
-        max_distance_mm: Greatest median depth of the face.
-        min_plausible_depth_mm: A median depth under this is no distance in millimeters.
-        max_yaw_deg: Greatest turn of the head to either side, from the landmarks.
-        max_pitch_deg: Greatest nod up or down, from the landmarks.
-        max_roll_deg: Greatest tilt to either shoulder, from the landmarks.
+            requires that the landmarks, where there are any, lie inside.
+        min_distance_mm: Least median depth of the face, in millimeters.
+        max_distance_mm: Greatest median depth of the face, in millimeters.
+        min_plausible_depth_mm: Least median depth that can be a distance in millimeters; a smaller
+            one is in another unit.
+        max_yaw_deg: Greatest turn of the head to either side, in degrees, from the landmarks.
+        max_pitch_deg: Greatest nod up or down, in degrees, from the landmarks.
+        max_roll_deg: Greatest tilt to either shoulder, in degrees, from the landmarks.
         min_highlight: Least 95th percentile of the face's luma in RGB, 8-bit. A high percentile,
             since eyes and shine are bright on skin of every color.
         max_upper_quartile: Greatest 75th percentile of the face's luma in RGB, 8-bit.
         min_sharpness: Least `FaceLight.sharpness`, of the RGB frame or else of the infrared one.
-        max_ir_saturated: Greatest share of the face at infrared levels of 250 and more.
-        max_depth_holes: Greatest share of the face without depth.
-        max_blank_levels: An 8-bit frame whose values all lie within so many of each other shows
-            nothing; a depth frame does where it is one value all over.
-        max_age_ms: Greatest age of a frame that names its time.
-        max_skew_ms: Greatest difference between the times of a capture's frames.
-        require_times: Whether a frame that does not name its time is stale.
+        max_ir_saturated: Greatest fraction of the face with infrared values of 250 and more.
+        max_depth_holes: Greatest fraction of the face without depth.
+        max_blank_span: Greatest difference between the largest and smallest value of an 8-bit frame
+            that counts as blank; a depth frame is blank where it has one value all over.
+        max_age_ms: Greatest age of a frame with a time, in milliseconds.
+        max_skew_ms: Greatest difference between the times of a capture's frames, in milliseconds.
+        require_times: Whether a frame without a time is stale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,7 +73,7 @@ class QualityLimits(BaseModel):
     min_sharpness: float | None = Field(default=20.0, ge=0.0, allow_inf_nan=False)
     max_ir_saturated: float | None = Field(default=0.2, ge=0.0, le=1.0)
     max_depth_holes: float | None = Field(default=0.3, ge=0.0, le=1.0)
-    max_blank_levels: int | None = Field(default=2, ge=0, le=255)
+    max_blank_span: int | None = Field(default=2, ge=0, le=255)
     max_age_ms: float | None = Field(default=500.0, ge=0.0, allow_inf_nan=False)
     max_skew_ms: float | None = Field(default=50.0, ge=0.0, allow_inf_nan=False)
     require_times: bool = False
@@ -109,10 +90,9 @@ class QualityLimits(BaseModel):
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> QualityLimits:
-        """Return a copy with some limits changed; they are checked as any others are.
+        """Return a copy with some limits changed, checked as on construction.
 
-        Pydantic's own takes any name and number: a misspelt limit or NaN would be one that finds
-        nothing.
+        Pydantic's own accepts any name and number: a misspelt limit or NaN would find nothing.
 
         Raises:
             pydantic.ValidationError: A limit is unknown or out of its range.
@@ -122,7 +102,7 @@ class QualityLimits(BaseModel):
 
     @classmethod
     def faults(cls) -> QualityLimits:
-        """Return limits on what no sound rig hands in: stale or skewed frames, depth in meters."""
+        """Return limits on faults of a rig alone: stale or skewed frames, depth in meters."""
         kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm")
         usual = cls()
         return cls.off().model_copy(update={name: getattr(usual, name) for name in kept})
@@ -146,16 +126,16 @@ _LIMITS_OF_DEPTH = (
 def assess(
     capture: Capture, limits: QualityLimits = _DEFAULT_LIMITS, *, now_ms: float
 ) -> tuple[Finding, ...]:
-    """Return everything about a capture that misses a limit, the most useful first.
+    """Return a finding for every limit a capture misses, by rank of the reasons.
 
     Args:
-        capture: Registered, and with the face and landmarks of whoever looked for them.
-        limits: What it must be like.
+        capture: Registered capture, with face and landmarks where a detector found them.
+        limits: Quality limits.
         now_ms: `time.monotonic` in milliseconds.
 
     Returns:
-        At most one finding a reason; none means the model may look. All are for the person or the
-        next frame to mend but DEPTH_UNITS, which is the integrator's: see `Reason.mendable`.
+        At most one finding per reason; none means the model may score it. A retry helps against
+        all of them but DEPTH_UNITS: see `Reason.remedy`.
     """
     blank = _blank(capture, limits)
     found = [
@@ -175,22 +155,19 @@ def assess(
         found += _out_of_frame(capture, limits)
         found += _not_frontal(capture, limits)
         found += _light(capture, limits, blank)
-    # Distance before size: one that is measured says better than pixels where to stand.
+    # Distance before size: a measured distance tells where to stand better than pixels do.
     found += _depth(capture, limits, blank)
     if capture.face is not None:
         found += _size(capture, limits)
-    first: dict[Reason, Finding] = {}
-    for finding in found:
-        first.setdefault(finding.reason, finding)
-    return tuple(first[reason] for reason in _MOST_USEFUL_FIRST if reason in first)
+    return by_rank(found)
 
 
 def _blank(capture: Capture, limits: QualityLimits) -> frozenset[Modality]:
-    """Return the modalities that show nothing, about which no other gate can say anything."""
-    most = limits.max_blank_levels
+    """Return the modalities whose frame is blank, on which no other gate is meaningful."""
+    most = limits.max_blank_span
     if most is None:
         return frozenset()
-    # Meters in whole numbers span few levels too, and are to be told from no picture at all.
+    # Depth in whole meters spans few values too, and is to be told from a blank frame.
     spans = {m: 0 if m is Modality.DEPTH else most for m in capture.present}
     return frozenset(m for m, span in spans.items() if spans_at_most(capture.frame(m), span))
 
@@ -199,11 +176,11 @@ def _no_image(capture: Capture, blank: frozenset[Modality]) -> Iterator[Finding]
     for modality in capture.present:
         if modality in blank:
             value = capture.frame(modality)[0, 0].tolist()
-            mend = "uncover the lens, check the sensor's cable"
+            fix = "uncover the lens, check the sensor's cable"
             if modality is Modality.DEPTH:
-                mend += ", and that distances are millimeters, not meters cut to whole numbers"
+                fix += ", and that distances are millimeters, not meters cut to whole numbers"
             yield Finding(
-                Reason.NO_IMAGE, f"the {modality.value} frame is {value} everywhere: {mend}"
+                Reason.NO_IMAGE, f"the {modality.value} frame is {value} everywhere: {fix}"
             )
 
 
@@ -266,10 +243,10 @@ def _not_frontal(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:
     ]
     if not turns:
         return
-    mend = "look straight at the camera"
+    fix = "look straight at the camera"
     if abs(angles.roll) > 90.0:
-        mend += " (upside down: turn the camera's picture, or put the person's right eye first)"
-    yield Finding(Reason.NOT_FRONTAL, f"the head is {'; '.join(turns)}: {mend}")
+        fix += " (upside down: turn the camera's picture, or put the person's right eye first)"
+    yield Finding(Reason.NOT_FRONTAL, f"the head is {'; '.join(turns)}: {fix}")
 
 
 def _light(
@@ -285,13 +262,13 @@ def _light(
             if least is not None and light.highlight < least:
                 yield Finding(
                     Reason.TOO_DARK,
-                    f"the face's highlights are at level {light.highlight} of 255, at least "
+                    f"the face's highlights are at {light.highlight} of 255, at least "
                     f"{least}: more light on the face",
                 )
             if most is not None and light.upper_quartile > most:
                 yield Finding(
                     Reason.TOO_BRIGHT,
-                    f"a quarter of the face is at level {light.upper_quartile} of 255 or brighter, "
+                    f"a quarter of the face is at {light.upper_quartile} of 255 or brighter, "
                     f"at most {most}: less light on the face, or a shorter exposure",
                 )
         if limits.min_sharpness is not None and light.sharpness < limits.min_sharpness:
@@ -316,17 +293,17 @@ def _depth(
     if Modality.DEPTH not in capture.present or Modality.DEPTH in blank:
         return
     if all(getattr(limits, name) is None for name in _LIMITS_OF_DEPTH):
-        return  # nothing is asked of it, so nothing is measured
+        return  # no limit applies to it, so nothing is measured
     frame, box = capture.frame(Modality.DEPTH), capture.face_in(Modality.DEPTH)
     seen = None if box is None else face_depth(frame, box)
     least_mm = limits.min_plausible_depth_mm
     if least_mm is not None:
-        what, level, least = "the face", None if seen is None else seen.median_mm, least_mm
-        if level is None:  # not even the furthest thing in view is as far as meters would say
-            what, level, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METERS)
-        if 0 < level < least:
-            unit, factor = ("meters", 1000) if level < LARGEST_IN_METERS else ("centimeters", 10)
-            where = f"{what} is {'at' if what == 'the face' else 'beyond'} depth {level:.0f}"
+        what, depth, least = "the face", None if seen is None else seen.median_mm, least_mm
+        if depth is None:  # without a face, the furthest point in view tells meters apart
+            what, depth, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METERS)
+        if 0 < depth < least:
+            unit, factor = ("meters", 1000) if depth < LARGEST_IN_METERS else ("centimeters", 10)
+            where = f"{what} is {'at' if what == 'the face' else 'beyond'} depth {depth:.0f}"
             yield Finding(
                 Reason.DEPTH_UNITS,
                 f"{where}, which cannot be millimeters: these look like {unit}, multiply by "

@@ -1,4 +1,4 @@
-"""Which way a head is turned, from five landmarks."""
+"""Head pose from five facial landmarks."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FIT = np.linalg.pinv(FACE_MODEL_MM - FACE_MODEL_MM.mean(axis=0))  # [3, 5]
 
 @dataclass(frozen=True)
 class HeadAngles:
-    """How far a head is turned from looking straight into the camera, in degrees.
+    """Head angles relative to looking straight into the camera, in degrees.
 
     Attributes:
-        yaw: To the side, positive towards the image's right.
-        pitch: Nodded, positive downwards.
-        roll: Tilted towards a shoulder, positive clockwise in the image.
+        yaw: Turn to the side, positive towards the image's right.
+        pitch: Nod, positive downwards.
+        roll: Tilt towards a shoulder, positive clockwise in the image.
     """
 
     yaw: float
@@ -47,17 +47,17 @@ def head_angles(landmarks: NDArray[np.floating]) -> HeadAngles:
 
     The head is fitted in one linear step under scaled orthographic projection, the first of
     DeMenthon and Davis, "Model-based object pose in 25 lines of code", IJCV 1995; the two rows are
-    then made orthonormal. A face is not the average one, and half a meter is not afar: expect some
-    seven degrees of error from perspective at 25 degrees, about five more in pitch, which rests on
-    how high the nose tip sits, and what the landmarks themselves scatter by.
+    then made orthonormal. Faces differ from the average, and half a meter is not far away: expect
+    some seven degrees of error from perspective at 25 degrees, about five more in pitch, which
+    depends on how high the nose tip sits, and the scatter of the landmarks themselves.
 
     Args:
         landmarks: Float [5, 2], (x, y) in pixels, in the order of `Capture.landmarks`.
 
     Returns:
-        The angles; all NaN where the points span no face, such as five equal ones.
+        The angles; all NaN where the points span no face, such as five equal points.
     """
-    # The fit's rows add up to 0, so where the face is does not matter.
+    # The fit's rows add up to 0, so the position of the face does not matter.
     rows = (_FIT @ np.asarray(landmarks, np.float64)).T  # [2, 3], scale times rotation
     (xx, xy), (_, yy) = (rows @ rows.T).tolist()
     area = math.sqrt(max(xx * yy - xy * xy, 0.0))
@@ -69,7 +69,7 @@ def head_angles(landmarks: NDArray[np.floating]) -> HeadAngles:
     away_x = across[1] * down[2] - across[2] * down[1]
     away_y = across[2] * down[0] - across[0] * down[2]
     away_z = across[0] * down[1] - across[1] * down[0]
-    # The rotation is roll after yaw after pitch, so these are the entries that name each alone.
+    # The rotation is roll after yaw after pitch, so each angle follows from these entries.
     return HeadAngles(
         yaw=math.degrees(math.asin(min(max(away_x, -1.0), 1.0))),
         pitch=math.degrees(math.atan2(away_y, away_z)),

@@ -1,1 +1,1 @@
-"""Liveness session: one bundle, one engine, and the rules that turn captures into decisions."""
+"""Liveness sessions and the scoring of captures by one bundle."""

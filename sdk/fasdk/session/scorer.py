@@ -1,9 +1,9 @@
-"""From logits to a Decision: one bundle's rules, and the proof that an engine keeps to them."""
+"""Scoring by one bundle: gates, decisions, and golden captures replayed on an engine."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, monotonic_ms
@@ -13,9 +13,11 @@ from fasdk.decision import (
     OperatingPoint,
     ScoreCalibration,
     Verdict,
+    add_findings,
     decide,
     log_odds,
-    missing_fault,
+    missing_finding,
+    refused,
     select_calibration,
     select_point,
     softmax,
@@ -48,31 +50,29 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class _Rules:
-    """What judges captures that hold one combination of modalities.
+    """Rules for captures that hold one combination of modalities.
 
     Attributes:
-        used: Modalities the model uses of it, in model order.
-        calibration: What makes their scores probabilities, or None.
-        point: Their threshold, or None.
-        point_id: Its name.
-        finding: Why there is no threshold.
+        used: Modalities of the combination that the model uses, in model order.
+        calibration: Calibration of their scores, or None.
+        point: Operating point, or the finding that there is none.
+        point_id: Name of the operating point, or None.
     """
 
     used: tuple[Modality, ...]
     calibration: ScoreCalibration | None
-    point: OperatingPoint | None
+    point: OperatingPoint | Finding
     point_id: str | None
-    finding: Finding | None
 
 
-class Judge:
-    """One bundle's rules at one security level; any thread may use it.
+class Scorer:
+    """Gates, preprocessing and scoring by one bundle at one security level; thread-safe.
 
     Attributes:
-        bundle: The verified bundle.
-        level: The security level.
-        limits: What a capture from a camera must be like.
-        missing: What becomes of a camera's capture that lacks one of the model's modalities.
+        bundle: Verified bundle.
+        level: Security level.
+        limits: Quality limits for a camera's captures.
+        missing: Treatment of a camera's capture that lacks one of the model's modalities.
     """
 
     def __init__(
@@ -90,70 +90,62 @@ class Judge:
         self._names = tuple(m.value for m in bundle.manifest.modalities)
 
     def refuse(self, capture: Capture) -> Decision | None:
-        """Return the answer to a capture that no engine need see, or None for one to be judged.
+        """Return the refusal of a capture this bundle cannot score, or None where it can.
 
-        Everything that may turn a capture away before it is queued stands here. It runs in the
-        caller's thread and never raises: whatever was handed in gets an answer.
+        It runs in the caller's thread before the capture is queued, and never raises.
         """
         try:
             self.require(capture)
-        except Exception as error:  # noqa: BLE001 - whatever was handed in, it gets an answer
+        except Exception as error:  # noqa: BLE001 - every capture gets an answer, whatever it is
             return self.error(error)
         return None
 
     def refuse_after_swap(self, capture: Capture) -> Decision | None:
-        """Return the answer to a camera's capture that only another bundle's `gate` let through.
+        """Return the refusal of a camera's capture that passed another bundle's `gate`, or None.
 
-        What a frame shows and when it was taken are the same under any bundle; which modalities
-        a model wants are not.
+        What a frame shows and when it was taken do not depend on the bundle; the modalities a
+        model needs do.
         """
         refusal = self.refuse(capture)
-        if refusal is None and (lack := self._lack(capture)) is not None:
-            verdict, finding = lack
-            refusal = replace(self.failed(finding.reason, finding.message), verdict=verdict)
+        if refusal is None and (missing := self._missing(capture)) is not None:
+            refusal = self.refused(missing)
         return refusal
 
     def gate(self, capture: Capture) -> Decision | None:
-        """Return the RETRY or ERROR of a camera's capture that no engine should see, or None.
+        """Return the refusal of a camera's capture that no engine should see, or None.
 
-        First what `Capture` itself asks for, then the quality limits against `time.monotonic`,
-        whose answers a person can act on, then what `refuse` asks besides. A RETRY is for the
-        person or the next frame to mend, an ERROR for the integrator.
+        Checked in turn: what `Capture` itself requires, the quality limits against
+        `time.monotonic`, whose findings a person can act on, and what `refuse` requires. Every
+        finding is part of the refusal, so none can be found and then let through.
         """
         try:
             _require_sound(capture)
             findings = assess(capture, self.limits, now_ms=monotonic_ms())
-            lack = self._lack(capture)
-            if lack is not None:
-                findings = (lack[1], *findings)
+            missing = self._missing(capture)
+            if missing is not None:
+                findings = (missing, *findings)
             if not findings:
                 self._require_fit(capture)
                 return None
         except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
             return self.error(error)
-        mendable = all(finding.reason.mendable for finding in findings)
-        return Decision(
-            verdict=Verdict.RETRY if mendable else Verdict.ERROR,
-            reasons=tuple(finding.message for finding in findings),
-            codes=tuple(finding.reason for finding in findings),
-            modalities=capture.present,
-            bundle_id=self.bundle.id,
-        )
+        return self.refused(*findings, modalities=capture.present)
 
-    def _lack(self, capture: Capture) -> tuple[Verdict, Finding] | None:
-        return missing_fault(self.missing, self.bundle.manifest.modalities, capture.present)
+    def _missing(self, capture: Capture) -> Finding | None:
+        return missing_finding(self.missing, self.bundle.manifest.modalities, capture.present)
 
     def require(self, capture: Capture) -> None:
-        """Check that a capture can be judged by this bundle at all.
+        """Check that this bundle can score a capture.
 
         Raises:
-            CaptureError: A required modality or every one is absent, or the model needs a face box.
+            CaptureError: The capture holds unsound frames, lacks a required modality or every one
+                the model uses, or has no face box where the model needs it.
         """
         _require_sound(capture)
         self._require_fit(capture)
 
     def _require_fit(self, capture: Capture) -> None:
-        """Check that a sound capture holds what this bundle looks at."""
+        """Check that a sound capture holds the modalities and the face box this bundle needs."""
         manifest, present = self.bundle.manifest, capture.present
         absent = [m.value for m in manifest.required if m not in present]
         if absent:
@@ -165,7 +157,7 @@ class Judge:
         if not seen:
             raise CaptureError(
                 f"the capture holds {', '.join(m.value for m in present)}, this bundle "
-                f"looks at {', '.join(m.value for m in manifest.modalities)}: give one of those"
+                f"uses {', '.join(m.value for m in manifest.modalities)}: give one of those"
             )
         if capture.face is not None:
             return
@@ -205,21 +197,22 @@ class Judge:
         return outputs
 
     def score(self, capture: Capture, outputs: EngineOutputs, row: int) -> Decision:
-        """Judge one row of an engine's outputs; ERROR for a number that is not finite."""
-        certainty = [] if outputs.reliability is None else outputs.reliability[row].tolist()
-        return self.score_row(capture, outputs.logits[row].tolist(), certainty)
+        """Return the decision on one row of an engine's outputs; ERROR for non-finite numbers."""
+        reliability = [] if outputs.reliability is None else outputs.reliability[row].tolist()
+        return self.score_row(capture, outputs.logits[row].tolist(), reliability)
 
     def score_row(
-        self, capture: Capture, logits: Sequence[float], certainty: Sequence[float]
+        self, capture: Capture, logits: Sequence[float], reliability: Sequence[float]
     ) -> Decision:
-        """Judge one row as `score` does, given as plain numbers.
+        """Return the decision on one row as `score` does, given as plain numbers.
 
         A lane turns a batch's outputs into lists at once, which costs less than row by row.
 
         Args:
-            capture: Whose row it is.
-            logits: One a label.
-            certainty: The reliability, one a modality; empty where the model has none.
+            capture: Capture the row belongs to.
+            logits: One logit per label.
+            reliability: The model's certainty in [0, 1], one per modality; empty where the model
+                has none.
         """
         manifest, present = self.bundle.manifest, capture.present
         rules = self._rules.get(present) or self._rules_for(present)
@@ -227,53 +220,48 @@ class Judge:
         score = scores[manifest.live_index]
         if rules.calibration is not None:
             score = rules.calibration.score(log_odds(logits, manifest.live_index))
-        findings: tuple[Finding, ...] = ()
-        if not all(map(math.isfinite, (score, *certainty))):
+        findings: list[Finding] = []
+        if not all(map(math.isfinite, (score, *reliability))):
             score = _NAN  # an engine that is wrong about one output is not believed on another
-            findings = (
-                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite"),
+            findings.append(
+                Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
             )
         verdict, threshold = Verdict.ERROR, None
-        if rules.point is not None:
+        if isinstance(rules.point, Finding):
+            findings.append(rules.point)
+        else:
             verdict, threshold = decide(score, rules.point), rules.point.threshold
-        elif rules.finding is not None:
-            findings += (rules.finding,)
-        return Decision(
+        decision = Decision(
             verdict=verdict,
-            reasons=tuple([f.message for f in findings]),
-            codes=tuple([f.reason for f in findings]),
             score=score,
             threshold=threshold,
             operating_point=rules.point_id,
             class_scores=dict(zip(manifest.labels, scores, strict=True)),
             modalities=rules.used,
-            reliability=dict(zip(self._names, certainty, strict=False)),
+            reliability=dict(zip(self._names, reliability, strict=False)),
             bundle_id=self.bundle.id,
         )
+        return add_findings(decision, findings)
 
     def error(self, error: BaseException) -> Decision:
-        """Return what an exception becomes: ERROR, or RETRY for what the next frame can mend."""
-        finding = finding_of(error)
-        decision = self.failed(finding.reason, finding.message)
-        return replace(decision, verdict=Verdict.RETRY) if finding.reason.mendable else decision
+        """Return the refusal of a capture on which an exception was raised."""
+        return self.refused(finding_of(error))
 
-    def failed(self, reason: Reason, message: str) -> Decision:
-        """Return an ERROR for one reason."""
-        return Decision(
-            verdict=Verdict.ERROR, reasons=(message,), codes=(reason,), bundle_id=self.bundle.id
-        )
+    def refused(self, *findings: Finding, modalities: tuple[Modality, ...] = ()) -> Decision:
+        """Return this bundle's refusal of a capture; see `fasdk.decision.refused`."""
+        return refused(findings, bundle_id=self.bundle.id, modalities=modalities)
 
     def replay_golden(
         self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]
     ) -> float:
-        """Judge the bundle's golden captures and return the largest score drift.
+        """Score the bundle's golden captures and return the largest absolute drift of a score.
 
-        The drift is the softmax score's: calibration would flatten or steepen what the engine does.
-        The verdicts are those of every level, so that one proof serves all of them.
+        The drift is that of the softmax score: calibration would change the engine's own drift.
+        Verdicts are compared at every security level, so that one replay serves all of them.
 
         Args:
-            run: Takes one preprocessed capture, float32 [1, ...] by input name, as `Engine.run`
-                does, and returns one row or several, each of which must be right.
+            run: Engine call on one preprocessed capture, float32 [1, ...] by input name, as
+                `Engine.run`; it returns one row or several, each of which is compared.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -297,7 +285,7 @@ class Judge:
                 self.require(item.capture)
                 batch = self.batch([item.capture])
             except (CaptureError, PreprocessError) as error:
-                raise PlanError(f"{where} cannot be judged: {error}") from error
+                raise PlanError(f"{where} cannot be scored: {error}") from error
             outputs = run(batch)
             rows = max(1, len(outputs.logits))
             self.require_outputs(outputs, rows)
@@ -335,27 +323,26 @@ class Judge:
         return abs(found.class_scores[live] - expected.class_scores[live])
 
     def _rules_for(self, present: tuple[Modality, ...]) -> _Rules:
-        """Look up the rules for a combination once; a few combinations are all there are."""
+        """Return the rules for a combination of modalities, looked up once for each."""
         manifest = self.bundle.manifest
         used = tuple(m for m in manifest.modalities if m in present)
         combination = frozenset(used)
-        point, finding = None, None
+        point: OperatingPoint | Finding
         try:
             point = select_point(manifest.operating_points, self.level, combination)
         except OperatingPointError as error:
-            finding = Finding(Reason.NO_OPERATING_POINT, str(error))
+            point = Finding(Reason.NO_OPERATING_POINT, str(error))
         rules = self._rules[present] = _Rules(
             used=used,
             calibration=select_calibration(manifest.score_calibrations, combination),
             point=point,
-            point_id=None if point is None else point.id,
-            finding=finding,
+            point_id=None if isinstance(point, Finding) else point.id,
         )
         return rules
 
 
 def _require_sound(capture: object) -> None:
-    """Check that it is a capture, whose arrays nobody reshaped since it was made."""
+    """Check that it is a capture whose arrays have not been reshaped since it was made."""
     if not isinstance(capture, Capture):
-        raise CaptureError(f"a {type(capture).__name__} was handed in, expected fasdk.Capture")
+        raise CaptureError(f"a capture is a {type(capture).__name__}, expected a fasdk.Capture")
     capture.require_sound()

@@ -1,4 +1,4 @@
-"""Liveness: a bundle, a backend and the rules between them, answering on captures."""
+"""Liveness sessions: decisions on captures by one bundle on one backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fasdk.backends.engine import Backend, Engine, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
-from fasdk.batching.lanes import Served
+from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.bundle.trust import TrustPolicy, key_id
 from fasdk.decision import Decision, MissingModalities
@@ -26,7 +26,7 @@ from fasdk.errors import (
     TrustError,
 )
 from fasdk.quality import QualityLimits
-from fasdk.session.scorer import Judge
+from fasdk.session.scorer import Scorer
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -47,27 +47,28 @@ __all__ = ["Decision", "Liveness", "open"]
 
 
 class Liveness:
-    """A session on one bundle; made by `fasdk.open`, used as a context manager.
+    """Session on one bundle; made by `fasdk.open`, used as a context manager.
 
     Every method may be called from any thread. Captures that are submitted or checked share the
-    engine's lanes as the batching policy says; see `fasdk.batching.MicroBatcher` for what holds
-    whatever the engine does. A process that forks leaves its child no thread of the session: there
-    it is closed.
+    engine's lanes as the batching policy says; see `fasdk.batching.MicroBatcher` for the guarantees
+    that hold whatever the engine does. In a forked child process the session is closed: its threads
+    exist in the parent alone.
 
     Attributes:
-        level: The security level asked for.
-        batching: How captures share the engine.
+        level: Security level whose thresholds are used.
+        batching: Settings by which captures share the engine.
 
     Args:
-        bundle: The verified bundle.
-        engine: The backend that runs it; the session closes it.
+        bundle: Verified bundle.
+        engine: Engine that runs the bundle's graph; the session closes it.
         level: Security level whose thresholds to use.
-        batching: How captures share the engine; None for the defaults.
-        limits: What a capture must be like before the engine sees it: `check` and `submit` answer
-            RETRY or ERROR for one that is not. None for `QualityLimits.faults()`.
-        missing: What becomes of a capture that lacks one of the model's modalities.
-        trust: Which signatures a bundle must carry that is swapped in; None asks for none.
-        loader: Loads a bundle that is swapped in; None takes the engine's backend.
+        batching: Settings by which captures share the engine; None for the defaults.
+        limits: Quality limits: `check` and `submit` answer RETRY or ERROR for a capture that misses
+            one. None for `QualityLimits.faults()`.
+        missing: Treatment of a capture that lacks one of the model's modalities.
+        trust: Signatures required of a bundle that is swapped in; None requires none.
+        loader: Function that loads a bundle that is swapped in on an engine; None loads it on the
+            engine's backend.
     """
 
     def __init__(
@@ -84,11 +85,11 @@ class Liveness:
     ) -> None:
         self.level = level
         self.batching = batching or BatchingPolicy()
-        self._judge_of = partial(Judge, level=level, limits=limits, missing=missing)
+        self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
         self._trust = trust or TrustPolicy()
         self._loader = loader or partial(open_engine, backend=engine.backend)
-        self._served = Served(bundle, engine, self._judge_of(bundle))
-        self._lock = threading.Lock()  # of the fields below, and of `_served`
+        self._loaded = LoadedBundle(bundle, engine, self._scorer_of(bundle))
+        self._lock = threading.Lock()  # of the fields below, and of `_loaded`
         self._swapping = threading.Lock()
         self._batcher: MicroBatcher | None = None
         self._tracks: Tracks | None = None
@@ -97,13 +98,13 @@ class Liveness:
 
     @property
     def bundle(self) -> Bundle:
-        """The verified bundle that answers now."""
-        return self._served.bundle
+        """Verified bundle in force."""
+        return self._loaded.bundle
 
     @property
     def engine(self) -> Engine:
-        """The backend that runs it."""
-        return self._served.engine
+        """Engine that runs its graph."""
+        return self._loaded.engine
 
     def __enter__(self) -> Liveness:
         """Return self."""
@@ -119,29 +120,29 @@ class Liveness:
         self.close()
 
     def close(self, *, drain: bool = True) -> None:
-        """Answer every capture, then release the backend; later checks answer ERROR (closed).
+        """Answer every capture, then release the engine; later checks answer ERROR (closed).
 
         Returns within one `deadline_ms`, once every future is resolved. An engine with a call that
         hangs is released when that returns.
 
         Args:
-            drain: Judge what is queued; else answer it ERROR (closed).
+            drain: Whether queued captures are scored; else they are answered ERROR (closed).
         """
         if self._process != os.getpid():
             return
         with self._lock:
             first, self._closed = not self._closed, True
-            batcher, served = self._batcher, self._served
+            batcher, loaded = self._batcher, self._loaded
         if batcher is not None:
             batcher.close(drain=drain)
         if first:
-            # A batch under way is finished; one that hangs lets go of the engine by itself.
-            if served.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
-                served.turn.release()
-            served.leave()
+            # A batch under way is finished; one that hangs leaves the engine when it returns.
+            if loaded.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
+                loaded.turn.release()
+            loaded.leave()
 
     def start(self) -> Liveness:
-        """Open the lanes now, as `fasdk.open` does, rather than with the first capture.
+        """Open the lanes now, as `fasdk.open` does, instead of with the first capture.
 
         Raises:
             UsageError: The engine takes no batch as large as the policy asks for.
@@ -151,11 +152,12 @@ class Liveness:
         return self
 
     def track(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
-        """Return the one track of a camera: its verdict over several frames, and its lock-out.
+        """Return the track of a camera, which holds its multi-frame verdict and its lock-out.
 
         Args:
-            camera_id: Which camera.
-            policy: How its frames make a verdict; None takes what it has, or the defaults.
+            camera_id: Name of the camera.
+            policy: Rules by which its frames make a verdict; None for those it has, or the
+                defaults.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -168,66 +170,67 @@ class Liveness:
         return self._tracks.of(camera_id, policy)
 
     def require(self, capture: Capture) -> None:
-        """Check that a capture can be judged by this bundle at all.
+        """Check that the bundle in force can score a capture.
 
         Raises:
-            CaptureError: A required modality or every one is absent, or the model needs a face box.
+            CaptureError: The capture holds unsound frames, lacks a required modality or every one
+                the model uses, or has no face box where the model needs it.
         """
-        self._served.judge.require(capture)
+        self._loaded.scorer.require(capture)
 
     def submit(self, capture: Capture) -> Future[Decision]:
-        """Queue a capture and return where its Decision will be.
+        """Queue a capture and return the future of its Decision.
 
-        Never raises, and neither does the future: every fault ends in a Decision with
-        Verdict.ERROR, never in LIVE, by the policy's `deadline_ms`. Cancelling the future of a
-        capture that still waits takes it back. Leave the capture's arrays alone until the future
-        resolves; they are not read after that.
+        Never raises, and neither does the future: every fault becomes a Decision with RETRY or
+        ERROR, never LIVE, by the policy's `deadline_ms`. Cancelling the future of a capture that
+        still waits withdraws it. Do not change the capture's arrays until the future resolves; they
+        are not read after that.
         """
         try:
             return self._lanes().submit(capture)
-        except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
+        except Exception as error:  # noqa: BLE001 - every capture gets an answer
             return self._answered(error)
 
     def _answered(self, error: Exception) -> Future[Decision]:
         future: Future[Decision] = Future()
         future.set_result(
-            replace(self._served.judge.error(error), timings_ms=StageClock().finish())
+            replace(self._loaded.scorer.error(error), timings_ms=StageClock().finish())
         )
         return future
 
     def check(self, capture: Capture) -> Decision:
-        """Judge one capture and wait for the answer; see `submit`."""
+        """Score one capture and wait for the answer; see `submit`."""
         future = self.submit(capture)
         try:
             return future.result()
-        except BaseException:  # the caller was told to stop while it waited
+        except BaseException:  # such as Ctrl-C while it waits
             future.cancel()
             raise
 
     def check_batch(self, captures: Sequence[Capture]) -> list[Decision]:
-        """Judge captures in one engine call, in the caller's thread and without a deadline.
+        """Score captures in one engine call, in the caller's thread and without a deadline.
 
-        For work without a door: evaluating, profiling. Lanes and queue are left aside.
+        For evaluation and profiling: it bypasses the lanes, the queue and the quality limits.
 
         Returns:
-            One decision per capture, in order. A capture that cannot be judged is an ERROR for
-            itself alone, a fault of the engine is one for all. All carry the same timings.
+            One decision per capture, in order. A capture that cannot be scored is refused alone, a
+            fault of the engine refuses all. All carry the same timings.
         """
         captures = list(captures)
         clock = StageClock()
         try:
-            served = self._enter()
+            loaded = self._enter()
             try:
-                judged = self._judge(served, captures, clock)
+                decisions = self._score(loaded, captures, clock)
             finally:
-                served.leave()
-        except Exception as error:  # noqa: BLE001 - a door must get an answer whatever happened
-            judged = [self._served.judge.error(error) for _ in captures]
+                loaded.leave()
+        except Exception as error:  # noqa: BLE001 - every capture gets an answer
+            decisions = [self._loaded.scorer.error(error) for _ in captures]
         timings = clock.finish()
-        return [replace(decision, timings_ms=dict(timings)) for decision in judged]
+        return [replace(decision, timings_ms=dict(timings)) for decision in decisions]
 
     def replay_golden(self) -> float:
-        """Judge the bundle's golden captures and return the largest score drift.
+        """Score the bundle's golden captures and return the largest absolute drift of a score.
 
         Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
@@ -235,11 +238,11 @@ class Liveness:
             BackendError: The engine failed, or the session is closed.
             BundleError: A golden capture cannot be read.
         """
-        served = self._enter()
+        loaded = self._enter()
         try:
-            return served.judge.replay_golden(lambda batch: self._run(served, batch, StageClock()))
+            return loaded.scorer.replay_golden(lambda batch: self._run(loaded, batch, StageClock()))
         finally:
-            served.leave()
+            loaded.leave()
 
     def swap(
         self,
@@ -248,16 +251,17 @@ class Liveness:
         trust: TrustPolicy | None = None,
         allow_rollback: bool = False,
     ) -> None:
-        """Put another bundle in place of this one, without dropping a capture.
+        """Replace the bundle in force by another, without dropping a capture.
 
-        It is opened and proved beside the one that serves: whatever is wrong with it raises, and
-        the old one goes on. Captures that wait meanwhile are judged by either; each Decision says
-        by which. The old engine is closed when its last batch is done.
+        The new one is opened and its golden captures are replayed while the old one goes on; a
+        fault of the new one raises and changes nothing. Captures that wait meanwhile are scored by
+        either; each Decision names its bundle. The old engine is closed when its last batch is
+        done.
 
         Args:
-            bundle: The `.fasb` file, or one that was opened already.
-            trust: Which signatures it must carry; None for what the session was opened with.
-            allow_rollback: Take a bundle of a lower revision than the one that serves.
+            bundle: Path of a `.fasb` file, or a bundle opened before.
+            trust: Signatures it must carry; None for those the session was opened with.
+            allow_rollback: Whether a bundle of a lower revision than the one in force is accepted.
 
         Raises:
             BundleError: The bundle is truncated, altered or malformed.
@@ -273,17 +277,17 @@ class Liveness:
                 raise ClosedError(CLOSED)
             opened = _verified(bundle, trust or self._trust)
             self._require_successor(opened, allow_rollback)
-            served = Served(opened, self._loader(opened), self._judge_of(opened))
+            loaded = LoadedBundle(opened, self._loader(opened), self._scorer_of(opened))
             try:
-                served.judge.replay_golden(served.engine.run)
+                loaded.scorer.replay_golden(loaded.engine.run)
                 with self._lock:
                     if self._closed:
                         raise ClosedError(CLOSED)
                     if self._batcher is not None:
-                        self._batcher.swap(served)
-                    old, self._served = self._served, served
+                        self._batcher.swap(loaded)
+                    old, self._loaded = self._loaded, loaded
             except BaseException:
-                served.leave()
+                loaded.leave()
                 raise
             old.leave()
 
@@ -291,20 +295,20 @@ class Liveness:
         old = self.bundle
         if new.manifest.revision < old.manifest.revision and not allow_rollback:
             raise RollbackError(
-                f"{new.path} is revision {new.manifest.revision}, the bundle that serves is "
-                f"{old.manifest.revision}: allow a roll-back if it is meant"
+                f"{new.path} is revision {new.manifest.revision}, the bundle in force is revision "
+                f"{old.manifest.revision}: pass allow_rollback=True if that is intended"
             )
         levels = {point.level for point in new.manifest.operating_points}
-        served = {point.level for point in old.manifest.operating_points}
-        if self.level in served - levels:
+        old_levels = {point.level for point in old.manifest.operating_points}
+        if self.level in old_levels - levels:
             raise OperatingPointError(
-                f"{new.path} has no operating point for level {self.level!r}, only for "
+                f"{new.path} has no operating point for security level {self.level!r}, only for "
                 f"{', '.join(sorted(levels)) or 'none'}: every capture would be an ERROR; "
                 "run `fasdk tune` on it first"
             )
 
     def _require_own_process(self) -> None:
-        """Check that this is no fork of the process: locks and threads stayed behind there.
+        """Check that this is not a forked child, which has neither the threads nor sound locks.
 
         Raises:
             ClosedError: It is one.
@@ -324,50 +328,52 @@ class Liveness:
             if self._closed:
                 raise ClosedError(CLOSED)
             if self._batcher is None:
-                self._batcher = MicroBatcher(self._served, self.batching)
-                # A session that is forgotten without being closed leaves no thread behind.
+                self._batcher = MicroBatcher(self._loaded, self.batching)
+                # A session that is collected without being closed leaves no thread running.
                 weakref.finalize(self, self._batcher.abandon).atexit = False
             return self._batcher
 
-    def _enter(self) -> Served:
-        """Return what answers now, kept open until its `leave`."""
+    def _enter(self) -> LoadedBundle:
+        """Return the loaded bundle in force, kept open until its `leave`."""
         self._require_own_process()
         with self._lock:
-            if self._closed or not self._served.enter():
+            if self._closed or not self._loaded.enter():
                 raise ClosedError(CLOSED)
-            return self._served
+            return self._loaded
 
-    def _judge(self, served: Served, captures: list[Capture], clock: StageClock) -> list[Decision]:
-        judge = served.judge
+    def _score(
+        self, loaded: LoadedBundle, captures: list[Capture], clock: StageClock
+    ) -> list[Decision]:
+        scorer = loaded.scorer
         with clock.stage(Stage.GATES):
-            refusals = {i: judge.refuse(capture) for i, capture in enumerate(captures)}
+            refusals = {i: scorer.refuse(capture) for i, capture in enumerate(captures)}
         answers = {i: refusal for i, refusal in refusals.items() if refusal is not None}
         fit = [index for index in range(len(captures)) if index not in answers]
         if fit:
             with clock.stage(Stage.PREPROCESS):
-                batch = judge.batch([captures[i] for i in fit])
-            outputs = self._run(served, batch, clock)
+                batch = scorer.batch([captures[i] for i in fit])
+            outputs = self._run(loaded, batch, clock)
             with clock.stage(Stage.DECISION):
                 for row, index in enumerate(fit):
-                    answers[index] = judge.score(captures[index], outputs, row)
+                    answers[index] = scorer.score(captures[index], outputs, row)
         return [answers[index] for index in range(len(captures))]
 
     def _run(
-        self, served: Served, batch: Mapping[str, NDArray[np.float32]], clock: StageClock
+        self, loaded: LoadedBundle, batch: Mapping[str, NDArray[np.float32]], clock: StageClock
     ) -> EngineOutputs:
         size = min(len(rows) for rows in batch.values())
-        limit = served.engine.max_batch
+        limit = loaded.engine.max_batch
         if limit is not None and size > limit:
             raise BackendError(
                 f"{size} captures in one call, this engine takes {limit}: split them"
             )
-        # Waiting for one's turn is not the engine's time, so it counts as OTHER.
-        with served.turn:
+        # Waiting for the lock is not engine time, so it counts as OTHER.
+        with loaded.turn:
             if self._closed:
                 raise ClosedError(CLOSED)
             with clock.stage(Stage.ENGINE):
-                outputs = served.engine.run(batch)
-        return served.judge.require_outputs(outputs, size)
+                outputs = loaded.engine.run(batch)
+        return loaded.scorer.require_outputs(outputs, size)
 
 
 def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
@@ -397,18 +403,19 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     """Verify a bundle, load it on a backend and return a session.
 
     Args:
-        path: The `.fasb` file.
-        backend: Which backend, or None for TensorRT where installed and ONNX Runtime elsewhere.
+        path: Path of the `.fasb` file.
+        backend: Backend to load it on, or None for TensorRT where installed and ONNX Runtime
+            elsewhere.
         level: Security level whose thresholds to use.
-        trust: Which signatures are required; None asks for none.
+        trust: Signatures required of the bundle; None requires none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
-        progress: Hears the phases of a TensorRT plan's build, where one is needed.
-        batching: How captures from several threads share the engine; None for the defaults.
-        limits: What a capture must be like before the engine sees it; `QualityLimits()` for a
-            person in front of a camera, None only for stale or skewed frames and for depth
-            that cannot be millimeters.
-        missing: What becomes of a capture that lacks one of the model's modalities.
-        cuda_graphs: Whether TensorRT's lanes replay recorded graphs; off only to find a fault.
+        progress: Receiver of the phases of a TensorRT plan's build, where one is needed.
+        batching: Settings by which captures from several threads share the engine; None for the
+            defaults.
+        limits: Quality limits on captures; `QualityLimits()` for a person in front of a camera,
+            None only against stale or skewed frames and depth that cannot be millimeters.
+        missing: Treatment of a capture that lacks one of the model's modalities.
+        cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.

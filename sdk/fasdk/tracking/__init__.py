@@ -1,6 +1,6 @@
-"""What spans a camera's frames: the sequential test, the face it belongs to, and the lock-out.
+"""Multi-frame verdicts of cameras: sequential test, face continuity and lock-out.
 
-`track` is one camera's state and `tracks` keeps one a camera, `policy` has its rules, `face_watch`
-says when the face is another's, `lockout` shuts after repeated spoofs. The test itself is
-`fasdk.sequential`, as bundles carry it.
+`track` is the state of one camera and `tracks` keeps one per camera; `policy` has the settings,
+`face_watch` detects a change of face, `lockout` locks a camera after repeated spoofs. The
+sequential test itself is `fasdk.sequential`, as bundles carry it.
 """

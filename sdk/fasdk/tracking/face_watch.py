@@ -1,4 +1,4 @@
-"""Whether the face in front of a camera is still the one of the frame before."""
+"""Continuity of the face in front of a camera, from its box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Region:
-    """A face box in shares of its frame, so that frames of other sizes compare."""
+    """Face box in fractions of its frame, so that frames of different sizes compare."""
 
     left: float
     top: float
@@ -49,15 +49,15 @@ class _Region:
 
 
 class FaceWatch:
-    """Follows one camera's face by its box; it recognizes nobody.
+    """Tracks the face of one camera by its box, without recognizing it.
 
     The face counts as another one when a frame shows none or several (reasons no-face and
     several-faces), when none was seen for longer than `lost_ms`, when the box overlaps the one
     before by less than `min_overlap`, or when only one of the two frames has a box. Without boxes,
-    for models that look at whole frames, time alone tells.
+    for models that use whole frames, only the time counts.
 
     Args:
-        lost_ms: Longest gap, in milliseconds.
+        lost_ms: Longest gap between two frames with a face, in milliseconds.
         min_overlap: Least intersection over union of two boxes that follow each other, in [0, 1].
     """
 
@@ -67,20 +67,21 @@ class FaceWatch:
         self.forget()
 
     def forget(self) -> None:
-        """Take whoever comes next for another."""
+        """Treat the next face as another one."""
         self._region: _Region | None = None
         self._seen_ms: float | None = None
 
     def is_same(
-        self, capture: Capture, codes: Sequence[Reason], at_ms: float, *, judged: bool
+        self, capture: Capture, codes: Sequence[Reason], at_ms: float, *, is_scored: bool
     ) -> bool:
         """Take in a frame and return whether it shows the face of the one before.
 
         Args:
-            capture: The frame.
-            codes: Why it was not judged, if so.
-            at_ms: When it was handed in; never earlier than the frame before.
-            judged: Whether it was judged; one that was not and has no box says nothing of a face.
+            capture: Capture of the frame.
+            codes: Reasons for which it was not scored; empty where it was.
+            at_ms: When it was submitted, in milliseconds; never earlier than the frame before.
+            is_scored: Whether it was scored; a frame that was not and has no box is no evidence
+                about a face.
         """
         if Reason.NO_FACE in codes or Reason.SEVERAL_FACES in codes:
             self.forget()
@@ -88,9 +89,9 @@ class FaceWatch:
         same = self._seen_ms is not None and at_ms - self._seen_ms <= self._lost_ms
         if not same:
             self.forget()
-        # Frames and box of a bad capture mean nothing, not even where the face is.
+        # The frames of a bad capture are not to be relied on, nor is its face box.
         region = None if Reason.BAD_CAPTURE in codes else _Region.of(capture)
-        if region is None and not judged:
+        if region is None and not is_scored:
             return same
         before = self._region
         if region is None or before is None:

@@ -1,4 +1,4 @@
-"""After repeated spoofs a camera answers nobody for a while."""
+"""Lock-out of a camera after repeated spoofs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class LockOut:
-    """One camera's spoof presentations and whether they lock it; times come from the caller.
+    """Spoof presentations of one camera and whether they lock it; times come from the caller.
 
-    Losing the face does not release it, and a LIVE does not clear it: else the next in line would
-    buy an attacker more attempts.
+    Losing the face does not release it, and a LIVE does not clear it: otherwise each genuine person
+    would give an attacker further attempts.
 
     Args:
-        policy: The limits, or None for no lock-out.
+        policy: Limits of the lock-out, or None for no lock-out.
     """
 
     def __init__(self, policy: LockOutPolicy | None) -> None:
@@ -29,8 +29,8 @@ class LockOut:
         """Count a SPOOF.
 
         Args:
-            at_ms: When, in milliseconds of a clock that never runs backwards.
-            same_face: Whether a SPOOF of this very face was counted before.
+            at_ms: Time of the SPOOF, in milliseconds of a clock that never runs backwards.
+            same_face: Whether a SPOOF of this same face was counted before.
         """
         policy = self._policy
         if policy is None or self.is_locked(at_ms):
@@ -44,13 +44,13 @@ class LockOut:
             self._until_ms = math.inf if policy.locked_ms is None else at_ms + policy.locked_ms
 
     def is_locked(self, at_ms: float) -> bool:
-        """Return whether nobody is answered at that time."""
+        """Return whether the camera is locked at that time, in milliseconds."""
         return self.left_ms(at_ms) > 0.0
 
     def left_ms(self, at_ms: float) -> float:
-        """Return how long the lock-out still lasts; 0 without one, infinite until `unlock()`.
+        """Return the remaining milliseconds of the lock-out; 0 without one, inf until `unlock()`.
 
-        Once it is over, what led to it is forgotten.
+        Once it is over, the spoofs that led to it are forgotten.
         """
         if self._until_ms is None:
             return 0.0

@@ -1,4 +1,4 @@
-"""What a camera's track is asked to hold to."""
+"""Settings of multi-frame verdicts and lock-outs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from fasdk.settings import as_choice, require_ms, require_whole
 
 @dataclass(frozen=True)
 class LockOutPolicy:
-    """When a camera locks out, and for how long.
+    """Conditions and duration of a camera's lock-out.
 
     Attributes:
-        spoofs: So many spoof presentations within the window lock out; at least 1.
-        window_ms: How long a spoof presentation counts, in milliseconds.
-        locked_ms: How long the lock-out lasts, in milliseconds; None until `unlock()`.
-        same_face_ms: A SPOOF of one and the same face counts again after this long, in
-            milliseconds: a picture held up for long is a new attempt, a bad moment of half a second
-            is not five of them.
+        spoofs: Number of spoof presentations within the window that lock the camera; at least 1.
+        window_ms: Time for which a spoof presentation counts, in milliseconds.
+        locked_ms: Duration of the lock-out, in milliseconds; None until `unlock()`.
+        same_face_ms: Time after which a SPOOF of the same face counts again, in milliseconds: a
+            picture held up for long is a new attempt, half a second of bad frames is not five.
 
     Raises:
         UsageError: A number is out of its range.
@@ -31,7 +30,7 @@ class LockOutPolicy:
     same_face_ms: float = 2_000.0
 
     def __post_init__(self) -> None:
-        """Check every number once, where the mistake was made."""
+        """Check every setting on construction."""
         require_whole("lock-out spoofs", self.spoofs)
         require_ms("lock-out window_ms", self.window_ms)
         require_ms("lock-out same_face_ms", self.same_face_ms, least=0.0)
@@ -41,26 +40,26 @@ class LockOutPolicy:
 
 @dataclass(frozen=True)
 class TrackPolicy:
-    """How the frames of one camera make a verdict.
+    """Rules by which the frames of one camera make a verdict.
 
-    A bundle with a sequential test for the level and modalities at hand is judged by that. Without
-    one, LIVE takes `frames_required` LIVE frames in a row and a single SPOOF frame is a SPOOF,
-    which never opens a door that single frames would keep shut.
+    The bundle's sequential test for the security level and the modalities applies. Without one,
+    LIVE takes `frames_required` LIVE frames in a row and a single SPOOF frame is a SPOOF, so that
+    it is never LIVE where single frames are not.
 
     Attributes:
-        frames_required: LIVE frames in a row where the bundle has no sequential test.
+        frames_required: LIVE frames in a row where the bundle has no sequential test; at least 1.
         max_ms: Longest time from a person's first frame to a verdict, in milliseconds; a sequential
             test's own limit holds as well.
-        runs_per_face: Sequential tests that one face gets without a LIVE; after those it is SPOOF
-            or RETRY, as the last one ended, until it is lost. What was measured of a test is of one
-            run, and whoever may try for ever passes in the end.
-        max_unjudged: So many frames in a row may be RETRY or ERROR; with more, what was gathered
-            before them is dropped, because nobody saw what went on meanwhile.
+        runs_per_face: Sequential tests that one face gets without a LIVE; after those the answer
+            is SPOOF or RETRY, as the last one ended, until the face is lost. A test's error rates
+            were measured on one run, and with unlimited runs anybody would pass in the end.
+        max_unscored: Frames in a row that may be RETRY or ERROR; after more of them the frames
+            gathered before are dropped, because the face may have changed unseen.
         face_lost_ms: Longest gap between two frames that show a face, in milliseconds.
-        min_overlap: Least intersection over union of the face boxes of two frames that follow each
-            other, in [0, 1]; a box that jumps further is another face.
-        missing: What becomes of a capture that lacks one of the model's modalities.
-        lock_out: When repeated spoofs lock the camera out; None for never.
+        min_overlap: Least intersection over union of the face boxes of two consecutive frames, in
+            [0, 1]; a box that moves further counts as another face.
+        missing: Treatment of a capture that lacks one of the model's modalities.
+        lock_out: Lock-out after repeated spoofs; None for none.
 
     Raises:
         UsageError: A number is out of its range.
@@ -69,17 +68,17 @@ class TrackPolicy:
     frames_required: int = 3
     max_ms: float = 5_000.0
     runs_per_face: int = 3
-    max_unjudged: int = 5
+    max_unscored: int = 5
     face_lost_ms: float = 1_000.0
     min_overlap: float = 0.3
     missing: MissingModalities = MissingModalities.DEGRADE
     lock_out: LockOutPolicy | None = field(default_factory=LockOutPolicy)
 
     def __post_init__(self) -> None:
-        """Check every number once, where the mistake was made."""
+        """Check every setting on construction."""
         require_whole("track frames_required", self.frames_required)
         require_whole("track runs_per_face", self.runs_per_face)
-        require_whole("track max_unjudged", self.max_unjudged, least=0)
+        require_whole("track max_unscored", self.max_unscored, least=0)
         require_ms("track max_ms", self.max_ms)
         require_ms("track face_lost_ms", self.face_lost_ms)
         share = self.min_overlap

@@ -1,4 +1,4 @@
-"""The tracks of one session: one a camera, for as long as the session lives."""
+"""Registry of the tracks of one session, one per camera."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from fasdk.tracking.track import Track
 
 if TYPE_CHECKING:
     from fasdk.tracking.policy import TrackPolicy
-    from fasdk.tracking.track import Judging
+    from fasdk.tracking.track import FrameScorer
 
 
 class Tracks:
-    """The tracks of one session, by camera.
+    """Tracks of one session by camera, kept as long as the session.
 
     Args:
-        liveness: The session.
+        session: Session that scores the frames.
     """
 
-    def __init__(self, liveness: Judging) -> None:
-        self._liveness = liveness
+    def __init__(self, session: FrameScorer) -> None:
+        self._session = session
         self._lock = threading.Lock()
         self._tracks: dict[str, Track] = {}
 
     def of(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
-        """Return the one track of a camera, made when it is first asked for.
+        """Return the track of a camera, which is made on the first call.
 
         Args:
-            camera_id: Which camera.
-            policy: How its frames make a verdict; None takes what it has, or the defaults.
+            camera_id: Name of the camera.
+            policy: Rules by which its frames make a verdict; None for those it has, or the
+                defaults.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -40,10 +41,10 @@ class Tracks:
         with self._lock:
             track = self._tracks.get(camera_id)
             if track is None:
-                track = self._tracks[camera_id] = Track(self._liveness, camera_id, policy)
+                track = self._tracks[camera_id] = Track(self._session, camera_id, policy)
             elif policy is not None and policy != track.policy:
                 raise UsageError(
-                    f"camera {camera_id!r} has a track with {track.policy}, asked for was "
-                    f"{policy}: one camera has one policy for a session"
+                    f"camera {camera_id!r} has a track with {track.policy}, found "
+                    f"{policy}: use one policy per camera in a session"
                 )
             return track

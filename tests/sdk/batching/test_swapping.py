@@ -93,7 +93,9 @@ def test_a_swap_that_fails_leaves_the_old_bundle_serving(bundle, newer, tmp_path
     with pytest.raises(BundleError, match=r"absent\.fasb"):
         session.swap(tmp_path / "absent.fasb")
     unlevelled = tiny_bundle.write(tmp_path / "unlevelled.fasb", revision=2, operating_points=())
-    with pytest.raises(OperatingPointError, match="no operating point for level 'standard'"):
+    with pytest.raises(
+        OperatingPointError, match="no operating point for security level 'standard'"
+    ):
         session.swap(unlevelled)
     assert session.bundle is bundle
     decision = session.check(GOOD)
@@ -137,7 +139,7 @@ def test_an_engine_whose_lanes_cannot_be_opened_is_not_swapped_in(bundle, newer)
 
 def test_a_lower_revision_is_refused_unless_asked_for(bundle, newer):
     with fasdk.open(newer, backend=Backend.ONNXRUNTIME, threads=1) as session:
-        with pytest.raises(RollbackError, match="is revision 1, the bundle that serves is 2"):
+        with pytest.raises(RollbackError, match="is revision 1, the bundle in force is revision 2"):
             session.swap(bundle)
         session.swap(newer)  # the same again is no step back
         session.swap(bundle, allow_rollback=True)

@@ -16,7 +16,7 @@ from fasdk.cameras import FrameCounts, open_camera, realsense
 from fasdk.cameras.profiles import StreamRequest
 from fasdk.cameras.realsense import DepthScale, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
-from fasdk.capture_loop import outcomes
+from fasdk.capture_loop import run_captures
 from fasdk.errors import CameraError, EndOfStreamError, RigError
 
 from support.soft_realsense import COLOR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
@@ -232,7 +232,7 @@ def test_a_door_outlives_an_unplugged_camera(soft, bundle_path):
         fasdk.open(bundle_path, backend=fasdk.Backend.ONNXRUNTIME, threads=1) as session,
         Person(soft.connect, "person") as camera,
     ):
-        found = outcomes(camera, session, timeout_ms=50, sleep=lambda _: None)
+        found = run_captures(camera, session, timeout_ms=50, sleep=lambda _: None)
         said = [next(found).decision for _ in range(16)]
     answers = ["camera" if fasdk.Reason.CAMERA in d.codes else d.verdict.value for d in said]
     assert answers[7:9] == ["camera", "camera"]

@@ -164,12 +164,12 @@ ONE_FAULT = {
     "dark": (
         lambda _: {"rgb": color(checkered(20, 59))},
         Reason.TOO_DARK,
-        "highlights are at level 59 of 255, at least 60",
+        "highlights are at 59 of 255, at least 60",
     ),
     "bright": (
         lambda _: {"rgb": color(checkered(200, 252))},
         Reason.TOO_BRIGHT,
-        "quarter of the face is at level 252",
+        "quarter of the face is at 252",
     ),
     "out of focus": (
         lambda c: {"rgb": cv2.GaussianBlur(c.rgb, (0, 0), 6.0)},
@@ -341,13 +341,13 @@ def test_everything_wrong_is_said_at_once_the_most_useful_first(clean):
     assert "turned" in found[5].message
     assert "nodded" in found[5].message
     assert "tilted" in found[5].message
-    assert all(finding.reason.mendable for finding in found)
+    assert all(finding.reason.retry_helps for finding in found)
 
 
-def test_only_units_are_for_the_integrator_to_mend(clean):
+def test_a_retry_helps_against_every_finding_but_depth_units(clean):
     reasons = {reason for _, reason, _ in ONE_FAULT.values()}
-    assert [reason for reason in reasons if not reason.mendable] == [Reason.DEPTH_UNITS]
-    assert not Reason.ENGINE_FAULT.mendable
+    assert [reason for reason in reasons if not reason.retry_helps] == [Reason.DEPTH_UNITS]
+    assert not Reason.ENGINE_FAULT.retry_helps
 
 
 def test_meters_are_told_even_without_a_face(clean):

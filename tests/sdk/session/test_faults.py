@@ -14,7 +14,7 @@ import pytest
 from fasdk.backends.engine import EngineOutputs
 from fasdk.batching import BatchingPolicy, WhenFull
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.capture_loop import outcomes
+from fasdk.capture_loop import run_captures
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError, CameraError, CaptureError
 from fasdk.preprocess import CropRule
@@ -92,7 +92,7 @@ def by_submit(door, capture):
 
 
 def by_run(door, item):
-    (outcome,) = outcomes(ScriptedCamera(item), by_track(door), sleep=lambda _: None)
+    (outcome,) = run_captures(ScriptedCamera(item), by_track(door), sleep=lambda _: None)
     return outcome.decision
 
 
@@ -419,7 +419,7 @@ def test_capture_itself_refuses_bad_frames(fault):
 
 def test_no_row_of_the_table_says_live():
     assert all(fault.verdict in {ERROR, RETRY} for fault in FAULTS)
-    assert all((fault.verdict is RETRY) == fault.code.mendable for fault in FAULTS)
+    assert all((fault.verdict is RETRY) == fault.code.retry_helps for fault in FAULTS)
 
 
 @pytest.mark.parametrize("thing", [None, "face.png", 7, object()])
@@ -435,7 +435,7 @@ def test_a_camera_unplugged_mid_run_is_seen_and_outlived(open_door):
     gone = [CameraError("the camera was unplugged") for _ in range(3)]
     camera = ScriptedCamera(good, good, *gone, good)
     door = open_door({})
-    found = bounded(lambda: list(outcomes(camera, by_track(door), sleep=lambda _: None)))
+    found = bounded(lambda: list(run_captures(camera, by_track(door), sleep=lambda _: None)))
     assert [o.decision.verdict for o in found] == [LIVE, LIVE, ERROR, ERROR, ERROR, LIVE]
 
 

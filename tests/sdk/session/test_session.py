@@ -125,7 +125,7 @@ def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
     session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
     decision = session.check(tiny_bundle.capture(200, (IR,)))
     assert decision.verdict is Verdict.ERROR
-    assert "holds ir, this bundle looks at rgb" in decision.reasons[0]
+    assert "holds ir, this bundle uses rgb" in decision.reasons[0]
 
 
 def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
@@ -464,7 +464,7 @@ def test_waiting_for_a_turn_is_not_the_engines_time(bundle):
     thread = threading.Thread(
         target=lambda: answers.extend(session.check_batch([tiny_bundle.capture()]))
     )
-    with session._served.turn:
+    with session._loaded.turn:
         thread.start()
         time.sleep(0.05)
     thread.join()
@@ -600,7 +600,7 @@ def test_a_bundle_without_golden_captures_proves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("capture", "logits", "words"),
     [
-        (tiny_bundle.capture(200, (IR,)), LIVE, "cannot be judged: the capture lacks rgb"),
+        (tiny_bundle.capture(200, (IR,)), LIVE, "cannot be scored: the capture lacks rgb"),
         (tiny_bundle.capture(200), np.float32([0, 1, 2]), "has 3 logits, the bundle 2 labels"),
         (tiny_bundle.capture(200), np.float32([0, np.nan]), "nan"),
     ],

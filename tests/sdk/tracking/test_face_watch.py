@@ -16,8 +16,8 @@ def capture(face=None, *, width=64, height=48) -> Capture:
     return Capture(rgb=np.zeros((height, width, 3), np.uint8), face=face)
 
 
-def look(watch, face=HERE, at_ms=0.0, codes=(), judged=True, **size) -> bool:
-    return watch.is_same(capture(face, **size), codes, at_ms, judged=judged)
+def look(watch, face=HERE, at_ms=0.0, codes=(), is_scored=True, **size) -> bool:
+    return watch.is_same(capture(face, **size), codes, at_ms, is_scored=is_scored)
 
 
 @pytest.fixture
@@ -46,23 +46,23 @@ def test_a_jump_loses_it(watch):
 @pytest.mark.parametrize("reason", [Reason.NO_FACE, Reason.SEVERAL_FACES])
 def test_no_face_or_several_lose_it_at_once(watch, reason):
     look(watch)
-    assert not look(watch, HERE, 10.0, codes=(reason,), judged=False)
+    assert not look(watch, HERE, 10.0, codes=(reason,), is_scored=False)
     assert not look(watch, HERE, 20.0)
 
 
 def test_a_frame_that_was_not_judged_still_shows_where_the_face_is(watch):
     look(watch)
-    assert look(watch, NEARBY, 900.0, codes=(Reason.BLURRED,), judged=False)
+    assert look(watch, NEARBY, 900.0, codes=(Reason.BLURRED,), is_scored=False)
     assert look(watch, NEARBY, 1800.0)
-    assert not look(watch, ELSEWHERE, 1900.0, codes=(Reason.BLURRED,), judged=False)
+    assert not look(watch, ELSEWHERE, 1900.0, codes=(Reason.BLURRED,), is_scored=False)
 
 
 def test_one_without_a_box_says_nothing(watch):
     look(watch)
-    assert look(watch, None, 900.0, codes=(Reason.BAD_CAPTURE,), judged=False)
+    assert look(watch, None, 900.0, codes=(Reason.BAD_CAPTURE,), is_scored=False)
     assert look(watch, HERE, 950.0)
     # Nor does it bridge a gap.
-    assert look(watch, None, 1900.0, codes=(Reason.BAD_CAPTURE,), judged=False)
+    assert look(watch, None, 1900.0, codes=(Reason.BAD_CAPTURE,), is_scored=False)
     assert not look(watch, HERE, 1960.0)
 
 

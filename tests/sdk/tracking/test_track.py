@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import Future
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from fasdk.capture import Modality
 from fasdk.decision import Decision, MissingModalities, Verdict
-from fasdk.errors import UsageError
+from fasdk.errors import CaptureError, ClosedError, OutOfViewError, UsageError
 from fasdk.reasons import Reason
 from fasdk.tracking.policy import LockOutPolicy, TrackPolicy
 from fasdk.tracking.track import Track, TrackDecision
@@ -134,7 +135,7 @@ def test_a_frame_that_was_not_judged_keeps_its_reason_and_adds_nothing(fault):
 
 
 def test_too_many_of_them_in_a_row_drop_what_was_gathered():
-    policy = TrackPolicy(lock_out=None, max_unjudged=2)
+    policy = TrackPolicy(lock_out=None, max_unscored=2)
     for faults, frames in [(2, 2), (3, 1)]:
         door = Door(policy=policy)
         door.see(STRONG)
@@ -411,6 +412,25 @@ def test_a_session_that_raises_or_fails_is_an_error_and_the_next_frame_works():
     assert last.result(0).verdict is LIVE
 
 
+@pytest.mark.parametrize(
+    ("raised", "verdict", "code"),
+    [
+        (OutOfViewError("move to the middle"), RETRY, Reason.OUT_OF_FRAME),
+        (CaptureError("wrong dtype"), ERROR, Reason.BAD_CAPTURE),
+        (ClosedError("closed"), ERROR, Reason.CLOSED),
+    ],
+)
+def test_a_track_answers_an_exception_as_a_session_does(raised, verdict, code):
+    session = HeldSession(bundle_with_test())
+    track = Track(session, "door", NEVER, clock=Hand())
+    future = track.submit(capture())
+    session.futures[0].set_exception(raised)
+    assert (future.result(0).verdict, future.result(0).codes) == (verdict, (code,))
+    session.submit = Mock(side_effect=raised)  # type: ignore[method-assign]
+    found = track.check(capture())
+    assert (found.verdict, found.codes) == (verdict, (code,))
+
+
 def test_an_interrupt_in_submit_leaves_no_frame_waiting():
     def interrupted(_):
         raise KeyboardInterrupt
@@ -436,7 +456,7 @@ def test_a_callback_may_submit_and_may_raise():
 
     door.answer = scored(sigmoid(STRONG))
     held = HeldSession(door.session.bundle)
-    door.track._liveness = held
+    door.track._session = held
     future = door.track.submit(capture())
     future.add_done_callback(again)
     held.futures[0].set_result(door.answer)
@@ -490,7 +510,7 @@ def test_one_camera_has_one_track_and_one_policy():
     assert tracks.of("lobby") is tracks.of("lobby", TrackPolicy(lock_out=None)) is track
     assert tracks.of("garage") is not track
     assert tracks.of("garage").policy == TrackPolicy()
-    with pytest.raises(UsageError, match=r"'lobby' has a track with .* one camera has one policy"):
+    with pytest.raises(UsageError, match=r"'lobby' has a track with .* use one policy per camera"):
         tracks.of("lobby", TrackPolicy(frames_required=1, lock_out=None))
     with pytest.raises(UsageError, match="needs a camera_id"):
         tracks.of("")
@@ -501,7 +521,7 @@ def test_one_camera_has_one_track_and_one_policy():
     [
         ({"frames_required": 0}, "frames_required is 0"),
         ({"runs_per_face": 0}, "runs_per_face is 0"),
-        ({"max_unjudged": -1}, "max_unjudged is -1"),
+        ({"max_unscored": -1}, "max_unscored is -1"),
         ({"max_ms": math.inf}, "max_ms is inf"),
         ({"face_lost_ms": 0}, "face_lost_ms is 0"),
         ({"min_overlap": 1.1}, "min_overlap is 1.1"),

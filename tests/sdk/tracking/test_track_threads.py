@@ -19,7 +19,7 @@ from support.track_fakes import LanesSession, bundle_with_test, capture, error, 
 
 CAMERAS, FRAMES = 4, 200
 POLICY = TrackPolicy(
-    lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unjudged=1000, runs_per_face=1000
+    lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unscored=1000, runs_per_face=1000
 )
 
 

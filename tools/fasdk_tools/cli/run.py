@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.bundle.bundle import Bundle
-    from fasdk.capture_loop import FaceFinder
+    from fasdk.capture_loop import FaceLocator
 
 
 @app.command()
@@ -86,7 +86,7 @@ def run(
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
-    from fasdk.capture_loop import outcomes
+    from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.session import open as open_session
@@ -97,7 +97,7 @@ def run(
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
-    finder = _finder(face, face_model)
+    locator = _locator(face, face_model)
     counts: Counter[str] = Counter()
     watchdog = Watchdog.from_environment()
     with (
@@ -112,20 +112,20 @@ def run(
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
-        for outcome in outcomes(
+        for result in run_captures(
             opened_camera,
             liveness if each_frame else liveness.track(camera),
-            finder,
+            locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,
             timeout_ms=timeout_ms,
         ):
-            counts[outcome.decision.verdict.value] += 1  # first: what is printed was counted
+            counts[result.decision.verdict.value] += 1  # first: what is printed was counted
             if as_json:
-                print_json_line(document_of(outcome))
+                print_json_line(document_of(result))
             else:
-                print(text_of(outcome), flush=True)
-            watchdog.heard(outcome.decision)
+                print(text_of(result), flush=True)
+            watchdog.notify_decision(result.decision)
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
     dropped = opened_camera.counts.dropped
@@ -147,7 +147,7 @@ def _until_told_to_stop() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
+def _locator(face: str | None, face_model: Path | None) -> FaceLocator | None:
     from fasdk.capture_loop import FixedFace
 
     if face is not None and face_model is not None:
@@ -155,9 +155,9 @@ def _finder(face: str | None, face_model: Path | None) -> FaceFinder | None:
     if face is not None:
         return FixedFace(parse_face(face))
     if face_model is not None:
-        from fasdk.faces import FaceFinder as YuNet
+        from fasdk.faces import FaceFinder
 
-        return YuNet(face_model)
+        return FaceFinder(face_model)
     return None
 
 

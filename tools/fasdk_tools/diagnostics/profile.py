@@ -11,7 +11,7 @@ import numpy as np
 
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError, UsageError
-from fasdk.session.scorer import Judge
+from fasdk.session.scorer import Scorer
 from fasdk.telemetry import Stage, StageClock
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Loop:
         self.samples: list[dict[str, float]] = []
         self.failure: BaseException | None = None
         self.on_call: Callable[[float], None] | None = None
-        self._judge = Judge(liveness.bundle, liveness.level)
+        self._scorer = Scorer(liveness.bundle, liveness.level)
         self._captures = captures
         self._batch = batch
         self._next = 0
@@ -184,17 +184,17 @@ class _Loop:
             self._captures[(self._next + row) % len(self._captures)] for row in range(self._batch)
         ]
         self._next += 1
-        judge, clock = self._judge, StageClock()
+        scorer, clock = self._scorer, StageClock()
         with clock.stage(Stage.GATES):
             for capture in batch:
-                judge.require(capture)
+                scorer.require(capture)
         with clock.stage(Stage.PREPROCESS):
             for row, capture in enumerate(batch):
-                judge.fill(capture, self.lane.inputs, row)
+                scorer.fill(capture, self.lane.inputs, row)
         with clock.stage(Stage.ENGINE):
-            outputs = judge.require_outputs(self.lane.run(len(batch)), len(batch))
+            outputs = scorer.require_outputs(self.lane.run(len(batch)), len(batch))
         with clock.stage(Stage.DECISION):
-            decisions = [judge.score(capture, outputs, row) for row, capture in enumerate(batch)]
+            decisions = [scorer.score(capture, outputs, row) for row, capture in enumerate(batch)]
         timings = clock.finish()
         for decision in decisions:
             if decision.verdict is Verdict.ERROR and not np.isfinite(decision.score):

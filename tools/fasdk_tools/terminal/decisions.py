@@ -1,4 +1,4 @@
-"""What `fasdk run` prints of an outcome: a line for a person, or a JSON document."""
+"""What `fasdk run` prints of a result: a line for a person, or a JSON document."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import TYPE_CHECKING, Any
 from fasdk.tracking.track import TrackDecision
 
 if TYPE_CHECKING:
-    from fasdk.capture_loop import Outcome
+    from fasdk.capture_loop import CaptureResult
     from fasdk.decision import Decision
 
 
-def text_of(outcome: Outcome) -> str:
+def text_of(result: CaptureResult) -> str:
     """Return one line for a person."""
-    decision = outcome.decision
-    at = time.strftime("%H:%M:%S", time.localtime(outcome.unix_s))
+    decision = result.decision
+    at = time.strftime("%H:%M:%S", time.localtime(result.unix_s))
     score = f"{decision.score:.4f}" if decision.score == decision.score else "-"
     threshold = "-" if decision.threshold is None else f"{decision.threshold:.4f}"
-    latency = "-" if outcome.latency_ms is None else f"{outcome.latency_ms:.1f} ms"
+    latency = "-" if result.latency_ms is None else f"{result.latency_ms:.1f} ms"
     why = "; ".join(
         f"{code.value}: {reason}"
         for code, reason in zip(decision.codes, decision.reasons, strict=True)
     )
     return (
-        f"{at}.{int(outcome.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
+        f"{at}.{int(result.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
         f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  {why}"
     ).rstrip()
 
 
-def document_of(outcome: Outcome) -> dict[str, Any]:
+def document_of(result: CaptureResult) -> dict[str, Any]:
     """Return the same for programs, as JSON takes it."""
-    decision = outcome.decision
+    decision = result.decision
     return {
-        "capture": outcome.capture,
-        "unix_s": outcome.unix_s,
+        "capture": result.capture,
+        "unix_s": result.unix_s,
         "verdict": decision.verdict.value,
         "score": decision.score,
         "threshold": decision.threshold,
         "operating_point": decision.operating_point,
         "codes": [code.value for code in decision.codes],
         "reasons": list(decision.reasons),
-        "latency_ms": outcome.latency_ms,
+        "latency_ms": result.latency_ms,
         "modalities": [m.value for m in decision.modalities],
         "class_scores": decision.class_scores,
         "reliability": decision.reliability,

@@ -13,7 +13,7 @@ import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
 from fasdk.errors import PlanError
-from fasdk.session.scorer import Judge
+from fasdk.session.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
         PlanError: A score drifts by more than the bundle's tolerance or a verdict differs.
         BackendError: The device failed.
     """
-    judge = Judge(bundle, "standard")  # a replay compares the verdicts of every level
+    scorer = Scorer(bundle, "standard")  # a replay compares the verdicts of every level
     largest = engine.max_batch or 1
     for graphs in (False, True) if engine.graphs else (False,):
         lane = engine.open_lane(largest, graphs=graphs)
@@ -49,14 +49,14 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
             if graphs and not lane.uses_graphs:
                 continue  # a capture was refused, so no lane replays anything
             for size in batch_sizes(largest) if is_new else sorted({1, largest}):
-                _prove_at(judge, engine, lane, size)
+                _prove_at(scorer, engine, lane, size)
         finally:
             lane.close()
 
 
-def _prove_at(judge: Judge, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
+def _prove_at(scorer: Scorer, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
     try:
-        judge.replay_golden(lambda capture: _run_among(lane, size, capture))
+        scorer.replay_golden(lambda capture: _run_among(lane, size, capture))
     except PlanError as error:
         way = "as a CUDA graph" if lane.uses_graphs else "enqueued"
         raise PlanError(

@@ -1,0 +1,230 @@
+"""Worker threads, each running batches on one engine lane."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from fasdk.batching.request import overdue
+from fasdk.errors import BackendError
+from fasdk.telemetry import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fasdk.backends.engine import Lane
+    from fasdk.batching.loaded_bundle import LoadedBundle
+    from fasdk.batching.request import CallerOrder, Request
+
+
+class WorkerEvents(Protocol):
+    """Calls of a worker to its owner, made in the worker's thread with no lock held."""
+
+    def next_batch(self, worker: LaneWorker) -> Sequence[Request] | None:
+        """Return the next batch, or None when the worker is to leave; it may wait for one."""
+        ...
+
+    def worker_left(self, worker: LaneWorker, fault: BaseException | None) -> None:
+        """Note that the worker has left.
+
+        Args:
+            worker: Worker whose lane is closed.
+            fault: Exception that ended it, such as one of opening its lane, or None.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InFlightCall:
+    """Engine call under way, and the answering of its requests after it.
+
+    Attributes:
+        started_ns: When it began, in nanoseconds of `time.perf_counter_ns`.
+        requests: Requests in it, row by row.
+    """
+
+    started_ns: int
+    requests: tuple[Request, ...]
+
+
+class LaneWorker:
+    """Thread with a lane of its own; it runs the batches it is given until there are no more.
+
+    No capture of a call under way is read any more, so its requests may be answered by others.
+
+    Args:
+        loaded: Loaded bundle; its scorer fills the lane's inputs and reads its outputs.
+        max_batch: Largest batch of a lane it opens itself.
+        lane: Open lane, or None to open one first, in the thread.
+        order: Order in which answers reach each caller.
+        events: Owner of the worker, which gives it batches.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedBundle,
+        max_batch: int,
+        lane: Lane | None,
+        order: CallerOrder,
+        events: WorkerEvents,
+    ) -> None:
+        self._loaded = loaded
+        self._max_batch = max_batch
+        self._lane = lane
+        self._order = order
+        self._events = events
+        self._lock = threading.Lock()  # of the three fields below
+        self._batch: Sequence[Request] = ()
+        self._call: InFlightCall | None = None
+        self._is_hung = False
+        # A daemon, so that a call that never returns does not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name="fasdk-lane", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: The process may start no more threads.
+        """
+        self._thread.start()
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether its engine call was given up and has not returned since."""
+        return self._is_hung
+
+    @property
+    def batch_size(self) -> int:
+        """Number of requests it was assigned last."""
+        return len(self._batch)
+
+    def assign(self, batch: Sequence[Request]) -> None:
+        """Note the requests that are its own from now on; none while it waits for a batch."""
+        with self._lock:
+            self._batch = batch
+
+    def give_up_call(self, started_by_ns: int) -> bool:
+        """Note that its engine call hangs; False where none has run for so long, or did before.
+
+        Args:
+            started_by_ns: A call that began by then hangs; of `time.perf_counter_ns`.
+        """
+        with self._lock:
+            call = self._call
+            if self._is_hung or call is None or call.started_ns > started_by_ns:
+                return False
+            self._is_hung = True
+            return True
+
+    def resume(self) -> None:
+        """Note that its engine call, which was given up, has returned."""
+        with self._lock:
+            self._is_hung = False
+
+    def give_up_overdue(self, now_ns: int) -> list[Request]:
+        """Return the open requests in its engine call that are overdue, each of them once."""
+        with self._lock:
+            requests = () if self._call is None else self._call.requests
+        return [r for r in requests if now_ns >= r.deadline_ns and r.give_up()]
+
+    def due_ns(self, deadline_ns: int) -> list[int]:
+        """Return when its engine call will be given up and when its open requests are overdue.
+
+        Args:
+            deadline_ns: Longest engine call, in nanoseconds.
+        """
+        with self._lock:
+            call = None if self._is_hung else self._call
+            batch = self._batch
+        due = [] if call is None else [call.started_ns + deadline_ns]
+        return due + [request.deadline_ns for request in batch if request.is_open]
+
+    def _work(self) -> None:
+        fault: BaseException | None = None
+        try:
+            if self._lane is None:
+                self._lane = self._loaded.engine.open_lane(self._max_batch)
+            while self._serve(self._lane):
+                pass
+        except BaseException as error:  # noqa: BLE001 - whatever ended it, its owner is told
+            fault = error
+            for request in self._batch:
+                self._order.settle(request, self._loaded.scorer.error(error))
+        if self._lane is not None:
+            with suppress(Exception):
+                self._lane.close()
+        self._events.worker_left(self, fault)
+
+    def _serve(self, lane: Lane) -> bool:
+        """Run one batch; False when there is none to take. It keeps no reference to it."""
+        batch = self._events.next_batch(self)
+        if batch is None:
+            return False
+        requests = self._fill(lane, batch)
+        if requests:
+            self._run(lane, requests)
+        return True
+
+    def _fill(self, lane: Lane, batch: Sequence[Request]) -> tuple[Request, ...]:
+        """Write captures into the lane's first rows and return those that fill them, in order."""
+        scorer = self._loaded.scorer
+        requests: list[Request] = []
+        inputs = lane.inputs
+        for request in batch:
+            start_ns = time.perf_counter_ns()
+            # Another bundle may have been swapped in since it was submitted; its gates may differ.
+            same = request.scorer is scorer
+            answer = None if same else scorer.refuse_after_swap(request.capture)
+            if answer is None:
+                try:
+                    scorer.fill(request.capture, inputs, len(requests))
+                except Exception as error:  # noqa: BLE001 - it fails this capture and no other
+                    answer = scorer.error(error)
+            end_ns = time.perf_counter_ns()
+            request.clock.add(Stage.PREPROCESS, end_ns - start_ns)
+            if answer is None and end_ns >= request.deadline_ns:
+                answer = overdue(scorer, "it waited too long for a lane")
+            if answer is None:
+                requests.append(request)
+            else:
+                self._order.settle(request, answer)
+        return tuple(requests)
+
+    def _run(self, lane: Lane, requests: tuple[Request, ...]) -> None:
+        scorer = self._loaded.scorer
+        fault: BaseException | None = None
+        started_ns = time.perf_counter_ns()
+        self._set_call(InFlightCall(started_ns, requests))
+        try:
+            outputs = scorer.require_outputs(lane.run(len(requests)), len(requests))
+            logits = outputs.logits.tolist()
+            reliability = [()] * len(requests)
+            if outputs.reliability is not None:
+                reliability = outputs.reliability.tolist()
+        except BaseException as error:  # noqa: BLE001 - every capture gets an answer
+            outputs, fault = None, error
+        ended_ns = time.perf_counter_ns()
+        for row, request in enumerate(requests):
+            request.clock.add(Stage.ENGINE, ended_ns - started_ns)
+            if ended_ns >= request.deadline_ns:
+                self._order.settle(request, overdue(scorer, "its engine call took too long"))
+                continue
+            start_ns = time.perf_counter_ns()
+            try:
+                decision = (
+                    scorer.error(fault or BackendError("the engine returned nothing"))
+                    if outputs is None
+                    else scorer.score_row(request.capture, logits[row], reliability[row])
+                )
+            except Exception as error:  # noqa: BLE001 - it fails this capture and no other
+                decision = scorer.error(error)
+            request.clock.add(Stage.DECISION, time.perf_counter_ns() - start_ns)
+            self._order.settle(request, decision)
+        self._set_call(None)
+
+    def _set_call(self, call: InFlightCall | None) -> None:
+        with self._lock:
+            self._call = call

@@ -250,8 +250,8 @@ def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
     def fail(*_):
         raise RuntimeError("resize failed")
 
-    monkeypatch.setattr("fasdk.session.scorer.to_batch", fail)
-    monkeypatch.setattr("fasdk.session.scorer.fill_row", fail)
+    monkeypatch.setattr("fasdk.scorer.to_batch", fail)
+    monkeypatch.setattr("fasdk.scorer.fill_row", fail)
     session = Liveness(bundle, FakeEngine(live))
     for decision in (
         session.check(tiny_bundle.capture()),

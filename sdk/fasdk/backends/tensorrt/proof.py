@@ -13,7 +13,7 @@ import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
 from fasdk.errors import PlanError
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -51,9 +51,9 @@ class ReadyGraph:
 def adopt(file: ReadyFile, description: Description) -> ReadyGraph:
     """Return a ready file's graph under our names, once it is shown to be fit for deployment.
 
-    Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
-    10.3 would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W] of the
-    described size (a `presence` input is [batch, modalities]); outputs that are not scores by
+    Refused: random and training nodes, control flow, custom operators and whatever else the oldest
+    supported TensorRT would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W]
+    of the described size (a `presence` input is [batch, modalities]); outputs that are not scores by
     capture; scores that depend on batch-mates or on the pixels of an absent modality.
 
     Raises:

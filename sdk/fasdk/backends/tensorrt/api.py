@@ -1,7 +1,7 @@
 """The part of TensorRT's Python API that fasdk uses, and nothing else.
 
-Every name here exists in TensorRT 10.3 to 11.4 and in TensorRT-RTX, save for the `Rtx` classes,
-which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings` keeps the
+Every name here exists in the TensorRT range of `versions` and in TensorRT-RTX, save for the `Rtx`
+classes, which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings` keeps the
 list to the real bindings. Classes carry the bindings' own names; an enum's values are opaque.
 """
 

@@ -1,7 +1,8 @@
 """Graph to plan: the one builder, on the workstation (TensorRT-RTX) and on the device (TensorRT).
 
 Precision lives in the graph. The network is strongly typed and no precision flag is ever set, so
-one code path serves TensorRT 10.3, where those flags still exist, and 11.4, where they are gone.
+one code path serves TensorRT's oldest supported release, where those flags still exist, and its
+newest, where they are gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every TensorRT attribute the backend uses exists in TensorRT's oldest and newest release and in RTX."""
+"""Every attribute the backend uses exists in TensorRT's oldest and newest release and in RTX."""
 
 from __future__ import annotations
 

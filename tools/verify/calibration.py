@@ -78,15 +78,15 @@ def list_claims() -> Iterator[Claim]:
 def suite_claims() -> Iterator[Claim]:
     """What the tests show."""
     for claim, patterns in {
-        "readers round-trip, bad lists refused": ["calibration/test_datasets*.py"],
-        "metrics equal scikit-learn's, bounds SciPy's": ["calibration/test_metrics*.py"],
-        "ranges": ["calibration/test_ranges.py"],
-        "calibration set": ["calibration/test_selection.py"],
-        "liveness budget": ["calibration/test_budget.py", "engines/int8/test_*.py"],
-        "operating points": ["calibration/test_operating_points.py", "tools/test_tune*.py"],
-        "synthetic captures": ["calibration/test_synthetic*.py"],
-        "quantizer": ["engines/quantization/test_*.py"],
-        "evaluation": ["calibration/test_evaluation*.py", "tools/test_evaluat*.py"],
+        "readers round-trip, bad lists refused": ["calibration/datasets/**/test_*.py"],
+        "metrics equal scikit-learn's, bounds SciPy's": ["calibration/metrics/test_*.py"],
+        "ranges": ["calibration/calibration_set/test_ranges.py"],
+        "calibration set": ["calibration/calibration_set/test_selection.py"],
+        "liveness budget": ["engines/quantization/mixed_precision/test_*.py"],
+        "operating points": ["calibration/thresholds/test_*.py", "tools/**/test_tune*.py"],
+        "synthetic captures": ["calibration/synthetic/test_*.py"],
+        "quantizer": ["engines/quantization/**/test_*.py"],
+        "evaluation": ["calibration/error_rates/test_*.py", "tools/**/test_evaluat*.py"],
         "report in Chromium, numbers equal the JSON's": ["tools/test_report*.py"],
         "verbs and bad inputs": [
             *("tools/test_dataset_verb.py", "tools/test_metrics_verb.py", "tools/test_synth.py"),

@@ -1,6 +1,6 @@
-"""Quantize one ONNX graph with a rival tool's defaults, in the environment of int8_rivals.py.
+"""Quantization of one ONNX graph by another tool, in the environment of int8_rivals.py.
 
-Prints one JSON line: {"tool", "versions", "seconds", "notes"}. A failure is the tool's own and ends
+Prints one JSON line: {"tool", "versions", "seconds", "notes"}. A failure of the tool ends
 the process with its traceback, whose last line the benchmark records as the result.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 
 class Reader:
-    """Hand calibration captures to ONNX Runtime, one capture a call as its examples do.
+    """Calibration data reader of ONNX Runtime, one capture a call as in its examples.
 
     Args:
         inputs: float32 [N, ...] by graph input.
@@ -37,7 +37,7 @@ class Reader:
         return {name: values[at : at + 1] for name, values in self._inputs.items()}
 
     def rewind(self) -> None:
-        """Begin again."""
+        """Restart from the first capture."""
         self._next = 0
 
 
@@ -45,7 +45,7 @@ def quantize_by_onnxruntime(graph: Path, inputs: dict[str, np.ndarray], out: Pat
     """`quantize_static` with the library's defaults after its documented preprocessing.
 
     Returns:
-        What had to be done differently from the defaults.
+        Deviations from the defaults.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -1,8 +1,8 @@
 """The part of TensorRT's Python API that fasdk uses, and nothing else.
 
 Every name here exists in the TensorRT range of `versions` and in TensorRT-RTX, save for the `Rtx`
-classes, which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings` keeps the
-list to the real bindings. Classes carry the bindings' own names; an enum's values are opaque.
+classes, which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings`
+keeps the list to the real bindings. Classes carry the bindings' own names; an enum's values are opaque.
 """
 
 # ruff: noqa: A002, D102 - parameters and methods are the bindings' own

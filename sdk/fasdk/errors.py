@@ -1,4 +1,4 @@
-"""Every error fasdk raises: one sentence that names the thing, what was found and the mend."""
+"""Errors of fasdk: each one sentence with the thing, what was found and how to fix it."""
 
 
 class FasdkError(Exception):
@@ -14,7 +14,7 @@ class CaptureError(FasdkError):
 
 
 class CameraError(FasdkError):
-    """A camera is not there, stopped, or gave no fresh frame in time; reading again may mend it."""
+    """A camera is not there, stopped, or gave no fresh frame in time; reading again may help."""
 
 
 class EndOfStreamError(CameraError):
@@ -22,7 +22,7 @@ class EndOfStreamError(CameraError):
 
 
 class OutOfViewError(CaptureError):
-    """The face lies outside what another sensor sees; the person can mend it by moving."""
+    """The face lies outside what another sensor sees; moving helps."""
 
 
 class RigError(FasdkError):

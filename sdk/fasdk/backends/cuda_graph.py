@@ -1,4 +1,4 @@
-"""CUDA graphs on pycuda's handles: pycuda has no such calls, so the driver is called by ctypes."""
+"""CUDA graphs on pycuda's streams, recorded through the driver's C API, which pycuda lacks."""
 
 from __future__ import annotations
 

@@ -250,8 +250,8 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        mend = ": build it again with this release" if first["type"] == "missing" else ""
-        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}{mend}") from error
+        fix = ": build it again with this release" if first["type"] == "missing" else ""
+        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}{fix}") from error
     try:
         canonical = manifest.to_bytes()
     except BundleError as error:

@@ -1,4 +1,4 @@
-"""A loaded plan: runtime and engine, shared by lanes that execute it side by side."""
+"""TensorRT engine: a loaded plan shared by lanes that execute it side by side."""
 
 from __future__ import annotations
 

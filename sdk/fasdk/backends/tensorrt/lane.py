@@ -1,4 +1,4 @@
-"""One lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
+"""Lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
 
 A lane takes one call at a time and shares nothing with other lanes but the loaded plan. TensorRT
 has let several execution contexts use one optimization profile at once since 10.0, where profile

@@ -1,4 +1,4 @@
-"""Open a bundle with TensorRT: find or build this machine's plan, prove it, keep it."""
+"""Opening of a bundle with TensorRT: its plan found or built, proved and kept."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_tensorrt_engine(
         backend: TENSORRT or TENSORRT_RTX.
         driver: The GPU; pycuda's first one when None.
         cache: Where plans are kept; beside the bundle when None.
-        progress: Hears the build's phases; the log does when None.
+        progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
 
     Raises:

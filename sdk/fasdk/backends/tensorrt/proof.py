@@ -1,4 +1,4 @@
-"""Prove a plan with the bundle's golden captures before it answers anything.
+"""Proof of a plan by the bundle's golden captures, before it answers anything.
 
 A plan can be right for one capture and wrong in a batch, since TensorRT picks kernels by shape, and
 right when enqueued and wrong as a CUDA graph, which replays addresses. So it is run both ways, in

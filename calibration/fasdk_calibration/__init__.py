@@ -1,1 +1,1 @@
-"""Captures with labels: where they come from, and what the error rates on them are."""
+"""Labeled captures, calibration sets, error rates and thresholds of liveness models."""

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested on: the protocols of the MMDG benchmark.
+"""Cross-domain protocols of the MMDG benchmark: source and target domains.
 
 P1 leaves one domain out, P2 takes modalities away from P1's tests, P3 trains on two domains and
 tests on the other two (Lin et al., CVPR 2024). Domains are named by the letters of the benchmark's
@@ -28,7 +28,7 @@ NONE_MISSING: Missing = frozenset()
 
 @dataclass(frozen=True)
 class DomainSplit:
-    """Which domains are sources and which are targets.
+    """Source and target domains of one training.
 
     Attributes:
         train: Letters of the domains that are trained on and whose development captures choose
@@ -57,13 +57,13 @@ class DomainSplit:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Splits, and what is missing at their tests; its figure is the mean over both.
+    """Splits and missing modalities; the protocol's figure is the mean over both.
 
     Attributes:
-        name: P1, P2 or P3.
-        title: What it asks.
-        splits: Each is one training.
-        missing: Modalities taken away at test; P2 asks for several.
+        name: Name, P1, P2 or P3.
+        title: Question the protocol asks.
+        splits: Splits, each of which is one training.
+        missing: Sets of modalities taken away at test; P2 has several.
     """
 
     name: str
@@ -103,9 +103,9 @@ class DomainCaptures:
     """One domain's captures; no subject is in two of the three parts.
 
     Attributes:
-        train: What a model learns from.
-        development: What chooses the epoch and the threshold.
-        test: What is reported when the domain is a target.
+        train: Captures the model is trained on.
+        development: Captures that choose the epoch and the threshold.
+        test: Captures of the report where the domain is a target.
     """
 
     train: Sequence[LabeledCapture]
@@ -114,11 +114,11 @@ class DomainCaptures:
 
 
 def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainCaptures:
-    """Return what one split trains on, chooses its threshold on and tests on.
+    """Return the training, development and test captures of one split.
 
     Args:
-        split: Which domains.
-        domains: Every domain's captures by letter.
+        split: Source and target domains.
+        domains: Captures of every domain by letter.
 
     Raises:
         DatasetError: A domain is not among `domains`, or a person or a domain's name is seen both
@@ -139,7 +139,7 @@ def gather(split: DomainSplit, domains: Mapping[str, DomainCaptures]) -> DomainC
     if leaked:
         raise DatasetError(
             f"split {split.name} tests on {', '.join(leaked)}, which it also trains on: "
-            "captures of one domain stand under two letters"
+            "its captures are listed under two letters"
         )
     return gathered
 
@@ -176,10 +176,10 @@ def missing_name(missing: Missing) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one model did on one test.
+    """Error rates of one model on one test.
 
     Attributes:
-        threshold: Where the development captures' error rates meet.
+        threshold: Score at which the development captures' error rates are equal.
         hter: Half total error rate of the test captures at that threshold, in [0, 1].
         test_eer: Half total error rate where the test captures' own error rates meet: what the
             published tables call HTER. It needs the test's labels, so no device can reach it.
@@ -192,13 +192,13 @@ class Outcome:
     auc: float
 
 
-def judge(
+def compute_outcome(
     development: NDArray[np.float64],
     development_live: NDArray[np.bool_],
     test: NDArray[np.float64],
     test_live: NDArray[np.bool_],
 ) -> Outcome:
-    """Return how a model did, given its scores.
+    """Return the error rates of a model, given its scores.
 
     Args:
         development: float64 [N], P(bona fide) of the training domains' development captures, with

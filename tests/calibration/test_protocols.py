@@ -11,8 +11,8 @@ from fasdk_calibration.protocols import (
     PROTOCOLS,
     DomainCaptures,
     DomainSplit,
+    compute_outcome,
     gather,
-    judge,
     missing_name,
     without,
 )
@@ -59,7 +59,7 @@ def test_the_splits_are_the_benchmarks():
 @pytest.mark.parametrize(
     "split", dict.fromkeys([*P1.splits, *P3.splits]), ids=lambda split: split.name
 )
-def test_nothing_of_a_tested_domain_is_trained_on_or_chooses_the_threshold(split):
+def test_gather_keeps_the_target_domain_out_of_training_and_development(split):
     gathered = gather(split, DOMAINS)
     seen = {item.domain for item in (*gathered.train, *gathered.development)}
     assert seen == {f"domain {letter}" for letter in split.train}
@@ -113,11 +113,11 @@ def test_the_threshold_comes_from_the_development_captures():
     live = np.array([True, True, False, False])
     separated = np.array([0.9, 0.8, 0.4, 0.3])
     # The target domain separates just as well, but lower: the threshold refuses all its faces.
-    outcome = judge(separated, live, separated - 0.3, live)
+    outcome = compute_outcome(separated, live, separated - 0.3, live)
     assert outcome.threshold == pytest.approx(0.6)
     assert (outcome.hter, outcome.test_eer, outcome.auc) == (0.5, 0.0, 1.0)
-    assert judge(separated, live, separated, live).hter == 0.0
+    assert compute_outcome(separated, live, separated, live).hter == 0.0
     with pytest.raises(DatasetError, match="both classes"):
-        judge(separated, np.ones(4, bool), separated, live)
+        compute_outcome(separated, np.ones(4, bool), separated, live)
     with pytest.raises(DatasetError, match="no attack"):
-        judge(separated, live, separated, np.ones(4, bool))
+        compute_outcome(separated, live, separated, np.ones(4, bool))

@@ -271,7 +271,7 @@ def suite_claims() -> Iterator[Claim]:
         )
         covered = json.loads(path.read_text())["totals"]["percent_covered"]
     yield Claim("coverage of sdk/ in percent, by its own tests", covered, ">=", 90)
-    yield pytest_claim("bad inputs: tests that fail or skip", "tests/tools/test_bad_input.py")
+    yield pytest_claim("bad inputs: tests that fail or skip", "tests/tools/cli/test_bad_input.py")
     yield pytest_claim(
         "planted half-precision overflow: tests that fail or skip",
         "tests/engines/graph/test_emulation.py",

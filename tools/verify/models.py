@@ -278,8 +278,8 @@ def suite_claims() -> Iterator[Claim]:
             f"tests/engines/training/test_{name}.py"
             for name in ("trainer", "initial", "methods", "text")
         ],
-        "protocols": ["tests/calibration/test_protocols.py", "tests/tools/test_protocols_verb.py"],
-        "bad inputs": ["tests/tools/test_bad_input.py"],
+        "protocols": ["tests/calibration/test_protocols.py", "tests/tools/protocols/test_run.py"],
+        "bad inputs": ["tests/tools/cli/test_bad_input.py"],
     }.items():
         yield pytest_claim(f"{claim}: tests that fail or skip", *selection)
 

@@ -44,7 +44,7 @@ FORGOTTEN_ENTRIES = {
         "::test_a_planted_method_without_an_implementation_fails_the_type_check"
     ),
     "a backend without a builder": "tests/sdk/backends/test_forgotten_backend.py",
-    "a data set without a reader": "tests/calibration/test_forgotten_data_set.py",
+    "a data set without a reader": "tests/calibration/datasets/readers/test_registry.py",
 }
 OPENVINO_TESTS = "tests/sdk/backends/test_openvino.py"
 OUTPUT_TESTS = "tests/tools/test_verb_output.py"

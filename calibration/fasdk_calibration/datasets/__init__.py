@@ -21,7 +21,6 @@ from fasdk_calibration.datasets.records import (
     DepthUnit,
     Label,
     LabeledCapture,
-    Progress,
 )
 from fasdk_calibration.datasets.writing import write_captures
 
@@ -35,7 +34,6 @@ __all__ = [
     "Label",
     "LabelConvention",
     "LabeledCapture",
-    "Progress",
     "levels_to_millimeters",
     "load_capture",
     "load_list",

@@ -1,4 +1,4 @@
-"""A list of one's own, in JSON Lines or CSV: one line a capture, beside the frames it names.
+"""Capture list format of fasdk, in JSON Lines or CSV: one line a capture.
 
 JSON Lines, UTF-8, paths relative to the list's folder (or to the root that is given):
 
@@ -50,7 +50,7 @@ _Line = tuple[int, Callable[[], CaptureRecord]]  # its number, and what makes it
 
 
 def read_list(path: Path) -> list[CaptureRecord]:
-    """Return the records of a list of one's own; a name ending in .csv is CSV.
+    """Return the records of a capture list; a name ending in .csv is CSV.
 
     Raises:
         DatasetError: The list is missing, empty, not UTF-8, repeats an id, or a line is malformed;
@@ -84,7 +84,7 @@ def read_list(path: Path) -> list[CaptureRecord]:
 
 
 def write_list(records: Iterable[CaptureRecord], path: Path) -> None:
-    """Write records as a list of one's own; a name ending in .csv is CSV.
+    """Write records as a capture list; a name ending in .csv is CSV.
 
     Raises:
         FasdkError: The disk is full or the folder not writable.

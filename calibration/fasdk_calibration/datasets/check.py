@@ -1,21 +1,21 @@
-"""What is in a data set and what is wrong with it, before anything is trained or measured on it."""
+"""Check of a data set for faults, before a model is trained or evaluated on it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
+from fasdk.progress import Progress
 from fasdk_calibration.datasets.dataset import Dataset
 from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
-from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects, subjects_of
+from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects
 from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
-Progress = Callable[[int, int], None]  # captures done, of how many
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Unreadable:
     """A frame that does not decode as what its modality is.
 
     Attributes:
-        file: Its path.
-        reason: What is wrong.
+        file: Path of the frame.
+        reason: Why it cannot be read.
     """
 
     file: str
@@ -33,13 +33,13 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class FrameSize:
-    """How many frames of a modality have one size.
+    """Number of frames of a modality that have one size.
 
     Attributes:
         modality: rgb, depth or ir.
         width: In pixels.
         height: In pixels.
-        frames: How many.
+        frames: Number of frames of that size.
     """
 
     modality: str
@@ -50,15 +50,15 @@ class FrameSize:
 
 @dataclass(frozen=True)
 class FrameReport:
-    """What opening every frame showed.
+    """Findings of opening every frame.
 
     Attributes:
-        files: Frames that are named, each once.
-        missing: Files that are not there.
-        first_missing: The first ten of them.
-        unreadable: Files that are there and do not decode as their modality.
+        files: Number of different frames the records name.
+        missing: Number of files that do not exist.
+        first_missing: Paths of the first ten of them.
+        unreadable: Number of files that exist and do not decode as their modality.
         first_unreadable: The first ten of them, with reasons.
-        mixed_sizes: Captures with a frame of another size than most of its modality.
+        mixed_sizes: Number of captures with a frame of another size than most of its modality.
         sizes: The ten commonest sizes of each modality, commonest first.
     """
 
@@ -73,11 +73,11 @@ class FrameReport:
 
 @dataclass(frozen=True)
 class SharedSubjects:
-    """Who is seen in two lists that should not share anyone.
+    """Subjects that a data set shares with another list.
 
     Attributes:
-        against: The other list.
-        subjects: How many subjects are in both.
+        against: Name of the other list.
+        subjects: Number of subjects in both lists.
         first: The first ten of them.
     """
 
@@ -88,23 +88,23 @@ class SharedSubjects:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What is in a data set, and what is wrong with it.
+    """Contents of a data set and its faults.
 
     Attributes:
-        name: The data set.
-        rows: Captures, repeated ones counted each time.
-        bona_fide: Rows of bona fide presentations.
-        attack: Rows of attacks.
-        duplicates: Rows beyond the first of each set of frames.
-        presentations: Different presentations: what error rates count.
-        subjects: Different subjects.
-        species: Rows by PAI species.
-        domains: Rows by domain.
-        modalities: Rows by the modalities they hold, such as "rgb+depth+ir".
-        frames: What the files showed, or None where nobody said where they lie.
-        shared_subjects: One for each list it was held against.
-        warnings: What results on it should be read with.
-        faults: What must be mended before it is used.
+        name: Name of the data set.
+        rows: Number of captures, repeated ones counted each time.
+        bona_fide: Number of rows of bona fide presentations.
+        attack: Number of rows of attacks.
+        duplicates: Number of rows that repeat the frames of an earlier row.
+        presentations: Number of different presentations, the unit of error rates.
+        subjects: Number of different subjects.
+        species: Number of rows by PAI species.
+        domains: Number of rows by domain.
+        modalities: Number of rows by modalities held, such as "rgb+depth+ir".
+        frames: Findings in the files, or None where they were not opened.
+        shared_subjects: Subjects shared with each list it was compared with.
+        warnings: Reservations about results on this data set.
+        faults: Faults to fix before the data set is used.
     """
 
     name: str
@@ -130,13 +130,13 @@ def check_dataset(
     with_frames: bool,
     progress: Progress | None = None,
 ) -> DatasetReport:
-    """Look a data set over.
+    """Return the contents and faults of a data set.
 
     Args:
-        dataset: What to look at.
+        dataset: Data set to check.
         against: Other splits, which must not share a subject with it.
         with_frames: Open every frame as well.
-        progress: Called with captures opened, of how many.
+        progress: Receiver of progress reports, in captures.
     """
     records = dataset.records
     frames = _check_frames(dataset, progress) if with_frames else None
@@ -149,8 +149,8 @@ def check_dataset(
         bona_fide=bona_fide,
         attack=len(records) - bona_fide,
         duplicates=duplicates,
-        presentations=len({record.presentation for record in records}),
-        subjects=len({record.subject for record in records}),
+        presentations=len(dataset.presentations),
+        subjects=len(dataset.subjects),
         species=_count(record.species for record in records),
         domains=_count(record.domain for record in records),
         modalities=_count("+".join(m.value for m in record.modalities) for record in records),
@@ -186,7 +186,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
                 sizes[modality][width, height] += 1
         sizes_of_captures.append(found)
         if progress is not None:
-            progress(done, len(dataset.records))
+            progress.update("captures", done, len(dataset.records))
     usual = {m: counts.most_common(1)[0][0] for m, counts in sizes.items() if counts}
     mixed = sum(any(size != usual[m] for m, size in s.items()) for s in sizes_of_captures)
     names = {record.path(m) for record in dataset.records for m in record.modalities}
@@ -229,16 +229,17 @@ def _contradictions(records: Sequence[CaptureRecord]) -> list[str]:
     """Return what rows of one set of frames, or of one presentation, say against each other."""
     faults: list[str] = []
     labels: dict[tuple[str | None, ...], CaptureRecord] = {}
-    groups: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    groups: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for record in records:
         first = labels.setdefault(_frames_of(record), record)
         if (first.label, first.species) != (record.label, record.species):
             faults.append(f"{record.id} and {first.id} have one set of frames and two labels")
-        groups[record.presentation].add((record.subject, record.species))
+        groups[record.domain, record.presentation].add((record.subject, record.species))
     torn = [name for name, kinds in groups.items() if len(kinds) > 1]
     if torn:
         faults.append(
-            f"{len(torn)} presentations have rows of several subjects or species, such as {torn[0]}"
+            f"{len(torn)} presentations have rows of several subjects or species, "
+            f"such as {torn[0][1]}"
         )
     return faults
 
@@ -269,7 +270,7 @@ def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:
 
 
 def _shared(dataset: Dataset, other: Dataset) -> SharedSubjects:
-    both = shared_subjects(subjects_of(dataset.records), subjects_of(other.records))
+    both = shared_subjects(dataset.subjects, other.subjects)
     return SharedSubjects(other.name, len(both), both[:NAMED_SUBJECTS])
 
 

@@ -35,16 +35,26 @@ class Dataset:
     """Labeled captures by reference: no frame is opened before `load`.
 
     Attributes:
-        name: What tables call it.
+        name: Name used in tables.
         root: The folder that the records' paths are relative to.
         records: One a capture, in the order of the list.
-        notes: What the source does not say and a reader of results should know.
+        notes: Facts the source does not state and a reader of results should know.
     """
 
     name: str
     root: Path
     records: tuple[CaptureRecord, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def presentations(self) -> frozenset[tuple[str, str]]:
+        """Domain and name of every presentation; a name alone may recur in another domain."""
+        return frozenset((record.domain, record.presentation) for record in self.records)
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        """The persons presented."""
+        return frozenset(record.subject for record in self.records)
 
     def load(
         self,
@@ -57,7 +67,7 @@ class Dataset:
 
         Args:
             record: One of `records`.
-            depth: The depth encoding of the model that will judge the capture; needed where depth
+            depth: Depth encoding of the model that will score the capture; needed where depth
                 is kept as 8-bit levels, which then become the millimeters it draws as the same.
             modalities: Frames of no other modality are loaded: what the model looks at.
 

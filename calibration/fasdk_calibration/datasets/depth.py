@@ -1,4 +1,4 @@
-"""Depth that a data set drew in 8 bits, as the millimeters a model's encoding draws the same."""
+"""Conversion of 8-bit depth levels to the millimeters that a model encodes as the same levels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def levels_to_millimeters(levels: NDArray[np.uint8], encoding: DepthEncoding) ->
 
     Args:
         levels: uint8 [H, W]; 0 where the sensor saw nothing.
-        encoding: The depth encoding of the model that will judge the capture.
+        encoding: Depth encoding of the model that will score the capture.
 
     Returns:
         uint16 [H, W], millimeters; `depth_to_8bit(result, encoding)` is `levels`.

@@ -1,4 +1,4 @@
-"""Frames as PNG files; reading them back is the device half's (`fasdk.frames`)."""
+"""PNG encoding of frames; `fasdk.frames` reads them back."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from fasdk_calibration.datasets.records import (
     CaptureRecord,
     DepthUnit,
     LabeledCapture,
-    Progress,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def load_capture(
     Args:
         record: A line of a list.
         root: The folder its paths are relative to.
-        depth: The depth encoding of the model that will judge the capture; needed where depth is
+        depth: Depth encoding of the model that will score the capture; needed where depth is
             kept as 8-bit levels.
         modalities: Frames of no other modality are loaded: what the model looks at.
 
@@ -73,7 +72,7 @@ def load_capture(
         raise DatasetError(f"capture {record.id}: {error}") from error
 
 
-def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCapture]:
+def load_list(path: Path) -> list[LabeledCapture]:
     """Return every capture of a list, frames loaded, in its order.
 
     Raises:
@@ -94,8 +93,6 @@ def load_list(path: Path, progress: Progress | None = None) -> list[LabeledCaptu
                 presentation=record.presentation,
             )
         )
-        if progress is not None:
-            progress(len(loaded))
     return loaded
 
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.records import CaptureRecord
 
 NAMED_SUBJECTS = 10  # how many shared subjects an error or a report names
-
-
-def subjects_of(records: Iterable[CaptureRecord]) -> frozenset[str]:
-    """Return the subjects of records."""
-    return frozenset(record.subject for record in records)
 
 
 def shared_subjects(subjects: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
@@ -26,8 +20,8 @@ def require_none_shared(shared: Sequence[str], *, name: str, other: str, fix: st
     Args:
         shared: Subjects in both, as `shared_subjects` returns them.
         name: The list to refuse.
-        other: What the subjects were seen in before.
-        fix: What to do about it.
+        other: Name of what the subjects were seen in before.
+        fix: Remedy, for the message.
 
     Raises:
         DatasetError: There are such subjects; the first ten are named.

@@ -1,8 +1,7 @@
-"""One labeled capture: what is known of it, and the line of a list that says so."""
+"""Capture records and labeled captures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,18 +11,17 @@ from fasdk.capture import Capture, Modality
 
 BONA_FIDE_SPECIES = "bona fide"
 UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not say
-Progress = Callable[[int], None]  # called with the number of captures done so far
 
 
 class Label(str, Enum):
-    """ISO/IEC 30107-3 kind of a presentation."""
+    """Kind of a presentation (ISO/IEC 30107-3)."""
 
     BONA_FIDE = "bona fide"
     ATTACK = "attack"
 
 
 class DepthUnit(str, Enum):
-    """What a depth file's numbers are."""
+    """Unit of a depth file's numbers."""
 
     MILLIMETER = "millimeter"
     LEVEL = "level"  # 8 bits, as a data set drew its depth; only a model's encoding gives it a unit
@@ -38,14 +36,14 @@ class CaptureRecord(BaseModel):
         depth: Path of the depth frame, or None.
         ir: Path of the near-infrared frame, or None.
         face: x, y, width, height in pixels of the first frame present, or None.
-        label: Bona fide or attack.
+        label: Kind of the presentation.
         species: Attack species (ISO/IEC 30107-3 PAI species); "bona fide" for bona fide.
-        subject: Who is seen; splits must not share one.
-        domain: Where it was captured, such as a data set's or a site's name.
-        presentation: Captures of one presentation are not independent and share this.
-        depth_unit: What the depth file's numbers are.
-        face_crop: The frames were cut to the face, so the face is the whole of each.
-        present: The modalities it says it holds, or None; must be those it gives paths for.
+        subject: Person presented; splits must not share one.
+        domain: Data set or site of the capture.
+        presentation: Name that captures of one presentation share; they are not independent.
+        depth_unit: Unit of the depth file's numbers.
+        face_crop: Whether the frames were cut to the face, which then fills each of them.
+        present: Modalities the line states, which must be those it gives paths for, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

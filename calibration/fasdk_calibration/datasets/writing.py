@@ -1,4 +1,4 @@
-"""Labeled captures written as PNG files and a capture list."""
+"""Writing of labeled captures as PNG files and a capture list."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from fasdk.capture import FaceBox
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
-from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture, Progress
+from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture
 
 
 def write_captures(
     captures: Iterable[LabeledCapture],
     folder: Path,
     list_name: str,
-    progress: Progress | None = None,
 ) -> Path:
     """Write captures as PNG files and a list, `folder/list_name.jsonl` and `folder/list_name/`.
 
@@ -27,10 +26,9 @@ def write_captures(
     older list of that name included.
 
     Args:
-        captures: What to write; consumed one by one, so a generator needs no memory.
-        folder: Made if it does not exist.
-        list_name: A plain file name without extension.
-        progress: Called with the number of captures written.
+        captures: Captures to write; consumed one by one, so a generator needs no memory.
+        folder: Folder to write to; made if it does not exist.
+        list_name: Name of the list: a plain file name without extension.
 
     Returns:
         The list's path.
@@ -52,7 +50,7 @@ def write_captures(
         staging = Path(tempfile.mkdtemp(prefix=f".{list_name}.", suffix=".part", dir=folder))
         fresh, retired = staging / "new", staging / "old"
         fresh.mkdir()
-        lines = _write_frames(captures, fresh, list_name, progress)
+        lines = _write_frames(captures, fresh, list_name)
         if frames.exists():
             frames.replace(retired)
         fresh.replace(frames)
@@ -66,9 +64,7 @@ def write_captures(
     return listing
 
 
-def _write_frames(
-    captures: Iterable[LabeledCapture], fresh: Path, list_name: str, progress: Progress | None
-) -> list[str]:
+def _write_frames(captures: Iterable[LabeledCapture], fresh: Path, list_name: str) -> list[str]:
     lines: list[str] = []
     seen: set[str] = set()
     for number, item in enumerate(captures):
@@ -92,8 +88,6 @@ def _write_frames(
             presentation=item.presentation,
         )
         lines.append(json_line(record))
-        if progress is not None:
-            progress(len(lines))
     if not lines:
         raise DatasetError(f"no captures to write to list {list_name!r}")
     return lines

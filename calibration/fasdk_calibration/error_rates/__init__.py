@@ -1,19 +1,19 @@
-"""What a system's scores on a test list come to."""
+"""Error rates of a system on a test list, by threshold, domain and species."""
 
-from fasdk_calibration.error_rates.case import development_threshold, evaluate_scores
+from fasdk_calibration.error_rates.case import compute_error_rates, development_threshold
 from fasdk_calibration.error_rates.figures import (
     AtTarget,
     AtThreshold,
     CaseFigures,
     CurvePoints,
-    Decisions,
-    DomainDecisions,
+    DomainRates,
     DomainSeparation,
     Estimate,
     Histogram,
     NamedThreshold,
     NonResponses,
     Rate,
+    RatesAtThreshold,
     Separation,
     SpeciesRate,
     ThresholdKind,
@@ -24,17 +24,17 @@ __all__ = [
     "AtThreshold",
     "CaseFigures",
     "CurvePoints",
-    "Decisions",
-    "DomainDecisions",
+    "DomainRates",
     "DomainSeparation",
     "Estimate",
     "Histogram",
     "NamedThreshold",
     "NonResponses",
     "Rate",
+    "RatesAtThreshold",
     "Separation",
     "SpeciesRate",
     "ThresholdKind",
+    "compute_error_rates",
     "development_threshold",
-    "evaluate_scores",
 ]

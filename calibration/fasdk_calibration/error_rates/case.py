@@ -1,4 +1,4 @@
-"""What scores on a test list come to: error rates by threshold, domain and species, with bounds.
+"""Error rates of scored captures by threshold, domain and species, with confidence bounds.
 
 The unit is the presentation: frames of one presentation are fused to their mean score first. LIVE
 means score > threshold.
@@ -16,14 +16,14 @@ from fasdk_calibration.error_rates.figures import (
     AtThreshold,
     CaseFigures,
     CurvePoints,
-    Decisions,
-    DomainDecisions,
+    DomainRates,
     DomainSeparation,
     Estimate,
     Histogram,
     NamedThreshold,
     NonResponses,
     Rate,
+    RatesAtThreshold,
     Separation,
     SpeciesRate,
     ThresholdKind,
@@ -44,6 +44,7 @@ from fasdk_calibration.metrics import (
     equal_error_rate,
     fuse,
     half_total_error_rate,
+    logit,
     tpr_at_fpr,
     worst_species,
 )
@@ -60,22 +61,22 @@ APCER_TARGETS = (0.10, 0.05, 0.01)
 FPR_TARGETS = (0.01, 0.001)
 
 
-def evaluate_scores(frames: Scores, thresholds: Sequence[NamedThreshold]) -> CaseFigures:
-    """Return every figure of a set of scored captures.
+def compute_error_rates(frames: Scores, thresholds: Sequence[NamedThreshold]) -> CaseFigures:
+    """Return all error rates of a set of scored captures.
 
     Args:
-        frames: One entry a capture, scores being probabilities.
-        thresholds: Chosen on other captures.
+        frames: P(bona fide), one entry a capture.
+        thresholds: Thresholds chosen on other captures.
 
     Raises:
         DatasetError: Frames of one presentation disagree on label, species or subject.
     """
     fused = fuse(frames)
-    judged = fused.select(fused.responded) if fused.responded.any() else None
-    both = judged is not None and 0 < judged.is_bona_fide.sum() < len(judged)
+    scored = fused.select(fused.responded) if fused.responded.any() else None
+    both = scored is not None and 0 < scored.is_bona_fide.sum() < len(scored)
     bounds = (
-        _bounds(judged, thresholds)
-        if judged is not None and both
+        _bounds(scored, thresholds)
+        if scored is not None and both
         else [None] * max(1, len(thresholds))
     )
     return CaseFigures(
@@ -85,34 +86,34 @@ def evaluate_scores(frames: Scores, thresholds: Sequence[NamedThreshold]) -> Cas
         bona_fide=int(fused.is_bona_fide.sum()),
         attacks=int((~fused.is_bona_fide).sum()),
         non_responses=_non_responses(frames, fused),
-        separation=_separation(judged, bounds[0]) if judged is not None and both else None,
-        separation_note="" if both else _why_not_separated(judged),
+        separation=_separation(scored, bounds[0]) if scored is not None and both else None,
+        separation_note="" if both else _why_not_separated(scored),
         thresholds=()
-        if judged is None
+        if scored is None
         else tuple(
-            _at_threshold(judged, threshold, None if found is None else found.hter)
+            _at_threshold(scored, threshold, None if found is None else found.hter)
             for threshold, found in zip(thresholds, bounds, strict=False)
         ),
-        domains=() if judged is None else _by_domain(judged),
-        histogram=_histogram(judged),
+        domains=() if scored is None else _by_domain(scored),
+        histogram=_histogram(scored),
     )
 
 
 def _bounds(
-    judged: Scores, thresholds: Sequence[NamedThreshold]
+    scored: Scores, thresholds: Sequence[NamedThreshold]
 ) -> list[BootstrapIntervals | None]:
     """Return the bootstrap of every threshold, at least one; AUC and EER are in each the same."""
     values = [threshold.value for threshold in thresholds] or [0.5]
     return [
-        bootstrap_intervals(judged.values, judged.is_bona_fide, judged.subject, value)
+        bootstrap_intervals(scored.values, scored.is_bona_fide, scored.subject, value)
         for value in values
     ]
 
 
-def _why_not_separated(judged: Scores | None) -> str:
-    if judged is None:
+def _why_not_separated(scored: Scores | None) -> str:
+    if scored is None:
         return "no presentation got a score"
-    absent = "attack" if judged.is_bona_fide.any() else "bona fide"
+    absent = "attack" if scored.is_bona_fide.any() else "bona fide"
     return f"no {absent} presentation with a score: AUC, EER and curves need both classes"
 
 
@@ -127,8 +128,8 @@ def _non_responses(frames: Scores, fused: Scores) -> NonResponses:
     )
 
 
-def _separation(judged: Scores, intervals: BootstrapIntervals | None) -> Separation:
-    values, live = judged.values, judged.is_bona_fide
+def _separation(scored: Scores, intervals: BootstrapIntervals | None) -> Separation:
+    values, live = scored.values, scored.is_bona_fide
     points = curve(values, live)
     nearest = points.nearest_to_equal()
     threshold = float(points.thresholds[nearest])
@@ -142,7 +143,7 @@ def _separation(judged: Scores, intervals: BootstrapIntervals | None) -> Separat
         bpcer_at_apcer=tuple(
             _at_target(found.name, found)
             for found in (
-                bpcer_at_apcer(values, live, judged.species, target) for target in APCER_TARGETS
+                bpcer_at_apcer(values, live, scored.species, target) for target in APCER_TARGETS
             )
         ),
         tpr_at_fpr=tuple(
@@ -174,9 +175,9 @@ def _thinned(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> NDArray[np.i
 
 
 def _at_threshold(
-    judged: Scores, threshold: NamedThreshold, bounds: Interval | None
+    scored: Scores, threshold: NamedThreshold, bounds: Interval | None
 ) -> AtThreshold:
-    overall = _decisions(judged, threshold.value, bounds)
+    overall = _decisions(scored, threshold.value, bounds)
     claimed = threshold.claimed_apcer_upper
     return AtThreshold(
         name=threshold.name,
@@ -187,15 +188,15 @@ def _at_threshold(
         is_contradicted=claimed is not None and any(r.lower > claimed for r in overall.apcer),
         overall=overall,
         domains=tuple(
-            DomainDecisions(name, _decisions(part, threshold.value, None))
-            for name, part in _domains(judged)
+            DomainRates(name, _decisions(part, threshold.value, None))
+            for name, part in _domains(scored)
         ),
     )
 
 
-def _decisions(judged: Scores, threshold: float, bounds: Interval | None) -> Decisions:
-    values, live = judged.values, judged.is_bona_fide
-    by_species = {} if live.all() else apcer_by_species(values, live, judged.species, threshold)
+def _decisions(scored: Scores, threshold: float, bounds: Interval | None) -> RatesAtThreshold:
+    values, live = scored.values, scored.is_bona_fide
+    by_species = {} if live.all() else apcer_by_species(values, live, scored.species, threshold)
     refused = bpcer(values, live, threshold) if live.any() else None
     worst = worst_species(by_species) if by_species else None
     pooled = (
@@ -204,7 +205,7 @@ def _decisions(judged: Scores, threshold: float, bounds: Interval | None) -> Dec
     hter = None
     if worst is not None and refused is not None:
         hter = Estimate.within(half_total_error_rate(values, live, threshold), bounds)
-    return Decisions(
+    return RatesAtThreshold(
         apcer=tuple(SpeciesRate.named(name, rate) for name, rate in by_species.items()),
         worst_species=worst,
         worst_apcer=None if worst is None else Rate.of(by_species[worst]),
@@ -215,14 +216,14 @@ def _decisions(judged: Scores, threshold: float, bounds: Interval | None) -> Dec
     )
 
 
-def _domains(judged: Scores) -> list[tuple[str, Scores]]:
-    names = np.asarray(judged.domain, dtype=object)
-    return [(name, judged.select(names == name)) for name in sorted(set(judged.domain))]
+def _domains(scored: Scores) -> list[tuple[str, Scores]]:
+    names = np.asarray(scored.domain, dtype=object)
+    return [(name, scored.select(names == name)) for name in sorted(set(scored.domain))]
 
 
-def _by_domain(judged: Scores) -> tuple[DomainSeparation, ...]:
+def _by_domain(scored: Scores) -> tuple[DomainSeparation, ...]:
     found = []
-    for name, part in _domains(judged):
+    for name, part in _domains(scored):
         live = int(part.is_bona_fide.sum())
         both = 0 < live < len(part)
         found.append(
@@ -238,12 +239,11 @@ def _by_domain(judged: Scores) -> tuple[DomainSeparation, ...]:
     return tuple(found)
 
 
-def _histogram(judged: Scores | None) -> Histogram:
-    if judged is None:
+def _histogram(scored: Scores | None) -> Histogram:
+    if scored is None:
         none = (0,) * HISTOGRAM_BINS
         return Histogram(HISTOGRAM_LIMITS[0], none, none)
-    with np.errstate(divide="ignore"):
-        log_odds = np.log(judged.values) - np.log1p(-judged.values)
+    log_odds = logit(scored.values)
     # As narrow as nearly all scores allow, so that bins tell them apart.
     outer = float(np.quantile(np.abs(log_odds), 0.98, method="lower"))
     limit = next((each for each in HISTOGRAM_LIMITS if outer <= each), HISTOGRAM_LIMITS[-1])
@@ -251,22 +251,22 @@ def _histogram(judged: Scores | None) -> Histogram:
     bins = np.minimum((share * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
     counts = [
         np.bincount(bins[of_class], minlength=HISTOGRAM_BINS).tolist()
-        for of_class in (judged.is_bona_fide, ~judged.is_bona_fide)
+        for of_class in (scored.is_bona_fide, ~scored.is_bona_fide)
     ]
     return Histogram(limit, tuple(counts[0]), tuple(counts[1]))
 
 
 def development_threshold(frames: Scores, source: str) -> NamedThreshold:
-    """Return where the error rates of development presentations meet, for use on others.
+    """Return the equal-error threshold of development presentations, for use on others.
 
     Raises:
         DatasetError: A class is absent among those with a score.
     """
     fused = fuse(frames)
-    judged = fused.select(fused.responded)
+    scored = fused.select(fused.responded)
     return NamedThreshold(
         name="development EER",
         kind=ThresholdKind.DEVELOPMENT,
-        value=eer_threshold(judged.values, judged.is_bona_fide),
+        value=eer_threshold(scored.values, scored.is_bona_fide),
         source=source,
     )

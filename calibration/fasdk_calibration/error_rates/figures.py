@@ -1,4 +1,4 @@
-"""The figures of an evaluation: plain records, every rate with its counts and bounds.
+"""Records of error rates, each with its counts and confidence bounds.
 
 APCER, BPCER, APNRR and BPNRR are of ISO/IEC 30107-3; ACER, HTER, EER and AUC are not of that
 standard and stand here because papers report them. All are in [0, 1], of presentations.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ThresholdKind(str, Enum):
-    """Where a threshold was chosen; never on the captures it is tried on."""
+    """Set of captures a threshold was chosen on; never those it is applied to."""
 
     OPERATING_POINT = "operating point"
     DEVELOPMENT = "development set"
@@ -23,13 +23,13 @@ class ThresholdKind(str, Enum):
 
 @dataclass(frozen=True)
 class NamedThreshold:
-    """A threshold to try.
+    """A threshold to compute error rates at.
 
     Attributes:
-        name: A security level, or what it was chosen by.
-        kind: Where it was chosen.
-        value: A presentation is LIVE when its score is greater.
-        source: Which captures it was chosen on, in words.
+        name: Security level, or rule it was chosen by.
+        kind: Set of captures the threshold was chosen on.
+        value: Score above which a presentation is LIVE.
+        source: Description of the captures it was chosen on.
         claimed_apcer_upper: One-sided 95 % bound of the worst species' APCER that it comes with.
     """
 
@@ -45,11 +45,11 @@ class Rate:
     """An error rate with its two-sided 95 % Clopper-Pearson bounds, all in [0, 1].
 
     Attributes:
-        rate: errors / attempts.
+        rate: Observed rate, errors / attempts.
         lower: Lower bound.
         upper: Upper bound.
-        errors: Presentations judged wrongly.
-        attempts: Presentations judged.
+        errors: Number of presentations classified wrongly.
+        attempts: Number of presentations classified.
     """
 
     rate: float
@@ -70,7 +70,7 @@ class SpeciesRate(Rate):
     """The rate of one PAI species.
 
     Attributes:
-        species: Its name.
+        species: Name of the species.
     """
 
     species: str
@@ -103,14 +103,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Decisions:
+class RatesAtThreshold:
     """Error rates of some presentations at one threshold; those without a response left out.
 
     Attributes:
-        apcer: By PAI species, in name order; empty without attacks.
+        apcer: APCER of each PAI species, in name order; empty without attacks.
         worst_species: The species with the highest APCER.
-        worst_apcer: Its APCER.
-        bpcer: None without bona fide presentations.
+        worst_apcer: APCER of that species.
+        bpcer: BPCER, or None without bona fide presentations.
         attacks_accepted: Share of all attacks accepted, species pooled.
         acer: (worst APCER + BPCER) / 2.
         hter: (share of all attacks accepted + BPCER) / 2.
@@ -126,26 +126,26 @@ class Decisions:
 
 
 @dataclass(frozen=True)
-class DomainDecisions:
+class DomainRates:
     """Error rates of one domain's presentations at one threshold."""
 
     domain: str
-    decisions: Decisions
+    decisions: RatesAtThreshold
 
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """What a threshold does on a case.
+    """Error rates of a case at one threshold.
 
     Attributes:
-        name: Its name.
-        kind: Where it was chosen.
-        threshold: Its value.
-        source: Which captures it was chosen on.
+        name: Name of the threshold.
+        kind: Set of captures it was chosen on.
+        threshold: Score above which a presentation is LIVE.
+        source: Description of the captures it was chosen on.
         claimed_apcer_upper: The one-sided 95 % bound of the worst species' APCER it came with.
         is_contradicted: Whether a species' lower bound lies above that claim.
-        overall: All presentations.
-        domains: By domain, in name order.
+        overall: Error rates of all presentations.
+        domains: Error rates of each domain, in name order.
     """
 
     name: str
@@ -154,8 +154,8 @@ class AtThreshold:
     source: str
     claimed_apcer_upper: float | None
     is_contradicted: bool
-    overall: Decisions
-    domains: tuple[DomainDecisions, ...]
+    overall: RatesAtThreshold
+    domains: tuple[DomainRates, ...]
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class AtTarget:
         name: BPCER10, BPCER20 or BPCER100 of ISO/IEC 30107-3, or TPR at an FPR.
         target: Largest share accepted of any species, or of all attacks for a TPR.
         threshold: The lowest score that holds it.
-        bpcer: What it costs.
+        bpcer: BPCER at that threshold.
         tpr: 1 - BPCER.
     """
 
@@ -179,7 +179,7 @@ class AtTarget:
 
 @dataclass(frozen=True)
 class DomainSeparation:
-    """How well the classes of one domain are told apart; None where it lacks one of them."""
+    """AUC and EER of one domain; None where it lacks a class."""
 
     domain: str
     presentations: int
@@ -206,9 +206,9 @@ class Separation:
         eer: Equal error rate, interpolated.
         eer_threshold: The lowest score that minimizes the difference of the two error rates.
         hter_at_eer: HTER there: what the published tables call HTER.
-        bpcer_at_apcer: At the targets 10 %, 5 % and 1 % of the worst species.
-        tpr_at_fpr: At 1 % and 0.1 % of all attacks.
-        curve: ROC and DET.
+        bpcer_at_apcer: BPCER where the worst species' APCER is at most 10 %, 5 % and 1 %.
+        tpr_at_fpr: TPR where at most 1 % and 0.1 % of all attacks are accepted.
+        curve: Points of the ROC and DET curve.
     """
 
     auc: Estimate
@@ -225,9 +225,9 @@ class Histogram:
     """Presentations by score, in equal bins of log-odds from -limit to limit; the ends hold more.
 
     Attributes:
-        limit: Natural log-odds.
-        bona_fide: Count by bin.
-        attacks: Count by bin.
+        limit: End of the bins, in natural log-odds.
+        bona_fide: Number of bona fide presentations by bin.
+        attacks: Number of attack presentations by bin.
     """
 
     limit: float
@@ -237,12 +237,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class NonResponses:
-    """Presentations the system gave no score; they count nowhere else.
+    """Non-responses (ISO/IEC 30107-3, 13.2.3): presentations without a score, counted here alone.
 
     Attributes:
-        frames: Captures without a score.
-        apnrr: By PAI species (ISO/IEC 30107-3); empty without attacks.
-        bpnrr: Of bona fide presentations, or None without any.
+        frames: Number of captures without a score.
+        apnrr: APNRR of each PAI species; empty without attacks.
+        bpnrr: BPNRR, or None without bona fide presentations.
     """
 
     frames: int
@@ -252,20 +252,20 @@ class NonResponses:
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """Everything counted on one set of presentations.
+    """All error rates of one set of presentations.
 
     Attributes:
-        captures: Frames sets.
-        presentations: Captures fused.
-        subjects: Different people.
-        bona_fide: Bona fide presentations.
-        attacks: Attack presentations.
-        non_responses: Those without a score.
-        separation: None where a class is absent.
-        separation_note: Why it is None, else empty.
-        thresholds: One entry a threshold.
-        domains: Per domain, without a threshold.
-        histogram: Of the scores.
+        captures: Number of captures.
+        presentations: Number of presentations.
+        subjects: Number of different subjects.
+        bona_fide: Number of bona fide presentations.
+        attacks: Number of attack presentations.
+        non_responses: Presentations without a score.
+        separation: Figures that need no threshold; None where a class is absent.
+        separation_note: Reason why `separation` is None, else empty.
+        thresholds: Error rates at each threshold.
+        domains: AUC and EER of each domain.
+        histogram: Histogram of the scores.
     """
 
     captures: int

@@ -24,10 +24,10 @@ class BootstrapIntervals:
     """Two-sided percentile intervals (Efron, 1979), each in [0, 1].
 
     Attributes:
-        auc: Of the area under the ROC curve.
-        eer: Of the interpolated equal error rate.
-        hter_at_eer: Of HTER at each resample's own equal-error score.
-        hter: Of HTER at the given threshold, which is taken as fixed.
+        auc: Interval of the area under the ROC curve.
+        eer: Interval of the interpolated equal error rate.
+        hter_at_eer: Interval of HTER at each resample's own equal-error score.
+        hter: Interval of HTER at the given threshold, which is taken as fixed.
     """
 
     auc: Interval
@@ -54,13 +54,13 @@ def bootstrap_intervals(
     none, an interval collapses, and only the bounds of APCER and BPCER say how much is unknown.
 
     Args:
-        scores: float64 [N], one a presentation, greater is more live.
-        is_bona_fide: bool [N].
-        subjects: N names.
-        threshold: For `hter`.
+        scores: float64 [N], score of each presentation, greater is more live.
+        is_bona_fide: bool [N], True for bona fide presentations.
+        subjects: N names of persons.
+        threshold: Fixed threshold of `hter`.
         confidence: Share of resamples inside an interval.
-        resamples: How many.
-        seed: Of the generator.
+        resamples: Number of resamples.
+        seed: Seed of the random generator.
 
     Returns:
         The intervals, or None where a class comes from a single subject: nothing then tells how

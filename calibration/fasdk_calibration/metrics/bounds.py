@@ -31,8 +31,8 @@ class ErrorRate:
     """Errors counted among presentations, which the bounds take to be independent.
 
     Attributes:
-        errors: How many were judged wrongly.
-        total: How many were judged, at least 1.
+        errors: Number of presentations classified wrongly.
+        total: Number of presentations classified, at least 1.
     """
 
     errors: int

@@ -1,4 +1,4 @@
-"""All thresholds at once: ROC and DET points, AUC, the equal error rate, rates at a target.
+"""ROC and DET curves: error rates at every threshold, AUC, EER, rates at a target.
 
 Every function takes one entry a presentation: fuse frames first (`scores.fuse`). Greater scores
 mean more live, and LIVE means score > threshold. scikit-learn's `roc_curve`, and with it the
@@ -26,7 +26,7 @@ POOLED = "all attacks"
 
 
 class EerRule(Enum):
-    """Which of the thresholds that bring the two error rates nearest is taken.
+    """Rule that picks one of the thresholds at which the two error rates are nearest.
 
     SCORE: the lowest observed score that minimizes |FPR - FNR|. It depends on nothing else, so
         anyone's code finds the same figure.
@@ -40,7 +40,7 @@ class EerRule(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What every threshold does; the points of an ROC or DET curve, ends included.
+    """Error rates at every threshold: the points of an ROC or DET curve, ends included.
 
     The first point accepts everything and the last nothing. FPR is the share of all attacks
     accepted, whatever their species: APCER if there is one species.
@@ -49,8 +49,8 @@ class Curve:
         thresholds: float64 [K], ascending: -inf for the first point, then each distinct score.
         accepted: int64 [K], attacks with a greater score.
         refused: int64 [K], bona fide presentations without a greater score.
-        attacks: All attacks.
-        bona_fide: All bona fide presentations.
+        attacks: Number of all attacks.
+        bona_fide: Number of all bona fide presentations.
     """
 
     thresholds: NDArray[np.float64]
@@ -206,8 +206,8 @@ class RatesAtTarget:
         target: Largest share of attacks that may be accepted, in [0, 1).
         threshold: The lowest score that, as threshold, holds it.
         species: The species with the highest APCER there, or "all attacks".
-        apcer: Its rate, at most `target`.
-        bpcer: What it costs.
+        apcer: APCER of that species, at most `target`.
+        bpcer: BPCER at that threshold.
     """
 
     target: float
@@ -257,7 +257,7 @@ def bpcer_at_apcer(
     attacks = {name: scores[~is_bona_fide & (names == name)] for name in set(names[~is_bona_fide])}
     if not attacks:
         raise DatasetError("no attack among the captures: APCER cannot be measured")
-    threshold = max(_lowest_threshold(found, target) for found in attacks.values())
+    threshold = max(lowest_threshold(found, target) for found in attacks.values())
     apcer = apcer_by_species(scores, is_bona_fide, species, threshold)
     worst = worst_species(apcer)
     return RatesAtTarget(
@@ -282,7 +282,7 @@ def tpr_at_fpr(
     return bpcer_at_apcer(scores, is_bona_fide, [POOLED] * len(scores), target)
 
 
-def _lowest_threshold(attacks: NDArray[np.float64], target: float) -> float:
+def lowest_threshold(attacks: NDArray[np.float64], target: float) -> float:
     """Return the least score that, as threshold, accepts at most this share of the attacks."""
     allowed = int(target * attacks.size + 1e-9)  # 0.05 of 60 is 3, whatever binary makes of it
     return float(np.sort(attacks)[::-1][allowed])

@@ -1,4 +1,4 @@
-"""Scores from a CSV file, one row a frame, made by whatever system.
+"""CSV files of scores of any system, one row a frame.
 
 Columns, in any order, named in the first row: `score`, greater is more live; `label`, 1 bona fide
 and 0 attack; `species`, the PAI species of an attack. Optional: `presentation`, rows that share it
@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from fasdk.errors import DatasetError
+from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES
 from fasdk_calibration.metrics.scores import Scores
 
-BONA_FIDE, NO_DOMAIN = "bona fide", "unknown"
+NO_DOMAIN = "unknown"
 _REQUIRED = ("score", "label", "species")
 _FLAGS = {"1": True, "0": False}
 
@@ -28,10 +29,10 @@ class ScoreFile:
     """A CSV file's scores.
 
     Attributes:
-        path: The file.
+        path: The file read.
         scores: One entry a row, in its order.
-        has_subjects: Whether it says who was seen; else each presentation counts as a subject.
-        warnings: What it leaves out, and what follows.
+        has_subjects: Whether it names subjects; else each presentation counts as a subject.
+        warnings: Columns it lacks, and the consequence of each.
     """
 
     path: Path
@@ -83,7 +84,7 @@ def _columns(fields: list[str], where: str) -> dict[str, int]:
     known = (*_REQUIRED, "presentation", "subject", "domain", "responded")
     for name in known:
         if names.count(name) > 1:
-            raise DatasetError(f"{where}: column {name!r} stands there twice")
+            raise DatasetError(f"{where}: column {name!r} is named twice")
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         found = ", ".join(repr(name) for name in names[:20])
@@ -120,12 +121,12 @@ class _Rows:
         species = row["species"]
         if live:
             self.named_on_bona_fide.add(species)
-        elif not species or species == BONA_FIDE:
+        elif not species or species == BONA_FIDE_SPECIES:
             raise DatasetError(
                 f"{where}: species {species!r} of an attack (label 0): expected its PAI species, "
                 "such as print"
             )
-        self.species.append(BONA_FIDE if live else species)
+        self.species.append(BONA_FIDE_SPECIES if live else species)
         for name in ("presentation", "subject", "domain"):
             if name in row and not row[name]:
                 raise DatasetError(f"{where}: {name} is empty: name it or leave the column out")
@@ -215,7 +216,7 @@ def _number(text: str, where: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise DatasetError(
-            f"{where}: score {text!r} is not a finite number: mend it, or mark the row as a "
+            f"{where}: score {text!r} is not a finite number: correct it, or mark the row as a "
             "non-response in a column responded (0)"
         )
     return value

@@ -18,7 +18,7 @@ _CERTAIN = 1e-15  # a softmax in float64 resolves no less
 
 
 class LabeledItem(Protocol):
-    """What is known of a labeled capture, whatever holds it."""
+    """Labels of a capture, as records and labeled captures hold them."""
 
     @property
     def is_bona_fide(self) -> bool:
@@ -52,18 +52,18 @@ def _all_responded() -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a system said of labeled captures; one entry a frame, or a presentation once fused.
+    """Scores of labeled captures; one entry a frame, or a presentation once fused.
 
     Arrays are copied and made read-only. A presentation is known by its name and domain.
 
     Attributes:
         values: float64 [N], greater is more live: P(bona fide) or any other score. Infinities
             rank as such; NaN where there was no response.
-        is_bona_fide: bool [N].
-        species: N names of the PAI species; those of bona fide captures are not looked at.
+        is_bona_fide: bool [N], True for bona fide presentations.
+        species: N names of PAI species; those of bona fide captures are not looked at.
         presentation: N names; entries that share one are frames of one presentation.
-        subject: N names of who was seen; what one subject did is not independent.
-        domain: N names of where it was captured.
+        subject: N names of persons; presentations of one person are not independent.
+        domain: N names of data sets or sites.
         responded: bool [N], False where the system gave no score (ISO/IEC 30107-3, non-response);
             left out, all responded.
 
@@ -107,8 +107,8 @@ class Scores:
             first = int(unmarked[0])
             raise DatasetError(
                 f"{unmarked.size} of {count} scores are NaN, the first is entry {first + 1}, "
-                f"presentation {self.presentation[first]!r}: mark them as non-responses or mend "
-                "what made them"
+                f"presentation {self.presentation[first]!r}: mark them as non-responses or "
+                "correct them"
             )
         values[~responded] = np.nan
         for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Everything one set of scores says, with bounds, a presentation being the unit."""
+"""Summary of a set of scores: error rates with confidence bounds, counted in presentations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FEW_SUBJECTS = 10
 
 
 class ThresholdSource(str, Enum):
-    """Where the threshold comes from; chosen on the very scores it judges, it flatters them."""
+    """Origin of the threshold; chosen on the very scores it is applied to, it flatters them."""
 
     GIVEN = "given"
     DEVELOPMENT = "development set"
@@ -53,28 +53,28 @@ class Summary:
     """Error rates of one set of scores.
 
     Attributes:
-        frames: Entries before fusion.
-        presentations: After it, non-responses included.
-        subjects: Who they are of.
-        threshold: LIVE means a greater score.
-        threshold_source: Where it comes from.
-        apcer: By PAI species, of the presentations that got a response.
+        frames: Number of entries before fusion.
+        presentations: Number of presentations, non-responses included.
+        subjects: Number of different subjects.
+        threshold: Score above which a presentation is LIVE.
+        threshold_source: Captures the threshold was chosen on.
+        apcer: APCER of each PAI species, of the presentations that got a response.
         worst_species: The species with the highest APCER.
-        bpcer: Of the presentations that got a response.
-        apnrr: Attack presentations without a response, by species.
-        bpnrr: Bona fide presentations without a response.
+        bpcer: BPCER of the presentations that got a response.
+        apnrr: APNRR of each species: attack presentations without a response.
+        bpnrr: BPNRR: bona fide presentations without a response.
         acer: Mean of the worst species' APCER and BPCER; not of ISO/IEC 30107-3.
         hter: Mean of the share of all attacks accepted and BPCER; not of ISO/IEC 30107-3.
         auc: Area under the ROC curve.
         eer: Equal error rate, interpolated.
         eer_threshold: The lowest score that minimizes |FPR - FNR| on these scores.
-        hter_at_eer: HTER there; optimistic, as its threshold is chosen on what it judges.
-        bpcer_at_apcer: At each target of the worst species' APCER.
-        tpr_at_fpr: At each target of the share of all attacks accepted.
-        intervals: Of AUC, EER and HTER; None where a class comes from a single subject.
-        resamples: How many the intervals rest on.
-        seed: Of the resampling.
-        warnings: What a reader should know of the figures.
+        hter_at_eer: HTER there; optimistic, as its threshold is chosen on these scores.
+        bpcer_at_apcer: BPCER at each target of the worst species' APCER.
+        tpr_at_fpr: TPR at each target of the share of all attacks accepted.
+        intervals: Intervals of AUC, EER and HTER; None where a class comes from a single subject.
+        resamples: Number of resamples behind the intervals.
+        seed: Seed of the resampling.
+        warnings: Reservations a reader of the figures should know.
     """
 
     frames: int
@@ -111,17 +111,17 @@ def summarize(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Summary:
-    """Return what the scores say at a threshold, and at all of them.
+    """Return the error rates of scores at one threshold, and the figures over all thresholds.
 
     Args:
         scores: Frames or presentations; frames of one presentation are fused.
-        threshold: A fixed one.
+        threshold: Fixed threshold, or None.
         development: Scores of other captures to choose it on: the lowest of them that minimizes
             |FPR - FNR|. With neither, it is chosen so on the scores themselves.
-        apcer_targets: For BPCER at APCER, each in [0, 1).
-        fpr_targets: For TPR at FPR, each in [0, 1).
-        resamples: Of the subjects, for the intervals.
-        seed: Of the resampling.
+        apcer_targets: APCER targets of BPCER at APCER, each in [0, 1).
+        fpr_targets: FPR targets of TPR at FPR, each in [0, 1).
+        resamples: Number of resamples of the subjects behind the intervals.
+        seed: Seed of the resampling.
 
     Raises:
         DatasetError: A class is absent or never got a response, frames of one presentation
@@ -130,8 +130,8 @@ def summarize(
     if threshold is not None and development is not None:
         raise DatasetError("a threshold and a development set to choose it on: give one of them")
     fused = fuse(scores)
-    judged = _responses(fused, "scores")
-    values, live, species = judged.values, judged.is_bona_fide, judged.species
+    scored = _responses(fused, "scores")
+    values, live, species = scored.values, scored.is_bona_fide, scored.species
     points = curve(values, live)
     nearest = points.nearest_to_equal()
     source = ThresholdSource.GIVEN
@@ -145,12 +145,12 @@ def summarize(
     apcer = apcer_by_species(values, live, species, threshold)
     refused = bpcer(values, live, threshold)
     intervals = bootstrap_intervals(
-        values, live, judged.subject, threshold, resamples=resamples, seed=seed
+        values, live, scored.subject, threshold, resamples=resamples, seed=seed
     )
     at_apcer = tuple(bpcer_at_apcer(values, live, species, target) for target in apcer_targets)
     warnings = [
         *_silent_species(fused, apcer),
-        *_few_subjects(judged),
+        *_few_subjects(scored),
         *_small_for_targets(apcer, at_apcer),
     ]
     if points.auc < 0.5:
@@ -207,10 +207,10 @@ def _silent_species(fused: Scores, apcer: dict[str, ErrorRate]) -> list[str]:
     ]
 
 
-def _few_subjects(judged: Scores) -> list[str]:
-    subjects = np.asarray(judged.subject, dtype=object)
+def _few_subjects(scored: Scores) -> list[str]:
+    subjects = np.asarray(scored.subject, dtype=object)
     found = []
-    for name, of_class in (("bona fide", judged.is_bona_fide), ("attack", ~judged.is_bona_fide)):
+    for name, of_class in (("bona fide", scored.is_bona_fide), ("attack", ~scored.is_bona_fide)):
         count = len(set(subjects[of_class]))
         if count < 2:
             found.append(

@@ -1,4 +1,4 @@
-"""Synthetic captures: procedural heads and attacks seen by RGB, depth and near-infrared sensors.
+"""Synthetic captures of procedural heads and attacks by RGB, depth and near-infrared sensors.
 
 A test instrument: it exercises every path with data whose truth is known and needs no consent. No
 claim about real attacks, real cameras or real people rests on it.

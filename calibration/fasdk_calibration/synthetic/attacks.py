@@ -1,4 +1,4 @@
-"""Attack instruments that are a sheet or a screen: prints, flat and curved, and replays."""
+"""Flat attack instruments: prints, flat and curved, and replays on a screen."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def print_face(head: Head, rng: np.random.Generator, *, curved: bool) -> Carrier
     """Return a sheet of paper with the head's photograph.
 
     Args:
-        head: Who is pictured.
-        rng: Draws paper, ink and size.
-        curved: Bent about the vertical axis, down to the radius of a face, and cut out at times;
-            else flat but for the paper's own warp.
+        head: The pictured head.
+        rng: Random generator that paper, ink and size are drawn from.
+        curved: Whether it is bent about the vertical axis, down to the radius of a face, and at
+            times cut out; else flat but for the paper's own warp.
     """
     photo, shape = photograph(head, rng)
     scale = rng.uniform(0.8, 1.1)

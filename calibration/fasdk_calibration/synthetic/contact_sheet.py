@@ -1,4 +1,4 @@
-"""Captures on one sheet to look at: rows by species, the three modalities side by side."""
+"""Contact sheet of captures: rows by species, the three modalities side by side."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ContactSheet:
     """Collects the first captures of every species and draws them.
 
     Args:
-        each: How many of a species; of one presentation only the first frame is taken.
+        each: Number of captures of each species; of one presentation only the first frame is taken.
     """
 
     def __init__(self, each: int = 3) -> None:

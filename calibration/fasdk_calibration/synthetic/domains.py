@@ -1,4 +1,4 @@
-"""Four synthetic domains that differ as data sets do: in people, rooms, sensors and attacks.
+"""Synthetic domains that differ as data sets do: in people, rooms, sensors and attacks.
 
 Each stands where one data set stands in the protocols of the MMDG benchmark (Lin et al., CVPR
 2024), named by its letter: W for WMCA, C for CeFA, P for PADISI, S for CASIA-SURF. What is copied
@@ -20,12 +20,12 @@ from fasdk_calibration.synthetic.species import Species, taking_turns
 
 @dataclass(frozen=True)
 class SyntheticDomain:
-    """A population before one make of sensors in one kind of room.
+    """A population captured by one make of sensors in one kind of room.
 
     Attributes:
-        letter: Of the data set whose place it takes in the protocols.
-        description: What sets it apart, in a few words.
-        scene: How its captures are drawn.
+        letter: Letter of the data set whose place it takes in the protocols.
+        description: Difference from the other domains, in a few words.
+        scene: Settings the captures are drawn with.
     """
 
     letter: str
@@ -165,7 +165,7 @@ def populations_of(
 
     Args:
         letters: Domains; none means the general population.
-        seed: Of all of them; no two share a person.
+        seed: Seed of all populations; no two share a person.
         size: Frame width and height in pixels, or None for each domain's own.
         attacks: Species to take turns with bona fide, or none for each domain's own.
         frames_per_presentation: Captures that one presentation holds.

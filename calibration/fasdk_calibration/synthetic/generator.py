@@ -1,4 +1,4 @@
-"""From a seed and a number to one labeled capture."""
+"""Generator of labeled captures from a seed and a number."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DOMAIN = "synthetic"
 
 
 class Split(str, Enum):
-    """What captures are for; no subject is in two of them."""
+    """Split of a data set; no subject is in two of them."""
 
     TRAIN = "train"
     DEVELOPMENT = "development"
@@ -75,7 +75,7 @@ _TURNS = taking_turns(
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What may be varied; the defaults are a door camera's.
+    """Settings of the generator; the defaults are a door camera's.
 
     Attributes:
         width: Frame width in pixels, at least 64; every sensor has the same size.
@@ -89,8 +89,8 @@ class SceneSettings:
             room, the pose drifting from frame to frame.
         spectacles: Share of bona fide presentations with ordinary glasses.
         melanin_shape: The two parameters of the beta law of the population's melanin.
-        light: What the rooms have in common.
-        sensors: What the sensors have in common.
+        light: Range the rooms' lighting is drawn from.
+        sensors: Properties of the sensors.
         face_only: Whether everything but the face is 0 in every frame, as data sets publish it
             that cut faces out with a fitted face model.
     """
@@ -129,11 +129,11 @@ class SceneSettings:
 
 @dataclass(frozen=True)
 class Population:
-    """People before one kind of sensors.
+    """A population captured by one kind of sensors.
 
     Attributes:
-        seed: Of its people and captures.
-        settings: How its captures are drawn.
+        seed: Seed of the people and captures.
+        settings: Settings the captures are drawn with.
     """
 
     seed: int
@@ -161,10 +161,10 @@ def generate(
     """Return capture number `index` of a split; it depends on nothing but the arguments.
 
     Args:
-        seed: Of the whole population, at least 0.
+        seed: Seed of the whole population, at least 0.
         index: Number of the capture in its split, at least 0.
-        split: Whose subjects are seen.
-        species: What is presented, or None for what `settings.turns` says.
+        split: Split the subject is drawn from.
+        species: Species to present, or None for the next of `settings.turns`.
         settings: Frame size, ranges and what the domain has in common.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A head as a height field with materials, drawn from a few parameters per subject.
+"""Head model: a height field with materials, drawn from a few parameters per subject.
 
 Head frame: millimeters, x to the camera's right, y down, z towards the camera; the origin lies
 between the ears. Maps cover x in [-256, 256) and y in [-152, 264) at 1.6 mm a sample.
@@ -33,18 +33,18 @@ _HAIR = np.array(
 
 @dataclass(frozen=True)
 class Subject:
-    """What tells one person from another; lengths in millimeters, colors linear in [0, 1].
+    """Parameters of one person; lengths in millimeters, colors linear in [0, 1].
 
     Attributes:
-        half_width: Of the face at the ears.
+        half_width: Half the face's width at the ears.
         half_height: From the center to the chin.
         half_depth: From the ears to the face plane.
         jaw: Narrowing towards the chin, in [0, 1].
         nose: Protrusion of the nose tip.
-        nose_width: Of the nose's wings.
+        nose_width: Width of the nose's wings.
         nose_length: From bridge to tip.
         eye_spacing: Between the pupils.
-        eye_depth: Of the sockets.
+        eye_depth: Depth of the eye sockets.
         brow: Protrusion of the brow ridge.
         lips: Protrusion of the lips.
         mouth_width: From corner to corner.

@@ -1,4 +1,4 @@
-"""Geometry: what each pixel of a pinhole camera sees of a head or of a flat carrier before a wall.
+"""Scene geometry: views of a head or flat carrier before a wall by a pinhole camera.
 
 View frame: millimeters, x to the right, y down, z towards the camera, which sits at the origin; a
 surface at distance d has z = -d. All maps of one view share one pixel grid, so they are registered.
@@ -60,10 +60,10 @@ def _towards_of(camera: Camera) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object's own frame lies in the view frame.
+    """Position and orientation of an object's frame in the view frame.
 
     Attributes:
-        position_mm: Of its origin, (x, y, z); z is minus the distance.
+        position_mm: Origin of the object's frame, (x, y, z); z is minus the distance.
         yaw: Turn about the vertical axis, in radians.
         pitch: Nod, in radians.
         roll: Tilt, in radians.
@@ -87,7 +87,7 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the camera sees, one value per pixel; float32 [H, W] or [H, W, C].
+    """Maps of one view, a value per pixel; float32 [H, W] or [H, W, C].
 
     Attributes:
         distance: Millimeters along the optical axis.
@@ -124,7 +124,7 @@ class Carrier:
         cut_out: Whether only the pictured head is there, the rest cut away.
         albedo: Picture's linear RGB reflectance on the head's map grid.
         emission: Picture's linear RGB emission on the head's map grid.
-        nir: Its near-infrared reflectance there.
+        nir: Picture's near-infrared reflectance on the same grid.
         shape: 1 where the pictured head is.
         face: 1 on the pictured face.
         gloss: Strength of the specular lobe.

@@ -1,4 +1,4 @@
-"""What an RGB camera, a stereo depth camera and its near-infrared imager make of one view."""
+"""Sensor models: RGB camera, stereo depth camera and near-infrared imager."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENCODED = np.rint(255.0 * np.linspace(0.0, 1.0, 4096) ** (1 / 2.2)).astype(np.u
 
 @dataclass(frozen=True)
 class LightingRange:
-    """What rooms of one kind have in common; the fields are those of `Lighting`, as ranges.
+    """Ranges of the lighting of rooms of one kind; the fields are those of `Lighting`.
 
     Attributes:
         key: Least and greatest strength of the key light.
@@ -41,7 +41,7 @@ class LightingRange:
 
 @dataclass(frozen=True)
 class SensorSettings:
-    """What one make of sensors has in common; the defaults are a good stereo camera's.
+    """Properties of one make of sensors; the defaults are a good stereo camera's.
 
     Attributes:
         rgb_noise: Factor on the color camera's noise.

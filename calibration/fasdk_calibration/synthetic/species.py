@@ -1,4 +1,4 @@
-"""What is presented to the camera: bona fide faces and nine species of attack."""
+"""Species of presentations: bona fide faces and nine species of attack instruments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fasdk_calibration.datasets import BONA_FIDE_SPECIES
 
 
 class Species(str, Enum):
-    """What is presented; every member but the first is a presentation attack instrument.
+    """Species of a presentation; every member but the first is an attack instrument (PAI).
 
     Roughly from the easiest to the hardest, each leaves the sensors this to go by:
 

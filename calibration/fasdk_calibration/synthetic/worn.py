@@ -1,4 +1,4 @@
-"""Attack instruments with a head's own relief: masks, a mannequin, partial glasses, makeup.
+"""Attack instruments with the relief of a head: masks, mannequin, partial glasses, makeup.
 
 Each draws how well it was made, 0 to 1: the best come within a sensor's noise of skin in one
 respect and keep what their material cannot hide in another. Near-infrared reflectance of skin is

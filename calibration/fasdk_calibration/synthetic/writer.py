@@ -1,4 +1,4 @@
-"""Many captures at once, and whole data sets on disk."""
+"""Generation of many captures in threads, and of whole data sets on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fasdk_calibration.synthetic.generator import Population, SceneSettings, Spl
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[int, int], None]  # (captures done, captures in all)
+    from fasdk.progress import Progress
 
 _SMALLEST = 6  # bona fide and three species unlike each other
 
@@ -79,7 +79,7 @@ def write_dataset(
     *,
     settings: SceneSettings | None = None,
     populations: Sequence[Population] = (),
-    on_capture: Progress | None = None,
+    progress: Progress | None = None,
     look: Callable[[LabeledCapture], None] | None = None,
     threads: int = 2,
 ) -> dict[Split, Path]:
@@ -87,13 +87,13 @@ def write_dataset(
 
     Args:
         out: Folder for `train.jsonl`, `development.jsonl`, `held-out.jsonl` and their frames.
-        captures: How many in all, at least 30; see `split_sizes`.
-        seed: Of the population; the same seed gives the same captures, whatever their number.
+        captures: Number of captures in all, at least 30; see `split_sizes`.
+        seed: Seed of the population; the same seed gives the same captures, whatever their number.
         settings: Frame size and ranges of a population of that seed.
-        populations: What to take instead of `seed` and `settings`; they take turns.
-        on_capture: Called with the captures written and their total.
+        populations: Populations to take instead of `seed` and `settings`, in turns.
+        progress: Receiver of progress reports, in captures.
         look: Called with each capture before it is written.
-        threads: How many captures to make at a time.
+        threads: Number of threads that make captures.
 
     Returns:
         The list of each split.
@@ -104,24 +104,26 @@ def write_dataset(
     """
     populations = populations or [Population(seed, settings or SceneSettings())]
     lists: dict[Split, Path] = {}
-    done = 0
+    numbers = iter(range(1, captures + 1))
     for split, count in split_sizes(captures).items():
-        base = done
-
-        def report(written: int, base: int = base) -> None:
-            if on_capture is not None:
-                on_capture(base + written, captures)
-
         made = generate_mixed(populations, count, split, threads=threads)
-        lists[split] = write_captures(_shown(made, look), out, split.value, report)
-        done += count
+        observed = _observed(made, look, progress, numbers, captures)
+        lists[split] = write_captures(observed, out, split.value)
     return lists
 
 
-def _shown(
-    captures: Iterator[LabeledCapture], look: Callable[[LabeledCapture], None] | None
+def _observed(
+    captures: Iterator[LabeledCapture],
+    look: Callable[[LabeledCapture], None] | None,
+    progress: Progress | None,
+    numbers: Iterator[int],
+    total: int,
 ) -> Iterator[LabeledCapture]:
+    """Yield captures to a writer, showing each one to `look` before it is written."""
     for item in captures:
         if look is not None:
             look(item)
         yield item
+        # The writer asks for the next capture when it has written this one.
+        if progress is not None:
+            progress.update("captures", next(numbers), total)

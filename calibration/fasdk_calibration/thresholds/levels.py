@@ -112,13 +112,18 @@ class Shortfall:
         Args:
             needed: Number of presentations each species needs if none of them is accepted.
             attempts: Number of presentations of each PAI species.
-            unit: What is counted.
+            unit: Name of what is counted, for the message.
         """
         short = {name: count for name, count in sorted(attempts.items()) if count < needed}
         if len(short) == len(attempts) and len(set(short.values())) == 1:
             held = f", has {next(iter(short.values()))}"
         else:
-            held = "; has " + ", ".join(f"{count} of {name}" for name, count in short.items())
+            of_count: dict[int, list[str]] = {}
+            for name, count in short.items():
+                of_count.setdefault(count, []).append(name)
+            held = "; has " + ", ".join(
+                f"{count} of {' and '.join(names)}" for count, names in sorted(of_count.items())
+            )
         return cls(
             f"needs {needed} {unit} of every species{held}",
             tuple(Shortage(name, count, needed - count) for name, count in short.items()),
@@ -132,18 +137,18 @@ class Shortfall:
 
 
 def refusal_messages(refusals: Iterable[Refusal]) -> list[str]:
-    """Return one sentence for all refusals of one level that have the same reason.
+    """Return one sentence for all refusals that have the same reason.
 
     Such as "standard with rgb+depth+ir, rgb+ir needs 59 presentations of every species, has 20".
     """
-    alike: dict[tuple[str, str, bool], list[str]] = {}
+    combinations: dict[tuple[str, str], list[str]] = {}  # by level and what is said of it
     for refusal in refusals:
-        key = (refusal.level, refusal.reason, bool(refusal.shortages))
-        alike.setdefault(key, []).append(_joined(refusal.modalities))
-    return [
-        f"{level} with {', '.join(held)}{' ' if is_shortage else ': '}{reason}"
-        for (level, reason, is_shortage), held in alike.items()
-    ]
+        said = f"{' ' if refusal.shortages else ': '}{refusal.reason}"
+        combinations.setdefault((refusal.level, said), []).append(_joined(refusal.modalities))
+    levels: dict[str, list[str]] = {}
+    for (level, said), held in combinations.items():
+        levels.setdefault(f" with {', '.join(held)}{said}", []).append(level)
+    return [f"{', '.join(names)}{rest}" for rest, names in levels.items()]
 
 
 def _joined(modalities: Sequence[Modality]) -> str:

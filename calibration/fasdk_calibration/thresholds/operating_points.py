@@ -82,7 +82,7 @@ def tune_level(
     if isinstance(threshold, Shortfall):
         return threshold.of(target, modalities)
     apcer = apcer_by_species(values, labels, scores.species, threshold)
-    worst = max(apcer, key=lambda name: apcer[name].upper())
+    worst = species_of_highest_bound(apcer)
     refused = bpcer(values, labels, threshold)
     point = OperatingPoint(
         level=target.level,
@@ -115,7 +115,7 @@ def least_threshold(
         max_apcer: Largest one-sided 95 % upper bound of any species' APCER.
         floor: Lower limit of the threshold.
         expected: Species that must be among the attacks: a bound without them says nothing of them.
-        unit: What the entries are, for messages.
+        unit: Name of what the entries are, for messages.
 
     Returns:
         The threshold, or why the presentations support none.
@@ -176,6 +176,11 @@ def middle_threshold(
     following = float(scores[scores > lowest].min())
     threshold = (lowest + following) / 2
     return threshold if lowest <= threshold < following else lowest  # neighboring floats
+
+
+def species_of_highest_bound(apcer: Mapping[str, ErrorRate]) -> str:
+    """Return the PAI species whose APCER has the highest one-sided 95 % upper bound."""
+    return max(apcer, key=lambda name: apcer[name].upper())
 
 
 def counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:

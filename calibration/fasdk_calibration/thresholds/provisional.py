@@ -10,11 +10,11 @@ import numpy as np
 from fasdk.decision import OperatingPoint
 from fasdk.errors import DatasetError
 from fasdk_calibration.metrics import apcer_by_species, bpcer, logit
+from fasdk_calibration.metrics.curves import lowest_threshold
 from fasdk_calibration.thresholds.operating_points import (
     counts,
     middle_threshold,
     require_probabilities,
-    score_exceeded_by,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def provisional_point(
         )
     names = np.asarray(species, dtype=object)
     lowest = max(
-        score_exceeded_by(attacks, _share(max_apcer, attacks.size))
+        lowest_threshold(attacks, max_apcer)
         for attacks in (scores[~labels & (names == name)] for name in set(names[~labels]))
     )
     threshold = middle_threshold(lowest, scores, labels)
@@ -96,10 +96,6 @@ def provisional_point(
         apcer_upper=max(rate.upper() for rate in by_species.values()),
         graph_sha256=graph_sha256,
     )
-
-
-def _share(part: float, count: int) -> int:
-    return int(part * count + 1e-9)  # 0.05 of 60 is 3, whatever binary makes of it
 
 
 def _clear(threshold: float, scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""Fit what turns scores into probabilities: a logistic on the log-odds of one graph's answers."""
+"""Score calibration to probabilities by logistic regression on log-odds (Platt scaling)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tune the verdict on several frames, on whole presentations, since frames of one are correlated.
+"""Tuning of sequential tests (Wald), counted in whole presentations as frames are correlated.
 
 A presentation counts as one, however many frames it has. The statistic that is held to the bound is
 the highest log-likelihood ratio a presentation reaches before it is a SPOOF or out of frames: it is
@@ -25,6 +25,7 @@ from fasdk_calibration.thresholds.operating_points import (
     counts,
     least_threshold,
     require_probabilities,
+    species_of_highest_bound,
 )
 from fasdk_calibration.thresholds.score_calibration import PRIOR
 
@@ -42,13 +43,13 @@ _SIGNIFICANT_DIGITS = 9
 
 @dataclass(frozen=True)
 class TunedTest:
-    """A level's sequential test and what was counted of its verdicts, in presentations.
+    """A level's sequential test and the error rates of its verdicts, in presentations.
 
     Attributes:
-        test: What goes into the bundle.
-        target: What it was held to.
-        apcer: Attacks that end LIVE, by PAI species.
-        bpcer: Bona fide presentations that end otherwise than LIVE.
+        test: Sequential test for the bundle.
+        target: Level and bound it was held to.
+        apcer: APCER of each PAI species: attacks that end LIVE.
+        bpcer: BPCER: bona fide presentations that do not end LIVE.
         undecided: Bona fide presentations among those that end undecided: a RETRY, not a SPOOF.
         worst_species: Species with the highest bound.
         mean_frames_bona_fide: Frames to the end of a bona fide presentation's run, on average.
@@ -105,7 +106,7 @@ def tune_test(
         target: Level and bound.
         modalities: Those modalities, in model order.
         max_ms: Time limit to write into it, in milliseconds; a list tells no times.
-        source: Which captures these are, in words; the counts are added.
+        source: Description of the captures; the counts are appended.
         graph_sha256: The graph that gave the scores.
 
     Returns:
@@ -173,7 +174,7 @@ def _counted(
         for species in sorted({name for name, _ in attacks})
     }
     bpcer = _share([run.step is not Step.LIVE for run in bona_fide])
-    worst = max(apcer, key=lambda name: apcer[name].upper())
+    worst = species_of_highest_bound(apcer)
     test = draft.model_copy(
         update={
             "apcer_upper": apcer[worst].upper(),

@@ -156,7 +156,7 @@ def test_a_line_that_is_not_understood_is_named_by_file_and_line(tmp_path, line,
         (b"\xff\xfe", "not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_list_is_refused(tmp_path, content, message):
+def test_benchmark_list_refuses_empty_and_binary_files(tmp_path, content, message):
     (tmp_path / "l.txt").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         open_dataset(tmp_path / "l.txt")

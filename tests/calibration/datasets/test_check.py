@@ -10,6 +10,8 @@ import pytest
 from fasdk_calibration.datasets import CaptureRecord, Dataset, open_dataset, write_list
 from fasdk_calibration.datasets.check import FrameSize, check_dataset
 
+from support.progress import RecordedProgress
+
 KINDS = (("rgb", (8, 8, 3), np.uint8), ("depth", (8, 8), np.uint16), ("ir", (8, 8), np.uint8))
 
 
@@ -36,10 +38,8 @@ def dataset(tmp_path) -> Dataset:
 
 
 def test_a_sound_data_set_is_counted_and_has_no_fault(dataset):
-    steps: list[tuple[int, int]] = []
-    report = check_dataset(
-        dataset, with_frames=True, progress=lambda done, total: steps.append((done, total))
-    )
+    progress = RecordedProgress()
+    report = check_dataset(dataset, with_frames=True, progress=progress)
     assert (report.rows, report.bona_fide, report.attack, report.duplicates) == (3, 1, 2, 0)
     assert (report.presentations, report.subjects) == (3, 3)
     assert report.species == {"bona fide": 1, "print": 1, "replay": 1}
@@ -49,10 +49,10 @@ def test_a_sound_data_set_is_counted_and_has_no_fault(dataset):
     assert report.frames is not None
     assert (report.frames.files, report.frames.missing, report.frames.unreadable) == (9, 0, 0)
     assert report.frames.sizes == tuple(FrameSize(k, 8, 8, 3) for k in ("rgb", "depth", "ir"))
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert progress.reports == [("captures", done, 3) for done in (1, 2, 3)]
 
 
-def test_nothing_is_opened_unless_asked(dataset):
+def test_check_opens_no_frame_unless_asked(dataset):
     for path in dataset.root.glob("*.png"):
         path.unlink()
     report = check_dataset(dataset, with_frames=False)
@@ -153,3 +153,11 @@ def test_the_published_validation_and_test_lists_of_cefa_share_one_subject(refer
     )
     assert [each.subjects for each in report.shared_subjects] == [0, 1]
     assert report.faults == ("subjects also in C-val: 1, CeFA/AF-300",)
+
+
+def test_presentations_of_one_name_in_two_domains_are_two(dataset):
+    elsewhere = record("d", presentation="pb", domain="hall")
+    report = check_dataset(
+        replace(dataset, records=(*dataset.records, elsewhere)), with_frames=False
+    )
+    assert (report.presentations, report.faults) == (4, ())

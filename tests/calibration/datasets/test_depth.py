@@ -67,7 +67,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 @pytest.mark.parametrize(
     ("near", "far"), [(1, 256), (300, 555), (400, 900), (250, 1500), (1, 65535)]
 )
-def test_every_level_comes_back_as_itself(polarity, near, far):
+def test_every_depth_level_survives_the_conversion_to_millimeters(polarity, near, far):
     model = encoding(near, far, polarity)
     millimeters = levels_to_millimeters(EVERY_LEVEL, model)
     assert millimeters.dtype == np.uint16

@@ -9,8 +9,8 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
+    compute_error_rates,
     development_threshold,
-    evaluate_scores,
 )
 from fasdk_calibration.metrics import Scores, auc, binomial_interval, bootstrap_intervals, fuse
 
@@ -53,7 +53,7 @@ MIXED = [
 
 
 def test_every_rate_is_counted_by_species_with_exact_bounds():
-    found = evaluate_scores(scores(MIXED), [at(0.5)])
+    found = compute_error_rates(scores(MIXED), [at(0.5)])
     (point,) = found.thresholds
     overall, fused = point.overall, scores(MIXED)
     assert [(r.species, r.errors, r.attempts, r.rate) for r in overall.apcer] == [
@@ -85,7 +85,7 @@ def test_the_unit_is_the_presentation_not_the_frame():
         (0.2, "print", "held-up", "bob"),
         (0.2, "print", "again", "bob"),
     ]
-    found = evaluate_scores(scores(frames), [at(0.5)])
+    found = compute_error_rates(scores(frames), [at(0.5)])
     assert (found.captures, found.presentations) == (5, 3)
     overall = found.thresholds[0].overall
     assert (overall.apcer[0].errors, overall.apcer[0].attempts) == (1, 2)  # means 0.55 and 0.2
@@ -95,9 +95,9 @@ def test_the_unit_is_the_presentation_not_the_frame():
 
 def test_a_non_response_counts_in_apnrr_and_bpnrr_and_nowhere_else():
     rows = [*MIXED, (float("nan"), "mask"), (float("nan"), BONA_FIDE)]
-    found = evaluate_scores(scores(rows), [at(0.5)])
-    assert found.thresholds == evaluate_scores(scores(MIXED), [at(0.5)]).thresholds
-    assert found.separation == evaluate_scores(scores(MIXED), []).separation
+    found = compute_error_rates(scores(rows), [at(0.5)])
+    assert found.thresholds == compute_error_rates(scores(MIXED), [at(0.5)]).thresholds
+    assert found.separation == compute_error_rates(scores(MIXED), []).separation
     silent = found.non_responses
     assert silent.frames == 2
     assert [(r.species, r.errors, r.attempts) for r in silent.apnrr] == [
@@ -115,8 +115,8 @@ def test_a_non_response_counts_in_apnrr_and_bpnrr_and_nowhere_else():
         ([(float("nan"), "print")], "no presentation got a score", None, None),
     ],
 )
-def test_one_class_alone_gets_its_own_rate_and_no_figure_of_both(rows, said, apcer, refused):
-    found = evaluate_scores(scores(rows), [at(0.5)])
+def test_error_rates_of_one_class_alone_lack_the_figures_of_both(rows, said, apcer, refused):
+    found = compute_error_rates(scores(rows), [at(0.5)])
     assert found.separation is None
     assert said in found.separation_note
     if apcer is None:
@@ -134,7 +134,7 @@ def test_one_class_alone_gets_its_own_rate_and_no_figure_of_both(rows, said, apc
 @pytest.mark.parametrize(("accepted", "contradicted"), [(0, False), (3, False), (9, True)])
 def test_a_claimed_bound_is_contradicted_only_by_a_rate_that_lies_above_it(accepted, contradicted):
     rows = [(0.9 if i < accepted else 0.1, "print") for i in range(30)] + [(0.9, BONA_FIDE)] * 2
-    found = evaluate_scores(scores(rows), [at(0.5, claimed=0.1)])
+    found = compute_error_rates(scores(rows), [at(0.5, claimed=0.1)])
     assert found.thresholds[0].is_contradicted is contradicted
 
 
@@ -142,8 +142,8 @@ def test_each_threshold_has_bounds_of_its_own():
     rng = np.random.default_rng(5)
     rows = [(v, BONA_FIDE) for v in rng.uniform(0.3, 1, 40)]
     rows += [(v, "print") for v in rng.uniform(0, 0.7, 40)]
-    low, high = evaluate_scores(scores(rows), [at(0.35), at(0.6)]).thresholds
-    (alone,) = evaluate_scores(scores(rows), [at(0.6)]).thresholds
+    low, high = compute_error_rates(scores(rows), [at(0.35), at(0.6)]).thresholds
+    (alone,) = compute_error_rates(scores(rows), [at(0.6)]).thresholds
     assert high.overall == alone.overall
     assert low.overall.hter != high.overall.hter
 
@@ -154,7 +154,7 @@ def test_every_domain_has_its_own_rates():
         (0.1, "print", "b", "bob", "door"),
         (0.9, "print", "c", "cas", "kiosk"),
     ]
-    found = evaluate_scores(scores(rows), [at(0.5)])
+    found = compute_error_rates(scores(rows), [at(0.5)])
     door, kiosk = found.domains
     assert (door.domain, door.auc, door.bona_fide, door.attacks) == ("door", 1.0, 1, 1)
     assert (kiosk.domain, kiosk.auc, kiosk.eer) == ("kiosk", None, None)
@@ -170,7 +170,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_area():
     attack = 1 / (1 + np.exp(-rng.normal(-1, 1, 1500)))
     rows = [(v, BONA_FIDE) for v in live] + [(v, "print") for v in attack]
     given = scores(rows)
-    found = evaluate_scores(given, []).separation
+    found = compute_error_rates(given, []).separation
     accepted, refused = np.array(found.curve.accepted), np.array(found.curve.refused)
     assert len(accepted) <= 400
     assert (accepted[0], refused[0], accepted[-1], refused[-1]) == (1, 0, 0, 1)
@@ -183,7 +183,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_area():
 
 
 def test_a_short_curve_is_kept_whole_where_it_turns():
-    found = evaluate_scores(scores(MIXED), []).separation.curve
+    found = compute_error_rates(scores(MIXED), []).separation.curve
     assert list(zip(found.accepted, found.refused, strict=True)) == [
         (1, 0),
         (0.5, 0),
@@ -196,7 +196,7 @@ def test_a_short_curve_is_kept_whole_where_it_turns():
 
 def test_a_histogram_holds_every_presentation_saturated_ones_at_its_ends():
     rows = [(0.0, "print"), (1e-300, "print"), (0.5, "print"), (1.0, BONA_FIDE), (0.5, BONA_FIDE)]
-    found = evaluate_scores(scores(rows), []).histogram
+    found = compute_error_rates(scores(rows), []).histogram
     middle = len(found.attacks) // 2
     assert (found.attacks[0], found.attacks[middle], sum(found.attacks)) == (2, 1, 3)
     assert (found.bona_fide[-1], found.bona_fide[middle], sum(found.bona_fide)) == (1, 1, 2)
@@ -207,7 +207,7 @@ def test_a_histogram_holds_every_presentation_saturated_ones_at_its_ends():
 )
 def test_a_histogram_is_as_narrow_as_its_scores_allow(largest, limit):
     rows = [(0.3, "print")] * 5 + [(largest, BONA_FIDE)] * 5
-    assert evaluate_scores(scores(rows), []).histogram.limit == limit
+    assert compute_error_rates(scores(rows), []).histogram.limit == limit
 
 
 def test_a_development_threshold_is_where_fused_error_rates_meet():

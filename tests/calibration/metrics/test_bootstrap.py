@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others():
     assert once != bootstrap_intervals(scores, live, names, 0.5, resamples=50, seed=4)
 
 
-def test_the_order_of_rows_does_not_matter():
+def test_bootstrap_does_not_depend_on_the_order_of_rows():
     scores, live, names = people(20, 3, 0)
     mixed = np.random.default_rng(1).permutation(scores.size)
     assert bootstrap_intervals(
@@ -102,7 +102,7 @@ def test_no_resample_lacks_a_class_however_rare():
     assert (found.auc.lower, found.auc.upper) == (1.0, 1.0)
 
 
-def test_people_who_gave_both_classes_are_drawn_with_both():
+def test_subjects_of_both_classes_are_resampled_with_both():
     # Each person's attack scores just below their own bona fide presentation.
     level = np.arange(30.0)
     scores = np.concatenate([level, level - 0.5])
@@ -115,13 +115,13 @@ def test_people_who_gave_both_classes_are_drawn_with_both():
 
 
 @pytest.mark.parametrize("classes", [(1, 5), (5, 1)])
-def test_one_person_of_a_class_gives_no_interval(classes):
+def test_a_class_of_one_subject_gives_no_interval(classes):
     live = np.array([True] * classes[0] + [False] * classes[1])
     names = [f"s{i}" for i in range(live.size)]
     assert bootstrap_intervals(np.arange(6.0), live, names, 0.5) is None
 
 
-def test_the_measured_figures_lie_inside():
+def test_bootstrap_intervals_enclose_the_measured_figures():
     scores, live, names = people(40, 2, 5)
     found = bootstrap_intervals(scores, live, names, 0.5)
     assert found.auc.lower < auc(scores, live) < found.auc.upper
@@ -137,6 +137,6 @@ def test_the_measured_figures_lie_inside():
         ({}, [False] * 4, "both classes"),
     ],
 )
-def test_what_cannot_be_resampled_is_refused(options, live, message):
+def test_bootstrap_refuses_one_class_and_settings_out_of_range(options, live, message):
     with pytest.raises(DatasetError, match=message):
         bootstrap_intervals(np.arange(4.0), np.array(live), list("abcd"), 0.5, **options)

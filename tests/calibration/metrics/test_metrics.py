@@ -154,6 +154,6 @@ def test_hter_counts_both_classes_alike():
         (lambda: bpcer(SCORES, LIVE[:2], 0.5), "expected one of each"),
     ],
 )
-def test_rates_of_nothing_are_refused(call, message):
+def test_error_rates_without_presentations_are_refused(call, message):
     with pytest.raises(DatasetError, match=message):
         call()

@@ -150,7 +150,7 @@ def test_bounds_enclose_the_rate_and_grow_with_errors(total, data):
 
 @settings(max_examples=60, deadline=None)
 @given(BOTH_CLASSES, st.data())
-def test_a_summary_of_anything_is_whole_or_refused(presentations, data):
+def test_summarize_gives_all_figures_or_refuses(presentations, data):
     scores, live, species = columns(presentations)
     count = len(scores)
     subjects = data.draw(st.lists(st.sampled_from("abc"), min_size=count, max_size=count))

@@ -100,7 +100,7 @@ def test_frames_of_one_presentation_must_agree(columns, message):
         fuse(scores([0.1, 0.2], ("a", "a"), **columns))
 
 
-def test_what_bona_fide_frames_say_of_species_is_not_looked_at():
+def test_fuse_ignores_the_species_of_bona_fide_frames():
     assert len(fuse(scores([0.1, 0.2], ("a", "a"), species=("none", "live")))) == 1
 
 
@@ -137,7 +137,7 @@ def test_selection_keeps_the_asked_order_and_every_column():
     assert scores([0.1, 0.2]).select(np.array([False, True])).values.tolist() == [0.2]
 
 
-def test_nobody_changes_scores_afterwards():
+def test_scores_are_read_only():
     values = np.array([0.1, 0.2])
     found = scores(values)
     values[0] = 0.9

@@ -148,7 +148,7 @@ def test_a_species_that_never_got_a_response_is_said_to_have_no_apcer():
         (ROWS[2:4], [False, True], "no bona fide presentation .* got a response"),
     ],
 )
-def test_one_class_alone_is_refused(rows, responded, message):
+def test_summarize_refuses_one_class_alone(rows, responded, message):
     columns = {} if responded is None else {"responded": np.array(responded)}
     with pytest.raises(DatasetError, match=message):
         summarize(made(rows, **columns), threshold=0.5)
@@ -165,7 +165,7 @@ def test_one_class_alone_is_refused(rows, responded, message):
         ([(0.1, "live"), (0.9, "print")], None, "AUC 0.0000 is below one half"),
     ],
 )
-def test_what_a_reader_should_know_is_said(rows, subject, message):
+def test_summary_warns_of_few_subjects_and_small_samples(rows, subject, message):
     columns = {} if subject is None else {"subject": subject}
     assert any(message in line for line in summarize(made(rows, **columns)).warnings)
 
@@ -211,7 +211,7 @@ def test_a_file_is_read_row_by_row(tmp_path):
         GOOD.replace("print", '"print"'),
     ],
 )
-def test_the_same_file_in_other_dress(tmp_path, text):
+def test_read_scores_accepts_other_line_ends_and_a_byte_order_mark(tmp_path, text):
     plain, other = tmp_path / "plain.csv", tmp_path / "other.csv"
     plain.write_text(GOOD)
     other.write_bytes(text.encode())
@@ -259,7 +259,7 @@ def test_a_species_on_rows_of_both_labels_is_doubted(tmp_path):
         (HEADER + "0.1,0,print,p,s\n", "no bona fide .label 1. row among 1"),
         ("score,label\n0.9,1\n", ":1: no column 'species' among 'score', 'label'"),
         ("0.9,1,print\n0.8,0,print\n", ":1: no column 'score'"),
-        ("score,label,species,label\n", ":1: column 'label' stands there twice"),
+        ("score,label,species,label\n", ":1: column 'label' is named twice"),
         (GOOD + "0.5,0,print,p3\n", ":5: 4 fields, expected 5"),
         (GOOD + "0.5,0,print,p3,s3,9\n", ":5: 6 fields, expected 5"),
         (GOOD + "0.5;0;print;p3;s3\n", ":5: 1 fields, expected 5"),

@@ -174,7 +174,7 @@ def test_a_domain_is_told_from_others_by_the_level_of_its_frames(faces):
         (lambda: SceneSettings(domain=""), "needs a name"),
     ],
 )
-def test_settings_no_domain_has_are_refused(call, message):
+def test_populations_refuse_unknown_domains_and_small_frames(call, message):
     with pytest.raises(DatasetError, match=message):
         call()
 

@@ -17,6 +17,8 @@ from fasdk_calibration.synthetic import (
     write_dataset,
 )
 
+from support.progress import RecordedProgress
+
 SMALL = SceneSettings(width=160, height=120)
 Population = dict[Species, list[LabeledCapture]]
 
@@ -117,11 +119,9 @@ def test_no_single_pixel_statistic_tells_live_from_attack(population: Population
 
 
 def test_a_data_set_is_written_with_the_same_captures_whatever_its_size(tmp_path):
-    seen: list[tuple[int, int]] = []
-    lists = write_dataset(
-        tmp_path, 30, seed=1, settings=SMALL, on_capture=lambda *at: seen.append(at)
-    )
-    assert seen == [(i, 30) for i in range(1, 31)]
+    progress = RecordedProgress()
+    lists = write_dataset(tmp_path, 30, seed=1, settings=SMALL, progress=progress)
+    assert progress.reports == [("captures", i, 30) for i in range(1, 31)]
     assert {s: len(load_list(p)) for s, p in lists.items()} == split_sizes(30)
     first = load_list(lists[Split.HELD_OUT])[0]
     again = generate(1, 0, Split.HELD_OUT, settings=SMALL)
@@ -141,6 +141,6 @@ def test_a_data_set_is_written_with_the_same_captures_whatever_its_size(tmp_path
         (lambda: split_sizes(29), "at least 30"),
     ],
 )
-def test_what_cannot_be_made_is_refused(call, message):
+def test_generator_refuses_negative_seeds_and_unusable_settings(call, message):
     with pytest.raises(DatasetError, match=message):
         call()

@@ -130,6 +130,6 @@ def test_a_contact_sheet_has_a_row_a_species_and_three_frames_a_capture(tmp_path
         (lambda path: ContactSheet().write(path / "sheet.png"), "no captures"),
     ],
 )
-def test_what_no_rig_or_room_is_is_refused(call, message, tmp_path):
+def test_sensor_and_lighting_settings_out_of_range_are_refused(call, message, tmp_path):
     with pytest.raises(DatasetError, match=message):
         call(tmp_path)

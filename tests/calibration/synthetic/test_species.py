@@ -50,7 +50,7 @@ def infrared(head: Head) -> float:
 @pytest.mark.parametrize(
     "make", [wear_paper_mask, wear_rigid_mask, wear_flexible_mask, wear_partial_glasses]
 )
-def test_what_is_worn_lies_before_the_face_and_is_thin(make, people):
+def test_worn_instruments_lie_before_the_face_and_are_thin(make, people):
     for head in worn(make, people):
         lift = (head.height - people[0].height)[face(people[0])]
         assert lift.min() > -6.0  # eye holes of a hard mask are set back
@@ -152,7 +152,7 @@ def test_a_screen_beats_with_the_cameras_pixels_and_a_print_does_not(people):
 @pytest.mark.parametrize(
     "make", [wear_paper_mask, wear_rigid_mask, wear_makeup, wear_flexible_mask]
 )
-def test_maps_stay_within_their_units(make, people):
+def test_head_maps_stay_within_their_units(make, people):
     for head in worn(make, people):
         for item in fields(Head):
             values = np.asarray(getattr(head, item.name), np.float64)
@@ -164,7 +164,7 @@ def test_maps_stay_within_their_units(make, people):
         }
 
 
-def test_there_are_nine_species_of_attack_and_bona_fide_between():
+def test_nine_attack_species_alternate_with_bona_fide():
     assert len(ATTACKS) == 9
     turns = taking_turns(*ATTACKS)
     assert turns[::2] == (Species.BONA_FIDE,) * 9 and turns[1::2] == ATTACKS

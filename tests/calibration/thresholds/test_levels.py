@@ -19,7 +19,7 @@ ALL, RGB = tuple(Modality), (Modality.RGB,)
         ),
         (
             {"mask": 20, "print": 59, "replay": 20},
-            "needs 59 presentations of every species; has 20 of mask, 20 of replay",
+            "needs 59 presentations of every species; has 20 of mask and replay",
         ),
         ({"mask": 0}, "needs 59 presentations of every species, has 0"),
     ],
@@ -50,3 +50,9 @@ def test_refusals_of_one_level_and_reason_make_one_sentence():
         "standard with rgb+depth+ir needs 59 presentations of every species, has 20"
     )
     assert refusal_messages([]) == []
+
+
+def test_levels_refused_for_the_same_reason_share_a_sentence():
+    reason = Shortfall("attacks score no lower than bona fide captures: train the model further")
+    refusals = [reason.of(target, ALL) for target in (STANDARD, STRICT)]
+    assert refusal_messages(refusals) == [f"standard, strict with rgb+depth+ir: {reason.reason}"]

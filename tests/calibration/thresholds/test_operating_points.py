@@ -203,7 +203,7 @@ def test_the_defaults_are_stricter_one_by_one():
         ("strict", float("nan"), "not in"),
     ],
 )
-def test_a_level_that_means_nothing_is_refused(level, max_apcer, words):
+def test_level_target_refuses_bad_names_and_bounds(level, max_apcer, words):
     with pytest.raises(DatasetError, match=words):
         LevelTarget(level, max_apcer)
 

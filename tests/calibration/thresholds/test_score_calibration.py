@@ -46,7 +46,7 @@ def test_the_slope_and_offset_that_made_the_labels_are_found_again():
     assert found.offset == pytest.approx(1.0, abs=0.03)
 
 
-def test_it_is_the_logistic_regression_of_scikit_learn():
+def test_calibration_equals_the_logistic_regression_of_scikit_learn():
     linear = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(4)
     live, attack = rng.normal(1.0, 2.0, 70), rng.normal(-2.0, 1.5, 230)

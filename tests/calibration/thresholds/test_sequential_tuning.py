@@ -91,7 +91,7 @@ def test_every_species_keeps_to_the_bound_by_the_devices_own_count():
     )
 
 
-def test_no_lower_bound_would_do():
+def test_tuned_live_bound_is_the_lowest_that_holds_the_target():
     """Below the chosen bound one attack more is LIVE, or no bona fide presentation is gained."""
     found = parts(seed=3, attacks=120)
     result = tuned(found)
@@ -168,7 +168,7 @@ def test_a_species_of_single_frames_alone_is_not_passed_over():
     assert [(s.species, s.attempts, s.more) for s in result.shortages] == [("replay", 0, 59)]
 
 
-def test_one_bona_fide_presentation_is_not_enough():
+def test_sequential_tuning_refuses_one_bona_fide_presentation():
     assert "1 bona fide presentations with 6 frames" in tuned(parts(bona_fide=1)).reason
 
 
@@ -184,7 +184,7 @@ def test_presentations_shorter_than_the_limit_are_left_out_not_counted_as_refuse
     assert tuned(parts(frames=30)).test.max_frames == 16
 
 
-def test_a_score_that_is_none_is_refused():
+def test_sequential_tuning_refuses_scores_that_are_no_probabilities():
     scores = scores_of(parts())
     values = scores.values.copy()
     values[3] = 1.5

@@ -1,4 +1,4 @@
-"""The command line: one thin function a verb, importing what it needs when called.
+"""The command line: one function per verb, which imports what it needs when called.
 
 Exit status: 0 done (`check`: only for LIVE), 1 the answer is no, 2 wrong usage or input.
 """
@@ -19,8 +19,10 @@ from fasdk_tools.cli import (  # noqa: F401
     bundle,
     data,
     dataset,
+    debug_parity,
     evaluate,
     metrics,
+    models,
     train,
     tune,
 )

@@ -1,8 +1,7 @@
-"""The workstation's verbs: build-engine, models, debug-parity."""
+"""The verb build-engine."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,19 +13,14 @@ from fasdk_tools.cli.root import (
     BackendOption,
     JsonOption,
     KeyOption,
+    Panel,
+    WideOption,
     app,
     parse_modalities,
     require_build_half,
     trust_policy,
 )
-from fasdk_tools.terminal.output import (
-    STDERR,
-    STDOUT,
-    print_fields,
-    print_json,
-    print_rows,
-    progress_view,
-)
+from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
 
 if TYPE_CHECKING:
     from fasdk.bundle.manifest import Precision
@@ -36,7 +30,7 @@ if TYPE_CHECKING:
 _CALIBRATION_SIZE = 128
 
 
-@app.command("build-engine")
+@app.command("build-engine", rich_help_panel=Panel.BUILD)
 def build_engine(
     source: Annotated[
         Path,
@@ -52,12 +46,12 @@ def build_engine(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers reverted "
-            "to float until the liveness budget holds."
+            help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers reverted to "
+            "float until the liveness budget holds."
         ),
     ] = "fp32",
     backend: BackendOption = "auto",
-    max_batch: Annotated[int, typer.Option(help="Largest batch of the plan.")] = 8,
+    max_batch: Annotated[int, typer.Option(help="Largest batch size of the plan.")] = 8,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPU generation such as 8.6. Repeatable.")
     ] = None,
@@ -67,17 +61,17 @@ def build_engine(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="List of captures to quantize on, of people in no other list."),
+        typer.Option(help="List of captures for INT8 calibration, of people in no other list."),
     ] = None,
     calibration_root: Annotated[
         Path | None, typer.Option(help="Folder its paths are relative to; the list's own.")
     ] = None,
     calibration_size: Annotated[
-        int, typer.Option(help="How many captures to choose from it.")
+        int, typer.Option(help="Number of captures to choose from it.")
     ] = _CALIBRATION_SIZE,
     range_method: Annotated[
         str | None,
-        typer.Option(help="How ranges are chosen: minmax, percentile, entropy or mse."),
+        typer.Option(help="Range method: minmax, percentile, entropy or mse."),
     ] = None,
     max_flips: Annotated[
         float, typer.Option(help="Budget: share of development captures whose verdict changes.")
@@ -87,21 +81,24 @@ def build_engine(
         float, typer.Option(help="Budget: change of worst-species APCER and of BPCER, as a share.")
     ] = 0.001,
     auto_base: Annotated[
-        str, typer.Option(help="What auto starts from: int8, or int8-fp32 for CPUs.")
+        str, typer.Option(help="Precision that auto starts from: int8, or int8-fp32 for CPUs.")
     ] = "int8",
     sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
     preprocess: Annotated[
         Path | None,
-        typer.Option(help="TOML description of a ready .onnx file, for --model onnx."),
+        typer.Option(help="TOML description of an ONNX file, for --model onnx."),
     ] = None,
     require: Annotated[
         str | None,
-        typer.Option(help="Modalities a capture must hold, such as rgb,depth,ir; others may lack."),
+        typer.Option(
+            help="Modalities a capture must hold, such as rgb,depth,ir; others may be absent."
+        ),
     ] = None,
     key: KeyOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bundle from a checkpoint or a ready graph, or on a device the plan of a bundle."""
+    """Build a bundle from a checkpoint or an ONNX file, or on a device the plan of a bundle."""
     if source.suffix == ".fasb":
         _build_on_device(source, out, backend, key, as_json=as_json)
         return
@@ -139,9 +136,9 @@ def build_engine(
         with progress_view() as view:
             report = build_bundle(request, view)
     except BudgetError as error:
-        show_missed_budget(error, as_json=as_json)
+        show_missed_budget(error, as_json=as_json, wide=wide)
         raise typer.Exit(EXIT_NO) from None
-    show_build(report, as_json=as_json)
+    show_build(report, as_json=as_json, wide=wide)
 
 
 def _parse_base(name: str) -> Precision:
@@ -214,69 +211,15 @@ def _build_on_device(
     if as_json:
         print_json(document)
     else:
-        print_fields(f"Ready on {document['backend']}", document)
-
-
-@app.command()
-def models(as_json: JsonOption = False) -> None:
-    """List the models a checkpoint can be built from."""
-    require_build_half()
-    from fasdk_engines.models.listing import list_models
-
-    listings, problems = list_models()
-    for problem in problems:
-        STDERR.print(f"fasdk: warning: {problem}", markup=False, soft_wrap=True)
-    if as_json:
-        print_json({"models": [asdict(listing) for listing in listings], "warnings": problems})
-        return
-    print_rows(
-        "Models (and onnx: any ready .onnx file, described with --preprocess FILE.toml)",
-        ("model", "config", "parameters", "deployed", "GFLOP", "inputs", "published in"),
-        [
-            (
-                row.model,
-                row.config,
-                row.parameters,
-                row.deployed_parameters,
-                row.gflops,
-                " ".join(f"{name} {'x'.join(map(str, s))}" for name, s in row.inputs.items()),
-                row.published_in,
-            )
-            for row in listings
-        ],
-    )
-
-
-@app.command("debug-parity")
-def debug_parity(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A bundle, an ONNX file or a checkpoint.")
-    ],
-    against: Annotated[
-        Path | None, typer.Option(help="Another bundle, ONNX file or checkpoint of the same model.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Model name, for a checkpoint.")] = None,
-    config: Annotated[str | None, typer.Option(help="Settings, for a checkpoint.")] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest difference, relative to the tensor's own scale; "
-            "0.001, or 0.05 against the half-precision form."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Name the first layer where two graphs of one model diverge; exit 1 if one does."""
-    require_build_half()
-    from fasdk_tools.diagnostics.debug_parity import compare
-
-    with progress_view() as view:
-        result = compare(source, against, model, config, tolerance, view.phase)
-    if as_json:
-        print_json(result)
-    elif result["diverges"]:
-        print_fields(f"Diverges at {result['divergence']['tensor']}", result["divergence"])
-    else:
-        STDOUT.print(f"No layer differs by more than {result['tolerance']} of its own scale.")
-    if result["diverges"]:
-        raise typer.Exit(EXIT_NO)
+        print_answer(
+            f"{source} is ready on {document['backend']} {document['version']}: "
+            f"{document['golden_captures']} golden captures are reproduced"
+        )
+        print_fields(
+            "",
+            {
+                "bundle id": document["bundle_id"],
+                "plan": document["plan"],
+                "largest score drift": drift,
+            },
+        )

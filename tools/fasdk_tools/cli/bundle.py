@@ -1,4 +1,4 @@
-"""What a bundle is asked: inspect, verify, check, profile; and keygen, for what signs it."""
+"""Verbs on a bundle: inspect, verify, check, profile, and keygen for the key that signs it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,46 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    Panel,
+    WideOption,
     app,
     parse_face,
     trust_policy,
 )
+from fasdk_tools.terminal.numbers import (
+    count_of,
+    format_bytes,
+    format_count,
+    format_ms,
+    format_share,
+)
 from fasdk_tools.terminal.output import (
     STDERR,
-    format_bytes,
+    print_answer,
     print_fields,
     print_json,
     print_rows,
     progress_view,
 )
+from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.manifest import Manifest
+    from fasdk.decision import Decision
+    from fasdk_tools.diagnostics.profile import ProfileRun
 
 
-@app.command()
-def inspect(bundle: BundleArgument, key: KeyOption = None, as_json: JsonOption = False) -> None:
-    """Show what a bundle says of itself."""
+@app.command(rich_help_panel=Panel.RUN)
+def inspect(
+    bundle: BundleArgument,
+    key: KeyOption = None,
+    wide: WideOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the manifest of a bundle: model, operating points, members and provenance."""
     opened = _open(bundle, key)
     manifest = opened.manifest
     document = {
@@ -55,70 +75,80 @@ def inspect(bundle: BundleArgument, key: KeyOption = None, as_json: JsonOption =
     if as_json:
         print_json(document)
         return
-    print_fields(
-        str(bundle),
-        {
-            "bundle id": opened.id,
-            "size": format_bytes(opened.size_bytes),
-            "signature": _signature_text(opened),
-            "model": f"{manifest.model.family} ({manifest.model.published_in})",
-            "parameters": f"{manifest.model.parameters:,}",
-            "precision": manifest.precision.value,
-            "modalities": [m.value for m in manifest.modalities],
-            "required": [m.value for m in manifest.required],
-            "labels": list(manifest.labels),
-            "operating points": len(manifest.operating_points) or "none",
-            "from": manifest.operating_points_note,
-            "plans": [
-                f"{p.version} for {', '.join(p.compute_capabilities)}" for p in manifest.plans
-            ],
-            "revision": manifest.revision,
-            "checkpoint": manifest.provenance.checkpoint_sha256,
-            "tools": manifest.provenance.tools,
-        },
+    levels = sorted({point.level for point in manifest.operating_points})
+    print_answer(
+        f"{manifest.model.family} in {manifest.precision.value}, "
+        + (f"levels {', '.join(levels)}" if levels else "no operating point: run `fasdk tune`")
     )
-    if manifest.operating_points:
-        print_rows(
-            "Operating points",
-            ("level", "modalities", "threshold", "APCER at most (95 %)", "score", "source"),
-            [
-                (
-                    point.level,
-                    "+".join(m.value for m in point.modalities),
-                    point.threshold,
-                    f"{point.apcer_upper:.2%}",
-                    "calibrated" if point.calibrated else "softmax",
-                    point.source,
-                )
-                for point in manifest.operating_points
-            ],
-        )
-    if manifest.sequential_tests:
-        print_rows(
-            "Verdicts on several frames",
-            ("level", "modalities", "frames at most", "ms at most", "APCER at most (95 %)"),
-            [
-                (
-                    test.level,
-                    "+".join(m.value for m in test.modalities),
-                    test.max_frames,
-                    f"{test.max_ms:g}",
-                    f"{test.apcer_upper:.2%}",
-                )
-                for test in manifest.sequential_tests
-            ],
-        )
+    print_fields("", _manifest_fields(opened))
+    _print_thresholds(manifest, wide=wide)
     print_rows(
         "Members",
         ("member", "size", "sha256"),
         [
-            (name, format_bytes(size), manifest.members.get(name, "-")[:16])
+            (name, format_bytes(size), manifest.members.get(name, "-")[: 64 if wide else 16])
             for name, size in opened.member_sizes.items()
         ],
     )
 
 
-@app.command()
+def _manifest_fields(opened: Bundle) -> dict[str, object]:
+    manifest = opened.manifest
+    return {
+        "bundle": str(opened.path),
+        "bundle id": opened.id,
+        "size": format_bytes(opened.size_bytes),
+        "signature": _signature_text(opened),
+        "revision": manifest.revision,
+        "model": f"{manifest.model.family} ({manifest.model.published_in})",
+        "parameters": format_count(manifest.model.parameters),
+        "precision": manifest.precision.value,
+        "modalities": [m.value for m in manifest.modalities],
+        "required": [m.value for m in manifest.required],
+        "labels": list(manifest.labels),
+        "operating points": manifest.operating_points_note,
+        "plans": [f"{p.version} for {', '.join(p.compute_capabilities)}" for p in manifest.plans],
+        "checkpoint": manifest.provenance.checkpoint_sha256,
+        "built with": manifest.provenance.tools,
+    }
+
+
+def _print_thresholds(manifest: Manifest, *, wide: bool) -> None:
+    if manifest.operating_points:
+        print_rows(
+            "Operating points (APCER: upper bound for the worst species, 95 % confidence)",
+            ("level", "modalities", "threshold", "APCER", "score", Column("source", wide=True)),
+            [
+                (
+                    point.level,
+                    "+".join(m.value for m in point.modalities),
+                    point.threshold,
+                    format_share(point.apcer_upper),
+                    "calibrated" if point.calibrated else "softmax",
+                    point.source,
+                )
+                for point in manifest.operating_points
+            ],
+            wide=wide,
+        )
+    if manifest.sequential_tests:
+        print_rows(
+            "Verdicts on several frames (APCER: upper bound, 95 % confidence)",
+            ("level", "modalities", "max frames", "max time", "APCER"),
+            [
+                (
+                    test.level,
+                    "+".join(m.value for m in test.modalities),
+                    test.max_frames,
+                    format_ms(test.max_ms),
+                    format_share(test.apcer_upper),
+                )
+                for test in manifest.sequential_tests
+            ],
+        )
+
+
+@app.command(rich_help_panel=Panel.RUN)
 def verify(
     bundle: BundleArgument,
     backend: BackendOption = "onnxruntime",
@@ -150,14 +180,28 @@ def verify(
     if as_json:
         print_json(document)
     elif document["ok"]:
-        print_fields(f"{bundle} holds", document)
+        print_answer(
+            "Intact: every digest matches and "
+            f"{document['golden_captures']} golden captures are reproduced"
+        )
+        print_fields(
+            "",
+            {
+                "bundle": str(bundle),
+                "bundle id": document["bundle_id"],
+                "signature": _signature_text(opened),
+                "members": document["members"],
+                "backend": document["backend"],
+                "largest score drift": document["golden_drift"],
+            },
+        )
     else:
         STDERR.print(f"fasdk: {document['reason']}", markup=False)
     if not document["ok"]:
         raise typer.Exit(EXIT_NO)
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def check(
     bundle: BundleArgument,
     rgb: Annotated[Path | None, typer.Option(help="8-bit color image.")] = None,
@@ -197,8 +241,9 @@ def check(
     if as_json:
         print_json(document)
     else:
+        print_answer(_verdict_line(decision))
         print_fields(
-            decision.verdict.value.upper(),
+            "",
             {
                 "score": decision.score,
                 "threshold": decision.threshold,
@@ -206,7 +251,7 @@ def check(
                 "reasons": list(decision.reasons),
                 "class scores": decision.class_scores,
                 "reliability": decision.reliability,
-                "end to end": f"{decision.timings_ms['end_to_end']:.1f} ms",
+                "latency": f"{format_ms(decision.timings_ms['end_to_end'])} end to end",
                 "bundle id": decision.bundle_id,
             },
         )
@@ -214,19 +259,33 @@ def check(
         raise typer.Exit(EXIT_NO)
 
 
-@app.command()
+def _verdict_line(decision: Decision) -> str:
+    """Return the verdict and, in one clause, why."""
+    verdict = decision.verdict.value.upper()
+    if decision.threshold is None or decision.reasons:
+        return f"{verdict}: {'; '.join(decision.reasons) or 'no threshold'}"
+    side = "above" if decision.score > decision.threshold else "not above"
+    return (
+        f"{verdict}: score {decision.score:.4f} is {side} the threshold {decision.threshold:.4f} "
+        f"of {decision.operating_point}"
+    )
+
+
+@app.command(rich_help_panel=Panel.MEASURE)
 def profile(
     bundle: BundleArgument,
     batch: Annotated[str, typer.Option(help="Batch sizes, comma separated.")] = "1",
-    streams: Annotated[str, typer.Option(help="Lanes at once, comma separated.")] = "1",
-    seconds: Annotated[float, typer.Option(help="How long to count each of them.")] = 3.0,
-    warmup: Annotated[int, typer.Option(help="Calls first, not counted.")] = 3,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one a core.")] = 0,
+    streams: Annotated[
+        str, typer.Option(help="Numbers of lanes that call in parallel, comma separated.")
+    ] = "1",
+    seconds: Annotated[float, typer.Option(help="Measured time of each combination.")] = 3.0,
+    warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time a bundle on this machine, stage by stage, one call after another on each lane."""
+    """Measure the latency of a bundle on this machine, stage by stage."""
     from fasdk.backends.registry import parse_backend
     from fasdk.session.session import open as open_session
     from fasdk_tools.diagnostics.profile import profile as profile_batch
@@ -268,23 +327,42 @@ def profile(
     if as_json:
         print_json(document)
         return
+    _print_profile(f"{engine.backend.value} {engine.version}, {document['precision']}", runs)
+
+
+def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
+    first, best = runs[0], max(runs, key=lambda run: run.captures_per_second)
+    print_answer(
+        f"{format_ms(first.end_to_end.p50_ms)} median, {format_ms(first.end_to_end.p99_ms)} at the "
+        f"99th percentile, per call of {count_of(first.batch, 'capture')}"
+    )
+    print_fields(
+        "",
+        {
+            "on": what,
+            "highest throughput": f"{best.captures_per_second:.1f} captures/s with batch "
+            f"{best.batch}, streams {best.streams}",
+        },
+    )
     for run in runs:
         stages = run.stages | {"end to end": run.end_to_end}
         print_rows(
-            f"{document['backend']} {document['version']}, {document['precision']}, "
-            f"batch {run.batch}, streams {run.streams}, {run.calls} calls, "
-            f"{run.captures_per_second:.1f} captures/s",
-            ("stage", "mean ms", "p50 ms", "p90 ms", "p99 ms", "max ms"),
-            [(name, *asdict(stats).values()) for name, stats in stages.items()],
+            f"Batch {run.batch}, streams {run.streams}: {run.captures_per_second:.1f} captures/s, "
+            f"{count_of(run.calls, 'call')}; latency in ms",
+            ("stage", "mean", "p50", "p90", "p99", "max"),
+            [
+                (name, *(f"{value:.3f}" for value in asdict(stats).values()))
+                for name, stats in stages.items()
+            ],
         )
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.BUILD)
 def keygen(
     private_key: Annotated[Path, typer.Argument(metavar="KEY", help="PEM file to write.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make an Ed25519 key pair: KEY signs bundles, KEY.pub goes to the devices."""
+    """Generate an Ed25519 key pair: KEY signs bundles, KEY.pub goes to the devices."""
     from fasdk.bundle.trust import generate_key
 
     public, identity = generate_key(private_key)
@@ -292,13 +370,18 @@ def keygen(
     if as_json:
         print_json(document)
     else:
-        print_fields("New key pair", document)
+        print_answer(f"Wrote {private_key} (private, signs bundles) and {public} (for devices)")
+        print_fields("", {"key id": identity})
 
 
 def _signature_text(bundle: Bundle) -> str:
     if not bundle.is_signed:
         return "none"
-    return f"by trusted key {bundle.signed_by}" if bundle.signed_by else "present, not checked"
+    return (
+        f"by trusted key {bundle.signed_by}"
+        if bundle.signed_by
+        else "present, not checked: give --key"
+    )
 
 
 def _require_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Captures and lists of them: synth."""
+"""The verb synth."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from typing import Annotated, Any
 
 import typer
 
-from fasdk_tools.cli.root import JsonOption, app
-from fasdk_tools.terminal.output import print_fields, print_json, progress_view
+from fasdk_tools.cli.root import JsonOption, Panel, app
+from fasdk_tools.terminal.numbers import count_of
+from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.DATA)
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write into.")],
-    captures: Annotated[int, typer.Option(help="How many.")] = 100,
+    captures: Annotated[int, typer.Option(help="Number of captures.")] = 100,
     seed: Annotated[int, typer.Option(help="Same seed, same captures.")] = 0,
     domain: Annotated[
-        str, typer.Option(help="Domains that take turns, such as W,C,P,S; none: a general one.")
+        str,
+        typer.Option(help="Domains, alternating, such as W,C,P,S; by default one general domain."),
     ] = "",
     species: Annotated[
-        str, typer.Option(help='Attacks only of these species, such as "print flat,makeup".')
+        str,
+        typer.Option(
+            help='Attack species to generate, such as "print flat,makeup"; all by default.'
+        ),
     ] = "",
     size: Annotated[str, typer.Option(help="Frame width x height, such as 320x240.")] = "",
-    frames: Annotated[int, typer.Option(min=1, help="Captures of each presentation.")] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="Captures per presentation.")] = 1,
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="PNG to draw some captures of each species on.")
+        Path | None, typer.Option(help="PNG file for an overview of some captures of each species.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write synthetic multi-modal captures; a test instrument, no evidence about real attacks."""
+    """Generate synthetic multi-modal captures, for tests: no evidence about real attacks."""
     from fasdk_calibration.synthetic import parse_attacks, write_dataset
     from fasdk_calibration.synthetic.contact_sheet import ContactSheet
     from fasdk_calibration.synthetic.domains import populations_of
@@ -50,7 +55,7 @@ def synth(
             captures,
             seed,
             populations=populations,
-            on_capture=lambda done, total: view.update("captures", done, total),
+            progress=view,
             look=sheet.add,
         )
     document: dict[str, Any] = {
@@ -64,7 +69,10 @@ def synth(
     if as_json:
         print_json(document)
     else:
-        print_fields(f"Wrote {out}", document)
+        print_answer(f"Wrote {count_of(captures, 'synthetic capture')} to {out}, seed {seed}")
+        print_fields("", {f"list {name}": path for name, path in document["lists"].items()})
+        if contact_sheet is not None:
+            print_fields("", {"contact sheet": str(contact_sheet)})
 
 
 def _frame_size(text: str) -> tuple[int, int]:

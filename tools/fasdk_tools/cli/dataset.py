@@ -1,4 +1,4 @@
-"""Data sets: dataset check."""
+"""The verb dataset check."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasdk_tools.cli.root import EXIT_NO, JsonOption, app
-from fasdk_tools.terminal.output import STDERR, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.cli.root import EXIT_NO, JsonOption, Panel, app
+from fasdk_tools.terminal.numbers import count_of
+from fasdk_tools.terminal.output import (
+    STDERR,
+    print_answer,
+    print_fields,
+    print_json,
+    print_rows,
+    progress_view,
+)
 
 if TYPE_CHECKING:
     from fasdk_calibration.datasets.check import DatasetReport
 
 dataset = typer.Typer()
-app.add_typer(dataset, name="dataset")
+app.add_typer(dataset, name="dataset", rich_help_panel=Panel.DATA)
 
 
 @dataset.callback()
 def _group() -> None:
-    """Look data sets over before training or measuring on them."""
+    """Check data sets before training or measuring on them."""
 
 
 @dataset.command()
@@ -45,7 +53,7 @@ def check(
     ] = "1",
     as_json: JsonOption = False,
 ) -> None:
-    """Count what a data set holds; find missing and damaged frames and shared subjects.
+    """Count captures and find missing or damaged frames and shared subjects.
 
     Exit 1 for a fault: frames missing or unreadable, subjects shared, rows that contradict.
     """
@@ -62,7 +70,7 @@ def check(
             opened,
             others,
             with_frames=with_frames,
-            progress=lambda done, total: view.update("captures", done, total),
+            progress=view,
         )
     if as_json:
         print_json(asdict(report))
@@ -78,7 +86,7 @@ def check(
 
 def _print_report(report: DatasetReport) -> None:
     fields: dict[str, object] = {
-        "rows": report.rows,
+        "captures": report.rows,
         "bona fide": report.bona_fide,
         "attack": report.attack,
         "duplicates": report.duplicates,
@@ -96,11 +104,17 @@ def _print_report(report: DatasetReport) -> None:
         fields["missing"] = report.frames.missing
         fields["unreadable"] = report.frames.unreadable
         fields["mixed sizes"] = report.frames.mixed_sizes
-    print_fields(report.name, fields)
-    print_rows("Species", ["species", "rows"], list(report.species.items()))
+    faults, warnings = len(report.faults), len(report.warnings)
+    print_answer(
+        f"{report.name}: {count_of(faults, 'fault') if faults else 'no fault'} in "
+        f"{count_of(report.rows, 'capture')}"
+        + (f", {count_of(warnings, 'warning')}" if warnings else "")
+    )
+    print_fields("", fields)
+    print_rows("Species", ["species", "captures"], list(report.species.items()))
     if report.frames is not None:
         print_rows(
-            "Commonest sizes",
+            "Most frequent frame sizes",
             ["modality", "width", "height", "frames"],
             [(s.modality, s.width, s.height, s.frames) for s in report.frames.sizes],
         )

@@ -1,4 +1,4 @@
-"""How a bundle does on test lists: evaluate."""
+"""The verb evaluate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from typing import Annotated
 import typer
 
 from fasdk.errors import UsageError
-from fasdk_tools.cli.root import BundleArgument, JsonOption, KeyOption, app, trust_policy
+from fasdk_tools.cli.root import (
+    BundleArgument,
+    JsonOption,
+    KeyOption,
+    Panel,
+    WideOption,
+    app,
+    trust_policy,
+)
 from fasdk_tools.terminal.output import STDERR, print_json, progress_view
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.MEASURE)
 def evaluate(
     bundle: BundleArgument,
     protocol: Annotated[
@@ -61,6 +69,7 @@ def evaluate(
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
     key: KeyOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure error rates on test lists, by species, domain and missing modality."""
@@ -101,7 +110,7 @@ def evaluate(
     else:
         from fasdk_tools.evaluation.tables import print_evaluation
 
-        print_evaluation(run.record)
+        print_evaluation(run.record, wide=wide)
     for overlap in run.record.overlap:
         STDERR.print(
             f"fasdk: warning: {overlap.list} shares {len(overlap.subjects)} subjects with "

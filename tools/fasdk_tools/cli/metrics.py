@@ -1,4 +1,4 @@
-"""Error rates of anyone's scores: metrics."""
+"""The verb metrics."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fasdk.errors import UsageError
-from fasdk_tools.cli.root import JsonOption, app
+from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app
+from fasdk_tools.terminal.numbers import count_of, format_interval, format_share
 from fasdk_tools.terminal.output import (
     STDERR,
-    STDOUT,
+    print_answer,
     print_fields,
     print_json,
+    print_notes,
     print_rows,
     progress_view,
 )
+from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
     from fasdk_calibration.metrics import (
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 NOT_OF_THE_STANDARD = ("acer", "hter", "hter_at_eer")
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.MEASURE)
 def metrics(
     scores: Annotated[
         Path,
@@ -44,18 +47,25 @@ def metrics(
         ),
     ],
     threshold: Annotated[
-        float | None, typer.Option(help="LIVE means a greater score; else the EER's on SCORES.")
+        float | None,
+        typer.Option(
+            help="LIVE means a greater score; by default the threshold of the EER on SCORES."
+        ),
     ] = None,
     development: Annotated[
-        Path | None, typer.Option(help="Other scores to choose the threshold on, at their EER.")
+        Path | None, typer.Option(help="Scores to choose the threshold on, at their EER.")
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=1, help="Of the subjects, for intervals of AUC, EER and HTER.")
+        int,
+        typer.Option(
+            min=1, help="Resamples of the subjects for the intervals of AUC, EER and HTER."
+        ),
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same intervals.")] = 0,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute APCER, BPCER, AUC, EER and more, with 95 % bounds, from a CSV file of scores."""
+    """Compute APCER, BPCER, AUC and EER with 95 % bounds from a CSV file of scores."""
     from fasdk_calibration.metrics import read_scores, summarize
 
     if threshold is not None and development is not None:
@@ -81,7 +91,7 @@ def metrics(
     if as_json:
         print_json({"scores": str(scores)} | _document(summary) | {"warnings": warnings})
     else:
-        _print(scores, summary)
+        _print(scores, summary, wide=wide)
 
 
 def _shared_subjects(judged: ScoreFile, chosen_on: ScoreFile) -> list[str]:
@@ -150,44 +160,53 @@ def _rate(counted: ErrorRate) -> dict[str, Any]:
     }
 
 
-def _print(path: Path, summary: Summary) -> None:
+def _print(path: Path, summary: Summary, *, wide: bool) -> None:
     """Print the figures as tables."""
     non_responses = sum(rate.errors for rate in (*summary.apnrr.values(), summary.bpnrr))
+    worst = summary.apcer[summary.worst_species]
+    print_answer(
+        f"APCER {format_share(worst.rate)} (worst: {summary.worst_species}), "
+        f"BPCER {format_share(summary.bpcer.rate)}, AUC {format_share(summary.auc)}"
+    )
     print_fields(
-        str(path),
+        "",
         {
-            "presentations": f"{summary.presentations} of {summary.subjects} subjects, "
-            f"{summary.frames} frames, {non_responses} without a response",
+            "scores": str(path),
+            "presentations": f"{summary.presentations} of "
+            f"{count_of(summary.subjects, 'subject')}, {count_of(summary.frames, 'frame')}, "
+            f"{non_responses} without a response",
             "threshold": f"{summary.threshold:.6g}, {_SOURCES[summary.threshold_source.value]}",
-            "worst species": f"{summary.worst_species}, "
-            f"APCER {_percent(summary.apcer[summary.worst_species].rate)} %",
             "AUC": _figure(summary, "auc"),
             "EER": _figure(summary, "eer"),
             "HTER at EER*": _figure(summary, "hter_at_eer"),
             "HTER*": _figure(summary, "hter"),
-            "ACER*": f"{_percent(summary.acer)} %",
+            "ACER*": format_share(summary.acer),
         },
     )
     print_rows(
-        "At the threshold, per cent (bounds: Clopper-Pearson, 95 %)",
-        ("rate", "species", "measured", "two-sided", "one-sided", "errors", "of"),
+        "At the threshold, with 95 % Clopper-Pearson bounds",
+        (
+            *("rate", "species", "measured", "two-sided bounds", "errors"),
+            Column("one-sided bound", wide=True),
+        ),
         [
             *(_row("APCER", name, rate) for name, rate in summary.apcer.items()),
             _row("BPCER", "bona fide", summary.bpcer),
             *(_row("APNRR", name, rate) for name, rate in summary.apnrr.items() if non_responses),
             *([_row("BPNRR", "bona fide", summary.bpnrr)] if non_responses else []),
         ],
+        wide=wide,
     )
     print_rows(
-        "At thresholds chosen on these scores, per cent",
-        ("rate", "at most", "threshold", "measured", "two-sided"),
+        "At thresholds chosen on these scores",
+        ("rate", "at most", "threshold", "measured", "two-sided bounds"),
         [
             *(
                 (
                     at.name,
-                    f"APCER {100 * at.target:g}",
+                    f"APCER {100 * at.target:g} %",
                     at.threshold,
-                    _percent(at.bpcer.rate),
+                    format_share(at.bpcer.rate),
                     _span(at.bpcer.interval()),
                 )
                 for at in summary.bpcer_at_apcer
@@ -195,25 +214,28 @@ def _print(path: Path, summary: Summary) -> None:
             *(
                 (
                     "TPR",
-                    f"FPR {100 * at.target:g}",
+                    f"FPR {100 * at.target:g} %",
                     at.threshold,
-                    _percent(at.tpr),
+                    format_share(at.tpr),
                     _span(at.tpr_interval),
                 )
                 for at in summary.tpr_at_fpr
             ),
         ],
     )
-    STDOUT.print(
-        "APCER, BPCER, APNRR, BPNRR: ISO/IEC 30107-3; * not of that standard. FPR: all attacks "
-        f"pooled. Intervals of AUC, EER, HTER: {summary.resamples} resamples of the subjects."
+    print_notes(
+        [
+            "APCER, BPCER, APNRR and BPNRR: ISO/IEC 30107-3; * not of that standard.",
+            "FPR: all attacks pooled.",
+            f"Intervals of AUC, EER and HTER: {summary.resamples} resamples of the subjects.",
+        ]
     )
 
 
 _SOURCES = {
     "given": "as given",
-    "development set": "the EER's on the development scores",
-    "these scores": "the EER's on these very scores",
+    "development set": "of the EER on the development scores",
+    "these scores": "of the EER on these scores",
 }
 
 
@@ -221,24 +243,19 @@ def _row(name: str, species: str, rate: ErrorRate) -> tuple[object, ...]:
     return (
         name,
         species,
-        _percent(rate.rate),
+        format_share(rate.rate),
         _span(rate.interval()),
-        _percent(rate.upper()),
-        rate.errors,
-        rate.total,
+        f"{rate.errors}/{rate.total}",
+        format_share(rate.upper()),
     )
 
 
 def _figure(summary: Summary, name: str) -> str:
-    text = f"{_percent(getattr(summary, name))} %"
+    text = format_share(getattr(summary, name))
     if summary.intervals is None:
         return text
     return f"{text} ({_span(getattr(summary.intervals, name))})"
 
 
 def _span(interval: Interval) -> str:
-    return f"{_percent(interval.lower)} to {_percent(interval.upper)}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+    return format_interval(interval.lower, interval.upper)

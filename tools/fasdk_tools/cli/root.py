@@ -1,11 +1,14 @@
-"""The root command, the options several verbs share, and what they ask of them."""
+"""The root command, its help, and options shared by several verbs."""
 
 from __future__ import annotations
 
+from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fasdk.errors import CaptureError, UsageError
 
@@ -13,18 +16,47 @@ if TYPE_CHECKING:
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import FaceBox, Modality
 
+
+class Panel(str, Enum):
+    """A group of verbs in `fasdk --help`, in the order shown."""
+
+    BUILD = "Build a bundle"
+    MEASURE = "Measure and tune"
+    RUN = "Run on a device"
+    DATA = "Prepare data"
+
+
+class GroupedHelp(TyperGroup):
+    """A command whose help lists its verbs by task, each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section for every panel that has verbs."""
+        verbs = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        panels = {name: getattr(verb, "rich_help_panel", None) for name, verb in verbs.items()}
+        for panel in [*Panel, None]:
+            rows = [
+                (name, verb.get_short_help_str(limit=_WHOLE_SENTENCE))
+                for name, verb in sorted(verbs.items())
+                if verb is not None and panels[name] == panel
+            ]
+            if rows:
+                with formatter.section("Commands" if panel is None else panel.value):
+                    formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="fasdk",
-    help="Turn face-liveness checkpoints into verified TensorRT bundles, and ask for verdicts.",
-    add_completion=False,
+    cls=GroupedHelp,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_WHOLE_SENTENCE = 1_000  # characters; a sentence of help is never cut
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .fasb file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="Show every column of the tables.")]
 BackendOption = Annotated[
     str,
     typer.Option(
@@ -37,6 +69,22 @@ KeyOption = Annotated[
         "--key", help="PEM public key to trust; then a signature is required. Repeatable."
     ),
 ]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"fasdk {version('fasdk')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Turn face-liveness checkpoints into verified TensorRT bundles, and ask for verdicts."""
 
 
 def trust_policy(keys: list[Path] | None) -> TrustPolicy | None:

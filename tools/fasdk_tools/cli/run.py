@@ -1,4 +1,4 @@
-"""What runs until it is stopped: run."""
+"""The verb run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
     KeyOption,
+    Panel,
     app,
     parse_face,
     trust_policy,
 )
-from fasdk_tools.terminal.output import STDERR, print_json_line
+from fasdk_tools.terminal.output import STDERR, print_json_line, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from fasdk.capture_loop import FaceLocator
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def run(
     bundle: BundleArgument,
     camera: Annotated[
@@ -43,46 +44,46 @@ def run(
         ),
     ],
     face: Annotated[
-        str | None, typer.Option(help="x,y,w,h in pixels of the first frame, always there.")
+        str | None, typer.Option(help="Fixed face box x,y,w,h in pixels of the first frame.")
     ] = None,
     face_model: Annotated[
-        Path | None, typer.Option(help="YuNet ONNX file that finds the face.")
+        Path | None, typer.Option(help="YuNet ONNX file for face detection.")
     ] = None,
     rig: Annotated[
         Path | None,
-        typer.Option(help="JSON file: where depth and infrared look; RealSense knows its own."),
+        typer.Option(help="JSON file with the geometry of the depth and infrared cameras."),
     ] = None,
     gates: Annotated[
         bool,
         typer.Option(
             "--gates/--no-gates",
-            help="RETRY where a person can mend it: too far, blurred, dark, nobody there.",
+            help="Answer RETRY for a capture too far, blurred or dark, or without a face.",
         ),
     ] = True,
     each_frame: Annotated[
         bool,
         typer.Option(
             "--each-frame",
-            help="Judge each capture by itself: no verdict over several, no lock-out.",
+            help="Judge each capture on its own: no multi-frame verdict, no lock-out.",
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     max_captures: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many captures.")
+        int | None, typer.Option(min=1, help="Stop after this many captures.")
     ] = None,
     timeout_ms: Annotated[
-        float, typer.Option(min=1.0, help="How long the camera may take for a capture.")
+        float, typer.Option(min=1.0, help="Longest wait for a capture.")
     ] = 1000.0,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON Lines: one JSON document a decision.")
+        bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
 ) -> None:
-    """Judge a camera's captures, a line a decision, until its stream ends or Ctrl-C.
+    """Judge the captures of a camera until its stream ends or Ctrl-C, one line per decision.
 
-    Faults of the camera are ERROR lines and it is asked again; systemd's watchdog hears of
-    decisions only. Exit 0 at the end, 2 for wrong input.
+    A camera fault is an ERROR line and the camera is tried again. The systemd watchdog is notified
+    of decisions alone. Exit 0 at the end, 2 for wrong input.
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
@@ -124,7 +125,7 @@ def run(
             if as_json:
                 print_json_line(document_of(result))
             else:
-                print(text_of(result), flush=True)
+                print(text_of(result, terminal_width()), flush=True)
             watchdog.notify_decision(result.decision)
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

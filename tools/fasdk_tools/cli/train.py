@@ -1,4 +1,4 @@
-"""Training: train, and demo and protocols, which train small systems and judge them."""
+"""Verbs that train: train, demo and protocols."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from fasdk_tools.cli.root import JsonOption, app, require_build_half
-from fasdk_tools.terminal.output import print_fields, print_json, progress_view
+from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app, require_build_half
+from fasdk_tools.terminal.numbers import count_of, format_count
+from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.BUILD)
 def train(
     captures: Annotated[
         Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labeled captures.")
@@ -28,31 +29,31 @@ def train(
     method: Annotated[
         str, typer.Option(help="plain, published, or a method's name.")
     ] = "published",
-    epochs: Annotated[int, typer.Option(help="Largest number of epochs.")] = 24,
-    batch: Annotated[int, typer.Option(help="Captures a step.")] = 64,
+    epochs: Annotated[int, typer.Option(help="Maximum number of epochs.")] = 24,
+    batch: Annotated[int, typer.Option(help="Captures per step.")] = 64,
     learning_rate: Annotated[
         float,
-        typer.Option(
-            help="Largest, of AdamW; this suits tiny models, 5e-6 to 5e-5 pretrained ones."
-        ),
+        typer.Option(help="Peak learning rate of AdamW; for pretrained models 5e-6 to 5e-5."),
     ] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW, on matrices.")] = 0.05,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW, on matrices.")] = 0.05,
     modality_dropout: Annotated[
         float, typer.Option(help="Probability that a capture lacks one modality.")
     ] = 0.1,
     choose_epoch_by: Annotated[
-        str, typer.Option(help="Development figure that picks the epoch kept: auc or loss.")
+        str, typer.Option(help="Development figure that selects the epoch: auc or loss.")
     ] = "auc",
-    patience: Annotated[int, typer.Option(help="Epochs without gain before the end.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without improvement before training stops.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision, on a GPU only.")] = False,
     save_every: Annotated[
-        int, typer.Option(help="Steps between two writes of what --resume needs.")
+        int, typer.Option(help="Steps between two writes of the state that --resume needs.")
     ] = 200,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a training that was cut short.")
+        bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
     init_from: Annotated[
         Path | None,
@@ -69,7 +70,7 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a checkpoint that `build-engine` takes."""
+    """Train a checkpoint for `build-engine`."""
     require_build_half()
     from fasdk_tools.training.train import TrainRequest, parse_settings, run_training
 
@@ -100,20 +101,38 @@ def train(
         log=log,
         tensorboard=tensorboard,
     )
-    document = asdict(run_training(request))
+    report = run_training(request)
     if as_json:
-        print_json(document)
-    else:
-        print_fields(f"Trained {out}", document)
+        print_json(asdict(report))
+        return
+    print_answer(
+        f"Trained {out}: development AUC {report.development_auc:.4f} after epoch "
+        f"{report.best_epoch} of {report.epochs}"
+    )
+    fields: dict[str, object] = {
+        "model": report.model,
+        "method": report.method,
+        "captures": report.captures,
+        "domains": report.domains,
+        "development loss": f"{report.development_loss:.4f} nats",
+        "log": report.log,
+    }
+    if init_from is not None:
+        fields |= {
+            "pretrained": f"{count_of(report.initialized, 'tensor')} from {init_from}",
+            "not used": report.unused_initial,
+            "frozen": f"{format_count(report.frozen_parameters)} parameters",
+        }
+    print_fields("", fields)
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.BUILD)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path(".demo"),
     seed: Annotated[int, typer.Option(help="Seed of captures and training.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a tiny MMDG on synthetic captures, build its bundle and judge held-out captures."""
+    """Train, build, verify and judge on synthetic captures: the whole path in three minutes."""
     require_build_half()
     from fasdk_tools.training.demo import run_demo
 
@@ -127,10 +146,13 @@ def demo(
         print_report(report)
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.MEASURE)
 def protocols(
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of finished trainings; one stopped goes on.")
+        Path,
+        typer.Option(
+            "-o", "--out", help="Folder of finished trainings; an interrupted run continues."
+        ),
     ] = Path(".protocols"),
     system: Annotated[
         list[str] | None, typer.Option(help="Only this row, such as regrad. Repeatable.")
@@ -138,13 +160,14 @@ def protocols(
     protocol: Annotated[
         list[str] | None, typer.Option(help="Only P1, P2 or P3. Repeatable.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 3,
     captures: Annotated[int, typer.Option(min=12, help="Training captures of each domain.")] = 96,
     test_captures: Annotated[int, typer.Option(min=12, help="Test captures of each domain.")] = 120,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training captures.")] = 14,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train tiny systems over synthetic domains: leave one out, missing modality, few sources."""
+    """Train tiny models on synthetic domains and compare them in the benchmark's protocols."""
     require_build_half()
     from fasdk_tools.protocols.run import run_named
 
@@ -164,4 +187,4 @@ def protocols(
     else:
         from fasdk_tools.protocols.run import print_report
 
-        print_report(report)
+        print_report(report, wide=wide)

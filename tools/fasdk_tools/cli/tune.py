@@ -1,4 +1,4 @@
-"""Thresholds for a bundle, from a development set: tune."""
+"""The verb tune."""
 
 from __future__ import annotations
 
@@ -15,23 +15,34 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    Panel,
+    WideOption,
     app,
     parse_modalities,
     trust_policy,
 )
-from fasdk_tools.terminal.output import STDERR, print_fields, print_json, print_rows, progress_view
+from fasdk_tools.terminal.numbers import count_of, format_share
+from fasdk_tools.terminal.output import (
+    STDERR,
+    print_answer,
+    print_fields,
+    print_json,
+    print_rows,
+    progress_view,
+)
+from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
     from fasdk_calibration.thresholds.levels import LevelTarget
-    from fasdk_tools.tuning.report import TuneReport
+    from fasdk_tools.tuning.report import LevelReport, SequentialReport, TuneReport
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.MEASURE)
 def tune(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write: revision + 1.")],
     protocol: Annotated[
-        Path, typer.Option(metavar="LIST", help="Development captures, of people of their own.")
+        Path, typer.Option(metavar="LIST", help="Development captures, of people in no other list.")
     ],
     root: Annotated[
         Path | None, typer.Option(help="Folder the list's paths are relative to.")
@@ -40,34 +51,37 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="NAME[=BOUND]",
-            help="Only this level, its worst species' APCER at most BOUND with 95 % confidence; "
-            "convenience=0.1, standard=0.05 and strict=0.01 by default. Repeatable.",
+            help="Tune only this level, to an APCER of the worst species of at most BOUND with "
+            "95 % confidence; by default convenience=0.1, standard=0.05 and strict=0.01. "
+            "Repeatable.",
         ),
     ] = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODALITIES",
-            help="Also with these taken away, such as depth or depth,ir. Repeatable.",
+            help="Tune also without these modalities, such as depth or depth,ir. Repeatable.",
         ),
     ] = None,
     allow_missing_levels: Annotated[
         bool,
         typer.Option(
-            "--allow-missing-levels", help="Write the levels the captures support, if not all."
+            "--allow-missing-levels",
+            help="Write the bundle with only the levels the captures support.",
         ),
     ] = False,
     time_limit_ms: Annotated[
         float,
         typer.Option(
             "--time-limit-ms",
-            help="Longest a verdict on several frames may take; such verdicts are tuned where the "
+            help="Time limit of a verdict on several frames; such verdicts are tuned where the "
             "list has presentations of several frames, in order.",
         ),
     ] = 5_000.0,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one per core.")] = 0,
     sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
     key: KeyOption = None,
+    wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose thresholds by confidence bounds; exit 1 if the captures are too few for one."""
@@ -92,7 +106,7 @@ def tune(
     if as_json:
         print_json(asdict(report))
     else:
-        _print(report)
+        _print(report, wide=wide)
     notes = (*report.notes, *report.test_refusals)
     for line in (*(f"note: {note}" for note in notes), *report.refusals):
         STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
@@ -139,63 +153,75 @@ def _targets(texts: list[str] | tuple[()]) -> tuple[LevelTarget, ...]:
     return found
 
 
-def _print(report: TuneReport) -> None:
+def _print(report: TuneReport, *, wide: bool) -> None:
+    levels = [(subset, level) for subset in report.subsets for level in subset.levels]
+    tests = [(subset, test) for subset in report.subsets for test in subset.tests]
+    asked = len(levels) + sum(len(subset.refused) for subset in report.subsets)
+    supported = f"{len(levels)} of {count_of(asked, 'operating point')} supported"
     if report.written:
+        print_answer(f"Wrote {report.bundle}, revision {report.revision}: {supported}")
         print_fields(
-            f"Tuned {report.bundle}",
+            "",
             {
                 "bundle id": report.bundle_id,
-                "revision": report.revision,
-                "signed": "yes" if report.signed else "no",
+                "signed": report.signed,
                 "captures": report.captures,
                 "presentations": report.presentations,
                 "subjects": report.subjects,
             },
         )
-    rows = [
-        (
-            level.level,
-            "+".join(subset.modalities),
-            level.threshold,
-            f"{level.apcer_upper:.2%}",
-            f"{level.worst_species} "
-            f"{level.apcer[level.worst_species].errors}/{level.apcer[level.worst_species].attempts}",
-            f"{level.bpcer.rate:.2%}",
-        )
-        for subset in report.subsets
-        for level in subset.levels
-    ]
-    if rows:
+    else:
+        print_answer(f"Nothing is written: {supported} by {report.protocol}")
+    if levels:
         print_rows(
-            "Operating points" if report.written else "Could be supported, not written",
-            ("level", "modalities", "threshold", "APCER at most (95 %)", "worst species", "BPCER"),
-            rows,
+            ("Operating points" if report.written else "Supported, not written")
+            + " (APCER: upper bound for the worst species, 95 % confidence)",
+            (
+                *("level", "modalities", "threshold", "APCER", "BPCER"),
+                *("worst species", "errors", Column("target", wide=True)),
+            ),
+            [
+                (
+                    level.level,
+                    "+".join(subset.modalities),
+                    level.threshold,
+                    format_share(level.apcer_upper),
+                    format_share(level.bpcer.rate),
+                    level.worst_species,
+                    _errors(level),
+                    format_share(level.target),
+                )
+                for subset, level in levels
+            ],
+            wide=wide,
         )
-    tests = [
-        (
-            test.level,
-            "+".join(subset.modalities),
-            test.max_frames,
-            f"{test.mean_frames_bona_fide:.1f} / {test.mean_frames_attack:.1f}",
-            f"{test.apcer_upper:.2%}",
-            f"{test.worst_species} "
-            f"{test.apcer[test.worst_species].errors}/{test.apcer[test.worst_species].attempts}",
-            f"{test.bpcer.rate:.2%}",
-        )
-        for subset in report.subsets
-        for test in subset.tests
-    ]
     if tests:
         print_rows(
-            "Verdicts on several frames",
+            "Verdicts on several frames (APCER: upper bound for the worst species)",
             (
-                "level",
-                "modalities",
-                "frames at most",
-                "on average, bona fide / attack",
-                "APCER at most (95 %)",
-                "worst species",
-                "BPCER",
+                *("level", "modalities", "max frames", "APCER", "BPCER"),
+                *(Column("worst species", wide=True), Column("errors", wide=True)),
+                *("frames, bona fide", "frames, attack"),
             ),
-            tests,
+            [
+                (
+                    test.level,
+                    "+".join(subset.modalities),
+                    test.max_frames,
+                    format_share(test.apcer_upper),
+                    format_share(test.bpcer.rate),
+                    test.worst_species,
+                    _errors(test),
+                    f"{test.mean_frames_bona_fide:.1f}",
+                    f"{test.mean_frames_attack:.1f}",
+                )
+                for subset, test in tests
+            ],
+            wide=wide,
         )
+
+
+def _errors(level: LevelReport | SequentialReport) -> str:
+    """Return how many attacks of the worst species were accepted, of how many."""
+    counted = level.apcer[level.worst_species]
+    return f"{counted.errors}/{counted.attempts}"

@@ -1,4 +1,4 @@
-"""Find the first layer where two graphs of one model part ways; plans are never loaded."""
+"""Layer-by-layer comparison of two graphs of one model; plans are never loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compare(
         config: Its settings.
         tolerance: Largest difference, relative to a tensor's own largest magnitude; None takes
             1e-3, or 0.05 against the half-precision form.
-        on_phase: Hears what is being done.
+        on_phase: Called with the name of each phase as it begins.
 
     Returns:
         `diverges`, the names compared, and `divergence` (tensor, operator, node, differences).

@@ -1,4 +1,4 @@
-"""Closed-loop latency of a bundle on this machine, stage by stage, on one lane or several."""
+"""Closed-loop latency of a bundle by stage, on one lane or several."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def profile(
     min_calls: int = 10,
     on_call: Callable[[float], None] | None = None,
 ) -> ProfileRun:
-    """Call lanes of a session's engine over and over, and time every stage.
+    """Measure the latency of every stage in repeated calls of a session's engine.
 
     Each lane judges a batch after another, as the session's own do, without their queue.
 
@@ -92,7 +92,8 @@ def profile(
         seconds: How long to count; each lane makes at least `min_calls` calls.
         warmup_calls: Calls each lane makes first, not counted.
         min_calls: Fewest calls to count.
-        on_call: Hears the share of the time that has passed, after each call of the first lane.
+        on_call: Called after each call of the first lane with the share of the time that has
+            passed, in [0, 1].
 
     Raises:
         UsageError: No capture, or a batch, number of lanes or time that is not positive.
@@ -148,7 +149,7 @@ class _Loop:
         lane: The lane.
         samples: Milliseconds by stage of each call.
         failure: What ended the loop early, or None.
-        on_call: Hears the share of the time that has passed.
+        on_call: Called with the share of the time that has passed, in [0, 1].
     """
 
     def __init__(

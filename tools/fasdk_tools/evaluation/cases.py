@@ -1,4 +1,4 @@
-"""From scored lists to cases: grouped by what captures held, each at its own thresholds."""
+"""Evaluation cases: scores grouped by the modalities held, each with its thresholds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fasdk_calibration.datasets import Dataset
 from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
+    compute_error_rates,
     development_threshold,
-    evaluate_scores,
 )
 from fasdk_calibration.metrics import Scores
 from fasdk_calibration.protocols import PROTOCOLS, Missing, missing_name
@@ -23,7 +23,7 @@ from fasdk_tools.evaluation.scoring import ScoredDataset
 
 if TYPE_CHECKING:
     from fasdk.capture import Modality
-    from fasdk_tools.terminal.output import ProgressView
+    from fasdk.progress import Progress
 
 Thresholds = dict[tuple[Missing, tuple["Modality", ...]], NamedThreshold | str]
 
@@ -50,16 +50,16 @@ def build_cases(
     tests: Sequence[Sequence[ScoredDataset]],
     missing: Sequence[Missing],
     development: Thresholds,
-    view: ProgressView,
+    progress: Progress,
 ) -> tuple[Case, ...]:
     """Return every list with every combination taken away, and all lists together if several.
 
     Args:
-        request: What was asked for.
+        request: The evaluation asked for.
         tests: By list, then by `missing`.
-        missing: What was taken away, in the order of `tests`' entries.
+        missing: Modalities taken away, in the order of `tests`' entries.
         development: See `development_thresholds`.
-        view: Hears of each case.
+        progress: Receiver of progress reports, in cases.
 
     Raises:
         DatasetError: Captures of one presentation disagree on label, species or subject.
@@ -87,10 +87,10 @@ def build_cases(
                 missing=missing_name(each),
                 modalities=tuple(m.value for m in present),
                 thresholds_note=note,
-                figures=evaluate_scores(scores, thresholds),
+                figures=compute_error_rates(scores, thresholds),
             )
         )
-        view.update("error rates and bounds", number, len(groups))
+        progress.update("error rates and bounds", number, len(groups))
     return tuple(cases)
 
 

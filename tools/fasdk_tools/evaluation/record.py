@@ -1,4 +1,4 @@
-"""What one evaluation of a bundle found: the JSON document, and what the report is drawn from."""
+"""Evaluation record: the JSON document, from which the report is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ProtocolFamily(str, Enum):
 
     @property
     def question(self) -> str:
-        """What it asks, in words."""
+        """Question the family asks, in words."""
         return {
             ProtocolFamily.P1: "fixed modalities, one domain left out",
             ProtocolFamily.P2: "modalities missing at test",
@@ -27,23 +27,23 @@ class ProtocolFamily(str, Enum):
 
 @dataclass(frozen=True)
 class BundleIdentity:
-    """Which bundle was evaluated.
+    """Identity of the evaluated bundle.
 
     Attributes:
-        path: Where it was read from.
+        path: File it was read from.
         id: SHA-256 of its manifest.
-        revision: Its revision.
+        revision: Revision of the bundle.
         is_signed: Whether it carries a signature.
         signed_by: Id of the trusted key, or None where the signature was not checked.
-        model: Family of the model.
-        published_in: The paper or project that defines it.
-        precision: Types of its graph.
-        graph_sha256: SHA-256 of its graph.
+        model: Model family.
+        published_in: Paper or project that defines the model.
+        precision: Precision of the graph.
+        graph_sha256: SHA-256 of the graph.
         checkpoint_sha256: SHA-256 of the checkpoint it was built from.
-        modalities: Model order.
+        modalities: Modalities of the model, in model order.
         required: Modalities a capture must hold.
-        operating_points_note: What it says of its thresholds.
-        is_calibrated: Whether its scores are calibrated to probabilities.
+        operating_points_note: Origin of its operating points, as the bundle states it.
+        is_calibrated: Whether the scores are calibrated to probabilities.
     """
 
     path: str
@@ -64,17 +64,17 @@ class BundleIdentity:
 
 @dataclass(frozen=True)
 class ListIdentity:
-    """Which captures it was evaluated on.
+    """Identity of an evaluation list.
 
     Attributes:
-        name: As tables call it.
-        path: Where it was read from.
-        sha256: Of the list itself, not of the frames; None for a folder.
-        captures: Rows.
-        presentations: Different presentations.
-        subjects: Different people.
-        bona_fide: Rows labeled bona fide.
-        attacks: Rows labeled attack.
+        name: Name used in tables.
+        path: File or folder it was read from.
+        sha256: Digest of the list itself, not of the frames; None for a folder.
+        captures: Number of rows.
+        presentations: Number of different presentations.
+        subjects: Number of different subjects.
+        bona_fide: Number of rows labeled bona fide.
+        attacks: Number of rows labeled attack.
         species: PAI species, in name order.
         domains: Domains, in name order.
     """
@@ -96,9 +96,9 @@ class Overlap:
     """Subjects of an evaluation list who were seen before.
 
     Attributes:
-        seen_in: What saw them.
+        seen_in: Name of the list or bundle member that names them too.
         list: The evaluation list's name.
-        subjects: Who, in name order.
+        subjects: The subjects, in name order.
     """
 
     seen_in: str
@@ -111,11 +111,11 @@ class Case:
     """One list with some modalities taken away, as far as its captures hold the same ones.
 
     Attributes:
-        list: Its name, or several joined where they are judged together.
-        missing: What was taken away, such as "depth+ir", or "none".
-        modalities: What the captures held then, in model order.
-        thresholds_note: Why there is no operating point, else empty.
-        figures: Everything counted.
+        list: Name of the list, or several joined where they are evaluated together.
+        missing: Modalities taken away, such as "depth+ir", or "none".
+        modalities: Modalities the captures held then, in model order.
+        thresholds_note: Reason why there is no operating point, else empty.
+        figures: Error rates of the case.
     """
 
     list: str
@@ -131,7 +131,7 @@ class FamilyFigure:
 
     Attributes:
         family: P1, P2 or P3.
-        question: What it asks, in words.
+        question: Question the protocol asks, in words.
         tests: The cases it is the mean of, as indices into the document's `cases`.
         hter_at_eer: HTER at the test's own equal-error score, as published tables report it.
         hter_at_development: HTER at the development set's threshold, or None without one.
@@ -151,17 +151,17 @@ class WorstCapture:
     """A capture whose score lies farthest on the wrong side of its class.
 
     Attributes:
-        list: Its list's name.
-        index: Its row, from 0.
-        id: Its id.
-        is_bona_fide: Its label.
+        list: Name of the list.
+        index: Row in the list, from 0.
+        id: Id in the list.
+        is_bona_fide: Whether it is labeled bona fide.
         species: PAI species.
-        subject: Who is seen.
-        domain: Where it was captured.
-        modalities: What it held.
-        score: Its own, not its presentation's.
+        subject: Person presented.
+        domain: Data set or site of the capture.
+        modalities: Modalities it held, in model order.
+        score: Score of this capture, not of its presentation.
         threshold: The headline threshold for those modalities, or None without one.
-        is_error: Whether it would be judged wrongly there; None without a threshold.
+        is_error: Whether that threshold classifies it wrongly; None without a threshold.
     """
 
     list: str
@@ -179,25 +179,25 @@ class WorstCapture:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The whole document.
+    """The whole document of one evaluation.
 
     Attributes:
-        document: What kind of document this is.
-        version: Of its layout.
-        bundle: Which bundle.
-        backend: What ran it.
-        family: Protocol family by the user's word, or None.
-        source: What the model was trained on, by the user's word, or None.
-        unit: What is counted.
+        document: Kind of document, "fasdk evaluation".
+        version: Version of the document's layout.
+        bundle: The evaluated bundle.
+        backend: Runtime that computed the scores, with its version.
+        family: Protocol family as the user named it, or None.
+        source: Training data as the user named it, or None.
+        unit: Unit that error rates count.
         level: The security level the headline figures are at, or None without one.
         lists: Evaluation lists.
         development: The list development thresholds come from, or None.
-        overlap: People seen before; not empty only where that was allowed.
+        overlap: Subjects seen before; not empty only where that was allowed.
         cases: Every list with every combination taken away.
-        not_judged: Combinations that could not be, with the reason.
+        not_evaluated: Combinations of modalities that could not be evaluated, with the reason.
         family_figure: The protocol's figure, or None.
         worst: Worst-scored captures with nothing taken away, list by list.
-        limits: What the figures do not say.
+        limits: Limitations of the figures.
     """
 
     document: str
@@ -212,7 +212,7 @@ class Evaluation:
     development: ListIdentity | None
     overlap: tuple[Overlap, ...]
     cases: tuple[Case, ...]
-    not_judged: tuple[str, ...]
+    not_evaluated: tuple[str, ...]
     family_figure: FamilyFigure | None
     worst: tuple[WorstCapture, ...]
     limits: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, and whether it may be: levels, lists, people seen before."""
+"""Evaluation request and the checks of it against bundle and lists."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset
-from fasdk_calibration.datasets.overlap import (
-    require_none_shared,
-    shared_subjects,
-    subjects_of,
-)
+from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
-from fasdk_tools.evaluation.scoring import fault_of, require_judgeable
+from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,20 +26,20 @@ STANDARD = "standard"
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate, and how.
+    """An evaluation to run.
 
     Attributes:
-        bundle: A verified bundle.
-        protocols: Test lists.
-        root: Folder their paths are relative to; None for each list's own.
-        missing: What to take away, one entry a test besides taking nothing; None for every
+        bundle: Verified bundle to evaluate.
+        protocols: Test lists or folders.
+        root: Folder the lists' paths are relative to; None for each list's own.
+        missing: Modalities to take away, one entry a test besides taking nothing; None for every
             combination that leaves what the bundle requires.
         development: List of other people to choose a threshold on, or None.
-        level: The one security level to judge at; None for all the bundle has.
+        level: The one security level to evaluate; None for all the bundle has.
         family: Protocol family, or None.
-        source: What the model was trained on, in words, or None.
+        source: Training data of the model as the user names it, or None.
         allow_overlap: Whether people seen before may stand in the lists.
-        worst: How many worst-scored captures to name of each list and class.
+        worst: Number of worst-scored captures to name for each list and class.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
     """
 
@@ -101,7 +97,7 @@ def require_level(bundle: Bundle, level: str | None) -> None:
     """Refuse a level that the bundle, having others, does not have.
 
     Raises:
-        UsageError: Its levels are named.
+        UsageError: The bundle lacks the level; the ones it has are named.
     """
     levels = sorted({point.level for point in bundle.manifest.operating_points})
     if level is not None and levels and level not in levels:
@@ -125,13 +121,13 @@ def require_protocol(request: EvaluationRequest, datasets: Sequence[Dataset]) ->
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"--protocol: two lists are called {twice[0]}: rename one of them")
-    held = [{(r.domain, r.presentation) for r in dataset.records} for dataset in datasets]
+    held = [dataset.presentations for dataset in datasets]
     for (one, first), (other, second) in combinations(zip(names, held, strict=True), 2):
         shared = sorted(first & second)
         if shared:
             raise UsageError(
                 f"--protocol: lists {one} and {other} share {len(shared)} presentations, such as "
-                f"{shared[0][1]} of {shared[0][0]}: judged together they would count twice"
+                f"{shared[0][1]} of {shared[0][0]}: evaluated together they would count twice"
             )
 
 
@@ -148,11 +144,11 @@ def find_overlap(
         ("the list the bundle's thresholds came from", known_subjects(bundle, EVALUATION)),
     ]
     if development is not None:
-        seen.append(("the development list", subjects_of(development.records)))
+        seen.append(("the development list", development.subjects))
     found = []
     for dataset in datasets:
         for name, subjects in seen:
-            shared = shared_subjects(subjects_of(dataset.records), subjects or ())
+            shared = shared_subjects(dataset.subjects, subjects or ())
             if shared:
                 found.append(Overlap(name, dataset.name, shared))
     return tuple(found)
@@ -197,7 +193,7 @@ def choose_missing(
 
     Raises:
         UsageError: A combination that was asked for by name cannot be.
-        DatasetError: A capture cannot be judged as it is.
+        DatasetError: A capture cannot be scored as it is.
     """
     manifest = request.bundle.manifest
     asked = request.missing
@@ -206,13 +202,15 @@ def choose_missing(
     wanted = (NONE_MISSING,) if asked is None else tuple(dict.fromkeys((NONE_MISSING, *asked)))
     for missing in wanted:
         for dataset in datasets:
-            require_judgeable(manifest, dataset, missing)
+            require_scorable(manifest, dataset, missing)
     if asked is not None:
         return wanted, ()
     possible, refused = list(wanted), []
     for count in range(1, len(manifest.modalities)):
         for names in combinations(manifest.modalities, count):
-            faults = [f for d in datasets if (f := fault_of(manifest, d, frozenset(names)))]
+            faults = [
+                f for d in datasets if (f := reason_not_scorable(manifest, d, frozenset(names)))
+            ]
             if faults:
                 refused.append(f"{missing_name(frozenset(names))}: {faults[0]}")
             else:

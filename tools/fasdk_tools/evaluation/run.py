@@ -1,4 +1,4 @@
-"""Evaluate a bundle on test lists: refuse people seen before, score, count, name the worst."""
+"""Evaluation run: scores of a bundle on test lists and the error rates they give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION, EVALUATION
-from fasdk_calibration.datasets import Dataset, Progress, open_dataset
+from fasdk_calibration.datasets import Dataset, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
     build_cases,
@@ -34,7 +34,7 @@ from fasdk_tools.evaluation.scoring import score_subsets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fasdk_tools.terminal.output import ProgressView
+    from fasdk.progress import Progress
 
 
 _CPU_HALF = (
@@ -53,14 +53,19 @@ _ROUNDING = {
 
 @dataclass(frozen=True, eq=False)
 class EvaluationRun:
-    """What an evaluation leaves: the record, and the data sets for who wants to see the worst."""
+    """Result of an evaluation.
+
+    Attributes:
+        record: The document.
+        datasets: The evaluated data sets, from which the worst captures can be loaded.
+    """
 
     record: Evaluation
     datasets: tuple[Dataset, ...]
 
 
-def run_evaluation(request: EvaluationRequest, view: ProgressView) -> EvaluationRun:
-    """Score every list of a request and count what the scores come to.
+def run_evaluation(request: EvaluationRequest, progress: Progress) -> EvaluationRun:
+    """Score every list of a request and return the error rates.
 
     Raises:
         UsageError: The request does not fit the bundle or itself.
@@ -80,22 +85,25 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
     every = (*datasets, *(() if development is None else (development,)))
     for dataset in every:
         dataset.require_files()
-    missing, not_judged = choose_missing(request, every)
+    tasks = [dataset.name for dataset in datasets]
+    tasks += [] if development is None else [f"{development.name} (development)"]
+    missing, not_evaluated = choose_missing(request, every)
     scored = [
         score_subsets(
             bundle,
             dataset,
             missing,
             threads=request.threads,
-            progress=_progress(view, dataset, is_development=dataset is development),
+            progress=progress,
+            task=task,
         )
-        for dataset in every
+        for dataset, task in zip(every, tasks, strict=True)
     ]
     tests = scored[: len(datasets)]
     thresholds = development_thresholds(
         development, () if development is None else scored[-1], missing
     )
-    cases = build_cases(request, tests, missing, thresholds, view)
+    cases = build_cases(request, tests, missing, thresholds, progress)
     return EvaluationRun(
         Evaluation(
             document="fasdk evaluation",
@@ -115,7 +123,7 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
             else _identify_list(request.development, development),
             overlap=overlap,
             cases=cases,
-            not_judged=not_judged,
+            not_evaluated=not_evaluated,
             family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
             worst=tuple(
                 item
@@ -126,11 +134,6 @@ def run_evaluation(request: EvaluationRequest, view: ProgressView) -> Evaluation
         ),
         datasets,
     )
-
-
-def _progress(view: ProgressView, dataset: Dataset, *, is_development: bool) -> Progress:
-    name = f"{dataset.name} (development)" if is_development else dataset.name
-    return lambda done: view.update(name, done, len(dataset.records))
 
 
 def _identify(bundle: Bundle) -> BundleIdentity:
@@ -161,8 +164,8 @@ def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
         path=str(path),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
         captures=len(records),
-        presentations=len({(record.domain, record.presentation) for record in records}),
-        subjects=len({record.subject for record in records}),
+        presentations=len(dataset.presentations),
+        subjects=len(dataset.subjects),
         bona_fide=live,
         attacks=len(records) - live,
         species=tuple(sorted({record.species for record in records if not record.is_bona_fide})),
@@ -191,9 +194,9 @@ def _limits(
         "BPCER at APCER targets, TPR at FPR, EER and HTER at the EER use a threshold chosen on the "
         "test itself, which no device can do.",
         "No capture was sent back for another try: a device that does so accepts and refuses at "
-        "other rates. A presentation's score is the mean of its captures, a device may judge one.",
+        "other rates. A presentation's score is the mean of its captures, a device may use one.",
         "What the model was trained on is not recorded in a bundle; "
-        + (f"the user says: {request.source}." if request.source else "nobody said."),
+        + (f"the user says: {request.source}." if request.source else "it was not stated."),
     ]
     rounding = _ROUNDING.get(bundle.manifest.precision)
     if rounding is not None:
@@ -206,14 +209,13 @@ def _limits(
     ):
         if is_due and known_subjects(bundle, member) is None:
             said.append(
-                f"The bundle does not say on whose captures it was {what}: that nobody here was "
-                "among them could not be checked."
+                f"The bundle does not name the people whose captures it was {what} on: whether any "
+                "of them is in these lists could not be checked."
             )
     said += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
     if overlap:
         said.append(
-            "People seen before stand in these lists, as was allowed: every figure is likely too "
-            "good."
+            "These lists hold people seen before, as was allowed: every figure is likely too good."
         )
     if any(case.figures.non_responses.frames for case in cases):
         said.append(

@@ -1,4 +1,4 @@
-"""Score a data set with a bundle's graph, as the device would, a few captures at a time."""
+"""Scoring of data sets with a bundle's graph, along the device's own path."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
     from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Capture, Modality
     from fasdk.preprocess import DepthEncoding
-    from fasdk_calibration.datasets import CaptureRecord, Dataset, Progress
+    from fasdk.progress import Progress
+    from fasdk_calibration.datasets import CaptureRecord, Dataset
 
 BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredDataset:
-    """A data set with a bundle's answer to each of its captures, in its order.
+    """A data set with a bundle's output for each of its captures, in its order.
 
     Attributes:
-        dataset: Where the captures are.
-        logits: float32 [N, classes], as the graph gave them.
+        dataset: The scored captures.
+        logits: float32 [N, classes], outputs of the graph.
         present: Modalities each capture held and the model used, in model order.
-        scores: One value a capture: `Decision.score`; a non-response where the graph gave a number
-            that is not finite and the device would answer ERROR.
+        scores: `Decision.score` of each capture; a non-response where the graph gave a number that
+            is not finite and the device would answer ERROR.
     """
 
     dataset: Dataset
@@ -64,7 +65,7 @@ def score_dataset(
         dataset: Frames are read a batch at a time and let go: memory does not grow with its length.
         missing: Modalities taken away from every capture that holds them.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        progress: Called with the number of captures done.
+        progress: Receiver of progress reports, in captures.
 
     Raises:
         UsageError: `missing` leaves a capture without a frame the bundle requires, or without any.
@@ -81,30 +82,37 @@ def score_subsets(
     *,
     threads: int = 0,
     progress: Progress | None = None,
+    task: str = "captures",
 ) -> tuple[ScoredDataset, ...]:
     """Do `score_dataset` for several sets of missing modalities, reading each frame once.
+
+    Args:
+        bundle: See `score_dataset`.
+        dataset: See `score_dataset`.
+        missing: Sets of modalities, each taken away in turn.
+        threads: See `score_dataset`.
+        progress: Receiver of progress reports, in captures.
+        task: Name of the task in those reports.
 
     Returns:
         One scored data set for each entry of `missing`, in its order.
     """
     for each in missing:
-        require_judgeable(bundle.manifest, dataset, each)
-    answers: list[list[_Answer]] = [[] for _ in missing]
+        require_scorable(bundle.manifest, dataset, each)
+    answers: list[list[_ScoredCapture]] = [[] for _ in missing]
     done = 0
-    engine = _Recorder(_open(bundle, threads))
+    engine = _RecordingEngine(_open(bundle, threads))
     with Liveness(bundle, engine) as liveness:
         for records, captures in _batches(dataset, bundle.manifest):
             for each, rows in zip(missing, answers, strict=True):
-                rows.extend(_judge(liveness, engine, records, captures, each))
+                rows.extend(_score_batch(liveness, engine, records, captures, each))
             done += len(records)
             if progress is not None:
-                progress(done)
+                progress.update(task, done, len(dataset.records))
     return tuple(_gather(dataset, rows) for rows in answers)
 
 
-def require_judgeable(
-    manifest: Manifest, dataset: Dataset, missing: Missing = NONE_MISSING
-) -> None:
+def require_scorable(manifest: Manifest, dataset: Dataset, missing: Missing = NONE_MISSING) -> None:
     """Check from the list alone that every capture has the frames a bundle asks for.
 
     Raises:
@@ -118,16 +126,16 @@ def require_judgeable(
             f"--missing {','.join(sorted(foreign))}: this bundle looks at "
             f"{', '.join(m.value for m in manifest.modalities)}: name one of those"
         )
-    fault = fault_of(manifest, dataset, NONE_MISSING)
+    fault = reason_not_scorable(manifest, dataset, NONE_MISSING)
     if fault is not None:
         raise DatasetError(fault)
-    fault = fault_of(manifest, dataset, missing)
+    fault = reason_not_scorable(manifest, dataset, missing)
     if fault is not None:
         raise UsageError(f"--missing {missing_name(missing)}: {fault}")
 
 
-def fault_of(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | None:
-    """Return why a data set cannot be judged with some modalities taken away, or None."""
+def reason_not_scorable(manifest: Manifest, dataset: Dataset, missing: Missing) -> str | None:
+    """Return why a data set cannot be scored with some modalities taken away, or None."""
     verb = "is left without" if missing else "lacks"
     for record in dataset.records:
         held = set(manifest.modalities) & set(record.modalities) - missing
@@ -151,14 +159,14 @@ def _open(bundle: Bundle, threads: int) -> Engine:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answer:
+class _ScoredCapture:
     logits: NDArray[np.float32]
     present: tuple[Modality, ...]
     score: float
 
 
-class _Recorder:
-    """An engine that keeps what it last returned: a Decision holds scores, not logits."""
+class _RecordingEngine:
+    """Engine that keeps its last outputs: a Decision holds scores, not logits."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -189,7 +197,7 @@ class _Recorder:
 def _batches(
     dataset: Dataset, manifest: Manifest
 ) -> Iterator[tuple[Sequence[CaptureRecord], list[Capture]]]:
-    """Yield records and their frames, the next batch being read while one is judged."""
+    """Yield records and their frames, the next batch being read while one is scored."""
     depth = next((spec.depth for spec in manifest.inputs.values() if spec.depth is not None), None)
     parts = [dataset.records[i : i + BATCH] for i in range(0, len(dataset.records), BATCH)]
 
@@ -217,13 +225,13 @@ def _looked_at(record: CaptureRecord, depth: DepthEncoding | None) -> CaptureRec
     return record.model_copy(update={"depth": None, "present": None})
 
 
-def _judge(
+def _score_batch(
     liveness: Liveness,
-    engine: _Recorder,
+    engine: _RecordingEngine,
     records: Sequence[CaptureRecord],
     captures: Sequence[Capture],
     missing: Missing,
-) -> list[_Answer]:
+) -> list[_ScoredCapture]:
     reduced = [
         _reduce(liveness, record, capture, missing)
         for record, capture in zip(records, captures, strict=True)
@@ -235,7 +243,7 @@ def _judge(
     if engine.last is None or engine.last.logits.shape[0] != len(decisions):
         raise DatasetError(f"capture {records[0].id}: {', '.join(decisions[0].reasons)}")
     return [
-        _Answer(logits, decision.modalities, decision.score)
+        _ScoredCapture(logits, decision.modalities, decision.score)
         for logits, decision in zip(engine.last.logits, decisions, strict=True)
     ]
 
@@ -251,7 +259,7 @@ def _reduce(
     return reduced
 
 
-def _gather(dataset: Dataset, answers: Sequence[_Answer]) -> ScoredDataset:
+def _gather(dataset: Dataset, answers: Sequence[_ScoredCapture]) -> ScoredDataset:
     values = np.array([answer.score for answer in answers], np.float64)
     return ScoredDataset(
         dataset=dataset,

@@ -1,96 +1,137 @@
-"""An evaluation as tables on a terminal."""
+"""Terminal tables of an evaluation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fasdk_tools.terminal.output import STDOUT, print_fields, print_rows
+from fasdk_tools.terminal.numbers import count_of, format_interval, format_share
+from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
-    from fasdk_calibration.error_rates import Estimate, Rate
+    from collections.abc import Iterator
+
+    from fasdk_calibration.error_rates import AtThreshold, Estimate, Rate
     from fasdk_tools.evaluation.record import Case, Evaluation
 
 
-def print_evaluation(record: Evaluation) -> None:
-    """Print what was found: separation first, then every threshold, then species by species."""
-    identity = record.bundle
-    figure = record.family_figure
-    print_fields(
-        f"Evaluation of {identity.path}",
-        {
-            "bundle id": identity.id,
-            "precision": identity.precision,
-            "backend": record.backend,
-            "trained on": record.source or "not said",
-            "unit": record.unit,
-        }
-        | (
-            {}
-            if figure is None
-            else {
-                f"{figure.family}, {figure.question}": f"HTER {_percent(figure.hter_at_eer)} at "
-                f"the test's EER, {_percent(figure.hter_at_development)} at the development "
-                f"threshold, AUC {_percent(figure.auc)}, mean of {len(figure.tests)} tests"
-            }
-        ),
-    )
+def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
+    """Print the headline figures, then separation, thresholds and species of every case.
+
+    Args:
+        record: The evaluation.
+        wide: Whether bounds are columns and species are shown at every threshold.
+    """
+    print_answer(_headline(record))
+    print_fields("", dict(_identity(record)))
     print_rows(
-        "No threshold of its own; bounds by resampling subjects",
-        ("case", "presentations", "AUC", "EER", "HTER at EER"),
+        "Separation, without a threshold (bounds: subjects resampled, 95 %)",
+        (
+            *("case", "presentations", "AUC", Column("AUC bounds", wide=True)),
+            *("EER", "EER bounds", "HTER at EER", Column("HTER bounds", wide=True)),
+        ),
         [
             (
                 _name(case),
                 case.figures.presentations,
-                _estimate(None if found is None else found.auc),
-                _estimate(None if found is None else found.eer),
-                _estimate(None if found is None else found.hter_at_eer),
+                *_estimate(None if found is None else found.auc),
+                *_estimate(None if found is None else found.eer),
+                *_estimate(None if found is None else found.hter_at_eer),
             )
             for case in record.cases
             for found in (case.figures.separation,)
         ],
+        wide=wide,
     )
-    if any(case.figures.thresholds for case in record.cases):
-        _print_thresholds(record)
-    said = {
-        f"{_name(case)}: {note}": None
-        for case in record.cases
-        for note in (
-            case.thresholds_note,
-            case.figures.separation_note,
-            _silent(case.figures.non_responses.frames),
-        )
-        if note
-    }
-    for line in (*said, *record.not_judged):
-        STDOUT.print(line, markup=False)
-
-
-def _print_thresholds(record: Evaluation) -> None:
-    print_rows(
-        "At thresholds chosen on other captures; 95 % Clopper-Pearson bounds",
-        ("case", "threshold", "worst APCER", "BPCER", "HTER"),
-        [
-            (
-                _name(case),
-                f"{at.name}\n{at.threshold:.6f}",
-                f"{_rate(at.overall.worst_apcer)}\n{at.overall.worst_species or ''}",
-                _rate(at.overall.bpcer),
-                _estimate(at.overall.hter),
-            )
-            for case in record.cases
-            for at in case.figures.thresholds
-        ],
-    )
+    at_thresholds = [(case, at) for case in record.cases for at in case.figures.thresholds]
+    if at_thresholds:
+        _print_thresholds(at_thresholds, wide=wide)
     for case in record.cases:
-        for at in case.figures.thresholds[:1]:
+        for at in case.figures.thresholds[: None if wide else 1]:
             print_rows(
                 f"APCER by species at {at.name}, {_name(case)}",
-                ("species", "APCER", "errors", "attempts"),
+                ("species", "APCER", "bounds", "errors"),
                 [
-                    (rate.species, _rate(rate, " "), rate.errors, rate.attempts)
+                    (rate.species, *_rate(rate), f"{rate.errors}/{rate.attempts}")
                     for rate in at.overall.apcer
                 ],
             )
+    print_notes(list(dict.fromkeys((*_notes(record), *record.not_evaluated))))
+
+
+def _headline(record: Evaluation) -> str:
+    """Return error rates at the first case's first threshold, or how well its classes part."""
+    for case in record.cases:
+        for at in case.figures.thresholds:
+            overall, worst = at.overall, at.overall.worst_apcer
+            return (
+                f"APCER {_share(worst)} (worst: {overall.worst_species or 'no attack'}), BPCER "
+                f"{_share(overall.bpcer)} at {at.name}"
+            )
+    for case in record.cases:
+        found = case.figures.separation
+        if found is not None:
+            return (
+                f"AUC {format_share(found.auc.value)}, EER {format_share(found.eer.value)}; "
+                "no threshold to judge by"
+            )
+    return "nothing could be measured"
+
+
+def _identity(record: Evaluation) -> Iterator[tuple[str, object]]:
+    figure = record.family_figure
+    if figure is not None:
+        yield (
+            f"{figure.family}, {figure.question}",
+            f"mean of {count_of(len(figure.tests), 'test')}: HTER "
+            f"{format_share(figure.hter_at_eer)} at the EER of the test, "
+            f"{format_share(figure.hter_at_development)} at the development threshold, AUC "
+            f"{format_share(figure.auc)}",
+        )
+    if record.cases:
+        yield "first line is for", _name(record.cases[0])
+    yield "bundle", record.bundle.path
+    yield "bundle id", record.bundle.id
+    yield "precision", record.bundle.precision
+    yield "backend", record.backend
+    yield "trained on", record.source or "not stated"
+    yield "unit", record.unit
+
+
+def _print_thresholds(found: list[tuple[Case, AtThreshold]], *, wide: bool) -> None:
+    print_rows(
+        "At thresholds chosen on other captures (bounds: Clopper-Pearson, 95 %)",
+        (
+            *(Column("case", label=True), Column("threshold", label=True)),
+            *(Column("score above", wide=True), "worst APCER", "bounds", "worst species"),
+            *("BPCER", Column("BPCER bounds", wide=True), Column("HTER", wide=True)),
+        ),
+        [
+            (
+                _name(case),
+                at.name,
+                f"{at.threshold:.6f}",
+                *_rate(at.overall.worst_apcer),
+                at.overall.worst_species or None,
+                *_rate(at.overall.bpcer),
+                None if at.overall.hter is None else format_share(at.overall.hter.value),
+            )
+            for case, at in found
+        ],
+        wide=wide,
+    )
+
+
+def _notes(record: Evaluation) -> Iterator[str]:
+    for case in record.cases:
+        silent = case.figures.non_responses.frames
+        for note in (
+            case.thresholds_note,
+            case.figures.separation_note,
+            f"{silent} captures without a score, counted as non-responses" if silent else "",
+        ):
+            if note:
+                yield f"{_name(case)}: {note}"
 
 
 def _name(case: Case) -> str:
@@ -98,24 +139,21 @@ def _name(case: Case) -> str:
     return f"{case.list}{taken} ({'+'.join(case.modalities)})"
 
 
-def _silent(frames: int) -> str:
-    return f"{frames} captures without a score, counted as non-responses" if frames else ""
+def _share(rate: Rate | None) -> str:
+    return format_share(None if rate is None else rate.rate)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _rate(rate: Rate | None, gap: str = "\n") -> str:
+def _rate(rate: Rate | None) -> tuple[str | None, str | None]:
+    """Return a rate and its bounds."""
     if rate is None:
-        return "-"
-    return f"{_percent(rate.rate)}{gap}[{100 * rate.lower:.2f}, {100 * rate.upper:.2f}]"
+        return None, None
+    return format_share(rate.rate), format_interval(rate.lower, rate.upper)
 
 
-def _estimate(estimate: Estimate | None) -> str:
+def _estimate(estimate: Estimate | None) -> tuple[str | None, str | None]:
+    """Return a figure and its bounds, where there are any."""
     if estimate is None:
-        return "-"
+        return None, None
     if estimate.lower is None or estimate.upper is None:
-        return _percent(estimate.value)
-    bounds = f"[{100 * estimate.lower:.2f}, {100 * estimate.upper:.2f}]"
-    return f"{_percent(estimate.value)}\n{bounds}"
+        return format_share(estimate.value), None
+    return format_share(estimate.value), format_interval(estimate.lower, estimate.upper)

@@ -1,4 +1,4 @@
-"""One training of one system, judged, and the file that keeps it."""
+"""Protocol cell: one training of one system, its test results, and the file that keeps them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import UsageError
+from fasdk.progress import Progress
 from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import (
     DomainCaptures,
     DomainSplit,
     Missing,
     Outcome,
-    judge,
+    compute_outcome,
     without,
 )
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, score_captures, train
-from fasdk_tools.terminal.output import ProgressView
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class System:
     """One row of the tables.
 
     Attributes:
-        name: Of the row and of its files.
-        title: What it is.
+        name: Name of the table row and of the system's files.
+        title: Description of the system.
         family: Model name.
         method: Training method name.
         frozen: Regular expressions of parameters kept as they start.
@@ -50,7 +50,7 @@ class System:
 
     @property
     def recipe(self) -> str:
-        """What its training depends on, in words."""
+        """Everything its training depends on, in words."""
         kept = f", {' '.join(self.frozen)} frozen" if self.frozen else ""
         return f"{self.family} by {self.method}{kept}"
 
@@ -69,14 +69,14 @@ SYSTEMS = (
 
 
 class ProtocolSettings(BaseModel):
-    """How large a run is.
+    """Size of a run.
 
     Attributes:
         train: Training captures of each domain.
         development: Development captures of each domain.
         test: Test captures of each domain.
         config: Named settings that every family is trained in.
-        training: How every system is trained; each seed replaces its own. The learning rate is
+        training: Settings every system is trained with; each seed replaces its own. The rate is
             the best of a few by the development captures of CPS->W with one seed, for all systems
             together; single ones do better at others.
     """
@@ -95,14 +95,14 @@ class Cell:
     """One training and its tests.
 
     Attributes:
-        system: What was trained, and how.
+        system: The trained system and its training method.
         split: Name of the split.
-        seed: Of captures, weights and order.
-        epochs: How many were trained.
-        best_epoch: Which one's weights were judged.
+        seed: Seed of captures, weights and order.
+        epochs: Number of epochs trained.
+        best_epoch: Epoch whose weights were evaluated.
         development_auc: Area under the development captures' ROC curve then.
         seconds: Wall-clock time of training and tests.
-        outcomes: How it did, by the name of what was missing.
+        outcomes: Error rates of each test, by the names of the modalities missing.
     """
 
     system: System
@@ -167,7 +167,7 @@ def run_cell(
     settings: ProtocolSettings,
     captures: DomainCaptures,
     tests: Mapping[str, Missing],
-    view: ProgressView,
+    progress: Progress,
 ) -> Cell:
     """Train one system on one split with one seed, and test it with each set of modalities missing.
 
@@ -185,7 +185,7 @@ def run_cell(
         captures.development,
         settings.training.model_copy(update={"seed": seed}),
         frozen=system.frozen,
-        on_epoch=lambda epoch: view.update("epochs", epoch.number, epoch.of),
+        on_epoch=lambda epoch: progress.update("epochs", epoch.number, epoch.of),
     )
 
     def score(part: Sequence[LabeledCapture], missing: Missing) -> tuple[Any, Any]:
@@ -194,7 +194,7 @@ def run_cell(
         return score_captures(result.module, family, config, seen), live
 
     outcomes = {
-        name: judge(*score(captures.development, missing), *score(captures.test, missing))
+        name: compute_outcome(*score(captures.development, missing), *score(captures.test, missing))
         for name, missing in tests.items()
     }
     return Cell(

@@ -1,4 +1,4 @@
-"""Train small variants of every system and judge them by protocols P1, P2 and P3.
+"""Protocols P1, P2 and P3 over small variants of every system.
 
 Every training is one cell: a system, a split, a seed. A finished cell is kept as a file, so that a
 run that was stopped goes on where it was; it knows fasdk's version, not its code, so delete the
@@ -18,6 +18,7 @@ import torch
 
 from fasdk import __version__
 from fasdk.errors import UsageError
+from fasdk.progress import Progress
 from fasdk_calibration import protocols
 from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.protocols import (
@@ -41,7 +42,7 @@ from fasdk_tools.protocols.cells import (
     write_document,
 )
 from fasdk_tools.protocols.tables import Row, Spread, print_tables, rows_of
-from fasdk_tools.terminal.output import STDOUT, ProgressView
+from fasdk_tools.terminal.output import print_notes
 
 __all__ = [
     "SYSTEMS",
@@ -59,22 +60,22 @@ __all__ = [
 ]
 _Item = TypeVar("_Item")
 NOTE = (
-    "HTER/AUC in per cent, mean over seeds ± standard deviation; against: the change of HTER with "
-    "the same seed, and in how many seeds it is lower. The threshold comes from the "
-    "training domains' development captures with the same modalities missing; published tables "
-    "take it from the test set, which --json gives as test_eer. Tiny models on synthetic captures: "
-    "no word about real attacks."
+    "HTER and AUC are means over seeds ± standard deviation; "
+    "the change of HTER is taken with the same seed; "
+    "the threshold comes from the development captures of the training domains with the same "
+    "modalities missing, where published tables take it from the test set (test_eer in --json); "
+    "tiny models on synthetic captures: no evidence about real attacks"
 )
 
 
 class DomainSource(Protocol):
-    """Where the domains' captures come from."""
+    """Source of the domains' captures."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what tells this source from another, as JSON takes it."""
+        """Return the settings that identify this source, as JSON takes them."""
         ...
 
-    def load(self, seed: int, view: ProgressView) -> Mapping[str, DomainCaptures]:
+    def load(self, seed: int, progress: Progress) -> Mapping[str, DomainCaptures]:
         """Return every domain's captures by letter; each seed may give others."""
         ...
 
@@ -94,7 +95,7 @@ class SyntheticSource:
         """Return the domains' settings."""
         return {domain.letter: asdict(domain.scene) for domain in self._domains}
 
-    def load(self, seed: int, view: ProgressView) -> dict[str, DomainCaptures]:
+    def load(self, seed: int, progress: Progress) -> dict[str, DomainCaptures]:
         """Return every domain's captures."""
         total = len(self._domains) * sum(self._counts.values())
         made: dict[str, list[list[LabeledCapture]]] = {}
@@ -109,7 +110,7 @@ class SyntheticSource:
                 ):
                     parts[-1].append(item)
                     done += 1
-                    view.update(f"captures, seed {seed}", done, total)
+                    progress.update(f"captures, seed {seed}", done, total)
             made[domain.letter] = parts
         return {letter: DomainCaptures(*parts) for letter, parts in made.items()}
 
@@ -119,8 +120,8 @@ class ProtocolsReport:
     """Every cell and the tables made of them.
 
     Attributes:
-        note: How to read the figures.
-        settings: How large the run was, and on what.
+        note: Explanation of the figures.
+        settings: Size of the run, versions and domains.
         rows: One a protocol and system.
         cells: One a training.
         seconds: Wall-clock time of all trainings and tests, whenever they ran.
@@ -135,7 +136,7 @@ class ProtocolsReport:
 
 def run_named(
     out: Path,
-    view: ProgressView,
+    progress: Progress,
     *,
     system_names: Sequence[str] = (),
     protocol_names: Sequence[str] = (),
@@ -148,10 +149,10 @@ def run_named(
 
     Args:
         out: Folder for the cells.
-        view: Shows progress.
+        progress: Receiver of progress reports.
         system_names: Rows to make; none for all.
         protocol_names: Protocols to run; none for all.
-        seeds: How many, from 0.
+        seeds: Number of seeds, counted from 0.
         train: Training captures of each domain; half as many choose epoch and threshold.
         test: Test captures of each domain.
         epochs: Passes over the training captures.
@@ -169,7 +170,7 @@ def run_named(
     return run_protocols(
         out,
         settings,
-        view,
+        progress,
         systems=_named("system", system_names, {system.name: system for system in SYSTEMS}),
         chosen=_named("protocol", protocol_names, {p.name: p for p in PROTOCOLS}),
         seeds=range(seeds),
@@ -186,7 +187,7 @@ def _named(kind: str, names: Sequence[str], known: Mapping[str, _Item]) -> list[
 def run_protocols(
     out: Path,
     settings: ProtocolSettings,
-    view: ProgressView,
+    progress: Progress,
     *,
     source: DomainSource | None = None,
     systems: Sequence[System] = SYSTEMS,
@@ -197,11 +198,11 @@ def run_protocols(
 
     Args:
         out: Folder for the cells; a later run with the same settings takes up those it finds.
-        settings: How large the run is.
-        view: Shows progress.
-        source: Where captures come from; the synthetic domains by default.
-        systems: What is compared.
-        chosen: Which protocols.
+        settings: Size of the run.
+        progress: Receiver of progress reports.
+        source: Source of the captures; the synthetic domains by default.
+        systems: Systems to compare.
+        chosen: Protocols to run.
         seeds: Each gives other captures, initial weights and order.
 
     Raises:
@@ -224,16 +225,16 @@ def run_protocols(
         domains: Mapping[str, DomainCaptures] | None = None
         for split, tests in conditions.items():
             for system in systems:
-                view.update("trainings", len(cells), total)
+                progress.update("trainings", len(cells), total)
                 path = out / f"{system.name}.{split.name.replace('->', '-')}.{seed}.json"
                 cell = read_cell(path, system)
                 if cell is None or not set(tests) <= set(cell.outcomes):
-                    domains = domains or source.load(seed, view)
+                    domains = domains or source.load(seed, progress)
                     captures = gather(split, domains)
-                    cell = run_cell(system, split, seed, settings, captures, tests, view)
+                    cell = run_cell(system, split, seed, settings, captures, tests, progress)
                     write_document(path, asdict(cell))
                 cells.append(cell)
-    view.update("trainings", total, total)
+    progress.update("trainings", total, total)
     return ProtocolsReport(
         note=NOTE,
         settings=described,
@@ -254,7 +255,12 @@ def _describe(settings: ProtocolSettings, source: DomainSource) -> dict[str, Any
     return plain
 
 
-def print_report(report: ProtocolsReport, chosen: Sequence[protocols.Protocol] = PROTOCOLS) -> None:
-    """Print one table a protocol on stdout, and how to read them."""
-    print_tables(report.rows, chosen)
-    STDOUT.print(report.note)
+def print_report(
+    report: ProtocolsReport,
+    chosen: Sequence[protocols.Protocol] = PROTOCOLS,
+    *,
+    wide: bool = False,
+) -> None:
+    """Print one table per protocol on stdout, and how to read them."""
+    print_tables(report.rows, chosen, wide=wide)
+    print_notes(report.note.split("; "))

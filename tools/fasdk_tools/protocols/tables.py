@@ -1,4 +1,4 @@
-"""From cells to the protocols' tables."""
+"""Protocol tables made of cells."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 
 from fasdk_calibration.protocols import Outcome, Protocol, missing_name
 from fasdk_tools.protocols.cells import Cell, System
-from fasdk_tools.terminal.output import STDOUT, print_rows
+from fasdk_tools.terminal.numbers import count_of
+from fasdk_tools.terminal.output import print_answer, print_fields, print_rows
+from fasdk_tools.terminal.tables import Column
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds.
+    """Distribution of a figure over the seeds.
 
     Attributes:
-        mean: Over the seeds.
+        mean: Mean over the seeds.
         deviation: Unbiased standard deviation; None of one seed.
-        least: Of the seeds.
-        greatest: Of the seeds.
+        least: Smallest value over the seeds.
+        greatest: Largest value over the seeds.
     """
 
     mean: float
@@ -42,15 +44,15 @@ class Row:
     Attributes:
         protocol: P1, P2 or P3.
         system: Name of the system.
-        title: What it is.
+        title: Description of the system.
         columns: Mean HTER and AUC of each test, by its name.
         hter: Half total error rate at the development captures' threshold, in [0, 1].
         test_eer: Half total error rate where the test's own error rates meet.
         auc: Area under the ROC curve.
-        against: What `change` compares with.
+        against: Name of the system that `change` compares with.
         change: HTER minus that of `against` with the same seed; below 0 is better.
         better_seeds: In how many seeds it is better.
-        seeds: How many there are.
+        seeds: Number of seeds.
     """
 
     protocol: str
@@ -139,30 +141,47 @@ def rows_of(
     return rows
 
 
-def print_tables(all_rows: Sequence[Row], chosen: Sequence[Protocol]) -> None:
-    """Print one table a protocol on stdout, and what the systems in them are."""
-    for protocol in chosen:
-        rows = [row for row in all_rows if row.protocol == protocol.name]
-        if not rows:
-            continue
-        columns = list(rows[0].columns)
+def print_tables(
+    all_rows: Sequence[Row], chosen: Sequence[Protocol], *, wide: bool = False
+) -> None:
+    """Print the best system of each protocol, then one table per protocol on stdout.
+
+    Args:
+        all_rows: One row for each protocol and system.
+        chosen: Protocols in the order to show.
+        wide: Whether every test has a column.
+    """
+    tables = [
+        (protocol, rows)
+        for protocol in chosen
+        if (rows := [row for row in all_rows if row.protocol == protocol.name])
+    ]
+    best = [min(rows, key=lambda row: row.hter.mean) for _, rows in tables]
+    print_answer(
+        "Lowest HTER: "
+        + ", ".join(f"{row.protocol} {row.system} {100 * row.hter.mean:.1f} %" for row in best)
+    )
+    for protocol, rows in tables:
         lead = "missing " if len(protocol.missing) > 1 else ""
         print_rows(
-            f"{protocol.name}, {protocol.title}",
-            ("system", *(lead + name for name in columns), "HTER", "AUC", "HTER against (better)"),
+            f"{protocol.name}, {protocol.title} (HTER and AUC in %)",
+            (
+                *("system", "HTER", "AUC", "change of HTER"),
+                *(Column(f"{lead}{name}: HTER/AUC", wide=True) for name in rows[0].columns),
+            ),
             [
                 (
                     row.system,
-                    *("{:.1f}/{:.1f}".format(*_percent(row.columns[name])) for name in columns),
                     _spread(row.hter),
                     _spread(row.auc),
                     _change(row),
+                    *("{:.1f}/{:.1f}".format(*_percent(values)) for values in row.columns.values()),
                 )
                 for row in rows
             ],
+            wide=wide,
         )
-    titles = {row.system: row.title for row in all_rows}
-    STDOUT.print("; ".join(f"{name}: {title}" for name, title in titles.items()))
+    print_fields("Systems", {row.system: row.title for row in all_rows})
 
 
 def _percent(values: Sequence[float]) -> list[float]:
@@ -174,7 +193,10 @@ def _spread(spread: Spread) -> str:
     return f"{100 * spread.mean:.1f}{deviation}"
 
 
-def _change(row: Row) -> str:
+def _change(row: Row) -> str | None:
     if row.change is None or row.against is None:
-        return "-"
-    return f"{row.against} {100 * row.change.mean:+.1f} ({row.better_seeds}/{row.seeds})"
+        return None
+    return (
+        f"{100 * row.change.mean:+.1f} against {row.against}, lower in "
+        f"{row.better_seeds} of {count_of(row.seeds, 'seed')}"
+    )

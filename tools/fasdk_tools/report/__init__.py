@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file: nothing is fetched, nothing runs.
+"""HTML report of an evaluation: one file that fetches nothing and runs no script.
 
 Read in this order: axes.py and charts.py (SVG), markup.py (tables and figures), thumbnails.py,
 case_section.py (one list), overview.py, page.py (the page), style.css.

@@ -1,4 +1,4 @@
-"""Scales and axes of the report's charts, as SVG written by hand: no library, no script."""
+"""Scales and axes of the report's SVG charts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Scale:
     """How values run along an axis; what lies outside is drawn at its end.
 
     Attributes:
-        low: Value at the axis' start.
-        high: Value at its end.
-        ticks: What is written along it.
+        low: Value at the start of the axis.
+        high: Value at the end of the axis.
+        ticks: Labels along the axis.
         warp: Monotone function after which values are equally spaced.
     """
 
@@ -151,11 +151,11 @@ def drawing(key: str, title: str, description: str, body: str, height: float = H
     """Return a whole SVG element that says in words what it shows.
 
     Args:
-        key: Unique on the page; the title's and the description's ids hang on it.
-        title: What it is.
-        description: What it shows, for who does not see it.
-        body: SVG inside.
-        height: In user units; the width is fixed.
+        key: Name unique on the page; the ids of title and description are made from it.
+        title: Title of the drawing.
+        description: Description of what it shows, for readers who do not see it.
+        body: SVG of the drawing itself.
+        height: Height in user units; the width is fixed.
     """
     return (
         f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" '

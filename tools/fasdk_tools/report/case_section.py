@@ -1,4 +1,4 @@
-"""One list of an evaluation on the page: curves of all its cases, then case by case."""
+"""Report section of one evaluation list: curves of all its cases, then each case."""
 
 from __future__ import annotations
 

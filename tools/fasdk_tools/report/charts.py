@@ -1,4 +1,4 @@
-"""The report's charts: ROC, DET, score histogram, error rates with bounds."""
+"""SVG charts of the report: ROC, DET, score histogram, error rates with bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mark:
     """An operating point on a curve.
 
     Attributes:
-        name: What it is called.
+        name: Name written beside the point.
         accepted: Share of attacks accepted, in [0, 1].
         refused: Share of bona fide presentations refused, in [0, 1].
     """
@@ -47,7 +47,7 @@ class Line:
     """One curve of error rates.
 
     Attributes:
-        name: What it is of.
+        name: Name of the curve.
         points: (share of attacks accepted, share of bona fide refused), along the thresholds.
         marks: Operating points on it.
     """
@@ -119,12 +119,12 @@ def histogram(
     """Return two histograms of scores over their log-odds, with thresholds drawn in.
 
     Args:
-        key: Unique on the page.
-        title: What it is.
+        key: Name unique on the page.
+        title: Title of the drawing.
         limit: The bins run from -limit to limit, equally wide; the outer ones hold the rest.
-        bona_fide: Presentations by bin.
-        attacks: The same; as many bins.
-        thresholds: Where LIVE begins.
+        bona_fide: Number of bona fide presentations by bin.
+        attacks: Number of attack presentations by bin.
+        thresholds: Thresholds to draw, as scores.
     """
     shares = [[count / max(1, sum(counts)) for count in counts] for counts in (attacks, bona_fide)]
     frame = Frame(log_odds_scale(limit), share_percent(max(max(of_class) for of_class in shares)))

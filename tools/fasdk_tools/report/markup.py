@@ -1,4 +1,4 @@
-"""HTML by hand: text escaped, tables that say what they hold, figures that name their source.
+"""HTML elements with escaped text, accessible tables, and figures that name their source.
 
 A figure on the page stands in a `<data>` element whose `data-path` is a JSON pointer (RFC 6901)
 into the embedded document, so that what is read and what is machine-read cannot part ways unseen.
@@ -24,7 +24,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Markup:
-    """HTML that is ready; anything else put on the page is escaped."""
+    """Finished HTML; any other text put on the page is escaped."""
 
     html: str
 
@@ -125,8 +125,8 @@ class Column:
     """A table's column.
 
     Attributes:
-        title: Its head.
-        is_number: Whether it stands to the right.
+        title: Column heading.
+        is_number: Whether its cells are aligned to the right.
     """
 
     title: str

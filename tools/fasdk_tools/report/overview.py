@@ -1,4 +1,4 @@
-"""What was found in short, and by what was taken away."""
+"""Report sections: summary, and figures by missing modality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fasdk_tools.report.markup import (
 )
 
 
-def in_short(record: Evaluation) -> Markup:
+def summary_section(record: Evaluation) -> Markup:
     """Return warnings, the protocol's figure, and a row for every list as it is."""
     figures = Figures(record)
     parts = [element("p", warning, class_="warning", role="note") for warning in _warnings(record)]
@@ -130,13 +130,13 @@ def _overview(record: Evaluation, indices: Sequence[int]) -> Markup:
     )
 
 
-def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
+def missing_section(record: Evaluation, names: Sequence[str]) -> Markup:
     """Return AUC and HTER by what was taken away and by list, then the details of each row.
 
     Empty where nothing was to be taken away.
     """
     missing = list(dict.fromkeys(case.missing for case in record.cases))
-    if len(missing) < 2 and not record.not_judged:
+    if len(missing) < 2 and not record.not_evaluated:
         return Markup("")
     figures = Figures(record)
     rows = []
@@ -172,6 +172,6 @@ def missing_matrix(record: Evaluation, names: Sequence[str]) -> Markup:
     others = [index for index, case in enumerate(record.cases) if case.missing != "none"]
     if others:
         parts.append(_overview(record, others))
-    if record.not_judged:
-        parts += [element("p", "Not judged:"), items("ul", record.not_judged)]
+    if record.not_evaluated:
+        parts += [element("p", "Not evaluated:"), items("ul", record.not_evaluated)]
     return Markup("".join(part.html for part in parts))

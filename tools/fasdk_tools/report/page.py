@@ -1,4 +1,4 @@
-"""The whole page: what was found in short, case by case, the worst captures, what is not said."""
+"""HTML page of an evaluation: summary, cases, worst captures, limitations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fasdk_tools.report.markup import (
     items,
     table,
 )
-from fasdk_tools.report.overview import in_short, missing_matrix
+from fasdk_tools.report.overview import missing_section, summary_section
 from fasdk_tools.report.thumbnails import thumbnail
 from fasdk_tools.terminal.output import json_text
 
@@ -70,15 +70,15 @@ def render(record: Evaluation, pictures: Pictures) -> str:
     """Return the page.
 
     Args:
-        record: What was found; the page embeds it as JSON, and shows nothing else.
+        record: The evaluation; the page embeds it as JSON, and shows nothing else.
         pictures: PNG data URIs of the worst-scored captures, by list and row.
     """
     name = Path(record.bundle.path).name
     title = f"Evaluation of {name}"
     names = list(dict.fromkeys(case.list for case in record.cases))
     sections = [
-        ("in-short", "In short", in_short(record)),
-        ("missing", "Missing modalities", missing_matrix(record, names)),
+        ("in-short", "In short", summary_section(record)),
+        ("missing", "Missing modalities", missing_section(record, names)),
         *(("", "", list_section(record, each)) for each in names),
         ("worst", "Worst-scored captures", _worst(record, pictures)),
         ("bundle", "The bundle", _bundle(record)),

@@ -1,4 +1,4 @@
-"""A capture's frames as small pictures inside the page."""
+"""Thumbnails of a capture's frames as data URIs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def thumbnail(capture: Capture, modality: Modality, encoding: DepthEncoding | No
 
     Args:
         capture: Holds the frame.
-        modality: Which frame.
-        encoding: How the model sees depth; without one, the frame's own range is spread.
+        modality: Modality of the frame.
+        encoding: Depth encoding of the model; without one, the frame's own range is spread.
 
     Raises:
         DatasetError: OpenCV cannot encode it.

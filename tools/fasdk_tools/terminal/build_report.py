@@ -5,33 +5,70 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fasdk_tools.terminal.output import STDERR, format_bytes, print_fields, print_json, print_rows
+from fasdk_tools.terminal.numbers import (
+    count_of,
+    format_bytes,
+    format_count,
+    format_number,
+    format_share,
+)
+from fasdk_tools.terminal.output import (
+    STDERR,
+    print_answer,
+    print_fields,
+    print_json,
+    print_notes,
+    print_rows,
+)
+from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fasdk.errors import BudgetError
     from fasdk_engines.build.request import BuildReport
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport, RateChange
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
+_SHOWN = 3  # names of a long list
 
-def show_build(report: BuildReport, *, as_json: bool) -> None:
-    """Print a build's report on stdout."""
-    document = asdict(report)
+
+def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> None:
+    """Print the report of a build on stdout."""
     if as_json:
-        print_json(document)
+        print_json(asdict(report))
         return
-    document["size_bytes"] = format_bytes(report.size_bytes)
-    document["plan_bytes"] = format_bytes(report.plan_bytes)
-    del document["int8"]
-    print_fields(f"Built {report.bundle}", document)
+    points = len(report.operating_points)
+    print_answer(
+        f"Built {report.bundle}: {report.model} in {report.precision}, "
+        f"{format_bytes(report.size_bytes)}, "
+        + (count_of(points, "operating point") if points else "no operating point")
+    )
+    print_fields(
+        "",
+        {
+            "bundle id": report.bundle_id,
+            "parameters": format_count(report.parameters),
+            "graph": count_of(report.nodes, "node"),
+            "parity": ", ".join(_parity(report)),
+            "half precision": _half_precision(report),
+            "plan": _plan(report),
+            "operating points": report.operating_points,
+            "from": report.operating_points_note,
+            "time": f"{sum(report.phase_seconds.values()):.1f} s",
+        },
+    )
+    if wide:
+        print_fields("Settings", report.config)
+        print_fields("Seconds", report.phase_seconds)
     if report.int8 is not None:
-        print_fields("INT8", _fields(report.int8))
+        print_fields("INT8", _int8_fields(report.int8, wide=wide))
         if report.int8.budget is not None:
-            _print_budget(report.int8.budget)
+            _print_budget(report.int8.budget, wide=wide)
 
 
-def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
+def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False) -> None:
     """Print the candidates and the limits they miss on stdout, and one line on stderr."""
     report: MissedBudget = error.report  # type: ignore[assignment]
     line = " ".join(str(error).split())
@@ -39,71 +76,112 @@ def show_missed_budget(error: BudgetError, *, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": None, "error": line, **asdict(report)})
         return
+    print_answer(
+        f"No bundle is written: {report.precision} misses the budget on {report.development} "
+        f"({count_of(report.captures, 'capture')})"
+    )
+    print_notes(report.misses)
+    if report.figures is not None:
+        _print_budget(report.figures, wide=wide)
     print_rows(
-        f"Candidates on {report.development}, {report.captures} captures",
+        "Candidates, in the order tried",
         (
-            *("in float", "residual", "INT8 share", "captures", "expected flips", "of a class"),
-            *("drift", "budget"),
+            *("float layers", Column("residual layers", wide=True), "in INT8", "captures"),
+            *("expected flips", Column("of one class", wide=True), "mean drift", "result"),
         ),
         [
             (
                 len(trial.float_layers),
                 len(trial.residual_layers),
-                f"{trial.int8_share:.1%}",
+                format_share(trial.int8_share),
                 trial.evaluated,
-                f"{trial.expected_flips:.3%}",
-                f"{trial.expected_class_flips:.3%}",
+                format_share(trial.expected_flips),
+                format_share(trial.expected_class_flips),
                 trial.mean_drift,
                 trial.status.value,
             )
             for trial in report.trials
         ],
+        wide=wide,
     )
     if report.most_sensitive:
         print_rows(
-            "Most sensitive layers in INT8",
-            ("layer", "MACs", "mean square of the log-odds' drift"),
-            [(layer.name, layer.macs, layer.error) for layer in report.most_sensitive],
+            "Most sensitive layers in INT8 (mean square of the log-odds' drift)",
+            ("layer", "MACs", "drift squared"),
+            [
+                (layer.name, format_count(layer.macs), layer.error)
+                for layer in report.most_sensitive
+            ],
         )
-    if report.figures is not None:
-        _print_budget(report.figures)
-    print_fields("Missed", {"": list(report.misses), "record": report.record})
+    print_fields("", {"record": report.record})
 
 
-def _fields(int8: Int8Summary) -> dict[str, Any]:
+def _parity(report: BuildReport) -> Iterator[str]:
+    if report.torch_parity is not None:
+        yield f"{report.torch_parity:.1e} published against deployed form"
+    yield f"{report.graph_parity:.1e} deployed form against graph"
+
+
+def _half_precision(report: BuildReport) -> str | None:
+    if report.half_drift_ratio is None or report.half_max_activation is None:
+        return None
+    return (
+        f"drift {format_share(report.half_drift_ratio)} of the logits' standard deviation, "
+        f"largest activation {format_number(report.half_max_activation)}"
+    )
+
+
+def _plan(report: BuildReport) -> str | None:
+    if report.plan is None:
+        return None
+    targets = ", ".join(report.plan_targets) or "this machine"
+    return f"{report.plan} for {targets}, {format_bytes(report.plan_bytes)}"
+
+
+def _int8_fields(int8: Int8Summary, *, wide: bool) -> dict[str, Any]:
+    reverted = list(int8.reverted)
+    if not wide and len(reverted) > _SHOWN:
+        rest = len(reverted) - _SHOWN
+        reverted = [*reverted[:_SHOWN], f"and {rest} more (--wide)"]
     return {
-        "calibrated on": f"{int8.captures} captures of {int8.subjects} subjects in "
-        f"{int8.calibration}",
+        "calibrated on": f"{count_of(int8.captures, 'capture')} of "
+        f"{count_of(int8.subjects, 'subject')} in {int8.calibration}",
         "ranges": int8.method,
-        "in INT8": f"{int8.int8_share:.1%} of Linear and Conv multiply-accumulates, "
-        f"{int8.int8_layers} of {int8.layers} layers, {int8.residual_layers} with residual "
-        "activations",
-        "reverted to float": list(int8.reverted),
+        "in INT8": f"{format_share(int8.int8_share)} of Linear and Conv multiply-accumulates, "
+        f"{int8.int8_layers} of {count_of(int8.layers, 'layer')}, {int8.residual_layers} with "
+        "a residual activation",
+        "reverted to float": reverted,
         "candidates evaluated": int8.trials,
         "budget": int8.budget_note,
     }
 
 
-def _print_budget(budget: BudgetReport) -> None:
+def _print_budget(budget: BudgetReport, *, wide: bool) -> None:
     limits = budget.limits
     print_rows(
-        f"Against FP32 at its frozen thresholds; limits: flips {limits.max_flips:.2%}, "
-        f"drift {limits.max_drift:g}, rates {limits.max_rate_change:.2%}",
-        ("modalities", "captures", "flips", "expected flips", "drift", "APCER", "BPCER"),
+        f"Against FP32 at its thresholds; limits: flips {format_share(limits.max_flips)}, mean "
+        f"drift {limits.max_drift:g}, change of APCER and BPCER "
+        f"{format_share(limits.max_rate_change)}",
+        (
+            *("modalities", "captures", "flips", Column("expected flips", wide=True)),
+            *("mean drift", "APCER", "BPCER", Column("worst species", wide=True)),
+        ),
         [
             (
                 found.modalities,
                 found.captures,
                 found.flips,
-                None if found.expected_flips is None else f"{found.expected_flips:.3%}",
+                format_share(found.expected_flips),
                 found.mean_drift,
                 _rate(found.apcer),
                 _rate(found.bpcer),
+                None if found.apcer is None else found.apcer.species[1],
             )
             for found in budget.combinations
         ],
+        wide=wide,
     )
 
 
-def _rate(rate: RateChange | None) -> str:
-    return "-" if rate is None else f"{rate.before:.2%} to {rate.after:.2%} ({rate.species[1]})"
+def _rate(rate: RateChange | None) -> str | None:
+    return None if rate is None else f"{100 * rate.before:.2f} to {format_share(rate.after)}"

@@ -1,4 +1,4 @@
-"""What `fasdk run` prints of a result: a line for a person, or a JSON document."""
+"""Decisions of the capture loop as text lines or JSON documents."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fasdk.tracking.track import TrackDecision
+from fasdk_tools.terminal.tables import wrap
 
 if TYPE_CHECKING:
     from fasdk.capture_loop import CaptureResult
     from fasdk.decision import Decision
 
 
-def text_of(result: CaptureResult) -> str:
-    """Return one line for a person."""
+def text_of(result: CaptureResult, width: int) -> str:
+    """Return one decision as a line, and its reasons as indented lines below it.
+
+    Args:
+        result: The decision and when it was made.
+        width: Width of the terminal in character cells.
+    """
     decision = result.decision
     at = time.strftime("%H:%M:%S", time.localtime(result.unix_s))
     score = f"{decision.score:.4f}" if decision.score == decision.score else "-"
     threshold = "-" if decision.threshold is None else f"{decision.threshold:.4f}"
     latency = "-" if result.latency_ms is None else f"{result.latency_ms:.1f} ms"
-    why = "; ".join(
-        f"{code.value}: {reason}"
-        for code, reason in zip(decision.codes, decision.reasons, strict=True)
-    )
-    return (
+    line = (
         f"{at}.{int(result.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
-        f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  {why}"
-    ).rstrip()
+        f"score {score:>6}  threshold {threshold:>6}  {latency:>9}"
+    )
+    reasons = [
+        reason
+        for code, text in zip(decision.codes, decision.reasons, strict=True)
+        for reason in wrap(f"{code.value}: {text}", width, indent=14, hanging=16)
+    ]
+    return "\n".join((line, *reasons))
 
 
 def document_of(result: CaptureResult) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""What the command line prints: one JSON document or a table on stdout, the rest on stderr."""
+"""Command-line output: a JSON document or tables on stdout, progress and messages on stderr."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,17 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.text import Text
+
+from fasdk_tools.terminal.tables import Column, field_lines, table_lines, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.console import RenderableType
 
 STDERR = Console(stderr=True, highlight=False)
-STDOUT = Console(highlight=False, soft_wrap=True)
+STDOUT = Console(highlight=False)
 
 
 class _StderrLog(logging.Handler):
@@ -60,43 +65,65 @@ def json_text(document: Any) -> str:
     return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
 
 
+def terminal_width() -> int:
+    """Return how many character cells a line of stdout has; 80 where it is no terminal."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def print_answer(text: str) -> None:
+    """Print the verdict or result of a verb, which comes before its figures."""
+    _print_lines(Text(line, style="bold") for line in wrap(text, terminal_width(), hanging=2))
+
+
+def print_text(text: str) -> None:
+    """Print a paragraph on stdout."""
+    _print_lines(map(Text, wrap(text, terminal_width())))
+
+
 def print_fields(title: str, fields: Mapping[str, object]) -> None:
-    """Print a two-column table of names and values on stdout."""
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in fields.items():
-        table.add_row(name, format_value(value))
-    STDOUT.print(table)
+    """Print names and values on stdout below a title; an empty title is left out."""
+    _print_title(title)
+    _print_lines(field_lines(fields, terminal_width()))
 
 
-def print_rows(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table with one header row on stdout; numbers stand to the right."""
-    table = Table(title=title, title_justify="left")
-    for index, name in enumerate(header):
-        numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(format_value(value) for value in row))
-    STDOUT.print(table)
+def print_rows(
+    title: str,
+    columns: Sequence[str | Column],
+    rows: Sequence[Sequence[object]],
+    *,
+    wide: bool = False,
+) -> None:
+    """Print a table on stdout below a title; numbers are aligned to the right.
+
+    Args:
+        title: What the table shows.
+        columns: Its columns, or their names.
+        rows: Values of every row, one a column.
+        wide: Whether columns marked `wide` are shown.
+    """
+    _print_title(title)
+    _print_lines(table_lines(columns, rows, terminal_width(), wide=wide))
 
 
-def format_value(value: object) -> str:
-    """Return a value as a person reads it."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 0.01 else f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(format_value(v) for v in value) or "-"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {format_value(v)}" for k, v in value.items()) or "-"
-    return str(value)
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes on stdout, each a paragraph of its own; nothing where there is none."""
+    if notes:
+        _print_title("Notes")
+        for note in notes:
+            _print_lines(map(Text, wrap(note, terminal_width(), indent=2, hanging=4)))
 
 
-def format_bytes(size_bytes: int) -> str:
-    """Return a size in the unit that suits it."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
+def _print_title(title: str) -> None:
+    if title:
+        STDOUT.print()
+        _print_lines(Text(line, style="bold") for line in wrap(title, terminal_width()))
+
+
+def _print_lines(lines: Iterable[RenderableType]) -> None:
+    """Print lines that were wrapped already; a word longer than the terminal is wide is kept."""
+    for line in lines:
+        is_text = isinstance(line, Text)
+        STDOUT.print(line, soft_wrap=is_text, width=None if is_text else terminal_width())
 
 
 class ProgressView:

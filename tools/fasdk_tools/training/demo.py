@@ -1,13 +1,13 @@
-"""The whole path on synthetic captures: train, build, verify, judge people never seen before.
+"""Demonstration of training, building, verifying and judging on synthetic captures.
 
-The captures are synthetic: the figures show that the path works, not how it does on real attacks.
+The figures show that the path works, not how the model does on real attacks.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from fasdk_engines.build.pipeline import build_bundle
 from fasdk_engines.build.request import BuildReport, BuildRequest
 from fasdk_engines.models.registry import get_family
 from fasdk_tools.diagnostics.profile import ProfileRun, profile
-from fasdk_tools.terminal.output import format_bytes, print_fields, print_rows
+from fasdk_tools.terminal.numbers import count_of, format_bytes, format_ms, format_share
+from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,49 +142,51 @@ def run_demo(out: Path, seed: int, view: ProgressView) -> DemoReport:
 
 
 def print_report(report: DemoReport) -> None:
-    """Print the demo's tables on stdout."""
+    """Print the error rates and tables of the demo on stdout."""
     build = report.build
-    stages: dict[str, Any] = {
-        f"latency, {name}": f"{stats.p50_ms:.2f} ms median, {stats.p99_ms:.2f} ms p99"
-        for name, stats in {
-            **report.profile.stages,
-            "end to end": report.profile.end_to_end,
-        }.items()
-    }
+    worst = max(report.apcer, key=lambda name: report.apcer[name])
+    print_answer(
+        f"APCER {format_share(report.apcer[worst])} (worst: {worst}), BPCER "
+        f"{format_share(report.bpcer)} on {count_of(report.captures, 'capture')} of other people"
+    )
+    half = f"{format_share(build.half_drift_ratio or 0)} of the logits' standard deviation"
+    end_to_end = report.profile.end_to_end
     print_fields(
-        "Demo",
+        "",
         {
             "bundle": report.bundle,
             "backend": report.backend,
             "precision": build.precision,
             "size": format_bytes(build.size_bytes),
-            "parity error, torch": build.torch_parity,
-            "parity error, graph": build.graph_parity,
-            "half-precision drift": f"{100 * (build.half_drift_ratio or 0):.2f} % of the logits' "
-            f"standard deviation, largest |activation| {build.half_max_activation or 0:.1f}",
+            "parity": f"{build.torch_parity or 0:.1e} published against deployed form, "
+            f"{build.graph_parity:.1e} deployed form against graph",
+            "half precision": f"drift {half}, largest activation "
+            f"{build.half_max_activation or 0:.1f}",
             "golden captures": f"reproduced, largest score drift {report.golden_drift:.1e}",
             "plan": f"{build.plan} for compute capabilities {', '.join(build.plan_targets)}"
             if build.plan
             else "none: tensorrt-rtx is not installed",
-            **stages,
+            "latency": f"{format_ms(end_to_end.p50_ms)} median, {format_ms(end_to_end.p99_ms)} at "
+            "the 99th percentile; stages: `fasdk profile`",
         },
     )
     names = [verdict.value for verdict in Verdict]
     print_rows(
-        f"Decisions on {report.captures} held-out synthetic captures of {report.subjects} other "
-        f"subjects, AUC {report.auc:.4f}",
-        ("presentation", *names, "error rate"),
+        f"Verdicts on {report.captures} captures of {report.subjects} other people, AUC "
+        f"{report.auc:.4f}",
+        ("presentation", *(name.upper() for name in names), "error rate"),
         [
             (
                 species,
                 *(counts.get(name, 0) for name in names),
-                f"APCER {100 * report.apcer[species]:.1f} %"
+                f"APCER {format_share(report.apcer[species])}"
                 if species in report.apcer
-                else f"BPCER {100 * report.bpcer:.1f} %",
+                else f"BPCER {format_share(report.bpcer)}",
             )
             for species, counts in report.decisions.items()
         ],
     )
+    print_notes(["Synthetic captures: the rates say nothing about real attacks."])
 
 
 def _make(seed: int, split: Split, count: int, view: ProgressView) -> list[LabeledCapture]:

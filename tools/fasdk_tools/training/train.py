@@ -1,4 +1,4 @@
-"""Train a checkpoint from lists of labeled captures; what `fasdk train` does."""
+"""Training of a checkpoint from lists of labeled captures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the golden captures that a new threshold puts at the mercy of rounding."""
+"""Golden captures that lie so close to a threshold that rounding may change their verdict."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fasdk.decision import OperatingPoint, ScoreCalibration, log_odds
+from fasdk_calibration.metrics import logit
 
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
 
 
-def near_golden(
+def golden_near_thresholds(
     bundle: Bundle, chosen: Sequence[tuple[OperatingPoint, ScoreCalibration | None]]
 ) -> list[str]:
     """Return a line for every golden capture whose verdict rounding alone may flip.
@@ -21,8 +22,8 @@ def near_golden(
     a threshold may keep a sound engine out.
 
     Args:
-        bundle: Holds the golden captures.
-        chosen: Thresholds, each with what calibrated its scores.
+        bundle: Bundle with the golden captures.
+        chosen: Operating points, each with the calibration of its scores.
     """
     manifest = bundle.manifest
     nearest = 4 * manifest.golden_tolerance  # the drift allowed, in log-odds at a score of 0.5
@@ -44,5 +45,4 @@ def _log_odds_at(point: OperatingPoint, calibration: ScoreCalibration | None) ->
     """Return the log-odds before calibration at which a score meets the threshold."""
     if calibration is None or not 0.0 < point.threshold < 1.0:
         return math.inf
-    calibrated = math.log(point.threshold) - math.log1p(-point.threshold)
-    return (calibrated - calibration.offset) / calibration.slope
+    return (float(logit(point.threshold)) - calibration.offset) / calibration.slope

@@ -1,4 +1,4 @@
-"""What a tuning found, as JSON and tables show it."""
+"""Tuning report, as JSON and tables show it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class CountedRate:
     """An error rate among presentations.
 
     Attributes:
-        rate: errors / attempts.
+        rate: errors / attempts, in [0, 1].
         one_sided_upper: One-sided 95 % Clopper-Pearson upper bound.
-        errors: Presentations judged wrongly.
-        attempts: Presentations judged.
+        errors: Number of presentations classified wrongly.
+        attempts: Number of presentations classified.
     """
 
     rate: float
@@ -36,16 +36,16 @@ class CountedRate:
 
 @dataclass(frozen=True)
 class LevelReport:
-    """A level's threshold and what was counted at it.
+    """A level's threshold and the error rates at it.
 
     Attributes:
-        level: Its name.
-        target: Bound it was held to.
+        level: Name of the level.
+        target: APCER bound the level was held to.
         threshold: P(bona fide); a greater score is live.
         apcer_upper: One-sided 95 % upper bound of the worst species' APCER.
-        worst_species: That species.
-        apcer: By PAI species.
-        bpcer: Bona fide presentations refused.
+        worst_species: Species of that bound.
+        apcer: APCER of each PAI species.
+        bpcer: BPCER: bona fide presentations rejected.
     """
 
     level: str
@@ -59,19 +59,19 @@ class LevelReport:
 
 @dataclass(frozen=True)
 class SequentialReport:
-    """A level's verdict on several frames and what was counted of it.
+    """A level's sequential test and the error rates of its verdicts.
 
     Attributes:
-        level: Its name.
-        target: Bound it was held to.
+        level: Name of the level.
+        target: APCER bound the level was held to.
         live_bound: LIVE above this log-likelihood ratio, in nats.
         spoof_bound: SPOOF at this or less, in nats.
         max_frames: Frame limit.
         max_ms: Time limit, in milliseconds.
-        correlation: Of two frames of a presentation.
+        correlation: Correlation between two frames of a presentation.
         most_per_frame: Most that one frame may say, in nats.
         apcer_upper: One-sided 95 % upper bound of the worst species' APCER of the verdict.
-        worst_species: That species.
+        worst_species: Species of that bound.
         apcer: Attacks that end LIVE, by PAI species.
         bpcer: Bona fide presentations that end otherwise than LIVE.
         undecided: Bona fide presentations that end undecided, among those.
@@ -100,20 +100,20 @@ class SequentialReport:
 
 @dataclass(frozen=True)
 class SubsetReport:
-    """What was found for one combination of modalities.
+    """Thresholds of one combination of modalities.
 
     Attributes:
-        modalities: In model order.
-        captures: How many hold exactly these, or were left with them.
-        presentations: How many they belong to.
-        bona_fide: Presentations that are bona fide.
-        attacks: Attack presentations by PAI species.
-        subjects: How many people.
+        modalities: Modalities of the combination, in model order.
+        captures: Number of captures that hold exactly these, or were left with them.
+        presentations: Number of their presentations.
+        bona_fide: Number of bona fide presentations.
+        attacks: Number of attack presentations by PAI species.
+        subjects: Number of different subjects.
         calibration: Slope and offset of the score calibration, or None where none could be fitted.
-        levels: Thresholds.
-        refused: Levels without one.
-        tests: Verdicts on several frames, where the list has presentations of several.
-        tests_refused: Levels with a threshold and without such a verdict, and why.
+        levels: Levels with a threshold.
+        refused: Levels without a threshold, and why.
+        tests: Sequential tests, where the list has presentations of several frames.
+        tests_refused: Levels with a threshold and without a sequential test, and why.
     """
 
     modalities: tuple[str, ...]
@@ -131,21 +131,21 @@ class SubsetReport:
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What was tuned.
+    """Result of a tuning.
 
     Attributes:
         written: Whether the new bundle was written.
-        bundle: Its file.
-        bundle_id: SHA-256 of its manifest, or None.
-        revision: Its revision.
+        bundle: File of the new bundle.
+        bundle_id: SHA-256 of its manifest, or None where it was not written.
+        revision: Revision of the new bundle.
         signed: Whether it is signed.
         graph_sha256: The graph the thresholds belong to.
         protocol: Name of the development list.
         captures: Captures in it.
         presentations: Presentations in it.
         subjects: People in it.
-        notes: What a reader of the bounds should know: what the list does not say, and golden
-            captures that lie on a threshold.
+        notes: Reservations about the bounds: facts the list does not state, and golden captures
+            that lie on a threshold.
         subsets: By combination of modalities, most modalities first.
     """
 
@@ -185,8 +185,8 @@ def subset_report(
 
     Args:
         modalities: The combination, in model order.
-        frames: One entry a capture.
-        calibration: What made its scores probabilities, or None.
+        frames: Log-odds, one entry a capture.
+        calibration: Calibration of the scores to probabilities, or None.
         points: Levels with a threshold.
         refusals: Levels without one.
     """

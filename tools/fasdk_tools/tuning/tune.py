@@ -1,4 +1,4 @@
-"""Choose a bundle's operating points on a development set and write them into a new bundle."""
+"""Threshold tuning of a bundle on a development set."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ from fasdk.bundle.trust import TrustPolicy, sign
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk_calibration.datasets import open_dataset
-from fasdk_calibration.datasets.overlap import (
-    require_none_shared,
-    shared_subjects,
-    subjects_of,
-)
+from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.metrics import Scores, fuse
 from fasdk_calibration.protocols import NONE_MISSING, Missing
 from fasdk_calibration.thresholds.levels import (
@@ -36,7 +32,7 @@ from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.evaluation.request import known_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
-from fasdk_tools.tuning.golden import near_golden
+from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
 
 if TYPE_CHECKING:
@@ -44,8 +40,8 @@ if TYPE_CHECKING:
     from fasdk.bundle.manifest import Manifest
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint, ScoreCalibration
+    from fasdk.progress import Progress
     from fasdk_calibration.datasets import Dataset
-    from fasdk_tools.terminal.output import ProgressView
 
 METHOD = (
     "scores calibrated by a logistic on the log-odds, per combination of modalities; frames of a "
@@ -65,7 +61,7 @@ SEQUENTIAL_METHOD = (
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What to tune.
+    """A tuning to run.
 
     Attributes:
         bundle: Bundle to read.
@@ -76,8 +72,8 @@ class TuneRequest:
         missing: Sets of modalities to take away, besides what the list's captures lack.
         allow_missing_levels: Write what can be supported where not everything can.
         sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
-        trust: Which signatures the bundle must carry; None asks for none.
-        threads: CPU threads; 0 for one a core.
+        trust: Signatures the bundle must carry; None asks for none.
+        threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
     """
 
@@ -124,7 +120,7 @@ class _Tuned:
         )
 
 
-def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
+def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     """Choose thresholds and write the new bundle, if every level asked for can be supported.
 
     Raises:
@@ -138,24 +134,18 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
     dataset = open_dataset(request.protocol, request.root)
     _require_both_classes(dataset)
     require_none_shared(
-        shared_subjects(
-            subjects_of(dataset.records), known_subjects(bundle, CALIBRATION) or frozenset()
-        ),
+        shared_subjects(dataset.subjects, known_subjects(bundle, CALIBRATION) or frozenset()),
         name=dataset.name,
         other=f"the calibration of {bundle.path}",
         fix="tune on other people",
     )
-
-    def on_capture(done: int) -> None:
-        if view is not None:
-            view.update("captures", done, len(dataset.records))
 
     scored = score_subsets(
         bundle,
         dataset,
         (NONE_MISSING, *request.missing),
         threads=request.threads,
-        progress=on_capture,
+        progress=progress,
     )
     graph = bundle.manifest.members[GRAPH]
     tuned = [
@@ -163,13 +153,12 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         for subset in _subsets(bundle.manifest, dataset, scored)
     ]
     chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
-    notes = (*dataset.notes, *near_golden(bundle, chosen))
+    notes = (*dataset.notes, *golden_near_thresholds(bundle, chosen))
     supported = any(each.points for each in tuned)
     complete = not any(each.refusals for each in tuned)
     written = None
     if supported and (complete or request.allow_missing_levels):
         written = _write(request, bundle, dataset, tuned, notes)
-    presentations = {(r.domain, r.presentation) for r in dataset.records}
     return TuneReport(
         written=written is not None,
         bundle=str(request.out),
@@ -179,8 +168,8 @@ def tune(request: TuneRequest, view: ProgressView | None = None) -> TuneReport:
         graph_sha256=graph,
         protocol=request.protocol.name,
         captures=len(dataset.records),
-        presentations=len(presentations),
-        subjects=len({r.subject for r in dataset.records}),
+        presentations=len(dataset.presentations),
+        subjects=len(dataset.subjects),
         notes=notes,
         subsets=tuple(each.report() for each in tuned),
     )
@@ -314,9 +303,8 @@ def _write(
     points = tuple(point.point for each in tuned for point in each.points)
     calibrations = tuple(each.calibration for each in tuned if each.calibration and each.points)
     refused = [refusal.id for each in tuned for refusal in each.refusals]
-    subjects = {record.subject for record in dataset.records}
     note = (
-        f"tuned on {len(dataset.records)} captures of {len(subjects)} subjects in "
+        f"tuned on {len(dataset.records)} captures of {len(dataset.subjects)} subjects in "
         f"{request.protocol.name}"
     )
     if refused:
@@ -365,8 +353,8 @@ def _evaluation(
         "unit": "presentation",
         "notes": list(notes),
         "captures": len(records),
-        "presentations": len({(r.domain, r.presentation) for r in records}),
-        "subjects": sorted({r.subject for r in records}),
+        "presentations": len(dataset.presentations),
+        "subjects": sorted(dataset.subjects),
         "domains": sorted({r.domain for r in records}),
         "targets": {target.level: target.max_apcer for target in request.targets},
         "missing": [[m.value for m in sorted(each)] for each in request.missing],

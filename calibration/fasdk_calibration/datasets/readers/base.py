@@ -65,7 +65,7 @@ class LocatedCapture:
 
     Attributes:
         paths: Path of each modality's frame relative to the root; an absent modality has none.
-        presentation: What the data set says of it.
+        presentation: The presentation, as the data set describes it.
     """
 
     paths: Mapping[Modality, str]
@@ -168,7 +168,7 @@ class DatasetReader(ABC):
 
         Args:
             paths: The row's paths: a capture's file or color frame, or color, depth and ir.
-            label: What the list says; taken where the data set itself does not say.
+            label: The list's label; used where the data set itself does not say.
 
         Raises:
             DatasetError: The paths do not belong together, or hold a code that the data set does

@@ -21,11 +21,7 @@ from fasdk_calibration.calibration_set.selection import (
     thin,
 )
 from fasdk_calibration.datasets import open_dataset
-from fasdk_calibration.datasets.overlap import (
-    require_none_shared,
-    shared_subjects,
-    subjects_of,
-)
+from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -110,7 +106,7 @@ def open_calibration(
             )
     if development is not None:
         require_none_shared(
-            shared_subjects(subjects_of(dataset.records), subjects_of(development.records)),
+            shared_subjects(dataset.subjects, (record.subject for record in development.records)),
             name=f"calibration list {name}",
             other=f"development list {development.name}",
             fix="calibrate on people the model is not evaluated on",

@@ -17,7 +17,7 @@ import pytest
 
 from support.requirements import Requirement
 
-OUTPUT = Path(__file__).parents[1] / "output"
+OUTPUT = Path(__file__).parents[2] / "output"
 LAYOUT = Path(__file__).with_name("layout.html")
 DESK, PHONE = 1280, 390
 HEIGHT = 3600

@@ -327,7 +327,8 @@ def test_a_combination_of_one_class_is_refused_by_name(fasdk, source, write_list
     ran, _ = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines), "--level", "standard")
     assert ran.status == 1
     assert ran.error_lines[:2] == [
-        "fasdk: standard with rgb+ir: no attack presentation: add some, at least 59 of each species",  # noqa: E501
+        "fasdk: standard with rgb+ir: no attack presentation: add some, "
+        "at least 59 of each species",
         "fasdk: standard with rgb: no bona fide presentation: add some",
     ]
 
@@ -336,8 +337,9 @@ def test_a_model_that_ranks_attacks_first_supports_no_level(fasdk, source, write
     lines = [*rows("bona fide", spread(20, 90, 60)), *rows("print", spread(120, 200, 300))]
     ran, document = tune(fasdk, source, tmp_path / "x.fasb", write_list(lines))
     assert ran.status == 1
-    assert len(ran.error_lines) == 3
-    assert "score no lower than bona fide captures" in ran.error_lines[0]
+    (line,) = ran.error_lines  # one reason, for three levels
+    assert "score no lower than bona fide captures" in line
+    assert all(level in line for level in ("convenience", "standard", "strict"))
     assert document["subsets"][0]["calibration"] is None
 
 
@@ -363,7 +365,7 @@ def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_pa
     assert many["calibration"] == one["calibration"]
 
 
-def test_what_the_list_does_not_say_is_passed_on(fasdk, source, write_list, tmp_path, monkeypatch):
+def test_tune_passes_on_the_notes_of_the_list(fasdk, source, write_list, tmp_path, monkeypatch):
     from fasdk_tools.tuning import tune as module
 
     real = module.open_dataset
@@ -430,9 +432,7 @@ def test_signatures_are_asked_for_and_made_only_when_named(fasdk, write_list, tm
     )
 
 
-def test_people_who_calibrated_the_bundle_may_not_choose_its_thresholds(
-    fasdk, write_list, tmp_path
-):
+def test_tune_refuses_subjects_that_calibrated_the_bundle(fasdk, write_list, tmp_path):
     lines = development()
     described = tiny_bundle.manifest()
     members = tiny_bundle.members(described)
@@ -537,7 +537,7 @@ def test_files_that_are_not_there_are_named(fasdk, source, write_list, folder, t
     assert not out.exists()
 
 
-def test_people_read_a_table_and_inspect_shows_the_bounds(fasdk, source, write_list, tmp_path):
+def test_tune_prints_a_table_and_inspect_shows_the_bounds(fasdk, source, write_list, tmp_path):
     out = tmp_path / "tuned.fasb"
     ran = fasdk(
         "tune", source, "-o", out, "--protocol", write_list(development()), "--level", "standard"
@@ -546,7 +546,7 @@ def test_people_read_a_table_and_inspect_shows_the_bounds(fasdk, source, write_l
     for word in ("revision", "standard", "rgb+depth+ir", "4.7", "0/62"):
         assert word in ran.stdout
     shown = fasdk("inspect", out)
-    for word in ("Operating points", "standard", "4.72%", "calibrated"):
+    for word in ("Operating points", "standard", "4.72 %", "calibrated"):
         assert word in shown.stdout
     ran = fasdk("tune", source, "-o", tmp_path / "x.fasb", "--protocol", write_list(development()))
     assert ran.status == 1

@@ -26,6 +26,7 @@ from support.bright_captures import (
     write_list,
     write_silent_bundle,
 )
+from support.progress import RecordedProgress
 
 NO_DEPTH = frozenset({Modality.DEPTH})
 RGB_ALONE = frozenset({Modality.DEPTH, Modality.IR})
@@ -86,9 +87,9 @@ def test_frames_are_read_once_however_much_is_taken_away(tmp_path, bundle, monke
 
     monkeypatch.setattr(Dataset, "load", counted)
     dataset = open_dataset(write_list(tmp_path, mixed()))
-    done = []
+    progress = RecordedProgress()
     found = score_subsets(
-        bundle, dataset, (frozenset(), NO_DEPTH, RGB_ALONE), threads=1, progress=done.append
+        bundle, dataset, (frozenset(), NO_DEPTH, RGB_ALONE), threads=1, progress=progress
     )
     assert loaded == [record.id for record in dataset.records]
     assert [each.present[0] for each in found] == [
@@ -96,8 +97,8 @@ def test_frames_are_read_once_however_much_is_taken_away(tmp_path, bundle, monke
         (Modality.RGB, Modality.IR),
         (Modality.RGB,),
     ]
-    assert done[-1] == len(dataset.records)
-    assert done == sorted(done)
+    assert progress.reports[-1] == ("captures", len(dataset.records), len(dataset.records))
+    assert progress.reports == sorted(progress.reports)
 
 
 def test_memory_is_a_few_batches_whatever_the_length(tmp_path, bundle, monkeypatch):
@@ -138,7 +139,7 @@ def test_memory_is_a_few_batches_whatever_the_length(tmp_path, bundle, monkeypat
         ([row(100, "print", ("depth",))], {Modality.IR}, DatasetError, "lacks rgb"),
     ],
 )
-def test_what_the_bundle_would_not_judge_is_refused_before_anything_is_read(
+def test_unscorable_captures_are_refused_before_a_frame_is_read(
     tmp_path, bundle, monkeypatch, rows, missing, error, said
 ):
     dataset = open_dataset(write_list(tmp_path, rows))
@@ -152,7 +153,7 @@ def test_a_modality_the_model_lacks_cannot_be_taken_away(tmp_path):
     dataset = open_dataset(write_list(tmp_path, mixed()))
     manifest = described.model_copy(update={"modalities": (Modality.RGB, Modality.IR)})
     with pytest.raises(UsageError, match="--missing depth: this bundle looks at rgb, ir"):
-        scoring.require_judgeable(manifest, dataset, NO_DEPTH)
+        scoring.require_scorable(manifest, dataset, NO_DEPTH)
 
 
 def test_an_unreadable_frame_is_named(tmp_path, bundle):

@@ -83,7 +83,7 @@ def test_every_rate_of_the_document_is_on_the_page(evaluated):
             assert f"/cases/{number}/figures/separation/auc/value" in shown
 
 
-def test_nothing_is_fetched_and_no_script_runs(evaluated):
+def test_report_fetches_nothing_and_runs_no_script(evaluated):
     page, text, _ = evaluated
     (policy,) = [
         meta.attributes["content"]
@@ -187,7 +187,7 @@ def test_names_from_a_list_cannot_become_markup(tmp_path):
         (write_silent_bundle, "captures without a score"),
     ],
 )
-def test_what_a_reader_must_know_stands_in_a_warning_at_the_top(tmp_path, make, said):
+def test_report_puts_warnings_at_the_top(tmp_path, make, said):
     rows = [row(200, BONA_FIDE, name="a"), *(row(50 + 5 * i, "print") for i in range(12))]
     rows.append(row(5, "print"))
     page, _, _ = report_of(

@@ -99,8 +99,8 @@ def test_every_combination_that_leaves_what_is_required_is_judged(evaluate, bund
     cases = {case["missing"]: case for case in document["cases"]}
     assert list(cases) == ["none", "depth", "ir", "depth+ir"]
     assert cases["depth"]["modalities"] == ["rgb", "ir"]
-    assert len(document["not_judged"]) == 3  # whatever takes the required rgb away
-    assert all("requires" in line for line in document["not_judged"])
+    assert len(document["not_evaluated"]) == 3  # whatever takes the required rgb away
+    assert all("requires" in line for line in document["not_evaluated"])
 
 
 def test_a_point_is_never_borrowed_from_another_combination(evaluate, bundle, listing):
@@ -171,7 +171,7 @@ def test_a_development_list_adds_its_threshold_to_every_case(evaluate, bundle, t
     ("member", "said"),
     [(CALIBRATION, "calibration"), (EVALUATION, "thresholds came from")],
 )
-def test_people_the_bundle_has_seen_are_refused_or_said(
+def test_subjects_the_bundle_has_seen_are_refused_or_reported(
     evaluate, refused, tmp_path, listing, member, said
 ):
     seen = ["person of mask-60-rgb+depth+ir", "someone else"]
@@ -186,13 +186,13 @@ def test_people_the_bundle_has_seen_are_refused_or_said(
     assert any("likely too good" in limit for limit in document["limits"])
 
 
-def test_people_of_the_development_list_are_refused(refused, bundle, listing):
+def test_subjects_of_the_development_list_are_refused(refused, bundle, listing):
     line = refused(bundle, "--protocol", listing, "--development", listing)
     assert "shares 45 subjects with the development list" in line
     assert "and 35 more" in line
 
 
-def test_strangers_are_checked_where_the_bundle_says_whom_it_saw(evaluate, tmp_path, listing):
+def test_new_subjects_are_checked_against_those_the_bundle_names(evaluate, tmp_path, listing):
     bundle = write_bundle_seen(tmp_path / "seen.fasb", ["someone else"])
     document = evaluate(bundle, listing)
     assert document["overlap"] == []
@@ -219,7 +219,7 @@ def test_a_quantized_bundle_that_hides_whom_it_saw_is_said_to(evaluate, tmp_path
         ("int8-fp32", ["another CPU"]),
     ],
 )
-def test_what_a_precision_does_to_last_digits_is_said(
+def test_evaluation_states_how_the_precision_affects_last_digits(
     evaluate, tmp_path, listing, precision, words
 ):
     described = tiny_bundle.manifest(precision=precision, operating_points=())
@@ -257,7 +257,7 @@ def test_a_protocol_family_is_the_mean_of_its_tests(
     assert document["source"] == "C, P and S"
 
 
-def test_what_p2_does_not_ask_for_does_not_enter_its_mean(evaluate, tmp_path, listing):
+def test_p2_mean_leaves_out_other_missing_modalities(evaluate, tmp_path, listing):
     bundle = tiny_bundle.write(tmp_path / "free.fasb", required=())
     document = evaluate(bundle, listing, options=["--family", "P2", "--missing", "all"])
     assert len(document["cases"]) == 7

@@ -83,7 +83,9 @@ def test_tables_are_printed_for_people(tree, capsys):
         (["root", "--root", "root"], "a root goes with a list only"),
     ],
 )
-def test_what_cannot_be_read_is_one_line_and_exit_2(tree, capsys, monkeypatch, words, message):
+def test_dataset_check_reports_unreadable_input_in_one_line_with_exit_2(
+    tree, capsys, monkeypatch, words, message
+):
     monkeypatch.chdir(tree)
     status, document, err = run(capsys, *words)
     assert status == 2

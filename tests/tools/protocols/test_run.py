@@ -174,7 +174,7 @@ def test_every_system_fits_its_training_method_and_names_what_it_is_compared_wit
         ("bigmoe", 0.0, False),
     ],
 )
-def test_what_p2_takes_away_reaches_each_model_by_its_published_convention(name, value, presence):
+def test_p2_missing_modalities_reach_each_model_by_its_published_convention(name, value, presence):
     family = get_family(name)
     config = family.configs["tiny"]
     item = draw(0)["W"].test[0]

@@ -142,7 +142,8 @@ def test_auto_stops_with_a_report_where_not_even_the_float_graph_holds(
     ran = fasdk(*arguments(checkpoint, out, "auto", *given, "--max-drift", 0))
     assert ran.status == 1
     assert len(ran.error_lines) == 1 and "none of" in ran.error_lines[0]
-    assert "Candidates on development.jsonl" in ran.stdout
+    assert "misses the budget on development.jsonl" in ran.stdout
+    assert "Candidates" in ran.stdout
     assert "Most sensitive layers" in ran.stdout
     assert not out.exists()
     record = json.loads((tmp_path / "tiny.fasb.work" / "calibration.json").read_text())

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
+BENCH = Path(__file__).resolve().parents[3] / "tools" / "bench"
 
 
 @pytest.fixture

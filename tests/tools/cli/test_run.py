@@ -147,7 +147,7 @@ def test_a_fault_of_the_camera_is_an_error_line_and_the_run_goes_on(run, folder)
     assert [line["capture"] for line in lines] == [1, None, 2]
     _, text = run(f"replay:{folder}")
     assert "ERROR" in text[1]
-    assert "camera: " in text[1]
+    assert text[2].lstrip().startswith("camera: ")  # the reason, on a line of its own
 
 
 def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):

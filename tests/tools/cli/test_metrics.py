@@ -129,7 +129,7 @@ def test_the_tables_say_what_is_not_of_the_standard(fasdk, tmp_path, random_rows
     assert shown in ran.stdout
 
 
-def test_people_in_both_files_are_named(fasdk, tmp_path):
+def test_metrics_names_subjects_in_both_files(fasdk, tmp_path):
     rows = [(0.9, 1, "live", "s1"), (0.8, 1, "live", "s2"), (0.1, 0, "print", "s3")]
     one = write(tmp_path / "one.csv", rows, f"{HEADER},subject")
     two = write(tmp_path / "two.csv", rows[1:], f"{HEADER},subject")

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-VERIFY = Path(__file__).resolve().parents[2] / "tools" / "verify"
+VERIFY = Path(__file__).resolve().parents[3] / "tools" / "verify"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Write files so that a reader sees the old one or the whole new one, never a part."""
+"""Atomic file writing: a reader sees the old file or the whole new one, never a part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error fasdk raises: one sentence that names the thing, what was found and the fix."""
+"""Errors of fasdk: each one sentence with the thing, what was found and how to fix it."""
 
 
 class FasdkError(Exception):

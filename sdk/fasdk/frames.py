@@ -1,4 +1,4 @@
-"""Image files as the frames a capture is made of."""
+"""Image files read as the frames of a capture."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fasdk.decision import Decision, MissingModalities, Verdict, add_findings, r
 from fasdk.errors import UsageError
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason, Remedy, by_rank
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 
 from support import tiny_bundle
 

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from fasdk.bundle.bundle import EVALUATION, write_bundle
+from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.members import EVALUATION
 
 from support import tiny_bundle
 

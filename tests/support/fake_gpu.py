@@ -21,7 +21,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from fasdk.backends.cuda import CudaDevice, CudaStream, DeviceBuffer
+from fasdk.backends.cuda_api import CudaDevice, CudaStream, DeviceBuffer
+from fasdk.backends.tensorrt.versions import OLDEST
 from fasdk.errors import BackendError
 
 MAGIC = b"fake plan\n"
@@ -253,7 +254,7 @@ class Behavior:
     host_code: list[bool] = field(default_factory=list)
 
 
-def fake_tensorrt(gpu: FakeGpu, behavior: Behavior, version: str = "10.3.0") -> ModuleType:
+def fake_tensorrt(gpu: FakeGpu, behavior: Behavior, version: str = f"{OLDEST}.0") -> ModuleType:
     """Return a module with the part of TensorRT that fasdk uses."""
     module: Any = ModuleType("tensorrt")
     module.__version__ = version

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fasdk.bundle.bundle import GoldenCapture
 from fasdk.bundle.bundle import write_bundle as write
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.members import GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint
 from fasdk.preprocess import CropRule, PreprocessSpec, to_batch

@@ -12,9 +12,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle.bundle import CALIBRATION, GoldenCapture, write_bundle
+from fasdk.bundle.bundle import write_bundle
 from fasdk.bundle.calibration import CALIBRATION_SCHEMA
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
+from fasdk.bundle.members import CALIBRATION, GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (

@@ -1,14 +1,17 @@
-"""Every TensorRT attribute the backend uses exists in 10.3, in 11.4 and in TensorRT-RTX."""
+"""Every attribute the backend uses exists in TensorRT's oldest and newest release and in RTX."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fasdk.backends.tensorrt.versions import OLDEST
 
 from support.requirements import Requirement
 from support.tensorrt_bindings import describe
@@ -119,11 +122,11 @@ PLANTED = [
         ["11.4.0.106", "rtx"],
     ),
     ("_ = network.get_input(0).dynamic_range", "ITensor.dynamic_range", ["11.4.0.106", "rtx"]),
-    ("_ = trt.BuilderFlag.STRICT_NANS", "BuilderFlag.STRICT_NANS", ["10.3.0"]),
+    ("_ = trt.BuilderFlag.STRICT_NANS", "BuilderFlag.STRICT_NANS", [f"{OLDEST}.0"]),
     (
         "_ = config.tiling_optimization_level",
         "IBuilderConfig.tiling_optimization_level",
-        ["10.3.0"],
+        [f"{OLDEST}.0"],
     ),
 ]
 
@@ -149,3 +152,15 @@ def test_a_use_behind_an_undeclared_call_is_reported(api: Api) -> None:
     source = read("plan.py").replace(ANCHOR, f"    builder.create_refitter().refit_all()\n{ANCHOR}")
     found = find_uses(api, read("module.py"), source)
     assert found.untyped == {"Builder.create_refitter().refit_all"}
+
+
+def test_the_supported_range_is_spelled_out_in_one_file():
+    """No other Python file states a bound, so that raising one changes one line."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode != 0:
+        pytest.skip("not a git checkout")
+    bound = re.compile(rf"(?<![\d.]){re.escape(OLDEST)}(?!\d)")
+    found = [name for name in tracked.stdout.split() if bound.search((ROOT / name).read_text())]
+    assert found == ["sdk/fasdk/backends/tensorrt/versions.py"]

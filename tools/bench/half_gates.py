@@ -122,12 +122,12 @@ def _run(model: onnx.ModelProto, inputs: Inputs) -> tuple[NDArray[np.float32], N
     """Return logits, float32 [N, classes], and what every gate picked, int64 [N, picks], sorted."""
     import onnx
 
-    from fasdk_engines.graph.session import Optimization, open_session
+    from fasdk.backends.onnxruntime import Optimization, open_session
 
     gates = [node.output[1] for node in model.graph.node if node.op_type == "TopK"]
     for name in gates:
         model.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = open_session(model.SerializeToString(), optimization=Optimization.NONE)
+    session = open_session(model.SerializeToString(), optimization=Optimization.NONE, prepack=False)
     rows, picks = [], []
     for at in range(0, len(next(iter(inputs.values()))), _BATCH):
         part = {name: values[at : at + _BATCH] for name, values in inputs.items()}

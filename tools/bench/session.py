@@ -47,7 +47,7 @@ from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.decision import Decision, OperatingPoint, Verdict
 from fasdk.preprocess import fill_row
 from fasdk.quality import QualityLimits
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 

@@ -14,12 +14,13 @@ import fasdk.errors
 
 def render(_root: Path) -> str:
     """Return the page for `fasdk.__all__` and the errors that are raised."""
-    names = sorted(fasdk.__all__, key=str.casefold)
+    public: list[str] = vars(fasdk)["__getattr__"]("__all__")
+    names = sorted(public, key=str.casefold)
     errors = [
         name
         for name, value in vars(fasdk.errors).items()
         if inspect.isclass(value) and issubclass(value, fasdk.FasdkError)
-        if name not in fasdk.__all__
+        if name not in public
     ]
     parts = [
         GENERATED,

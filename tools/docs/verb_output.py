@@ -68,6 +68,7 @@ EXAMPLES = (
     Example("models"),
     Example("inspect", (BUNDLE,)),
     Example("verify", (BUNDLE,)),
+    Example("build-plan", (BUNDLE, "--backend", "onnxruntime")),
     Example("check", (BUNDLE, *CAPTURE, "--backend", "onnxruntime"), statuses=(0, 1)),
     Example("profile", (BUNDLE, "--backend", "onnxruntime", "--seconds", "1")),
     Example("debug-parity", (".demo/checkpoint.safetensors", "--model", "mmdg")),

@@ -31,6 +31,8 @@ from measuring import (
     write_golden_checkpoint,
 )
 
+from fasdk.backends.tensorrt.versions import NEWEST, OLDEST
+
 
 def demo_claims(demo: Path) -> Iterator[Claim]:
     """The demo leaves what it promises, and its bundle keeps its half-precision budget."""
@@ -223,7 +225,7 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
                 "==",
                 3,
                 f"{plan.version}, {len(onnx.load_from_string(graph).graph.node)} nodes, "
-                f"{len(plan.data) / 1e6:.0f} MB, {plan.seconds:.0f} s; passes the 10.3 lint",
+                f"{len(plan.data) / 1e6:.0f} MB, {plan.seconds:.0f} s; passes the {OLDEST} lint",
             )
         tensors = family.example_inputs(config, 4, 3)
         inputs = {m.value: x.numpy() for m, x in zip(family.modalities, tensors, strict=True)}
@@ -275,11 +277,11 @@ def suite_claims() -> Iterator[Claim]:
         "tests/engines/graph/test_emulation.py",
     )
     yield pytest_claim(
-        "TensorRT attributes in 10.3, 11.4 and RTX: tests that fail or skip",
+        f"TensorRT attributes in {OLDEST}, {NEWEST} and RTX: tests that fail or skip",
         "tests/tensorrt_bindings",
     )
     yield pytest_claim(
-        "TensorRT 10.3 lint: tests that fail or skip", "tests/engines/graph/test_lint.py"
+        f"TensorRT {OLDEST} lint: tests that fail or skip", "tests/engines/graph/test_lint.py"
     )
     yield pytest_claim(
         "device install, aarch64 wheels and qemu vectors: tests that fail or skip",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fasdk.bundle.bundle import GoldenCapture
+from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden

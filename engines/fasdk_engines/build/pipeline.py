@@ -6,8 +6,9 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, write_bundle
-from fasdk.bundle.manifest import GRAPH, Manifest, ModelInfo, PlanEntry, Provenance
+from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
+from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk_engines.build.captures import read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
 from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file

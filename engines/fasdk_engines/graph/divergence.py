@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError, ParityError
 from fasdk_engines.graph.emulation import emulated_model
-from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ class _Session:
         self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names)
         try:
             # A fused layer would no longer write the values that are compared.
-            return open_session(self.model.SerializeToString(), optimization=Optimization.NONE)
+            return open_session(
+                self.model.SerializeToString(), optimization=Optimization.NONE, prepack=False
+            )
         except BackendError as error:
             raise ParityError(str(error)) from error

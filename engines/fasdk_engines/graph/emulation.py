@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -98,7 +98,13 @@ def emulate_fp16(
     watched, data = rounded.watched, rounded.model.SerializeToString()
     del rounded  # a full model's weights fit in memory a few times, not many
     # An optimizer may fuse across the roundings, which is what must not happen.
-    session = open_session(data, threads=threads, optimization=Optimization.NONE)
+    session = open_session(
+        data,
+        threads=threads,
+        optimization=Optimization.NONE,
+        prepack=False,
+        name="the rounded graph",
+    )
     del data
     magnitudes = np.zeros(len(watched))
     sums = np.zeros(len(watched))

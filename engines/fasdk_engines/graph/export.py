@@ -23,7 +23,7 @@ from fasdk_engines.models.base import Family, ModelConfig
 if TYPE_CHECKING:
     import onnx
 
-OPSET = 17  # the first with LayerNormalization; TensorRT 10.3 reads up to 20
+OPSET = 17  # the first with LayerNormalization; the oldest supported TensorRT reads up to 20
 BATCH = "batch"
 _RANDOM = ("Dropout", "Bernoulli", "Multinomial", "Random")
 _LARGEST_FOLD = 4096  # elements; larger constants stay what they are computed from

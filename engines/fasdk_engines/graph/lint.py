@@ -1,12 +1,14 @@
-"""Check of a graph against the operators that TensorRT 10.3, the oldest release supported, parses.
+"""Check of a graph against the operators that the oldest supported TensorRT parses.
 
-Building a plan with a newer compiler proves nothing about 10.3's parser; its published table does.
+Building a plan with a newer compiler proves nothing about the oldest parser; its published table
+does.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fasdk.backends.tensorrt.versions import OLDEST
 from fasdk.errors import ExportError
 from fasdk_engines.graph.operators import (
     ATTRIBUTE_CHOICES,
@@ -44,9 +46,9 @@ _NAMED = 3  # findings an error spells out
 
 
 def lint_tensorrt(graph: bytes) -> None:
-    """Refuse a graph that TensorRT 10.3 would not take, or that is no deployment graph.
+    """Refuse a graph the oldest supported TensorRT would not take, or no deployment graph.
 
-    Checked: opset 17 to 19, standard operators only, each in 10.3's support table with the types it
+    Checked: opset 17 to 19, standard operators only, each in its support table with the types it
     is used with, the table's restrictions, no random or training node, no control flow, weights
     inside the file, and one symbolic batch axis that comes first in every input and output.
 
@@ -77,7 +79,7 @@ def _refuse(problems: Sequence[str]) -> None:
     if problems:
         more = f" (and {len(problems) - _NAMED} more)" if len(problems) > _NAMED else ""
         raise ExportError(
-            f"TensorRT 10.3 would refuse the graph: {'; '.join(problems[:_NAMED])}{more}"
+            f"TensorRT {OLDEST} would refuse the graph: {'; '.join(problems[:_NAMED])}{more}"
         )
 
 

@@ -1,7 +1,8 @@
-"""ONNX operators and types that the parser of TensorRT 10.3 supports.
+"""ONNX operators and types that the parser of the oldest supported TensorRT takes.
 
-Source: github.com/onnx/onnx-tensorrt, docs/operators.md at tag release/10.1-GA, brought to 10.3 by
-docs/Changelog.md: 10.2 adds no operator or type, 10.3 adds only that `Slice` takes tensor `axes`.
+Source: github.com/onnx/onnx-tensorrt, docs/operators.md at tag release/10.1-GA, brought to
+`versions.OLDEST` by docs/Changelog.md: the release between adds no operator or type, the oldest
+supported one only that `Slice` takes tensor `axes`.
 Operators that a deployment graph never uses are left out: control flow, random numbers, Dropout.
 The opset ceiling there is 20; `MAX_OPSET` stays one below.
 """
@@ -14,7 +15,7 @@ _NUMBERS = _FLOATS | {"INT32", "INT64"}
 _ANY = _NUMBERS | {"BOOL"}
 
 MIN_OPSET, MAX_OPSET = 17, 19
-MAX_IR_VERSION = 10  # ONNX 1.16, which the 10.3 parser is built with
+MAX_IR_VERSION = 10  # ONNX 1.16, which the oldest supported parser is built with
 
 _BY_TYPES: tuple[tuple[frozenset[str], str], ...] = (
     (

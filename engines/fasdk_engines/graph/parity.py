@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.errors import ParityError
-from fasdk_engines.graph.session import open_session
 from fasdk_engines.models.expert_selection import (
     SELECTION_NODE,
     expert_selections,

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
 from fasdk_engines.graph.parity import BATCH_BUDGET
-from fasdk_engines.graph.session import open_session
 from fasdk_engines.onnx_import.description import OutputKind
 from fasdk_engines.onnx_import.names import SCORE_OUTPUT
 from fasdk_engines.onnx_import.scores import class_scores
@@ -106,13 +105,13 @@ def original_scores(
         BackendError: ONNX Runtime refuses the file or fails on it.
     """
     answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
-    session = open_session(model.SerializeToString())
+    session = open_session(model.SerializeToString(), name="the file")
     try:
         rows = [
             session.run([answer], {n: inputs[new][i : i + 1] for n, new in inputs_by_file.items()})
             for i in range(len(next(iter(inputs.values()))))
         ]
     except Exception as error:
-        raise BackendError(f"ONNX Runtime fails on the file: {error}") from error
+        raise BackendError(f"ONNX Runtime failed on the file: {error}") from error
     answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
     return class_scores(answers, description.output.kind)

@@ -51,10 +51,10 @@ class ImportedGraph:
 def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
     """Return a file's graph with fasdk's input and output names, having checked it for deployment.
 
-    Refused: random and training nodes, control flow, custom operators and whatever else TensorRT
-    10.3 would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W] of the
-    described size (a `presence` input is [batch, modalities]); outputs that are not scores by
-    capture; scores that depend on batch-mates or on the pixels of an absent modality.
+    Refused: random and training nodes, control flow, custom operators and whatever else the oldest
+    supported TensorRT would not take; a fixed batch; inputs that are not float32 [batch, 3, H, W]
+    of the described size (a `presence` input is [batch, modalities]); outputs that are not scores
+    by capture; scores that depend on batch-mates or on the pixels of an absent modality.
 
     Raises:
         ExportError: The graph is not as described; it names the node, input or output.

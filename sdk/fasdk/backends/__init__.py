@@ -1,1 +1,1 @@
-"""Backends: what runs a bundle's graph, behind one pair of protocols."""
+"""Backends that run a bundle's graph, behind one pair of protocols."""

@@ -1,4 +1,4 @@
-"""CUDA graphs on pycuda's handles: pycuda has no such calls, so the driver is called by ctypes."""
+"""CUDA graphs on pycuda's streams, recorded through the driver's C API, which pycuda lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fasdk.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fasdk.backends.cuda import CudaStream
+    from fasdk.backends.cuda_api import CudaStream
 
 _LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other lanes may allocate and capture meanwhile.
@@ -34,7 +34,7 @@ _SIGNATURES: dict[str, list[type]] = {
 
 
 class DriverGraph:
-    """An executable graph; see `fasdk.backends.cuda.CudaGraph`.
+    """An executable graph; see `fasdk.backends.cuda_api.CudaGraph`.
 
     Args:
         handle: The driver's CUgraphExec.

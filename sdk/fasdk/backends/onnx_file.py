@@ -1,4 +1,4 @@
-"""ONNX files read as plain protobuf, for weights that lie outside of them."""
+"""Check of ONNX files for weights that lie in other files."""
 
 from __future__ import annotations
 

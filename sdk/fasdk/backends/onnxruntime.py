@@ -1,4 +1,4 @@
-"""ONNX Runtime backend on the CPU, and the one way its sessions are opened."""
+"""ONNX Runtime backend on the CPU, and the one function that opens its sessions."""
 
 from __future__ import annotations
 

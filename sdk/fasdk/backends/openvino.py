@@ -44,6 +44,8 @@ _OV = _import_openvino()
 _CONFIG = {
     "PERFORMANCE_HINT": "LATENCY",
     "NUM_STREAMS": 1,
+    # A pinned thread waits for its core where other programs work, as beside a door's camera.
+    "ENABLE_CPU_PINNING": False,
     # No bfloat16 or float16 arithmetic, whatever the CPU offers: scores must not depend on it.
     "INFERENCE_PRECISION_HINT": "f32",
     "EXECUTION_MODE_HINT": "ACCURACY",

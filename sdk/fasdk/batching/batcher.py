@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fasdk.decision import Decision
 
     # For type checking alone: sessions are built on batching, and only hand their scorer in.
-    from fasdk.session.scorer import Scorer
+    from fasdk.scorer import Scorer
 
 _NS_PER_MS = 1_000_000
 CLOSED = "this session is closed: open the bundle again"

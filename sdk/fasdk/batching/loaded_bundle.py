@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
 
     # For type checking alone: sessions are built on batching, and only hand their scorer in.
-    from fasdk.session.scorer import Scorer
+    from fasdk.scorer import Scorer
 
 
 class LoadedBundle:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fasdk.ordering import Place
 
     # For type checking alone: sessions are built on batching, and only hand their scorer in.
-    from fasdk.session.scorer import Scorer
+    from fasdk.scorer import Scorer
     from fasdk.telemetry import StageClock
 
 

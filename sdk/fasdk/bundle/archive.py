@@ -1,4 +1,4 @@
-"""The container under a bundle: a zip file with exactly one way to write it.
+"""Archive format under a bundle: a zip file with exactly one way to write it.
 
 Members are stored (not compressed) in a given order, with zero timestamps, no flags, extra fields,
 comments or directories. Any unzip opens it; this reader accepts only the canonical bytes, checked

@@ -1,4 +1,4 @@
-"""The bundle: a typed graph with everything needed to use it rightly, verified before use.
+"""Bundle files: a typed graph with what is needed to use it rightly, verified before use.
 
 `open_bundle` reads the file once, checks the container, signature, digests and manifest, and hands
 out those very bytes; nothing is deserialized before that.
@@ -7,104 +7,33 @@ out those very bytes; nothing is deserialized before that.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fasdk.atomic import atomic_write
 from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
+from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import (
-    GRAPH,
-    MANIFEST,
-    SCHEMA_VERSION,
     Manifest,
-    ModelInfo,
     PlanEntry,
-    Precision,
-    Provenance,
     parse_manifest,
     parse_object,
 )
-from fasdk.bundle.trust import TrustPolicy, sign
-from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.errors import BundleError, TamperedError
-
-__all__ = [
-    "CALIBRATION",
-    "EVALUATION",
-    "GRAPH",
-    "MANIFEST",
-    "SCHEMA_VERSION",
-    "SIGNATURE",
-    "Bundle",
-    "GoldenCapture",
-    "Manifest",
-    "ModelInfo",
-    "PlanEntry",
-    "Precision",
-    "Provenance",
-    "open_bundle",
-    "write_bundle",
-]
-
-SIGNATURE = "manifest.sig"
-CALIBRATION, EVALUATION = "calibration.json", "evaluation.json"
-_MEMBER_ORDER = re.compile(
-    r"manifest\.json|manifest\.sig|model\.onnx|plans/.*\.plan|golden/.*\.npz"
-    r"|calibration\.json|evaluation\.json"
+from fasdk.bundle.members import (
+    GRAPH,
+    MANIFEST,
+    SIGNATURE,
+    MemberKind,
+    is_digested,
+    kind_of,
+    missing_from,
+    rank_of,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class GoldenCapture:
-    """A capture with the answer the workstation gave, so that a device can prove itself.
-
-    Attributes:
-        capture: Raw frames.
-        logits: float32 [classes], from the bundle's own graph on ONNX Runtime.
-    """
-
-    capture: Capture
-    logits: np.ndarray[Any, np.dtype[np.float32]]
-
-    def to_bytes(self) -> bytes:
-        """Return the capture as an npz file of plain arrays."""
-        arrays: dict[str, np.ndarray[Any, Any]] = {
-            m.value: self.capture.frame(m) for m in self.capture.present
-        }
-        arrays["logits"] = self.logits
-        if self.capture.face is not None:
-            face = FaceBox.of(self.capture.face)
-            arrays["face"] = np.array([face.x, face.y, face.width, face.height], np.int32)
-        file = io.BytesIO()
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        return file.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes | memoryview, name: str) -> GoldenCapture:
-        """Read `to_bytes` back.
-
-        Raises:
-            BundleError: It is not an npz of the expected plain arrays.
-        """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                arrays = {name: np.asarray(archive[name]) for name in archive.files}
-            frames = {m: arrays.pop(m.value) for m in Modality if m.value in arrays}
-            face, logits = arrays.pop("face", None), arrays.pop("logits")
-            if arrays:
-                raise ValueError(f"it holds {', '.join(sorted(arrays))} besides")
-            if logits.dtype != np.float32 or logits.ndim != 1:
-                raise ValueError(f"logits are {logits.dtype} {list(logits.shape)}, not float32 [n]")
-            return cls(Capture.of(frames, None if face is None else face.tolist()), logits)
-        except Exception as error:
-            raise BundleError(f"{name}: not a golden capture: {error}") from error
+from fasdk.bundle.trust import TrustPolicy, sign
+from fasdk.errors import BundleError, TamperedError
 
 
 @dataclass(frozen=True)
@@ -112,8 +41,8 @@ class Bundle:
     """A verified bundle: the manifest, and the very bytes whose digests were checked.
 
     Attributes:
-        path: Where it was read from.
-        manifest: What it says of itself.
+        path: File it was read from.
+        manifest: Its verified manifest.
         id: SHA-256 of the manifest's bytes; it names graph, thresholds and preprocessing at once.
         size_bytes: Size of the file.
         signed_by: Id of the trusted key that signed it, or None where no signature was asked for.
@@ -139,7 +68,7 @@ class Bundle:
         return [
             GoldenCapture.from_bytes(content, f"{self.path}:{name}")
             for name, content in self._members.items()
-            if name.startswith("golden/")
+            if kind_of(name) is MemberKind.GOLDEN
         ]
 
     @property
@@ -150,7 +79,7 @@ class Bundle:
     @property
     def members(self) -> dict[str, memoryview]:
         """Every member's bytes by name, in file order, but the manifest and its signature."""
-        return {k: v for k, v in self._members.items() if k not in (MANIFEST, SIGNATURE)}
+        return {k: v for k, v in self._members.items() if is_digested(k)}
 
     def plan(self, entry: PlanEntry) -> memoryview:
         """Return a prebuilt plan's bytes."""
@@ -206,9 +135,9 @@ def write_bundle(
     """Write a bundle atomically and return its manifest with the members' digests filled in.
 
     Args:
-        path: Where to; an older bundle there stays intact unless all goes well.
-        manifest: Everything but `members`.
-        members: model.onnx, plans/*.plan, golden/*.npz, calibration.json, evaluation.json.
+        path: File to write; an older bundle there stays intact unless all goes well.
+        manifest: Manifest without the digests of its members.
+        members: Bytes by name of every member but the manifest and its signature; see `MemberKind`.
         sign_key: PEM file of an Ed25519 private key, or None to leave it unsigned.
 
     Raises:
@@ -216,8 +145,8 @@ def write_bundle(
         FasdkError: The disk is full or the folder is not writable.
         TrustError: The key is unusable.
     """
-    for own in (MANIFEST, SIGNATURE):
-        if own in members:
+    for own in members:
+        if not is_digested(own):
             raise BundleError(f"{path}: {own} is written by write_bundle, do not pass it")
     ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0], str(path))))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
@@ -234,11 +163,10 @@ def write_bundle(
 
 
 def _rank(member: str, name: str) -> tuple[int, str]:
-    order = (MANIFEST, SIGNATURE, GRAPH, "plans/", "golden/", CALIBRATION, EVALUATION)
-    for rank, prefix in enumerate(order):
-        if member.startswith(prefix) and _MEMBER_ORDER.fullmatch(member):
-            return rank, member
-    raise BundleError(f"{name}: {member!r} is not a member a bundle can hold")
+    rank = rank_of(member)
+    if rank is None:
+        raise BundleError(f"{name}: {member!r} is not a member a bundle can hold")
+    return rank
 
 
 def _read(path: Path) -> bytes:
@@ -261,14 +189,15 @@ def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str
     ranks = [_rank(member, name) for member in members]
     if ranks != sorted(ranks):
         raise BundleError(f"{name}: members are not in canonical order")
-    content = {k: v for k, v in members.items() if k not in (MANIFEST, SIGNATURE)}
-    if set(content) != set(manifest.members) or GRAPH not in content:
-        odd = sorted(set(content) ^ set(manifest.members)) or [GRAPH]
+    content = {k: v for k, v in members.items() if is_digested(k)}
+    absent = missing_from(set(members))
+    if set(content) != set(manifest.members) or absent:
+        odd = sorted(set(content) ^ set(manifest.members)) or absent
         raise BundleError(f"{name}: members and manifest disagree about {', '.join(odd)}")
     for member, view in content.items():
         if hashlib.sha256(view).hexdigest() != manifest.members[member]:
             raise TamperedError(f"{name}: member {member} does not match its digest")
-    held = {member for member in content if member.startswith("plans/")}
+    held = {member for member in content if kind_of(member) is MemberKind.PLAN}
     listed = [entry.member for entry in manifest.plans]
     if held != set(listed) or len(listed) != len(held):
         odd = sorted(held ^ set(listed)) or listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fasdk.bundle.bundle import CALIBRATION
+from fasdk.bundle.members import CALIBRATION
 from fasdk.errors import BundleError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself, in one canonical form that a signature covers."""
+"""Bundle manifest and its one canonical form, which a signature covers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fasdk.bundle.members import GRAPH, MANIFEST
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.errors import BundleError
@@ -15,7 +16,6 @@ from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.sequential import SequentialTest
 
 SCHEMA_VERSION: Final = 1
-MANIFEST, GRAPH = "manifest.json", "model.onnx"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -243,15 +243,15 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
     if type(version) is not int or version != SCHEMA_VERSION:
         raise BundleError(
             f"{name}: schema version {str(version)[:40]!r}, this fasdk reads {SCHEMA_VERSION}: "
-            "use the release that built it, or build it again"
+            "build it again with `fasdk build-engine`"
         )
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        mend = ": build it again with this release" if first["type"] == "missing" else ""
-        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}{mend}") from error
+        fix = ": build it again with this release" if first["type"] == "missing" else ""
+        raise BundleError(f"{name}: {MANIFEST}: {where}: {first['msg']}{fix}") from error
     try:
         canonical = manifest.to_bytes()
     except BundleError as error:

@@ -1,4 +1,4 @@
-"""Who signed a bundle, and whether that is enough: Ed25519 over the manifest's exact bytes."""
+"""Bundle signatures and trust: Ed25519 over the manifest's exact bytes."""
 
 from __future__ import annotations
 

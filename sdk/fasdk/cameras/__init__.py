@@ -1,4 +1,4 @@
-"""Cameras: each gives captures whose frames are of one moment and stamped on one clock.
+"""Cameras, whose captures hold frames of one moment, stamped on one clock.
 
     from fasdk.cameras import open_camera
 

@@ -1,4 +1,4 @@
-"""What every camera does: give one fresh capture a read, or say why not."""
+"""Camera protocol: one fresh capture a read, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device time as milliseconds of `time.monotonic`, the one clock every capture is stamped with."""
+"""Device clock mapped to milliseconds of `time.monotonic`, which stamps every capture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A single camera or a video file through OpenCV: color or infrared alone."""
+"""OpenCV camera or video file, color or infrared alone."""
 
 from __future__ import annotations
 

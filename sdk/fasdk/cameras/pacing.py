@@ -1,4 +1,4 @@
-"""When the next frame of a recording without a clock of its own is due."""
+"""Pacing of recordings that have no clock of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of a RealSense device's stream profiles to open."""
+"""Choice among a RealSense device's stream profiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that reads a device whose driver may block, so that the caller's wait has a limit."""
+"""Reader thread for drivers that may block, so that the caller's wait has a limit."""
 
 from __future__ import annotations
 

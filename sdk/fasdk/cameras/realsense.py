@@ -187,18 +187,18 @@ class RealSenseCamera(Camera):
 
 
 @dataclass(frozen=True)
-class DepthUnit:
-    """What one step of a device's depth is.
+class DepthScale:
+    """Length of one step of a device's raw depth.
 
     Attributes:
-        nanometers: A whole number; librealsense gives meters as float32, and every device's unit
-            is a whole number of nanometers.
+        nanometers: Length in nanometers. librealsense gives meters as float32, and every device's
+            step is a whole number of nanometers.
     """
 
     nanometers: int
 
     @classmethod
-    def of_meters(cls, meters: float) -> DepthUnit:
+    def of_meters(cls, meters: float) -> DepthScale:
         """Return the unit librealsense calls `meters`, such as 0.001.
 
         Raises:
@@ -293,8 +293,8 @@ class _Session:
         """Return the set as a capture that owns its arrays."""
         arrays = {m: np.array(f.get_data()) for m, f in frames.items()}
         if Modality.DEPTH in frames:
-            unit = DepthUnit.of_meters(frames[Modality.DEPTH].as_depth_frame().get_units())
-            arrays[Modality.DEPTH] = unit.to_millimeters(arrays[Modality.DEPTH])
+            scale = DepthScale.of_meters(frames[Modality.DEPTH].as_depth_frame().get_units())
+            arrays[Modality.DEPTH] = scale.to_millimeters(arrays[Modality.DEPTH])
         if Modality.RGB in frames:
             format_ = frames[Modality.RGB].get_profile().format()
             if format_ == self._rs.format.bgr8:

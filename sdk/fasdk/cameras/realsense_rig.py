@@ -1,4 +1,4 @@
-"""A RealSense camera's factory calibration as a rig: where a face seen in color lies in depth."""
+"""Rig from a RealSense camera's factory calibration, from color to depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera that replays frames from files: a folder, or a list of captures."""
+"""Replay camera: frames from the files of a folder or of a list of captures."""
 
 from __future__ import annotations
 
@@ -158,12 +158,12 @@ def _from_folder(folder: Path) -> list[_Item]:
             by_stem.setdefault(found["stem"], {})[modality] = path
     if not by_stem:
         lists = [path.name for path in sorted(folder.glob("*.jsonl"))]
-        mend = (
+        fix = (
             f"give one of its lists instead, such as replay:{folder / lists[0]}"
             if lists
             else "expected files such as 000000.rgb.png, 000000.depth.png, 000000.ir.png"
         )
-        raise UsageError(f"folder {folder} holds no frames: {mend}")
+        raise UsageError(f"folder {folder} holds no frames: {fix}")
     return [_Item(paths) for _, paths in sorted(by_stem.items())]
 
 

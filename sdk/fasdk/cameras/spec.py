@@ -1,4 +1,4 @@
-"""A camera as one word on a command line, such as `realsense` or `replay:captures?fps=15`."""
+"""Camera specification as one word, such as `realsense` or `replay:captures?fps=15`."""
 
 from __future__ import annotations
 

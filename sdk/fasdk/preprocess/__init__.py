@@ -1,4 +1,4 @@
-"""Camera frames into the tensors a model was trained on.
+"""Preprocessing of camera frames into the tensors a model was trained on.
 
 `spec` is what travels in a bundle, `tensors` the way from frame to tensor and batch; `native` picks
 the compiled pass where it was built, `resize` and `composite` give the same bits without it.

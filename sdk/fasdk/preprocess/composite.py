@@ -1,4 +1,4 @@
-"""HOG and PLGF: the two maps that stand beside infrared in some checkpoints, in NumPy.
+"""HOG and PLGF maps, which stand beside infrared in some checkpoints, in NumPy.
 
 The published data sets were made by `skimage.feature.hog(gray, orientations=9, pixels_per_cell=(8,
 8), cells_per_block=(2, 2), visualize=True)` and by the formula at `plgf_map`, at the crop's own

@@ -1,4 +1,4 @@
-"""Which code works on pixels: the native pass where it was built, NumPy elsewhere."""
+"""Choice between the native pixel code, where it was built, and NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one modality's frames become tensors, as the bundle's manifest says it."""
+"""Preprocessing specification of one modality, as the bundle's manifest states it."""
 
 from __future__ import annotations
 

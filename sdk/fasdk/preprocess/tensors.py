@@ -1,4 +1,4 @@
-"""Turn a camera frame into the tensor the model was trained on.
+"""Conversion of camera frames into the tensors a model was trained on.
 
 Frame → crop → (depth to 8 bits, or infrared's HOG and PLGF drawn) → bilinear resize on 8 bits →
 channel order → normalize → NCHW. The arithmetic is the training pipeline's: OpenCV's on x86-64.

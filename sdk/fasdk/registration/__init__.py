@@ -1,4 +1,4 @@
-"""Where a face seen by one camera is in another camera's frame.
+"""Registration of a face's box between cameras.
 
 `rig` is a kiosk's calibration and what it does to a capture; `optics` is one camera's geometry.
 """

@@ -1,4 +1,4 @@
-"""How a sensor projects what it sees, and where it stands to the RGB camera."""
+"""Sensor projection and pose relative to the RGB camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a face that one camera sees lies in the frames of the others."""
+"""Rig of calibrated sensors that maps a face's box from one frame into the others."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from fasdk.errors import (
     TrustError,
 )
 from fasdk.quality import QualityLimits
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 

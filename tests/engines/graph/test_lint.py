@@ -1,4 +1,4 @@
-"""A graph is held against TensorRT 10.3's published table before any compiler sees it."""
+"""A graph is held against the oldest supported TensorRT's table before any compiler sees it."""
 
 from __future__ import annotations
 

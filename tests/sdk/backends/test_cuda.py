@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasdk.backends.cuda import CudaDevice, CudaStream, PyCudaDriver, _primary_context
+from fasdk.backends.cuda import PyCudaDriver, _primary_context
+from fasdk.backends.cuda_api import CudaDevice, CudaStream
 from fasdk.backends.cuda_graph import DriverGraph
 from fasdk.errors import BackendError
 
@@ -317,7 +318,7 @@ def test_a_graph_is_recorded_on_the_streams_own_handle(
         work()
         return DriverGraph(5)
 
-    monkeypatch.setattr("fasdk.backends.cuda_graph.capture", capture)
+    monkeypatch.setattr("fasdk.backends.cuda.capture", capture)
     driver = PyCudaDriver()
     with driver.current():
         stream = driver.stream()

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.lane import TensorRtLane
-from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
 
 from support.gpu_rig import Rig, batch, expected
@@ -253,7 +253,7 @@ def test_closing_gives_a_hanging_call_up_and_frees_nothing_under_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Patience, "CLOSE_S", 0.1)
+    monkeypatch.setattr(CloseTimeout, "CLOSE_S", 0.1)
     lane = engine.open_lane(2)
     under_way, go_on = threading.Event(), threading.Event()
 
@@ -285,7 +285,7 @@ def test_closing_gives_a_hanging_opening_up(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Patience, "CLOSE_S", 0.1)
+    monkeypatch.setattr(CloseTimeout, "CLOSE_S", 0.1)
     under_way, go_on = threading.Event(), threading.Event()
     inner = rig.gpu.stream
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,11 +13,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from fasdk.backends.engine import Backend, EngineOutputs
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, Optimization, open_session
 from fasdk.backends.registry import installed_backends, open_engine, parse_backend
 from fasdk.errors import BackendError, UsageError
 
 from support import tiny_bundle
+
+ROOT = Path(__file__).parents[3]
 
 
 def inputs(batch=2, size=tiny_bundle.SIZE):
@@ -181,3 +184,28 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
         open_engine(bundle, progress="bar")
     assert asked == [(Backend.TENSORRT, "bar")]
     assert installed_backends()[0] is Backend.TENSORRT
+
+
+def test_sessions_are_opened_in_one_place():
+    components = [ROOT / name for name in ("sdk", "engines", "calibration", "tools/fasdk_tools")]
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in components
+        for path in folder.rglob("*.py")
+        if "InferenceSession(" in path.read_text() or "SessionOptions(" in path.read_text()
+    ]
+    assert found == ["sdk/fasdk/backends/onnxruntime.py"]
+
+
+def test_a_session_says_what_it_refuses():
+    with pytest.raises(BackendError, match=r"ONNX Runtime \S+ refuses the rounded graph: "):
+        open_session(b"not a graph", name="the rounded graph")
+
+
+def test_an_optimization_level_is_taken():
+    graph = tiny_bundle.graph_bytes()
+    session = open_session(graph, threads=1, optimization=Optimization.NONE, prepack=False)
+    options = session.get_session_options()
+    assert options.graph_optimization_level == Optimization.NONE.value
+    assert options.get_session_config_entry("session.disable_prepacking") == "1"
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)

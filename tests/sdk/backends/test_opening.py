@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fasdk.backends.cuda import CudaDevice
+from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.engine import Backend
 from fasdk.backends.registry import open_engine
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache

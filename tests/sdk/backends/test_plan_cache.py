@@ -13,16 +13,17 @@ import pytest
 from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache, PlanKey
 from fasdk.backends.tensorrt.plan import BuiltPlan
+from fasdk.backends.tensorrt.versions import OLDEST
 from fasdk.errors import FasdkError, PlanError
 
-PLAN = BuiltPlan(b"executable code", Backend.TENSORRT, "10.3.0", (), 4, 1.5)
+PLAN = BuiltPlan(b"executable code", Backend.TENSORRT, f"{OLDEST}.0", (), 4, 1.5)
 
 
 def key(**changes: Any) -> PlanKey:
     fields: dict[str, Any] = {
         "graph_sha256": "a" * 64,
         "module": "tensorrt",
-        "version": "10.3.0",
+        "version": f"{OLDEST}.0",
         "cuda": "12.6",
         "device": "Orin",
         "compute_capability": "8.7",
@@ -62,7 +63,7 @@ def test_only_this_account_can_read_any_of_it(cache: PlanCache) -> None:
     [
         {"graph_sha256": "b" * 64},
         {"module": "tensorrt-rtx"},
-        {"version": "10.3.1"},
+        {"version": f"{OLDEST}.1"},
         {"cuda": "13.2"},
         {"device": "Orin Nano"},
         {"compute_capability": "8.9"},

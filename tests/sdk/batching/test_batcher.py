@@ -192,9 +192,9 @@ def test_a_capture_that_cannot_be_judged_never_sees_the_engine(opened):
 
 
 def test_one_that_fails_in_preprocessing_spoils_no_other_in_its_batch(opened, monkeypatch):
-    import fasdk.session.scorer
+    import fasdk.scorer
 
-    real = fasdk.session.scorer.fill_row
+    real = fasdk.scorer.fill_row
     bad = tiny_bundle.capture(90)
 
     def fill(capture, *rest):
@@ -202,7 +202,7 @@ def test_one_that_fails_in_preprocessing_spoils_no_other_in_its_batch(opened, mo
         if capture is bad:
             raise MemoryError("no memory")
 
-    monkeypatch.setattr("fasdk.session.scorer.fill_row", fill)
+    monkeypatch.setattr("fasdk.scorer.fill_row", fill)
     gate = Gate()
     engine = Brightness(lambda inputs: gate(len(inputs["rgb"])))
     session = opened(engine, lanes=1, max_batch=4)
@@ -395,16 +395,16 @@ def test_an_answer_that_comes_too_late_opens_no_door(opened, monkeypatch):
 
 
 def test_an_array_is_read_before_its_answer_and_never_after(opened, monkeypatch):
-    import fasdk.session.scorer
+    import fasdk.scorer
 
-    real = fasdk.session.scorer.fill_row
+    real = fasdk.scorer.fill_row
     gate = Gate()
 
     def fill(*arguments):
         gate(1)
         real(*arguments)
 
-    monkeypatch.setattr("fasdk.session.scorer.fill_row", fill)
+    monkeypatch.setattr("fasdk.scorer.fill_row", fill)
     engine = FakeEngine(live)
     session = opened(engine, lanes=1, deadline_ms=30)
     future = session.submit(GOOD)

@@ -19,8 +19,10 @@ from pydantic import ValidationError
 
 from fasdk.bundle import bundle as bundle_module
 from fasdk.bundle.archive import read_archive
-from fasdk.bundle.bundle import SIGNATURE, GoldenCapture, open_bundle, write_bundle
-from fasdk.bundle.manifest import GRAPH, MANIFEST, PlanEntry, Precision
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import PlanEntry, Precision
+from fasdk.bundle.members import GRAPH, MANIFEST, SIGNATURE
 from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import BundleError, FasdkError, TrustError
@@ -126,6 +128,10 @@ def test_member_order_and_names_are_fixed(tmp_path, bundle_members):
         (b"[]", "a JSON list, expected an object"),
         (b"null", "a JSON NoneType"),
         (b"{}", "schema version 'None', this fasdk reads 1"),
+        (
+            b'{"schema_version":0}',
+            "schema version '0', this fasdk reads 1: build it again with `fasdk build-engine`",
+        ),
         (b'{"schema_version":2}', "schema version '2'"),
         (b'{"schema_version":true}', "schema version 'True'"),
         (b'{"schema_version":1.0}', "schema version '1.0'"),

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from fasdk.bundle.bundle import CALIBRATION, open_bundle, write_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.calibration import CALIBRATION_SCHEMA, read_calibration
+from fasdk.bundle.members import CALIBRATION
 from fasdk.errors import BundleError
 
 from support import tiny_bundle

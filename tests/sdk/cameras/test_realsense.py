@@ -14,7 +14,7 @@ import pytest
 import fasdk
 from fasdk.cameras import FrameCounts, open_camera, realsense
 from fasdk.cameras.profiles import StreamRequest
-from fasdk.cameras.realsense import DepthUnit, RealSenseCamera, _attached_device
+from fasdk.cameras.realsense import DepthScale, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
 from fasdk.capture_loop import run_captures
 from fasdk.errors import CameraError, EndOfStreamError, RigError
@@ -131,7 +131,7 @@ def test_depth_becomes_millimeters_exactly(soft, camera, meters, millimeters):
 @pytest.mark.parametrize("meters", [0.0, -0.001, float("nan"), float("inf"), 1e-10])
 def test_a_depth_unit_without_meaning_is_refused(meters):
     with pytest.raises(CameraError, match="depth unit"):
-        DepthUnit.of_meters(meters)
+        DepthScale.of_meters(meters)
 
 
 @pytest.mark.parametrize(("ahead_ms", "seen_ms"), [(-40, -40), (10_000, 0)])

@@ -18,7 +18,8 @@ import fasdk
 from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
-from fasdk.bundle.bundle import GoldenCapture, open_bundle, write_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
 from fasdk.decision import Decision, MissingModalities, Verdict
@@ -249,8 +250,8 @@ def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
     def fail(*_):
         raise RuntimeError("resize failed")
 
-    monkeypatch.setattr("fasdk.session.scorer.to_batch", fail)
-    monkeypatch.setattr("fasdk.session.scorer.fill_row", fail)
+    monkeypatch.setattr("fasdk.scorer.to_batch", fail)
+    monkeypatch.setattr("fasdk.scorer.fill_row", fail)
     session = Liveness(bundle, FakeEngine(live))
     for decision in (
         session.check(tiny_bundle.capture()),

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from fasdk.backends.tensorrt.versions import OLDEST
+
 from support.cuda_sim.simulated_cuda import Simulator
 from support.cuda_sim.standin_builder import Builder, OnnxParser
 from support.cuda_sim.standin_execution import Runtime
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 
-def stand_in(simulator: Simulator, behavior: Behavior, version: str = "10.3.0") -> ModuleType:
+def stand_in(simulator: Simulator, behavior: Behavior, version: str = f"{OLDEST}.0") -> ModuleType:
     """Return a module that can stand in for `tensorrt` or `tensorrt_rtx`."""
     module: Any = ModuleType("tensorrt")
     scope = {"simulator": simulator, "behavior": behavior}

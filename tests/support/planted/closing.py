@@ -28,13 +28,13 @@ def close_during_a_call(stage: Stage) -> None:
 
 def close_on_a_hanging_device(stage: Stage) -> None:
     """A device that hangs holds nobody who closes up for ever, and frees nothing under its work."""
-    from fasdk.backends.tensorrt.patience import Patience
+    from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 
     driver = watched()
     engine = stage.open(driver)
     lane = engine.open_lane(2)
     driver.waits.clear()
-    Patience.CLOSE_S, before = 0.5, Patience.CLOSE_S
+    CloseTimeout.CLOSE_S, before = 0.5, CloseTimeout.CLOSE_S
     try:
         with stage.hanging():
             answer = on_a_thread(lambda: stage.run(lane, 2, 7))
@@ -44,7 +44,7 @@ def close_on_a_hanging_device(stage: Stage) -> None:
                 engine.open_lane(1)
             assert stage.simulator.report().live.device > 0
     finally:
-        Patience.CLOSE_S = before
+        CloseTimeout.CLOSE_S = before
     np.testing.assert_array_equal(answer.result(WAIT_S), stage.right(2, 7))
     with fault_expected():
         lane.run(1)

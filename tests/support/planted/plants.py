@@ -150,7 +150,7 @@ PLANTS = (
     ),
     Plant(
         "give a hanging call up in the end",
-        "fasdk.backends.tensorrt.patience",
+        "fasdk.backends.tensorrt.close_timeout",
         "lock.acquire(timeout=max(0.0, self._end - time.monotonic()))",
         "lock.acquire()",
         "close_on_a_hanging_device",
@@ -200,7 +200,7 @@ PLANTS = (
     Plant(
         "close lanes with their engine",
         ENGINE,
-        "            lane.close(patience)\n",
+        "            lane.close(timeout)\n",
         "            pass\n",
         "nothing_left",
     ),

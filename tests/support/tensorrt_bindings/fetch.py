@@ -19,6 +19,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fasdk.backends.tensorrt.versions import NEWEST, OLDEST
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -50,8 +52,8 @@ class Bindings:
 
 # The oldest and the newest release that fasdk runs on.
 RELEASES = (
-    Bindings("10.3.0", "tensorrt_cu12_bindings", (3, 12)),
-    Bindings("11.4.0.106", "tensorrt_cu13_bindings", (3, 14)),
+    Bindings(f"{OLDEST}.0", "tensorrt_cu12_bindings", (3, 12)),
+    Bindings(f"{NEWEST}.0.106", "tensorrt_cu13_bindings", (3, 14)),
 )
 
 

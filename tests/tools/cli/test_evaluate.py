@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk_calibration.datasets import open_dataset
 from fasdk_calibration.error_rates import case as judging
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer, fuse

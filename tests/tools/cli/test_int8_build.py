@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasdk.bundle.bundle import CALIBRATION, open_bundle
+from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk.bundle.manifest import Precision
+from fasdk.bundle.members import CALIBRATION
 from fasdk.decision import live_score
 from fasdk_calibration.datasets import CaptureRecord, Label, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many

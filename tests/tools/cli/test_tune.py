@@ -13,8 +13,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, GoldenCapture, open_bundle, write_bundle
-from fasdk.bundle.manifest import GRAPH, PlanEntry
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.manifest import PlanEntry
+from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Modality
 

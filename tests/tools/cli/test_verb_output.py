@@ -15,7 +15,7 @@ import typer.main
 import fasdk
 from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle, write_bundle
-from fasdk.bundle.manifest import GRAPH
+from fasdk.bundle.members import GRAPH
 from fasdk.decision import OperatingPoint
 from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many

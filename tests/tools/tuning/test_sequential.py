@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fasdk.bundle.bundle import EVALUATION, open_bundle
-from fasdk.bundle.manifest import GRAPH
+from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.members import EVALUATION, GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import Verdict
 from fasdk.session.session import Liveness

@@ -11,7 +11,7 @@ import numpy as np
 
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError, UsageError
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 from fasdk.telemetry import Stage, StageClock
 
 if TYPE_CHECKING:

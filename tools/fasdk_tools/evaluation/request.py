@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.calibration import read_calibration
+from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
 from fasdk_calibration.datasets import Dataset

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, Bundle
+from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.manifest import Precision
+from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk_calibration.datasets import Dataset, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (

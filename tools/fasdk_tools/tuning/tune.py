@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.bundle.bundle import CALIBRATION, EVALUATION, open_bundle, write_bundle
-from fasdk.bundle.manifest import GRAPH
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.bundle.trust import TrustPolicy, sign
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError

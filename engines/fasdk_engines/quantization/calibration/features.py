@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import open_session
 from fasdk.errors import BackendError, ExportError
-from fasdk_engines.graph.session import open_session
 from fasdk_engines.graph.types import parse_graph
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class FeatureExtractor:
         self.value = last_linear_input(model)
         del model.graph.output[:]
         model.graph.output.append(onnx.ValueInfoProto(name=self.value))
-        self._session = open_session(model.SerializeToString(), threads=threads)
+        self._session = open_session(
+            model.SerializeToString(), threads=threads, name="the feature graph"
+        )
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def __call__(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError, PrecisionError
-from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.quantization.graph.graph_rewriter import (
     Branch,
     GraphRewriter,
@@ -79,7 +79,11 @@ class SwitchableGraph:
         results = [name for partition in self._partitions for name in partition.results]
         self._cached = _CachedResults({}, dict.fromkeys(results, np.zeros(0, np.float32)))
         self._session = open_session(
-            switched.SerializeToString(), threads=threads, optimization=Optimization.NONE
+            switched.SerializeToString(),
+            threads=threads,
+            optimization=Optimization.NONE,
+            prepack=False,
+            name="the Q/DQ graph",
         )
 
     def logits(

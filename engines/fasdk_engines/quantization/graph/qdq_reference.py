@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError
-from fasdk_engines.graph.session import Optimization, open_session
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ class QdqReferenceRunner:
         if any(t.element == _FLOAT16 for t in infer_types(model).values()):
             model = emulated_model(graph)
         self._session = open_session(
-            model.SerializeToString(), threads=threads, optimization=Optimization.NONE
+            model.SerializeToString(),
+            threads=threads,
+            optimization=Optimization.NONE,
+            prepack=False,
+            name="the Q/DQ graph",
         )
 
     def logits(self, batch: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -89,4 +93,9 @@ def session_with_outputs(model: onnx.ModelProto, values: Sequence[str]) -> Any:
     for name in values:
         if name not in own:
             watched.graph.output.append(onnx.ValueInfoProto(name=name))
-    return open_session(watched.SerializeToString(), optimization=Optimization.BASIC)
+    return open_session(
+        watched.SerializeToString(),
+        optimization=Optimization.BASIC,
+        prepack=False,
+        name="the Q/DQ graph",
+    )

@@ -11,8 +11,8 @@ import numpy as np
 
 from fasdk.atomic import atomic_write
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.bundle.bundle import CALIBRATION
 from fasdk.bundle.manifest import Precision
+from fasdk.bundle.members import CALIBRATION
 from fasdk.errors import BudgetError
 from fasdk_calibration.calibration_set.ranges import RangeMethod
 from fasdk_engines.graph.runner import GraphRunner

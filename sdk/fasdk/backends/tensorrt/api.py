@@ -1,8 +1,9 @@
-"""The part of TensorRT's Python API that fasdk uses, and nothing else.
+"""Protocols of the part of TensorRT's Python API that fasdk uses.
 
-Every name here exists in TensorRT 10.3 to 11.4 and in TensorRT-RTX, save for the `Rtx` classes,
-which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings` keeps the
-list to the real bindings. Classes carry the bindings' own names; an enum's values are opaque.
+Every name here exists in the TensorRT range of `versions` and in TensorRT-RTX, save for the `Rtx`
+classes, which only TensorRT-RTX has. mypy keeps the code to this list; `tests/tensorrt_bindings`
+keeps the list to the real bindings. Classes carry the bindings' own names; an enum's values are
+opaque.
 """
 
 # ruff: noqa: A002, D102 - parameters and methods are the bindings' own
@@ -40,7 +41,7 @@ class ILogger(Protocol):
 
 
 class IProgressMonitor(Protocol):
-    """Hears a build's phases; `step_complete` returns False to stop it."""
+    """Receives a build's phases; `step_complete` returns False to stop it."""
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None: ...
     def phase_finish(self, phase_name: str) -> None: ...

@@ -1,4 +1,4 @@
-"""Plans built on this machine, kept beside the bundle and bound to its graph.
+"""Cache of plans built on this machine, kept beside the bundle and bound to its graph.
 
 A plan is executable code, so none is handed out unless its digest and a MAC under a key of this
 machine hold over the very bytes returned. The MAC keeps out what was not written by this account

@@ -1,4 +1,4 @@
-"""A loaded plan: runtime and engine, shared by lanes that execute it side by side."""
+"""TensorRT engine: a loaded plan shared by lanes that execute it side by side."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.backends.tensorrt.layout import TensorLayout, check_tensors
 from fasdk.backends.tensorrt.module import load_module, open_log, released_on_error
-from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError, PlanError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.cuda import CudaDriver
+    from fasdk.backends.cuda_api import CudaDriver
     from fasdk.backends.engine import Backend, EngineOutputs
     from fasdk.backends.tensorrt import api
     from fasdk.backends.tensorrt.module import TensorRt
@@ -132,11 +132,11 @@ class TensorRtEngine:
     def close(self) -> None:
         """Release the device's memory once running calls are done; a second call does nothing.
 
-        A call that hangs is waited for as long as `Patience.CLOSE_S` says and then given up, with
-        its lane's memory.
+        A call that hangs is waited for as long as `CloseTimeout.CLOSE_S` says and then given up,
+        with its lane's memory.
         """
-        patience = Patience()
-        with patience.holding(self._turn), patience.holding(self._state) as is_ours:
+        timeout = CloseTimeout()
+        with timeout.holding(self._turn), timeout.holding(self._state) as is_ours:
             if not is_ours:
                 self._warn("a lane that is being opened hangs; nothing can be given back")
                 return
@@ -145,7 +145,7 @@ class TensorRtEngine:
             engine, self._engine = self._engine, None
             lanes = list(self._lanes)
         for lane in lanes:
-            lane.close(patience)
+            lane.close(timeout)
         self._own = None
         runtime, self._runtime = self._runtime, None
         if runtime is None:

@@ -1,4 +1,4 @@
-"""One lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
+"""Lane of a TensorRT engine: a stream with its buffers, execution contexts and graphs.
 
 A lane takes one call at a time and shares nothing with other lanes but the loaded plan. TensorRT
 has let several execution contexts use one optimization profile at once since 10.0, where profile
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
+from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.module import released_on_error
-from fasdk.backends.tensorrt.patience import Patience
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.cuda import (
+    from fasdk.backends.cuda_api import (
         CudaDriver,
         CudaEvent,
         CudaGraph,
@@ -154,15 +154,15 @@ class TensorRtLane:
                 {name: self._ports[name].host.array[:batch].copy() for name in self._layout.outputs}
             )
 
-    def close(self, patience: Patience | None = None) -> None:
+    def close(self, timeout: CloseTimeout | None = None) -> None:
         """Release the lane's memory once a running call is done; a second call does nothing.
 
         Args:
-            patience: How long to wait for that call; as `Patience` says when None. A call that
+            timeout: How long to wait for that call; as `CloseTimeout` says when None. A call that
                 hangs keeps the lane's memory, until another close finds it done.
         """
         self._is_open = False
-        with (patience or Patience()).holding(self._turn) as is_ours:
+        with (timeout or CloseTimeout()).holding(self._turn) as is_ours:
             if not is_ours:
                 self._warn("a lane's call hangs; the lane is given up with its memory")
                 return

@@ -1,4 +1,4 @@
-"""The tensors a plan must have, and whether it has them."""
+"""Tensor layout of a plan, and the check that a plan has it."""
 
 from __future__ import annotations
 

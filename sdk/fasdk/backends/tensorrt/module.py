@@ -1,4 +1,4 @@
-"""Find the TensorRT module of a backend, and keep what it says while it works."""
+"""Import of the TensorRT module of a backend, and the log of its messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a bundle with TensorRT: find or build this machine's plan, prove it, keep it."""
+"""Opening of a bundle with TensorRT: its plan found or built, proved and kept."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from fasdk.backends.tensorrt.module import load_module
 from fasdk.backends.tensorrt.plan import WORKSPACE_MIB, BuiltPlan, build_plan
 from fasdk.backends.tensorrt.progress import LoggedProgress
 from fasdk.backends.tensorrt.proof import prove
+from fasdk.bundle.members import MemberKind, kind_of
 from fasdk.errors import PlanError
 
 if TYPE_CHECKING:
-    from fasdk.backends.cuda import CudaDevice, CudaDriver
+    from fasdk.backends.cuda_api import CudaDevice, CudaDriver
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 
@@ -58,7 +59,7 @@ def open_tensorrt_engine(
         backend: TENSORRT or TENSORRT_RTX.
         driver: The GPU; pycuda's first one when None.
         cache: Where plans are kept; beside the bundle when None.
-        progress: Hears the build's phases; the log does when None.
+        progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
 
     Raises:
@@ -70,7 +71,7 @@ def open_tensorrt_engine(
     driver = driver or PyCudaDriver()
     cache = cache or PlanCache.beside(bundle.path)
     layout = TensorLayout.of(bundle.manifest)
-    if not any(name.startswith("golden/") for name in bundle.member_sizes):
+    if not any(kind_of(name) is MemberKind.GOLDEN for name in bundle.member_sizes):
         raise PlanError(f"{bundle.path} holds no golden capture to prove a plan with: rebuild it")
 
     def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:

@@ -1,7 +1,8 @@
-"""Graph to plan: the one builder, on the workstation (TensorRT-RTX) and on the device (TensorRT).
+"""Plan builder, for the workstation (TensorRT-RTX) and for the device (TensorRT).
 
 Precision lives in the graph. The network is strongly typed and no precision flag is ever set, so
-one code path serves TensorRT 10.3, where those flags still exist, and 11.4, where they are gone.
+one code path serves TensorRT's oldest supported release, where those flags still exist, and its
+newest, where they are gone.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def build_plan(
         max_batch: Largest batch.
         compute_capabilities: GPU generations such as "8.6". At least one for TensorRT-RTX, which
             puts all of them in one plan; none for TensorRT, which builds for this machine's GPU.
-        progress: Hears each phase of the build.
+        progress: Receives each phase of the build.
         workspace_mib: Scratch memory a layer may use, in MiB.
 
     Raises:
@@ -133,10 +134,10 @@ def _compile(
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         reason = log.summary()
-        mend = ""
+        fix = ""
         if max_batch > 1 and _SHORT_OF_MEMORY.search(reason):
-            mend = f": lower --max-batch from {max_batch}, or raise the workspace"
-        raise PlanError(f"{name} cannot build a plan: {reason}{mend}")
+            fix = f": lower --max-batch from {max_batch}, or raise the workspace"
+        raise PlanError(f"{name} cannot build a plan: {reason}{fix}")
     return bytes(plan)
 
 

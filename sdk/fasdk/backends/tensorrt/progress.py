@@ -1,4 +1,4 @@
-"""A build's progress in the log, for callers that show none of their own."""
+"""Progress of a build in the log, for callers that show none of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prove a plan with the bundle's golden captures before it answers anything.
+"""Proof of a plan by the bundle's golden captures, before it answers anything.
 
 A plan can be right for one capture and wrong in a batch, since TensorRT picks kernels by shape, and
 right when enqueued and wrong as a CUDA graph, which replays addresses. So it is run both ways, in
@@ -13,7 +13,7 @@ import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
 from fasdk.errors import PlanError
-from fasdk.session.scorer import Scorer
+from fasdk.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

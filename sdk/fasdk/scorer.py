@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasdk.backends.engine import EngineOutputs
-    from fasdk.bundle.bundle import Bundle, GoldenCapture
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.golden import GoldenCapture
     from fasdk.capture import Modality
 
 _NAN = float("nan")

@@ -1,4 +1,4 @@
-"""How long closing waits for a call that may never end."""
+"""Time limit of closing an engine whose calls may never end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Patience:
-    """A deadline shared by everything one closing waits for, from its making on.
+class CloseTimeout:
+    """Deadline shared by everything one `close` waits for, starting when it is made.
 
     Attributes:
-        CLOSE_S: Seconds it lasts.
+        CLOSE_S: Seconds until the deadline.
     """
 
     CLOSE_S: ClassVar[float] = 10.0
@@ -25,7 +25,7 @@ class Patience:
 
     @contextmanager
     def holding(self, lock: threading.Lock) -> Iterator[bool]:
-        """Hold `lock` while the block runs, and yield True; False if it was not to be had."""
+        """Hold `lock` while the block runs and yield True; yield False after the deadline."""
         is_ours = lock.acquire(timeout=max(0.0, self._end - time.monotonic()))
         try:
             yield is_ours

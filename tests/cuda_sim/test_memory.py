@@ -64,7 +64,7 @@ def test_a_copy_outside_an_allocation_is_refused(cuda):
         cuda.memcpy_htod(4096, np.zeros(1, np.float32))
 
 
-def test_what_is_still_held_is_listed(simulator, cuda):
+def test_memory_still_held_is_listed(simulator, cuda):
     device = cuda.mem_alloc(16)
     array = cuda.pagelocked_empty(2, np.float32)
     stream, event = cuda.Stream(), cuda.Event()

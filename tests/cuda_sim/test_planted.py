@@ -186,7 +186,7 @@ def test_a_result_that_was_not_waited_for_is_nan(simulator, cuda, bug, seed):
     ],
 )
 @pytest.mark.parametrize("pace", ["late", "free"])
-def test_what_is_given_back_too_soon_is_reported(simulator, cuda, bug, kind, pace):
+def test_memory_freed_too_soon_is_reported(simulator, cuda, bug, kind, pace):
     set_pace(simulator, pace)
     bug(simulator, cuda).close()
     assert simulator.report().kinds == {kind}

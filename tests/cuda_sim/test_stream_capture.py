@@ -175,7 +175,7 @@ UNSUPPORTED = CudaResult.STREAM_CAPTURE_UNSUPPORTED
         (lambda on: on.cuda.Event().record(on.stream).query(), CudaResult.CAPTURED_EVENT),
     ],
 )
-def test_what_a_capture_forbids_fails_and_invalidates_it(
+def test_call_forbidden_during_capture_fails_and_invalidates_it(
     simulator, cuda, driver, stream, pair, call, code
 ):
     text = c_char_p()

@@ -251,14 +251,14 @@ def test_an_address_that_is_none_kills_the_context(cuda, lane, inputs):
         ({"drift": 0.5, "drift_replay": True}, [0.0, 0.0]),
     ],
 )
-def test_it_drifts_as_told(engine, behavior, lane, inputs, wrong, drifts):
+def test_stand_in_drifts_as_configured(engine, behavior, lane, inputs, wrong, drifts):
     for name, value in wrong.items():
         setattr(behavior, name, value)
     off = lane.run(inputs) - expected(engine, inputs)
     np.testing.assert_allclose(off[:, 1], drifts, atol=1e-5)
 
 
-def test_it_writes_nothing_when_told(behavior, lane, inputs):
+def test_stand_in_writes_nothing_when_configured(behavior, lane, inputs):
     behavior.writes = False
     assert np.isnan(lane.run(inputs)).all()
 

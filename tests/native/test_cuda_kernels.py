@@ -70,7 +70,7 @@ def test_a_broken_nvcc_fails_only_the_build_that_asks_for_it(asked, native, fail
 
 
 @needs_module
-def test_what_was_installed_holds_code_for_this_nvccs_architectures():
+def test_installed_module_holds_code_for_the_architectures_of_nvcc():
     held: list[Target] = []
     spec = importlib.util.find_spec("fasdk._cuda_preprocess")
     assert spec is not None

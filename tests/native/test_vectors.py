@@ -68,7 +68,7 @@ def test_the_committed_vectors_are_what_the_others_answer_today():
     assert bytes.fromhex(done.stdout) == VECTORS.read_bytes()
 
 
-def test_one_wrong_level_fails_the_program(program, tmp_path):
+def test_vector_program_fails_on_one_wrong_level(program, tmp_path):
     data = bytearray(VECTORS.read_bytes())
     first_level = 8 + 4 + 13 * 4
     data[first_level] ^= 1

@@ -113,7 +113,7 @@ class Nobody:
         ),
     ],
 )
-def test_nobody_in_view_is_never_live_and_the_checker_hears_of_it(heard, answered):
+def test_empty_scene_is_never_live_and_reaches_the_checker(heard, answered):
     class Hears:
         seen = ()
 

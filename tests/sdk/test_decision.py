@@ -193,7 +193,7 @@ def test_a_calibrated_score_is_a_probability_or_nan(value, slope, offset, expect
 
 
 @given(LOGITS, st.none() | CALIBRATIONS, st.floats(0.0, 1.0))
-def test_what_is_not_finite_is_never_live_whatever_the_calibration(logits, calibration, threshold):
+def test_non_finite_score_is_never_live_whatever_the_calibration(logits, calibration, threshold):
     score = live_score(logits, 1, calibration)
     verdict = decide(score, tiny_bundle.point(threshold=threshold))
     if np.isfinite(logits).all():

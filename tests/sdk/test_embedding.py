@@ -104,7 +104,7 @@ def test_every_verdict_is_explained():
     assert first_column(section("Verdicts"))[2:] == [v.name for v in fasdk.Verdict]
 
 
-def test_what_is_silence_to_the_watchdog_is_named():
+def test_guide_names_the_faults_the_watchdog_ignores():
     named = section("systemd").split("These\nreasons are silence:")[1].split(". A lock-out")[0]
     assert set(re.findall(r"`([\w-]+)`", named)) == {
         reason.value for reason in Reason if reason.remedy is Remedy.RESTART

@@ -85,7 +85,7 @@ def copy_with(tmp_path: Path, old: str, new: str) -> None:
 VERDICT = "from fasdk.decision import Verdict as Verdict\n"
 
 
-def test_one_line_makes_a_name_public(tmp_path):
+def test_public_name_is_listed_on_a_single_line(tmp_path):
     copy_with(tmp_path, VERDICT, VERDICT + "from fasdk.decision import decide as decide\n")
     code = "import fasdk; print(fasdk.decide.__name__, 'decide' in fasdk.__all__)"
     ran = subprocess.run(

@@ -108,7 +108,7 @@ def test_a_finding_decides_whatever_the_verdict_was_before(reason, verdict):
     assert refused(found(reason)).verdict is expected
 
 
-def test_one_reason_without_a_retry_makes_an_error_of_all():
+def test_finding_without_a_retry_makes_the_decision_an_error():
     decision = refused(found(Reason.BLURRED, Reason.DEPTH_UNITS, Reason.NO_FACE))
     assert decision.verdict is Verdict.ERROR
     assert decision.codes == (Reason.DEPTH_UNITS, Reason.NO_FACE, Reason.BLURRED)

@@ -51,7 +51,7 @@ def test_a_ratio_on_the_upper_bound_is_not_live():
     assert run.log_likelihood_ratio == 5.0
 
 
-def test_one_frame_counts_up_to_what_captures_have_shown():
+def test_evidence_of_one_frame_is_limited():
     run = SequentialRun(sequential_test(evidence=evidence(most=3.0)))
     assert run.add(ScoredFrame(1.0, True, 0.0)) is GO  # a score of 1 has infinite log-odds
     assert run.log_likelihood_ratio == 3.0
@@ -67,7 +67,7 @@ def test_the_prior_of_the_scores_is_taken_away():
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, -0.1, 1.1])
 @pytest.mark.parametrize("kind", ["sequential", "consecutive"])
-def test_what_is_no_score_changes_nothing(kind, score):
+def test_frame_without_a_score_leaves_the_run_unchanged(kind, score):
     run = SequentialRun(sequential_test()) if kind == "sequential" else ConsecutiveRun(2, 1e3)
     assert run.add(ScoredFrame(sigmoid(1.0), True, 0.0)) is GO
     before = run.frames, run.log_likelihood_ratio

@@ -113,7 +113,7 @@ def test_the_plan_follows_from_what_is_installed_and_asked_for(
         ({"config": "huge"}, ModelError, "mmdg has no config 'huge'"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(installed, asked, error, words):
+def test_request_that_does_not_fit_is_refused_by_name(installed, asked, error, words):
     with pytest.raises(error, match=words):
         resolve_build(replace(REQUEST, **asked), weights())
 

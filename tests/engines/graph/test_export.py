@@ -113,7 +113,7 @@ class Branching(nn.Module):
         (Branching(), "cannot be exported"),
     ],
 )
-def test_what_no_backend_could_run_rightly_is_refused(module, complaint):
+def test_export_refuses_a_graph_no_backend_computes_correctly(module, complaint):
     family = get_family("minifasnet-v2")
     with pytest.raises(ExportError, match=complaint) as caught:
         export_graph(module, family, family.default_config)

@@ -61,7 +61,7 @@ def test_everything_is_half_but_the_reductions_and_what_writes_an_output():
     assert elements["token_shape"] == onnx.TensorProto.INT64
 
 
-def test_what_lies_only_between_float32_values_stays_float32():
+def test_float32_island_between_float32_values_stays_float32():
     model = half(block())
     elements = {name: t.element for name, t in infer_types(model).items()}
     # Between two reductions, and between one and a graph output.

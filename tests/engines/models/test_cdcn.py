@@ -148,7 +148,7 @@ def test_the_score_is_the_sum_over_the_cells_of_the_face(family):
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
-def test_it_goes_through_the_checks_of_any_build(precision, family, tmp_path):
+def test_cdcn_passes_every_check_of_a_build(precision, family, tmp_path):
     Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     report = built(family, tmp_path, "tiny", precision)
     assert report.torch_parity is not None
@@ -164,7 +164,7 @@ def test_it_goes_through_the_checks_of_any_build(precision, family, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.FP16])
-def test_it_builds_in_full_size(precision, family, tmp_path):
+def test_cdcn_builds_at_full_size(precision, family, tmp_path):
     Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     # Eight captures of 256 x 256 need more workspace than a plan is granted.
     report = built(family, tmp_path, "full", precision, max_batch=2)

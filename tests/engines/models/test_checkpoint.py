@@ -137,7 +137,7 @@ def test_an_archive_that_inflates_is_refused(tmp_path):
         load_checkpoint(bomb)
 
 
-def test_what_is_saved_loads_back_with_its_settings(tmp_path, tiny):
+def test_saved_checkpoint_loads_with_its_settings(tmp_path, tiny):
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(path, tiny, MMDG, TINY)
     checkpoint = load_checkpoint(path)

@@ -86,7 +86,7 @@ def test_the_state_dict_is_the_published_one_without_what_only_training_needs():
     assert all(n.startswith(text) for n in published.keys() - own.keys())
 
 
-def test_what_only_training_needs_is_dropped_by_name_and_nothing_else(caplog):
+def test_only_training_tensors_are_dropped_by_name(caplog):
     model = Mmda(TINY)
     published = Mmda(TINY)
     published.adapter.u_align = Alignment(TINY, TINY.align_depth)

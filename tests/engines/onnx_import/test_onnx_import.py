@@ -150,7 +150,7 @@ def test_a_sigmoid_is_taken_off_through_a_change_of_shape(reshape, tmp_path):
     assert not {"Sigmoid", "Log"} & operators
 
 
-def test_what_makes_probabilities_stays_where_something_else_reads_it(tmp_path):
+def test_softmax_read_by_another_node_is_kept(tmp_path):
     end = """
         raw = MatMul (both, two) score = Softmax <axis = 1> (raw)
         sure = ReduceMax <axes = [1], keepdims = 1> (score) zero = Sub (sure, sure)
@@ -439,7 +439,7 @@ def test_a_file_too_large_for_one_message_is_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x08", b"not a graph"])
-def test_what_is_no_onnx_file_is_refused(content, tmp_path):
+def test_import_refuses_a_file_that_is_not_onnx(content, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(content)
     with pytest.raises(ExportError, match=r"bad.onnx: .* not an ONNX file"):
         read_onnx_file(tmp_path / "bad.onnx")

@@ -242,7 +242,7 @@ def test_page_locked_memory_goes_with_the_last_view_of_it(pycuda: FakePyCuda) ->
         assert alive() is None
 
 
-def test_it_works_on_any_thread_and_leaves_each_threads_stack_as_it_was(pycuda: FakePyCuda) -> None:
+def test_driver_works_on_any_thread_and_restores_its_context_stack(pycuda: FakePyCuda) -> None:
     driver = PyCudaDriver()
     depths: list[int] = []
 

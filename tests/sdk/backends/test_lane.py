@@ -155,7 +155,7 @@ def test_too_little_memory_for_another_lane_leaves_the_others_running(
     np.testing.assert_array_equal(run(lane, 4, 1), right(4, 1))
 
 
-def test_what_is_never_written_is_never_read(engine: TensorRtEngine, rig: Rig) -> None:
+def test_lane_never_reads_rows_it_did_not_fill(engine: TensorRtEngine, rig: Rig) -> None:
     lane = engine.open_lane(2)
     assert np.isfinite(run(lane, 2, 1)).all()
     rig.behavior.writes = False

@@ -163,7 +163,7 @@ def test_nothing_is_chosen_where_nothing_is_installed(bundle, monkeypatch):
         open_engine(bundle)
 
 
-def test_what_is_not_installed_is_never_replaced(bundle, monkeypatch):
+def test_missing_backend_is_never_replaced_by_another(bundle, monkeypatch):
     pretend_installed(monkeypatch, "onnxruntime")
     with pytest.raises(BackendError, match="tensorrt is not installed; installed here: onnxrun"):
         open_engine(bundle, Backend.TENSORRT)

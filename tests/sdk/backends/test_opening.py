@@ -107,7 +107,7 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
         ("Builder", PlanError, "cannot make a builder: no device"),
     ],
 )
-def test_what_tensorrt_refuses_while_opening_ends_with_nothing_held(
+def test_tensorrt_refusal_while_opening_leaves_nothing_allocated(
     rig: Rig, call: str, kind: type[FasdkError], words: str
 ) -> None:
     rig.behavior.refuses.add(call)
@@ -217,18 +217,18 @@ class TestBroughtPlans:
         )
         rig.bundle = open_bundle(path)
 
-    def test_one_that_fits_is_used_and_nothing_is_built(self, kiosk: Rig) -> None:
+    def test_prebuilt_plan_that_fits_is_used_without_a_build(self, kiosk: Rig) -> None:
         engine = kiosk.open(Backend.TENSORRT_RTX)
         assert (engine.plan_source, kiosk.behavior.builds) == (PlanSource.BUNDLE, 0)
         assert not kiosk.cache.folder.exists()
 
-    def test_one_that_drifts_is_refused(self, kiosk: Rig) -> None:
+    def test_prebuilt_plan_that_drifts_is_refused(self, kiosk: Rig) -> None:
         kiosk.behavior.drift = 1.0
         with pytest.raises(PlanError, match=r"bundle plan .* does not reproduce"):
             kiosk.open(Backend.TENSORRT_RTX)
 
     @pytest.mark.parametrize("changes", [{"version": "1.6.0"}, {"compute_capabilities": ("12.0",)}])
-    def test_one_of_another_release_or_gpu_is_passed_over(
+    def test_prebuilt_plan_of_another_release_or_gpu_is_ignored(
         self, kiosk: Rig, tmp_path: Path, changes: dict[str, object]
     ) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update=changes))

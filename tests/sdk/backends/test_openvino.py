@@ -50,7 +50,7 @@ def model_of(*nodes, weights=None, shape=(3,), out=None) -> bytes:
     return model.SerializeToString()
 
 
-def test_it_answers_what_onnxruntime_answers(engine):
+def test_openvino_answers_what_onnxruntime_answers(engine):
     for batch in (1, 3, 2):
         given = inputs(batch)
         found, expected = engine.run(given), OnnxRuntimeEngine(tiny_bundle.graph_bytes()).run(given)
@@ -68,7 +68,7 @@ def test_a_session_on_it_reproduces_the_golden_captures(bundle_path):
     assert decision.verdict is fasdk.Verdict.LIVE
 
 
-def test_it_is_installed_but_never_chosen(bundle):
+def test_openvino_is_never_chosen_by_auto(bundle):
     assert Backend.OPENVINO in installed_backends()
     assert open_engine(bundle).backend is not Backend.OPENVINO
 

@@ -46,7 +46,7 @@ def build(graph: bytes, **changes: object) -> BuiltPlan:
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-def test_one_plan_holds_code_for_every_target(half: bool) -> None:
+def test_plan_holds_code_for_every_target(half: bool) -> None:
     graph = small_graph(half=half)
     plan = build(graph, compute_capabilities=TARGETS)
     assert plan.compute_capabilities == TARGETS

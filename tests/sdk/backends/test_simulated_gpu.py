@@ -107,9 +107,7 @@ def test_a_device_lost_between_captures_answers_error_from_then_on(kiosk: Kiosk)
 @pytest.mark.parametrize(
     "call", ["cuStreamCreate", "cuEventCreate", "cuMemAlloc", "cuMemHostAlloc", "cuLaunchKernel"]
 )
-def test_what_the_driver_refuses_while_opening_leaves_nothing_behind(
-    kiosk: Kiosk, call: str
-) -> None:
+def test_failed_driver_call_while_opening_leaves_nothing_allocated(kiosk: Kiosk, call: str) -> None:
     kiosk.simulator.fail_call(call, CudaResult.OUT_OF_MEMORY, nth=2, repeats=True)
     with pytest.raises(BackendError):
         kiosk.open()

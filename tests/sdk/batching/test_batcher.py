@@ -191,7 +191,7 @@ def test_a_capture_that_cannot_be_judged_never_sees_the_engine(opened):
     assert session.check(GOOD).verdict is Verdict.LIVE
 
 
-def test_one_that_fails_in_preprocessing_spoils_no_other_in_its_batch(opened, monkeypatch):
+def test_capture_failing_in_preprocessing_leaves_its_batch_intact(opened, monkeypatch):
     import fasdk.scorer
 
     real = fasdk.scorer.fill_row
@@ -346,7 +346,7 @@ def test_a_full_queue_makes_a_caller_wait_for_room_where_that_is_the_policy(open
     assert decision.timings_ms["queue"] >= 15
 
 
-def test_nobody_waits_for_room_beyond_the_deadline_or_after_closing(opened):
+def test_submit_waits_for_room_no_longer_than_the_deadline(opened):
     gate = Gate()
     session = opened(FakeEngine(gate), lanes=1, max_batch=1, queue_limit=1, deadline_ms=50)
     futures = [session.submit(GOOD) for _ in range(5)]

@@ -21,7 +21,7 @@ def read(data: bytes) -> dict[str, bytes]:
     return {name: bytes(content) for name, content in read_archive(data, "x.fasb").items()}
 
 
-def test_what_was_written_is_read_back_in_order():
+def test_archive_members_are_read_back_in_order():
     assert list(read(canonical()).items()) == list(MEMBERS.items())
 
 
@@ -100,7 +100,7 @@ def test_a_file_past_4_gib_is_refused_unread(monkeypatch):
         ({"a" * 101: b""}, "not canonical"),
     ],
 )
-def test_what_could_not_be_read_is_not_written(members, refusal):
+def test_archive_that_could_not_be_read_is_not_written(members, refusal):
     file = io.BytesIO()
     with pytest.raises(BundleError, match=refusal):
         write_archive(file, members)

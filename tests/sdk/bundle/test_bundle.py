@@ -339,7 +339,7 @@ def test_a_plan_nobody_lists_is_refused(tmp_path):
         ({"golden/../x.npz": b""}, "not canonical"),
     ],
 )
-def test_what_would_not_open_is_not_written(tmp_path, changes, words):
+def test_bundle_that_would_not_open_is_not_written(tmp_path, changes, words):
     path = tmp_path / "old.fasb"
     path.write_bytes(b"old")
     described = tiny_bundle.manifest()

@@ -54,6 +54,6 @@ def test_another_schema_is_refused_in_one_line_with_both_versions(tmp_path, docu
         assert words in line
 
 
-def test_what_is_no_json_object_is_refused(tmp_path):
+def test_calibration_that_is_no_json_object_is_refused(tmp_path):
     with pytest.raises(BundleError, match=r"calibration\.json"):
         read_calibration(bundle_with(tmp_path, b"[]"))

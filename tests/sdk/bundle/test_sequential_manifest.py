@@ -28,7 +28,7 @@ def described(**changes):
     return tiny_bundle.manifest(**(settings | changes))
 
 
-def test_it_comes_back_from_a_bundle_as_it_was_written(tmp_path):
+def test_sequential_test_survives_a_bundle_unchanged(tmp_path):
     manifest = described()
     write_bundle(tmp_path / "tested.fasb", manifest, tiny_bundle.members(manifest))
     assert open_bundle(tmp_path / "tested.fasb").manifest.sequential_tests == (sequential_test(),)
@@ -53,12 +53,12 @@ def test_it_comes_back_from_a_bundle_as_it_was_written(tmp_path):
         ),
     ],
 )
-def test_it_is_void_without_what_it_was_tuned_beside(changes, words):
+def test_sequential_test_without_its_operating_point_is_refused(changes, words):
     with pytest.raises(ValidationError, match=words):
         described(**changes)
 
 
-def test_it_is_void_beside_another_graph(tmp_path):
+def test_sequential_test_of_another_graph_is_refused(tmp_path):
     manifest = described().model_copy(
         update={"sequential_tests": (sequential_test(graph_sha256=OTHER_GRAPH),)}
     )

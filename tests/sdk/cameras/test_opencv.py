@@ -65,7 +65,7 @@ def test_the_end_of_a_video_and_a_loop(video):
         looping.read()
 
 
-def test_what_is_no_video(tmp_path, video):
+def test_opencv_refuses_a_file_that_is_not_a_video(tmp_path, video):
     with pytest.raises(UsageError, match="does not exist"):
         OpenCvFile(tmp_path / "x.avi")
     with pytest.raises(UsageError, match="OpenCV gives no depth"):

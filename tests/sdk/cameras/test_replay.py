@@ -69,7 +69,7 @@ def test_a_capture_may_lack_modalities(folder):
     assert list(ReplayCamera(folder))[3].present == (RGB, IR)
 
 
-def test_what_synth_writes_can_be_replayed(tmp_path):
+def test_replay_reads_what_synth_writes(tmp_path):
     from fasdk_calibration.synthetic import write_dataset
     from fasdk_calibration.synthetic.domains import populations_of
 

@@ -82,7 +82,7 @@ def test_any_number_of_channels_is_resized_each_alone(dtype):
         (np.zeros((0, 4), np.uint8), r"image is uint8 \[0, 4\]"),
     ],
 )
-def test_what_is_no_image_is_refused(image, complaint):
+def test_resize_refuses_an_array_that_is_not_an_image(image, complaint):
     with pytest.raises(PreprocessError, match=complaint):
         resize_bilinear(image, 3, 3)
 

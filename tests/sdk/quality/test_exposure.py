@@ -126,7 +126,7 @@ def test_the_few_distances_a_grid_misses_still_count():
 
 
 @pytest.mark.parametrize("shape", [(100, 130), (100, 130, 3), (1, 1), (3, 40, 3)])
-def test_one_odd_pixel_makes_a_frame_not_blank(shape):
+def test_frame_with_one_odd_pixel_is_not_blank(shape):
     frame = np.full(shape, 7, np.uint8)
     assert spans_at_most(frame, 0)
     frame[-1, -1] = 10

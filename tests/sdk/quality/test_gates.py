@@ -276,7 +276,7 @@ def test_every_limit_is_reached_by_a_fault_above():
         ({"face": None, "landmarks": None}, {"require_face": False}),
     ],
 )
-def test_what_just_meets_a_limit_passes(clean, change, limits):
+def test_capture_exactly_at_a_limit_passes(clean, change, limits):
     if "depth" in change:
         change = {"depth": change["depth"].astype(np.uint16)}
     assert assess(replace(clean, **change), QualityLimits(**limits), now_ms=NOW_MS) == ()
@@ -373,7 +373,7 @@ def test_without_color_the_infrared_frame_tells_blur_and_nothing_of_the_room_s_l
     assert "the ir frame" in found.message
 
 
-def test_what_lies_around_the_face_does_not_matter(clean):
+def test_gates_ignore_the_surroundings_of_the_face(clean):
     outside = np.ones((240, 320), bool)
     outside[MIDDLE] = False
     # Backlight, a saturated wall in infrared, and no depth behind the person.

@@ -464,7 +464,7 @@ def test_a_bad_file_is_named_with_the_field(tmp_path, document, words):
 @pytest.mark.parametrize(
     ("content", "words"), [(b"{", "Invalid JSON"), (b"\xff\xfe", "rig: "), (b"", "rig: ")]
 )
-def test_what_is_no_json_is_said(tmp_path, content, words):
+def test_rig_file_that_is_not_json_is_refused(tmp_path, content, words):
     path = tmp_path / "rig.json"
     path.write_bytes(content)
     with pytest.raises(RigError, match=f"rig.json: .*{words}"):

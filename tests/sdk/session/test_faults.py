@@ -424,7 +424,7 @@ def test_no_row_of_the_table_says_live():
 
 @pytest.mark.parametrize("thing", [None, "face.png", 7, object()])
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_no_capture_is_an_error(thing, way, open_door):
+def test_session_answers_error_to_a_non_capture(thing, way, open_door):
     door = open_door({})
     decision = bounded(WAYS[way], door, thing)
     assert decision.verdict is ERROR

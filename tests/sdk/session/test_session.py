@@ -368,7 +368,7 @@ def test_closing_waits_for_what_is_under_way(bundle, lanes):
 
 
 @pytest.mark.parametrize("missing", list(MissingModalities))
-def test_what_to_do_about_missing_modalities_may_be_said_by_its_name(bundle, missing):
+def test_missing_modalities_policy_may_be_given_by_name(bundle, missing):
     color = tiny_bundle.capture(255, (RGB,))
     answers = []
     for said in (missing, missing.value):

@@ -57,7 +57,7 @@ def test_a_frame_that_was_not_judged_still_shows_where_the_face_is(watch):
     assert not look(watch, ELSEWHERE, 1900.0, codes=(Reason.BLURRED,), is_scored=False)
 
 
-def test_one_without_a_box_says_nothing(watch):
+def test_face_watch_ignores_a_frame_without_a_box(watch):
     look(watch)
     assert look(watch, None, 900.0, codes=(Reason.BAD_CAPTURE,), is_scored=False)
     assert look(watch, HERE, 950.0)

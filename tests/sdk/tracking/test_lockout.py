@@ -37,7 +37,7 @@ def test_a_spoof_is_forgotten_after_the_window():
     assert locked_after(POLICY, 0.0, 500.0, 1000.1, 1500.0).is_locked(1500.0)
 
 
-def test_one_face_counts_again_only_after_a_while():
+def test_lockout_counts_the_same_face_again_only_after_the_window():
     assert not locked_after(POLICY, 0.0, 30.0, 60.0, 99.0, same_face=True).is_locked(99.0)
     assert locked_after(POLICY, 0.0, 100.0, 200.0, same_face=True).is_locked(200.0)
     assert locked_after(POLICY, 0.0, 30.0, 60.0).is_locked(60.0)
@@ -56,7 +56,7 @@ def test_a_spoof_while_locked_does_not_prolong_it():
     assert not lock_out.is_locked(502.0)
 
 
-def test_it_is_on_unless_switched_off():
+def test_lockout_is_on_by_default():
     usual = LockOutPolicy()
     assert usual.spoofs <= 5
     assert usual.locked_ms is None or usual.locked_ms >= 30_000.0

@@ -109,7 +109,7 @@ def test_the_time_limit_is_a_retry_although_the_bound_is_met():
         ({}, STRONG, 1000.1),
     ],
 )
-def test_what_was_gathered_of_a_face_is_lost_with_it(frame, answer, after_ms):
+def test_track_discards_evidence_when_the_face_is_lost(frame, answer, after_ms):
     door = Door(policy=TrackPolicy(lock_out=None, max_ms=1e6))
     door.see(STRONG)
     after = door.see(answer, after_ms=after_ms, **frame)
@@ -254,7 +254,7 @@ def test_without_a_sequential_test_live_takes_three_live_frames_in_a_row():
     assert door.verdicts(0.1, -0.1, 0.1) == [RETRY, SPOOF, RETRY]
 
 
-def test_one_frame_is_enough_only_where_the_policy_says_so():
+def test_track_answers_on_one_frame_only_where_the_policy_allows():
     door = Door(plain_bundle(), TrackPolicy(frames_required=1, lock_out=None))
     assert door.verdicts(0.1, -0.1, 0.1) == [LIVE, SPOOF, LIVE]
 
@@ -293,7 +293,7 @@ def test_a_lock_out_until_unlock():
     assert door.see(9.0).verdict is RETRY
 
 
-def test_one_picture_held_up_is_a_spoof_again_after_a_while():
+def test_picture_held_up_counts_as_a_new_spoof_after_the_window():
     door = Door(plain_bundle(), QUICK)
     assert door.verdicts(*[-1.0] * 5) == [SPOOF] * 5
     assert not door.track.is_locked_out
@@ -474,7 +474,7 @@ def test_a_bundle_that_cannot_be_read_is_an_error():
 
 
 @pytest.mark.parametrize("garbage", [None, "frame", 7, object()])
-def test_what_is_no_capture_is_an_error_and_the_next_frame_works(garbage):
+def test_track_answers_error_to_a_non_capture_and_judges_the_next_frame(garbage):
     door = Door(plain_bundle(), TrackPolicy(frames_required=1))
     door.answer = scored(0.9)
     assert door.track.check(garbage).verdict is ERROR
@@ -504,7 +504,7 @@ def test_frames_under_way_at_a_reset_are_no_evidence_for_whoever_comes_next():
     assert [(f.result(0).verdict, f.result(0).frames) for f in after] == [(RETRY, 1), (LIVE, 2)]
 
 
-def test_one_camera_has_one_track_and_one_policy():
+def test_camera_has_a_single_track_and_policy():
     tracks = Tracks(FakeSession(plain_bundle(), lambda _: error()))
     track = tracks.of("lobby", NEVER)
     assert tracks.of("lobby") is tracks.of("lobby", TrackPolicy(lock_out=None)) is track

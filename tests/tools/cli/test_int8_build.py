@@ -180,7 +180,7 @@ def refused(ran, *words):
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_invalid_int8_option_is_refused_in_one_line(
     fasdk, checkpoint, lists, tmp_path, precision, options, words
 ):
     filled = [

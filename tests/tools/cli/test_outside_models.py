@@ -99,7 +99,7 @@ def test_two_builds_of_one_file_are_the_same_bytes(fasdk, onnx_file, tmp_path):
     assert (tmp_path / "one.fasb").read_bytes() == (tmp_path / "two.fasb").read_bytes()
 
 
-def test_what_does_not_go_together_is_refused_with_the_fix(fasdk, onnx_file, checkpoint, tmp_path):
+def test_conflicting_options_are_refused_with_the_fix(fasdk, onnx_file, checkpoint, tmp_path):
     source, description = onnx_file
     out = tmp_path / "out.fasb"
     for command, word in (

@@ -53,7 +53,7 @@ def test_the_same_seed_writes_the_same_frames(fasdk, tmp_path):
         (("--contact-sheet", "absent/folder/sheet.png"), "its folder does not exist"),
     ],
 )
-def test_what_cannot_be_made_is_refused_in_one_line(words, message, fasdk, tmp_path, monkeypatch):
+def test_invalid_synth_option_is_refused_in_one_line(words, message, fasdk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran = fasdk("synth", tmp_path / "out", *SMALL, *words)
     assert ran.status == 2

@@ -191,7 +191,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_with_the_mend(options, mend, fasdk, folder, tmp_path):
+def test_invalid_training_option_is_one_line_with_the_fix(options, mend, fasdk, folder, tmp_path):
     if options == ["--device", "cuda"] and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     ran = fasdk(*command(folder, tmp_path / "a.safetensors", *options))
@@ -238,7 +238,7 @@ def test_tensorboard_is_told_every_part_of_every_epoch(monkeypatch, tmp_path):
     ]
 
 
-def test_one_module_is_saved_as_the_same_bytes_every_time(tmp_path):
+def test_saving_a_module_twice_gives_the_same_bytes(tmp_path):
     family = get_family("mmdg")
     config = family.configs["tiny"]
     module = family.build(config)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pytest
 import typer.main
 
+from fasdk.backends.engine import Backend
 from fasdk_tools.cli import root
 
 COMMAND = typer.main.get_command(root.app)
@@ -51,6 +52,17 @@ def test_the_help_of_a_verb_fits_and_breaks_no_word(fasdk, monkeypatch, verb, wi
             assert any(name in word for word in words)
         missing = {word for word in (parameter.help or "").split() if word not in words}
         assert not {word for word in missing if word + ";" not in words and word[:-1] not in words}
+
+
+def test_backend_help_names_every_backend():
+    helps = {
+        parameter.help
+        for verb in VERBS
+        for parameter in COMMAND.commands[verb].params
+        if "--backend" in parameter.opts
+    }
+    for backend in Backend:
+        assert all(re.search(rf"(?<![\w-]){backend.value}(?![\w-])", text) for text in helps)
 
 
 def test_the_version_is_that_of_the_package(fasdk):

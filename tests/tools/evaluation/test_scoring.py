@@ -231,10 +231,13 @@ def test_an_int8_graph_for_tensorrt_runs_as_it_is_written(
     from fasdk.backends import onnxruntime as backend
 
     asked = []
-    options = backend._options
-    monkeypatch.setattr(
-        backend, "_options", lambda threads, flag: asked.append(flag) or options(threads, flag)
-    )
+    real = backend.open_session
+
+    def watched(graph, **options):
+        asked.append(options["as_written"])
+        return real(graph, **options)
+
+    monkeypatch.setattr(backend, "open_session", watched)
     described = tiny_bundle.manifest(precision=precision, operating_points=(), reliability=False)
     path = tmp_path / "int8.fasb"
     tiny_bundle.write_bundle(path, described, {"model.onnx": quantized_graph()})

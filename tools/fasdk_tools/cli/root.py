@@ -60,7 +60,7 @@ WideOption = Annotated[bool, typer.Option("--wide", help="Show every column of t
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="onnxruntime, openvino, tensorrt, tensorrt-rtx, or auto for TensorRT if installed."
+        help="auto (TensorRT if installed), tensorrt, tensorrt-rtx, onnxruntime or openvino."
     ),
 ]
 KeyOption = Annotated[

@@ -29,7 +29,7 @@ setup-system:  ## Install what tests need from the package manager (Debian, Ubun
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
-demo: $(STAMP)  ## Train, build, verify and judge: the whole path in about three minutes
+demo: $(STAMP)  ## Train, build, verify and decide: the whole path in about three minutes
 	$(BIN)/fasdk demo
 
 lint: $(STAMP)  ## ruff, mypy --strict, import-linter

@@ -128,9 +128,9 @@ class MissingModalities(str, Enum):
 
     - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it.
     - DEGRADE: Scored on the modalities present, at the operating point tuned for exactly that
-      combination; ERROR (no-operating-point) without one, never a borrowed threshold.
+      combination; ERROR (no-operating-point) without one, never another combination's threshold.
     - REFUSE: ERROR (bad-capture) that names it: the rig is not the one this door was set up with,
-      and nobody in front of it can fix that.
+      and the person in front of it cannot fix that.
     """
 
     REQUIRE = "require"
@@ -216,7 +216,7 @@ def select_point(
 
     Raises:
         OperatingPointError: No point was tuned for that combination. A point tuned with more
-            modalities is never borrowed: its threshold says nothing about fewer.
+            modalities is never used instead: its threshold says nothing about fewer.
     """
     for point in points:
         if point.level == level and frozenset(point.modalities) == present:

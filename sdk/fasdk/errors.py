@@ -10,7 +10,7 @@ class UsageError(FasdkError):
 
 
 class CaptureError(FasdkError):
-    """A capture cannot be judged: wrong dtype, shape or unit, absent modality, bad face box."""
+    """A capture cannot be scored: wrong dtype, shape or unit, absent modality, bad face box."""
 
 
 class CameraError(FasdkError):

@@ -127,7 +127,7 @@ class Scorer:
             if not findings:
                 self._require_fit(capture)
                 return None
-        except Exception as error:  # noqa: BLE001 - a gate that fails lets nobody through
+        except Exception as error:  # noqa: BLE001 - a gate that fails must not pass the capture
             return self.error(error)
         return self.refused(*findings, modalities=capture.present)
 
@@ -222,7 +222,7 @@ class Scorer:
             score = rules.calibration.score(log_odds(logits, manifest.live_index))
         findings: list[Finding] = []
         if not all(map(math.isfinite, (score, *reliability))):
-            score = _NAN  # an engine that is wrong about one output is not believed on another
+            score = _NAN  # an engine that is wrong about one output is not trusted on another
             findings.append(
                 Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
             )

@@ -43,7 +43,7 @@ class Watchdog:
         return cls(values.get("NOTIFY_SOCKET") or None, interval_ms or None)
 
     def notify_decision(self, decision: Decision) -> None:
-        """Tell systemd of one decision, unless it needs a restart: silence brings that about.
+        """Notify systemd of one decision, unless it needs a restart, which silence causes.
 
         With such a reason no person can pass. A lock-out is none of them: a restart would lift it.
         """
@@ -62,7 +62,7 @@ class Watchdog:
         self._send(f"STATUS={' '.join(text.split())}")
 
     def stopping(self) -> None:
-        """Tell systemd that the service ends as requested."""
+        """Notify systemd that the service ends as requested."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:

@@ -67,7 +67,7 @@ const fasdk::RowKernels& kernels_of(const std::string& tier) {
 }
 
 // Lets other threads run meanwhile if the work takes long enough. For some 20 µs it does not: to take
-// the GIL back from whoever took it costs more than that, three times a capture.
+// the GIL back from another thread costs more than that, three times a capture.
 class ReleaseForLong {
    public:
     ReleaseForLong(const fasdk::Target& target, const Box& box) {

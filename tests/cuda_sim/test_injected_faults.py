@@ -179,7 +179,7 @@ def test_a_reset_forgets_and_what_was_held_goes_on_working(simulator, cuda, stre
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "found"),
     [
         ({}, "Orin 8.7 12060"),
         (
@@ -192,7 +192,7 @@ def test_a_reset_forgets_and_what_was_held_goes_on_working(simulator, cuda, stre
         ),
     ],
 )
-def test_the_environment_says_which_device_it_is(variables, told):
+def test_the_environment_says_which_device_it_is(variables, found):
     script = (
         "from simulated_cuda import load; load(); import pycuda.driver as cuda; cuda.init(); "
         "d = cuda.Device(0); "
@@ -205,7 +205,7 @@ def test_the_environment_says_which_device_it_is(variables, told):
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == told
+    assert done.stdout.strip() == found
     assert done.stderr == ""
 
 

@@ -138,7 +138,7 @@ def measure(prepared: Prepared, sizes: Sequence[int], draws: int) -> list[SizeFi
 
 
 def main() -> int:
-    """Measure the models asked for."""
+    """Measure the requested models."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -181,10 +181,10 @@ def _rival(
         last = [line.strip() for line in ran.stderr.splitlines() if line.strip()][-1:]
         reason = last[0] if last else f"status {ran.returncode}"
         return Contestant(rival, {}, error=reason[:300], seconds=round(seconds, 1))
-    said = json.loads(ran.stdout.strip().splitlines()[-1])
-    notes = tuple(said["notes"])
+    document = json.loads(ran.stdout.strip().splitlines()[-1])
+    notes = tuple(document["notes"])
     return _evaluate(
-        evaluator, out.read_bytes(), one, rival, said["versions"], said["seconds"], notes
+        evaluator, out.read_bytes(), one, rival, document["versions"], document["seconds"], notes
     )
 
 
@@ -290,7 +290,7 @@ def table(comparison: Comparison) -> Iterator[str]:
 
 
 def main() -> int:
-    """Compare the models asked for; exit 1 where a rival was not beaten."""
+    """Compare the requested models; exit 1 where a rival was not beaten."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

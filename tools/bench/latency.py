@@ -199,7 +199,7 @@ def _product(size: int, threads: int) -> tuple[float, Callable[[], object]]:
 
 
 def _seconds(run: Callable[[], object]) -> float:
-    # The threads of whoever ran last go on spinning for work; let them come to rest.
+    # The threads of the previous run go on spinning for work; let them stop.
     time.sleep(_REST_SECONDS)
     start = time.perf_counter()
     run()

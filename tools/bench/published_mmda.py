@@ -31,18 +31,18 @@ def load(folder: Path) -> nn.Module:
     path = folder / "models" / "framework" / "MMDA.py"
     if not path.is_file():
         raise SystemExit(f"{path} is not there: give a checkout of the published repository")
-    lent = {name: _module(name, members) for name, members in _stand_ins().items()}
-    lent = {name: module for name, module in lent.items() if name not in sys.modules}
+    stubs = {name: _module(name, members) for name, members in _stand_ins().items()}
+    stubs = {name: module for name, module in stubs.items() if name not in sys.modules}
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     sys.path.insert(0, str(folder))
-    sys.modules.update(lent)
+    sys.modules.update(stubs)
     try:
         clip = importlib.import_module("models.network.clip.clip")
         towers = importlib.import_module("models.network.clip.model")
         published = importlib.import_module("models.framework.MMDA")
     finally:
         sys.path.remove(str(folder))
-        for name in lent:  # others look for the real ones
+        for name in stubs:  # other code imports the real ones
             del sys.modules[name]
     clip.__dict__["load"] = lambda *_: (towers.CLIP(*_VIT_B_16), None)
     model: nn.Module = published.MMDA().eval()
@@ -77,7 +77,7 @@ def _stand_ins() -> dict[str, dict[str, Any]]:
         "colt5_attention": {"topk": _topk},
         "einops": {"rearrange": _rearrange, "reduce": _reduce, **unused},
         "einx": {"divide": _divide, "multiply": _multiply},
-        "ftfy": {"fix_text": lambda text: text},  # plain ASCII has nothing to mend
+        "ftfy": {"fix_text": lambda text: text},  # plain ASCII needs no fix
         "PIL": {"Image": image},
         "regex": {
             "IGNORECASE": re.IGNORECASE,

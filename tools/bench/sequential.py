@@ -7,7 +7,7 @@ shows the bundle synthetic presentations of several frames, tunes on those of de
 and counts on those of held-out subjects, at one level: a single frame at its operating point, the
 mean of all frames at its own, the sequential test, and three LIVE frames in a row, which is what a
 track does without a test. Prints one JSON line. Synthetic captures: what is compared is the rules,
-and the gain depends on how alike the frames of a presentation are, which the line tells. With
+and the gain depends on how alike the frames of a presentation are, which the line contains. With
 `--simulate R` the log-odds are Gaussian, frames of a presentation correlated by R, the classes two
 and a half standard deviations apart.
 """
@@ -49,7 +49,7 @@ _GRAPH = "0" * 64  # nothing is written
 
 @dataclass(frozen=True)
 class Rule:
-    """What judges a presentation.
+    """Rule that decides on a presentation.
 
     Attributes:
         begin: Returns a run for one presentation.
@@ -199,7 +199,7 @@ def _document(
 
 
 def _counted(rule: Rule, frames: Scores) -> dict[str, Any]:
-    """Return what a rule says of every presentation."""
+    """Return the error rates and frame counts of a rule."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(frames.presentation):
         rows.setdefault(name, []).append(row)
@@ -207,11 +207,11 @@ def _counted(rule: Rule, frames: Scores) -> dict[str, Any]:
     taken: dict[bool, list[int]] = {True: [], False: []}
     for found in rows.values():
         scores = frames.values[found]
-        step, count = _judge(rule, scores)
+        step, count = _decide(rule, scores)
         live.setdefault(frames.species[found[0]], []).append(step is Step.LIVE)
         taken[bool(frames.is_bona_fide[found[0]])].append(len(scores) if rule.mean else count)
     refused = [not verdict for verdict in live.pop("bona fide")]
-    apcer = {name: ErrorRate(sum(said), len(said)) for name, said in live.items()}
+    apcer = {name: ErrorRate(sum(accepted), len(accepted)) for name, accepted in live.items()}
     worst = max(apcer, key=lambda name: apcer[name].rate)
     return {
         "worst_apcer": f"{worst} {apcer[worst].errors}/{apcer[worst].total}",
@@ -221,7 +221,7 @@ def _counted(rule: Rule, frames: Scores) -> dict[str, Any]:
     }
 
 
-def _judge(rule: Rule, scores: NDArray[np.float64]) -> tuple[Step, int]:
+def _decide(rule: Rule, scores: NDArray[np.float64]) -> tuple[Step, int]:
     run, step = rule.begin(), Step.UNDECIDED
     shown: Sequence[float] = [float(scores.mean())] if rule.mean else [float(s) for s in scores]
     for score in shown:

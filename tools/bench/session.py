@@ -2,7 +2,7 @@
 
     python tools/bench/session.py [--parts overhead,throughput,latency,memory] [--bundle FILE]
 
-Work: captures of RGB 1280x720 with a 400x400 face, depth and IR 640x480 with 240x240 ones, judged
+Work: captures of RGB 1280x720 with a 400x400 face, depth and IR 640x480 with 240x240 ones, scored
 by the tiny MMDG with random weights (64x64 inputs; built here unless a bundle is given) in ONNX
 Runtime, with the quality limits off. The bare side fills a lane's rows and runs it, without queue,
 threads, rules or decisions. Both sides take turns, so that a busy machine slows both alike. Parts:
@@ -11,13 +11,13 @@ threads, rules or decisions. Both sides take turns, so that a busy machine slows
   the differences; the time of the gates, which the bare side lacks, is taken off.
 - throughput: eight threads that `check` as fast as they can, against the best of bare loops over
   batch sizes and the engine's own threads, one or one a core; these gate each capture too. What
-  two bare loops reach at once is told as well.
+  two bare loops reach at once is reported as well.
 - latency: captures submitted at a fixed rate, 70 % of what eight threads reached just before; p99
   over the median, from the time a capture was due to its answer. Median over runs. Beside it the
   same for the engine without a session: one thread that gates, fills and runs each capture when it
   is due, at 70 % of its own rate; what it shows is this machine's. Under a
   real-time policy (`chrt -r 1`, for a busy machine) a thread that wakes does not interrupt one of
-  its own priority, as it does under the usual one; so whoever submits then runs one above.
+  its own priority, as it does under the usual one; so the submitting thread then runs one above.
 - memory: resident size after 100,000 captures from eight threads against that after the first
   tenth as many.
 """
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 CALLERS = 8
 _SESSION, _TWO_LOOPS = "session", "two loops at once, largest batch"
-_REST_SECONDS = 0.05  # the threads of whoever ran last go on spinning for work
+_REST_SECONDS = 0.05  # the threads of the previous run go on spinning for work
 _THROTTLE_SECONDS = 1.0  # Linux holds what is real-time up once it had 95 % of a core for so long
 LOAD = 0.7
 MOST_OVERHEAD_MS, LEAST_THROUGHPUT, MOST_P99, MOST_GROWTH = 0.3, 0.9, 2.0, 0.01
@@ -193,20 +193,20 @@ class Bench:
         """Do the same with what a session does to a capture before."""
         for _ in range(batch):
             if self.scorer.gate(self.capture) is not None:
-                raise SystemExit("a capture was refused: the times would say nothing")
+                raise SystemExit("a capture was refused: the times would be meaningless")
         self.bare(lane, batch)
 
     def check(self) -> dict[str, float]:
-        """Check a capture; its time counts only if it was judged."""
+        """Check a capture; its time counts only if it was scored."""
         decision = self.session.check(self.capture)
         require(decision.verdict)
         return decision.timings_ms
 
 
 def require(verdict: Verdict) -> None:
-    """End the benchmark when a capture was not judged."""
+    """End the benchmark when a capture was not scored."""
     if verdict is Verdict.ERROR:
-        raise SystemExit("a capture was not judged: the times would say nothing")
+        raise SystemExit("a capture was not scored: the times would be meaningless")
 
 
 def overhead(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
@@ -398,7 +398,7 @@ def arrivals(bench: Bench, rate: float, seconds: float) -> tuple[float, float]:
 
 
 def rest() -> None:
-    """Let what ran last come to rest, and real-time threads have their share again."""
+    """Wait until threads of the last run stop and real-time threads may run again."""
     time.sleep(_THROTTLE_SECONDS if is_real_time() else _REST_SECONDS)
 
 

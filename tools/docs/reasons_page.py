@@ -36,7 +36,7 @@ def render(root: Path) -> str:
         "useful "
         "first. [The integration guide](../guide/integrate.md#reasons) says what to tell the "
         "person "
-        "or whom to call.\n",
+        "or who can fix it.\n",
         table(("code", "in Python", "means", *(f"`{name}`" for name in asked)), rows),
     ]
     parts += [f"- `{name}`: {first_sentence(getattr(Reason, name).__doc__)}" for name in asked]

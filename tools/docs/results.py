@@ -30,7 +30,7 @@ def render(folder: Path) -> str:
         "revision, the "
         "day and the CPU it was measured on. `make verify-NAME RECORD=1` measures and records a "
         "section "
-        "anew; `make results` makes this page. A claim that misses its limit is bold. What is "
+        "again; `make results` makes this page. A claim that misses its limit is bold. What is "
         "not listed "
         "was not recorded; [the limits](limits.md) say what was not shown at all.\n",
         "`PUBLISHED=FOLDER` adds the comparison with the published code, which is not part of this "

@@ -76,7 +76,7 @@ def list_claims() -> Iterator[Claim]:
 
 
 def suite_claims() -> Iterator[Claim]:
-    """What the tests show."""
+    """Claims that the tests show."""
     for claim, patterns in {
         "readers round-trip, bad lists refused": ["calibration/datasets/**/test_*.py"],
         "metrics equal scikit-learn's, bounds SciPy's": ["calibration/metrics/test_*.py"],
@@ -101,7 +101,7 @@ def suite_claims() -> Iterator[Claim]:
 
 
 def synthetic_claims() -> Iterator[Claim]:
-    """How fast synthetic captures are made."""
+    """Claims about the speed of the synthetic generator."""
     found = bench_json("synthetic.py")
     rate = found["made_per_minute"]
     yield Claim(
@@ -115,7 +115,7 @@ def prepared(work: Path, model: str) -> dict[str, Any]:
 
 
 def int8_claims(work: Path, model: str) -> Iterator[Claim]:
-    """A trained tiny model in INT8 against FP32 on captures of people nobody saw before."""
+    """A trained tiny model in INT8 against FP32 on captures of unseen people."""
     from fasdk.bundle.bundle import open_bundle
     from fasdk_calibration.datasets import open_dataset
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits, check_budget
@@ -293,7 +293,7 @@ def full_claims(work: Path, model: str) -> Iterator[Claim]:
 
 
 def calibration_set_claims(work: Path, model: str) -> Iterator[Claim]:
-    """What choosing the captures is worth, against as many drawn at random from the same list."""
+    """Claims about chosen captures against as many drawn at random from the same list."""
     found = bench_json(
         *("int8_calibration_set.py", model, "--work", work),
         *("--sizes", _SET_SIZE, "--draws", _SET_DRAWS),

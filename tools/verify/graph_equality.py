@@ -16,7 +16,7 @@ _Row = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class GraphSize:
-    """What a comparison went through.
+    """Size of the graphs compared.
 
     Attributes:
         operators: Nodes, those of subgraphs included.

@@ -181,7 +181,7 @@ def latency_claims(published: Path | None) -> Iterator[Claim]:
 
 
 def half_precision_claims(folder: Path) -> Iterator[Claim]:
-    """Every graph in FP16 builds in TensorRT-RTX for three targets, and its rounding is judged."""
+    """Claims about graphs in FP16: builds in TensorRT-RTX for three targets, and rounding."""
     import onnx
 
     from fasdk.backends.engine import Backend
@@ -263,7 +263,7 @@ def import_claims() -> Iterator[Claim]:
 
 
 def suite_claims() -> Iterator[Claim]:
-    """What the test suite shows."""
+    """Claims that the test suite shows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "coverage.json"
         yield pytest_claim(

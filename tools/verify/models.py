@@ -192,7 +192,7 @@ def build_claims(folder: Path, model: str) -> Iterator[Claim]:
 
 
 def size_claims() -> Iterator[Claim]:
-    """What is deployed of the published state dict, in parameters."""
+    """Claims about the deployed share of the published state dict, in parameters."""
     listed = {
         row["model"]: row
         for row in fasdk_json("models")["models"]
@@ -263,7 +263,7 @@ def flip_claims() -> Iterator[Claim]:
 
 
 def suite_claims() -> Iterator[Claim]:
-    """What the tests show."""
+    """Claims that the tests show."""
     for claim, selection in {
         "properties of every model": ["tests/engines/models/test_properties.py"],
         "each model's own": [f"tests/engines/models/test_{model}.py" for model in MODELS],

@@ -52,7 +52,7 @@ def preprocess_claims() -> Iterator[Claim]:
 
 
 def session_claims() -> Iterator[Claim]:
-    """What a session costs over the engine it runs: tiny MMDG, ONNX Runtime, two cores."""
+    """Claims about a session's cost over the engine it runs: tiny MMDG, ONNX Runtime, two cores."""
     parts = {
         "overhead": ("check() over the bare engine call, ms", "overhead_ms", "<=", 0.3),
         "throughput": ("8 callers' throughput over the best bare loop's", "share", ">=", 0.9),

@@ -50,7 +50,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """What both revisions build from and judge.
+    """Files that both revisions build from and score.
 
     Attributes:
         checkpoint: The checkpoint that `fasdk demo` trained.
@@ -95,8 +95,8 @@ def behavior_claims(work: Path) -> Iterator[Claim]:
     files = make_demo_files(new, work)
     for case in CASES:
         with ThreadPoolExecutor(2) as pool:
-            before = pool.submit(_build_and_judge, old, work / f"{case.name}.old", case, files)
-            after = pool.submit(_build_and_judge, new, work / f"{case.name}.new", case, files)
+            before = pool.submit(_build_and_score, old, work / f"{case.name}.old", case, files)
+            after = pool.submit(_build_and_score, new, work / f"{case.name}.new", case, files)
         yield from compare(case.name, before.result(), after.result())
 
 
@@ -167,10 +167,10 @@ def _count_differing(old: Sequence[object], new: Sequence[object]) -> int | None
     return sum(one != other for one, other in zip_longest(old, new))
 
 
-def _build_and_judge(tree: SourceTree, stem: Path, case: BuildCase, files: DemoFiles) -> Outcome:
+def _build_and_score(tree: SourceTree, stem: Path, case: BuildCase, files: DemoFiles) -> Outcome:
     bundle = stem.with_name(f"{stem.name}.fasb")
     _build(tree, bundle, case, files)
-    return Outcome(bundle, _judge(tree, bundle, files))
+    return Outcome(bundle, _score(tree, bundle, files))
 
 
 def _build(tree: SourceTree, out: Path, case: BuildCase, files: DemoFiles) -> None:
@@ -188,7 +188,7 @@ def _build(tree: SourceTree, out: Path, case: BuildCase, files: DemoFiles) -> No
     )
 
 
-def _judge(tree: SourceTree, bundle: Path, files: DemoFiles) -> list[tuple[str, float]]:
+def _score(tree: SourceTree, bundle: Path, files: DemoFiles) -> list[tuple[str, float]]:
     lines = tree.fasdk(
         *("run", bundle, "--camera", f"replay:{files.held_out}"),
         *("--each-frame", "--no-gates", "--backend", "onnxruntime"),

@@ -28,7 +28,7 @@ _LIMIT_S = 600
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """What a run of tests came to.
+    """Result of a run of the tests.
 
     Attributes:
         status: Exit status of `make test`.

@@ -119,7 +119,7 @@ def openvino_claims(work: Path) -> Iterator[Claim]:
 
 
 def output_claims() -> Iterator[Claim]:
-    """What every verb prints, at 80 and at 120 columns."""
+    """Claims about every verb's output, at 80 and at 120 columns."""
     claim = "no word broken and no line cut at 80 and 120 columns: tests that fail or skip"
     yield _tests_claim(claim, OUTPUT_TESTS)
 

@@ -23,7 +23,7 @@ PERCENTILE = 99.999  # of the magnitudes, in percent
 
 
 class RangeMethod(str, Enum):
-    """How a clipping threshold is chosen.
+    """Method that chooses a clipping threshold.
 
     MINMAX clips nothing; PERCENTILE clips the outermost hundred-thousandth of the values; ENTROPY
     minimizes the Kullback-Leibler divergence from the distribution (Migacz, 8-bit Inference with

@@ -1,6 +1,6 @@
 """List format of the MMDG benchmark, of Flex-Modal and of the data sets' own protocols.
 
-Lists are read and written back byte for byte. There are three forms, told apart by the separator
+Lists are read and written back byte for byte. There are three forms, distinguished by the separator
 and the number of columns:
 
     WMCA-Image/R_CDIT/001_01_000_0_00/color/0012.jpg .../depth/0012.jpg .../ir/0012.jpg 1

@@ -63,7 +63,7 @@ def bootstrap_intervals(
         seed: Seed of the random generator.
 
     Returns:
-        The intervals, or None where a class comes from a single subject: nothing then tells how
+        The intervals, or None where a class comes from a single subject: nothing then shows how
         much another subject would differ.
 
     Raises:

@@ -162,7 +162,9 @@ class _Rows:
             absent = "attack (label 0)" if live else "bona fide (label 1)"
             raise DatasetError(f"{path}: no {absent} row among {count}: both classes are needed")
         answered = {
-            live for live, heard in zip(self.is_bona_fide, self.responded, strict=True) if heard
+            live
+            for live, responded in zip(self.is_bona_fide, self.responded, strict=True)
+            if responded
         }
         if len(answered) < 2:
             absent = "attack (label 0)" if True in answered else "bona fide (label 1)"

@@ -43,7 +43,7 @@ def generate_mixed(
         DatasetError: There is no population.
     """
     if not populations:
-        raise DatasetError("captures of no population were asked for")
+        raise DatasetError("no population given: name at least one")
     ahead = 2 * max(1, threads)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         waiting: list[Future[LabeledCapture]] = []

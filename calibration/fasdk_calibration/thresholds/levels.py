@@ -141,7 +141,7 @@ def refusal_messages(refusals: Iterable[Refusal]) -> list[str]:
 
     Such as "standard with rgb+depth+ir, rgb+ir needs 59 presentations of every species, has 20".
     """
-    combinations: dict[tuple[str, str], list[str]] = {}  # by level and what is said of it
+    combinations: dict[tuple[str, str], list[str]] = {}  # by level and reason
     for refusal in refusals:
         said = f"{' ' if refusal.shortages else ': '}{refusal.reason}"
         combinations.setdefault((refusal.level, said), []).append(_joined(refusal.modalities))

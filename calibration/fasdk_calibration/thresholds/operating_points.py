@@ -76,7 +76,7 @@ def tune_level(
         DatasetError: A score is not in [0, 1].
     """
     values, labels = scores.values, scores.is_bona_fide
-    if labels.any() and not labels.all():  # nobody could calibrate the scores of one class alone
+    if labels.any() and not labels.all():  # one class alone cannot be calibrated
         require_probabilities(values)
     threshold = least_threshold(values, labels, scores.species, target.max_apcer)
     if isinstance(threshold, Shortfall):
@@ -184,6 +184,6 @@ def species_of_highest_bound(apcer: Mapping[str, ErrorRate]) -> str:
 
 
 def counts(apcer: Mapping[str, ErrorRate], refused: ErrorRate) -> str:
-    """Return the counts behind the rates, as an operating point's source tells them."""
+    """Return the counts behind the rates, in the form of an operating point's source."""
     accepted = ", ".join(f"{name} {rate.errors}/{rate.total}" for name, rate in apcer.items())
     return f"APCER {accepted}, BPCER {refused.errors}/{refused.total}"

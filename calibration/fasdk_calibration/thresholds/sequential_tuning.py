@@ -4,9 +4,9 @@ A presentation counts as one, however many frames it has. The statistic that is 
 the highest log-likelihood ratio a presentation reaches before it is a SPOOF or out of frames: it is
 LIVE exactly when that is above the upper bound. So the upper bound is chosen as a threshold is
 (`operating_points.least_threshold`), and the argument there holds for the sequential verdict: all
-else that shapes the statistic (the frame limit, the correlation, what one frame may say, the lower
-bound) is taken from the number of frames and from bona fide presentations alone, never from the
-attacks that are counted. As for operating points, the score calibration has seen both.
+else that shapes the statistic (the frame limit, the correlation, the limit of one frame's evidence,
+the lower bound) is taken from the number of frames and from bona fide presentations alone, never
+from the attacks that are counted. As for operating points, the score calibration has seen both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 MOST_FRAMES = 16
 _LONG_ENOUGH = 0.9  # of the presentations of several frames have at least the frame limit
 _REFUSED = 0.02  # of bona fide presentations the lower bound may take for a SPOOF
-_CLEAR = 0.25  # nats it lies below those it must not take, so that rounding refuses nobody
+_CLEAR = (
+    0.25  # nats it lies below those it must not take, so that rounding refuses no bona fide one
+)
 _LEAST_EVIDENCE = 1e-6
 _SIGNIFICANT_DIGITS = 9
 
@@ -105,7 +107,7 @@ def tune_test(
             every capture with the same modalities.
         target: Security level with its APCER bound.
         modalities: Modalities that the captures hold, in model order.
-        max_ms: Time limit to write into it, in milliseconds; a list tells no times.
+        max_ms: Time limit to write into it, in milliseconds; a list records no times.
         source: Description of the captures; the counts are appended.
         graph_sha256: The graph that gave the scores.
 
@@ -214,7 +216,7 @@ def _presentations(frames: Scores) -> list[_Presentation]:
 def _frame_limit(lengths: Sequence[int]) -> int | None:
     """Return the most frames that nine in ten presentations of several have, 16 at most.
 
-    Of one with fewer frames nobody knows how it would have gone on, so it cannot count.
+    A presentation with fewer frames could have gone either way, so it cannot count.
     """
     several = sorted(length for length in lengths if length > 1)
     if not several:
@@ -223,7 +225,7 @@ def _frame_limit(lengths: Sequence[int]) -> int | None:
 
 
 def _fit(bona_fide: Sequence[_Presentation]) -> Evidence:
-    """Return how much frames say: as much as bona fide ones have been seen to, and together.
+    """Return the evidence model of frames, fitted to bona fide presentations.
 
     The correlation is the intraclass correlation of a one-way analysis of variance (Shrout and
     Fleiss, "Intraclass correlations", Psychological Bulletin 86, 1979, case 1).
@@ -234,7 +236,9 @@ def _fit(bona_fide: Sequence[_Presentation]) -> Evidence:
     between = frames * float(((means - means.mean()) ** 2).sum()) / (presentations - 1)
     within = float(((values - means[:, None]) ** 2).sum()) / (presentations * (frames - 1))
     spread = between + (frames - 1) * within
-    correlation = (between - within) / spread if spread > 0.0 else 1.0  # all alike: one frame's say
+    correlation = (
+        (between - within) / spread if spread > 0.0 else 1.0
+    )  # all alike: one frame's evidence
     return Evidence(
         prior=PRIOR,
         correlation=_rounded(min(max(correlation, 0.0), 1.0)),

@@ -72,7 +72,7 @@ class BuildRequest:
         elif self.int8 is None:
             raise UsageError(
                 f"--precision {self.precision.value} needs --calibration LIST: captures to "
-                "measure ranges on, of people the model is not judged on"
+                "measure ranges on, of people the model is not evaluated on"
             )
         elif self.int8.search and self.development is None:
             raise UsageError(

@@ -117,7 +117,7 @@ def first_divergence(
 
 @dataclass(frozen=True)
 class _Difference:
-    """How one value differs; true where it is within tolerance, as Polygraphy's results are."""
+    """Difference of one value; true where it is within tolerance, as Polygraphy's results are."""
 
     max_abs: float
     relative: float

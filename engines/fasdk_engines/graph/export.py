@@ -94,7 +94,7 @@ def clean(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version, model.doc_string = "fasdk", "", ""
     del model.metadata_props[:]
     graph.name, graph.doc_string = "fasdk", ""
-    del graph.value_info[:]  # inferred again by whoever reads it, and named after the exporter
+    del graph.value_info[:]  # inferred again by each reader, and named after the exporter
     del graph.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""

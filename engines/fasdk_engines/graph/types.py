@@ -74,7 +74,7 @@ def infer_types(
     """Infer every value's type with ONNX's own rules, weights and inputs included.
 
     Args:
-        model: Not changed. What it claims about intermediate values is not believed.
+        model: ONNX model, not changed. Its own types of intermediate values are ignored.
         input_shapes: Extents to put in place of the declared ones, by graph input.
 
     Raises:

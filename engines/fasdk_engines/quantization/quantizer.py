@@ -39,7 +39,7 @@ _MAX_CAPTURES_PER_RUN = 32
 
 
 class ActivationForm(str, Enum):
-    """How an activation reaches its INT8 tensor.
+    """Form in which an activation is quantized.
 
     PIXELS holds 8-bit pixel values exactly; FOLDED is smoothed by the LayerNormalization in front
     of it; SMOOTHED by operators of its own; PLAIN is not smoothed.

@@ -37,7 +37,7 @@ class TrainingSettings(BaseModel):
         weight_decay: Weight decay of AdamW, on matrices alone.
         modality_dropout: Probability that one modality, drawn at random, is absent from a capture.
         brightness: Largest relative change of RGB brightness. IR keeps its level, which together
-            with depth tells a surface's reflectance.
+            with depth determines a surface's reflectance.
         shift: Largest displacement of the face to each side, as a share of the image.
         label_smoothing: Label smoothing in [0, 1), which keeps scores from saturating.
         choose_epoch_by: Figure by which the epoch whose weights are kept is chosen.

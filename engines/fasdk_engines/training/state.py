@@ -65,22 +65,22 @@ def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(
-            f"nothing to resume: {path} does not exist; leave out --resume to start afresh"
+            f"nothing to resume: {path} does not exist; leave out --resume to start again"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"{path} is damaged or no training state ({type(error).__name__}): "
-            "delete it and start afresh"
+            "delete it and start again"
         ) from error
     if not isinstance(found, dict) or found.get("version") != _VERSION:
         raise TrainingError(
-            f"{path} is no training state of version {_VERSION}: delete it and start afresh"
+            f"{path} is no training state of version {_VERSION}: delete it and start again"
         )
     other = [name for name, value in prints.items() if found["fingerprint"].get(name) != value]
     if other:
         raise TrainingError(
             f"{path} is of a training with another {', '.join(other)}: give what it was started "
-            "with, or delete it and start afresh"
+            "with, or delete it and start again"
         )
     state: dict[str, Any] = found["state"]
     return state

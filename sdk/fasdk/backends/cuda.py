@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
 
 # CU_STREAM_NON_BLOCKING: no wait on, or of, the legacy default stream. Work another library puts
-# there would otherwise serialize the lanes and spoil a capture under way.
+# there would otherwise serialize the lanes and invalidate a capture under way.
 _NON_BLOCKING = 1
 _NAN_BITS = 0x7FC00000
 
@@ -50,7 +50,7 @@ class _Native:
     @property
     def native(self) -> Any:
         if self._native is None:
-            raise BackendError(f"this {type(self).__name__.lstrip('_')} was given back")
+            raise BackendError(f"this {type(self).__name__.lstrip('_')} was released")
         return self._native
 
     def free(self) -> None:
@@ -86,7 +86,7 @@ class _DeviceBuffer(_Native):
 
 
 class _HostBuffer(_Native):
-    # Its free() is not pycuda's own: who still held a view would write into memory given back.
+    # Its free() is not pycuda's own: a view still held would write into released memory.
     @property
     def array(self) -> NDArray[np.float32]:
         array: NDArray[np.float32] = self.native

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """Which GPU, for what a plan is bound to.
+    """GPU that a plan is bound to.
 
     Attributes:
         name: Name of the GPU as the driver gives it, such as "Orin".
@@ -37,7 +37,7 @@ class DeviceBuffer(Protocol):
         ...
 
     def free(self) -> None:
-        """Give it back; the context must be current and no work may use it."""
+        """Release it; the context must be current and no work may use it."""
         ...
 
 
@@ -50,7 +50,7 @@ class HostBuffer(Protocol):
         ...
 
     def free(self) -> None:
-        """Let go of it; the context must be current.
+        """Release it; the context must be current.
 
         The memory itself goes with the last view of it, so that none is ever left dangling.
         """
@@ -70,7 +70,7 @@ class CudaStream(Protocol):
         ...
 
     def free(self) -> None:
-        """Give it back; the context must be current and no work be left in it."""
+        """Release it; the context must be current and no work be left in it."""
         ...
 
 
@@ -86,7 +86,7 @@ class CudaEvent(Protocol):
         ...
 
     def free(self) -> None:
-        """Give it back; the context must be current."""
+        """Release it; the context must be current."""
         ...
 
 
@@ -102,7 +102,7 @@ class CudaGraph(Protocol):
         ...
 
     def free(self) -> None:
-        """Give it back; the context must be current and no launch of it under way."""
+        """Release it; the context must be current and no launch of it under way."""
         ...
 
 

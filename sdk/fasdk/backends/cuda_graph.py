@@ -46,11 +46,11 @@ class DriverGraph:
     def launch(self, stream: CudaStream) -> None:
         """Enqueue all of it; see `CudaGraph.launch`."""
         if self._handle is None:
-            raise BackendError("this CUDA graph was given back")
+            raise BackendError("this CUDA graph was released")
         _call("cuGraphLaunch", self._handle, stream.handle)
 
     def free(self) -> None:
-        """Give it back; a second call does nothing."""
+        """Release it; a second call does nothing."""
         handle, self._handle = self._handle, None
         if handle is not None:
             _call("cuGraphExecDestroy", handle)
@@ -88,7 +88,7 @@ def _record(stream: CudaStream, work: Callable[[], None]) -> ctypes.c_void_p:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Put collections off: one on this thread could free device memory, which spoils a capture."""
+    """Defer garbage collection: it could free device memory, which invalidates a capture."""
     with _ONE_AT_A_TIME:
         was_enabled = gc.isenabled()
         gc.disable()

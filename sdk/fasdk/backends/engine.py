@@ -27,7 +27,7 @@ class Backend(str, Enum):
 
 @dataclass(frozen=True)
 class EngineOutputs:
-    """What one engine call returns.
+    """Outputs of one engine call.
 
     Attributes:
         logits: Logits of the batch, float32 [B, classes].

@@ -64,7 +64,7 @@ def _walk(data: memoryview, message: _Message, depth: int) -> None:
         if message is _Message.TENSOR and number in (_EXTERNAL_DATA, _DATA_LOCATION):
             if value != 0:
                 raise BackendError(
-                    "it reads weights from another file, whose digest nobody "
+                    "it reads weights from another file, whose digest is not "
                     "checked: export it with all weights inside"
                 )
         elif number in _CHILDREN[message]:

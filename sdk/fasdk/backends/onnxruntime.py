@@ -27,7 +27,7 @@ _AGAINST_FUSION = ("MatMulAddFusion", "CommonSubexpressionElimination")
 
 
 class Optimization(Enum):
-    """How far ONNX Runtime may rewrite a graph before it runs."""
+    """Level of ONNX Runtime's graph optimization."""
 
     FULL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     BASIC = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC  # no fusion into other operators
@@ -48,10 +48,10 @@ def open_session(
     Args:
         graph: The ONNX file's bytes, weights included.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        as_written: Run QuantizeLinear and DequantizeLinear where they stand, as an 8-bit graph is
-            judged, instead of fusing them into the CPU's own kernels. Those add pairs of products
-            in 16 bits where the CPU has no VNNI: only a graph of precision int8-fp32 is made so
-            that they cannot saturate. Graphs without them are the same either way.
+        as_written: Whether QuantizeLinear and DequantizeLinear run where they stand, as an 8-bit
+            graph is evaluated, instead of fused into the CPU's own kernels. Those add pairs of
+            products in 16 bits where the CPU has no VNNI: only a graph of precision int8-fp32 is
+            made so that they cannot saturate. Graphs without them are the same either way.
         optimization: Level of graph optimization; NONE where roundings or inner values must stay as
             they are.
         prepack: Whether a second, packed copy of the weights is kept, which pays only over many

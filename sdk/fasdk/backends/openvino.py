@@ -28,7 +28,7 @@ def _import_openvino() -> Any:
     """Return `openvino`, imported without the module that reports each import to its maker.
 
     Where openvino_telemetry cannot be imported, OpenVINO uses a stub of its own. A device that
-    judges faces reports to nobody.
+    processes faces must not report to third parties.
     """
     if "openvino" in sys.modules or _TELEMETRY in sys.modules:
         return import_module("openvino")  # the application imported it and chose for itself
@@ -67,7 +67,7 @@ class OpenVinoEngine:
     """One compiled OpenVINO model.
 
     Float16 operators are computed in float32, on weights and constants rounded to float16.
-    QuantizeLinear and DequantizeLinear are computed where they stand, as an 8-bit graph is judged.
+    QuantizeLinear and DequantizeLinear are computed where they stand, as in evaluation.
 
     Attributes:
         input_names: The graph's inputs, in its order.

@@ -24,7 +24,7 @@ class EngineOptions:
     Attributes:
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a plan's build, where one is needed; None logs them.
-        cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.
+        cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
     """
 
     threads: int = 0
@@ -78,7 +78,7 @@ BACKENDS = (
         builds_plans=True,
         automatic=True,
     ),
-    # Asked for by name: its wheel is also the workstation's builder.
+    # Never chosen automatically: its wheel is also the workstation's builder.
     BackendSpec(
         backend=Backend.TENSORRT_RTX,
         module="tensorrt_rtx",
@@ -94,7 +94,7 @@ BACKENDS = (
         install="`pip install onnxruntime`",
         automatic=True,
     ),
-    # Asked for by name: golden logits and thresholds were measured with ONNX Runtime.
+    # Never chosen automatically: golden logits and thresholds were measured with ONNX Runtime.
     BackendSpec(
         backend=Backend.OPENVINO,
         module="openvino",
@@ -191,7 +191,7 @@ def open_engine(
         backend: Backend to open, or None to choose.
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
-        cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.
+        cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.

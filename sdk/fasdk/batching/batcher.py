@@ -42,7 +42,7 @@ class MicroBatcher:
       joins that order: its future is resolved when `submit` returns.
     - A capture whose future is cancelled, or whose deadline passes, while it waits is not run.
     - A capture's arrays are read until its future resolves, never after; do not change them before.
-    - An engine that raises fails the batch it was called with; a lane that hangs is given up and
+    - An engine that raises fails the batch it was called with; a lane that hangs is abandoned and
       replaced. The next capture is scored as if nothing had happened.
 
     Callbacks of a future run in a lane's thread: a slow one delays that lane.
@@ -282,7 +282,7 @@ class MicroBatcher:
                 if self._abandoned:
                     self._begin_closing()
                 now_ns = time.perf_counter_ns()
-                answers = self._overdue(now_ns) + self._give_up(now_ns)
+                answers = self._overdue(now_ns) + self._abandon(now_ns)
                 if not answers:
                     if self._closing and not self._is_active:
                         return
@@ -322,15 +322,15 @@ class MicroBatcher:
             scorer = group.loaded.scorer
             answers += [
                 (request, overdue(scorer, "its engine call has not returned"))
-                for request in group.give_up_overdue(now_ns)
+                for request in group.abandon_overdue(now_ns)
             ]
         return answers
 
-    def _give_up(self, now_ns: int) -> list[tuple[Request, Decision]]:
+    def _abandon(self, now_ns: int) -> list[tuple[Request, Decision]]:
         """Replace workers whose engine call exceeds a deadline; return what that fails."""
         dropped: list[Request] = []
         for group in tuple(self._groups):
-            while group.give_up_call(now_ns - self._deadline_ns):
+            while group.abandon_call(now_ns - self._deadline_ns):
                 self._left.notify_all()
                 if group is self._group and group.hung <= self.policy.spare_lanes:
                     with suppress(RuntimeError):  # the process may start no more threads

@@ -120,7 +120,7 @@ class LaneGroup:
 
     @property
     def hung(self) -> int:
-        """Number of workers given up, whose engine call has not returned."""
+        """Number of abandoned workers, whose engine call has not returned."""
         with self._lock:
             return sum(worker.is_hung for worker in self._workers)
 
@@ -145,7 +145,7 @@ class LaneGroup:
         worker.assign(batch)
 
     def resume(self, worker: LaneWorker, lanes: int) -> bool:
-        """Take a worker back whose engine call has returned after it was given up.
+        """Take a worker back whose engine call has returned after it was abandoned.
 
         Args:
             worker: Worker of this group; one that does not hang changes nothing.
@@ -168,13 +168,13 @@ class LaneGroup:
             self._workers.discard(worker)
             return not self._workers
 
-    def give_up_call(self, started_by_ns: int) -> bool:
+    def abandon_call(self, started_by_ns: int) -> bool:
         """Note one engine call that hangs; False when no other does, see `LaneWorker`."""
-        return any(worker.give_up_call(started_by_ns) for worker in self._snapshot())
+        return any(worker.abandon_call(started_by_ns) for worker in self._snapshot())
 
-    def give_up_overdue(self, now_ns: int) -> list[Request]:
+    def abandon_overdue(self, now_ns: int) -> list[Request]:
         """Return the open requests in engine calls that are overdue, each of them once."""
-        return [r for worker in self._snapshot() for r in worker.give_up_overdue(now_ns)]
+        return [r for worker in self._snapshot() for r in worker.abandon_overdue(now_ns)]
 
     def due_ns(self, deadline_ns: int) -> list[int]:
         """Return when engine calls or open requests of its workers are overdue; see `LaneWorker`.

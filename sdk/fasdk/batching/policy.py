@@ -33,7 +33,7 @@ class BatchingPolicy:
             (queue-full) at once; BLOCK makes `submit` wait for room, until the capture's deadline
             at most.
         deadline_ms: Longest time from `submit` to the answer, in milliseconds; after it the answer
-            is ERROR (deadline). An engine call that takes longer is given up.
+            is ERROR (deadline). An engine call that takes longer is abandoned.
         spare_lanes: Number of lanes that may hang in such calls at once and be replaced. With more,
             the session goes on with the lanes left; without any it answers ERROR at once.
 

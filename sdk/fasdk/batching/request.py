@@ -34,7 +34,7 @@ class Request:
     """
 
     __slots__ = (
-        "_is_given_up",
+        "_is_abandoned",
         "_place",
         "_queue",
         "caller",
@@ -58,13 +58,13 @@ class Request:
         self.caller = 0
         self._queue: InOrder | None = None  # the caller's
         self._place: Place | None = None
-        self._is_given_up = False
+        self._is_abandoned = False
 
     @property
     def is_open(self) -> bool:
         """Whether it has no answer and is not about to get one from the watchdog."""
         is_settled = self._place is not None and self._place.is_settled
-        return not (is_settled or self._is_given_up)
+        return not (is_settled or self._is_abandoned)
 
     def join(self, queue: InOrder, caller: int) -> None:
         """Take the next place in the queue of its caller."""
@@ -76,10 +76,10 @@ class Request:
         if self._queue is not None and self._place is not None:
             self._queue.settle(self._place, resolve)
 
-    def give_up(self) -> bool:
+    def abandon(self) -> bool:
         """Reserve its answer for the watchdog; False where it is answered or reserved already."""
         is_open = self.is_open
-        self._is_given_up = True
+        self._is_abandoned = True
         return is_open
 
     def claim(self) -> bool:

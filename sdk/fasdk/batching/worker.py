@@ -93,7 +93,7 @@ class LaneWorker:
 
     @property
     def is_hung(self) -> bool:
-        """Whether its engine call was given up and has not returned since."""
+        """Whether its engine call was abandoned and has not returned since."""
         return self._is_hung
 
     @property
@@ -106,7 +106,7 @@ class LaneWorker:
         with self._lock:
             self._batch = batch
 
-    def give_up_call(self, started_by_ns: int) -> bool:
+    def abandon_call(self, started_by_ns: int) -> bool:
         """Note that its engine call hangs; False where none has run for so long, or did before.
 
         Args:
@@ -120,18 +120,18 @@ class LaneWorker:
             return True
 
     def resume(self) -> None:
-        """Note that its engine call, which was given up, has returned."""
+        """Note that its engine call, which was abandoned, has returned."""
         with self._lock:
             self._is_hung = False
 
-    def give_up_overdue(self, now_ns: int) -> list[Request]:
+    def abandon_overdue(self, now_ns: int) -> list[Request]:
         """Return the open requests in its engine call that are overdue, each of them once."""
         with self._lock:
             requests = () if self._call is None else self._call.requests
-        return [r for r in requests if now_ns >= r.deadline_ns and r.give_up()]
+        return [r for r in requests if now_ns >= r.deadline_ns and r.abandon()]
 
     def due_ns(self, deadline_ns: int) -> list[int]:
-        """Return when its engine call will be given up and when its open requests are overdue.
+        """Return when its engine call will be abandoned and when its open requests are overdue.
 
         Args:
             deadline_ns: Longest engine call, in nanoseconds.
@@ -149,7 +149,7 @@ class LaneWorker:
                 self._lane = self._loaded.engine.open_lane(self._max_batch)
             while self._serve(self._lane):
                 pass
-        except BaseException as error:  # noqa: BLE001 - whatever ended it, its owner is told
+        except BaseException as error:  # noqa: BLE001 - whatever ended it, its owner receives it
             fault = error
             for request in self._batch:
                 self._order.settle(request, self._loaded.scorer.error(error))

@@ -34,7 +34,7 @@ class _Record(BaseModel):
 
 
 class ModelInfo(_Record):
-    """Which model the graph came from.
+    """Model that the graph came from.
 
     Attributes:
         family: Registered name, such as "mmdg".
@@ -78,7 +78,7 @@ class Provenance(_Record):
 
 
 class Manifest(_Record):
-    """What a bundle says of itself; its canonical bytes are what a signature covers.
+    """Description of a bundle; a signature covers its canonical bytes.
 
     Attributes:
         schema_version: Version of this layout.
@@ -153,7 +153,7 @@ class Manifest(_Record):
         return self
 
     def _require_own_points(self) -> None:
-        """Refuse thresholds of another model, graph or score: they would be believed."""
+        """Refuse thresholds of another model, graph or score: nothing later would notice."""
         graph = self.members.get(GRAPH)
         calibrated = {frozenset(c.modalities) for c in self.score_calibrations}
         named: list[tuple[str, OperatingPoint | ScoreCalibration | SequentialTest]] = [
@@ -178,7 +178,7 @@ class Manifest(_Record):
                 )
         points = {point.id: point for point in self.operating_points}
         for test in self.sequential_tests:
-            # The frames it takes in were judged at that point, on calibrated scores.
+            # The frames it takes in were decided at that point, on calibrated scores.
             if test.id not in points or not points[test.id].calibrated:
                 raise ValueError(
                     f"sequential test {test.id} comes without its operating point of calibrated "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """Which signatures a device accepts.
+    """Signatures that a device accepts.
 
     Attributes:
         keys: Trusted public keys. Empty means no signature is asked for; one or more means a

@@ -21,11 +21,11 @@ READ_TIMEOUT_MS = 1000.0
 
 @dataclass
 class FrameCounts:
-    """What became of a camera's frames since it was made.
+    """Counts of a camera's captures since it was made.
 
     Attributes:
         delivered: Captures that `read` returned.
-        dropped: Captures the device made and nobody got: the caller was slower than the camera,
+        dropped: Captures that were never read: the caller was slower than the camera,
             a frame number was skipped, or a modality of the set was absent.
     """
 

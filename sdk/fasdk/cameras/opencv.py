@@ -27,8 +27,8 @@ class OpenCvCamera(Camera):
 
     A frame is stamped with the kernel's time of it where OpenCV reads Video4Linux, whose clock is
     that of `time.monotonic`, and with its arrival elsewhere. Once a kernel's times have been of
-    that clock, one long past is of a frame that lay about, in the driver or while this process was
-    stopped, and is kept. A frame that nobody took before the next one came is dropped.
+    that clock, one long past is kept: its frame was buffered in the driver, or while this process
+    was stopped. A frame that is not read before the next one arrives is dropped.
 
     Args:
         index: OpenCV's number of the camera, from 0.
@@ -55,7 +55,7 @@ class OpenCvCamera(Camera):
 
         Raises:
             CameraError: The camera cannot be opened, stopped, or gave nothing in time. After a
-                failure, or five seconds without a frame, the next read opens it anew.
+                failure, or five seconds without a frame, the next read opens it again.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -95,7 +95,7 @@ class OpenCvCamera(Camera):
         if self._pump is None:
             if self._stuck is not None and self._stuck.is_running:
                 raise CameraError(
-                    f"{self.name} hangs in its driver and cannot be opened anew: unplug it, or "
+                    f"{self.name} hangs in its driver and cannot be opened again: unplug it, or "
                     "restart this process"
                 )
             self._stuck = None

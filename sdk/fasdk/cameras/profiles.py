@@ -16,7 +16,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """What to ask a device for; None leaves it to the device's own default.
+    """Requested sizes and rate; None leaves one to the device's default.
 
     Attributes:
         depth_size: Width and height of depth and infrared in pixels.

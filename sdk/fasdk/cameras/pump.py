@@ -24,7 +24,7 @@ class Arrival(Generic[T]):
 
 
 class Pump(Generic[T]):
-    """Holds the newest frame nobody took yet; an older one is dropped, and each is given once.
+    """Holds the newest frame not yet read; an older one is dropped, and each is returned once.
 
     The thread opens the device, reads it and releases it, because drivers may block in any of
     these. One that blocks for ever holds this one thread and nothing else.
@@ -84,7 +84,7 @@ class Pump(Generic[T]):
                 self._changed.wait((deadline_ms - now) / 1000.0)
 
     def collect_overwritten(self) -> int:
-        """Return how many frames nobody took since the last call."""
+        """Return how many frames were dropped unread since the last call."""
         with self._changed:
             count, self.overwritten = self.overwritten, 0
         return count
@@ -116,7 +116,7 @@ class Pump(Generic[T]):
             self._changed.notify_all()
 
     def _fail(self, error: FasdkError) -> None:
-        """Hand on the error; the device was released before."""
+        """Keep the error for the next read; the device was released before."""
         with self._changed:
             self._error = error
             self._changed.notify_all()

@@ -113,7 +113,7 @@ class RealSenseCamera(Camera):
         Raises:
             EndOfStreamError: The recording is over.
             CameraError: No such camera, it was unplugged, or no complete set came in time. After
-                an unplugging, or five seconds without a set, the next read connects anew.
+                an unplugging, or five seconds without a set, the next read connects again.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -255,7 +255,7 @@ class _Session:
 
     @cached_property
     def rig(self) -> Rig | None:
-        """How the open streams lie to color."""
+        """Geometry of the open streams relative to color."""
         return rig_of(self._rs, self._profiles)
 
     def wait(self, timeout_ms: float) -> dict[Modality, Any] | None:

@@ -107,7 +107,7 @@ class _Item:
 
 
 class _Line(BaseModel):
-    """What a replay reads of a list's line; labels and the rest are not its business."""
+    """Fields that a replay reads of a list's line; labels and the rest are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Implementation(str, Enum):
-    """What turns frames into tensors; both give the same bits."""
+    """Implementation of preprocessing; both give the same bits."""
 
     NATIVE = "native"
     NUMPY = "numpy"

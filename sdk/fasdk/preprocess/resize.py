@@ -131,7 +131,7 @@ def _resize_8(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
         return _halved(image)
     columns = axis_taps(image.shape[1], width, snap=True)
     rows = axis_taps(image.shape[0], height, snap=False)
-    # Channels become columns, and rows nobody samples are left out: plain 2-D arithmetic is fast.
+    # Channels become columns, and unsampled rows are left out: plain 2-D arithmetic is fast.
     channels = image.size // (image.shape[0] * image.shape[1])
     used = np.union1d(rows.first, rows.second)
     flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)[used]

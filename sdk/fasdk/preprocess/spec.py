@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CropRule(str, Enum):
-    """Which part of the frame the model looks at."""
+    """Part of the frame that the model sees."""
 
     FRAME = "frame"
     FACE = "face"
@@ -28,14 +28,14 @@ class ChannelOrder(str, Enum):
 
 
 class DepthPolarity(str, Enum):
-    """Which end of the depth range the data set drew bright."""
+    """End of the depth range that the data set draws bright."""
 
     NEAR_BRIGHT = "near-bright"
     FAR_BRIGHT = "far-bright"
 
 
 class IrComposite(str, Enum):
-    """What the three planes of infrared hold; published checkpoints differ."""
+    """Contents of the three infrared planes; published checkpoints differ."""
 
     PLAIN = "plain"
     """Infrared in all three."""
@@ -47,7 +47,7 @@ class IrComposite(str, Enum):
 
 
 class DepthEncoding(BaseModel):
-    """How the training set turned millimeters into 8 bits; 0 mm (no return) stays 0.
+    """Encoding of millimeters in 8 bits, as in the training set; 0 mm (no return) stays 0.
 
     Attributes:
         near_mm: Distance drawn at one end; anything nearer is clipped to it.
@@ -70,7 +70,7 @@ class DepthEncoding(BaseModel):
 
 
 class PreprocessSpec(BaseModel):
-    """One modality's way from frame to tensor; it travels in the bundle.
+    """Preprocessing of one modality from frame to tensor; part of the bundle's manifest.
 
     Attributes:
         width: Tensor width in pixels.

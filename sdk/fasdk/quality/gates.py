@@ -155,7 +155,7 @@ def assess(
         found += _out_of_frame(capture, limits)
         found += _not_frontal(capture, limits)
         found += _light(capture, limits, blank)
-    # Distance before size: a measured distance tells where to stand better than pixels do.
+    # Distance before size: a measured distance shows where to stand better than pixels do.
     found += _depth(capture, limits, blank)
     if capture.face is not None:
         found += _size(capture, limits)
@@ -167,7 +167,7 @@ def _blank(capture: Capture, limits: QualityLimits) -> frozenset[Modality]:
     most = limits.max_blank_span
     if most is None:
         return frozenset()
-    # Depth in whole meters spans few values too, and is to be told from a blank frame.
+    # Depth in whole meters spans few values too, and must differ from a blank frame.
     spans = {m: 0 if m is Modality.DEPTH else most for m in capture.present}
     return frozenset(m for m, span in spans.items() if spans_at_most(capture.frame(m), span))
 

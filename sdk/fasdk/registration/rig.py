@@ -28,7 +28,7 @@ _Sensor = Annotated[Pinhole | Homography, Field(discriminator="kind")]
 
 
 class Rig(BaseModel):
-    """How the cameras of one kiosk stand to each other; a JSON file, such as rig.json.
+    """Geometry of the cameras of one kiosk relative to each other; a JSON file, such as rig.json.
 
     Attributes:
         schema_version: Version of this layout.

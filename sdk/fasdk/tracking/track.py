@@ -46,7 +46,7 @@ class TrackDecision(Decision):
     """Answer of a track after one more frame; score, threshold and timings are that frame's.
 
     RETRY with the reason `undecided` asks for more frames. LIVE is given once for the frames
-    gathered; the frame after it begins anew.
+    gathered; the frame after it begins a new verdict.
 
     Attributes:
         camera_id: Name of the camera.
@@ -233,11 +233,11 @@ class Track:
         locked = self._locked_out(now_ms)
         if locked is not None:
             self._forget()
-            return self._say(add_findings(frame, [locked]), frame)
+            return self._answer(add_findings(frame, [locked]), frame)
         bundle = self._session.bundle  # read once: a swap may come at any moment
         unscored = self._unscored(pending.capture, frame, bundle)
         if pending.resets != self._resets:
-            return self._say(unscored or add_findings(frame, [_BEFORE_RESET]), frame)
+            return self._answer(unscored or add_findings(frame, [_BEFORE_RESET]), frame)
         same = self._face.is_same(
             pending.capture, frame.codes, pending.at_ms, is_scored=unscored is None
         )
@@ -249,7 +249,7 @@ class Track:
         assert frame.operating_point is not None  # noqa: S101 - see _unscored
         rules = (frame.bundle_id, frame.operating_point)
         if self._run is not None and self._run_of != rules:
-            self._end_run(Step.OUT_OF_TIME)  # else it could be begun anew without end
+            self._end_run(Step.OUT_OF_TIME)  # else it could be restarted without end
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
         run = self._run or self._begin_run(rules, bundle)
@@ -269,9 +269,9 @@ class Track:
         """Answer a face that has used up its runs the way its last one ended."""
         if self._last is Step.SPOOF:
             self._count_spoof(now_ms)
-            return self._say(replace(frame, verdict=Verdict.SPOOF), frame)
+            return self._answer(replace(frame, verdict=Verdict.SPOOF), frame)
         message = f"undecided {self._runs} times: step away from the camera and come back"
-        return self._say(add_findings(frame, [Finding(Reason.UNDECIDED, message)]), frame)
+        return self._answer(add_findings(frame, [Finding(Reason.UNDECIDED, message)]), frame)
 
     def _count_spoof(self, now_ms: float) -> None:
         self._lock_out.spoof(now_ms, same_face=self._spoof_counted)
@@ -307,7 +307,7 @@ class Track:
         expired = self._run is not None and self._run.is_expired(pending.at_ms)
         if self._run is not None and (expired or self._unscored_frames > self.policy.max_unscored):
             self._end_run(Step.OUT_OF_TIME)
-        return self._say(unscored, frame)
+        return self._answer(unscored, frame)
 
     def _begin_run(self, rules: tuple[str, str], bundle: Bundle) -> Run:
         test = select_test(bundle.manifest.sequential_tests, rules[1])
@@ -322,25 +322,25 @@ class Track:
 
     def _verdict(self, frame: Decision, step: Step, run: Run) -> TrackDecision:
         if step is Step.LIVE:
-            return self._say(replace(frame, verdict=Verdict.LIVE), frame, run)
+            return self._answer(replace(frame, verdict=Verdict.LIVE), frame, run)
         if step is Step.SPOOF:
-            return self._say(replace(frame, verdict=Verdict.SPOOF), frame, run)
+            return self._answer(replace(frame, verdict=Verdict.SPOOF), frame, run)
         why = {
             Step.UNDECIDED: "not enough to decide yet: keep looking at the camera",
             Step.OUT_OF_FRAMES: "the frame limit was reached undecided: it begins anew",
             Step.OUT_OF_TIME: "the time limit was reached undecided: it begins anew",
         }[step]
         finding = Finding(Reason.UNDECIDED, f"{run.frames} frames: {why}")
-        return self._say(add_findings(frame, [finding]), frame, run)
+        return self._answer(add_findings(frame, [finding]), frame, run)
 
-    def _say(self, said: Decision, frame: Decision, run: Run | None = None) -> TrackDecision:
+    def _answer(self, decided: Decision, frame: Decision, run: Run | None = None) -> TrackDecision:
         """Return the answer after a frame, with the run that it belongs to."""
-        return self._extend(said, frame, run or self._run)
+        return self._extend(decided, frame, run or self._run)
 
     def _extend(
-        self, said: Decision, frame: Decision | None, run: Run | None = None
+        self, decided: Decision, frame: Decision | None, run: Run | None = None
     ) -> TrackDecision:
-        values: dict[str, Any] = {f.name: getattr(said, f.name) for f in fields(Decision)}
+        values: dict[str, Any] = {f.name: getattr(decided, f.name) for f in fields(Decision)}
         return TrackDecision(
             **values,
             camera_id=self.camera_id,

@@ -37,7 +37,7 @@ def fit(live, attack, presentations=None):
 
 def test_the_slope_and_offset_that_made_the_labels_are_found_again():
     rng = np.random.default_rng(3)
-    # Of log-odds z at even priors; the model says x = (z - 1) / 2, so slope 2 and offset 1 mend it.
+    # Of log-odds z at even priors; the model says x = (z - 1) / 2, so slope 2 and offset 1 fix it.
     z = rng.normal(0, 2, 200_000)
     live = rng.random(z.size) < 1 / (1 + np.exp(-z))
     keep = np.ones(z.size, bool)

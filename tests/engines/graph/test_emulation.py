@@ -16,7 +16,7 @@ from fasdk_engines.graph.fp16 import convert
 from support.sample_graphs import add_weight, block, images, layer_norm, parse, run, weight
 
 
-def judged(model, inputs):
+def emulated(model, inputs):
     graph = model.SerializeToString()
     reference = run(graph, inputs)["logits"]
     return emulate_fp16(convert(graph, Precision.FP16), [inputs], reference, threads=1)
@@ -43,7 +43,7 @@ def test_every_output_is_rounded_before_the_next_operator_sees_it():
         {"one": 1.0, "third": 1 / 3, "half": 0.5},
     )
     x = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
-    report = judged(model, {"x": x})
+    report = emulated(model, {"x": x})
     # The same in NumPy: each operation in float32, its result rounded.
     third, half = np.float32(np.float16(1 / 3)), np.float32(0.5)
     step = (x.astype(np.float16).astype(np.float32) + np.float32(1)).astype(np.float16)
@@ -55,7 +55,7 @@ def test_every_output_is_rounded_before_the_next_operator_sees_it():
 
 def test_a_difference_below_half_precision_is_lost():
     model = chain("shifted = Add (x, one) logits = Sub (shifted, one)", {"one": 1.0})
-    report = judged(model, {"x": np.float32([[2**-12, 2**-10]])})
+    report = emulated(model, {"x": np.float32([[2**-12, 2**-10]])})
     np.testing.assert_array_equal(report.logits, [[0.0, 2**-10]])
 
 
@@ -75,13 +75,13 @@ def test_islands_are_not_rounded():
         """
     )
     x = np.float32([[1.0, 1.0, 1.0, 1.001953125], [0.5, 0.25, 2.0, 1.0]])
-    report = judged(model, {"x": x})
+    report = emulated(model, {"x": x})
     # The inputs are exact in half precision and all the rest is float32.
     assert report.logit_drift == 0.0
 
 
 def test_ordinary_inputs_pass_through_a_fused_layer_norm():
-    report = judged(layer_norm(fused=True), features(1.0))
+    report = emulated(layer_norm(fused=True), features(1.0))
     require_fp16_accuracy(report)
     assert report.finite
     assert report.max_activation < 16
@@ -90,14 +90,14 @@ def test_ordinary_inputs_pass_through_a_fused_layer_norm():
 
 def test_a_fused_layer_norm_takes_large_inputs():
     # Inside, squares of 8,000 are float32; only the normalized values are handed on.
-    report = judged(layer_norm(fused=True), features(2000.0))
+    report = emulated(layer_norm(fused=True), features(2000.0))
     require_fp16_accuracy(report)
     assert 4000 < report.max_activation < 16384
     assert report.worst_tensor == "x_fp16"
 
 
 def test_a_planted_overflow_is_found_and_named():
-    report = judged(layer_norm(fused=False), features(2000.0))
+    report = emulated(layer_norm(fused=False), features(2000.0))
     assert not report.finite
     assert report.worst_tensor == "squared"
     assert report.max_activation == np.inf
@@ -106,7 +106,7 @@ def test_a_planted_overflow_is_found_and_named():
 
 
 def test_the_same_decomposed_layer_norm_passes_on_ordinary_inputs():
-    report = judged(layer_norm(fused=False), features(1.0))
+    report = emulated(layer_norm(fused=False), features(1.0))
     require_fp16_accuracy(report)
 
 
@@ -128,7 +128,7 @@ def test_an_infinity_that_later_vanishes_is_still_found():
         "large = Mul (x, big) saturated = Sigmoid (large) logits = Mul (saturated, x)",
         {"big": 60000.0},
     )
-    report = judged(model, {"x": np.float32([[2.0, 3.0], [0.1, 0.2]])})
+    report = emulated(model, {"x": np.float32([[2.0, 3.0], [0.1, 0.2]])})
     assert np.isfinite(report.logits).all()
     assert not report.finite
     assert report.worst_tensor == "large"
@@ -136,7 +136,7 @@ def test_an_infinity_that_later_vanishes_is_still_found():
 
 def test_an_activation_near_the_limit_is_refused():
     model = chain("large = Mul (x, big) logits = Div (large, big)", {"big": 20000.0})
-    report = judged(model, {"x": np.float32([[1.0, 0.5], [0.25, -1.0]])})
+    report = emulated(model, {"x": np.float32([[1.0, 0.5], [0.25, -1.0]])})
     assert report.finite
     with pytest.raises(PrecisionError, match=r"'large' reaches 20000 in half.*above 16384"):
         require_fp16_accuracy(report)
@@ -145,7 +145,7 @@ def test_an_activation_near_the_limit_is_refused():
 def test_drift_is_held_against_the_logits_own_spread():
     model = block()
     inputs = images(8)
-    report = judged(model, inputs)
+    report = emulated(model, inputs)
     spread = np.std(report.reference_logits)
     drift = np.abs(report.logits - report.reference_logits).max()
     assert report.logit_drift == pytest.approx(drift)
@@ -184,7 +184,7 @@ def test_a_reference_that_measures_nothing_is_refused(reference, says):
         emulate_fp16(graph, [images(4)], reference)
 
 
-def test_a_float32_graph_is_not_judged():
+def test_a_float32_graph_is_not_emulated():
     with pytest.raises(PrecisionError, match="holds no float16 tensor"):
         emulated_model(block().SerializeToString())
 

@@ -70,7 +70,7 @@ def test_work_is_recorded_between_begin_and_end_and_launched_whole(library: Libr
     graph.free()
     graph.free()
     assert library.calls == [("cuGraphLaunch", EXECUTABLE, 78), ("cuGraphExecDestroy", EXECUTABLE)]
-    with pytest.raises(BackendError, match="given back"):
+    with pytest.raises(BackendError, match="was released"):
         graph.launch(Stream())
 
 

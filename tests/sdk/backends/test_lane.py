@@ -176,7 +176,7 @@ def lose_device(rig: Rig) -> None:
     rig.gpu.fails_to_synchronize = True
 
 
-def mend(rig: Rig) -> None:
+def repair(rig: Rig) -> None:
     rig.gpu.refuses.clear()
     rig.behavior.refuses.clear()
     rig.gpu.fails_to_synchronize = False
@@ -193,7 +193,7 @@ def test_every_call_of_a_failing_device_is_an_error_and_the_next_good_one_works(
         with pytest.raises(BackendError):
             run(lane, 2, 2)
         assert all(not stream.queue for stream in rig.gpu.streams.values())
-    mend(rig)
+    repair(rig)
     np.testing.assert_array_equal(run(lane, 1, 3), right(1, 3))
 
 

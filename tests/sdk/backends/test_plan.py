@@ -95,7 +95,10 @@ HALF = np.ones((3, SIZE, SIZE), np.float16)
     ("graph", "words"),
     [
         (b"no graph", ["Failed to parse the ONNX model"]),
-        (model([helper.make_node("Unheard", ["rgb"], ["logits"])]), ["node 0 (Unheard)", "Plugin"]),
+        (
+            model([helper.make_node("Unheard", ["rgb"], ["logits"])]),
+            ["node 0 (Unheard)", "Plugin"],
+        ),
         (
             model([helper.make_node("Add", ["rgb", "half"], ["logits"])], {"half": HALF}),
             ["node 0 (Add)", "must have same input types"],
@@ -122,8 +125,8 @@ def test_inputs_other_than_the_manifests_are_refused() -> None:
         build(small_graph(), shapes=SHAPES | {"depth": (3, SIZE, SIZE)})
 
 
-@pytest.mark.parametrize(("max_batch", "mended"), [(64, True), (1, False)])
-def test_a_build_short_of_memory_says_how_to_need_less(max_batch: int, mended: bool) -> None:
+@pytest.mark.parametrize(("max_batch", "has_advice"), [(64, True), (1, False)])
+def test_a_build_short_of_memory_says_how_to_need_less(max_batch: int, has_advice: bool) -> None:
     rng = np.random.default_rng(1)
     weights = {
         "first": rng.standard_normal((256, 3, 3, 3)).astype(np.float32),
@@ -137,7 +140,7 @@ def test_a_build_short_of_memory_says_how_to_need_less(max_batch: int, mended: b
     ]
     with pytest.raises(PlanError) as caught:
         build(model(nodes, weights), max_batch=max_batch, workspace_mib=0)
-    assert ("lower --max-batch from 64" in str(caught.value)) is mended
+    assert ("lower --max-batch from 64" in str(caught.value)) is has_advice
 
 
 def test_an_empty_batch_is_refused() -> None:
@@ -152,24 +155,24 @@ def test_a_missing_driver_is_not_reported_while_building(caplog: pytest.LogCaptu
 
 
 class Recorder:
-    """Remembers what it hears, and may do something at each update."""
+    """Records every update, and may do something at each."""
 
     def __init__(self, react: Callable[[], None] = lambda: None) -> None:
-        self.heard: list[tuple[str, int, int]] = []
+        self.updates: list[tuple[str, int, int]] = []
         self.react = react
 
     def update(self, phase: str, step: int, steps: int, /) -> None:
-        self.heard.append((phase, step, steps))
+        self.updates.append((phase, step, steps))
         self.react()
 
 
 def test_progress_starts_at_nothing_and_ends_complete() -> None:
     recorder = Recorder()
     build(small_graph(), progress=recorder)
-    phases = {phase for phase, _, _ in recorder.heard}
+    phases = {phase for phase, _, _ in recorder.updates}
     assert "Building engine" in phases
     for phase in phases:
-        steps = [(step, count) for name, step, count in recorder.heard if name == phase]
+        steps = [(step, count) for name, step, count in recorder.updates if name == phase]
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1] > 0
         assert all(0 <= step <= count for step, count in steps)
@@ -181,7 +184,7 @@ def test_ctrl_c_stops_the_compiler_and_is_raised_afterwards() -> None:
     with pytest.raises(KeyboardInterrupt):
         build(small_graph(), progress=recorder)
     assert signal.getsignal(signal.SIGINT) is before
-    assert len(recorder.heard) < 5
+    assert len(recorder.updates) < 5
 
 
 def test_a_failing_listener_stops_the_compiler_and_its_error_is_raised() -> None:
@@ -191,7 +194,7 @@ def test_a_failing_listener_stops_the_compiler_and_its_error_is_raised() -> None
     recorder = Recorder(fail)
     with pytest.raises(ValueError, match="the screen is gone"):
         build(small_graph(), progress=recorder)
-    assert len(recorder.heard) == 1
+    assert len(recorder.updates) == 1
 
 
 def test_a_thread_other_than_the_main_one_can_build() -> None:

@@ -101,7 +101,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def forge(cache: PlanCache) -> None:
-    """Replace the plan and mend the record, as one without the MAC key can."""
+    """Replace the plan and make the record match, as one without the MAC key can."""
     import hashlib
 
     plan, record = cache.folder / f"{key().digest}.plan", cache.folder / f"{key().digest}.json"
@@ -110,7 +110,7 @@ def forge(cache: PlanCache) -> None:
 
 
 def swap(cache: PlanCache) -> None:
-    """Put another graph's honest plan and record in this one's place."""
+    """Put another graph's valid plan and record in this one's place."""
     other = key(graph_sha256="c" * 64)
     cache.store(other, PLAN)
     for suffix in ("plan", "json"):

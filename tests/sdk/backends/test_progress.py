@@ -24,12 +24,12 @@ def test_a_line_at_the_start_and_then_one_an_interval(caplog: pytest.LogCaptureF
 def test_a_caller_with_a_listener_hears_it_instead(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[str] = []
+    updates: list[str] = []
 
     class Listener:
         def update(self, phase: str, *_: int) -> None:
-            heard.append(phase)
+            updates.append(phase)
 
     open_tensorrt_engine(rig.bundle, Backend.TENSORRT, driver=rig.gpu, progress=Listener())
     assert "can take many" not in caplog.text
-    assert heard == ["build", "build"]
+    assert updates == ["build", "build"]

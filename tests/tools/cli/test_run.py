@@ -204,12 +204,12 @@ def test_systemd_hears_of_decisions_and_of_the_end(run, folder, tmp_path, monkey
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "1")
         run(f"replay:{folder}")
-        heard = []
+        messages = []
         with pytest.raises(BlockingIOError):
             while True:
-                heard.append(systemd.recv(100).decode())
-    assert heard[0].startswith("READY=1")
-    assert heard[1:] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+                messages.append(systemd.recv(100).decode())
+    assert messages[0].startswith("READY=1")
+    assert messages[1:] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
 
 
 def test_systemd_hears_nothing_while_the_camera_is_gone(run, folder, tmp_path, monkeypatch):

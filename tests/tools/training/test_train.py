@@ -170,7 +170,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "mend"),
+    ("options", "fix"),
     [
         (["--amp"], "mixed precision needs a GPU, not cpu: leave out --amp"),
         (["--device", "cuda"], "no CUDA device here: train on --device cpu"),
@@ -191,12 +191,12 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],
 )
-def test_invalid_training_option_is_one_line_with_the_fix(options, mend, fasdk, folder, tmp_path):
+def test_invalid_training_option_is_one_line_with_the_fix(options, fix, fasdk, folder, tmp_path):
     if options == ["--device", "cuda"] and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     ran = fasdk(*command(folder, tmp_path / "a.safetensors", *options))
     assert ran.status == 2
-    assert len(ran.error_lines) == 1 and mend in ran.stderr.replace("\n", " ")
+    assert len(ran.error_lines) == 1 and fix in ran.stderr.replace("\n", " ")
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "a.safetensors").exists()
 

@@ -173,7 +173,7 @@ def _int8_request(
             given = "--precision auto" if search else f"--calibration-root {root}"
             raise UsageError(
                 f"{given} needs --calibration LIST: captures to measure ranges on, of people the "
-                "model is not judged on"
+                "model is not evaluated on"
             )
         return None
     known = [known.value for known in RangeMethod]

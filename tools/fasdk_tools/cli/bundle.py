@@ -219,7 +219,7 @@ def check(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge one capture; exit 0 only for LIVE."""
+    """Decide on one capture; exit 0 only for LIVE."""
     from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict

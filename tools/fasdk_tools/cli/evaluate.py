@@ -65,7 +65,7 @@ def evaluate(
     ] = 6,
     allow_overlap: Annotated[
         bool,
-        typer.Option("--allow-overlap", help="Even on people the bundle has seen; it is said so."),
+        typer.Option("--allow-overlap", help="Even on people the bundle has seen, with a warning."),
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
     key: KeyOption = None,

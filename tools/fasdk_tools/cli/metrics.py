@@ -72,20 +72,20 @@ def metrics(
         raise UsageError("--threshold and --development both set the threshold: give one of them")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold {threshold}: expected a finite number")
-    judged = read_scores(scores)
+    tested = read_scores(scores)
     chosen_on = None if development is None else read_scores(development)
     with progress_view() as view:
         view.phase("resampling subjects")
         summary = summarize(
-            judged.scores,
+            tested.scores,
             threshold=threshold,
             development=None if chosen_on is None else chosen_on.scores,
             resamples=resamples,
             seed=seed,
         )
-    warnings = [*judged.warnings, *summary.warnings]
+    warnings = [*tested.warnings, *summary.warnings]
     if chosen_on is not None:
-        warnings += [*chosen_on.warnings, *_shared_subjects(judged, chosen_on)]
+        warnings += [*chosen_on.warnings, *_shared_subjects(tested, chosen_on)]
     for warning in warnings:
         STDERR.print(f"fasdk: warning: {warning}", markup=False, soft_wrap=True)
     if as_json:
@@ -94,15 +94,15 @@ def metrics(
         _print(scores, summary, wide=wide)
 
 
-def _shared_subjects(judged: ScoreFile, chosen_on: ScoreFile) -> list[str]:
-    if not (judged.has_subjects and chosen_on.has_subjects):
+def _shared_subjects(tested: ScoreFile, chosen_on: ScoreFile) -> list[str]:
+    if not (tested.has_subjects and chosen_on.has_subjects):
         return []
-    shared = _subjects(judged.scores) & _subjects(chosen_on.scores)
+    shared = _subjects(tested.scores) & _subjects(chosen_on.scores)
     if not shared:
         return []
     return [
-        f"{len(shared)} subjects, such as {min(shared)[1]!r}, stand in {judged.path} and in "
-        f"{chosen_on.path}: the threshold was chosen on people it judges"
+        f"{len(shared)} subjects, such as {min(shared)[1]!r}, stand in {tested.path} and in "
+        f"{chosen_on.path}: the threshold was chosen on people it is tested on"
     ]
 
 

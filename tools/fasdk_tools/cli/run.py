@@ -64,7 +64,7 @@ def run(
         bool,
         typer.Option(
             "--each-frame",
-            help="Judge each capture on its own: no multi-frame verdict, no lock-out.",
+            help="Decide on each capture by itself: no multi-frame verdict, no lock-out.",
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
@@ -80,7 +80,7 @@ def run(
         bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
 ) -> None:
-    """Judge the captures of a camera until its stream ends or Ctrl-C, one line per decision.
+    """Decide on a camera's captures until its stream ends or Ctrl-C, one line per decision.
 
     A camera fault is an ERROR line and the camera is tried again. The systemd watchdog is notified
     of decisions alone. Exit 0 at the end, 2 for wrong input.

@@ -132,7 +132,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of captures and training.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train, build, verify and judge on synthetic captures: the whole path in three minutes."""
+    """Train, build, verify and decide on synthetic captures: the whole path in three minutes."""
     require_build_half()
     from fasdk_tools.training.demo import run_demo
 

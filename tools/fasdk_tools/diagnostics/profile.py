@@ -82,7 +82,7 @@ def profile(
 ) -> ProfileRun:
     """Measure the latency of every stage in repeated calls of a session's engine.
 
-    Each lane judges a batch after another, as the session's own do, without their queue.
+    Each lane runs one batch after another, as the session's own do, without their queue.
 
     Args:
         liveness: An open session.

@@ -55,7 +55,7 @@ def build_cases(
     """Return every list with every combination taken away, and all lists together if several.
 
     Args:
-        request: The evaluation asked for.
+        request: Evaluation request.
         tests: By list, then by `missing`.
         missing: Modalities taken away, in the order of `tests`' entries.
         development: Thresholds chosen on development captures, from `development_thresholds`.

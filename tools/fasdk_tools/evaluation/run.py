@@ -186,7 +186,7 @@ def _limits(
     cases: Sequence[Case],
 ) -> tuple[str, ...]:
     bundle = request.bundle
-    said = [
+    notes = [
         "Only the attacks of these lists were tried: nothing follows for a species, camera, light "
         "or distance that is not among them.",
         "The bounds of APCER and BPCER take presentations to be independent. Several of one "
@@ -200,7 +200,7 @@ def _limits(
     ]
     rounding = _ROUNDING.get(bundle.manifest.precision)
     if rounding is not None:
-        said.append(f"The graph is {bundle.manifest.precision.value}. {rounding}")
+        notes.append(f"The graph is {bundle.manifest.precision.value}. {rounding}")
     manifest = bundle.manifest
     quantized = manifest.precision in (Precision.INT8, Precision.INT8_FP32)
     for member, what, is_due in (
@@ -208,19 +208,19 @@ def _limits(
         (EVALUATION, "given thresholds", bool(manifest.operating_points)),
     ):
         if is_due and known_subjects(bundle, member) is None:
-            said.append(
+            notes.append(
                 f"The bundle does not name the people whose captures it was {what} on: whether any "
                 "of them is in these lists could not be checked."
             )
-    said += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
+    notes += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
     if overlap:
-        said.append(
+        notes.append(
             "These lists hold people seen before, as was allowed: every figure is likely too good."
         )
     if any(case.figures.non_responses.frames for case in cases):
-        said.append(
+        notes.append(
             "Captures without a score are counted as non-responses (APNRR, BPNRR) and in no other "
             "rate."
         )
-    said.append("The report shows faces: keep it as you keep the captures.")
-    return tuple(said)
+    notes.append("The report shows faces: keep it as you keep the captures.")
+    return tuple(notes)

@@ -73,7 +73,7 @@ def _headline(record: Evaluation) -> str:
         if found is not None:
             return (
                 f"AUC {format_share(found.auc.value)}, EER {format_share(found.eer.value)}; "
-                "no threshold to judge by"
+                "no threshold to decide by"
             )
     return "nothing could be measured"
 

@@ -23,7 +23,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Scale:
-    """How values run along an axis; what lies outside is drawn at its end.
+    """Scale of an axis; values outside are drawn at its end.
 
     Attributes:
         low: Value at the start of the axis.
@@ -107,7 +107,7 @@ class Frame:
         return HEIGHT - BOTTOM - self.y.place(value) * (HEIGHT - TOP - BOTTOM)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
-        """Return a polyline's `d`, leaving out points that would not be told apart."""
+        """Return a polyline's `d`, leaving out points that would coincide."""
         kept: list[str] = []
         last: tuple[float, float] | None = None
         for index, (x, y) in enumerate(points):

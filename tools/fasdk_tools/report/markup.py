@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Form(Enum):
-    """How a figure is written."""
+    """Format of a figure."""
 
     PERCENT = "per cent"
     WHOLE = "whole number"

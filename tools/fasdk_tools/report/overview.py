@@ -166,9 +166,7 @@ def missing_section(record: Evaluation, names: Sequence[str]) -> Markup:
             Column(f"{name}: AUC", is_number=True),
             Column(f"{name}: HTER at EER", is_number=True),
         ]
-    parts = [
-        table("By what was taken away; the deeper the color, the better told apart", columns, rows)
-    ]
+    parts = [table("By what was taken away; a deeper color is a better separation", columns, rows)]
     others = [index for index, case in enumerate(record.cases) if case.missing != "none"]
     if others:
         parts.append(_overview(record, others))

@@ -196,9 +196,9 @@ def _capture(record: Evaluation, index: int, worst: WorstCapture, pictures: Pict
         for modality, uri in pictures.get((worst.list, worst.index), ())
     ]
     if worst.is_error is None:
-        judged = "no threshold"
+        decided = "no threshold"
     else:
-        judged = (
+        decided = (
             ("accepted" if not worst.is_bona_fide else "refused") if worst.is_error else "right"
         )
     return (
@@ -206,7 +206,7 @@ def _capture(record: Evaluation, index: int, worst: WorstCapture, pictures: Pict
         + element("strong", worst.species)
         + Markup("<br>score ")
         + figures.show(Form.SCORE, "worst", index, "score")
-        + element("span", f", {judged}")
+        + element("span", f", {decided}")
         + Markup("<br>")
         + element("span", f"{worst.id}, {worst.subject}, {worst.domain}", class_="quiet")
     )

@@ -34,7 +34,7 @@ _STDOUT = Console(highlight=False, width=100_000)
 
 
 class _StderrLog(logging.Handler):
-    """Writes log lines where progress bars are drawn, so that neither spoils the other."""
+    """Writes log lines where progress bars are drawn, so that neither overwrites the other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
@@ -56,7 +56,7 @@ def print_json(document: Any) -> None:
 
 
 def print_json_line(document: Any) -> None:
-    """Print one JSON document on a line of its own, at once: whoever reads is waiting."""
+    """Print one JSON document on a line of its own, at once: the reader is waiting."""
     text = json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
     print(text, flush=True)
 

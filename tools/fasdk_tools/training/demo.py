@@ -56,7 +56,7 @@ class DemoSize:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo did and found.
+    """Results of the demo.
 
     Attributes:
         bundle: The bundle it built.
@@ -129,22 +129,22 @@ def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = N
     view.phase("verify")
     with open_session(bundle, backend=Backend.ONNXRUNTIME) as liveness:
         drift = liveness.replay_golden()
-        judged = _judge(liveness, load_list(held_out), view)
+        decided = _decide(liveness, load_list(held_out), view)
         view.phase("profile")
         golden = [item.capture for item in liveness.bundle.golden]
         timed = profile(liveness, golden, batch=1)
         backend = f"{liveness.engine.backend.value} {liveness.engine.version}"
-        verdicts = _count(judged)
-    scores = np.array([decision.score for _, decision in judged])
-    labels = np.array([capture.is_bona_fide for capture, _ in judged])
-    species = [capture.species for capture, _ in judged]
+        verdicts = _count(decided)
+    scores = np.array([decision.score for _, decision in decided])
+    labels = np.array([capture.is_bona_fide for capture, _ in decided])
+    species = [capture.species for capture, _ in decided]
     threshold = next(iter(build.operating_points.values()))
     return DemoReport(
         bundle=str(bundle),
         checkpoint=str(checkpoint),
         held_out=str(held_out),
-        captures=len(judged),
-        subjects=len({capture.subject for capture, _ in judged}),
+        captures=len(decided),
+        subjects=len({capture.subject for capture, _ in decided}),
         train_seconds=round(train_seconds, 1),
         build=build,
         backend=backend,
@@ -240,19 +240,19 @@ def _train(
     save_checkpoint(checkpoint, result.module, family, config)
 
 
-def _judge(
+def _decide(
     liveness: Liveness, captures: Sequence[LabeledCapture], view: ProgressView
 ) -> list[tuple[LabeledCapture, Decision]]:
-    judged = []
+    decided = []
     for capture in captures:
-        judged.append((capture, liveness.check(capture.capture)))
-        view.update("held-out captures", len(judged), len(captures))
-    return judged
+        decided.append((capture, liveness.check(capture.capture)))
+        view.update("held-out captures", len(decided), len(captures))
+    return decided
 
 
-def _count(judged: Sequence[tuple[LabeledCapture, Decision]]) -> dict[str, dict[str, int]]:
+def _count(decided: Sequence[tuple[LabeledCapture, Decision]]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
-    for capture, decision in judged:
+    for capture, decision in decided:
         of_species = counts.setdefault(capture.species, {})
         verdict = decision.verdict.value
         of_species[verdict] = of_species.get(verdict, 0) + 1

@@ -28,7 +28,7 @@ from fasdk_tools.terminal.output import STDERR
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train.
+    """Request for a training.
 
     Attributes:
         captures: List of the training captures.
@@ -66,7 +66,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What was trained.
+    """Report on a training.
 
     Attributes:
         checkpoint: The checkpoint, for `fasdk build-engine`.
@@ -198,7 +198,7 @@ class _TrainingView:
         self._bar = progress.add_task("reading", total=None, losses="")
 
     def read(self, done: int, of: int) -> None:
-        """Say how many captures were read."""
+        """Show how many captures were read."""
         self._progress.update(self._bar, description="reading captures", completed=done, total=of)
 
     def step(self, step: Step) -> None:

@@ -121,7 +121,7 @@ class _Tuned:
 
 
 def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
-    """Choose thresholds and write the new bundle, if every level asked for can be supported.
+    """Choose thresholds and write the new bundle, if every requested level can be supported.
 
     Raises:
         DatasetError: The list or a frame is missing or malformed, a class is absent, an answer is
@@ -299,7 +299,7 @@ def _write(
     tuned: Sequence[_Tuned],
     notes: Sequence[str],
 ) -> Manifest:
-    """Write the bundle anew with its thresholds; graph, plans and golden captures stay."""
+    """Write the bundle with its thresholds; graph, plans and golden captures stay."""
     points = tuple(point.point for each in tuned for point in each.points)
     calibrations = tuple(each.calibration for each in tuned if each.calibration and each.points)
     refused = [refusal.id for each in tuned for refusal in each.refusals]

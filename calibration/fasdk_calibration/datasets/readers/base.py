@@ -142,7 +142,7 @@ class DatasetReader(ABC):
     """Reader of one published data set at one place on disk.
 
     A module of `fasdk_calibration.datasets.readers` defines one concrete subclass; nothing else
-    has to be told that it exists.
+    has to register it.
 
     Attributes:
         name: The data set's name, which is also the domain of its captures.

@@ -182,7 +182,7 @@ class _LastBlock(nn.Module):
 
 
 class _Adapter(nn.Module):
-    """What a block adds to its patches, and the prompt it hands on."""
+    """Adapter of one block: the patches' addend and the next prompt."""
 
     def __init__(
         self, config: BigMoeConfig, adapter: ExpertAdapter, *, hands_on_prompt: bool
@@ -236,7 +236,7 @@ class _UnitLength(nn.Module):
 
 
 class _Gating(nn.Module):
-    """Which experts answer, and each one's share. Its nodes stay float32 in half precision."""
+    """Selection of experts and their shares. Its nodes stay float32 in half precision."""
 
     def __init__(self, config: BigMoeConfig, experts: ProductKeyExperts) -> None:
         super().__init__()

@@ -117,7 +117,7 @@ class PromptUpdate(nn.Module):
 
 
 class ExpertAdapter(nn.Module):
-    """What a block adds to its patches, and the prompt it hands on."""
+    """Adapter of one block: the patches' addend and the next prompt."""
 
     def __init__(self, config: BigMoeConfig) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class ExpertAdapter(nn.Module):
 class PromptLearner(nn.Module):
     """The first visual prompt: from the images, from which modalities are blanked, and a constant.
 
-    Source: the published code tells it what is blanked in training only; evaluation always takes
+    Source: the published code passes what is blanked in training only; evaluation always takes
     the prompt of a complete capture, whatever is missing.
     """
 
@@ -183,7 +183,8 @@ class BigMoe(PublishedModule):
     """BIG-MoE under its published parameter names; trains and evaluates.
 
     In training mode each capture's modalities are blanked at random with `modality_dropout`, as the
-    published forward does it, and the prompt is told; a training loop need not drop any.
+    published forward does it, and the prompt learner receives which; a training loop need not
+    drop any.
 
     Args:
         config: Settings of the model.

@@ -16,7 +16,7 @@ LEAST_THRESHOLD = 1e-9
 
 
 class Routing(str, Enum):
-    """How an evaluation uses a token's second expert, whose renormalized gate is g2.
+    """Use of a token's second expert in evaluation; its renormalized gate is g2.
 
     The published one uses it with probability min(1, g2 / threshold), then with weight g2.
     """

@@ -37,7 +37,7 @@ _BALANCE_WEIGHT, _LOGIT_WEIGHT = 1e-2, 1e-3
 
 
 class Gate(nn.Module):
-    """Which two experts a token takes, and with what weights.
+    """Selection of two experts for each token, and their weights.
 
     `threshold_train` and `threshold_eval` are published buffers, float32 [2]; a checkpoint's own
     values count. Their first entry belongs to the first expert, which is always used.
@@ -131,7 +131,7 @@ class MixtureOfExperts(nn.Module):
 
 
 class DomainDifferenceAttention(nn.Module):
-    """MD2A: what the modalities say to each other, minus what their domain says.
+    """MD2A: attention between the modalities, minus the attention to their domain.
 
     Args:
         config: Settings of the model it is part of.
@@ -284,7 +284,7 @@ class Classifier(nn.Module):
 
 
 class _Adapter(nn.Module):
-    """What stands behind the visual tower, under its published names."""
+    """Layers behind the visual tower, under their published names."""
 
     def __init__(self, config: MmdaConfig) -> None:
         super().__init__()

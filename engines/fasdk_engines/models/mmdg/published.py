@@ -1,8 +1,8 @@
 """Published form of MMDG: a ViT shared by RGB, depth and IR, joined by U-Adapters.
 
 Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Spoofing, CVPR 2024.
-The published evaluation samples dropout to judge how certain each token is; here that is its exact
-expectation (`expectation.py`), so a score is a function of the capture alone.
+The published evaluation samples dropout to estimate how certain each token is; here that is its
+exact expectation (`expectation.py`), so a score is a function of the capture alone.
 
 `reliability` is the last block's certainty, averaged over a modality's tokens. It says how sure the
 model is of what one sensor shows, compared with the same model on other captures: a depth frame far

@@ -16,7 +16,7 @@ DIRECTIONS = tuple(permutations(range(len(MODALITIES)), 2))
 
 
 class Normalization(str, Enum):
-    """How 8-bit levels become the tower's input; which one a checkpoint saw is not published."""
+    """Normalization of 8-bit levels to the tower's input; a checkpoint's own is not published."""
 
     SYMMETRIC = "symmetric"
     """(x - 127.5) / 128, as the benchmark's published loaders do."""

@@ -247,7 +247,7 @@ class _Adapters(nn.Module):
 
 
 class _Judgment(nn.Module):
-    """How sure the adapters are of every token: what decides, and so stays float32."""
+    """Certainty of the adapters about every token; it selects, and so stays float32."""
 
     def __init__(self, config: MmdgppConfig, adapters: list[SelectiveAdapter]) -> None:
         super().__init__()

@@ -251,7 +251,7 @@ class Mmdgpp(PublishedModule):
     def certainty(self, variances: Tensor, present: Tensor) -> Tensor:
         """Return how sure the last block is of each modality, [B, 3] in [0, 1]; no gradient.
 
-        The mean of exp(-exp_rate * variance) over tokens and over the three adapters that judge the
+        The mean of exp(-exp_rate * variance) over tokens and over the three adapters that read the
         modality's tokens: its own and the two that ask it. All three read nothing but these tokens,
         so an absent neighbor does not matter. 0 where the modality itself is absent.
 
@@ -260,13 +260,13 @@ class Mmdgpp(PublishedModule):
             present: Present modalities, bool [B, 3].
         """
         certainty = torch.exp(-self.config.exp_rate * variances.detach()).mean(dim=2)
-        judged = []
+        certainties = []
         for index in range(len(MODALITIES)):
             asking = [i for i, (_, asked) in enumerate(DIRECTIONS) if asked == index]
             own = next(i for i, (receives, _) in enumerate(DIRECTIONS) if receives == index)
             by = [certainty[:, own, 1], *(certainty[:, i, 0] for i in asking)]
-            judged.append(torch.stack(by).mean(dim=0))
-        return torch.where(present, torch.stack(judged, dim=1), 0.0)
+            certainties.append(torch.stack(by).mean(dim=0))
+        return torch.where(present, torch.stack(certainties, dim=1), 0.0)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""

@@ -14,7 +14,7 @@ DEFAULT_SIZE = 128
 
 @dataclass(frozen=True)
 class Int8Request:
-    """How to quantize, and the liveness budget the result is held to.
+    """Settings of a quantization, and the liveness budget the result is held to.
 
     Attributes:
         calibration: List of captures to calibrate on; its labels only stratify the choice.

@@ -132,13 +132,13 @@ class TensorRtEngine:
     def close(self) -> None:
         """Release the device's memory once running calls are done; a second call does nothing.
 
-        A call that hangs is waited for as long as `CloseTimeout.CLOSE_S` says and then given up,
-        with its lane's memory.
+        A call that hangs is waited for as long as `CloseTimeout.CLOSE_S` says and then
+        abandoned with its lane's memory.
         """
         timeout = CloseTimeout()
         with timeout.holding(self._turn), timeout.holding(self._state) as is_ours:
             if not is_ours:
-                self._warn("a lane that is being opened hangs; nothing can be given back")
+                self._warn("a lane that is being opened hangs; nothing can be released")
                 return
             # From here no lane can be opened; those there are end below, since each takes this
             # lock to be forgotten.
@@ -169,7 +169,7 @@ class TensorRtEngine:
         runtime = self._runtime = self._trt.Runtime(self._log.logger)
         if runtime is None:
             raise BackendError(f"{self._name} cannot start a runtime: {self._log.summary()}")
-        # The default, said aloud: a plan that carries its own runtime library is refused.
+        # The default, made explicit: a plan that carries its own runtime library is refused.
         runtime.engine_host_code_allowed = False
         engine = self._engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:

@@ -90,7 +90,7 @@ class TensorRtLane:
 
     Made by `TensorRtEngine.open_lane`. With graphs, opening executes every batch size once, as
     TensorRT asks before a capture, and records it. Where a capture is refused the lane enqueues
-    each call anew, which costs time and nothing else, and says so in the log.
+    each call, which costs time and nothing else, and logs a warning.
 
     Attributes:
         max_batch: Largest batch one call may hold.
@@ -164,7 +164,7 @@ class TensorRtLane:
         self._is_open = False
         with (timeout or CloseTimeout()).holding(self._turn) as is_ours:
             if not is_ours:
-                self._warn("a lane's call hangs; the lane is given up with its memory")
+                self._warn("a lane's call hangs; the lane is abandoned with its memory")
                 return
             if self._is_released:
                 return
@@ -290,7 +290,7 @@ class TensorRtLane:
                 stack.callback(self._graphs.popitem()[1].free)
 
     def _release(self) -> None:
-        """Give everything back, whatever of it fails, in the order in which it depends."""
+        """Release everything, whatever of it fails, dependents first."""
         self._is_released = True
         self.inputs = {}
         self._ports = {}
@@ -303,7 +303,7 @@ class TensorRtLane:
                 if self._queue is not None:
                     stack.callback(self._queue.stream.synchronize)
         except BackendError as error:
-            # On a lost device there is nothing left to give back, and who closes is done with it.
+            # On a lost device there is nothing left to release, and the caller is done with it.
             self._warn(f"a lane was closed on a device that fails: {error}")
         finally:
             self._graphs, self._executions, self._held, self._queue = {}, {}, [], None

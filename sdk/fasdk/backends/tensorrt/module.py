@@ -50,18 +50,18 @@ _NO_DRIVER = re.compile(r"cudaError 35\b|CUDA driver version is insufficient")
 
 @dataclass(frozen=True)
 class NativeLog:
-    """What TensorRT said at severity error or above, while `logger` was in use.
+    """Messages of TensorRT at severity error or above, while `logger` was in use.
 
     Attributes:
         logger: The object TensorRT takes; it must outlive every object made with it.
-        errors: The newest messages in the order they came, until a summary told them.
+        errors: The newest messages in order of arrival, until a summary reported them.
     """
 
     logger: api.ILogger
     errors: deque[str]
 
     def summary(self) -> str:
-        """Return the errors since the last summary as one line, or say that there were none."""
+        """Return the errors since the last summary in one line, or a message that there are none."""
         errors: dict[str, None] = {}
         while self.errors:
             errors[self.errors.popleft()] = None
@@ -117,9 +117,9 @@ def open_log(trt: TensorRt, *, needs_driver: bool) -> NativeLog:
 
 @contextmanager
 def released_on_error() -> Iterator[None]:
-    """Let go of TensorRT's objects in the frames an error leaves behind.
+    """Release TensorRT's objects in the frames an error leaves behind.
 
-    Its traceback would keep them until the collector comes by, which may be inside one of
+    Its traceback would keep them until the next garbage collection, which may be inside one of
     TensorRT's own callbacks: freeing a builder there waits for a lock its own thread holds.
     """
     try:

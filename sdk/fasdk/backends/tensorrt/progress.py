@@ -9,7 +9,7 @@ _EVERY_SECONDS = 10.0
 
 
 class LoggedProgress:
-    """Says what is built and, every ten seconds, how far it is; see `fasdk.progress.Progress`.
+    """Logs what is built and, every ten seconds, its progress; see `fasdk.progress.Progress`.
 
     On a small device a build takes many minutes, and a door silent for so long looks broken. The
     lines are warnings, which Python shows without being asked.
@@ -23,7 +23,7 @@ class LoggedProgress:
         self._what = what
         self._every_seconds = every_seconds
         self._log = logging.getLogger("fasdk.tensorrt")
-        self._said = self._started = time.monotonic()
+        self._logged = self._started = time.monotonic()
         self._log.warning(
             "%s: no plan of this TensorRT for this GPU yet; building one, which can take many "
             "minutes and is done once",
@@ -31,11 +31,11 @@ class LoggedProgress:
         )
 
     def update(self, phase: str, step: int, steps: int, /) -> None:
-        """Say how far `phase` is, unless something was said a moment ago."""
+        """Log the progress of `phase`, at most once every `every_seconds`."""
         now = time.monotonic()
-        if now - self._said < self._every_seconds:
+        if now - self._logged < self._every_seconds:
             return
-        self._said = now
+        self._logged = now
         self._log.warning(
             "%s: building for %.0f s: %s %d/%d", self._what, now - self._started, phase, step, steps
         )

@@ -78,7 +78,7 @@ def batch_sizes(largest: int) -> list[int]:
 def _run_among(
     lane: TensorRtLane, size: int, capture: Mapping[str, NDArray[np.float32]]
 ) -> EngineOutputs:
-    """Run one capture in each row of a batch of `size` and return what every row said.
+    """Run one capture in each row of a batch of `size` and return every row's outputs.
 
     Args:
         lane: Lane to run the batch on.

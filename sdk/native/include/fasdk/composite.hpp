@@ -1,4 +1,4 @@
-// The maps beside infrared, drawn: 8-bit images of the crop's own size. See maps.hpp.
+// HOG and PLGF maps as 8-bit images of the crop's size. See maps.hpp.
 #pragma once
 
 #include <algorithm>

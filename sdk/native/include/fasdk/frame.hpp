@@ -1,4 +1,4 @@
-// Frames somebody else owns, the part of one that is looked at, and buffers that outlive a frame.
+// Views of frames owned elsewhere, crops of them, and buffers that outlive a frame.
 #pragma once
 
 #include <array>

@@ -1,7 +1,7 @@
 // The arithmetic of one output pixel: OpenCV's 8-bit INTER_LINEAR, bit for bit, and normalisation.
 //
 // Host and CUDA compile the very same functions. Levels are integers once the taps exist; a tap is
-// a few IEEE operations that are told not to be contracted.
+// a few IEEE operations that must not be contracted.
 #pragma once
 
 #include <cmath>

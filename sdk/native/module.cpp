@@ -124,7 +124,7 @@ class Pass {
                 swap_};
     }
 
-    fasdk::Normalisation planes_[3];
+    fasdk::Normalization planes_[3];
     bool swap_;
     const fasdk::RowKernels& kernels_;
 };
@@ -155,16 +155,16 @@ void resize_16(const Frame<std::uint16_t>& image, const ResizedOut<std::uint16_t
 
 template <void (*draw)(const fasdk::FrameView<std::uint8_t>&, std::uint8_t*,
                        const fasdk::RowKernels&, fasdk::Scratch&)>
-void map(const Frame<std::uint8_t>& grey, const Map& out, const std::string& tier) {
-    const auto view = view_of(grey);
-    if (grey.ndim() != 2 || out.shape(0) != grey.shape(0) || out.shape(1) != grey.shape(1)) {
+void map(const Frame<std::uint8_t>& gray, const Map& out, const std::string& tier) {
+    const auto view = view_of(gray);
+    if (gray.ndim() != 2 || out.shape(0) != gray.shape(0) || out.shape(1) != gray.shape(1)) {
         throw std::invalid_argument("image and out must be [H, W] of one size");
     }
     std::uint8_t* const to = out.data();
     const fasdk::RowKernels& kernels = kernels_of(tier);
     const nb::gil_scoped_release release;
     fasdk::Scratch& scratch = fasdk::scratch_of_this_thread();
-    draw(fasdk::contiguous(view, scratch.grey), to, kernels, scratch);
+    draw(fasdk::contiguous(view, scratch.gray), to, kernels, scratch);
 }
 
 }  // namespace
@@ -172,7 +172,7 @@ void map(const Frame<std::uint8_t>& grey, const Map& out, const std::string& tie
 NB_MODULE(_native, module) {
     // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
     nb::set_leak_warnings(false);
-    module.doc() = "Crop, resize, normalise and NCHW layout of a frame in one pass.";
+    module.doc() = "Crop, resize, normalize and NCHW layout of a frame in one pass.";
     nb::list tiers;
     for (const fasdk::RowKernels* kernels : fasdk::row_kernels()) {
         tiers.append(kernels->tier);

@@ -131,7 +131,7 @@ std::size_t pixels_of(const Vector& v) {
 }
 
 // Planes with a mean and a spread of their own; every other vector divides by a power of two.
-void draw_normalisation(const Vector& v, fasdk::Normalisation* planes) {
+void draw_normalization(const Vector& v, fasdk::Normalization* planes) {
     Bytes bytes(v.seed ^ 0x5EEDU);
     for (int i = 0; i < 3; ++i) {
         planes[i].mean = static_cast<float>(bytes.next()) + static_cast<float>(bytes.next()) / 256;
@@ -141,9 +141,9 @@ void draw_normalisation(const Vector& v, fasdk::Normalisation* planes) {
     if (v.seed % 3 == 0) planes[1] = planes[2] = planes[0];
 }
 
-// The tensor's bit patterns must be the normalised levels, nothing near them.
+// The tensor's bit patterns must be the normalized levels, nothing near them.
 bool same_bits(const Vector& v, const std::vector<std::uint8_t>& levels, std::size_t channels,
-               const fasdk::Normalisation* planes, const std::vector<float>& tensor) {
+               const fasdk::Normalization* planes, const std::vector<float>& tensor) {
     for (std::size_t plane = 0; plane < 3; ++plane) {
         const std::size_t shown = (v.flags & kSwap) ? 2 - plane : plane;
         const std::size_t channel = channels == 1 ? 0 : shown;
@@ -206,14 +206,14 @@ std::vector<std::uint8_t> resized(const Vector& v, const fasdk::FrameView<std::u
     return levels;
 }
 
-// Levels of a vector that becomes a tensor, before normalisation, by a tier.
+// Levels of a vector that becomes a tensor, before normalization, by a tier.
 std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std::uint8_t>& frame,
                                     const std::uint8_t*, const fasdk::RowKernels& kernels) {
     const fasdk::FrameView<std::uint8_t> part = fasdk::cropped(frame, region_of(v));
     if (!(v.flags & kComposite)) return resized(v, part, kernels);
-    std::vector<std::uint8_t> grey;
-    const fasdk::FrameView<std::uint8_t> whole = fasdk::contiguous(part, grey);
-    std::vector<std::uint8_t> map(grey.size());
+    std::vector<std::uint8_t> gray;
+    const fasdk::FrameView<std::uint8_t> whole = fasdk::contiguous(part, gray);
+    std::vector<std::uint8_t> map(gray.size());
     fasdk::FrameView<std::uint8_t> drawn = whole;
     drawn.data = map.data();
     fasdk::Scratch scratch;
@@ -277,7 +277,7 @@ bool passes(const Vector& v, Reader& file) {
     std::vector<float> tensor(pixels_of(v) * 3);
     fasdk::Target target{tensor.data(), static_cast<int>(v.out_width),
                          static_cast<int>(v.out_height), {}, (v.flags & kSwap) != 0};
-    draw_normalisation(v, target.planes);
+    draw_normalization(v, target.planes);
     for (const fasdk::RowKernels* kernels : tiers) {
         right = right && levels_of(v, frame.view, to_levels, *kernels) == wanted;
         if (!right || v.channels == 4) continue;

@@ -92,7 +92,7 @@ void depth(Address frame, const Shape& shape, const Strides& strides, const Box&
 NB_MODULE(_cuda_preprocess, module) {
     // A lane's thread may still hold an object as the interpreter ends: not a leak to report.
     nb::set_leak_warnings(false);
-    module.doc() = "Crop, resize, normalise and NCHW layout of a frame in device memory.";
+    module.doc() = "Crop, resize, normalize and NCHW layout of a frame in device memory.";
     module.def("image", &image, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a, "region"_a,
                "mean"_a, "std"_a, "swap"_a, "input"_a, "row"_a, "out_size"_a, "stream"_a);
     module.def("depth", &depth, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a, "region"_a,

@@ -253,12 +253,12 @@ def test_a_caller_hears_in_the_order_it_asked_and_nobody_else_waits_for_it(opene
         return this(size)
 
     session = opened(FakeEngine(answer), lanes=2, max_batch=1)
-    answered = []
+    delivered = []
     first = session.submit(GOOD)
     until(lambda: len(gates) == 1)
     second = session.submit(GOOD)
     for name, future in (("first", first), ("second", second)):
-        future.add_done_callback(lambda _, name=name: answered.append(name))
+        future.add_done_callback(lambda _, name=name: delivered.append(name))
     until(lambda: len(gates) == 2)
     other = []
     thread = threading.Thread(target=lambda: other.append(session.check(GOOD).verdict))
@@ -268,8 +268,8 @@ def test_a_caller_hears_in_the_order_it_asked_and_nobody_else_waits_for_it(opene
     assert not second.done()
     gates[0].open()
     assert first.result(SECONDS).verdict is second.result(SECONDS).verdict is Verdict.LIVE
-    until(lambda: len(answered) == 2)
-    assert answered == ["first", "second"]
+    until(lambda: len(delivered) == 2)
+    assert delivered == ["first", "second"]
     assert second.result().timings_ms["other"] > 0
 
 
@@ -282,17 +282,17 @@ def test_many_callers_each_hear_their_own_answers_in_order(opened, expected):
 
     def call(seed):
         order = np.random.default_rng(seed).integers(len(SHADES), size=40)
-        answered, futures = [], []
+        delivered, futures = [], []
         for number, shade in enumerate(order):
             future = session.submit(SHADES[shade])
-            future.add_done_callback(lambda _, number=number: answered.append(number))
+            future.add_done_callback(lambda _, number=number: delivered.append(number))
             futures.append(future)
         scores = [future.result(SECONDS).score for future in futures]
-        until(lambda: len(answered) == len(order))
-        if answered != sorted(answered) or scores != pytest.approx(
+        until(lambda: len(delivered) == len(order))
+        if delivered != sorted(delivered) or scores != pytest.approx(
             [expected[shade] for shade in order], abs=1e-6
         ):
-            wrong.append((seed, answered))
+            wrong.append((seed, delivered))
 
     threads = [threading.Thread(target=call, args=(seed,)) for seed in range(8)]
     for thread in threads:
@@ -609,13 +609,13 @@ def test_a_future_resolved_by_its_owner_ends_no_lane(opened):
 
 def test_callbacks_may_submit_close_or_raise(opened):
     session = opened(FakeEngine(live), lanes=1)
-    answered = []
+    delivered = []
 
     def raises(_):
         raise SystemExit
 
     def again(_):
-        answered.append(session.submit(GOOD))
+        delivered.append(session.submit(GOOD))
 
     gate = Gate()
     session = opened(FakeEngine(gate), lanes=1)
@@ -624,7 +624,7 @@ def test_callbacks_may_submit_close_or_raise(opened):
         future.add_done_callback(callback)
     gate.open()
     until(lambda: session.check(GOOD).verdict is Verdict.LIVE)
-    until(lambda: answered or future.done())
+    until(lambda: delivered or future.done())
     last = session.submit(GOOD)
     last.add_done_callback(lambda _: session.close())
     until(lambda: session.check(GOOD).codes == (Reason.CLOSED,))
@@ -722,7 +722,7 @@ def test_whatever_happens_every_future_resolves_to_a_decision(
     )
     engine = FakeEngine(script)
     session = Liveness(bundle, engine, batching=policy)
-    answered, futures, cancelled = [], [], set()
+    delivered, futures, cancelled = [], [], set()
     for number, kind in enumerate(captures):
         future = session.submit(None if kind == "bad" else GOOD)
         refused = future.done() and future.result().codes in [
@@ -730,7 +730,7 @@ def test_whatever_happens_every_future_resolves_to_a_decision(
             (Reason.QUEUE_FULL,),
         ]
         if not refused:
-            future.add_done_callback(lambda _, number=number: answered.append(number))
+            future.add_done_callback(lambda _, number=number: delivered.append(number))
         if kind == "cancel" and future.cancel():
             cancelled.add(number)
         futures.append(future)
@@ -744,7 +744,7 @@ def test_whatever_happens_every_future_resolves_to_a_decision(
         assert decision.verdict in (Verdict.LIVE, Verdict.ERROR), number
         assert (decision.verdict is Verdict.LIVE) == (not decision.codes)
         assert decision.bundle_id == bundle.id
-    in_turn = [number for number in answered if number not in cancelled]
+    in_turn = [number for number in delivered if number not in cancelled]
     assert in_turn == sorted(in_turn)
     if "raise" not in steps and "nan" not in steps and "shape" not in steps and drain:
         good = [f for f, kind in zip(futures, captures, strict=True) if kind == "good"]

@@ -61,7 +61,7 @@ class NativeLog:
     errors: deque[str]
 
     def summary(self) -> str:
-        """Return the errors since the last summary in one line, or a message that there are none."""
+        """Return the errors since the last summary in one line, or that there were none."""
         errors: dict[str, None] = {}
         while self.errors:
             errors[self.errors.popleft()] = None

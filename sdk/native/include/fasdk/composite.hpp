@@ -33,7 +33,7 @@ inline FrameView<std::uint8_t> contiguous(const FrameView<std::uint8_t>& region,
 namespace detail {
 
 // Per bin the pixels of a cell that its line covers, 8 y + x, up to a -1: what Bresenham's algorithm
-// draws across the cell's centre, perpendicular to the bin's middle direction, radius 3.
+// draws across the cell's center, perpendicular to the bin's middle direction, radius 3.
 constexpr int kHogLineLength = 7;
 constexpr std::int8_t kHogLines[kHogBins][kHogLineLength] = {
     {12, 20, 28, 35, 43, 51, -1},
@@ -47,8 +47,8 @@ constexpr std::int8_t kHogLines[kHogBins][kHogLineLength] = {
     {11, 19, 27, 36, 44, 52, -1}};
 
 
-inline void require_composite(const FrameView<std::uint8_t>& grey) {
-    if (grey.width < kCompositeMinimum || grey.height < kCompositeMinimum) {
+inline void require_composite(const FrameView<std::uint8_t>& gray) {
+    if (gray.width < kCompositeMinimum || gray.height < kCompositeMinimum) {
         throw std::invalid_argument("the infrared composite needs at least 16x16 pixels");
     }
 }
@@ -85,23 +85,23 @@ inline void draw_cell(const float* bins, std::uint8_t* corner, std::size_t width
 
 }  // namespace detail
 
-// Draw HOG of a contiguous grey image into `to`, uint8 [height, width].
-inline void draw_hog(const FrameView<std::uint8_t>& grey, std::uint8_t* to,
+// Draw HOG of a contiguous gray image into `to`, uint8 [height, width].
+inline void draw_hog(const FrameView<std::uint8_t>& gray, std::uint8_t* to,
                      const RowKernels& kernels, Scratch& scratch) {
-    detail::require_composite(grey);
-    const std::size_t width = static_cast<std::size_t>(grey.width);
+    detail::require_composite(gray);
+    const std::size_t width = static_cast<std::size_t>(gray.width);
     const std::size_t cells = width / kHogCell;
     double* const magnitude = room(scratch.values, width);
     std::int16_t* const across = room(scratch.sums, 2 * width);
     std::int16_t* const bin = across + width;
     float* const histogram = room(scratch.singles, cells * kHogBins);
-    std::memset(to, 0, width * static_cast<std::size_t>(grey.height));  // where no line is
-    for (int top = 0; top + kHogCell <= grey.height; top += kHogCell) {
+    std::memset(to, 0, width * static_cast<std::size_t>(gray.height));  // where no line is
+    for (int top = 0; top + kHogCell <= gray.height; top += kHogCell) {
         std::fill_n(histogram, cells * kHogBins, 0.0F);
         for (int y = top; y < top + kHogCell; ++y) {
-            const bool edge = y == 0 || y == grey.height - 1;
-            const std::uint8_t* const row = grey.row(y);
-            kernels.hog_row(edge ? row : grey.row(y - 1), row, edge ? row : grey.row(y + 1), width,
+            const bool edge = y == 0 || y == gray.height - 1;
+            const std::uint8_t* const row = gray.row(y);
+            kernels.hog_row(edge ? row : gray.row(y - 1), row, edge ? row : gray.row(y + 1), width,
                             across, magnitude, bin);
             detail::count(magnitude, bin, cells, histogram);
         }
@@ -112,18 +112,18 @@ inline void draw_hog(const FrameView<std::uint8_t>& grey, std::uint8_t* to,
     }
 }
 
-// Draw PLGF of a contiguous grey image into `to`, uint8 [height, width].
-inline void draw_plgf(const FrameView<std::uint8_t>& grey, std::uint8_t* to,
+// Draw PLGF of a contiguous gray image into `to`, uint8 [height, width].
+inline void draw_plgf(const FrameView<std::uint8_t>& gray, std::uint8_t* to,
                       const RowKernels& kernels, Scratch& scratch) {
-    detail::require_composite(grey);
-    const std::size_t width = static_cast<std::size_t>(grey.width);
-    const std::size_t height = static_cast<std::size_t>(grey.height);
+    detail::require_composite(gray);
+    const std::size_t width = static_cast<std::size_t>(gray.width);
+    const std::size_t height = static_cast<std::size_t>(gray.height);
     const std::size_t padded = width + 4;
     // Every row with two zeros on either side, and two rows of zeros above and below.
     std::int16_t* const rows = room(scratch.padded, padded * (height + 4));
     std::fill_n(rows, padded * (height + 4), std::int16_t{0});
     for (std::size_t y = 0; y < height; ++y) {
-        const std::uint8_t* const from = grey.row(static_cast<int>(y));
+        const std::uint8_t* const from = gray.row(static_cast<int>(y));
         std::int16_t* const row = rows + padded * (y + 2) + 2;
         for (std::size_t x = 0; x < width; ++x) {
             row[x] = std::max<std::int16_t>(from[x], 2);

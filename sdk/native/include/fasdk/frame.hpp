@@ -89,7 +89,7 @@ struct Scratch {
     std::vector<std::int16_t> lower;
     std::vector<std::uint32_t> levels;  // an output row
     // Of the infrared composite:
-    std::vector<std::uint8_t> grey;
+    std::vector<std::uint8_t> gray;
     std::vector<std::uint8_t> drawn;
     std::vector<std::int16_t> padded;
     std::vector<std::int16_t> sums;

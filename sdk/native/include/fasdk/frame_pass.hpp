@@ -1,4 +1,4 @@
-// Crop, resize, normalise and NCHW layout of one frame in a single pass, on one thread.
+// Crop, resize, normalize and NCHW layout of one frame in a single pass, on one thread.
 #pragma once
 
 #include <cstddef>
@@ -12,12 +12,12 @@
 
 namespace fasdk {
 
-// float [3, height, width], contiguous, and the normalisation that fills it.
+// float [3, height, width], contiguous, and the normalization that fills it.
 struct Target {
     float* data;
     int width;
     int height;
-    Normalisation planes[3];
+    Normalization planes[3];
     bool swap;  // plane 0 takes the frame's last channel
 
     float* row(int plane, int y) const {
@@ -28,7 +28,7 @@ struct Target {
 
 namespace detail {
 
-inline bool same(const Normalisation& a, const Normalisation& b) {
+inline bool same(const Normalization& a, const Normalization& b) {
     return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
@@ -60,20 +60,20 @@ inline void write_colour(FrameView<std::uint8_t> region, const Target& target,
         });
 }
 
-// One channel into the planes `first` to `last`; planes of one normalisation are copies.
+// One channel into the planes `first` to `last`; planes of one normalization are copies.
 template <typename Sample>
 void write_grey(const FrameView<Sample>& region, const Target& target, int first, int last,
                 const std::uint8_t* levels, const RowKernels& kernels, Scratch& scratch) {
     const std::size_t width = static_cast<std::size_t>(target.width);
     LevelRows<Sample, 1>(region, target.width, target.height, levels, kernels, scratch)
         .run([&](int y, const std::uint32_t* row) {
-            const auto* grey = reinterpret_cast<const std::uint8_t*>(row);
-            kernels.plane(grey, width, {target.row(first, y), target.planes[first], 0});
+            const auto* gray = reinterpret_cast<const std::uint8_t*>(row);
+            kernels.plane(gray, width, {target.row(first, y), target.planes[first], 0});
             for (int i = first + 1; i <= last; ++i) {
                 if (same(target.planes[i], target.planes[first])) {
                     std::memcpy(target.row(i, y), target.row(first, y), width * sizeof(float));
                 } else {
-                    kernels.plane(grey, width, {target.row(i, y), target.planes[i], 0});
+                    kernels.plane(gray, width, {target.row(i, y), target.planes[i], 0});
                 }
             }
         });
@@ -117,18 +117,18 @@ inline void composite_to_tensor(const FrameView<std::uint8_t>& frame, const Regi
     }
     detail::require(target);
     Scratch& scratch = scratch_of_this_thread();
-    const FrameView<std::uint8_t> grey = contiguous(cropped(frame, region), scratch.grey);
+    const FrameView<std::uint8_t> gray = contiguous(cropped(frame, region), scratch.gray);
     const auto write = [&](const FrameView<std::uint8_t>& from, int plane) {
         detail::write_grey(from, target, plane, plane, nullptr, kernels, scratch);
     };
-    write(grey, 0);
-    FrameView<std::uint8_t> drawn = grey;
+    write(gray, 0);
+    FrameView<std::uint8_t> drawn = gray;
     std::uint8_t* const pixels = room(
-        scratch.drawn, static_cast<std::size_t>(grey.width) * static_cast<std::size_t>(grey.height));
+        scratch.drawn, static_cast<std::size_t>(gray.width) * static_cast<std::size_t>(gray.height));
     drawn.data = pixels;
-    draw_hog(grey, pixels, kernels, scratch);
+    draw_hog(gray, pixels, kernels, scratch);
     write(drawn, 1);
-    draw_plgf(grey, pixels, kernels, scratch);
+    draw_plgf(gray, pixels, kernels, scratch);
     write(drawn, 2);
 }
 

@@ -1,7 +1,7 @@
 // The arithmetic of the two maps that stand beside infrared in some checkpoints: HOG, as
 // scikit-image draws it, and PLGF, pattern of local gravitational force.
 //
-// The published data sets were made by `skimage.feature.hog(grey, orientations=9,
+// The published data sets were made by `skimage.feature.hog(gray, orientations=9,
 // pixels_per_cell=(8, 8), cells_per_block=(2, 2), visualize=True)` and by the formula at
 // `plgf_tangent_squared`, each stored through Pillow's F -> RGB conversion.
 #pragma once

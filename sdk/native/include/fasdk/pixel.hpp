@@ -1,4 +1,4 @@
-// The arithmetic of one output pixel: OpenCV's 8-bit INTER_LINEAR, bit for bit, and normalisation.
+// The arithmetic of one output pixel: OpenCV's 8-bit INTER_LINEAR, bit for bit, and normalization.
 //
 // Host and CUDA compile the very same functions. Levels are integers once the taps exist; a tap is
 // a few IEEE operations that must not be contracted.
@@ -60,15 +60,15 @@ FASDK_HD constexpr std::uint8_t average(std::uint8_t a, std::uint8_t b, std::uin
     return static_cast<std::uint8_t>((a + b + c + d + 2) >> 2);
 }
 
-// A tensor plane's normalisation in 8-bit units.
-struct Normalisation {
+// A tensor plane's normalization in 8-bit units.
+struct Normalization {
     float mean;
     float std;
 };
 
 // Two roundings to float, a difference's and a quotient's: IEEE 754 leaves no choice, here or on a
 // device, and there is no product for a compiler to contract.
-FASDK_HD constexpr float normalised(std::uint8_t level, Normalisation by) {
+FASDK_HD constexpr float normalized(std::uint8_t level, Normalization by) {
     return (static_cast<float>(level) - by.mean) / by.std;
 }
 
@@ -97,13 +97,13 @@ struct Position {
     float fraction;  // in [0, 1)
 };
 
-// Centre of output coordinate `at` on the source axis. Double, then one rounding to float: OpenCV's
+// Center of output coordinate `at` on the source axis. Double, then one rounding to float: OpenCV's
 // order, which no compiler may contract (a fused multiply-subtract gives another float here).
 FASDK_HD inline Position position(int at, int from, int to) {
     const double scale = 1.0 / (static_cast<double>(to) / from);
-    const float centre = static_cast<float>((at + 0.5) * scale - 0.5);
-    const float floor = std::floor(centre);
-    return {static_cast<std::int32_t>(floor), centre - floor};
+    const float center = static_cast<float>((at + 0.5) * scale - 0.5);
+    const float floor = std::floor(center);
+    return {static_cast<std::int32_t>(floor), center - floor};
 }
 
 FASDK_HD inline std::int16_t weight(float fraction) {

@@ -3,7 +3,7 @@
 // defines the others and finishes their rows.
 //
 // A working row holds one sample a pixel for one channel and four for three or four channels, so
-// that a pixel of colour is one 32-bit lane.
+// that a pixel of color is one 32-bit lane.
 #pragma once
 
 #include <cmath>
@@ -88,11 +88,11 @@ inline void plan_columns(int from, int to, int channels, ColumnPlan& plan) {
 // A plane's row to be written and what its levels become.
 struct PlaneRow {
     float* row;
-    Normalisation by;
-    unsigned channel;  // of a pixel of colour
+    Normalization by;
+    unsigned channel;  // of a pixel of color
 };
 
-// Horizontal step of an interleaved row. Vertical step of `count` samples. Normalisation of pixels
+// Horizontal step of an interleaved row. Vertical step of `count` samples. Normalization of pixels
 // of four samples into three planes, and of a row of levels into one.
 struct RowKernels {
     const char* tier;
@@ -153,8 +153,8 @@ inline bool is_power_of_two(float value) {
 
 template <bool kMultiply>
 FASDK_INLINE float scaled(std::int32_t level, float mean, float by) {
-    const float centred = static_cast<float>(level) - mean;
-    return kMultiply ? centred * by : centred / by;
+    const float centered = static_cast<float>(level) - mean;
+    return kMultiply ? centered * by : centered / by;
 }
 
 // Written for a compiler's own vectoriser, in whichever tier inlines it.
@@ -179,7 +179,7 @@ FASDK_INLINE void plane_of_levels(const std::uint8_t* FASDK_RESTRICT levels, std
 FASDK_INLINE void planes_inline(const std::uint32_t* pixels, std::size_t count,
                                 const PlaneRow* three) {
     for (const PlaneRow* to = three; to != three + 3; ++to) {
-        const Normalisation by = to->by;
+        const Normalization by = to->by;
         if (is_power_of_two(by.std)) {
             plane_of_pixels<true>(pixels, count, 8 * to->channel, by.mean, 1.0F / by.std, to->row);
         } else {
@@ -189,7 +189,7 @@ FASDK_INLINE void planes_inline(const std::uint32_t* pixels, std::size_t count,
 }
 
 FASDK_INLINE void plane_inline(const std::uint8_t* levels, std::size_t count, const PlaneRow& to) {
-    const Normalisation by = to.by;
+    const Normalization by = to.by;
     if (is_power_of_two(by.std)) {
         plane_of_levels<true>(levels, count, by.mean, 1.0F / by.std, to.row);
     } else {

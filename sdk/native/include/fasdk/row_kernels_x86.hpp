@@ -98,7 +98,7 @@ FASDK_AVX2 inline __m256i two_halves(const void* low, const void* high) {
         _mm_loadu_si128(static_cast<const __m128i*>(high)), 1);
 }
 
-// Four taps of colour a turn. A tap fills one 128-bit half: first and second sample of up to four
+// Four taps of color a turn. A tap fills one 128-bit half: first and second sample of up to four
 // channels as words, times its two weights, summed in pairs.
 template <int kChannels>
 FASDK_AVX2 void columns(const std::uint8_t* source, const ColumnPlan& plan, std::int16_t* to) {

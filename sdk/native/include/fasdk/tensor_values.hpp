@@ -22,7 +22,7 @@ struct TensorSource {
     std::int32_t out_width;
     std::int32_t out_height;
     const std::uint8_t* levels;  // uint8 [65536] for depth, else null
-    Normalisation planes[3];
+    Normalization planes[3];
     bool swap;  // plane 0 takes the frame's last channel
 };
 
@@ -30,7 +30,7 @@ struct TensorValues {
     float planes[3];
 };
 
-// The three planes' values at output pixel (x, y): crop, depth levels, resize, order, normalise.
+// The three planes' values at output pixel (x, y): crop, depth levels, resize, order, normalize.
 template <typename Sample>
 FASDK_HD inline TensorValues tensor_values_at(const TensorSource<Sample>& source, int x, int y) {
     const Scaling scaling =
@@ -41,7 +41,7 @@ FASDK_HD inline TensorValues tensor_values_at(const TensorSource<Sample>& source
     std::uint8_t level = 0;
     for (int plane = 0; plane < 3; ++plane) {
         const int channel = source.channels == 1 ? 0 : (source.swap ? 2 - plane : plane);
-        if (plane == 0 || source.channels == 3) {  // grey is resized once
+        if (plane == 0 || source.channels == 3) {  // gray is resized once
             const auto fetch = [&](std::int32_t r, std::int32_t c) -> std::uint8_t {
                 const Sample sample = source.data[r * source.row_stride + c * source.column_stride +
                                                   channel * source.channel_stride];
@@ -50,7 +50,7 @@ FASDK_HD inline TensorValues tensor_values_at(const TensorSource<Sample>& source
             };
             level = level_at(fetch, scaling, column, row, x, y);
         }
-        values.planes[plane] = normalised(level, source.planes[plane]);
+        values.planes[plane] = normalized(level, source.planes[plane]);
     }
     return values;
 }

@@ -21,7 +21,7 @@ Call::Call(const char *entry, Needs needs) : lock(state().mutex), name(entry) {
     State &s = state();
     result = injected_failure(name);
     if (failed() || needs == Needs::kNothing) return;
-    if (!s.initialised) {
+    if (!s.initialized) {
         result = CUDA_ERROR_NOT_INITIALIZED;
     } else if (needs == Needs::kContext) {
         if (context_stack().empty()) {
@@ -140,7 +140,7 @@ CUresult CUDAAPI cuInit(unsigned flags) {
     if (call.failed()) return call.result;
     if (state().lost != CUDA_SUCCESS) return CUDA_ERROR_NO_DEVICE;
     if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
-    state().initialised = true;
+    state().initialized = true;
     return CUDA_SUCCESS;
 }
 

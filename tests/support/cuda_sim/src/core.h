@@ -207,7 +207,7 @@ struct Violation {
 
 struct State {
     std::mutex mutex;
-    bool initialised = false;
+    bool initialized = false;
     CUresult lost = CUDA_SUCCESS;
     bool hung = false;
     Settings settings;

@@ -13,7 +13,7 @@ faster; `preprocess` returns a `PreprocessSpec` per modality. Every check of a b
 it as for a built-in: whole state dict, parity of the two forms and of the graph, batch
 independence, precision, lint, golden captures. `tools/examples/cdcn` is a complete example.
 
-A family is imported when it is asked for, so a broken distribution does not stop other models.
+A family is imported on use, so a broken distribution does not stop other models.
 """
 
 from __future__ import annotations

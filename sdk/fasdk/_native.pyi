@@ -25,13 +25,13 @@ class Pass:
         swap: bool,
         tier: str = "",
     ) -> None:
-        """Say how.
+        """Set the normalization.
 
         Args:
-            mean: Subtracted from each plane, in 8-bit units.
-            std: Divides each plane after that.
-            swap: Plane 0 takes the last channel.
-            tier: One of TIERS; the best by default.
+            mean: Value subtracted from each plane, in 8-bit units.
+            std: Divisor of each plane after that, in 8-bit units.
+            swap: Whether plane 0 takes the last channel.
+            tier: Instruction set, one of TIERS; the best by default.
         """
 
     def image(

@@ -38,7 +38,8 @@ class Decision:
         reasons: Explanations of a verdict that is not a plain LIVE or SPOOF, one line each; empty
             otherwise.
         codes: Reason codes for programs, in the order of `reasons`.
-        score: P(bona fide) in [0, 1], calibrated if the bundle says how; NaN where there is none.
+        score: P(bona fide) in [0, 1], calibrated where the bundle has a calibration for it; NaN
+            where there is no score.
         threshold: Score in [0, 1] that had to be exceeded; None without an operating point.
         operating_point: Name of the operating point, such as "standard/rgb+depth+ir", or None.
         class_scores: Softmax score in [0, 1] by label, never calibrated.
@@ -216,7 +217,7 @@ def select_point(
 
     Raises:
         OperatingPointError: No point was tuned for that combination. A point tuned with more
-            modalities is never used instead: its threshold says nothing about fewer.
+            modalities is never used instead: its threshold does not hold for fewer.
     """
     for point in points:
         if point.level == level and frozenset(point.modalities) == present:

@@ -144,7 +144,7 @@ def test_a_graph_can_be_captured_into_another(cuda, driver, stream, round_trip):
 
 @dataclass(frozen=True)
 class Scene:
-    """What a forbidden call may call upon."""
+    """Objects that a forbidden call may use."""
 
     cuda: Any
     stream: Any

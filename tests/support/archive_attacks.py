@@ -92,7 +92,7 @@ PAIRS = list(MEMBERS.items())
 
 @dataclass(frozen=True)
 class Attack:
-    """How to build it, and the words of its refusal."""
+    """Construction of an archive, and the message of its refusal."""
 
     build: Callable[[], bytes]
     refusal: str

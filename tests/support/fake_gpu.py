@@ -29,7 +29,7 @@ MAGIC = b"fake plan\n"
 
 
 class FaultError(Exception):
-    """What the fake driver raises where CUDA would fail."""
+    """Error of the fake driver where CUDA would fail."""
 
 
 @dataclass
@@ -109,7 +109,7 @@ class FakeBuffer:
 
 
 class Depth(threading.local):
-    """How often the context is current on a thread."""
+    """Number of times the context is current on a thread."""
 
     value = 0
 
@@ -227,7 +227,7 @@ class Enumeration(Enum):
 
 @dataclass
 class Behavior:
-    """What the fake TensorRT gets wrong, and what it was asked to do.
+    """Injected faults of the fake TensorRT, and counts of calls.
 
     Attributes:
         drift: Added to the logits of the second class.

@@ -22,7 +22,7 @@ IMAGE_SIZE = 224
 
 
 class PublishedReference:
-    """What one published implementation computed on seeded weights and inputs.
+    """Outputs of one published implementation on seeded weights and inputs.
 
     Attributes:
         model: Registered name of the model.

@@ -15,7 +15,7 @@ class ScriptedCamera(Camera):
         self.counts = FrameCounts()
         self._script = list(script)
 
-    def read(self, timeout_ms=1000.0):  # noqa: ARG002 - it waits for nobody
+    def read(self, timeout_ms=1000.0):  # noqa: ARG002 - it never waits
         if not self._script:
             raise EndOfStreamError("over")
         item = self._script.pop(0)

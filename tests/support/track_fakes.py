@@ -28,7 +28,7 @@ CALIBRATED = {
 
 @dataclass(frozen=True)
 class FakeBundle:
-    """What a track looks at of a bundle."""
+    """Parts of a bundle that a track reads."""
 
     manifest: object
     id: str = "a bundle"

@@ -18,7 +18,7 @@ from support.report_page import Report, make_report
 
 @dataclass(frozen=True)
 class Ran:
-    """What one run of the command line left."""
+    """Result of one run of the command line."""
 
     status: int
     stdout: str

@@ -26,7 +26,7 @@ def first_sentence(docstring: str | None) -> str:
 
 
 def summary(docstring: str | None) -> str:
-    """Return what a docstring says before its sections, paragraphs kept."""
+    """Return a docstring's text before its sections, paragraphs kept."""
     kept = []
     for line in inspect.cleandoc(docstring or "").splitlines():
         if _SECTION.match(line):

@@ -15,7 +15,7 @@ _ROW = re.compile(r"^\| `([\w-]+)` \| ([^|]+) \|", flags=re.MULTILINE)
 
 
 def render(root: Path) -> str:
-    """Return the page: every code with what the enumeration says of it and what it means."""
+    """Return the page: every code with its meaning and remedy."""
     # The words are the integration guide's, which says beside each what to show and who fixes it.
     section = (root / _GUIDE).read_text("utf-8").split("\n## Reasons\n")[1].split("\n## ")[0]
     meanings = dict(_ROW.findall(section))

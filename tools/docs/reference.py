@@ -37,7 +37,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write every generated page, or say which are stale."""
+    """Write every generated page, or print which are stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     parser.add_argument("--only", choices=sorted(PAGES), action="append", help="only this page")

@@ -73,7 +73,7 @@ def _bold(line: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or say that it is stale."""
+    """Write the page, or print that it is stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     parser.add_argument("--results", type=Path, default=RESULTS, help="holds lines/ and the page")

@@ -118,7 +118,7 @@ def golden_claims(folder: Path, model: str) -> Iterator[Claim]:
     for case in golden_cases(model):
         by_config.setdefault(json.dumps(case.config), []).append(case)
     options = ort.SessionOptions()
-    if model == "bigmoe":  # as the reference says: a hard choice of experts
+    if model == "bigmoe":  # as in the reference: a hard choice of experts
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     for settings, cases in by_config.items():
         bundle = folder / f"{model}.golden.fasb"

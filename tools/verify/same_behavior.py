@@ -67,7 +67,7 @@ class DemoFiles:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A bundle and what it says of the held-out captures.
+    """A bundle and its scores of the held-out captures.
 
     Attributes:
         bundle: The bundle file.

@@ -226,7 +226,7 @@ def _warnings(
 
 
 def _contradictions(records: Sequence[CaptureRecord]) -> list[str]:
-    """Return what rows of one set of frames, or of one presentation, say against each other."""
+    """Return contradictions between rows of one set of frames, or of one presentation."""
     faults: list[str] = []
     labels: dict[tuple[str | None, ...], CaptureRecord] = {}
     groups: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)

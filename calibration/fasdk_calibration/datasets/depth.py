@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def levels_to_millimeters(levels: NDArray[np.uint8], encoding: DepthEncoding) -> NDArray[np.uint16]:
     """Return nominal depth that `encoding` draws as exactly these levels.
 
-    The published benchmark keeps depth as 8-bit levels and says nowhere how far they are; a model
+    The published benchmark keeps depth as 8-bit levels without stating their distances; a model
     trained on them sees the very tensor it was trained on, whatever its encoding's range.
 
     Args:

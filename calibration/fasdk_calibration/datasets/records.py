@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from fasdk.capture import Capture, Modality
 
 BONA_FIDE_SPECIES = "bona fide"
-UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not say
+UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not name
 
 
 class Label(str, Enum):
@@ -78,12 +78,12 @@ class CaptureRecord(BaseModel):
         if (self.label is Label.BONA_FIDE) != (self.species == BONA_FIDE_SPECIES):
             raise ValueError(f"label {self.label.value!r} and species {self.species!r} contradict")
         if self.face is not None and self.face_crop:
-            raise ValueError("gives a face box and says its frames are face crops: drop one")
+            raise ValueError("gives a face box and states that its frames are face crops: drop one")
         if self.present is not None and set(self.present) != set(self.modalities):
-            said, given = (
+            stated, given = (
                 "+".join(sorted(m.value for m in s)) for s in (self.present, self.modalities)
             )
-            raise ValueError(f"says it holds {said or 'nothing'} and gives paths for {given}")
+            raise ValueError(f"states {stated or 'nothing'} and gives paths for {given}")
         return self
 
     @property

@@ -244,7 +244,7 @@ def _histogram(scored: Scores | None) -> Histogram:
         none = (0,) * HISTOGRAM_BINS
         return Histogram(HISTOGRAM_LIMITS[0], none, none)
     log_odds = logit(scored.values)
-    # As narrow as nearly all scores allow, so that bins tell them apart.
+    # As narrow as nearly all scores allow, so that bins separate them.
     outer = float(np.quantile(np.abs(log_odds), 0.98, method="lower"))
     limit = next((each for each in HISTOGRAM_LIMITS if outer <= each), HISTOGRAM_LIMITS[-1])
     share = (np.clip(log_odds, -limit, limit) / limit + 1) / 2

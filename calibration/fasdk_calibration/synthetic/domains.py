@@ -3,7 +3,7 @@
 Each stands where one data set stands in the protocols of the MMDG benchmark (Lin et al., CVPR
 2024), named by its letter: W for WMCA, C for CeFA, P for PADISI, S for CASIA-SURF. What is copied
 is the kind of difference (which attacks, whose faces, what the sensors do, whether the background
-was cut away), not the data: nothing measured here says how a model does on the data sets.
+was cut away), not the data: nothing measured here shows how a model does on the data sets.
 """
 
 from __future__ import annotations

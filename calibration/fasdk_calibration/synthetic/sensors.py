@@ -241,7 +241,7 @@ def measure_depth(
 
 @dataclass(frozen=True)
 class Misregistration:
-    """How far the depth camera's frames lie off the color camera's, as an affine map.
+    """Offset of the depth camera's frames from the color camera's, as an affine map.
 
     Attributes:
         shift_px: Right and down, in pixels of a frame 320 wide.

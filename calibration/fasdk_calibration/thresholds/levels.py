@@ -143,11 +143,11 @@ def refusal_messages(refusals: Iterable[Refusal]) -> list[str]:
     """
     combinations: dict[tuple[str, str], list[str]] = {}  # by level and reason
     for refusal in refusals:
-        said = f"{' ' if refusal.shortages else ': '}{refusal.reason}"
-        combinations.setdefault((refusal.level, said), []).append(_joined(refusal.modalities))
+        reason = f"{' ' if refusal.shortages else ': '}{refusal.reason}"
+        combinations.setdefault((refusal.level, reason), []).append(_joined(refusal.modalities))
     levels: dict[str, list[str]] = {}
-    for (level, said), held in combinations.items():
-        levels.setdefault(f" with {', '.join(held)}{said}", []).append(level)
+    for (level, reason), held in combinations.items():
+        levels.setdefault(f" with {', '.join(held)}{reason}", []).append(level)
     return [f"{', '.join(names)}{rest}" for rest, names in levels.items()]
 
 

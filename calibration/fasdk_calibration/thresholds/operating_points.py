@@ -114,7 +114,7 @@ def least_threshold(
         species: PAI species of each presentation.
         max_apcer: Largest one-sided 95 % upper bound of any species' APCER.
         floor: Lower limit of the threshold.
-        expected: Species that must be among the attacks: a bound without them says nothing of them.
+        expected: Species that must be among the attacks: a bound without them does not cover them.
         unit: Name of what the entries are, for messages.
 
     Returns:

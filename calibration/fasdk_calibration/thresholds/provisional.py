@@ -45,7 +45,7 @@ def provisional_point(
     together, a threshold a little higher and clear of the attacks. The default gives BPCER20 of
     ISO/IEC 30107-3: asking for no attack at all lets the one oddest capture set the threshold.
     Provisional, because it is chosen and counted on the same captures: `apcer_upper`, the worst
-    species' bound, says how few captures there were, not how the point does on others.
+    species' bound, shows how few captures there were, not how the point does on others.
 
     Args:
         scores: float [N], P(bona fide) in [0, 1].

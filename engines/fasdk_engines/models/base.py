@@ -62,7 +62,7 @@ class Family:
         labels: Class names in logit order.
         live_index: Index of the bona fide logit.
         has_reliability: Whether `forward` returns a second output.
-        takes_presence: Whether `forward` takes one more input that says which modalities are
+        takes_presence: Whether `forward` takes one more input that marks which modalities are
             present; then an absent one's pixels do not matter. Otherwise an absent modality is
             filled with its `missing_value`.
         config_type: Class of the model's settings.

@@ -117,7 +117,7 @@ class Quantizer:
         Args:
             graph: ONNX file, float32 throughout.
             batches: Calibration captures as `to_batch` makes them, float32 [B, ...] by input name.
-            specs: Preprocessing by modality; it says which inputs are 8-bit pixels.
+            specs: Preprocessing by modality; it defines which inputs are 8-bit pixels.
             precision: INT8 or INT8_FP32.
             method: Range method of the activations.
             float32_islands: Regular expressions of the names of nodes that stay float32.

@@ -21,7 +21,7 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _VERSION = 20
-_EPOCH_TIME, _EPOCH_DATE = 0, 0x21  # 1980-01-01, the earliest a zip can say
+_EPOCH_TIME, _EPOCH_DATE = 0, 0x21  # 1980-01-01, the earliest a zip file can hold
 _FILE_MODE = 0o100644 << 16
 MAX_BYTES = 0xFFFFFFFF
 """Largest archive in bytes: sizes and offsets are 32-bit, and zip64 is not canonical."""

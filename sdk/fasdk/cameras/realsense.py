@@ -168,7 +168,7 @@ class RealSenseCamera(Camera):
                     )
                 continue
             absent = [m.value for m in session.modalities if m not in frames]
-            if absent or not session.are_new(frames):  # the next set's numbers tell of it
+            if absent or not session.are_new(frames):  # the next set's numbers reveal it
                 lacking = f"; the last set lacked {', '.join(absent)}" if absent else ""
                 continue
             self.counts.dropped += session.skipped(frames)
@@ -281,7 +281,7 @@ class _Session:
         return all(self._numbers.get(m) != f.get_frame_number() for m, f in frames.items())
 
     def skipped(self, frames: dict[Modality, Any]) -> int:
-        """Return how many sets the frame numbers say were never delivered; remember them."""
+        """Return how many sets were never delivered, by the frame numbers; remember them."""
         numbers = {m: int(f.get_frame_number()) for m, f in frames.items()}
         gaps = [n - self._numbers[m] - 1 for m, n in numbers.items() if m in self._numbers]
         self._numbers = numbers

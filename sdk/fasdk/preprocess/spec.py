@@ -80,8 +80,8 @@ class PreprocessSpec(BaseModel):
         channel_order: Order of the tensor's color planes; gray frames are replicated.
         depth: Encoding of millimeters in 8 bits; only, and always, for depth.
         ir_composite: Contents of the three planes; another than plain only for infrared.
-        mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
-        std: Divides each tensor plane after that, in 8-bit units.
+        mean: Values subtracted from the tensor planes, in 8-bit units, in `channel_order`.
+        std: Divisors of the tensor planes after that, in 8-bit units.
         missing_value: Value of the whole tensor when the modality is absent, after normalization.
     """
 
@@ -100,7 +100,7 @@ class PreprocessSpec(BaseModel):
 
     @model_validator(mode="after")
     def _finite(self) -> PreprocessSpec:
-        with np.errstate(all="ignore"):  # the results say whether it worked
+        with np.errstate(all="ignore"):  # the results show whether it worked
             if not np.isfinite(np.float32(self.missing_value)):
                 raise ValueError(f"missing_value {self.missing_value} does not fit a float32")
             if not np.isfinite(self.table).all():

@@ -36,7 +36,7 @@ Region = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the la
 
 _UINT8, _UINT16, _FLOAT32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)
 
-PRESENCE = "present"  # the graph input that says which modalities a capture holds
+PRESENCE = "present"  # the graph input that marks which modalities a capture holds
 
 
 def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> Region:

@@ -299,7 +299,7 @@ def _depth(
     least_mm = limits.min_plausible_depth_mm
     if least_mm is not None:
         what, depth, least = "the face", None if seen is None else seen.median_mm, least_mm
-        if depth is None:  # without a face, the furthest point in view tells meters apart
+        if depth is None:  # without a face, the furthest point in view reveals meters
             what, depth, least = "nothing", float(frame.max()), min(least_mm, LARGEST_IN_METERS)
         if 0 < depth < least:
             unit, factor = ("meters", 1000) if depth < LARGEST_IN_METERS else ("centimeters", 10)

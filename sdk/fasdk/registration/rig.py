@@ -150,7 +150,7 @@ class Rig(BaseModel):
                 edges = self._map(found, source, Modality.DEPTH, distance_mm)
                 there = edges.clipped_to(size)
             measured_mm = None if there is None else face_depth(depth, there).median_mm
-            # Nearer is another unit, which the quality gates tell.
+            # Nearer is another unit, which the quality gates report.
             if measured_mm is None or measured_mm < _NEAREST_MM:
                 break
             before, distance_mm = distance_mm, found.depth_mm(measured_mm, sensor) or distance_mm

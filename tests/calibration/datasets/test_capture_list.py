@@ -69,7 +69,11 @@ def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(t
         (HEADER + ",color", ROW + ",red", r"csv:1: column 'color' is unknown"),
         (HEADER + ",id", ROW + ",b", r"csv:1: column 'id' is repeated"),
         (HEADER.replace("subject", "depth_unit"), ROW, r"csv:1: column 'subject' is missing"),
-        (HEADER + ",present", ROW + ",rgb+depth", r"says it holds depth\+rgb and gives .* ir\+rgb"),
+        (
+            HEADER + ",present",
+            ROW + ",rgb+depth",
+            r"states depth\+rgb and gives .* ir\+rgb",
+        ),
         (HEADER + ",present", ROW + ",rgb+sonar", r"csv:2: present.1: Input should be 'rgb'"),
         (HEADER + ",depth_unit", ROW + ",inch", r"csv:2: depth_unit: Input should be 'millimeter'"),
         (HEADER + ",face_crop", ROW + ",true", r"csv:2: line: .*face box and says .* face crops"),

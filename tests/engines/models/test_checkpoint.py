@@ -30,7 +30,7 @@ WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.
 
 
 class Attack:
-    """What a hostile checkpoint holds: unpickling it would run a command."""
+    """Content of a hostile checkpoint: unpickling it would run a command."""
 
     def __reduce__(self):
         return os.system, ("touch pwned",)

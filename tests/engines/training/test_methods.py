@@ -98,7 +98,7 @@ def test_every_family_of_ours_can_be_trained_plainly_or_as_published(family):
 
 @pytest.mark.parametrize("name", method_names())
 def test_half_precision_where_it_is_safe_leaves_float32_gradients(name, sets):
-    """What --amp does on a GPU, in bfloat16 on the CPU, where torch has the same casts."""
+    """As --amp on a GPU, in bfloat16 on the CPU, where torch has the same casts."""
     family = get_family(FAMILY_OF.get(name, name))
     torch.manual_seed(0)
     module = family.build(small(family))

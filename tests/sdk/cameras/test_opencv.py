@@ -86,7 +86,7 @@ def test_a_video_cut_short_ends_early(tmp_path, video):
 
 
 class FakeDevice:
-    """What cv2.VideoCapture is to a camera; the test decides when frames come."""
+    """Fake of cv2.VideoCapture; the test decides when frames come."""
 
     def __init__(self, backend="V4L2"):
         self.frames = []

@@ -79,7 +79,7 @@ class CudaResult(IntEnum):
 
 
 class ViolationKind(str, Enum):
-    """What a program did that a real device would not have told it of."""
+    """Misuse by a program that a real device would not report."""
 
     RACE = "race"
     SOURCE_CHANGED = "source_changed"
@@ -108,7 +108,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Live:
-    """What a program holds, of what it made since the last reset.
+    """Objects that a program made since the last reset and holds.
 
     Attributes:
         device: Allocations of device memory, `device_bytes` large together.
@@ -131,14 +131,14 @@ class Live:
 
     @property
     def objects(self) -> int:
-        """How many things there are; 0 when a program has given everything back."""
+        """Number of objects; 0 when a program has freed everything."""
         kinds = (self.streams, self.events, self.graphs, self.executables)
         return sum(kinds) + self.device + self.pinned + self.registered
 
 
 @dataclass(frozen=True)
 class Report:
-    """What happened since the last reset.
+    """Events since the last reset.
 
     Attributes:
         violations: Rule violations of the program.
@@ -152,7 +152,7 @@ class Report:
 
     @property
     def kinds(self) -> set[ViolationKind]:
-        """Which kinds of violation there were."""
+        """Kinds of violation that occurred."""
         return {violation.kind for violation in self.violations}
 
 
@@ -235,7 +235,7 @@ class Simulator:
         self.set_hold(0)
 
     def set_memory(self, size_bytes: int) -> None:
-        """Say how much memory the device has."""
+        """Set how much memory the device has."""
         self.library.cudasim_set_memory(size_bytes)
 
     def fail_call(
@@ -267,15 +267,15 @@ class Simulator:
 
     def report(self) -> Report:
         """Return what happened since the last reset."""
-        told = json.loads(self.library.cudasim_report().decode())
-        live = told["live"]
+        found = json.loads(self.library.cudasim_report().decode())
+        live = found["live"]
         return Report(
             violations=tuple(
                 Violation(ViolationKind(violation["kind"]), violation["text"], violation["count"])
-                for violation in told["violations"]
+                for violation in found["violations"]
             ),
             live=Live(**(live | {"memory": tuple(live["memory"])})),
-            executed=told["executed"],
+            executed=found["executed"],
         )
 
     def launch_kernel(

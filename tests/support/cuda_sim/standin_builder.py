@@ -48,7 +48,7 @@ class INetworkDefinition:
 
     @property
     def num_inputs(self) -> int:
-        """How many inputs there are."""
+        """Number of inputs."""
         return len(self._inputs)
 
     def get_input(self, index: int) -> ITensor:
@@ -84,7 +84,7 @@ class OnnxParser:
 
     @property
     def num_errors(self) -> int:
-        """How many errors the last parse gave."""
+        """Number of errors of the last parse."""
         return len(self._errors)
 
     def get_error(self, index: int) -> ParserError:

@@ -29,7 +29,7 @@ from support.cuda_sim.standin_settings import (
 
 @dataclass
 class _ContextState:
-    """What an execution needs to know of its context, which it does not keep alive."""
+    """State of a context that an execution needs without keeping the context alive."""
 
     changes: int = 0
     is_gone: bool = False
@@ -93,7 +93,7 @@ def _play(number: int) -> int:
         del _executions[number]
     try:
         execution.play()
-    except Exception:  # noqa: BLE001 - whatever it is, the driver is told, as of a kernel that fails
+    except Exception:  # noqa: BLE001 - reported to the driver, as a kernel that fails
         traceback.print_exc()
         return CudaResult.LAUNCH_FAILED
     return CudaResult.SUCCESS
@@ -246,7 +246,7 @@ class ICudaEngine:
         }
 
     def log_error(self, text: str) -> None:
-        """Say why a call failed, where the real one says it."""
+        """Log why a call failed, where the real one does."""
         self._runtime.logger.log(Severity.ERROR, text)
 
     def is_capturing(self, stream_handle: int) -> bool:

@@ -81,7 +81,7 @@ class Refusal(str, Enum):
 
 @dataclass
 class Behavior:
-    """What the stand-in gets wrong, and what it was asked to do. A test may change it at any time.
+    """Injected faults of the stand-in, and counts of calls. A test may change them at any time.
 
     Attributes:
         drift: Added to the logits of the second class.

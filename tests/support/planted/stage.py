@@ -86,7 +86,7 @@ class Stage:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Let TensorRT take no work while the block runs."""
+        """Make TensorRT refuse work while the block runs."""
         self.behavior.refuses.add(Refusal.EXECUTE)
         try:
             yield

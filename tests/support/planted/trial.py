@@ -15,7 +15,7 @@ TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run of scenarios said.
+    """Result of a run of scenarios.
 
     Attributes:
         status: Exit status of the process; negative where a signal ended it.

@@ -35,7 +35,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Member:
-    """What a protocol says of one attribute."""
+    """Declaration of one attribute in a protocol."""
 
     kind: str | None
     gives: str | None

@@ -168,7 +168,7 @@ def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
         (["--camera", "replay:{folder}", "--face", "a,b,c,d"], "is not x,y,w,h"),
         (
             ["--camera", "replay:{folder}", "--face", "1,2,3,4", "--face-model", "x.onnx"],
-            "--face and --face-model both say where the face is",
+            "--face and --face-model both give the face",
         ),
         (["--camera", "replay:{folder}", "--face-model", "/nowhere.onnx"], "/nowhere.onnx"),
         (["--camera", "replay:{folder}", "--rig", "/nowhere.json"], "/nowhere.json"),
@@ -247,7 +247,7 @@ def is_an_answer_to_a_capture(text):
 
 @pytest.fixture
 def heeds_interrupts():
-    """Let children heed SIGINT: whoever runs the tests in the background has it ignored."""
+    """Let children receive SIGINT, which tests run in the background ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

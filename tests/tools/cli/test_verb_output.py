@@ -97,7 +97,7 @@ def folder(checkpoint, bundle, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(folder, tmp_path_factory):
-    """What every quick verb prints, by width of the terminal."""
+    """Output of every quick verb, by width of the terminal."""
     found = {}
     for width in WIDTHS:
         copy = tmp_path_factory.mktemp("run") / "folder"

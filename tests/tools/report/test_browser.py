@@ -26,7 +26,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True)
 class Visit:
-    """What one start of the browser left.
+    """Result of one start of the browser.
 
     Attributes:
         stdout: The page it ended with, where that was asked for.

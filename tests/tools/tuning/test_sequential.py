@@ -137,7 +137,7 @@ def test_a_device_that_plays_the_list_counts_the_same(fasdk, source, folder, tmp
 
 
 class _Submitting:
-    """What a track asks of a session, by its `check`."""
+    """Session as a track uses it, by its `check`."""
 
     def __init__(self, session: Liveness) -> None:
         self.bundle, self.level, self._session = session.bundle, session.level, session

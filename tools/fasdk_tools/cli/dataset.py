@@ -63,7 +63,7 @@ def check(
     convention = parse_convention(live_label)
     opened = open_dataset(source, root, convention)
     others = [open_dataset(other, None, convention) for other in against or ()]
-    # A list in the benchmark's form does not say where its frames lie; the others do.
+    # A list in the benchmark's form does not state where its frames lie; the others do.
     with_frames = root is not None or not source.name.endswith((".txt", ".txt.gz"))
     with progress_view() as view:
         report = check_dataset(

@@ -94,7 +94,7 @@ def run(
     from fasdk.watchdog import Watchdog
     from fasdk_tools.terminal.decisions import document_of, text_of
 
-    # OpenCV would print a page about each camera it cannot open; the error line says it.
+    # OpenCV would print a page about each camera it cannot open; the error line covers it.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
@@ -152,7 +152,7 @@ def _locator(face: str | None, face_model: Path | None) -> FaceLocator | None:
     from fasdk.capture_loop import FixedFace
 
     if face is not None and face_model is not None:
-        raise UsageError("--face and --face-model both say where the face is: give one")
+        raise UsageError("--face and --face-model both give the face: give one")
     if face is not None:
         return FixedFace(parse_face(face))
     if face_model is not None:

@@ -98,7 +98,7 @@ def profile(
     Raises:
         UsageError: No capture, or a batch, number of lanes or time that is not positive.
         BackendError: A lane cannot be opened, or a call answered without a score, so that its
-            time says nothing.
+            time is meaningless.
     """
     if not captures or batch < 1 or streams < 1 or not seconds > 0:
         raise UsageError(

@@ -182,7 +182,7 @@ def require_new_subjects(overlap: Sequence[Overlap]) -> None:
             name=each.list,
             other=each.seen_in,
             fix="evaluate on people never seen before, or give --allow-overlap, which the report "
-            "will say",
+            "will state",
         )
 
 

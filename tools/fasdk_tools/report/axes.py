@@ -148,7 +148,7 @@ class Frame:
 
 
 def drawing(key: str, title: str, description: str, body: str, height: float = HEIGHT) -> str:
-    """Return a whole SVG element that says in words what it shows.
+    """Return a whole SVG element with a description in words.
 
     Args:
         key: Name unique on the page; the ids of title and description are made from it.

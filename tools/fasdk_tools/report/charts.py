@@ -183,10 +183,10 @@ def bars(key: str, title: str, rows: Sequence[Bar]) -> str:
             f"{escape(row.text)}</text>"
         )
     body += f'<path class="axis" d="M{left} {TOP}V{bottom}H{right}"/>'
-    said = "; ".join(
+    rates = "; ".join(
         f"{r.name} {r.text}, {100 * r.lower:.1f} % to {100 * r.upper:.1f} %" for r in rows
     )
-    return drawing(key, title, f"Error rates with 95 % bounds: {said}.", body, bottom + 22)
+    return drawing(key, title, f"Error rates with 95 % bounds: {rates}.", body, bottom + 22)
 
 
 def _line(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> str:

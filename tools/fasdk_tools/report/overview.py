@@ -52,30 +52,30 @@ def summary_section(record: Evaluation) -> Markup:
 
 
 def _warnings(record: Evaluation) -> list[str]:
-    said = [
+    warnings = [
         f"{each.list} holds {len(each.subjects)} subjects of {each.seen_in}, as was allowed: its "
         "figures are likely too good."
         for each in record.overlap
     ]
     if record.level is None:
-        said.append(
+        warnings.append(
             "The bundle has no operating point: figures without a threshold only; on a device "
             "every answer is ERROR."
         )
-    said += [
+    warnings += [
         f"{case.list}, {case_name(case)}: at {at.name} a species' APCER lies above the bound the "
         "threshold came with."
         for case in record.cases
         for at in case.figures.thresholds
         if at.is_contradicted
     ]
-    said += [
+    warnings += [
         f"{case.list}, {case_name(case)}: {case.figures.non_responses.frames} captures without a "
         "score."
         for case in record.cases
         if case.figures.non_responses.frames
     ]
-    return said
+    return warnings
 
 
 def _overview(record: Evaluation, indices: Sequence[int]) -> Markup:

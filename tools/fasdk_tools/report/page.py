@@ -83,7 +83,7 @@ def render(record: Evaluation, pictures: Pictures) -> str:
         ("worst", "Worst-scored captures", _worst(record, pictures)),
         ("bundle", "The bundle", _bundle(record)),
         ("lists", "The lists", _lists(record)),
-        ("limits", "What the figures do not say", items("ul", record.limits)),
+        ("limits", "What the figures do not show", items("ul", record.limits)),
     ]
     links = [
         element("a", heading, href=f"#{key}")
@@ -154,7 +154,7 @@ def _subtitle(record: Evaluation) -> str:
     ]
     if record.family is not None:
         parts.append(f"protocol family {record.family}")
-    parts.append(f"trained on {record.source}" if record.source else "training data not said")
+    parts.append(f"trained on {record.source}" if record.source else "training data not stated")
     return "; ".join(parts)
 
 
@@ -235,7 +235,7 @@ def _bundle(record: Evaluation) -> Markup:
             ("Graph, SHA-256", identity.graph_sha256),
             ("Checkpoint, SHA-256", identity.checkpoint_sha256),
             ("Run on", record.backend),
-            ("Trained on", record.source or "not said"),
+            ("Trained on", record.source or "not stated"),
         ]
     )
 

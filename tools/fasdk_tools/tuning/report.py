@@ -69,7 +69,7 @@ class SequentialReport:
         max_frames: Largest number of frames of one test.
         max_ms: Time limit, in milliseconds.
         correlation: Correlation between two frames of a presentation.
-        most_per_frame: Most that one frame may say, in nats.
+        most_per_frame: Limit of one frame's evidence, in nats.
         apcer_upper: One-sided 95 % upper bound of the worst species' APCER of the verdict.
         worst_species: Species of that bound.
         apcer: Attacks that end LIVE, by PAI species.

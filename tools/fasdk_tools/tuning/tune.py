@@ -234,7 +234,7 @@ def _tune_subset(
     frames = subset.log_odds
     fused = fuse(frames)
     calibration, scores = None, fused
-    # Of one class alone nothing can be fitted; each level then says what is missing.
+    # Of one class alone nothing can be fitted; each level then reports what is missing.
     if fused.is_bona_fide.any() and not fused.is_bona_fide.all():
         try:
             calibration = fit_score_calibration(frames, subset.modalities, graph_sha256)

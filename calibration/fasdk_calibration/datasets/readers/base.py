@@ -80,17 +80,17 @@ class LocatedCapture:
         Raises:
             ValidationError: No frame is named, or a path leaves the root.
         """
-        paths, said = self.paths, self.presentation
+        paths, named = self.paths, self.presentation
         return CaptureRecord(
             id=identity,
             rgb=paths.get(Modality.RGB),
             depth=paths.get(Modality.DEPTH),
             ir=paths.get(Modality.IR),
-            label=said.label,
-            species=said.species,
-            subject=said.subject,
-            domain=said.domain,
-            presentation=said.name,
+            label=named.label,
+            species=named.species,
+            subject=named.subject,
+            domain=named.domain,
+            presentation=named.name,
             depth_unit=DepthUnit.LEVEL,
             face_crop=True,
         )
@@ -168,7 +168,7 @@ class DatasetReader(ABC):
 
         Args:
             paths: The row's paths: a capture's file or color frame, or color, depth and ir.
-            label: The list's label; used where the data set itself does not say.
+            label: The list's label; used where the data set itself has none.
 
         Raises:
             DatasetError: The paths do not belong together, or hold a code that the data set does
@@ -185,7 +185,7 @@ class DatasetReader(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the data set leaves open at this place and a reader of results should know."""
+        """Facts that the data set leaves open here and a reader of results should know."""
         return ()
 
     @classmethod
@@ -220,7 +220,7 @@ class FrameFolderReader(DatasetReader):
 
     @classmethod
     def presentation_of(cls, folder: str) -> Presentation:
-        """Return what the path of a video folder says.
+        """Return what the path of a video folder states.
 
         Args:
             folder: The folder that holds `color`, `depth` and `ir`, its parts split by slashes.

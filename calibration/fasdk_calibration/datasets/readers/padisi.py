@@ -238,12 +238,12 @@ class PadisiReader(DatasetReader):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unknown without the ground truth file."""
+        """Facts that are unknown without the ground truth file."""
         if self._presentations is not None:
             return ()
         return (
             "PADISI's lists name neither species nor subjects: put "
             f"{GROUND_TRUTH_FILE} into the root or beside the list; until then all attacks "
             "count as one species and each capture as a subject of its own, so worst species, "
-            "bootstrap bounds and shared subjects say too little",
+            "bootstrap bounds and shared subjects are incomplete",
         )

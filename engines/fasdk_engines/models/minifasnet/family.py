@@ -36,7 +36,7 @@ def _family(name: str, stages: Stages, *, squeeze: bool, crop: float) -> Family:
         published_in="Minivision, Silent-Face-Anti-Spoofing, 2020",
         modalities=(Modality.RGB,),
         required=(Modality.RGB,),
-        # The project names only class 1; the others are attacks it does not tell apart in words.
+        # The project names only class 1; it does not name the kinds of attack of the others.
         labels=("attack-0", "live", "attack-2"),
         live_index=1,
         has_reliability=False,

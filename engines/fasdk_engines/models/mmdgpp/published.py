@@ -1,7 +1,7 @@
 """Published form of MMDG++: CLIP's visual tower shared by RGB, depth and IR, with U-Adapter++.
 
 Lin et al., MMDG++, IEEE TPAMI 47(9), 2025. Every adapter takes each token's query from whichever of
-two modalities is surer of it. The published evaluation draws 50 Gaussian samples a token to tell
+two modalities is surer of it. The published evaluation draws 50 Gaussian samples a token to find
 how sure; here their mean and variance stand for them, where many samples end, so a score is a
 function of the capture alone.
 

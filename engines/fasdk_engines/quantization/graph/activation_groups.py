@@ -1,6 +1,6 @@
 """Activation groups: one activation with all layers that read it quantized.
 
-Layers that read one activation share its quantization, so it is chosen once. A group also tells
+Layers that read one activation share its quantization, so it is chosen once. A group also records
 where its activation comes from: a LayerNormalization that nothing else reads can absorb channel
 smoothing at no cost, and pixels that operators only moved since the input are whole 8-bit values.
 """
@@ -79,7 +79,7 @@ def find_activation_groups(
     Args:
         model: Float32 graph.
         layers: Linear and Conv layers of the graph.
-        specs: Preprocessing by modality; it says how pixels are normalized.
+        specs: Preprocessing by modality; it defines how pixels are normalized.
     """
     producers = {name: node for node in model.graph.node for name in node.output}
     readers: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ search is over prefixes of that order: every candidate is a whole graph, evaluat
 reference on every development capture.
 
 The budget must hold, whatever it costs: for the flips that were counted and for the expected flips
-of other captures scored alike, because no flip among 200 captures says little about one in 1,000.
+of other captures scored alike, because no flip among 200 captures does not exclude one in 1,000.
 Captures not seen yet differ from these, so a margin beyond the budget is aimed at: half of the
 allowed score drift and a fifth of the allowed flips, expected of all captures and of either class
 alone. A fifth, because among a hundred presentations of a species one flip is ten times what a rate

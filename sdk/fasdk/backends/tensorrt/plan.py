@@ -232,7 +232,7 @@ def _build_monitor(trt: TensorRt, progress: Progress | None) -> Iterator[api.IPr
     stopped: list[BaseException] = []
     steps_of: dict[str, int] = {}
 
-    def tell(phase: str, step: int) -> None:
+    def report(phase: str, step: int) -> None:
         if progress is None or stopped:
             return
         try:
@@ -243,13 +243,13 @@ def _build_monitor(trt: TensorRt, progress: Progress | None) -> Iterator[api.IPr
     class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined,misc]
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
             steps_of[phase_name] = num_steps
-            tell(phase_name, 0)
+            report(phase_name, 0)
 
         def phase_finish(self, phase_name: str) -> None:
-            tell(phase_name, steps_of.get(phase_name, 0))
+            report(phase_name, steps_of.get(phase_name, 0))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            tell(phase_name, step + 1)
+            report(phase_name, step + 1)
             return not stopped
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

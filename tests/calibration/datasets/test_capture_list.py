@@ -76,7 +76,7 @@ def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(t
         ),
         (HEADER + ",present", ROW + ",rgb+sonar", r"csv:2: present.1: Input should be 'rgb'"),
         (HEADER + ",depth_unit", ROW + ",inch", r"csv:2: depth_unit: Input should be 'millimeter'"),
-        (HEADER + ",face_crop", ROW + ",true", r"csv:2: line: .*face box and says .* face crops"),
+        (HEADER + ",face_crop", ROW + ",true", r"csv:2: line: .*face box and states .* face crops"),
     ],
 )
 def test_a_malformed_csv_is_named_by_line_and_field(tmp_path, header, row, message):

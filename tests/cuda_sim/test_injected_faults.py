@@ -1,4 +1,4 @@
-"""Contexts, and what a device that fails, vanishes or hangs looks like to a program."""
+"""Contexts, and injected faults: failing calls, a lost device, a hanging one."""
 
 from __future__ import annotations
 

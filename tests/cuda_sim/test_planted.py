@@ -1,4 +1,4 @@
-"""Programs with one synchronization missing: each is found out, whatever the seed and the luck."""
+"""Programs with one synchronization missing, each reported whatever the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in TensorRT: late like the real one, replayable, and strict about its rules."""
+"""Stand-in TensorRT: asynchronous execution, CUDA graphs and refused misuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GPU and a TensorRT for tests: device memory is host memory, work waits for a synchronization.
+"""Fake GPU and TensorRT in host memory, whose work is done at a synchronization.
 
 Nothing enqueued on a stream happens before `synchronize`, every buffer starts as garbage, and every
 call checks that the context is current, so code that forgets any of these reads nonsense or fails.
@@ -237,7 +237,7 @@ class Behavior:
         writes: Whether an execution writes its outputs.
         refuses: Names of calls that return False or None.
         output_type: The type a plan says its outputs have.
-        builds: How many plans were built.
+        builds: Number of plans built so far.
         targets: GPU generations the last plan was built for.
         host_code: `engine_host_code_allowed` when a plan was deserialized.
     """

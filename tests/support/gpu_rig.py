@@ -1,4 +1,4 @@
-"""A bundle on a fake GPU with a fake TensorRT, and what its graph says."""
+"""Bundle on the fake GPU and TensorRT, with its graph's expected outputs."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Cycle:
     """Modules or packages of which each imports each, directly or through others.
 
     Attributes:
-        members: Their names, sorted.
+        members: Names of the modules or packages, sorted.
         imports: Every import from one member to another.
     """
 

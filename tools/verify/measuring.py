@@ -1,4 +1,4 @@
-"""How claims are measured: the command line in processes of its own, the tests, the reference."""
+"""Measurement of claims: runs of the command line, of tests and of the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
     """One finished `fasdk` command.
 
     Attributes:
-        document: Its JSON document.
+        document: JSON document that it printed.
         seconds: Wall-clock time.
         peak_bytes: Largest resident set of the process.
     """

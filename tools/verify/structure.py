@@ -1,4 +1,4 @@
-"""`make verify-structure`: every claim about structure and documents, one JSON line each.
+"""Claims about structure and documents, measured: `make verify-structure`.
 
 Run from the project's root in its virtual environment; the clone needs its whole history, because
 behavior is compared with an earlier revision. `--only GROUP` measures one group, `--work FOLDER`

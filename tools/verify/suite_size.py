@@ -1,4 +1,4 @@
-"""Number of tests by unit, held against an earlier revision's."""
+"""Number of tests by unit, against an earlier revision's."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class OpenVinoLane:
     Args:
         request: The compiled model's `InferRequest`.
         ports: Inputs and outputs of the model.
-        max_batch: Largest batch.
+        max_batch: Largest batch one call may hold.
     """
 
     def __init__(self, request: Any, ports: _Ports, max_batch: int) -> None:

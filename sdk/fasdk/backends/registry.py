@@ -49,10 +49,10 @@ class BackendSpec:
     """Facts about one backend that callers choose by.
 
     Attributes:
-        backend: Its name.
+        backend: Name of the backend.
         module: Python module of the library it needs.
         opener: "module:function" of its `Opener`, imported when an engine is opened.
-        install: How to install the library.
+        install: Instruction for installing the library, for error messages.
         builds_plans: Whether it compiles a plan for one kind of GPU; else it runs the graph as is.
         cross_builds: Whether its plans can be built for other GPUs than this machine's, and so
             travel in a bundle.
@@ -188,7 +188,7 @@ def open_engine(
 
     Args:
         bundle: A bundle whose digests were checked.
-        backend: Which backend, or None to choose.
+        backend: Backend to open, or None to choose.
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.

@@ -1,4 +1,4 @@
-"""pycuda's form of the driver: the primary context, pushed and popped around every use."""
+"""CUDA driver on pycuda: the primary context around every use."""
 
 from __future__ import annotations
 

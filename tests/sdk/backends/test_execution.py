@@ -1,4 +1,4 @@
-"""A plan is run faithfully, one call at a time, and every fault is an error, never an answer."""
+"""Execution of a plan: one call at a time, and every fault an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lanes of one engine run side by side, each call gets its own answer, and no fault sticks."""
+"""Lanes of one engine side by side: separate answers, and recovery from faults."""
 
 from __future__ import annotations
 

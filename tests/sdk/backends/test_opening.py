@@ -1,4 +1,4 @@
-"""A plan is used only if it is this machine's own and reproduces the golden captures."""
+"""Opening with TensorRT: plans of this machine that reproduce the golden captures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenVINO reproduces the golden captures of every model's bundles."""
+"""OpenVINO on the golden captures of every model's bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of backends is whole: a name without a row, or a row without an opener, is refused."""
+"""Table of backends: missing rows and missing openers are refused."""
 
 from __future__ import annotations
 

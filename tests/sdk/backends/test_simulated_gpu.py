@@ -1,4 +1,4 @@
-"""The whole way on the real pycuda: open, build, prove, keep, run; and what goes wrong on it."""
+"""TensorRT backend on the real pycuda and the simulated driver, from opening to faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captures over several lanes on the simulated driver against a serial run: one JSON line.
+"""Comparison of several lanes with a serial run on the simulated driver, as one JSON line.
 
     PYTHONPATH=tests python -m support.cuda_sim.lanes [--captures 100000] [--lanes 4] [--session]
 

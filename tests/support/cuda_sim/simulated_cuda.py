@@ -1,4 +1,4 @@
-"""The simulated CUDA driver, seen from a test: where it is, its faults, and what it reports.
+"""Interface of tests to the simulated CUDA driver: location, faults and reports.
 
 Once loaded it answers to the name `libcuda.so.1` for the rest of the process, for every library
 that asks, TensorRT's own among them. Only a process of its own may load it: tests that do carry
@@ -141,8 +141,8 @@ class Report:
     """What happened since the last reset.
 
     Attributes:
-        violations: What a program did wrong.
-        live: What it still holds.
+        violations: Rule violations of the program.
+        live: Objects that the program has not freed.
         executed: Operations that ran, by name, such as "cuMemcpyDtoHAsync".
     """
 
@@ -181,7 +181,7 @@ class Simulator:
     """The loaded driver. `pycuda.driver` can be imported once it exists.
 
     Attributes:
-        library: For calling the driver's own entry points.
+        library: Shared library, for calling the driver's own entry points.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -289,11 +289,11 @@ class Simulator:
         """Enqueue, or capture, host code that plays a kernel.
 
         Args:
-            stream_handle: The stream.
-            name: What reports call it.
+            stream_handle: Handle of the stream.
+            name: Name of the kernel in reports.
             kernel: A `KERNEL` that outlives the work; it returns a CudaResult, and any but SUCCESS
                 kills the context.
-            user_data: What it is called with, not 0.
+            user_data: Argument of the kernel, not 0.
             accesses: The memory it works on.
         """
         array = (_Access * len(accesses))(

@@ -1,4 +1,4 @@
-"""The stand-in TensorRT's builder: a plan is the ONNX graph and its largest batch."""
+"""Builder of the stand-in TensorRT: a plan is the ONNX graph and its largest batch."""
 
 from __future__ import annotations
 

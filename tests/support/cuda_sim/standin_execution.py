@@ -1,4 +1,4 @@
-"""The stand-in TensorRT's runtime: plans, engines, and executions on a simulated stream."""
+"""Runtime of the stand-in TensorRT: plans, engines and executions on a simulated stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in TensorRT's enumerations, and what a test makes it do wrong."""
+"""Enumerations of the stand-in TensorRT, and the faults that a test injects."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Behavior:
         writes: Whether an execution writes its outputs.
         refuses: Calls that fail.
         output_type: The type a plan says its outputs have.
-        builds: How many plans were built.
+        builds: Number of plans built so far.
         targets: GPU generations the last plan was built for, by index.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
     """

@@ -1,4 +1,4 @@
-"""A TensorRT whose plans run on the simulated CUDA driver.
+"""Stand-in TensorRT whose plans run on the simulated CUDA driver.
 
 It has the part of TensorRT's Python API that fasdk uses. A plan is the ONNX graph itself;
 `execute_async_v3` enqueues a run of ONNX Runtime on the stream, on the shapes and addresses of that

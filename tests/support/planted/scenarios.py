@@ -1,4 +1,4 @@
-"""What must hold on the simulated driver, as one function a rule; run in a process of its own.
+"""Scenarios on the simulated driver, one function a rule, run in a process of its own.
 
     python scenarios.py SCENARIO... [--plant NAME]
     python scenarios.py all

@@ -1,4 +1,4 @@
-"""The runtime on the simulated driver, and what scenarios share."""
+"""Setup of the runtime on the simulated driver, shared by the scenarios."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stage:
 
     Attributes:
         simulator: The driver's faults and report.
-        behavior: What the stand-in TensorRT gets wrong.
+        behavior: Faults of the stand-in TensorRT.
     """
 
     def __init__(self, simulator: Simulator, behavior: Behavior) -> None:

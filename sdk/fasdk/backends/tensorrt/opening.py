@@ -1,4 +1,4 @@
-"""Opening of a bundle with TensorRT: its plan found or built, proved and kept."""
+"""Opening of a bundle with TensorRT: its plan found or built, proved and stored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_tensorrt_engine(
         bundle: A bundle whose digests were checked.
         backend: TENSORRT or TENSORRT_RTX.
         driver: The GPU; pycuda's first one when None.
-        cache: Where plans are kept; beside the bundle when None.
+        cache: Folder of the cached plans; beside the bundle when None.
         progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
 

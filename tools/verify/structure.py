@@ -115,7 +115,13 @@ def openvino_claims(work: Path) -> Iterator[Claim]:
         yield Claim(f"OpenVINO, golden drift of {test}", float(drift), "<=", limit)
     timed = bench_json("backends.py", "mmdg")
     note = json.dumps(timed)
-    yield Claim("make bench: latency beside ONNX Runtime's", "openvino_over_onnxruntime" in timed, "==", True, note)
+    yield Claim(
+        "make bench: latency beside ONNX Runtime's",
+        "openvino_over_onnxruntime" in timed,
+        "==",
+        True,
+        note,
+    )
 
 
 def output_claims() -> Iterator[Claim]:

@@ -57,7 +57,7 @@ bench: $(STAMP)  ## One JSON line a benchmark
 		$(BIN)/python tools/bench/backends.py $$model || exit 1; \
 	done
 
-bindings: $(STAMP)  ## Fetch the TensorRT 10.3 and 11.4 bindings the attribute test reads
+bindings: $(STAMP)  ## Fetch the oldest and newest TensorRT bindings, which the attribute test reads
 	PYTHONPATH=tests $(BIN)/python -m support.tensorrt_bindings.fetch
 
 verify-main: $(STAMP) bindings  ## One JSON line a claim; RECORD=1 keeps them, PUBLISHED=folder adds latencies

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from fasdk.backends.tensorrt.versions import OLDEST
+from fasdk.backends.tensorrt.versions import NEWEST, OLDEST
 
 from support.requirements import Requirement
 from support.tensorrt_bindings import describe
-from support.tensorrt_bindings.fetch import RELEASES, ROOT, Bindings
+from support.tensorrt_bindings.fetch import (
+    NEWEST_BINDINGS,
+    OLDEST_BINDINGS,
+    RELEASES,
+    ROOT,
+    Bindings,
+)
 from support.tensorrt_bindings.uses import Api, Uses, find_uses
 
 SOURCE = ROOT / "sdk" / "fasdk" / "backends" / "tensorrt"
@@ -114,19 +120,27 @@ def test_the_protocols_declare_nothing_that_is_not_used(api: Api, uses: Uses) ->
 # Each is planted after a line of plan.py that the release in question still compiles.
 ANCHOR = "    config.set_memory_pool_limit("
 PLANTED = [
-    ("config.set_flag(trt.BuilderFlag.FP16)", "BuilderFlag.FP16", ["11.4.0.106", "rtx"]),
-    ("_ = builder.platform_has_fast_fp16", "Builder.platform_has_fast_fp16", ["11.4.0.106", "rtx"]),
+    ("config.set_flag(trt.BuilderFlag.FP16)", "BuilderFlag.FP16", [NEWEST_BINDINGS.version, "rtx"]),
+    (
+        "_ = builder.platform_has_fast_fp16",
+        "Builder.platform_has_fast_fp16",
+        [NEWEST_BINDINGS.version, "rtx"],
+    ),
     (
         "_ = trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
         "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
-        ["11.4.0.106", "rtx"],
+        [NEWEST_BINDINGS.version, "rtx"],
     ),
-    ("_ = network.get_input(0).dynamic_range", "ITensor.dynamic_range", ["11.4.0.106", "rtx"]),
-    ("_ = trt.BuilderFlag.STRICT_NANS", "BuilderFlag.STRICT_NANS", [f"{OLDEST}.0"]),
+    (
+        "_ = network.get_input(0).dynamic_range",
+        "ITensor.dynamic_range",
+        [NEWEST_BINDINGS.version, "rtx"],
+    ),
+    ("_ = trt.BuilderFlag.STRICT_NANS", "BuilderFlag.STRICT_NANS", [OLDEST_BINDINGS.version]),
     (
         "_ = config.tiling_optimization_level",
         "IBuilderConfig.tiling_optimization_level",
-        [f"{OLDEST}.0"],
+        [OLDEST_BINDINGS.version],
     ),
 ]
 
@@ -154,13 +168,29 @@ def test_a_use_behind_an_undeclared_call_is_reported(api: Api) -> None:
     assert found.untyped == {"Builder.create_refitter().refit_all"}
 
 
-def test_the_supported_range_is_spelled_out_in_one_file():
-    """No other Python file states a bound, so that raising one changes one line."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False
+def tracked(pattern: str) -> dict[str, str]:
+    """Return the text of the project's files that match, by path."""
+    listed = subprocess.run(
+        ["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    if tracked.returncode != 0:
+    if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    bound = re.compile(rf"(?<![\d.]){re.escape(OLDEST)}(?!\d)")
-    found = [name for name in tracked.stdout.split() if bound.search((ROOT / name).read_text())]
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in listed.stdout.split()}
+
+
+@pytest.mark.parametrize("bound", [OLDEST, NEWEST])
+def test_the_supported_range_is_spelled_out_in_one_file(bound: str) -> None:
+    """No other Python file states a bound, so that raising one changes one line."""
+    stated = re.compile(rf"(?<![\d.]){re.escape(bound)}(?!\d)")
+    found = [name for name, text in tracked("*.py").items() if stated.search(text)]
     assert found == ["sdk/fasdk/backends/tensorrt/versions.py"]
+
+
+def test_the_documents_name_the_releases_whose_bindings_are_read() -> None:
+    named = {
+        name: set(re.findall(r"real\s+([\d.]+)\s+and\s+([\d.]+)\s+bindings", text))
+        for name, text in tracked("docs/*.md").items()
+    }
+    named = {name: found for name, found in named.items() if found}
+    assert len(named) >= 3
+    assert named == {name: {(OLDEST, NEWEST)} for name in named}

@@ -33,6 +33,8 @@ def render(_root: Path) -> str:
             ("verb", "does"),
             ((f"[`{name}`](#{_anchor(name)})", _summary(verb)) for name, verb in verbs),
         ),
+        "What each verb prints, on the demo and in a terminal of 80 columns, is linked from its "
+        "section. Durations, rates, versions and digests are masked there.\n",
     ]
     if options := _options(root):
         parts += [f"## Options of `{PROGRAM}` itself\n", options]
@@ -41,6 +43,7 @@ def render(_root: Path) -> str:
             f"## `{name}`\n",
             f"{_text(verb.help)}\n",
             f"```text\n{_usage(name, verb)}\n```\n",
+            f"Example: [what it prints]({_output(name)}).\n",
         ]
         arguments = [p for p in verb.params if p.param_type_name == "argument"]
         if arguments:
@@ -129,6 +132,11 @@ def _text(words: str | None) -> str:
     # "\f" ends what Typer shows of a docstring, "\b" keeps a paragraph's lines as they are.
     shown = (words or "").split("\f")[0].replace("\b", "")
     return re.sub(r"<([^<>\s]+)>", r"`<\1>`", shown).strip()
+
+
+def _output(name: str) -> str:
+    """Return the file that `make reference-output` writes of a verb."""
+    return f"output/{name.removeprefix(PROGRAM).strip().replace(' ', '-')}.txt"
 
 
 def _anchor(name: str) -> str:

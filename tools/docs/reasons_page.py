@@ -19,6 +19,9 @@ def render(root: Path) -> str:
     # The words are the integration guide's, which says beside each what to show and who fixes it.
     section = (root / _GUIDE).read_text("utf-8").split("\n## Reasons\n")[1].split("\n## ")[0]
     meanings = dict(_ROW.findall(section))
+    absent = [reason.value for reason in Reason if reason.value not in meanings]
+    if absent:
+        raise SystemExit(f"{_GUIDE}: no row for {', '.join(absent)}: add one under Reasons")
     asked = [name for name, value in vars(Reason).items() if _is_property(name, value)]
     rows = [
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -14,7 +14,15 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import Label, LabeledCapture
 from fasdk_calibration.synthetic.attacks import print_face, replay_face
 from fasdk_calibration.synthetic.head import EVERYONE, Head, build_head, draw_subject
-from fasdk_calibration.synthetic.scene import Camera, Pose, View, see_carrier, see_head, see_wall
+from fasdk_calibration.synthetic.scene import (
+    Camera,
+    Carrier,
+    Pose,
+    View,
+    see_carrier,
+    see_head,
+    see_wall,
+)
 from fasdk_calibration.synthetic.sensors import (
     LightingRange,
     SensorSettings,
@@ -24,7 +32,7 @@ from fasdk_calibration.synthetic.sensors import (
     expose_rgb,
     measure_depth,
 )
-from fasdk_calibration.synthetic.species import Species, taking_turns
+from fasdk_calibration.synthetic.species import ATTACKS, Species, taking_turns
 from fasdk_calibration.synthetic.worn import (
     fake_head,
     wear_flexible_mask,
@@ -59,18 +67,41 @@ _SUBJECTS = {
     Split.DEVELOPMENT: range(300, 400),
     Split.HELD_OUT: range(400, 500),
 }
-# Bona fide takes every other turn, the species the turns between: three unlike ones first.
-_TURNS = taking_turns(
-    Species.PRINT_FLAT,
-    Species.REPLAY,
-    Species.RIGID_MASK,
-    Species.PRINT_CURVED,
-    Species.FLEXIBLE_MASK,
-    Species.PAPER_MASK,
-    Species.MAKEUP,
-    Species.FAKE_HEAD,
-    Species.PARTIAL_GLASSES,
-)
+# Makes the instrument that presents a victim's face; the wearer is drawn when asked for.
+Instrument = Callable[[Head, Callable[[], Head], np.random.Generator], Head | Carrier]
+
+
+def _worn(make: Callable[[Head, Head, np.random.Generator], Head]) -> Instrument:
+    return lambda victim, draw_wearer, rng: make(draw_wearer(), victim, rng)
+
+
+# Every species of attack, in the order in which presentations take turns: three unlike ones first.
+_INSTRUMENTS: dict[Species, Instrument] = {
+    Species.PRINT_FLAT: lambda victim, _, rng: print_face(victim, rng, curved=False),
+    Species.REPLAY: lambda victim, _, rng: replay_face(victim, rng),
+    Species.RIGID_MASK: _worn(wear_rigid_mask),
+    Species.PRINT_CURVED: lambda victim, _, rng: print_face(victim, rng, curved=True),
+    Species.FLEXIBLE_MASK: _worn(wear_flexible_mask),
+    Species.PAPER_MASK: _worn(wear_paper_mask),
+    Species.MAKEUP: _worn(wear_makeup),
+    Species.FAKE_HEAD: lambda victim, _, rng: fake_head(victim, rng),
+    Species.PARTIAL_GLASSES: _worn(wear_partial_glasses),
+}
+
+
+def turns_of(instruments: Mapping[Species, Instrument]) -> tuple[Species, ...]:
+    """Return the default turns: a bona fide presentation before each species of the table.
+
+    Raises:
+        TypeError: A species of attack has no instrument, so that it would be presented as a face.
+    """
+    absent = [species.name for species in ATTACKS if species not in instruments]
+    if absent:
+        raise TypeError(f"no instrument for {', '.join(absent)}: add a row to _INSTRUMENTS")
+    return taking_turns(*instruments)
+
+
+_TURNS = turns_of(_INSTRUMENTS)
 
 
 @dataclass(frozen=True)
@@ -141,13 +172,6 @@ class Population:
 
 
 _DEFAULT_SETTINGS = SceneSettings()
-_WORN: dict[Species, Callable[[Head, Head, np.random.Generator], Head]] = {
-    Species.PAPER_MASK: wear_paper_mask,
-    Species.RIGID_MASK: wear_rigid_mask,
-    Species.FLEXIBLE_MASK: wear_flexible_mask,
-    Species.PARTIAL_GLASSES: wear_partial_glasses,
-    Species.MAKEUP: wear_makeup,
-}
 
 
 def generate(
@@ -223,20 +247,19 @@ def _present(
     split: Split,
     settings: SceneSettings,
 ) -> View:
-    if species in (Species.PRINT_FLAT, Species.PRINT_CURVED):
-        sheet = print_face(head, rng, curved=species is Species.PRINT_CURVED)
-        return see_carrier(sheet, pose, camera, wall)
-    if species is Species.REPLAY:
-        return see_carrier(replay_face(head, rng), pose, camera, wall)
-    if species is Species.FAKE_HEAD:
-        return see_head(fake_head(head, rng), pose, camera, wall)
-    if species in _WORN:
-        # The wearer is another subject of the same split.
-        wearer = _head_of(seed, int(rng.choice(split.subjects)), settings)
-        return see_head(_WORN[species](wearer, head, rng), pose, camera, wall)
-    if rng.random() < settings.spectacles:
-        head = wear_spectacles(head, rng)
-    return see_head(head, pose, camera, wall)
+    if species is Species.BONA_FIDE:
+        if rng.random() < settings.spectacles:
+            head = wear_spectacles(head, rng)
+        return see_head(head, pose, camera, wall)
+
+    def draw_wearer() -> Head:
+        """Return another subject of the same split."""
+        return _head_of(seed, int(rng.choice(split.subjects)), settings)
+
+    shown = _INSTRUMENTS[species](head, draw_wearer, rng)
+    if isinstance(shown, Carrier):
+        return see_carrier(shown, pose, camera, wall)
+    return see_head(shown, pose, camera, wall)
 
 
 def _head_of(seed: int, number: int, settings: SceneSettings) -> Head:

@@ -1,4 +1,4 @@
-"""Species of presentations: bona fide faces and nine species of attack instruments."""
+"""Species of presentations: bona fide faces and species of attack instruments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fasdk_calibration.datasets import BONA_FIDE_SPECIES
 
 class Species(str, Enum):
     """Species of a presentation; every member but the first is an attack instrument (PAI).
+
+    A member's position seeds its captures: a new one goes last.
 
     Roughly from the easiest to the hardest, each leaves the sensors this to go by:
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.registry import EngineOptions
+    from fasdk.backends.specs import EngineOptions
     from fasdk.bundle.bundle import Bundle
 
 

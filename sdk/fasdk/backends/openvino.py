@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.registry import EngineOptions
+    from fasdk.backends.specs import EngineOptions
     from fasdk.bundle.bundle import Bundle
 
 _TELEMETRY = "openvino_telemetry"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from fasdk.cameras.camera import Camera
 
 T = TypeVar("T")
-
-KNOWN = (
-    "replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:FILE, realsense, realsense:SERIAL, "
-    "realsense:FILE.bag"
-)
 
 
 def open_camera(spec: str) -> Camera:
@@ -41,15 +37,14 @@ def open_camera(spec: str) -> Camera:
     """
     word, _, query = spec.partition("?")
     kind, _, target = word.partition(":")
-    makers: dict[str, Callable[[str, _Options], Camera]] = {
-        "replay": _replay,
-        "opencv": _opencv,
-        "realsense": _realsense,
-    }
-    if kind not in makers:
-        raise UsageError(f"camera {spec!r} is of no known kind: choose among {KNOWN}")
+    found = next((each for each in KINDS if each.name == kind), None)
+    if found is None:
+        forms = ", ".join(form for each in KINDS for form in each.forms)
+        raise UsageError(f"camera {spec!r} is of no known kind: choose among {forms}")
     options = _Options(spec, dict(parse_qsl(query, keep_blank_values=True)))
-    camera = makers[kind](target, options)
+    if not target and kind not in found.forms:
+        raise UsageError(f"camera {spec!r} names no source: expected {' or '.join(found.forms)}")
+    camera = found.open(target, options)
     options.require_all_taken()
     return camera
 
@@ -85,14 +80,12 @@ class _Options:
 def _replay(target: str, options: _Options) -> Camera:
     from fasdk.cameras.replay import ReplayCamera
 
-    _require_target(target, options.spec, "replay:DIR or replay:LIST.jsonl")
     return ReplayCamera(Path(target), fps=_fps(options), loop=_loop(options))
 
 
 def _opencv(target: str, options: _Options) -> Camera:
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 
-    _require_target(target, options.spec, "opencv:NUMBER or opencv:FILE")
     modality = options.take("modality", Modality, "rgb or ir") or Modality.RGB
     if target.isdecimal():
         return OpenCvCamera(int(target), modality=modality)
@@ -131,6 +124,24 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _require_target(target: str, spec: str, expected: str) -> None:
-    if not target:
-        raise UsageError(f"camera {spec!r} names no source: expected {expected}")
+@dataclass(frozen=True)
+class CameraKind:
+    """A kind of camera that a specification can name.
+
+    Attributes:
+        name: The specification's first word.
+        forms: Ways to write it, without options; one that is the name alone needs no target.
+        open: Returns the camera of a target and options; imports what it needs.
+    """
+
+    name: str
+    forms: tuple[str, ...]
+    open: Callable[[str, _Options], Camera]
+
+
+KINDS = (
+    CameraKind("replay", ("replay:DIR", "replay:LIST.jsonl"), _replay),
+    CameraKind("opencv", ("opencv:NUMBER", "opencv:FILE"), _opencv),
+    CameraKind("realsense", ("realsense", "realsense:SERIAL", "realsense:FILE.bag"), _realsense),
+)
+"""Every kind of camera, in the order in which messages name them."""

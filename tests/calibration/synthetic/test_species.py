@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.synthetic import ATTACKS, Species, parse_attacks, taking_turns
+from fasdk_calibration.synthetic import (
+    ATTACKS,
+    SceneSettings,
+    Species,
+    generator,
+    parse_attacks,
+    taking_turns,
+)
 from fasdk_calibration.synthetic.attacks import print_face, replay_face
 from fasdk_calibration.synthetic.head import EYES_Y_MM, Grid, Head, build_head, draw_subject
 from fasdk_calibration.synthetic.scene import Camera, Pose, see_carrier, see_wall
@@ -169,7 +177,21 @@ def test_head_maps_stay_within_their_units(make, people):
 def test_nine_attack_species_alternate_with_bona_fide():
     assert len(ATTACKS) == 9
     turns = taking_turns(*ATTACKS)
+    assert set(SceneSettings().turns[1::2]) == set(ATTACKS)
     assert turns[::2] == (Species.BONA_FIDE,) * 9 and turns[1::2] == ATTACKS
+
+
+def test_a_species_without_an_instrument_is_refused():
+    whole = {species: generator._INSTRUMENTS[species] for species in ATTACKS}
+    assert generator.turns_of(whole) == taking_turns(*ATTACKS)
+    del whole[Species.RIGID_MASK]
+    with pytest.raises(TypeError, match="no instrument for RIGID_MASK: add a row to _INSTRUMENTS"):
+        generator.turns_of(whole)
+
+
+def test_every_species_is_described():
+    for species in ATTACKS:
+        assert re.search(rf"^    - {species.name}: ", Species.__doc__, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(

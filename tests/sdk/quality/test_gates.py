@@ -253,6 +253,15 @@ def test_every_limit_is_reached_by_a_fault_above():
     assert all(value is not None for value in limits.values())
 
 
+@pytest.mark.parametrize("name", QualityLimits.model_fields)
+def test_a_limit_switched_on_alone_finds_a_fault_above(clean, name):
+    limit = getattr(QualityLimits(require_times=True), name)
+    alone = QualityLimits.off().model_copy(update={name: limit})
+    captures = [replace(clean, taken_ms={})]
+    captures += [replace(clean, **change(clean)) for change, _, _ in ONE_FAULT.values()]
+    assert any(assess(capture, alone, now_ms=NOW_MS) for capture in captures)
+
+
 @pytest.mark.parametrize(
     ("change", "limits"),
     [

@@ -29,7 +29,8 @@ import numpy as np
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import load
-from support.cuda_sim.tensorrt_standin import Behavior, stand_in
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import Behavior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.cuda_sim.tensorrt_standin import Behavior, Refusal
+from support.tensorrt_standin.settings import Behavior, Refusal
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver

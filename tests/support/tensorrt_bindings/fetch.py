@@ -50,11 +50,9 @@ class Bindings:
         return (self.folder / "ready").is_file()
 
 
-# The oldest and the newest release that fasdk runs on.
-RELEASES = (
-    Bindings(f"{OLDEST}.0", "tensorrt_cu12_bindings", (3, 12)),
-    Bindings(f"{NEWEST}.0.106", "tensorrt_cu13_bindings", (3, 14)),
-)
+OLDEST_BINDINGS = Bindings(f"{OLDEST}.0", "tensorrt_cu12_bindings", (3, 12))
+NEWEST_BINDINGS = Bindings(f"{NEWEST}.0.106", "tensorrt_cu13_bindings", (3, 14))
+RELEASES = (OLDEST_BINDINGS, NEWEST_BINDINGS)
 
 
 def fetch(bindings: Bindings) -> None:

@@ -94,6 +94,16 @@ def test_figures_are_those_of_the_metrics_on_the_device_scores(evaluate, bundle,
     assert document["unit"] == "presentation"
 
 
+def test_the_documents_keys_belong_to_its_version(evaluate, bundle, listing):
+    """Programs read these: renaming or removing one needs a new DOCUMENT_VERSION."""
+    document = evaluate(bundle, listing)
+    assert (document["document"], document["version"]) == ("fasdk evaluation", 2)
+    assert " ".join(document) == (
+        "document version bundle backend family source unit level lists development overlap cases "
+        "not_evaluated family_figure worst limits"
+    )
+
+
 def test_every_combination_that_leaves_what_is_required_is_judged(evaluate, bundle, listing):
     document = evaluate(bundle, listing, options=["--missing", "all"])
     cases = {case["missing"]: case for case in document["cases"]}

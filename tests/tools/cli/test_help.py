@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pkgutil import iter_modules
 
 import pytest
 import typer.main
 
 from fasdk.backends.engine import Backend
+from fasdk.cameras.spec import KINDS
+from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_tools import cli
 from fasdk_tools.cli import root
 
 COMMAND = typer.main.get_command(root.app)
@@ -54,15 +58,40 @@ def test_the_help_of_a_verb_fits_and_breaks_no_word(fasdk, monkeypatch, verb, wi
         assert not {word for word in missing if word + ";" not in words and word[:-1] not in words}
 
 
-def test_backend_help_names_every_backend():
-    helps = {
+def help_of(option):
+    """Return the different help texts that verbs have for an option."""
+    return {
         parameter.help
         for verb in VERBS
         for parameter in COMMAND.commands[verb].params
-        if "--backend" in parameter.opts
+        if option in parameter.opts
     }
+
+
+def test_backend_help_names_every_backend():
     for backend in Backend:
-        assert all(re.search(rf"(?<![\w-]){backend.value}(?![\w-])", text) for text in helps)
+        for text in help_of("--backend"):
+            assert re.search(rf"(?<![\w-]){backend.value}(?![\w-])", text)
+
+
+def test_range_method_help_names_every_range_method():
+    (text,) = help_of("--range-method")
+    for method in RangeMethod:
+        assert re.search(rf"\b{method.value}\b", text)
+
+
+def test_camera_help_names_every_form_of_every_kind():
+    (text,) = help_of("--camera")
+    assert [form for kind in KINDS for form in kind.forms if form not in text] == []
+
+
+def test_every_module_of_verbs_is_imported_by_the_package():
+    program = "import sys, fasdk_tools.cli; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    modules = {f"fasdk_tools.cli.{each.name}" for each in iter_modules(cli.__path__)}
+    assert modules - {"fasdk_tools.cli.__main__"} <= set(ran.stdout.split())
 
 
 def test_the_version_is_that_of_the_package(fasdk):

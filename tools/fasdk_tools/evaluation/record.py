@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from fasdk_calibration.error_rates import CaseFigures
+
+DOCUMENT: Final = "fasdk evaluation"
+DOCUMENT_VERSION: Final = 2
+"""Version of the layout; raise it when a key is renamed, removed or changes its meaning."""
 
 
 class ProtocolFamily(str, Enum):
@@ -182,8 +187,8 @@ class Evaluation:
     """The whole document of one evaluation.
 
     Attributes:
-        document: Kind of document, "fasdk evaluation".
-        version: Version of the document's layout.
+        document: Kind of document, `DOCUMENT`.
+        version: Version of the document's layout, `DOCUMENT_VERSION`.
         bundle: The evaluated bundle.
         backend: Runtime that computed the scores, with its version.
         family: Protocol family as the user named it, or None.

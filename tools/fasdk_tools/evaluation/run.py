@@ -18,7 +18,15 @@ from fasdk_tools.evaluation.cases import (
     family_figure,
     worst_captures,
 )
-from fasdk_tools.evaluation.record import BundleIdentity, Case, Evaluation, ListIdentity, Overlap
+from fasdk_tools.evaluation.record import (
+    DOCUMENT,
+    DOCUMENT_VERSION,
+    BundleIdentity,
+    Case,
+    Evaluation,
+    ListIdentity,
+    Overlap,
+)
 from fasdk_tools.evaluation.request import (
     EvaluationRequest,
     choose_missing,
@@ -106,8 +114,8 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
     cases = build_cases(request, tests, missing, thresholds, progress)
     return EvaluationRun(
         Evaluation(
-            document="fasdk evaluation",
-            version=1,
+            document=DOCUMENT,
+            version=DOCUMENT_VERSION,
             bundle=_identify(bundle),
             backend=_backend(),
             family=None if request.family is None else request.family.value,

@@ -11,7 +11,7 @@ from importlib import import_module
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fasdk.backends.registry import BACKENDS, spec_of
+from fasdk.backends.specs import BACKENDS, spec_of
 from fasdk.backends.tensorrt import api
 from fasdk.errors import BackendError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends.cuda import PyCudaDriver
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import EngineOptions, spec_of
+from fasdk.backends.specs import EngineOptions, spec_of
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from fasdk.backends.registry import spec_of
+from fasdk.backends.specs import spec_of
 from fasdk.backends.tensorrt.module import (
     NativeLog,
     load_module,

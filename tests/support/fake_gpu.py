@@ -22,7 +22,7 @@ from support.kernel_driver import Access
 
 
 class FaultError(Exception):
-    """What the fake driver raises where CUDA would fail."""
+    """Error of the fake driver where CUDA would fail."""
 
 
 @dataclass

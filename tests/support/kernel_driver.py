@@ -20,7 +20,7 @@ class Access:
 
 
 class KernelDriver(Protocol):
-    """What the stand-in TensorRT needs of the driver under it."""
+    """Calls that the stand-in TensorRT makes to the driver under it."""
 
     def has_context(self) -> bool:
         """Whether a context is current on this thread."""
@@ -45,8 +45,9 @@ class KernelDriver(Protocol):
 
         Args:
             stream_handle: The stream, which runs it behind what it already holds.
-            name: What reports call it.
-            kernel: Called when the stream gets there, and at every replay if it was captured.
+            name: Name of the kernel in reports.
+            kernel: Function called when the stream gets there, and at every replay if it was
+                captured.
             accesses: The memory it works on.
 
         Returns:

@@ -31,7 +31,7 @@ class GraphRunner:
         graph: Path of the ONNX file.
         specs: Preprocessing by modality.
         presence: Column order of the graph's presence input, or None.
-        as_written: See `OnnxRuntimeEngine`.
+        as_written: Whether Q/DQ nodes run where they stand, as in `OnnxRuntimeEngine`.
     """
 
     def __init__(

@@ -104,7 +104,7 @@ class OnnxRuntimeEngine:
     Args:
         graph: The ONNX file's bytes, already verified.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        as_written: See `open_session`.
+        as_written: Whether Q/DQ nodes run where they stand, as in `open_session`.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.

@@ -43,7 +43,7 @@ def require_installed(backend: Backend) -> None:
     """Check that a backend's package is installed.
 
     Raises:
-        BackendError: It is not; says which backends are and how to install this one.
+        BackendError: It is not; the message lists those that are and how to install this one.
     """
     installed = installed_backends()
     if backend not in installed:

@@ -195,7 +195,7 @@ class Evaluation:
         source: Training data as the user named it, or None.
         unit: Unit that error rates count.
         level: The security level the headline figures are at, or None without one.
-        lists: Evaluation lists.
+        lists: Descriptions of the evaluation lists.
         development: The list development thresholds come from, or None.
         overlap: Subjects seen before; not empty only where that was allowed.
         cases: Error rates of every list with every combination taken away.

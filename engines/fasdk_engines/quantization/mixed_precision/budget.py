@@ -85,9 +85,8 @@ class CombinationFigures:
         expected_flips: Expected share of flips of other captures, in [0, 1]; see `expected_flips`.
             Where the captures are too few to show a rare flip, it still distinguishes a small drift
             from a large one.
-        expected_class_flips: The same for the captures of one class, bona fide or attack, whichever
-            expects more: a threshold among captures of one class changes the rate of that class
-            alone.
+        expected_class_flips: Expected share of flips of one class, bona fide or attack, whichever
+            is larger: a threshold among captures of one class changes the rate of that class alone.
         mean_drift: Mean absolute difference of scores, in [0, 1]; a score that is not a number
             counts as 1.
         largest_drift: Largest absolute difference of scores, in [0, 1].

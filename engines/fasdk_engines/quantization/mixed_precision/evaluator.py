@@ -87,7 +87,7 @@ class BudgetEvaluator:
         presence: Column order of the graph's presence input, or None.
         live_index: Index of the bona fide logit.
         modalities: Modalities in model order.
-        limits: The budget.
+        limits: Limits of the budget.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class BudgetEvaluator:
             name: Name to store them under.
             progress: Receives the captures evaluated, of how many.
             task: Name of the task to report progress of.
-            stop_early: Whether to stop as soon as the budget is missed.
+            stop_early: Whether evaluation stops as soon as the budget is missed.
 
         Raises:
             BackendError: The candidate cannot be run.

@@ -203,9 +203,9 @@ def compute_outcome(
     Args:
         development: float64 [N], P(bona fide) of the training domains' development captures, with
             the same modalities missing as in the test.
-        development_live: bool [N].
+        development_live: bool [N], whether each development capture is bona fide.
         test: float64 [M], P(bona fide) of the test captures.
-        test_live: bool [M].
+        test_live: bool [M], whether each test capture is bona fide.
 
     Raises:
         DatasetError: A class is absent from either side, a score is NaN, or lengths differ.

@@ -1,1 +1,1 @@
-"""The workstation half: checkpoint → module → graph → plan → bundle."""
+"""Workstation package of fasdk: models, graphs, quantization, training and bundle builds."""

@@ -1,4 +1,4 @@
-"""fasdk on the device: verify a bundle, judge captures, and only ever open a door on LIVE.
+"""Device package of fasdk: verified bundles, and decisions of which LIVE alone opens a door.
 
     import fasdk
 

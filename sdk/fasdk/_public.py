@@ -1,4 +1,4 @@
-"""Public names of fasdk, listed once; `import fasdk` loads them when the first is used."""
+"""Public names of fasdk, listed once; `import fasdk` loads them on first use."""
 
 from fasdk.backends.engine import Backend as Backend
 from fasdk.batching import BatchingPolicy as BatchingPolicy

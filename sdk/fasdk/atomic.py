@@ -1,4 +1,4 @@
-"""Atomic file writing: a reader sees the old file or the whole new one, never a part."""
+"""Atomic file writing: readers find the old file or the whole new one, never a part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
     Args:
         path: The file's final name.
-        mode: Its permission bits from the first byte on; the process's umask takes some away.
+        mode: Permission bits of the file from the first byte on; the process's umask takes some
+            away.
 
     Raises:
         FasdkError: The folder does not exist, is not writable, or the disk is full; whatever was

@@ -309,7 +309,7 @@ def live_score(
     """Return P(bona fide) of one capture: its softmax score, calibrated if a calibration is given.
 
     Args:
-        logits: float32 [classes].
+        logits: Logits of one capture, float32 [classes].
         live_index: Index of the bona fide class.
         calibration: Calibration for the capture's modalities, or None for the softmax score.
 

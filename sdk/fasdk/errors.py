@@ -1,4 +1,4 @@
-"""Errors of fasdk: each one sentence with the thing, what was found and how to fix it."""
+"""Exceptions of fasdk, whose messages name the object, what was found and how to fix it."""
 
 
 class FasdkError(Exception):
@@ -93,7 +93,7 @@ class BudgetError(PrecisionError):
     """A precision moves decisions by more than the liveness budget allows.
 
     Attributes:
-        report: What was tried and what it missed: a dataclass.
+        report: Dataclass with the candidates tried and the limits they miss.
     """
 
     def __init__(self, message: str, report: object) -> None:

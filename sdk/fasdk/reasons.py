@@ -102,8 +102,8 @@ class Finding:
     """One reason with its explanation.
 
     Attributes:
-        reason: Reason code.
-        message: What was found, what is expected and how to fix it, in one line.
+        reason: Reason code of the finding.
+        message: One line with what was found, what is expected and how to fix it.
     """
 
     reason: Reason

@@ -69,8 +69,8 @@ class Scorer:
     """Gates, preprocessing and scoring by one bundle at one security level; thread-safe.
 
     Attributes:
-        bundle: Verified bundle.
-        level: Security level.
+        bundle: Verified bundle to score by.
+        level: Security level of the decisions.
         limits: Quality limits for a camera's captures.
         missing: Treatment of a camera's capture that lacks one of the model's modalities.
     """
@@ -210,7 +210,7 @@ class Scorer:
 
         Args:
             capture: Capture the row belongs to.
-            logits: One logit per label.
+            logits: Logits of one capture, one per label.
             reliability: The model's certainty in [0, 1], one per modality; empty where the model
                 has none.
         """

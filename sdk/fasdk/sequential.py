@@ -195,7 +195,7 @@ class SequentialRun(_Timed):
     """Run of a sequential test on one person.
 
     Args:
-        test: Sequential test.
+        test: Sequential test to run.
         max_ms: Further time limit in milliseconds; the shorter of both holds.
     """
 

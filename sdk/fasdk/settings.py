@@ -59,7 +59,7 @@ def as_choice(name: str, value: object, choices: type[Choice]) -> Choice:
     Args:
         name: Name of the setting, for the message.
         value: Member or a member's value.
-        choices: Enum.
+        choices: Enum of the valid values.
 
     Raises:
         UsageError: The enum has no such member.

@@ -1,4 +1,4 @@
-"""One small population of captures, made once."""
+"""Fixtures of the calibration tests: one small population of captures."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Cross-domain protocols of the MMDG benchmark."""
+
 from __future__ import annotations
 
 import numpy as np

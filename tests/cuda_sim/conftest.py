@@ -1,4 +1,4 @@
-"""pycuda on the simulated driver, with its context current while a test runs."""
+"""Fixtures of the simulated driver's tests: pycuda with its context current."""
 
 from __future__ import annotations
 

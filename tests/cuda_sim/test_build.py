@@ -1,4 +1,4 @@
-"""The build script: quick when there is nothing to do, one line when something is missing."""
+"""Build script of the simulated driver: up-to-date builds, and missing tools."""
 
 from __future__ import annotations
 

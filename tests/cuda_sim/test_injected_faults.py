@@ -1,4 +1,4 @@
-"""Contexts, and what a device that fails, vanishes or hangs looks like to a program."""
+"""Contexts, and injected faults: failing calls, a lost device, a hanging one."""
 
 from __future__ import annotations
 
@@ -194,13 +194,14 @@ def test_a_reset_forgets_and_what_was_held_goes_on_working(simulator, cuda, stre
 )
 def test_the_environment_says_which_device_it_is(variables, told):
     script = (
-        "from simulated_cuda import load; load(); import pycuda.driver as cuda; cuda.init(); "
+        "from support.cuda_sim.simulated_cuda import load; load(); "
+        "import pycuda.driver as cuda; cuda.init(); "
         "d = cuda.Device(0); "
         "print(d.name(), '.'.join(map(str, d.compute_capability())), cuda.get_driver_version())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(HERE)} | variables,
+        env=os.environ | {"PYTHONPATH": str(HERE.parents[1])} | variables,
         check=True,
         capture_output=True,
         text=True,

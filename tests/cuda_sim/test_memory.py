@@ -1,4 +1,4 @@
-"""Memory of the simulated driver: garbage when fresh, garbage when freed, and accounted for."""
+"""Memory of the simulated driver: NaN when fresh or freed, and leak accounting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stream capture: what is recorded, replayed, and refused with the driver's own codes."""
+"""Stream capture: recording, replay, and the driver's own error codes."""
 
 from __future__ import annotations
 

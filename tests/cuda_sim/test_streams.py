@@ -1,4 +1,4 @@
-"""Streams of the simulated driver: late, in order, and reported on when nothing orders them."""
+"""Streams of the simulated driver: delayed, in order, and checked for races."""
 
 from __future__ import annotations
 

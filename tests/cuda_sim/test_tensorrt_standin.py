@@ -1,8 +1,9 @@
-"""The stand-in TensorRT: late like the real one, replayable, and strict about its rules."""
+"""Stand-in TensorRT: asynchronous execution, CUDA graphs and refused misuse."""
 
 from __future__ import annotations
 
 import gc
+import sys
 from ctypes import byref, c_void_p
 
 import numpy as np
@@ -10,14 +11,13 @@ import pytest
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import CudaResult, ViolationKind
-from support.cuda_sim.tensorrt_standin import (
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import (
     SCRATCH_BYTES,
     Behavior,
     ExecutionContextAllocationStrategy,
     Refusal,
     Severity,
-    installed,
-    stand_in,
 )
 
 pytestmark = pytest.mark.cuda_sim
@@ -90,14 +90,14 @@ def trt(simulator, behavior):
 
 
 @pytest.fixture
-def engine(cuda, trt, log):
+def engine(cuda, trt, log, monkeypatch):
     from fasdk.backends.engine import Backend
     from fasdk.backends.tensorrt.plan import build_plan
 
     shapes = {m.value: (3, tiny_bundle.SIZE, tiny_bundle.SIZE) for m in tiny_bundle.ALL}
     graph = tiny_bundle.graph_bytes()
-    with installed(trt):
-        plan = build_plan(graph, Backend.TENSORRT, shapes=shapes, max_batch=MAX_BATCH)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    plan = build_plan(graph, Backend.TENSORRT, shapes=shapes, max_batch=MAX_BATCH)
     return trt.Runtime(log).deserialize_cuda_engine(plan.data)
 
 

@@ -1,4 +1,4 @@
-"""The bundle format's page says what the code does: its numbers, its examples, its members."""
+"""Bundle format page against the code: numbers, examples and members."""
 
 from __future__ import annotations
 

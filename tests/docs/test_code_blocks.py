@@ -1,4 +1,4 @@
-"""The Python that the quickstart, the README and the integration guide show runs."""
+"""Python code blocks of the quickstart, the README and the integration guide, executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents: size, links, reach from the README, words, and figures that follow the code."""
+"""Documents: size, links, reachability from the README, and figures in step with the code."""
 
 from __future__ import annotations
 

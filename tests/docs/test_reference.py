@@ -1,4 +1,4 @@
-"""The generated reference is what the code says today."""
+"""Generated reference pages against the code."""
 
 from __future__ import annotations
 

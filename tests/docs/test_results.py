@@ -1,4 +1,4 @@
-"""Recorded claims and the page that is made of them."""
+"""Recorded claims, and the page generated from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA source compiles for every architecture, and its module loads where there is no GPU.
+"""CUDA kernels: compilation for every architecture, and import without a GPU.
 
 What the kernel computes is tested on the host: `fasdk_vectors` runs the kernel's body,
 `tensor_values_at`, over every vector.

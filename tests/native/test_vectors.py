@@ -1,4 +1,4 @@
-"""The C++ core against others' answers, with no Python in between: here and on 64-bit Arm."""
+"""C++ preprocessing against other libraries' outputs, on this CPU and on 64-bit Arm."""
 
 from __future__ import annotations
 

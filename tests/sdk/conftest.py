@@ -1,4 +1,4 @@
-"""One tiny real bundle a run, and its parts."""
+"""Fixtures of the device tests: one tiny real bundle a run, and its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader sees the old file or the whole new one, whatever goes wrong in between."""
+"""Atomic file writing under interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A capture is checked where the mistake was made, in words of the camera."""
+"""Validation of captures where they are made."""
 
 from __future__ import annotations
 

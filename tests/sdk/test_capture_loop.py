@@ -1,4 +1,4 @@
-"""A door's loop outlives whatever its camera, finder and checker do, and calls none of it LIVE."""
+"""Capture loop: faults of camera, finder and session, none answered LIVE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only a score above a threshold tuned for exactly these modalities is live."""
+"""Decisions: LIVE only above a threshold tuned for exactly these modalities."""
 
 from __future__ import annotations
 

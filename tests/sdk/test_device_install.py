@@ -1,4 +1,4 @@
-"""A device needs the base install alone: no torch, no onnx, wheels for JetPack's Python."""
+"""Base install of a device: no torch, no onnx, wheels for JetPack's Python."""
 
 from __future__ import annotations
 

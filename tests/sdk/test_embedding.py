@@ -1,4 +1,4 @@
-"""The integration guide holds: its loop runs, its tables are whole, its unit is valid."""
+"""Integration guide: its loop, tables and systemd unit against the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YuNet finds the face the caller did not give; a model or a frame that is none is said.
+"""Face detection with YuNet, and errors on unusable models and frames.
 
 What needs the model itself is skipped where the reference folder is not beside the checkout.
 """

@@ -1,4 +1,4 @@
-"""Importing fasdk is cheap, and using it loads nothing a device does not need."""
+"""Import of fasdk: its time, and the modules it leaves unloaded."""
 
 from __future__ import annotations
 

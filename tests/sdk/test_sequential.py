@@ -1,4 +1,4 @@
-"""Several frames make a verdict within limits, and nothing but enough evidence makes it LIVE."""
+"""Sequential tests: LIVE on sufficient evidence alone, within frame and time limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Systemd hears READY and WATCHDOG while decisions flow, and nothing while they do not."""
+"""Systemd watchdog: READY and WATCHDOG notifications while decisions flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives that other zip readers accept or mistake, each one way of not being canonical.
+"""Non-canonical archives that other zip readers accept or misread.
 
 Every builder starts from the same good archive, so that what it changes is all that is wrong.
 """

@@ -1,4 +1,4 @@
-"""Lists of captures that the tiny bundle of tests/sdk scores by how bright they are."""
+"""Capture lists whose scores on the tiny bundle follow their brightness."""
 
 from __future__ import annotations
 

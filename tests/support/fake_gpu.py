@@ -1,31 +1,24 @@
-"""A GPU and a TensorRT for tests: device memory is host memory, work waits for a synchronization.
+"""A CUDA driver in Python for quick tests: device memory is host memory, work waits for a call.
 
 Nothing enqueued on a stream happens before `synchronize`, every buffer starts as garbage, and every
 call checks that the context is current, so code that forgets any of these reads nonsense or fails.
-The fake TensorRT's plan is the graph itself, run by ONNX Runtime.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import Enum
-from types import ModuleType
-from typing import Any, ClassVar
+from math import prod
 
 import numpy as np
-import onnx
-import pytest
 from numpy.typing import NDArray
 
 from fasdk.backends.cuda_api import CudaDevice, CudaStream, DeviceBuffer
-from fasdk.backends.tensorrt.versions import OLDEST
 from fasdk.errors import BackendError
 
-MAGIC = b"fake plan\n"
+from support.kernel_driver import Access
 
 
 class FaultError(Exception):
@@ -115,7 +108,7 @@ class Depth(threading.local):
 
 
 class FakeGpu:
-    """A CudaDriver."""
+    """A `CudaDriver` and a `KernelDriver`."""
 
     def __init__(self) -> None:
         self.device = CudaDevice("Orin", "8.7", "12.6")
@@ -142,7 +135,7 @@ class FakeGpu:
             self._depth.value -= 1
 
     def require_current(self) -> None:
-        assert self._depth.value > 0, "no current context"
+        assert self.has_context(), "no current context"
 
     def stream(self) -> FakeStream:
         self.require_current()
@@ -201,6 +194,41 @@ class FakeGpu:
         self.graphs.append(graph)
         return graph
 
+    def has_context(self) -> bool:
+        return self._depth.value > 0
+
+    def is_capturing(self, stream_handle: int) -> bool:
+        return self.streams[stream_handle].recording is not None
+
+    def device_array(self, address: int, shape: Sequence[int]) -> NDArray[np.float32]:
+        memory = self._within(Access(address, 4 * prod(shape), writes=False))
+        return memory.array[: prod(shape)].reshape(shape)
+
+    def launch(
+        self,
+        stream_handle: int,
+        name: str,
+        kernel: Callable[[], None],
+        accesses: Sequence[Access],
+    ) -> str | None:
+        memory = [self._within(access) for access in accesses]
+
+        def run() -> None:
+            for buffer in memory:
+                assert self.held.get(buffer.address) is buffer, f"{name} runs on freed memory"
+            kernel()
+
+        self.streams[stream_handle].enqueue(run)
+        return None
+
+    def violation(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def _within(self, access: Access) -> FakeBuffer:
+        buffer = self.held[access.address]
+        assert access.size_bytes <= buffer.array.nbytes, "an access beyond its memory"
+        return buffer
+
     def _allocate(self, shape: tuple[int, ...]) -> FakeBuffer:
         self.require_current()
         used = sum(buffer.array.nbytes for buffer in self.held.values())
@@ -211,264 +239,3 @@ class FakeGpu:
         buffer = FakeBuffer(self, self._next, np.full(shape, 1e30, np.float32))
         self.held[buffer.address] = buffer
         return buffer
-
-
-class Enumeration(Enum):
-    INPUT = "input"
-    OUTPUT = "output"
-    FLOAT = "float"
-    HALF = "half"
-    ERROR = "error"
-    INTERNAL_ERROR = "internal error"
-    WARNING = "warning"
-    WORKSPACE = "workspace"
-    USER_MANAGED = "user managed"
-
-
-@dataclass
-class Behavior:
-    """What the fake TensorRT gets wrong, and what it was asked to do.
-
-    Attributes:
-        drift: Added to the logits of the second class.
-        drift_batch: The batch size that drifts; all when None.
-        drift_row: The row that drifts; all when None.
-        drift_replay: Whether it is replayed graphs alone that drift.
-        writes: Whether an execution writes its outputs.
-        refuses: Names of calls that return False or None.
-        output_type: The type a plan says its outputs have.
-        builds: How many plans were built.
-        targets: GPU generations the last plan was built for.
-        host_code: `engine_host_code_allowed` when a plan was deserialized.
-    """
-
-    drift: float = 0.0
-    drift_batch: int | None = None
-    drift_row: int | None = None
-    drift_replay: bool = False
-    writes: bool = True
-    refuses: set[str] = field(default_factory=set)
-    output_type: Enumeration = Enumeration.FLOAT
-    builds: int = 0
-    targets: dict[int, str] = field(default_factory=dict)
-    host_code: list[bool] = field(default_factory=list)
-
-
-def fake_tensorrt(gpu: FakeGpu, behavior: Behavior, version: str = f"{OLDEST}.0") -> ModuleType:
-    """Return a module with the part of TensorRT that fasdk uses."""
-    module: Any = ModuleType("tensorrt")
-    module.__version__ = version
-
-    class ILogger:
-        Severity = Enumeration
-
-    class IProgressMonitor:
-        pass
-
-    class Context:
-        def __init__(self, engine: Engine) -> None:
-            self.engine = engine
-            self.addresses: dict[str, int] = {}
-            self.shapes: dict[str, tuple[int, ...]] = {}
-            self.scratch: FakeBuffer | None = None
-            self.is_flushed = False  # whether what a shape leaves to do was done
-            self.changes = 0
-
-        def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
-            if self.shapes.get(name) != tuple(shape):
-                self.is_flushed = False
-                self.changes += 1
-            self.shapes[name] = tuple(shape)
-            return "set_input_shape" not in behavior.refuses
-
-        def set_tensor_address(self, name: str, memory: int) -> bool:
-            self.addresses[name] = memory
-            self.changes += 1
-            return "set_tensor_address" not in behavior.refuses
-
-        def set_device_memory(self, memory: int, size: int) -> None:
-            assert size >= self.engine.device_memory_size_v2
-            self.scratch = gpu.held[memory]
-
-        def execute_async_v3(self, stream_handle: int) -> bool:
-            stream = gpu.streams[stream_handle]
-            recorded = stream.recording is not None
-            if "execute_async_v3" in behavior.refuses or (recorded and not self.is_flushed):
-                self.engine.logger.log(Enumeration.ERROR, "the execution was refused")
-                return False
-            self.is_flushed = True
-            shapes, changes = dict(self.shapes), self.changes
-
-            def execute() -> None:
-                assert changes == self.changes or not recorded, "replayed after a change"
-                if behavior.writes:
-                    self._execute(shapes, recorded)
-
-            stream.enqueue(execute)
-            return True
-
-        def _execute(self, shapes: dict[str, tuple[int, ...]], replayed: bool) -> None:
-            def memory(name: str) -> NDArray[np.float32]:
-                return gpu.held[self.addresses[name]].array
-
-            assert self.scratch is not None
-            assert gpu.held[self.scratch.address] is self.scratch, "scratch memory was freed"
-            inputs = {
-                name: memory(name)[: int(np.prod(shape))].reshape(shape)
-                for name, shape in shapes.items()
-            }
-            for name, value in zip(
-                self.engine.outputs, self.engine.session.run(None, inputs), strict=True
-            ):
-                size = len(value)
-                concerned = behavior.drift_batch in (None, size)
-                if name == "logits" and concerned and (replayed or not behavior.drift_replay):
-                    row = behavior.drift_row
-                    rows = slice(None) if row is None else slice(row, row + 1)
-                    value[rows, 1] += behavior.drift
-                memory(name)[: value.size] = value.ravel()
-
-    class Engine:
-        def __init__(self, plan: bytes, logger: Any) -> None:
-            import onnxruntime
-
-            head, graph = plan[len(MAGIC) :].split(b"\n", 1)
-            self.max_batch = int(head)
-            self.logger = logger
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            self.session = onnxruntime.InferenceSession(graph, options)
-            self.inputs = [port.name for port in self.session.get_inputs()]
-            self.outputs = [port.name for port in self.session.get_outputs()]
-            self.num_io_tensors = len(self.inputs) + len(self.outputs)
-            self.device_memory_size_v2 = 512
-
-        def get_tensor_name(self, index: int) -> str:
-            return (self.inputs + self.outputs)[index]
-
-        def get_tensor_mode(self, name: str) -> Enumeration:
-            return Enumeration.INPUT if name in self.inputs else Enumeration.OUTPUT
-
-        def get_tensor_dtype(self, name: str) -> Enumeration:
-            return Enumeration.FLOAT if name in self.inputs else behavior.output_type
-
-        def get_tensor_shape(self, name: str) -> list[int]:
-            ports = [*self.session.get_inputs(), *self.session.get_outputs()]
-            shape = next(port.shape for port in ports if port.name == name)
-            return [size if isinstance(size, int) else -1 for size in shape]
-
-        def get_tensor_profile_shape(self, name: str, _profile: int) -> list[list[int]]:
-            shape = self.get_tensor_shape(name)[1:]
-            return [[1, *shape], [1, *shape], [self.max_batch, *shape]]
-
-        def create_execution_context(self, strategy: Enumeration) -> Context | None:
-            gpu.require_current()
-            assert strategy is Enumeration.USER_MANAGED
-            return None if "create_execution_context" in behavior.refuses else Context(self)
-
-    class Runtime:
-        def __init__(self, logger: Any) -> None:
-            gpu.require_current()
-            self.logger = logger
-            self.engine_host_code_allowed = True
-
-        def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
-            behavior.host_code.append(self.engine_host_code_allowed)
-            if not bytes(data).startswith(MAGIC) or "deserialize" in behavior.refuses:
-                self.logger.log(Enumeration.ERROR, "serialized with another version")
-                return None
-            return Engine(bytes(data), self.logger)
-
-    class Tensor:
-        def __init__(self, value: onnx.ValueInfoProto) -> None:
-            self.name = value.name
-            dims = value.type.tensor_type.shape.dim
-            self.shape = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims]
-            self.dtype = Enumeration.FLOAT
-
-    class Network:
-        graph = b""
-
-        @property
-        def num_inputs(self) -> int:
-            return len(onnx.load_from_string(self.graph).graph.input)
-
-        def get_input(self, index: int) -> Tensor:
-            return Tensor(onnx.load_from_string(self.graph).graph.input[index])
-
-    class Parser:
-        num_errors = 0
-
-        def __init__(self, network: Network, _logger: Any) -> None:
-            self.network = network
-
-        def parse(self, graph: bytes) -> bool:
-            self.network.graph = bytes(graph)
-            return True
-
-    class Profile:
-        def set_shape(self, _name: str, _low: Any, _best: Any, high: Sequence[int]) -> None:
-            self.max_batch = high[0]
-
-    class Config:
-        num_compute_capabilities = 0
-        progress_monitor: Any
-
-        def set_memory_pool_limit(self, _pool: Enumeration, _size: int) -> None:
-            pass
-
-        def add_optimization_profile(self, profile: Profile) -> int:
-            self.profile = profile
-            return -1 if "add_optimization_profile" in behavior.refuses else 0
-
-        def set_compute_capability(self, capability: str, index: int) -> bool:
-            assert index < self.num_compute_capabilities
-            behavior.targets[index] = capability
-            return "set_compute_capability" not in behavior.refuses
-
-    class ComputeCapability:
-        __members__: ClassVar = {"CURRENT": "current", "SM86": "sm86", "SM89": "sm89"}
-
-    class Builder:
-        def __init__(self, logger: Any) -> None:
-            gpu.require_current()
-            if "Builder" in behavior.refuses:
-                logger.log(Enumeration.ERROR, "no device")
-                raise TypeError("factory function returned nullptr")
-
-        def create_network(self, flags: int) -> Network:
-            assert flags == 2  # strongly typed, and nothing else
-            return Network()
-
-        def create_builder_config(self) -> Config:
-            return Config()
-
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
-
-        def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-            behavior.builds += 1
-            config.progress_monitor.phase_start("build", None, 1)
-            config.progress_monitor.phase_finish("build")
-            if "build_serialized_network" in behavior.refuses:
-                return None
-            return MAGIC + b"%d\n" % config.profile.max_batch + network.graph
-
-    class NetworkDefinitionCreationFlag:
-        STRONGLY_TYPED = 1
-
-    module.ILogger = ILogger
-    module.IProgressMonitor = IProgressMonitor
-    module.Builder = Builder if "no Builder" not in behavior.refuses else lambda _logger: None
-    module.OnnxParser = Parser
-    module.Runtime = Runtime if "no Runtime" not in behavior.refuses else lambda _logger: None
-    module.DataType = module.TensorIOMode = module.MemoryPoolType = Enumeration
-    module.ExecutionContextAllocationStrategy = Enumeration
-    module.ComputeCapability = ComputeCapability
-    module.NetworkDefinitionCreationFlag = NetworkDefinitionCreationFlag
-    return module  # type: ignore[no-any-return]
-
-
-def install(monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType) -> None:
-    """Make `import name` give `module`."""
-    monkeypatch.setitem(sys.modules, name, module)

@@ -1,4 +1,4 @@
-"""What a file of compiled CUDA holds: code (SASS) and PTX by compute capability.
+"""Contents of compiled CUDA files: code (SASS) and PTX by compute capability.
 
 `cuobjdump --list-elf` says the same, where the toolkit has it. NVIDIA documents no layout; this is
 what CUDA 13.0 writes: a header, then one entry a target.

@@ -25,7 +25,7 @@ class PublishedReference:
     """What one published implementation computed on seeded weights and inputs.
 
     Attributes:
-        model: Model name.
+        model: Registered name of the model.
         outputs: Arrays by name, among them logits float32 [B, 2] (index 1 is bona fide).
         shapes: Shape of every tensor of the published state dict, by key.
     """

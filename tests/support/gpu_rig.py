@@ -1,4 +1,4 @@
-"""A bundle on a fake GPU with a fake TensorRT, and what its graph says."""
+"""A bundle on the quick CUDA driver with the stand-in TensorRT, and what its graph says."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
 from fasdk.bundle.bundle import Bundle
 
-from support.fake_gpu import MAGIC, Behavior, FakeGpu
+from support.fake_gpu import FakeGpu
 from support.graphs import SIZE, small_graph
+from support.tensorrt_standin.settings import MAGIC, Behavior
 
 GRAPH = small_graph()
-FAKE_PLAN = MAGIC + b"4\n" + GRAPH
+SMALL_PLAN = MAGIC + b"4\n" + GRAPH
 
 
 @dataclass
 class Rig:
-    """A bundle, a fake GPU and a fake TensorRT."""
+    """A bundle, a fake GPU, and what the stand-in TensorRT on it gets wrong."""
 
     bundle: Bundle
     gpu: FakeGpu

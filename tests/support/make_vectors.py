@@ -1,4 +1,4 @@
-"""Write vectors.bin: what OpenCV, scikit-image and SciPy answer, for a C++ test without Python.
+"""Generator of vectors.bin: outputs of OpenCV, scikit-image and SciPy for a C++ test.
 
     python tests/support/make_vectors.py tests/native/vectors.bin
 

@@ -1,4 +1,4 @@
-"""Small networks with the shapes quantization meets, written by hand, and captures for them."""
+"""Small networks with the shapes that quantization handles, and captures for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HOG and PLGF as the published data sets were made: by scikit-image, SciPy and Pillow."""
+"""HOG and PLGF maps of the published data sets, by scikit-image, SciPy and Pillow."""
 
 from __future__ import annotations
 

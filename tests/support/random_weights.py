@@ -1,4 +1,4 @@
-"""Weights for any model from their names alone, so that two processes hold the same ones."""
+"""Random weights of any model from their names alone, equal in every process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of made-up captures, taken apart with the standard library's parser."""
+"""Reports of made-up captures, parsed with the standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What some tests need beyond the Python environment, and the command that provides it."""
+"""Requirements of tests beyond the Python environment, and the commands that install them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Requirement(Enum):
         """Skip the test that needs this, or fail it where CI must have it.
 
         Args:
-            found: What is lacking, in a few words.
+            found: Short description of what is missing.
             whole_module: Whether every test of the module needs it.
         """
         reason = f"{self.value.name}: {found}; {self.value.enable}"

@@ -1,4 +1,4 @@
-"""A camera that does what a test says: give a capture, or raise."""
+"""Scripted camera: gives a capture or raises, as the test states."""
 
 from __future__ import annotations
 

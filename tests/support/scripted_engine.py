@@ -1,4 +1,4 @@
-"""An engine that does what a test says: answer, raise, hang, or wait to be told."""
+"""Scripted engine: answers, raises, hangs or waits, as the test states."""
 
 from __future__ import annotations
 

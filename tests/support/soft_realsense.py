@@ -1,4 +1,4 @@
-"""A RealSense camera made of software: librealsense's own software device, fed by the test."""
+"""Software RealSense camera: librealsense's software device, fed by the test."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class SoftRealSense:
     """A device with depth and left infrared on one sensor, color on another.
 
     Attributes:
-        color_format: What its color stream gives.
+        color_format: Pixel format of the color stream.
         distortion: Coefficients of its color lens; None for none.
-        rotation: From depth to color, 3x3, column by column as librealsense has it.
-        plugged: What `is_connected` says of it.
-        connections: How often a camera connected to it.
+        rotation: Rotation from depth to color, 3x3, column by column as librealsense has it.
+        plugged: Answer of `is_connected`.
+        connections: Number of times a camera connected to it.
     """
 
     color_format: object = rs.format.rgb8

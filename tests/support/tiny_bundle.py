@@ -1,4 +1,4 @@
-"""The smallest bundle that is real: a graph of averages that calls a bright face live."""
+"""Smallest real bundle: a graph of averages that scores a bright face live."""
 
 from __future__ import annotations
 

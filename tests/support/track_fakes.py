@@ -1,4 +1,4 @@
-"""A session that answers what a test says, when it says so, and a clock that stands."""
+"""Fake session with scripted answers, and a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every attribute the backend uses exists in TensorRT's oldest and newest release and in RTX."""
+"""TensorRT attributes of the backend in the oldest and newest release and in RTX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny checkpoint, a bundle built from it, and the command line run in this process."""
+"""Fixtures of the tools' tests: a tiny checkpoint, its bundle, and the command line in process."""
 
 from __future__ import annotations
 

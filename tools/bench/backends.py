@@ -1,4 +1,4 @@
-"""Time OpenVINO beside ONNX Runtime on one model, both on the CPU.
+"""Latency of OpenVINO and ONNX Runtime on one model, both on the CPU.
 
     python tools/bench/backends.py mmdg [--config full] [--precision fp32] [--threads 2]
 

@@ -1,4 +1,4 @@
-"""Count what ONNX Runtime's default optimizer does to BIG-MoE's experts and decisions.
+"""Effect of ONNX Runtime's default optimizer on BIG-MoE's experts and decisions.
 
     python tools/bench/bigmoe_flips.py --inputs 200
 

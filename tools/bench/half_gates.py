@@ -1,4 +1,4 @@
-"""Effect of float16 on mixture-of-experts gates: captures for which another expert is picked.
+"""Effect of float16 on mixture-of-experts gates: captures that another expert processes.
 
 Runs an FP32 bundle's graph on a list, then in half precision with every output rounded, once for
 each set of float32 islands; prints one JSON line, for example
@@ -41,7 +41,8 @@ class GateFigures:
         median_drift: Median absolute change of the log-odds.
         mean_drift: Mean absolute change of the log-odds.
         largest_drift: Largest absolute change of the log-odds.
-        largest_drift_of_others: The same over captures that are not rerouted.
+        largest_drift_of_others: Largest absolute change of the log-odds over captures that are not
+            rerouted.
         mean_score_drift: Mean absolute change of P(bona fide), in [0, 1].
         flips: Number of captures on the other side of the bundle's threshold; None without one.
         expected_flips: Expected share of flips of other captures; None without a threshold.

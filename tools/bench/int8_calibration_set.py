@@ -57,7 +57,8 @@ class SizeFigures:
         chosen: Figures of the set that is stratified and spread by coverage.
         random: Figures of sets drawn at random from the same candidates, one for each seed.
         drift_over_random: Mean drift of the chosen set over the mean of the random sets'.
-        largest_over_random: The same for the largest drift.
+        largest_over_random: Largest drift of the chosen set over the mean of the random sets'
+            largest.
     """
 
     size: int

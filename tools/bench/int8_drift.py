@@ -23,7 +23,8 @@ class DriftFigures:
         largest_drift: Largest absolute difference of P(bona fide), in [0, 1].
         flips: Number of captures on the other side of the threshold; None without one.
         logit_sqnr_db: Power of the FP32 logits over power of their error, in dB.
-        deviation_sqnr_db: The same for each logit's deviation from its mean over the captures.
+        deviation_sqnr_db: Power of each logit's deviation from its mean over the captures, over
+            power of that deviation's error, in dB.
     """
 
     mean_drift: float
@@ -40,7 +41,7 @@ class DriftEvaluator:
         scores: float64 [N], P(bona fide) by the FP32 graph.
 
     Args:
-        graph: FP32 graph.
+        graph: Path of the FP32 graph.
         inputs: float32 [N, ...] by graph input.
         live_index: Index of the bona fide logit.
         threshold: Frozen operating point, or None.

@@ -21,8 +21,9 @@ class Macs:
     """Multiply-accumulates of one call.
 
     Attributes:
-        total: Of all MatMul, Gemm and Conv nodes with a constant operand.
-        int8: Of those nodes whose operands both come out of a DequantizeLinear.
+        total: Multiply-accumulates of all MatMul, Gemm and Conv nodes with a constant operand.
+        int8: Multiply-accumulates of those nodes whose operands both come out of a
+            DequantizeLinear.
     """
 
     total: int
@@ -38,8 +39,8 @@ def count_macs(graph: bytes, inputs: Mapping[str, NDArray[np.float32]]) -> Macs:
     """Run a graph once and count.
 
     Args:
-        graph: ONNX file.
-        inputs: One capture by graph input.
+        graph: Path of the ONNX file.
+        inputs: Graph inputs of one capture, by name.
 
     Returns:
         Products of two computed values, such as attention's, are no Linear and are not counted.

@@ -1,4 +1,4 @@
-"""Captures, trained checkpoints and bundles that INT8 is measured on, made once in a work folder.
+"""Captures, trained checkpoints and bundles for INT8 benchmarks, made once in a work folder.
 
 Run from the project's root; prints one JSON line that names every file, for example
 
@@ -47,7 +47,7 @@ class Subject:
     Attributes:
         name: Name in the benchmarks.
         family: Model name of the command line.
-        weights: Where its weights come from.
+        weights: Source of its weights.
         checkpoint: File name of published weights.
         training: Options of `fasdk train`.
     """
@@ -127,7 +127,7 @@ class Prepared:
 
     Attributes:
         name: Name of the subject.
-        weights: Where its weights come from.
+        weights: Source of its weights.
         lists: Lists of captures.
         checkpoint: File of its weights.
         float_bundle: FP32 bundle; its threshold is the frozen one.

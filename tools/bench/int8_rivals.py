@@ -59,7 +59,7 @@ class Contestant:
         versions: Release of each package that made it.
         error: Why there is no graph or no figure; None where there was no error.
         unfused: Figures with no Q/DQ pair fused.
-        rounded: The same with every operator's output rounded to float16; None for a rival's graph.
+        rounded: Figures with every operator's output rounded to float16; None for a rival's graph.
         by_default: Figures as ONNX Runtime runs the file by default.
         int8_macs: Share of the Linear and Conv multiply-accumulates in INT8, in [0, 1].
         size_bytes: Size of the graph.

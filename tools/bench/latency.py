@@ -1,4 +1,4 @@
-"""Time a full model against its published code and against the machine's own matrix products.
+"""Latency of a full model, its published code and the machine's own matrix products.
 
     python tools/bench/latency.py mmdg --published path/to/a/checkout
 

@@ -1,4 +1,4 @@
-"""Ask whether what `fasdk tune` promises holds on other people.
+"""Error rates of tuned operating points on subjects outside the tuning list.
 
     python tools/bench/operating_points.py BUNDLE --development dev.jsonl --held-out other.jsonl
 

@@ -1,4 +1,4 @@
-"""Time the native pass against the published loaders' way: one JSON line.
+"""Latency of the native preprocessing and of the published loaders', as one JSON line.
 
     python tools/bench/preprocess.py [--runs N] [--composite-runs N]
 

@@ -1,4 +1,4 @@
-"""The published BIG-MoE (github.com/murInJ/BIG-MoE), run from a checkout to compare with."""
+"""Published BIG-MoE (github.com/murInJ/BIG-MoE), run from a checkout for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published MMDA (github.com/murInJ/MMDA), run from a checkout to compare with."""
+"""Published MMDA (github.com/murInJ/MMDA), run from a checkout for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published MMDG (github.com/OMGGGGG/mmdg), run from a checkout to compare with."""
+"""Published MMDG (github.com/OMGGGGG/mmdg), run from a checkout for comparison."""
 
 from __future__ import annotations
 

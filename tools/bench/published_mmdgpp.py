@@ -1,4 +1,4 @@
-"""The published MMDG++ (github.com/lxbuaa/mmdg_plus_plus), run from a checkout to compare with."""
+"""Published MMDG++ (github.com/lxbuaa/mmdg_plus_plus), run from a checkout for comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time what stands before the engine: gates, registration and the face finder. One JSON line.
+"""Latency of the steps before the engine: gates, registration and face finder.
 
     python tools/bench/quality.py [--runs N] [--yunet MODEL.onnx]
 

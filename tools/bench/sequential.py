@@ -1,4 +1,4 @@
-"""Ask what a verdict on several frames gains over a single frame at the same bound.
+"""Error rates of verdicts on several frames against a single frame at the same bound.
 
     python tools/bench/sequential.py BUNDLE --presentations 192 --frames 6
     python tools/bench/sequential.py --simulate 0.5 --presentations 2000
@@ -53,7 +53,7 @@ class Rule:
 
     Attributes:
         begin: Returns a run for one presentation.
-        threshold: What a frame has to exceed to be LIVE by itself.
+        threshold: Score that a frame must exceed to be LIVE by itself.
         mean: Whether the run sees the mean of all frames instead of the frames.
     """
 

@@ -1,4 +1,4 @@
-"""Measure what a session costs over the engine it runs: one JSON line.
+"""Overhead, throughput and memory of a session over the engine it runs, as one JSON line.
 
     python tools/bench/session.py [--parts overhead,throughput,latency,memory] [--bundle FILE]
 

@@ -1,4 +1,4 @@
-"""Captures a minute of the synthetic generator, one JSON line: made, and made and written as PNG.
+"""Throughput of the synthetic generator, with and without PNG encoding, as one JSON line.
 
 OMP_NUM_THREADS=1 python tools/bench/synthetic.py --captures 360 --threads 2
 """

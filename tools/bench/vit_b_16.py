@@ -1,4 +1,4 @@
-"""A ViT-B/16 of torch's own layers under torchvision's names, for published code that wants one."""
+"""ViT-B/16 of torch's own layers under torchvision's names, for published code."""
 
 from __future__ import annotations
 

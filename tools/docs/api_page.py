@@ -1,4 +1,4 @@
-"""The API reference: a table of the public names, and the directives that print each in full."""
+"""API reference: a table of the public names, and the directives that print each in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command-line reference, from the Typer application itself."""
+"""Command-line reference, generated from the Typer application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of the design decisions, from their own headings."""
+"""Index of the design decisions, generated from their headings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest's reference: its JSON Schema, and the same as tables."""
+"""Reference of the manifest: its JSON Schema, and the same as tables."""
 
 from __future__ import annotations
 

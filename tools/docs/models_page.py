@@ -1,4 +1,4 @@
-"""The built-in models, as `fasdk models` lists them."""
+"""Reference of the built-in models, as `fasdk models` lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The map of the modules: what each file is for, from its own docstring."""
+"""Map of the modules, generated from their docstrings."""
 
 from __future__ import annotations
 

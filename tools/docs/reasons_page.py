@@ -1,4 +1,4 @@
-"""The reason codes, from the enumeration that programs use."""
+"""Reference of the reason codes, generated from their enumeration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make reference`: the generated pages of docs/reference and the index of the decisions.
+"""Generator of docs/reference and of the index of decisions: `make reference`.
 
 Run from the project's root in its virtual environment. `--check` writes nothing and exits 1 where a
 page is stale. Everything is read from the code itself: the command line's own description, the

@@ -1,4 +1,4 @@
-"""`make results`: docs/results/measured.md from the recorded lines of `make verify-*`.
+"""Generator of docs/results/measured.md from recorded claims: `make results`.
 
 Run from the project's root in its virtual environment. `--check` writes nothing and exits 1 where
 the page is stale. Nothing is measured here and no figure is typed by hand.

@@ -1,4 +1,4 @@
-"""`make reference-output`: the output of every verb on the demo, in docs/reference/output.
+"""Generator of docs/reference/output, every verb's output: `make reference-output`.
 
 Each file holds commands run in one folder after `fasdk demo`, with what a terminal of 80 columns
 shows. Clock times, durations, rates, digests and versions are masked (see `mask`), so that a file
@@ -228,7 +228,7 @@ def transcripts(
     Args:
         folder: Folder to run in.
         width: Columns of the terminal.
-        before: Called before each example; False leaves it out.
+        before: Callback before each example; False leaves it out.
     """
     found: dict[str, str] = {}
     with working_folder(folder, width):

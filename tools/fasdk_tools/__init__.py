@@ -1,1 +1,1 @@
-"""The command line: one thin function a verb, importing what it needs when called."""
+"""Command-line package of fasdk: verbs, evaluation, tuning, protocols and reports."""

@@ -1,4 +1,4 @@
-"""A door: BUNDLE KEY CAMERA FACE_MODEL, as in lobby.fasb release.pub realsense yunet.onnx."""
+"""Door example: BUNDLE KEY CAMERA FACE_MODEL, as in lobby.fasb release.pub realsense yunet.onnx."""
 
 import sys
 

@@ -22,7 +22,8 @@ class AcyclicModulesContract(Contract):
 
     Attributes:
         ignore_imports: Imports that do not count.
-        unmatched_ignore_imports_alerting: What an entry of `ignore_imports` without import does.
+        unmatched_ignore_imports_alerting: Severity of an entry of `ignore_imports` without a
+            matching import.
     """
 
     type_name = "acyclic_modules"

@@ -1,4 +1,4 @@
-"""`make verify-calibration`: every claim about calibration and evaluation, one JSON line each.
+"""Claims about calibration and evaluation, measured: `make verify-calibration`.
 
 Run from the project's root in its virtual environment. `--only GROUP` measures one group,
 `--work FOLDER` is where captures, checkpoints and bundles are kept for the next run. Everything is
@@ -205,10 +205,10 @@ class _Answers:
     """FP32 and INT8 scores of the same captures.
 
     Attributes:
-        reference: FP32 scores with what each capture is.
+        reference: FP32 scores with labels and species.
         int8: float64 [N], P(bona fide), every operator's output rounded as written.
         logits: float64 [N, classes], FP32.
-        int8_logits: The same of INT8.
+        int8_logits: float64 [N, classes], INT8.
         one: Graph inputs of one capture.
     """
 

@@ -22,11 +22,11 @@ class Claim:
     """One figure held against its limit.
 
     Attributes:
-        claim: What is claimed, with its unit.
-        measured: What was found; None when it could not be measured here.
-        comparison: How `measured` must stand to `limit`.
-        limit: The bound.
-        note: How it was measured, or what is missing to measure it.
+        claim: Text of the claim, with its unit.
+        measured: Measured value; None when it could not be measured here.
+        comparison: Comparison that must hold between `measured` and `limit`.
+        limit: Bound on `measured`.
+        note: Method of the measurement, or what is missing for it.
     """
 
     claim: str

@@ -20,7 +20,7 @@ class GraphSize:
 
     Attributes:
         operators: Nodes, those of subgraphs included.
-        weights: Initializers.
+        weights: Number of initializers.
         weight_bytes: Bytes of all initializers.
     """
 

@@ -45,7 +45,7 @@ class Cycle:
     """Modules or packages of which each imports each, directly or through others.
 
     Attributes:
-        members: Their names, sorted.
+        members: Names of the modules or packages, sorted.
         imports: Every import from one member to another.
     """
 
@@ -151,8 +151,8 @@ def _targets(node: _Importing, package: str, modules: Mapping[str, Path]) -> Ite
         submodule = f"{base}.{alias.name}"
         if submodule in modules:
             yield submodule
-        elif base in modules:
-            yield base
+        elif base in modules and not modules[base].with_name(f"{alias.name}.pyi").is_file():
+            yield base  # a stub beside it is a compiled module, which imports nothing of ours
 
 
 def _siblings(one: Import) -> tuple[str, str] | None:

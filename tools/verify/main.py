@@ -1,4 +1,4 @@
-"""`make verify-main`: every claim of the walking skeleton, measured, one JSON line each.
+"""Claims about the path from checkpoint to verdict, measured: `make verify-main`.
 
 Run from the project's root in its virtual environment. `--published FOLDER` names a folder in
 which `mmdg` is a checkout of the published code (not part of this project) and adds the latency

@@ -1,4 +1,4 @@
-"""How claims are measured: the command line in processes of its own, the tests, the reference."""
+"""Measurement of claims: runs of the command line, of tests and of the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Run:
     """One finished `fasdk` command.
 
     Attributes:
-        document: Its JSON document.
+        document: JSON document that it printed.
         seconds: Wall-clock time.
         peak_bytes: Largest resident set of the process.
     """
@@ -90,8 +90,8 @@ def _last_json(words: list[str]) -> dict[str, Any]:
     return document
 
 
-def pytest_claim(claim: str, *selection: str, **environment: str) -> Claim:
-    """Run part of the test suite and return how many tests failed; none run is a miss."""
+def _run_pytest(*selection: str, **environment: str) -> ElementTree.Element | None:
+    """Run part of the test suite and return the report's suite, if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.xml"
         words = [sys.executable, "-m", "pytest", f"--junitxml={path}", *selection]
@@ -102,7 +102,23 @@ def pytest_claim(claim: str, *selection: str, **environment: str) -> Claim:
             stdout=sys.stderr,
             env=os.environ | {"CI": "true"} | environment,
         )
-        suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
+        return ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314 - our own file
+
+
+def recorded_property(tests: str, name: str, *options: str) -> dict[str, str]:
+    """Run tests and return the property called `name` that each recorded, by test name."""
+    suite = _run_pytest(tests, *options)
+    found = {}
+    for case in () if suite is None else suite.iter("testcase"):
+        for entry in case.iter("property"):
+            if entry.get("name") == name:
+                found[case.get("name", "")] = entry.get("value", "")
+    return found
+
+
+def pytest_claim(claim: str, *selection: str, **environment: str) -> Claim:
+    """Run part of the test suite and return how many tests failed; none run is a miss."""
+    suite = _run_pytest(*selection, **environment)
     if suite is None or int(suite.get("tests", "0")) == 0:
         return Claim(claim, None, "==", 0, "no test ran")
     failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))

@@ -1,4 +1,4 @@
-"""`make verify-models`: every claim about the published systems, measured, one JSON line each.
+"""Claims about the published systems, measured: `make verify-models`.
 
 Run from the project's root in its virtual environment. `--published FOLDER` names a folder with
 checkouts of the published code, one a model (mmdg, mmdgpp, mmda, bigmoe; not part of this project),
@@ -38,10 +38,10 @@ class GoldenCase:
     """One golden answer.
 
     Attributes:
-        name: What was missing, or how experts were chosen.
+        name: Name of the case: the absent modalities, or the choice of experts.
         absent: Modalities that are absent.
-        expected: float32 [B, 2].
-        tolerance: float32 [B, 2], largest difference allowed.
+        expected: Expected logits, float32 [B, 2].
+        tolerance: Largest logit differences allowed, float32 [B, 2].
         config: Settings that differ from the published ones.
     """
 

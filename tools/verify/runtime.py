@@ -1,4 +1,4 @@
-"""`make verify-runtime`: every claim about the device runtime, one JSON line each.
+"""Claims about the device runtime, measured: `make verify-runtime`.
 
 Run from the project's root in its virtual environment, on an otherwise idle machine: ratios of
 times are taken side by side, but a busy neighbor still moves the tail. `--only GROUP` measures one

@@ -1,4 +1,4 @@
-"""Bundles of the demo checkpoint, built by this source and by an earlier revision, compared."""
+"""Comparison of bundles of the demo checkpoint, built by this source and an earlier revision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BuildCase:
     """One way to build a bundle from the demo checkpoint.
 
     Attributes:
-        name: What claims call it; also the bundle's file name.
+        name: Name of the case in claims, and of the bundle's file.
         options: Options of `fasdk build-engine`.
         calibrated: Whether it takes calibration captures.
     """

@@ -1,4 +1,4 @@
-"""The project in a clone with nothing beside it: `make test`, its time and its skipped tests."""
+"""Test run of the project in a clone with nothing beside it: its time and skipped tests."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class SuiteRun:
     """What a run of tests came to.
 
     Attributes:
-        status: Its exit status.
+        status: Exit status of `make test`.
         seconds: Wall-clock time.
-        output: Its stdout and stderr.
+        output: Standard output and error of `make test`.
         outcomes: "passed", "failed" or "skipped" by test id, file and name.
     """
 

@@ -1,4 +1,4 @@
-"""Number of tests by unit, held against an earlier revision's."""
+"""Number of tests by unit, against an earlier revision's."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def count_tests(tree: SourceTree, markers: str) -> Counter[str]:
         RevisionError: A test module cannot be imported.
     """
     listed = tree.python(
-        *("-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider"),
-        *("--collect-only", "-qq", "-m", markers),
+        # The last -m wins over the one in the configuration.
+        *("-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-qq", "-m", markers),
     )
     counts: Counter[str] = Counter()
     for line in _COUNT_LINE.finditer(listed):

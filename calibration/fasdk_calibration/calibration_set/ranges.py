@@ -88,7 +88,7 @@ def threshold(histogram: MagnitudeHistogram, method: RangeMethod) -> float:
 
     Args:
         histogram: Magnitudes of the activation.
-        method: Range method.
+        method: Range method that chooses the threshold.
     """
     match method:
         case RangeMethod.MINMAX:

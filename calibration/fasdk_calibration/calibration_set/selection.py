@@ -32,7 +32,7 @@ class Stratum:
     """A kind of capture, of which a calibration set holds its share.
 
     Attributes:
-        domain: Where it was captured.
+        domain: Name of the domain the captures come from.
         label: "bona fide" or "attack".
         species: PAI species; "bona fide" for bona fide.
         modalities: Modalities it holds, in the order of `Modality`, joined by "+".
@@ -49,7 +49,7 @@ class StratumShare:
     """Number of captures of one stratum.
 
     Attributes:
-        stratum: The stratum.
+        stratum: Stratum that the counts belong to.
         candidates: Number of candidates in it.
         chosen: Number of those in the calibration set.
     """
@@ -109,7 +109,7 @@ def select(features: NDArray[np.float32], strata: Sequence[Stratum], size: int) 
     Args:
         features: float [N, D], the model's features of each candidate.
         strata: The candidates' strata.
-        size: How many to choose; all candidates where there are no more.
+        size: Number of captures to choose; all candidates where there are no more.
 
     Raises:
         DatasetError: There is no candidate, `size` is below 1, or the features are not finite, not

@@ -60,7 +60,8 @@ class BenchmarkRow:
     """One line of a list.
 
     Attributes:
-        paths: One path (a file of all modalities, or the color frame) or three (color, depth, ir).
+        paths: Paths of the frames: one (a file of all modalities, or the color frame) or three
+            (color, depth, ir).
         number: Label as written, "0" or "1"; its meaning is the list's convention.
         separator: Column separator, a space or a tab.
         ending: Line ending: CR LF, LF or, in the last line, nothing.
@@ -157,7 +158,7 @@ def read_rows(
     """Return the records of a list's rows, in their order, and notes for a reader of results.
 
     Args:
-        benchmark: The list.
+        benchmark: List file in the benchmark's form.
         root: Folder the frames lie in, or None: then no frame is looked up.
         convention: Meaning of the numbers it labels captures with.
 

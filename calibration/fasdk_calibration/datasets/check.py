@@ -37,8 +37,8 @@ class FrameSize:
 
     Attributes:
         modality: rgb, depth or ir.
-        width: In pixels.
-        height: In pixels.
+        width: Width in pixels.
+        height: Height in pixels.
         frames: Number of frames of that size.
     """
 

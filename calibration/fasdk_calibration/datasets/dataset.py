@@ -37,7 +37,7 @@ class Dataset:
     Attributes:
         name: Name used in tables.
         root: The folder that the records' paths are relative to.
-        records: One a capture, in the order of the list.
+        records: Capture records, in the order of the list.
         notes: Facts the source does not state and a reader of results should know.
     """
 
@@ -66,7 +66,7 @@ class Dataset:
         """Return one record's frames.
 
         Args:
-            record: One of `records`.
+            record: Capture record to load, one of `records`.
             depth: Depth encoding of the model that will score the capture; needed where depth
                 is kept as 8-bit levels, which then become the millimeters it draws as the same.
             modalities: Frames of no other modality are loaded: what the model looks at.

@@ -103,7 +103,7 @@ def read_stored(
 
     Args:
         record: A line of a list.
-        modality: One it gives a path for.
+        modality: Modality to read, one that the record gives a path for.
         root: The folder its paths are relative to.
         archives: Frames of archives read before, by path; what is read is added.
 

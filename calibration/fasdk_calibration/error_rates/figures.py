@@ -46,8 +46,8 @@ class Rate:
 
     Attributes:
         rate: Observed rate, errors / attempts.
-        lower: Lower bound.
-        upper: Upper bound.
+        lower: Lower confidence bound.
+        upper: Upper confidence bound.
         errors: Number of presentations classified wrongly.
         attempts: Number of presentations classified.
     """
@@ -87,7 +87,7 @@ class Estimate:
     """A figure in [0, 1] with two-sided 95 % bounds by resampling subjects.
 
     Attributes:
-        value: The figure.
+        value: Figure estimated from all captures.
         lower: Lower bound; None where one subject makes up a class, or none was asked for.
         upper: Upper bound, or None.
     """

@@ -18,8 +18,8 @@ class Interval:
     """A two-sided confidence interval.
 
     Attributes:
-        lower: Lower end.
-        upper: Upper end.
+        lower: Lower end of the interval.
+        upper: Upper end of the interval.
     """
 
     lower: float

@@ -109,7 +109,7 @@ def curve(scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_]) -> Curve
 
     Args:
         scores: float64 [N], greater is more live; infinities rank as such.
-        is_bona_fide: bool [N].
+        is_bona_fide: bool [N], label of each score.
 
     Raises:
         DatasetError: A class is absent, a score is NaN, or the lengths differ.

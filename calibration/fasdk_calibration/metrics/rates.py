@@ -33,7 +33,7 @@ def apcer_by_species(
 
     Args:
         scores: float64 [N], greater is more live.
-        is_bona_fide: bool [N].
+        is_bona_fide: bool [N], label of each score.
         species: PAI species of each presentation; those of bona fide ones are not looked at.
         threshold: A presentation is accepted when its score is greater.
 
@@ -95,7 +95,7 @@ def half_total_error_rate(
 
     Args:
         scores: float64 [N], greater is more live.
-        is_bona_fide: bool [N].
+        is_bona_fide: bool [N], label of each score.
         threshold: A presentation is accepted when its score is greater.
 
     Raises:
@@ -124,7 +124,7 @@ def apnrr_by_species(scores: Scores) -> dict[str, ErrorRate]:
     that were classified (ISO/IEC 30107-3, 13.2.2 and 13.2.3 keep the two apart).
 
     Args:
-        scores: One entry a presentation.
+        scores: Scores of presentations, one entry each.
 
     Raises:
         DatasetError: There is no attack.
@@ -143,7 +143,7 @@ def bpnrr(scores: Scores) -> ErrorRate:
     """Return BPNRR, the share of bona fide presentations without a response.
 
     Args:
-        scores: One entry a presentation.
+        scores: Scores of presentations, one entry each.
 
     Raises:
         DatasetError: There is no bona fide presentation.

@@ -30,7 +30,7 @@ class ScoreFile:
 
     Attributes:
         path: The file read.
-        scores: One entry a row, in its order.
+        scores: Scores of the rows, in the file's order.
         has_subjects: Whether it names subjects; else each presentation counts as a subject.
         warnings: Columns it lacks, and the consequence of each.
     """

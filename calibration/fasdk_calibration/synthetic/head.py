@@ -37,27 +37,27 @@ class Subject:
 
     Attributes:
         half_width: Half the face's width at the ears.
-        half_height: From the center to the chin.
-        half_depth: From the ears to the face plane.
+        half_height: Height from the center to the chin.
+        half_depth: Depth from the ears to the face plane.
         jaw: Narrowing towards the chin, in [0, 1].
         nose: Protrusion of the nose tip.
         nose_width: Width of the nose's wings.
-        nose_length: From bridge to tip.
-        eye_spacing: Between the pupils.
+        nose_length: Length of the nose from bridge to tip.
+        eye_spacing: Distance between the pupils.
         eye_depth: Depth of the eye sockets.
         brow: Protrusion of the brow ridge.
         lips: Protrusion of the lips.
-        mouth_width: From corner to corner.
+        mouth_width: Width of the mouth from corner to corner.
         cheek: Protrusion of the cheek bones.
         melanin: 0 lightest to 1 darkest skin.
         redness: Added to the red plane of cheeks and lips.
         hair: Linear RGB of hair and brows.
-        hairline: y of its lowest point on the forehead.
-        long_hair: Whether it falls beside the face.
+        hairline: y of the hair's lowest point on the forehead.
+        long_hair: Whether the hair falls beside the face.
         beard: Density of a beard, in [0, 1].
-        clothes: Linear RGB.
-        clothes_nir: Near-infrared reflectance of the cloth.
-        iris: Linear RGB.
+        clothes: Linear RGB of the clothes.
+        clothes_nir: Near-infrared reflectance of the clothes, in [0, 1].
+        iris: Linear RGB of the iris.
         texture: Seed of the skin's own pattern.
     """
 

@@ -245,7 +245,7 @@ class Misregistration:
 
     Attributes:
         shift_px: Right and down, in pixels of a frame 320 wide.
-        turn: In radians, about the frame's center.
+        turn: Rotation about the frame's center, in radians.
         zoom: Factor about the frame's center.
     """
 

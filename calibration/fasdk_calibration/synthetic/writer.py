@@ -92,7 +92,7 @@ def write_dataset(
         settings: Frame size and ranges of a population of that seed.
         populations: Populations to take instead of `seed` and `settings`, in turns.
         progress: Receiver of progress reports, in captures.
-        look: Called with each capture before it is written.
+        look: Callback for each capture before it is written.
         threads: Number of threads that make captures.
 
     Returns:

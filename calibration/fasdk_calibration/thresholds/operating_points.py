@@ -63,8 +63,8 @@ def tune_level(
 
     Args:
         scores: P(bona fide), one entry a presentation, every capture with the same modalities.
-        target: Level and bound.
-        modalities: Those modalities, in model order.
+        target: Security level with its APCER bound.
+        modalities: Modalities that the captures hold, in model order.
         source: Description of the captures; the counts are appended.
         graph_sha256: Digest of the graph that gave the scores.
         calibrated: Whether the scores were calibrated to probabilities.

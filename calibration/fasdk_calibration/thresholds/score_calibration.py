@@ -37,7 +37,7 @@ def fit_score_calibration(
     counts, and within a class every presentation the same, shared out among its frames.
 
     Args:
-        log_odds: One entry a frame; `values` are natural log-odds of bona fide.
+        log_odds: Natural log-odds of bona fide in `values`, one entry a frame.
         modalities: Modalities every frame's capture held, in model order.
         graph_sha256: The graph that gave the scores.
 

@@ -101,10 +101,10 @@ def tune_test(
     """Return the test of lowest BPCER that keeps every species' APCER bound to the target.
 
     Args:
-        frames: One entry a frame, those of a presentation in order of time; calibrated scores,
+        frames: Calibrated scores, one entry a frame, those of a presentation in order of time,
             every capture with the same modalities.
-        target: Level and bound.
-        modalities: Those modalities, in model order.
+        target: Security level with its APCER bound.
+        modalities: Modalities that the captures hold, in model order.
         max_ms: Time limit to write into it, in milliseconds; a list tells no times.
         source: Description of the captures; the counts are appended.
         graph_sha256: The graph that gave the scores.

@@ -24,7 +24,7 @@ class BuildReport:
     Attributes:
         bundle: Path of the bundle.
         bundle_id: SHA-256 of its manifest, in hexadecimal.
-        model: Model name.
+        model: Registered name of the model.
         config: Settings of the model.
         precision: Numeric types of the graph.
         parameters: Number of weights in the deployed graph.
@@ -37,8 +37,10 @@ class BuildReport:
             bundle.
         half_drift: Largest logit difference, FP32 graph against the half-precision graph with
             every operator's output rounded; None in other precisions.
-        half_drift_ratio: The same over the standard deviation of the logits; None likewise.
-        half_max_activation: Largest magnitude of any half-precision tensor; None likewise.
+        half_drift_ratio: `half_drift` over the standard deviation of the logits; None in other
+            precisions.
+        half_max_activation: Largest magnitude of any half-precision tensor; None in other
+            precisions.
         plan: TensorRT flavor and release the plan was built with, or None.
         plan_targets: Compute capabilities it was built for; empty for the GPU of this machine.
         plan_bytes: Size of the plan; 0 without a plan.

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import (
-    BACKENDS,
-    installed_backends,
-    require_installed,
-    spec_of,
-)
+from fasdk.backends.registry import installed_backends, require_installed
+from fasdk.backends.specs import BACKENDS, spec_of
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError

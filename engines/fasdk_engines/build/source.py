@@ -22,7 +22,7 @@ class TrainedWeights:
 
     Attributes:
         family: Model that the request names.
-        checkpoint: Its weights, as they were read.
+        checkpoint: Weights and metadata of the checkpoint file.
     """
 
     family: Family
@@ -35,7 +35,8 @@ class DescribedOnnxFile:
 
     Attributes:
         file: The file, with all its weights.
-        description: Its inputs and outputs, as the user's TOML file states them.
+        description: Inputs, outputs and preprocessing of the file, as the user's TOML file states
+            them.
     """
 
     file: OnnxFile

@@ -41,9 +41,9 @@ def choose_provisional_points(
     Args:
         development: The captures and their labels.
         logits: float32 [N, classes] of the very graph the bundle will hold.
-        live_index: Which logit is bona fide.
-        modalities: Model order.
-        graph_sha256: That graph's digest.
+        live_index: Index of the bona fide logit.
+        modalities: Modalities in model order.
+        graph_sha256: SHA-256 of the graph that gave the logits.
 
     Returns:
         The points, most modalities first, a note for the manifest, and the document kept as

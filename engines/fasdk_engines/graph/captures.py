@@ -23,8 +23,8 @@ class DevelopmentSet:
 
     Attributes:
         name: The list's file name.
-        records: One per capture.
-        captures: Their frames.
+        records: Capture records, one a capture.
+        captures: Frames of each record, in the same order.
     """
 
     name: str

@@ -137,7 +137,7 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
     Args:
         graph: ONNX file, float32 throughout.
         precision: FP32 returns the very bytes given.
-        islands: What stays float32 in FP16.
+        islands: Nodes and values that stay float32 in FP16.
 
     Raises:
         PrecisionError: The precision needs captures, which this function does not take, a weight

@@ -48,7 +48,7 @@ def torch_parity(
         published: Published form, weights loaded.
         deployed: Deployed form of the same weights.
         inputs: float32 [B, 3, H, W] per modality.
-        budget: Largest difference that passes.
+        budget: Largest logit difference that passes.
 
     Raises:
         ParityError: They differ by more, or an output is not finite.
@@ -81,9 +81,9 @@ def graph_parity(
 
     Args:
         graph: A serialized ONNX model.
-        module: What it was exported from.
+        module: Deployed module that the graph was exported from.
         inputs: float32 [B, 3, H, W] per graph input, in graph order, B at least 3.
-        budget: Largest difference that passes.
+        budget: Largest logit difference that passes.
         threads: CPU threads for ONNX Runtime.
 
     Raises:

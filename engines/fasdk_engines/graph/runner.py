@@ -28,7 +28,7 @@ class GraphRunner:
         graph_sha256: The graph's digest.
 
     Args:
-        graph: ONNX file.
+        graph: Path of the ONNX file.
         specs: Preprocessing by modality.
         presence: Column order of the graph's presence input, or None.
         as_written: See `OnnxRuntimeEngine`.

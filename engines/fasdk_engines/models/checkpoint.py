@@ -138,7 +138,7 @@ def resolve_config(
 
     Args:
         family: Model the checkpoint is loaded into.
-        checkpoint: Its weights and metadata.
+        checkpoint: Weights and metadata of the checkpoint.
         requested: Name of a config, or path of a JSON file with the settings that differ from the
             published ones. None takes the config in the checkpoint's metadata, else the published
             one.
@@ -182,7 +182,7 @@ def save_checkpoint(
         path: File to write, or to replace.
         module: Published form whose weights are written.
         family: Model of the module.
-        config: Its settings.
+        config: Settings of the model.
         research: Weights that only training needs, under the published names.
 
     Raises:

@@ -17,7 +17,7 @@ class ClipBlock(nn.Module):
     """One pre-norm block's parameters; models that put adapters inside run the parts.
 
     Args:
-        width: Token width.
+        width: Number of channels of a token.
         heads: Attention heads; divides `width`.
     """
 
@@ -44,8 +44,8 @@ class ClipTransformer(nn.Module):
     """A stack of blocks.
 
     Args:
-        width: Token width.
-        heads: Attention heads.
+        width: Number of channels of a token.
+        heads: Number of attention heads.
         depth: Number of blocks.
     """
 
@@ -71,9 +71,9 @@ class ClipVision(nn.Module):
     Args:
         image_size: Side of the square input in pixels, a multiple of `patch_size`.
         patch_size: Side of a patch in pixels.
-        width: Token width.
+        width: Number of channels of a token.
         depth: Number of blocks.
-        heads: Attention heads.
+        heads: Number of attention heads.
         feature_width: Width of an image's feature.
     """
 
@@ -113,9 +113,9 @@ class ClipText(nn.Module):
     Args:
         vocabulary: Number of token ids; OpenAI's is 49,408.
         context: Longest text in tokens; OpenAI's is 77.
-        width: Token width.
+        width: Number of channels of a token.
         depth: Number of blocks.
-        heads: Attention heads.
+        heads: Number of attention heads.
         feature_width: Width of a text's feature.
     """
 

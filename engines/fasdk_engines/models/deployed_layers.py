@@ -55,7 +55,7 @@ class StackedAttention(nn.Module):
 
     Args:
         attention: The trained layer, left as it is.
-        tokens: N.
+        tokens: Number of tokens N of each image.
     """
 
     def __init__(self, attention: SelfAttention, tokens: int) -> None:

@@ -30,8 +30,8 @@ class ProductKeySelection(nn.Module):
         recording: Whether `forward` keeps the experts it selects.
         selected: Experts of the last recorded `forward`, int64 [Q, heads, count], or None.
         forced: Experts to use in place of the best, int64 [Q, heads, count], or None.
-        score_deficit: How much worse the forced experts of the last `forward` scored than the best,
-            at most, in standard deviations of the scores.
+        score_deficit: Largest amount by which the forced experts of the last `forward` scored below
+            the best, in standard deviations of the scores.
     """
 
     def __init__(self, keys: int, heads: int, count: int) -> None:

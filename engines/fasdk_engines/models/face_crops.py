@@ -38,7 +38,7 @@ class FaceCropConfig(ModelConfig):
     Attributes:
         image_size: Side of the square input in pixels.
         patch_size: Side of a patch in pixels; divides `image_size`.
-        width: Token width.
+        width: Number of channels of a token.
         depth: Number of transformer blocks.
         heads: Attention heads; divides `width`.
         depth_near_mm: Depth encoded as 255, in mm (see `DepthEncoding`).

@@ -27,7 +27,7 @@ class CentralDifferenceConv(nn.Module):
     """3x3 convolution minus `theta` times its response to a constant (Yu et al., CVPR 2020).
 
     Args:
-        channels: Input channels.
+        channels: Number of input channels.
         theta: Share of the central difference, in [0, 1].
         out_channels: Output channels; as many as there are input channels unless given.
     """
@@ -74,7 +74,7 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention with torch's parameter names, queries, keys and values stacked.
 
     Args:
-        width: Token width.
+        width: Number of channels of a token.
         heads: Number of heads; divides `width`.
     """
 
@@ -102,8 +102,8 @@ class EncoderBlock(nn.Module):
     """One pre-norm ViT block's parameters under torchvision's names; the model runs the parts.
 
     Args:
-        width: Token width.
-        heads: Attention heads.
+        width: Number of channels of a token.
+        heads: Number of attention heads.
         mlp_width: Hidden width of the perceptron.
     """
 

@@ -26,7 +26,7 @@ class ModelMatch:
     """Agreement of a state dict with one registered model and config.
 
     Attributes:
-        model: Registered name.
+        model: Registered name of the model.
         config: Name of its config.
         tensors: Number of tensors of that model.
         names: Number of their names that the state dict has too.

@@ -28,7 +28,7 @@ def seeded_tensor(name: str, shape: Sequence[int], seed: int) -> NDArray[Any]:
 
     Args:
         name: State-dict key.
-        shape: Tensor shape.
+        shape: Shape of the tensor.
         seed: Seed shared by all tensors of one state dict.
 
     Returns:

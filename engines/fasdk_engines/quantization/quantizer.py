@@ -59,7 +59,7 @@ class ActivationRange:
         activation: Name of the activation.
         layers: Names of the layers that read it in INT8.
         scale: Quantization step of its INT8 tensor, after smoothing.
-        form: How it reaches its INT8 tensor.
+        form: Form in which it is quantized: as pixels, folded, smoothed or plain.
         expected_noise: Expected noise power over signal power at its layers' outputs, summed; 0 for
             pixels, whose rounding is exact.
     """

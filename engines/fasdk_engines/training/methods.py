@@ -30,7 +30,8 @@ def get_method(name: str, family: Family) -> type[Method]:
     """Return a training method.
 
     Args:
-        name: One of `method_names()`, or "published" for the one the family was published with.
+        name: Name of the method, one of `method_names()`, or "published" for the one the family was
+            published with.
         family: Model it is to train.
 
     Raises:

@@ -42,11 +42,11 @@ def rebalanced(own: int, gradients: Tensor, fast: int | None, certainty: Sequenc
     """Return the gradient [N] of a parameter of modality `own`.
 
     Args:
-        own: Which modality's parameter it is.
+        own: Index of the modality whose parameter it is.
         gradients: [modalities, N], of each modality's loss with respect to it; float64, since
             squares of small gradients vanish in float32.
         fast: The fast modality, or None where no loss is below all others.
-        certainty: Of each modality, in [0, 1].
+        certainty: Certainty of each modality, in [0, 1].
     """
     if fast == own:
         together = gradients.sum(0) - gradients[own]
@@ -86,11 +86,11 @@ class ReGrad:
         """Leave the classifier's and the rebalanced gradients in `.grad`.
 
         Args:
-            module: The model.
-            extra: What is trained along with it.
+            module: Model in training.
+            extra: Further module that is trained along with the model.
             losses: `classification` and one a modality, in model order.
             certainty: [modalities], in [0, 1].
-            scale: For mixed precision; projections do not mind the scale.
+            scale: Loss scaling of mixed precision; projections are independent of it.
         """
         own_losses = [loss for name, loss in losses.items() if name != CLASSIFICATION]
         fast = self.fast(torch.stack(own_losses).detach())

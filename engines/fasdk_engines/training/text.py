@@ -274,7 +274,7 @@ class TextEncoder(nn.Module):
         """Return the feature of each text [T, feature_width], not normalized.
 
         Args:
-            tokens: T texts.
+            tokens: Token ids of T texts.
             prompts: [T, P, width], put in the placeholders' positions.
         """
         device = self.tower.token_embedding.weight.device

@@ -59,21 +59,22 @@ def train(
     where one was killed and resumed.
 
     Args:
-        family: Which model.
-        config: Its settings.
-        method: One of `method_names()`, or "published".
-        captures: What it learns from; an absent modality is trained as absent.
-        development: What decides when to stop and which epoch is kept; no subject may be in both.
-        settings: How to train.
+        family: Model family to train.
+        config: Settings of the model.
+        method: Name of the training method, one of `method_names()`, or "published".
+        captures: Training captures; an absent modality is trained as absent.
+        development: Captures that decide when to stop and which epoch is kept; no subject may be in
+            both sets.
+        settings: Settings of the training, or None for the defaults.
         initial: Pretrained weights to start from; then what the paper keeps frozen is.
         frozen: Regular expressions of further parameters to keep as they are at the start, such as
             r"adapter_.*": MMDG without adapters, since a fresh one adds exactly nothing.
         state: File to keep the training's state in; None keeps none.
         resume: Continue from that file.
         log: CSV file to write every epoch to (`write_csv`).
-        on_epoch: Called after every epoch.
-        on_step: Called after every step.
-        on_read: Called with the captures read so far and their number, of each set in turn.
+        on_epoch: Callback after every epoch, with its figures.
+        on_step: Callback after every step, with the progress of the epoch.
+        on_read: Callback with the number of captures read so far and in all, for each set in turn.
 
     Raises:
         DatasetError: A class is absent from either set, or a subject is in both.

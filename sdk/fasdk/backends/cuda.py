@@ -99,7 +99,7 @@ class PyCudaDriver:
     `pycuda.autoinit` would make a context of its own, in which TensorRT's handles are invalid.
 
     Args:
-        ordinal: Which GPU, from 0.
+        ordinal: Index of the GPU, from 0.
 
     Raises:
         BackendError: pycuda is not installed, there is no driver, or no such GPU.

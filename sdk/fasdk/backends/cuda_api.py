@@ -1,4 +1,4 @@
-"""Protocols of the CUDA calls the runtime needs, from memory to graphs."""
+"""Protocols of the CUDA calls of the TensorRT runtime, from memory to graphs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CudaDevice:
     """Which GPU, for what a plan is bound to.
 
     Attributes:
-        name: As the driver calls it, such as "Orin".
-        compute_capability: Its generation, such as "8.7".
+        name: Name of the GPU as the driver gives it, such as "Orin".
+        compute_capability: Compute capability of the GPU, such as "8.7".
         driver_version: Newest CUDA version the driver knows, such as "12.6".
     """
 
@@ -110,7 +110,7 @@ class CudaDriver(Protocol):
     """One GPU. Every call, `current` excepted, needs its context to be current.
 
     Attributes:
-        device: Which GPU.
+        device: GPU that the driver uses.
     """
 
     device: CudaDevice

@@ -30,7 +30,7 @@ class EngineOutputs:
     """What one engine call returns.
 
     Attributes:
-        logits: float32 [B, classes].
+        logits: Logits of the batch, float32 [B, classes].
         reliability: float32 [B, modalities] in model order, or None where the model has none.
     """
 
@@ -126,7 +126,7 @@ class Engine(Protocol):
     """A loaded graph; `run` may be called from one thread at a time, lanes each from their own.
 
     Attributes:
-        backend: Which backend it is.
+        backend: Backend that runs the engine.
         version: The backend library's own version.
         max_batch: Largest batch one call may hold, or None when the backend sets no limit.
     """

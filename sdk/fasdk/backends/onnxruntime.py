@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.registry import EngineOptions
+    from fasdk.backends.specs import EngineOptions
     from fasdk.bundle.bundle import Bundle
 
 
@@ -52,11 +52,11 @@ def open_session(
             judged, instead of fusing them into the CPU's own kernels. Those add pairs of products
             in 16 bits where the CPU has no VNNI: only a graph of precision int8-fp32 is made so
             that they cannot saturate. Graphs without them are the same either way.
-        optimization: How far the graph may be rewritten; NONE where roundings or inner values
-            must stay as they are.
-        prepack: Whether to keep a second, packed copy of the weights, which pays only over many
+        optimization: Level of graph optimization; NONE where roundings or inner values must stay as
+            they are.
+        prepack: Whether a second, packed copy of the weights is kept, which pays only over many
             runs.
-        name: What errors call the graph.
+        name: Name of the graph in error messages.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -153,7 +153,7 @@ class OnnxRuntimeLane:
     Args:
         engine: Engine that runs the lane's batches.
         shapes: Shape of each input without the batch axis.
-        max_batch: Largest batch.
+        max_batch: Largest batch one call may hold.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.backends.registry import EngineOptions
+    from fasdk.backends.specs import EngineOptions
     from fasdk.bundle.bundle import Bundle
 
 _TELEMETRY = "openvino_telemetry"
@@ -188,7 +188,7 @@ class OpenVinoLane:
     Args:
         request: The compiled model's `InferRequest`.
         ports: Inputs and outputs of the model.
-        max_batch: Largest batch.
+        max_batch: Largest batch one call may hold.
     """
 
     def __init__(self, request: Any, ports: _Ports, max_batch: int) -> None:

@@ -1,137 +1,18 @@
-"""Table of backend specifications, and the factory that opens one of them."""
+"""Backends by name, and the factory that opens one of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from fasdk.backends.engine import Backend
+from fasdk.backends.specs import BACKENDS, BackendSpec, EngineOptions, Opener, spec_of
 from fasdk.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fasdk.backends.engine import Engine
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """Settings of an engine; each backend reads those that concern it.
-
-    Attributes:
-        threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
-        progress: Receives the phases of a plan's build, where one is needed; None logs them.
-        cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.
-    """
-
-    threads: int = 0
-    progress: Progress | None = None
-    cuda_graphs: bool = True
-
-
-class Opener(Protocol):
-    """Function of a backend's module that loads a verified bundle's graph."""
-
-    def __call__(self, bundle: Bundle, options: EngineOptions, /) -> Engine:
-        """Return a ready engine.
-
-        Raises:
-            BackendError: The backend's library is absent or refuses the graph.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class BackendSpec:
-    """Facts about one backend that callers choose by.
-
-    Attributes:
-        backend: Its name.
-        module: Python module of the library it needs.
-        opener: "module:function" of its `Opener`, imported when an engine is opened.
-        install: How to install the library.
-        builds_plans: Whether it compiles a plan for one kind of GPU; else it runs the graph as is.
-        cross_builds: Whether its plans can be built for other GPUs than this machine's, and so
-            travel in a bundle.
-        automatic: Whether it may be chosen when the caller names none.
-    """
-
-    backend: Backend
-    module: str
-    opener: str
-    install: str
-    builds_plans: bool = False
-    cross_builds: bool = False
-    automatic: bool = False
-
-
-# In order of preference.
-BACKENDS = (
-    BackendSpec(
-        backend=Backend.TENSORRT,
-        module="tensorrt",
-        opener="fasdk.backends.tensorrt.opening:open_tensorrt",
-        install="it comes with JetPack, or with `pip install tensorrt` on a workstation",
-        builds_plans=True,
-        automatic=True,
-    ),
-    # Asked for by name: its wheel is also the workstation's builder.
-    BackendSpec(
-        backend=Backend.TENSORRT_RTX,
-        module="tensorrt_rtx",
-        opener="fasdk.backends.tensorrt.opening:open_tensorrt_rtx",
-        install="`pip install fasdk[rtx]`",
-        builds_plans=True,
-        cross_builds=True,
-    ),
-    BackendSpec(
-        backend=Backend.ONNXRUNTIME,
-        module="onnxruntime",
-        opener="fasdk.backends.onnxruntime:open_onnxruntime",
-        install="`pip install onnxruntime`",
-        automatic=True,
-    ),
-    # Asked for by name: golden logits and thresholds were measured with ONNX Runtime.
-    BackendSpec(
-        backend=Backend.OPENVINO,
-        module="openvino",
-        opener="fasdk.backends.openvino:open_openvino",
-        install="`pip install fasdk[openvino]`",
-    ),
-)
-
-
-def _by_backend(specs: Iterable[BackendSpec]) -> dict[Backend, BackendSpec]:
-    """Return the specifications by backend, once each backend has exactly one that is whole.
-
-    Raises:
-        TypeError: A backend has no row or two, or a row names no opener.
-    """
-    found: dict[Backend, BackendSpec] = {}
-    for spec in specs:
-        if spec.backend in found:
-            raise TypeError(f"backend {spec.backend.value} has two rows in BACKENDS: keep one")
-        if not all(spec.opener.partition(":")):
-            raise TypeError(
-                f"backend {spec.backend.value} has opener {spec.opener!r}, "
-                "expected 'module:function': name the function that opens an engine"
-            )
-        found[spec.backend] = spec
-    absent = [backend.value for backend in Backend if backend not in found]
-    if absent:
-        raise TypeError(f"no row in BACKENDS for {', '.join(absent)}: add a BackendSpec")
-    return found
-
-
-_SPECS = _by_backend(BACKENDS)
-
-
-def spec_of(backend: Backend) -> BackendSpec:
-    """Return a backend's specification."""
-    return _SPECS[backend]
 
 
 def parse_backend(name: str) -> Backend | None:
@@ -188,7 +69,7 @@ def open_engine(
 
     Args:
         bundle: A bundle whose digests were checked.
-        backend: Which backend, or None to choose.
+        backend: Backend to open, or None to choose.
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs instead of enqueueing anew.
@@ -209,7 +90,7 @@ def open_engine(
 def _opener_of(spec: BackendSpec) -> Opener:
     module, _, function = spec.opener.partition(":")
     try:
-        return cast("Opener", getattr(import_module(module), function))
+        return cast("Opener", getattr(import_module(f"fasdk.backends.{module}"), function))
     except (ImportError, OSError) as error:
         raise BackendError(
             f"cannot import {spec.module} for backend {spec.backend.value} ({error}): "

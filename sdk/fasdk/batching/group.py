@@ -37,7 +37,7 @@ class LaneGroup:
     It is one user of the loaded bundle until `release`.
 
     Attributes:
-        loaded: Loaded bundle.
+        loaded: Loaded bundle that the lanes run.
         max_batch: Largest batch of a lane.
     """
 

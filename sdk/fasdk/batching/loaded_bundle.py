@@ -17,7 +17,7 @@ class LoadedBundle:
     """Bundle loaded on an engine; the engine is closed when its last user has left.
 
     Attributes:
-        bundle: Verified bundle.
+        bundle: Verified bundle that the engine runs.
         engine: Engine that runs the bundle's graph.
         scorer: Scorer of the bundle.
         turn: Lock that callers of `engine.run` hold: it takes one thread at a time.

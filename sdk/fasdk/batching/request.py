@@ -27,8 +27,8 @@ class Request:
         capture: Capture to be scored; read until the future resolves, never after.
         scorer: Scorer whose gates it passed when it was submitted.
         clock: Time spent in each stage so far.
-        queued_ns: When it began to wait, in nanoseconds of `time.perf_counter_ns`.
-        deadline_ns: When it must have an answer, on the same clock.
+        queued_ns: Time at which it was queued, in nanoseconds of `time.perf_counter_ns`.
+        deadline_ns: Time by which it must have an answer, on the same clock.
         future: Future of its answer.
         caller: Identifier of the submitting thread, once it has joined a `CallerOrder`.
     """
@@ -167,7 +167,7 @@ def overdue(scorer: Scorer, cause: str) -> Decision:
 
     Args:
         scorer: Scorer of the bundle that answers.
-        cause: What took too long, as a clause.
+        cause: Clause that names the step that took too long.
     """
     message = (
         f"no answer within deadline_ms: {cause}; try another capture, or give batching a longer "

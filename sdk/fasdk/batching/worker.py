@@ -42,7 +42,7 @@ class InFlightCall:
     """Engine call under way, and the answering of its requests after it.
 
     Attributes:
-        started_ns: When it began, in nanoseconds of `time.perf_counter_ns`.
+        started_ns: Time at which it began, in nanoseconds of `time.perf_counter_ns`.
         requests: Requests in it, row by row.
     """
 

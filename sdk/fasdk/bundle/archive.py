@@ -1,4 +1,4 @@
-"""Archive format under a bundle: a zip file with exactly one way to write it.
+"""Archive format of a bundle: a zip file with one canonical sequence of bytes.
 
 Members are stored (not compressed) in a given order, with zero timestamps, no flags, extra fields,
 comments or directories. Any unzip opens it; this reader accepts only the canonical bytes, checked
@@ -54,7 +54,7 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
 
     Args:
         data: The whole file.
-        name: What to call it in errors.
+        name: Name of the file in error messages.
 
     Raises:
         BundleError: The file is not an archive or is truncated.

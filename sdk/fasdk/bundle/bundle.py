@@ -1,4 +1,4 @@
-"""Bundle files: a typed graph with what is needed to use it rightly, verified before use.
+"""Bundle files: a typed graph with preprocessing and thresholds, verified before use.
 
 `open_bundle` reads the file once, checks the container, signature, digests and manifest, and hands
 out those very bytes; nothing is deserialized before that.
@@ -42,7 +42,7 @@ class Bundle:
 
     Attributes:
         path: File it was read from.
-        manifest: Its verified manifest.
+        manifest: Verified manifest.
         id: SHA-256 of the manifest's bytes; it names graph, thresholds and preprocessing at once.
         size_bytes: Size of the file.
         signed_by: Id of the trusted key that signed it, or None where no signature was asked for.
@@ -101,7 +101,7 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
 
     Args:
         path: The `.fasb` file.
-        trust: Which signatures are required; None asks for none.
+        trust: Policy of required signatures; None requires none.
 
     Raises:
         BundleError: Missing, truncated, altered, or of another schema version.

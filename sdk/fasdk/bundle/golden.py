@@ -17,7 +17,7 @@ class GoldenCapture:
     """A capture with the answer the workstation gave, so that a device can prove itself.
 
     Attributes:
-        capture: Raw frames.
+        capture: Raw frames of the capture.
         logits: float32 [classes], from the bundle's own graph on ONNX Runtime.
     """
 

@@ -53,7 +53,7 @@ class PlanEntry(_Record):
     """A TensorRT-RTX plan built on the workstation.
 
     Attributes:
-        member: Its name in the bundle.
+        member: Name of the plan's member in the bundle.
         compute_capabilities: GPU generations it was built for, such as "8.6".
         version: TensorRT-RTX release that built it; no other release may load it.
         max_batch: Largest batch of its optimization profile.
@@ -83,25 +83,25 @@ class Manifest(_Record):
     Attributes:
         schema_version: Version of this layout.
         revision: Rises by one with every change; a device may refuse an older one.
-        model: Which model.
-        modalities: Model order.
+        model: Identity of the model.
+        modalities: Modalities in model order.
         required: Modalities without which a capture is refused; any other may be missing.
         inputs: Preprocessing by modality.
         labels: Class names in logit order.
-        live_index: Which logit is bona fide.
+        live_index: Index of the bona fide logit.
         reliability: Whether the graph has a per-modality `reliability` output: how certain the
             model is of what each sensor shows, not how likely the face is genuine.
         presence: Whether the graph takes `present`, float32 [B, modalities] in model order, 1 where
             a capture holds the modality; then an absent one's pixels cannot matter.
         precision: Types of the graph.
         operating_points: Thresholds; none means the bundle can be profiled, never answer LIVE.
-        operating_points_note: Where the thresholds come from, or why there are none.
-        score_calibrations: What makes scores probabilities, by combination of modalities.
+        operating_points_note: Source of the thresholds, or the reason why there are none.
+        score_calibrations: Maps from scores to probabilities, by combination of modalities.
         sequential_tests: Verdicts on several frames, each beside the operating point it belongs to.
         max_batch: Largest batch a plan is built for.
         golden_tolerance: Largest score difference allowed on the golden captures.
-        plans: Prebuilt plans.
-        provenance: Where it came from.
+        plans: Plans built on the workstation.
+        provenance: Digest of the checkpoint, and versions of the tools.
         members: SHA-256 of every other member but the signature.
     """
 

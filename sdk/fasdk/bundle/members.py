@@ -11,7 +11,7 @@ class MemberRule:
     """Names of one kind of member, and what holds for it.
 
     Attributes:
-        prefix: Its name; or, with a suffix, the folder that holds any number of them.
+        prefix: Name of the member; or, with a suffix, the folder that holds any number of them.
         suffix: File extension in that folder, or None for one member of a fixed name.
         required: Whether every bundle holds one.
         digested: Whether the manifest lists its SHA-256; the manifest and its signature cannot be.

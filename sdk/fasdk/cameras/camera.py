@@ -40,8 +40,8 @@ class Camera(Protocol):
     caller reconnects by reading on, with a pause between tries. `close` is final.
 
     Attributes:
-        name: What logs and errors call it.
-        counts: What became of its frames.
+        name: Name in logs and errors.
+        counts: Counts of delivered and dropped captures.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Camera(Protocol):
         """Wait for a capture that was not returned before.
 
         Args:
-            timeout_ms: How long, in milliseconds; a device is opened within the call.
+            timeout_ms: Longest wait, in milliseconds; a device is opened within the call.
 
         Returns:
             A capture whose `taken_ms` names every modality it holds. Its arrays are the caller's:

@@ -31,7 +31,7 @@ class DeviceClock:
 
         Args:
             device_ms: The latest time stamp of the frames that arrived, on the device's clock.
-            arrived_ms: When they arrived, on `time.monotonic`.
+            arrived_ms: Time at which they arrived, in milliseconds of `time.monotonic`.
 
         Returns:
             Milliseconds; `device_ms` plus it is never later than `arrived_ms`.

@@ -129,7 +129,7 @@ class OpenCvFile(Camera):
 
     Args:
         path: A file OpenCV can decode.
-        modality: What the video shows: RGB or IR.
+        modality: Modality of the video: RGB or IR.
         fps: Frames a second; None gives each as soon as it is asked for.
         loop: Begin again after the last.
 

@@ -30,11 +30,11 @@ class Pump(Generic[T]):
     these. One that blocks for ever holds this one thread and nothing else.
 
     Args:
-        open_device: Called on the thread; returns the device.
+        open_device: Function that opens the device on the thread and returns it.
         grab: Returns the device's next frame, however long that takes. A FasdkError it raises, or
             `open_device`, ends the thread and is what `take` raises.
-        release: Called on the thread at the end, if the device was opened.
-        name: What errors call the device.
+        release: Function that releases the device on the thread at the end, if it was opened.
+        name: Name of the device in errors.
     """
 
     def __init__(

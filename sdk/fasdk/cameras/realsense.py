@@ -51,8 +51,8 @@ class RealSenseCamera(Camera):
     Args:
         connect: Returns the librealsense device to read; called at the first read and after a
             fault. A RuntimeError is reported as the reason why there is no camera.
-        name: What errors call it.
-        request: Which sizes and rate to ask for.
+        name: Name in errors.
+        request: Requested frame sizes and rate.
         is_recording: Whether it plays a file: its clock is then never the computer's.
         loop: Play a recording again from the start.
     """

@@ -47,8 +47,8 @@ def axis_taps(size: int, to: int, *, snap: bool) -> Taps:
     """Return the taps of an axis.
 
     Args:
-        size: Source samples.
-        to: Output samples.
+        size: Number of source samples.
+        to: Number of output samples.
         snap: Whether the weight snaps to the sample outside the first and the last one, as OpenCV
             does for columns; for rows it clamps the indices and keeps the weights.
     """

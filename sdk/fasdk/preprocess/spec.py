@@ -52,7 +52,8 @@ class DepthEncoding(BaseModel):
     Attributes:
         near_mm: Distance drawn at one end; anything nearer is clipped to it.
         far_mm: Distance drawn at the other end; anything farther is clipped to it.
-        polarity: Which end is 255. Valid depth never maps below 1, so it differs from no return.
+        polarity: End of the range that is 255. Valid depth never maps below 1, so it differs from
+            no return.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,11 +78,11 @@ class PreprocessSpec(BaseModel):
         crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
         crop_scale: Factor on the face box's width and height, about its center.
         channel_order: Order of the tensor's color planes; gray frames are replicated.
-        depth: How millimeters become 8 bits; only, and always, for depth.
-        ir_composite: What the three planes hold; another than plain only for infrared.
+        depth: Encoding of millimeters in 8 bits; only, and always, for depth.
+        ir_composite: Contents of the three planes; another than plain only for infrared.
         mean: Subtracted from each tensor plane, in 8-bit units, in `channel_order`.
         std: Divides each tensor plane after that, in 8-bit units.
-        missing_value: What the whole tensor holds when the modality is absent, after normalization.
+        missing_value: Value of the whole tensor when the modality is absent, after normalization.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -225,7 +225,7 @@ def fill_row(
     """Write one capture into a row of a batch's buffers; an absent modality's `missing_value` too.
 
     Args:
-        capture: Any mixture of present and absent modalities.
+        capture: Capture with any mixture of present and absent modalities.
         specs: Preprocessing by modality.
         presence: Column order of the presence input, for a graph that takes one.
         inputs: The buffers by input name, C-contiguous: float32 [B, 3, H, W] for each spec; with
@@ -263,7 +263,7 @@ def to_batch(
     """Return a batch of captures as the graph's inputs; absent modalities hold `missing_value`.
 
     Args:
-        captures: Any mixture of present and absent modalities.
+        captures: Captures, each with any mixture of present and absent modalities.
         specs: Preprocessing by modality.
         presence: Column order of the presence input, for a graph that takes one.
 

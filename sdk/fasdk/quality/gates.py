@@ -130,7 +130,7 @@ def assess(
 
     Args:
         capture: Registered capture, with face and landmarks where a detector found them.
-        limits: Quality limits.
+        limits: Quality limits to check against.
         now_ms: `time.monotonic` in milliseconds.
 
     Returns:

@@ -26,7 +26,7 @@ class Lens(_Record):
 
     Attributes:
         width_px: Width of the frames it was calibrated on; no other mode of the camera will do.
-        height_px: Their height.
+        height_px: Height of the frames it was calibrated on.
         focal_x_px: Focal length in pixels across.
         focal_y_px: Focal length in pixels down.
         center_x_px: Principal point; 0 is the middle of the leftmost pixel, as in OpenCV.
@@ -103,11 +103,11 @@ class Pinhole(_Record):
     """A sensor whose lens and place are known; the mapping follows the face's distance.
 
     Attributes:
-        kind: Tells it from a homography.
-        lens: Its camera.
+        kind: Discriminator of the file format; a homography has another.
+        lens: Lens of the sensor.
         rotation: Rotation from the RGB camera's axes (x right, y down, z ahead) to this one's, rows
             of the 3x3 matrix, as `cv2.stereoCalibrate` finds it with RGB as the first camera.
-        translation_mm: Where the RGB camera's origin lies in this camera's axes.
+        translation_mm: Position of the RGB camera's origin in this camera's axes, in millimeters.
     """
 
     kind: Literal["pinhole"] = "pinhole"
@@ -138,11 +138,11 @@ class Homography(_Record):
     distance it was made for.
 
     Attributes:
-        kind: Tells it from a pinhole camera.
+        kind: Discriminator of the file format; a pinhole camera has another.
         width_px: Width of this sensor's frames.
-        height_px: Their height.
+        height_px: Height of this sensor's frames.
         rgb_width_px: Width of the RGB frames it was made for.
-        rgb_height_px: Their height.
+        rgb_height_px: Height of the RGB frames it was made for.
         from_rgb: 3x3; takes (x, y, 1) in RGB pixels to this sensor's, as `cv2.findHomography` finds
             it. 0 is the middle of the first pixel.
     """

@@ -35,7 +35,8 @@ class Rig(BaseModel):
         rgb: The RGB camera; needed where a sensor is a pinhole camera.
         depth: The depth sensor; None where its frames show the RGB camera's view.
         ir: The infrared sensor, likewise.
-        face_width_mm: How wide a face box is taken to be where no depth tells how far it is.
+        face_width_mm: Assumed width of a face box, in millimeters, where no depth shows its
+            distance.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -199,11 +200,12 @@ class _Found:
     """A face box as the camera that found it sees it.
 
     Attributes:
-        camera: That camera; None where the rig does not know its lens.
-        box: The box.
+        camera: Camera that found it; None where the rig does not know its lens.
+        box: Face box in the camera's frame, in pixels.
         outline: Float64 [16, 2], pixels around its edge.
-        rays: Float64 [16, 3], what is seen there one millimeter deep; empty without a camera.
-        middle: Float64 [1, 3], the same of the box's middle.
+        rays: Float64 [16, 3], points of the outline at one millimeter of depth; empty without a
+            camera.
+        middle: Float64 [1, 3], point of the box's middle at one millimeter of depth.
     """
 
     camera: Pinhole | None

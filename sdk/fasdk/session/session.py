@@ -59,7 +59,7 @@ class Liveness:
         batching: Settings by which captures share the engine.
 
     Args:
-        bundle: Verified bundle.
+        bundle: Verified bundle in force.
         engine: Engine that runs the bundle's graph; the session closes it.
         level: Security level whose thresholds to use.
         batching: Settings by which captures share the engine; None for the defaults.

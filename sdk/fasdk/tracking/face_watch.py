@@ -79,7 +79,7 @@ class FaceWatch:
         Args:
             capture: Capture of the frame.
             codes: Reasons for which it was not scored; empty where it was.
-            at_ms: When it was submitted, in milliseconds; never earlier than the frame before.
+            at_ms: Time of submission, in milliseconds; never earlier than the frame before.
             is_scored: Whether it was scored; a frame that was not and has no box is no evidence
                 about a face.
         """

@@ -67,7 +67,7 @@ class _PendingFrame:
 
     Attributes:
         capture: Capture of the frame.
-        at_ms: When it was submitted, on the track's clock.
+        at_ms: Time of submission, in milliseconds of the track's clock.
         resets: Number of resets of the track before it was submitted.
         place: Place in the order of submission.
         future: Future of the track's decision after it.

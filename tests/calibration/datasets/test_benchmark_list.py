@@ -1,3 +1,5 @@
+"""List format of the MMDG benchmark: reading and writing."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Capture lists in JSON Lines and CSV."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Check of a data set for faults."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Data sets of labeled captures: opening and reading."""
+
 from __future__ import annotations
 
 import json

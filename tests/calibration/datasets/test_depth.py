@@ -1,3 +1,5 @@
+"""Conversion of 8-bit depth levels to millimeters."""
+
 from __future__ import annotations
 
 from pathlib import Path

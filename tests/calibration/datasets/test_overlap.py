@@ -1,3 +1,5 @@
+"""Subjects shared between sets of captures."""
+
 from __future__ import annotations
 
 import pytest

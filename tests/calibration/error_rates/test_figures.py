@@ -1,4 +1,4 @@
-"""What scores on a test list come to, counted by hand beside."""
+"""Error rates of scored captures, against counts by hand."""
 
 from __future__ import annotations
 

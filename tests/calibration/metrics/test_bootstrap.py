@@ -1,4 +1,4 @@
-"""Intervals of AUC, EER and HTER resample people, not frames."""
+"""Confidence intervals of AUC, EER and HTER, resampled by subject."""
 
 from __future__ import annotations
 

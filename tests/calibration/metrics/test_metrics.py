@@ -1,3 +1,5 @@
+"""Error rates, bounds and curves on small examples."""
+
 from __future__ import annotations
 
 import math

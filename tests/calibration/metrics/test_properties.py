@@ -1,4 +1,4 @@
-"""Rules that hold for any scores: all tied, infinite, one of a class, a handful."""
+"""Metrics of degenerate scores: all tied, infinite, of one class, a handful."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics equal scikit-learn's, SciPy's and the published evaluation code's."""
+"""Metrics against scikit-learn, SciPy and the published evaluation code."""
 
 from __future__ import annotations
 

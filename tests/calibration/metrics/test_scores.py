@@ -1,4 +1,4 @@
-"""Frames are fused to presentations, and nothing unmarked is silently left out."""
+"""Fusion of frames to presentations, and refusal of unmarked ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a set of scores, and the CSV file it is read from."""
+"""Summary of a set of scores, and its CSV file."""
 
 from __future__ import annotations
 

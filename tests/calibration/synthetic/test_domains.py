@@ -1,3 +1,5 @@
+"""Synthetic domains."""
+
 from __future__ import annotations
 
 from collections import Counter

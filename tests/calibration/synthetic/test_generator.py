@@ -1,3 +1,5 @@
+"""Synthetic generator: captures from a seed and a number."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Sensor models of the synthetic captures."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Species of the synthetic presentations."""
+
 from __future__ import annotations
 
 import re

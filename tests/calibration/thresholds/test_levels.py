@@ -1,3 +1,5 @@
+"""Security levels and the shortages of captures for them."""
+
 from __future__ import annotations
 
 import pytest

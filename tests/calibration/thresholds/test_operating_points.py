@@ -1,4 +1,4 @@
-"""Thresholds hold every species to its bound, or are refused with what is missing."""
+"""Operating points: thresholds within every species' bound, or the shortage."""
 
 from __future__ import annotations
 

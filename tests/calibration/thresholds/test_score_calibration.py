@@ -1,4 +1,4 @@
-"""The logistic that makes scores probabilities is the right one, and never turns a ranking."""
+"""Score calibration: the fitted logistic, and the unchanged ranking of scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on several frames keeps its bound on whole presentations, or is refused."""
+"""Tuning of sequential tests: bounds on whole presentations, or refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build's decisions, resolved once from its request and its source."""
+"""Decisions of a build, resolved once from its request and its source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One provisional threshold for every combination of modalities, from the captures that hold it."""
+"""Provisional thresholds, one for each combination of modalities."""
 
 from __future__ import annotations
 

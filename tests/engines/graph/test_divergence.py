@@ -1,4 +1,4 @@
-"""The first layer where two graphs part ways is named, and no later one."""
+"""Divergence of two graphs: the first layer whose values differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge of half precision rounds what an operator hands on, and misses no overflow."""
+"""FP16 emulation: rounding of every operator's output, and overflow."""
 
 from __future__ import annotations
 

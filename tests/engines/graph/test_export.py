@@ -1,3 +1,5 @@
+"""Export of deployed modules to ONNX."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Precision is a property of each value in the graph, and of nothing else."""
+"""Conversion to half precision: the type of every value in the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph is held against the oldest supported TensorRT's table before any compiler sees it."""
+"""Graph lint against the operators of the oldest supported TensorRT."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Parity of published form, deployed form and graph."""
+
 from __future__ import annotations
 
 import copy

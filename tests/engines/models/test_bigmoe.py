@@ -1,3 +1,5 @@
+"""BIG-MoE, published and deployed form."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A published model outside the built-in ones, brought by a distribution of its own."""
+"""CDCN, a published model registered by a distribution of its own."""
 
 from __future__ import annotations
 

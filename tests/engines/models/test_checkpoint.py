@@ -1,3 +1,5 @@
+"""Reading, writing and loading of checkpoints."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Expectations of MMDG's Monte Carlo dropout certainty, computed exactly."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""What a checkpoint's settings say of its training data reaches the bundle's preprocessing."""
+"""Preprocessing settings of a checkpoint in the bundle's manifest."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Identification of the model that a state dict fits."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""MiniFASNetV2 and MiniFASNetV1SE, published and deployed form."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""MMDA, published and deployed form."""
+
 from __future__ import annotations
 
 import logging

@@ -1,3 +1,5 @@
+"""MMDG, published and deployed form."""
+
 from __future__ import annotations
 
 import numpy as np

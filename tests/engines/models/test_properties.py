@@ -1,4 +1,4 @@
-"""What holds for every registered model: a score is a function of the capture alone."""
+"""Properties of every registered model: a score depends on its capture alone."""
 
 from __future__ import annotations
 

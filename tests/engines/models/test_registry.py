@@ -1,3 +1,5 @@
+"""Registry of model families."""
+
 from __future__ import annotations
 
 import sys

@@ -1,3 +1,5 @@
+"""Import of ONNX files as models."""
+
 from __future__ import annotations
 
 from pathlib import Path

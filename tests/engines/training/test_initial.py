@@ -1,3 +1,5 @@
+"""Initialization from pretrained weights."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,4 +1,4 @@
-"""SSP, ADP and RS2 against NumPy, written from the equations and not from our code."""
+"""SSP, ADP and RS2 losses against NumPy, written from the papers' equations."""
 
 from __future__ import annotations
 

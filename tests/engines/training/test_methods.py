@@ -1,3 +1,5 @@
+"""Training methods of the model families."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""ReGrad: rebalancing of the modalities' gradients."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""A killed and resumed training ends in the weights of an unbroken one, to the bit."""
+"""Resumed training: weights equal to those of an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tokenizers and text towers."""
+
 from __future__ import annotations
 
 import gzip

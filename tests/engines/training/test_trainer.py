@@ -1,3 +1,5 @@
+"""Trainer: early stopping, logs, reproducibility."""
+
 from __future__ import annotations
 
 import numpy as np

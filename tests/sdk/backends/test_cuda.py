@@ -1,4 +1,4 @@
-"""pycuda's form of the driver: the primary context, pushed and popped around every use."""
+"""CUDA driver on pycuda: the primary context around every use."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.Monk
 def test_a_machine_without_tensorrt_is_told_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from fasdk.backends.registry import BACKENDS
+    from fasdk.backends.specs import BACKENDS
     from fasdk.backends.tensorrt.module import load_module
 
     backend = next(spec.backend for spec in BACKENDS if spec.module == name)

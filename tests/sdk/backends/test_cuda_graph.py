@@ -1,4 +1,4 @@
-"""Graphs by ctypes: every call's result is looked at, and a failed capture leaves the stream."""
+"""CUDA graphs by ctypes: checked results, and a stream usable after a failed capture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan is run faithfully, one call at a time, and every fault is an error, never an answer."""
+"""Execution of a plan: one call at a time, and every fault an error."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fasdk.session.session import Liveness
 
 from support.gpu_rig import GRAPH, Rig, batch, expected
 from support.graphs import SIZE, capture, graph_logits
+from support.tensorrt_standin.settings import Refusal
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
@@ -67,8 +68,8 @@ def test_inputs_that_do_not_fit_are_refused(
         engine.run(inputs)
 
 
-@pytest.mark.parametrize("call", ["execute_async_v3", "set_input_shape"])
-def test_a_refused_call_fails_the_run_and_the_next_one_works(rig: Rig, call: str) -> None:
+@pytest.mark.parametrize("call", [Refusal.EXECUTE, Refusal.SHAPE])
+def test_a_refused_call_fails_the_run_and_the_next_one_works(rig: Rig, call: Refusal) -> None:
     engine = rig.open()
     rig.behavior.refuses.add(call)
     with pytest.raises(BackendError, match="refused"):

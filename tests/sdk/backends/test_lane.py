@@ -1,4 +1,4 @@
-"""Lanes of one engine run side by side, each call gets its own answer, and no fault sticks."""
+"""Lanes of one engine side by side: separate answers, and recovery from faults."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fasdk.errors import BackendError
 
 from support.gpu_rig import Rig, batch, expected
 from support.graphs import SIZE
+from support.tensorrt_standin.settings import Refusal
 
 WAIT_S = 30.0
 
@@ -117,7 +118,7 @@ def test_an_execution_that_cannot_be_recorded_leaves_the_stream_fit(rig: Rig) ->
     inner = rig.gpu.capture
 
     def capture(stream: object, work: Callable[[], None]) -> object:
-        rig.behavior.refuses.add("execute_async_v3")
+        rig.behavior.refuses.add(Refusal.EXECUTE)
         try:
             return inner(stream, work)  # type: ignore[arg-type]
         finally:
@@ -169,7 +170,7 @@ def test_lane_never_reads_rows_it_did_not_fill(engine: TensorRtEngine, rig: Rig)
 
 def refuse_launch(rig: Rig) -> None:
     rig.gpu.refuses.add("launch")
-    rig.behavior.refuses.add("execute_async_v3")
+    rig.behavior.refuses.add(Refusal.EXECUTE)
 
 
 def lose_device(rig: Rig) -> None:

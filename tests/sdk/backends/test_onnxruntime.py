@@ -1,4 +1,4 @@
-"""ONNX Runtime runs the verified bytes and nothing else; the factory opens what was asked for."""
+"""ONNX Runtime backend on the verified bytes, and the backend factory."""
 
 from __future__ import annotations
 

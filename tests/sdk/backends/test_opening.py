@@ -1,7 +1,8 @@
-"""A plan is used only if it is this machine's own and reproduces the golden captures."""
+"""Opening with TensorRT: plans of this machine that reproduce the golden captures."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.manifest import PlanEntry
 from fasdk.errors import BackendError, FasdkError, PlanError
 
-from support.fake_gpu import Enumeration, fake_tensorrt, install
-from support.gpu_rig import FAKE_PLAN, GRAPH, Rig
+from support.gpu_rig import GRAPH, SMALL_PLAN, Rig
 from support.graphs import SIZE, write_small_bundle
 from support.requirements import Requirement
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import ComputeCapability, DataType, Refusal
 
 
 def test_a_new_plan_is_kept_and_used_again(rig: Rig) -> None:
@@ -35,7 +37,8 @@ def test_a_plan_of_another_release_or_gpu_is_not_used(
 ) -> None:
     rig.open()
     if change == "version":
-        install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior, "10.16.2"))
+        module = stand_in(rig.gpu, rig.behavior, "10.16.2")
+        monkeypatch.setitem(sys.modules, "tensorrt", module)
     elif change == "device":
         rig.gpu.device = CudaDevice("Orin Nano", "8.7", "12.6")
     else:
@@ -99,16 +102,16 @@ def test_a_bundle_without_golden_captures_is_refused_before_building(
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
-        ("deserialize", PlanError, "refuses the built plan on Orin: serialized with another"),
-        ("create_execution_context", BackendError, "cannot make an execution context"),
-        ("set_tensor_address", BackendError, "refuses a buffer for rgb"),
-        ("build_serialized_network", PlanError, "cannot build a plan: it gave no reason"),
-        ("add_optimization_profile", PlanError, "refuses batch 1 to 4 for rgb"),
-        ("Builder", PlanError, "cannot make a builder: no device"),
+        (Refusal.DESERIALIZE, PlanError, "refuses the built plan on Orin: serialized with another"),
+        (Refusal.CONTEXT, BackendError, "cannot make an execution context"),
+        (Refusal.ADDRESS, BackendError, "refuses a buffer for rgb"),
+        (Refusal.BUILD, PlanError, "cannot build a plan: it gave no reason"),
+        (Refusal.PROFILE, PlanError, "refuses batch 1 to 4 for rgb"),
+        (Refusal.BUILDER, PlanError, "cannot make a builder: no device"),
     ],
 )
 def test_tensorrt_refusal_while_opening_leaves_nothing_allocated(
-    rig: Rig, call: str, kind: type[FasdkError], words: str
+    rig: Rig, call: Refusal, kind: type[FasdkError], words: str
 ) -> None:
     rig.behavior.refuses.add(call)
     with pytest.raises(kind, match=words):
@@ -117,13 +120,18 @@ def test_tensorrt_refusal_while_opening_leaves_nothing_allocated(
     assert rig.plans == []
 
 
-@pytest.mark.parametrize(("what", "kind"), [("Builder", PlanError), ("Runtime", BackendError)])
+@pytest.mark.parametrize(
+    ("refusal", "what", "kind"),
+    [
+        (Refusal.NO_BUILDER, "builder", PlanError),
+        (Refusal.NO_RUNTIME, "runtime", BackendError),
+    ],
+)
 def test_a_factory_that_gives_nothing_is_an_error(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, what: str, kind: type[FasdkError]
+    rig: Rig, refusal: Refusal, what: str, kind: type[FasdkError]
 ) -> None:
-    rig.behavior.refuses.add(f"no {what}")
-    install(monkeypatch, "tensorrt", fake_tensorrt(rig.gpu, rig.behavior))
-    with pytest.raises(kind, match=f"cannot (make|start) a {what.lower()}"):
+    rig.behavior.refuses.add(refusal)
+    with pytest.raises(kind, match=f"cannot (make|start) a {what}"):
         rig.open()
 
 
@@ -137,7 +145,7 @@ def test_too_little_device_memory_is_named_and_the_cached_plan_stays(rig: Rig) -
 
 
 def test_a_plan_with_other_tensors_is_refused(rig: Rig) -> None:
-    rig.behavior.output_type = Enumeration.HALF
+    rig.behavior.output_type = DataType.HALF
     with pytest.raises(
         PlanError, match=r"tensor logits is output .*HALF.* asks for output float32"
     ):
@@ -206,12 +214,13 @@ class TestBroughtPlans:
 
     @pytest.fixture
     def kiosk(self, rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        install(monkeypatch, "tensorrt_rtx", fake_tensorrt(rig.gpu, rig.behavior, "1.7.1"))
+        module = stand_in(rig.gpu, rig.behavior, "1.7.1")
+        monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
         rig.gpu.device = CudaDevice("RTX 4060", "8.9", "13.0")
         self._bring(rig, tmp_path, self.ENTRY)
         return rig
 
-    def _bring(self, rig: Rig, folder: Path, entry: PlanEntry, plan: bytes = FAKE_PLAN) -> None:
+    def _bring(self, rig: Rig, folder: Path, entry: PlanEntry, plan: bytes = SMALL_PLAN) -> None:
         path = write_small_bundle(
             folder / "kiosk.fasb", plans=(entry,), members={entry.member: plan}
         )
@@ -233,11 +242,11 @@ class TestBroughtPlans:
     ) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update=changes))
         assert kiosk.open(Backend.TENSORRT_RTX).plan_source is PlanSource.BUILT
-        assert kiosk.behavior.targets == {0: "sm89"}
+        assert kiosk.behavior.targets == {0: ComputeCapability.SM89}
 
     def test_a_target_the_compiler_refuses_is_named(self, kiosk: Rig, tmp_path: Path) -> None:
         self._bring(kiosk, tmp_path, self.ENTRY.model_copy(update={"version": "1.6.0"}))
-        kiosk.behavior.refuses.add("set_compute_capability")
+        kiosk.behavior.refuses.add(Refusal.TARGET)
         with pytest.raises(PlanError, match=r"refuses compute capability 8\.9"):
             kiosk.open(Backend.TENSORRT_RTX)
 

@@ -1,4 +1,4 @@
-"""OpenVINO computes a graph as it is written, on the verified bytes alone."""
+"""OpenVINO backend on the verified bytes, without fusion of Q/DQ nodes."""
 
 from __future__ import annotations
 

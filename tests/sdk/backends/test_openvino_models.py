@@ -1,7 +1,8 @@
-"""OpenVINO reproduces the golden captures of every model's bundles."""
+"""OpenVINO on the golden captures of every model's bundles."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,24 +41,33 @@ def build(folder: Path, model: str, config: str, *options: object) -> Path:
     return out
 
 
-def golden_drift(path: Path) -> float:
-    """Return the largest score difference to ONNX Runtime's answers."""
-    with fasdk.open(path, backend=Backend.OPENVINO, threads=1) as session:
-        return session.replay_golden()
+@pytest.fixture
+def golden_drift(record_property) -> Callable[[Path], float]:
+    """Return the largest score difference to ONNX Runtime's answers, kept in the test report."""
+
+    def measure(path: Path) -> float:
+        with fasdk.open(path, backend=Backend.OPENVINO, threads=1) as session:
+            drift = session.replay_golden()
+        record_property("golden_drift", drift)
+        return drift
+
+    return measure
 
 
-def test_a_tiny_float_bundle_drifts_no_more_than_a_ten_thousandth(tmp_path):
+def test_a_tiny_float_bundle_drifts_no_more_than_a_ten_thousandth(tmp_path, golden_drift):
     assert golden_drift(build(tmp_path, "mmdg", "tiny")) <= FLOAT_DRIFT
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "int8-fp32"])
 @pytest.mark.parametrize("model", ["mmdg", "mmdgpp", "mmda", "bigmoe"])
-def test_an_int8_bundle_drifts_no_more_than_a_hundredth(tmp_path, calibration, model, precision):
+def test_an_int8_bundle_drifts_no_more_than_a_hundredth(
+    tmp_path, calibration, golden_drift, model, precision
+):
     options = ("--precision", precision, "--calibration", calibration, "--calibration-size", 8)
     assert golden_drift(build(tmp_path, model, "tiny", *options)) <= INT8_DRIFT
 
 
 @pytest.mark.slow
-def test_full_mmdg_drifts_no_more_than_a_ten_thousandth(tmp_path):
+def test_full_mmdg_drifts_no_more_than_a_ten_thousandth(tmp_path, golden_drift):
     assert golden_drift(build(tmp_path, "mmdg", "full")) <= FLOAT_DRIFT

@@ -1,4 +1,4 @@
-"""The real TensorRT-RTX compiler on small graphs: it needs neither GPU nor driver."""
+"""Plan builder on the real TensorRT-RTX compiler, which needs neither GPU nor driver."""
 
 from __future__ import annotations
 

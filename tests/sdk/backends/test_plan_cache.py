@@ -1,4 +1,4 @@
-"""No plan leaves the cache unless it was written here, for this key, and is untouched."""
+"""Plan cache: refusal of plans of another key, of another origin, or altered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each safeguard of the TensorRT runtime is needed: without it a scenario on the driver fails.
+"""Planted bugs of the TensorRT runtime, each detected by a scenario.
 
 Every run has a process of its own, since a broken runtime leaves nothing to rely on behind.
 """

@@ -1,4 +1,4 @@
-"""Every planted bug still has its place in the source."""
+"""Planted bugs: each still matches the source it replaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A build nobody watches still says that it is under way."""
+"""Progress of a plan's build in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan that is wrong in one row of one batch size, or only when replayed, answers nothing."""
+"""Proof of a plan: errors in one row, one batch size or replay alone are found."""
 
 from __future__ import annotations
 

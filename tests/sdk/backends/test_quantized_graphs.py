@@ -1,4 +1,4 @@
-"""How ONNX Runtime runs an 8-bit graph: as it was judged, or fused where it was made for that."""
+"""ONNX Runtime on Q/DQ graphs: operators as written, or fused for int8-fp32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of backends is whole: a name without a row, or a row without an opener, is refused."""
+"""Table of backends: missing rows and missing openers are refused."""
 
 from __future__ import annotations
 
@@ -14,15 +14,10 @@ from pathlib import Path
 import pytest
 
 import fasdk
-from fasdk.backends import registry
+from fasdk.backends import specs
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import (
-    BACKENDS,
-    BackendSpec,
-    installed_backends,
-    open_engine,
-    spec_of,
-)
+from fasdk.backends.registry import installed_backends, open_engine
+from fasdk.backends.specs import BACKENDS, BackendSpec, spec_of
 from fasdk.errors import BackendError
 
 PACKAGE = Path(fasdk.__file__).parent
@@ -36,7 +31,7 @@ def imported_with(tmp_path: Path, file: str, old: str, new: str) -> subprocess.C
     assert text.count(old) == 1
     source.write_text(text.replace(old, new))
     return subprocess.run(
-        [sys.executable, "-c", "import fasdk.backends.registry as r; print(r.__file__)"],
+        [sys.executable, "-c", "import fasdk.backends.specs as r; print(r.__file__)"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
@@ -58,22 +53,22 @@ def test_a_backend_without_a_row_cannot_be_imported(tmp_path):
 
 
 def test_a_row_without_an_opener_cannot_be_imported(tmp_path):
-    opener = '        opener="fasdk.backends.openvino:open_openvino",\n'
-    ran = imported_with(tmp_path, "backends/registry.py", opener, "")
+    opener = '        opener="openvino:open_openvino",\n'
+    ran = imported_with(tmp_path, "backends/specs.py", opener, "")
     assert ran.returncode != 0
     assert "missing 1 required positional argument: 'opener'" in ran.stderr
 
 
-@pytest.mark.parametrize("opener", ["", "fasdk.backends.openvino", ":open", "fasdk:"])
+@pytest.mark.parametrize("opener", ["", "openvino", ":open", "openvino:"])
 def test_an_opener_that_names_no_function_is_refused(opener):
     rows = [replace(BACKENDS[0], opener=opener), *BACKENDS[1:]]
     with pytest.raises(TypeError, match="expected 'module:function'"):
-        registry._by_backend(rows)
+        specs._by_backend(rows)
 
 
 def test_a_backend_with_two_rows_is_refused():
     with pytest.raises(TypeError, match="tensorrt has two rows"):
-        registry._by_backend([*BACKENDS, BACKENDS[0]])
+        specs._by_backend([*BACKENDS, BACKENDS[0]])
 
 
 def require_library(spec: BackendSpec) -> None:
@@ -86,7 +81,7 @@ def require_library(spec: BackendSpec) -> None:
 def test_every_opener_is_a_function_of_bundle_and_options(spec: BackendSpec):
     require_library(spec)
     module, _, name = spec.opener.partition(":")
-    opener = getattr(import_module(module), name)
+    opener = getattr(import_module(f"fasdk.backends.{module}"), name)
     assert list(inspect.signature(opener).parameters) == ["bundle", "options"]
 
 
@@ -117,7 +112,7 @@ def test_auto_chooses_tensorrt_or_onnxruntime_alone():
 
 
 def test_a_library_that_fails_to_import_is_named(bundle, monkeypatch):
-    broken = replace(spec_of(Backend.ONNXRUNTIME), opener="fasdk.backends.absent:open_absent")
-    monkeypatch.setitem(registry._SPECS, Backend.ONNXRUNTIME, broken)
+    broken = replace(spec_of(Backend.ONNXRUNTIME), opener="absent:open_absent")
+    monkeypatch.setitem(specs._SPECS, Backend.ONNXRUNTIME, broken)
     with pytest.raises(BackendError, match="cannot import onnxruntime for backend onnxruntime"):
         open_engine(bundle, Backend.ONNXRUNTIME)

@@ -1,4 +1,4 @@
-"""The whole way on the real pycuda: open, build, prove, keep, run; and what goes wrong on it."""
+"""TensorRT backend on the real pycuda and the simulated driver, from opening to faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from fasdk.session.session import Liveness
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import CudaResult, Simulator
-from support.cuda_sim.tensorrt_standin import Behavior, Refusal, installed, stand_in
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import Behavior, Refusal
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -55,10 +55,10 @@ class Kiosk:
 
 
 @pytest.fixture
-def kiosk(tmp_path: Path, simulator: Simulator) -> Iterator[Kiosk]:
+def kiosk(tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Kiosk:
     behavior = Behavior()
-    with installed(stand_in(simulator, behavior), "tensorrt"):
-        yield Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behavior)
+    monkeypatch.setitem(sys.modules, "tensorrt", stand_in(simulator, behavior))
+    return Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behavior)
 
 
 @pytest.mark.parametrize("graphs", [True, False])

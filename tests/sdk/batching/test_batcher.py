@@ -1,4 +1,4 @@
-"""Every capture gets its own answer, in order and in time, whatever engine, queue or caller do."""
+"""Micro-batcher: every capture's own answer, in order and in time, under faults."""
 
 from __future__ import annotations
 

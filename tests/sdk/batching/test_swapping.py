@@ -1,4 +1,4 @@
-"""A bundle is swapped under load without losing a capture, or not at all."""
+"""Bundle swap under load: no capture lost, or no swap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container accepts its canonical bytes and nothing else."""
+"""Archive format: canonical bytes accepted, all others refused."""
 
 from __future__ import annotations
 

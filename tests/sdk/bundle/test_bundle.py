@@ -1,4 +1,4 @@
-"""A bundle opens only when every byte is the one that was written, or says what is wrong."""
+"""Opening of bundles: any changed byte is refused with its reason."""
 
 from __future__ import annotations
 

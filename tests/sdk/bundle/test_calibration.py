@@ -1,4 +1,4 @@
-"""calibration.json is read in its current schema, and another one is refused with the fix."""
+"""Reader of calibration.json: the current schema, and refusal of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of members is the only place that knows their names, order and number."""
+"""Table of bundle members: the one source of their names, order and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sequential test in a bundle belongs to its graph, its scores and its operating point."""
+"""Sequential tests in a manifest: bound to graph, scores and operating point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle is believed for its signature, or the device is told that none was asked for."""
+"""Trust in bundles: required signatures, and the warning where none is required."""
 
 from __future__ import annotations
 

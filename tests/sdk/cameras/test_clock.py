@@ -1,4 +1,4 @@
-"""Device times become times of time.monotonic, never later than the arrival."""
+"""Device clocks mapped to time.monotonic, never later than the arrival."""
 
 from __future__ import annotations
 

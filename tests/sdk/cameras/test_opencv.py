@@ -1,4 +1,4 @@
-"""OpenCV's cameras and video files: right colors, fresh frames, bounded waits."""
+"""OpenCV cameras and video files: color order, fresh frames, bounded waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A RealSense camera gives matched, fresh, correctly scaled sets, or says why there is none."""
+"""RealSense cameras: matched, fresh and scaled sets of frames, or the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replay gives a folder's or a list's captures in order, each once, stamped with one moment."""
+"""Replay cameras: order, one delivery a capture, and one time stamp."""
 
 from __future__ import annotations
 

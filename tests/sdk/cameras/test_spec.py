@@ -1,4 +1,4 @@
-"""A camera's word on the command line: what it means, and what is said of a wrong one."""
+"""Camera specifications of the command line, and errors on wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HOG and PLGF against scikit-image, SciPy and Pillow, level by level."""
+"""HOG and PLGF maps against scikit-image, SciPy and Pillow, level by level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both implementations against OpenCV, bit by bit, and the edges of the native module."""
+"""Native and NumPy preprocessing against OpenCV, bit for bit."""
 
 from __future__ import annotations
 

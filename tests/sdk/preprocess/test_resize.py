@@ -1,4 +1,4 @@
-"""The resize as such: 16 bits near OpenCV, any channels, and what is refused."""
+"""Bilinear resize: 16 bits against OpenCV, channel counts, refused input."""
 
 from __future__ import annotations
 

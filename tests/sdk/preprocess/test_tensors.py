@@ -1,4 +1,4 @@
-"""Rules from frame to tensor: which region, which level, which plane, and what is refused."""
+"""Conversion of frames to tensors: region, levels, planes and refused input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured on a face is what its definition says, to the last digit that matters."""
+"""Exposure measurements of a face against their definitions."""
 
 from __future__ import annotations
 

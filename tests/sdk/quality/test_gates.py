@@ -1,4 +1,4 @@
-"""Each quality gate finds its own fault and no other; good captures pass, even with all on."""
+"""Quality gates: each finds its own fault alone, and good captures pass."""
 
 from __future__ import annotations
 

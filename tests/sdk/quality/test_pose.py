@@ -1,4 +1,4 @@
-"""A head's angles are exact on the average head from afar, near at half a meter, never made up."""
+"""Head pose: exact on the average head, and unknown without landmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A face's box lands where its points do in the other sensors' frames, or is refused."""
+"""Registration of face boxes between sensors, or refusal."""
 
 from __future__ import annotations
 

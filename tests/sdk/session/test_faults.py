@@ -1,4 +1,4 @@
-"""Every fault, by every way in: an answer that names it, in time, never LIVE; then all is well."""
+"""Faults through every entry point: a named answer in time, never LIVE, then recovery."""
 
 from __future__ import annotations
 
@@ -201,13 +201,13 @@ class Fault:
     """A row of the table: what is wrong, and the only right answer.
 
     Attributes:
-        name: What it is.
-        verdict: RETRY where the person or the next frame mends it, else ERROR.
-        code: The reason given first.
+        name: Name of the fault.
+        verdict: RETRY where the person or the next frame can fix it, else ERROR.
+        code: First reason code of the answer.
         item: Makes the capture, or the exception the camera raises.
-        arranged: What is wrong besides.
-        bundle: How the bundle differs from the tiny one.
-        ways: Where it can happen.
+        arranged: Function of the entry point that sets up the rest of the fault.
+        bundle: Changes of the tiny bundle.
+        ways: Entry points where it can happen.
         final: Whether the session is over afterwards, as it was asked to.
     """
 

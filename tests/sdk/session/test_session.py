@@ -1,4 +1,4 @@
-"""A session answers LIVE for a live face and ERROR for every fault, whatever the fault is."""
+"""Liveness sessions: LIVE for a live face, ERROR for every fault."""
 
 from __future__ import annotations
 

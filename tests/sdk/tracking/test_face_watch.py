@@ -1,4 +1,4 @@
-"""A face is lost when none or several are seen, for too long, or when its box jumps."""
+"""Face continuity: lost on no face, several faces, a gap or a jump of the box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeated spoofs lock a camera, for a time or until somebody unlocks it."""
+"""Lock-out of a camera after repeated spoofs, for a time or until unlocked."""
 
 from __future__ import annotations
 

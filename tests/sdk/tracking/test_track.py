@@ -1,4 +1,4 @@
-"""A track says LIVE once for the evidence of one face, and never for less."""
+"""Tracks: LIVE once, for the evidence of one face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four cameras in four threads share the lanes and never each other's frames."""
+"""Tracks of four cameras in four threads on shared lanes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Simulated CUDA driver and the TensorRT stand-in that runs on it."""
+"""Simulated CUDA driver, and runs of the runtime on it."""

@@ -1,4 +1,4 @@
-"""Build the simulated CUDA driver, and the real pycuda against it.
+"""Build script of the simulated CUDA driver and of the real pycuda against it.
 
 Run as a script it builds what is not up to date into `build/cuda_sim`, or the folder that
 FASDK_CUDA_SIM_DIR names: the driver in seconds, pycuda once for each Python and CUDA release, in

@@ -1,4 +1,4 @@
-"""Captures over several lanes on the simulated driver against a serial run: one JSON line.
+"""Comparison of several lanes with a serial run on the simulated driver, as one JSON line.
 
     PYTHONPATH=tests python -m support.cuda_sim.lanes [--captures 100000] [--lanes 4] [--session]
 
@@ -29,7 +29,8 @@ import numpy as np
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import load
-from support.cuda_sim.tensorrt_standin import Behavior, stand_in
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import Behavior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

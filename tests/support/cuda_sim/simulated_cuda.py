@@ -1,4 +1,4 @@
-"""The simulated CUDA driver, seen from a test: where it is, its faults, and what it reports.
+"""Interface of tests to the simulated CUDA driver: location, faults and reports.
 
 Once loaded it answers to the name `libcuda.so.1` for the rest of the process, for every library
 that asks, TensorRT's own among them. Only a process of its own may load it: tests that do carry
@@ -8,14 +8,22 @@ the marker `cuda_sim` and run by `make cuda-sim`.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from functools import cache
+from math import prod
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from support.kernel_driver import Access
 
 HERE = Path(__file__).resolve().parent
 
@@ -141,8 +149,8 @@ class Report:
     """What happened since the last reset.
 
     Attributes:
-        violations: What a program did wrong.
-        live: What it still holds.
+        violations: Rule violations of the program.
+        live: Objects that the program has not freed.
         executed: Operations that ran, by name, such as "cuMemcpyDtoHAsync".
     """
 
@@ -165,23 +173,42 @@ class _Access(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Access:
-    """Memory that a kernel reads or writes."""
-
-    address: int
-    size_bytes: int
-    writes: bool
-
-
 KERNEL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
+@dataclass(frozen=True)
+class _Launch:
+    """One enqueued kernel, or a captured one."""
+
+    kernel: Callable[[], None]
+    is_captured: bool
+
+
+# Of the whole process, as the driver is: what is enqueued outlives whoever enqueued it.
+_launches: dict[int, _Launch] = {}
+_numbers = itertools.count(1)
+
+
+@KERNEL
+def _play(number: int) -> int:
+    launch = _launches.get(number)
+    if launch is None:
+        return CudaResult.ILLEGAL_ADDRESS
+    if not launch.is_captured:
+        del _launches[number]
+    try:
+        launch.kernel()
+    except Exception:  # noqa: BLE001 - whatever it is, the driver is told, as of a kernel that fails
+        traceback.print_exc()
+        return CudaResult.LAUNCH_FAILED
+    return CudaResult.SUCCESS
+
+
 class Simulator:
-    """The loaded driver. `pycuda.driver` can be imported once it exists.
+    """The loaded driver, a `KernelDriver`. `pycuda.driver` can be imported once it exists.
 
     Attributes:
-        library: For calling the driver's own entry points.
+        library: Shared library, for calling the driver's own entry points.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -289,11 +316,11 @@ class Simulator:
         """Enqueue, or capture, host code that plays a kernel.
 
         Args:
-            stream_handle: The stream.
-            name: What reports call it.
+            stream_handle: Handle of the stream.
+            name: Name of the kernel in reports.
             kernel: A `KERNEL` that outlives the work; it returns a CudaResult, and any but SUCCESS
                 kills the context.
-            user_data: What it is called with, not 0.
+            user_data: Argument of the kernel, not 0.
             accesses: The memory it works on.
         """
         array = (_Access * len(accesses))(
@@ -309,6 +336,42 @@ class Simulator:
                 ctypes.c_size_t(len(accesses)),
             )
         )
+
+    def launch(
+        self,
+        stream_handle: int,
+        name: str,
+        kernel: Callable[[], None],
+        accesses: Sequence[Access],
+    ) -> str | None:
+        """Enqueue, or capture, host code that plays a kernel; return why it was refused, or None.
+
+        An exception in it is a failed launch.
+        """
+        number = next(_numbers)
+        _launches[number] = _Launch(kernel, self.is_capturing(stream_handle))
+        result = self.launch_kernel(stream_handle, name, _play, number, accesses)
+        if result == CudaResult.SUCCESS:
+            return None
+        del _launches[number]
+        return result.name
+
+    def has_context(self) -> bool:
+        """Whether a context is current on this thread."""
+        current = ctypes.c_void_p()
+        self.library.cuCtxGetCurrent(ctypes.byref(current))
+        return bool(current.value)
+
+    def is_capturing(self, stream_handle: int) -> bool:
+        """Whether a stream records rather than runs."""
+        status = ctypes.c_int()
+        self.library.cuStreamIsCapturing(ctypes.c_void_p(stream_handle), ctypes.byref(status))
+        return status.value != 0
+
+    def device_array(self, address: int, shape: Sequence[int]) -> NDArray[np.float32]:
+        """Return device memory as an array, to be read and written by a running kernel alone."""
+        memory = (ctypes.c_float * prod(shape)).from_address(address)
+        return np.ctypeslib.as_array(memory).reshape(shape)
 
 
 @cache

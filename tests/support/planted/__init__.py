@@ -1,1 +1,1 @@
-"""Bugs planted in the TensorRT runtime, and the scenarios that notice them."""
+"""Planted bugs of the TensorRT runtime, and the scenarios that detect them."""

@@ -1,4 +1,4 @@
-"""Plant every bug of the TensorRT runtime and count those a scenario notices: one JSON line.
+"""Count of the planted bugs that a scenario detects, as one JSON line.
 
     PYTHONPATH=tests python -m support.planted
 

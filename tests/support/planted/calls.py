@@ -1,4 +1,4 @@
-"""Scenarios of calls: each gets its own answer or a fault, and no fault passes for an answer."""
+"""Scenarios of calls: separate answers, and faults reported as errors."""
 
 from __future__ import annotations
 

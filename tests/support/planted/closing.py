@@ -1,4 +1,4 @@
-"""Scenarios of closing: nothing is freed under work, nothing stays, and nobody waits for ever."""
+"""Scenarios of closing: no memory freed in use, none leaked, no endless wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs planted into the runtime: each takes one safeguard away and names the scenario that notices.
+"""Planted bugs, each with the safeguard it removes and the scenario that detects it.
 
 A plant is a substitution in the source of one module. Its text must occur there exactly once, so
 that a plant whose safeguard was rewritten fails instead of testing nothing.
@@ -25,10 +25,10 @@ class Plant:
     """One safeguard taken away.
 
     Attributes:
-        name: What is missing.
-        module: Where.
+        name: Description of the safeguard that is removed.
+        module: Dotted name of the module it is removed from.
         old: The safeguard's source, exactly once in the module.
-        new: What stands there instead.
+        new: Source that replaces it.
         scenario: The scenario that fails with it.
     """
 

@@ -1,4 +1,4 @@
-"""Scenarios of recording: what other threads, garbage and faults do to a capture."""
+"""Scenarios of stream capture: other threads, garbage collection and faults."""
 
 from __future__ import annotations
 

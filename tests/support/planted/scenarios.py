@@ -1,4 +1,4 @@
-"""What must hold on the simulated driver, as one function a rule; run in a process of its own.
+"""Scenarios on the simulated driver, one function a rule, run in a process of its own.
 
     python scenarios.py SCENARIO... [--plant NAME]
     python scenarios.py all
@@ -16,10 +16,11 @@ import sys
 import zlib
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.cuda_sim.tensorrt_standin import Behavior, stand_in
 from support.planted import calls, closing, recording
 from support.planted.plants import PLANTS, plant
 from support.planted.stage import Stage
+from support.tensorrt_standin.module import stand_in
+from support.tensorrt_standin.settings import Behavior
 
 DEADLOCK_S = 90.0
 HOLD_US = 600_000_000

@@ -1,4 +1,4 @@
-"""The runtime on the simulated driver, and what scenarios share."""
+"""Setup of the runtime on the simulated driver, shared by the scenarios."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.cuda_sim.tensorrt_standin import Behavior, Refusal
+from support.tensorrt_standin.settings import Behavior, Refusal
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda import PyCudaDriver
@@ -30,7 +30,7 @@ class Stage:
 
     Attributes:
         simulator: The driver's faults and report.
-        behavior: What the stand-in TensorRT gets wrong.
+        behavior: Faults of the stand-in TensorRT.
     """
 
     def __init__(self, simulator: Simulator, behavior: Behavior) -> None:

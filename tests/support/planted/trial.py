@@ -1,4 +1,4 @@
-"""One planted bug put to its scenario, in a process of its own, and whether that noticed."""
+"""Trial of one planted bug against its scenario, in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Trial:
     """What a run of scenarios said.
 
     Attributes:
-        status: Its exit status; negative where a signal ended it.
-        said: What each scenario came to, by name: "holds", or why it does not.
-        errors: What it wrote to stderr.
+        status: Exit status of the process; negative where a signal ended it.
+        said: Outcome of each scenario, by name: "holds", or why it does not.
+        errors: Standard error output of the process.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""Say which attributes a Python module has; run in a process of its own.
+"""List of a Python module's attributes, made in a process of its own.
 
 Takes the module's name as its argument and a JSON list of dotted paths on stdin; prints one JSON
 object: the module's version and the paths it lacks.

@@ -1,4 +1,4 @@
-"""Fetch TensorRT's real Python bindings, without its libraries, and make them importable.
+"""Download of TensorRT's real Python bindings, importable without its libraries.
 
 The bindings' wheels hold the compiled module that defines every class and attribute. The libraries
 it links to are stood in for by empty ones that export the few symbols it asks for: enough to

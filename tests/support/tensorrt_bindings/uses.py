@@ -1,4 +1,4 @@
-"""Find every TensorRT attribute a source uses, by following the types written in it.
+"""Search for the TensorRT attributes that a source uses, by its type annotations.
 
 Types come from the protocols in `api.py` and `module.py`: an expression has a TensorRT type when an
 annotation says so or when it is what such a type's declared member returns. An attribute that no
@@ -19,7 +19,7 @@ class Value:
     """An expression known to be TensorRT's.
 
     Attributes:
-        path: Its name in the bindings, such as "IBuilderConfig"; empty for the module itself.
+        path: Name in the bindings, such as "IBuilderConfig"; empty for the module itself.
         kind: The protocol that describes it, or None.
         gives: The protocol of what calling it returns, or None.
         is_declared: Whether a protocol declares it; if so and it has no kind, it is a plain value.

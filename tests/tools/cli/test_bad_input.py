@@ -1,4 +1,4 @@
-"""Every bad input ends in one line and exit 2, with nothing half-written."""
+"""Bad input of every verb: one line, exit 2 and no partial file."""
 
 from __future__ import annotations
 

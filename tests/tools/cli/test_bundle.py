@@ -1,4 +1,4 @@
-"""Each verb does its work on a tiny bundle, and its JSON says so."""
+"""Verbs on a tiny bundle, and their JSON documents."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Verb dataset check."""
+
 from __future__ import annotations
 
 import json

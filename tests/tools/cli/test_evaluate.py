@@ -1,4 +1,4 @@
-"""evaluate: error rates on test lists, refused where they would mislead."""
+"""Verb evaluate: error rates on test lists, and refused lists."""
 
 from __future__ import annotations
 

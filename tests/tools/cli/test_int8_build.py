@@ -1,4 +1,4 @@
-"""build-engine in INT8: the bundle it writes, what it refuses, and when it exits with 1."""
+"""Verb build-engine in INT8: the bundle, refusals and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fasdk metrics`: anyone's scores in, error rates with bounds out."""
+"""Verb metrics: scores of any system in, error rates with bounds out."""
 
 from __future__ import annotations
 

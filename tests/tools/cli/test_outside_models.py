@@ -1,4 +1,4 @@
-"""Models from outside: an ONNX file, and what a broken distribution does to the verbs."""
+"""Models from outside: ONNX files, and broken distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fasdk run` answers every capture, outlives its camera's faults and never calls one LIVE."""
+"""Verb run: one answer a capture, through camera faults, none of them LIVE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Silent-Face checkpoints, as bundles, give the published scores on the photographs."""
+"""Silent-Face checkpoints as bundles: published scores on the photographs."""
 
 from __future__ import annotations
 

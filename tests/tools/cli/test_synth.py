@@ -1,3 +1,5 @@
+"""Verb synth."""
+
 from __future__ import annotations
 
 import json

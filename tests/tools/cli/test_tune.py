@@ -1,4 +1,4 @@
-"""tune: thresholds by level and combination of modalities, or exit 1 with what is missing."""
+"""Verb tune: thresholds by level and combination of modalities, or the shortage."""
 
 from __future__ import annotations
 

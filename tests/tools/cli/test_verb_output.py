@@ -1,4 +1,4 @@
-"""The output of every verb: whole words, lines that fit, and the files of docs/reference/output."""
+"""Output of every verb: whole words, fitting lines, and the files of docs/reference/output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set is scored as the device would score it, a few captures at a time."""
+"""Scoring of data sets along the device's path, a few captures at a time."""
 
 from __future__ import annotations
 

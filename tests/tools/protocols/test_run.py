@@ -1,4 +1,4 @@
-"""The protocols' command trains, judges, takes up finished cells, and refuses others'."""
+"""Protocol runs: training, scoring, finished cells, and cells of other settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: offline, without an error, readable on a desk and on a phone."""
+"""Report in a real browser: offline, free of errors, readable on desk and phone."""
 
 from __future__ import annotations
 

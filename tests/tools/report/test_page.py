@@ -1,4 +1,4 @@
-"""The report shows the JSON's numbers and nothing else, and fetches nothing."""
+"""Report page: the record's numbers and nothing else, without network requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantities are written as people write them."""
+"""Quantities as text."""
 
 from __future__ import annotations
 

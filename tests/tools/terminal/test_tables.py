@@ -1,4 +1,4 @@
-"""No table breaks a word or cuts a line, whatever its contents and the width of the terminal."""
+"""Tables at any width: no broken word, no cut line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo from captures to verdicts, as a user runs it."""
+"""Demo from captures to verdicts, as a user runs it."""
 
 from __future__ import annotations
 

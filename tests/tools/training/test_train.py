@@ -1,4 +1,4 @@
-"""`fasdk train` writes what `build-engine` takes, and says in one line what it cannot do."""
+"""Verb train: a checkpoint for build-engine, and errors in one line."""
 
 from __future__ import annotations
 

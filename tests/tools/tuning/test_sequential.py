@@ -1,4 +1,4 @@
-"""tune: a verdict on several frames where the list has presentations of several."""
+"""Verb tune: sequential tests where the list has presentations of several frames."""
 
 from __future__ import annotations
 

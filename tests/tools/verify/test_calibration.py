@@ -1,4 +1,4 @@
-"""What `make verify-calibration` measures with: counts of INT8 work, drift and flips by hand."""
+"""Measurements of `make verify-calibration`: counts of INT8 work, drift and flips by hand."""
 
 from __future__ import annotations
 

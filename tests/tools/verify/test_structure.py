@@ -1,4 +1,4 @@
-"""What `make verify-structure` measures with: graph equality, import cycles, revisions."""
+"""Measurements of `make verify-structure`: graph equality, import cycles, revisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CDCN_3modality2: a model fasdk does not bring, added as anyone can add theirs.
+"""CDCN_3modality2: an example of a model added by a distribution of its own.
 
 Yu et al., Multi-Modal Face Anti-Spoofing Based on Central Difference Networks, CVPR Workshops 2020;
 project ZitongYu/CDCN, whose licence allows research alone. Three branches of central-difference
@@ -153,7 +153,7 @@ def _logits(maps: Tensor, rgb: Tensor) -> Tensor:
     rounding as small as it is in the map, where log-odds would magnify it without bound.
 
     Args:
-        maps: float32 [B, S, S].
+        maps: Predicted depth maps, float32 [B, S, S].
         rgb: float32 [B, 3, 8 S, 8 S], normalized.
     """
     amid = _REDUCTION // 2 - 1

@@ -1,4 +1,4 @@
-"""The command line: one function per verb, which imports what it needs when called.
+"""Command line of fasdk: one function a verb, with imports inside it.
 
 Exit status: 0 done (`check`: only for LIVE), 1 the answer is no, 2 wrong usage or input.
 """

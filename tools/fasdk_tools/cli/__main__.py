@@ -1,4 +1,4 @@
-"""`python -m fasdk_tools.cli`: the `fasdk` script by another name."""
+"""Entry point of `python -m fasdk_tools.cli`, the same as the `fasdk` script."""
 
 from fasdk_tools.cli import run
 

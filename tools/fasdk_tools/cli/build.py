@@ -1,4 +1,4 @@
-"""The verb build-engine."""
+"""Verb build-engine."""
 
 from __future__ import annotations
 

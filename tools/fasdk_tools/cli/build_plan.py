@@ -1,4 +1,4 @@
-"""The device's verb that compiles a bundle's plan: build-plan."""
+"""Verb build-plan, which compiles a bundle's plan on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb synth."""
+"""Verb synth."""
 
 from __future__ import annotations
 

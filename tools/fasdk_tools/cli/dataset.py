@@ -1,4 +1,4 @@
-"""The verb dataset check."""
+"""Verb dataset check."""
 
 from __future__ import annotations
 

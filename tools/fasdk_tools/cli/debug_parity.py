@@ -1,4 +1,4 @@
-"""The verb debug-parity."""
+"""Verb debug-parity."""
 
 from __future__ import annotations
 

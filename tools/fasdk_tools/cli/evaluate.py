@@ -1,4 +1,4 @@
-"""The verb evaluate."""
+"""Verb evaluate."""
 
 from __future__ import annotations
 

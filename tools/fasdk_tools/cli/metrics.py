@@ -1,4 +1,4 @@
-"""The verb metrics."""
+"""Verb metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb models."""
+"""Verb models."""
 
 from __future__ import annotations
 

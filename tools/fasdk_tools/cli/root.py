@@ -1,4 +1,4 @@
-"""The root command, its help, and options shared by several verbs."""
+"""Root command, its help, and options shared by several verbs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb run."""
+"""Verb run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb tune."""
+"""Verb tune."""
 
 from __future__ import annotations
 

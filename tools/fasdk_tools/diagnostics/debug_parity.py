@@ -34,10 +34,10 @@ def compare(
         source: A bundle, an ONNX file, or a checkpoint.
         against: The other one; None compares an FP32 source with its own FP16 form, rounded.
         model: Model name where a checkpoint is given.
-        config: Its settings.
+        config: Settings of the model.
         tolerance: Largest difference, relative to a tensor's own largest magnitude; None takes
             1e-3, or 0.05 against the half-precision form.
-        on_phase: Called with the name of each phase as it begins.
+        on_phase: Callback with the name of each phase as it begins.
 
     Returns:
         `diverges`, the names compared, and `divergence` (tensor, operator, node, differences).

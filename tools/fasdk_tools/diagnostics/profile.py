@@ -89,10 +89,10 @@ def profile(
         captures: Taken in turn; any number from one on.
         batch: Captures per call.
         streams: Lanes that call at once.
-        seconds: How long to count; each lane makes at least `min_calls` calls.
+        seconds: Measuring time in seconds; each lane makes at least `min_calls` calls.
         warmup_calls: Calls each lane makes first, not counted.
         min_calls: Fewest calls to count.
-        on_call: Called after each call of the first lane with the share of the time that has
+        on_call: Callback after each call of the first lane, with the share of the time that has
             passed, in [0, 1].
 
     Raises:
@@ -146,10 +146,10 @@ class _Loop:
     """A lane called over and over.
 
     Attributes:
-        lane: The lane.
+        lane: Lane that the loop calls.
         samples: Milliseconds by stage of each call.
-        failure: What ended the loop early, or None.
-        on_call: Called with the share of the time that has passed, in [0, 1].
+        failure: Error that ended the loop early, or None.
+        on_call: Callback with the share of the time that has passed, in [0, 1].
     """
 
     def __init__(

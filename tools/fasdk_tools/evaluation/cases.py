@@ -58,7 +58,7 @@ def build_cases(
         request: The evaluation asked for.
         tests: By list, then by `missing`.
         missing: Modalities taken away, in the order of `tests`' entries.
-        development: See `development_thresholds`.
+        development: Thresholds chosen on development captures, from `development_thresholds`.
         progress: Receiver of progress reports, in cases.
 
     Raises:

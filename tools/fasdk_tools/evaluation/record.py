@@ -1,4 +1,4 @@
-"""Evaluation record: the JSON document, from which the report is drawn."""
+"""Evaluation record: the JSON document that the report is drawn from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BundleIdentity:
         revision: Revision of the bundle.
         is_signed: Whether it carries a signature.
         signed_by: Id of the trusted key, or None where the signature was not checked.
-        model: Model family.
+        model: Name of the model family.
         published_in: Paper or project that defines the model.
         precision: Precision of the graph.
         graph_sha256: SHA-256 of the graph.
@@ -160,8 +160,8 @@ class WorstCapture:
         index: Row in the list, from 0.
         id: Id in the list.
         is_bona_fide: Whether it is labeled bona fide.
-        species: PAI species.
-        subject: Person presented.
+        species: Name of the PAI species.
+        subject: Id of the person presented.
         domain: Data set or site of the capture.
         modalities: Modalities it held, in model order.
         score: Score of this capture, not of its presentation.
@@ -198,7 +198,7 @@ class Evaluation:
         lists: Evaluation lists.
         development: The list development thresholds come from, or None.
         overlap: Subjects seen before; not empty only where that was allowed.
-        cases: Every list with every combination taken away.
+        cases: Error rates of every list with every combination taken away.
         not_evaluated: Combinations of modalities that could not be evaluated, with the reason.
         family_figure: The protocol's figure, or None.
         worst: Worst-scored captures with nothing taken away, list by list.

@@ -64,7 +64,7 @@ class EvaluationRun:
     """Result of an evaluation.
 
     Attributes:
-        record: The document.
+        record: Evaluation record.
         datasets: The evaluated data sets, from which the worst captures can be loaded.
     """
 

@@ -87,10 +87,10 @@ def score_subsets(
     """Do `score_dataset` for several sets of missing modalities, reading each frame once.
 
     Args:
-        bundle: See `score_dataset`.
-        dataset: See `score_dataset`.
+        bundle: Verified bundle, as in `score_dataset`.
+        dataset: Captures to score, as in `score_dataset`.
         missing: Sets of modalities, each taken away in turn.
-        threads: See `score_dataset`.
+        threads: Threads of ONNX Runtime, as in `score_dataset`.
         progress: Receiver of progress reports, in captures.
         task: Name of the task in those reports.
 

@@ -19,7 +19,7 @@ def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
     """Print the headline figures, then separation, thresholds and species of every case.
 
     Args:
-        record: The evaluation.
+        record: Evaluation record to print.
         wide: Whether bounds are columns and species are shown at every threshold.
     """
     print_answer(_headline(record))

@@ -35,8 +35,8 @@ class System:
     Attributes:
         name: Name of the table row and of the system's files.
         title: Description of the system.
-        family: Model name.
-        method: Training method name.
+        family: Registered name of the model.
+        method: Name of the training method.
         frozen: Regular expressions of parameters kept as they start.
         against: Name of the system that lacks only what this one adds, or of the baseline.
     """

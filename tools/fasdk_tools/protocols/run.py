@@ -122,8 +122,8 @@ class ProtocolsReport:
     Attributes:
         note: Explanation of the figures.
         settings: Size of the run, versions and domains.
-        rows: One a protocol and system.
-        cells: One a training.
+        rows: Results, one row a protocol and system.
+        cells: Results of single trainings.
         seconds: Wall-clock time of all trainings and tests, whenever they ran.
     """
 

@@ -1,4 +1,4 @@
-"""Protocol tables made of cells."""
+"""Tables of protocol results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Row:
         auc: Area under the ROC curve.
         against: Name of the system that `change` compares with.
         change: HTER minus that of `against` with the same seed; below 0 is better.
-        better_seeds: In how many seeds it is better.
+        better_seeds: Number of seeds in which it is better.
         seeds: Number of seeds.
     """
 
@@ -147,7 +147,7 @@ def print_tables(
     """Print the best system of each protocol, then one table per protocol on stdout.
 
     Args:
-        all_rows: One row for each protocol and system.
+        all_rows: Results, one row for each protocol and system.
         chosen: Protocols in the order to show.
         wide: Whether every test has a column.
     """

@@ -125,7 +125,7 @@ class Column:
     """A table's column.
 
     Attributes:
-        title: Column heading.
+        title: Heading of the column.
         is_number: Whether its cells are aligned to the right.
     """
 

@@ -97,8 +97,8 @@ def print_rows(
     """Print a table on stdout below a title; numbers are aligned to the right.
 
     Args:
-        title: What the table shows.
-        columns: Its columns, or their names.
+        title: Title of the table.
+        columns: Columns, or their names.
         rows: Values of every row, one a column.
         wide: Whether columns marked `wide` are shown.
     """

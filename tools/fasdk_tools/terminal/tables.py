@@ -34,7 +34,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: Its header.
+        name: Header of the column.
         wide: Whether it is shown with `--wide` alone.
         below: Whether its values are lines below the table, because they are long texts.
         label: Whether its value names the row in such lines.

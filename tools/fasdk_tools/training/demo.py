@@ -1,4 +1,4 @@
-"""Demonstration of training, building, verifying and judging on synthetic captures.
+"""Demonstration: training, build, verification and scoring of synthetic captures.
 
 The figures show that the path works, not how the model does on real attacks.
 """
@@ -41,10 +41,10 @@ class DemoSize:
     """Captures and training of the demo.
 
     Attributes:
-        train: Training captures.
-        development: Development captures. 360 are twenty attacks of each species, of which one may
-            pass at an APCER of 5 %.
-        held_out: Captures judged in the end.
+        train: Number of training captures.
+        development: Number of development captures. 360 are twenty attacks of each species, of
+            which one may pass at an APCER of 5 %.
+        held_out: Number of held-out captures.
         epochs: Maximum number of training epochs.
     """
 
@@ -61,19 +61,20 @@ class DemoReport:
     Attributes:
         bundle: The bundle it built.
         checkpoint: The checkpoint it trained.
-        held_out: List of the captures it judged.
-        captures: How many those are.
-        subjects: How many people; none was seen in training or when the threshold was chosen.
+        held_out: List of the held-out captures.
+        captures: Number of held-out captures.
+        subjects: Number of people in them; none was seen in training or when the threshold was
+            chosen.
         train_seconds: Time for captures and training.
         build: The build's own report.
-        backend: What judged the held-out captures.
+        backend: Backend that scored the held-out captures.
         golden_drift: Largest score drift on the golden captures.
         profile: Latency of single captures.
         decisions: Count of verdicts by species.
-        errors: How many ended in ERROR.
+        errors: Number of held-out captures that ended in ERROR.
         auc: Area under the ROC curve on the held-out captures.
-        apcer: Share of attacks judged LIVE, by species (ISO/IEC 30107-3).
-        bpcer: Share of bona fide captures not judged LIVE (ISO/IEC 30107-3).
+        apcer: Share of attacks decided LIVE, by species (ISO/IEC 30107-3).
+        bpcer: Share of bona fide captures not decided LIVE (ISO/IEC 30107-3).
     """
 
     bundle: str

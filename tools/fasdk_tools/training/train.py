@@ -31,18 +31,18 @@ class TrainRequest:
     """What to train.
 
     Attributes:
-        captures: List of the captures it learns from.
-        development: List of those that decide when to stop.
+        captures: List of the training captures.
+        development: List of the captures that decide when to stop.
         out: Checkpoint to write, .safetensors.
-        model: Model name.
+        model: Registered name of the model.
         config: Named settings or a JSON file; None for the published ones.
         method: Training method, or "published".
-        settings: How to train.
+        settings: Settings of the training.
         resume: Continue a training of the same `out` that was cut short.
         initial: Pretrained weights to start from.
         vocabulary: Byte-pair merges of CLIP's text tower.
         log: Folder of the CSV log; None for the checkpoint's.
-        tensorboard: Whether to write TensorBoard's events there too.
+        tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
 
     captures: Path
@@ -71,15 +71,15 @@ class TrainReport:
     Attributes:
         checkpoint: The checkpoint, for `fasdk build-engine`.
         log: The CSV log.
-        model: Model name.
-        method: Training method.
-        captures: How many it learned from.
-        domains: Where they come from.
-        epochs: How many were trained.
-        best_epoch: Whose weights these are.
-        development_loss: Of that epoch, in nats.
-        development_auc: Of that epoch.
-        frozen_parameters: How many numbers kept their initial values.
+        model: Registered name of the model.
+        method: Name of the training method.
+        captures: Number of training captures.
+        domains: Names of the domains of the training captures.
+        epochs: Number of epochs trained.
+        best_epoch: Number of the epoch whose weights are kept.
+        development_loss: Loss on the development captures after that epoch, in nats.
+        development_auc: Area under the ROC curve on the development captures after that epoch.
+        frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
     """

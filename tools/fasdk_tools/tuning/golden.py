@@ -1,4 +1,4 @@
-"""Golden captures that lie so close to a threshold that rounding may change their verdict."""
+"""Golden captures so close to a threshold that rounding may change their verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tuning report, as JSON and tables show it."""
+"""Tuning report, in JSON and in tables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SequentialReport:
         target: APCER bound the level was held to.
         live_bound: LIVE above this log-likelihood ratio, in nats.
         spoof_bound: SPOOF at this or less, in nats.
-        max_frames: Frame limit.
+        max_frames: Largest number of frames of one test.
         max_ms: Time limit, in milliseconds.
         correlation: Correlation between two frames of a presentation.
         most_per_frame: Most that one frame may say, in nats.

@@ -135,8 +135,8 @@ class ExpertAdapter(nn.Module):
         """Return the patches' addend, same shape, and the next prompt.
 
         Args:
-            patches: [B, 3 * P, width], modality first.
-            prompt: [B, P, prompt_width].
+            patches: Patch tokens, [B, 3 * P, width], modality first.
+            prompt: Visual prompt, [B, P, prompt_width].
         """
         modalities = len(MODALITIES)
         channels = self.act(self.C_down(patches)).unflatten(1, (modalities, -1))
@@ -186,7 +186,7 @@ class BigMoe(PublishedModule):
     published forward does it, and the prompt is told; a training loop need not drop any.
 
     Args:
-        config: Its settings.
+        config: Settings of the model.
     """
 
     def __init__(self, config: BigMoeConfig) -> None:

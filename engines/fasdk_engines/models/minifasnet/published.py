@@ -31,8 +31,8 @@ class ConvUnit(nn.Module):
     Args:
         channels: Input and output channels.
         kernel: Side of the kernel.
-        stride: Stride.
-        padding: Zero padding.
+        stride: Stride of the convolution, in pixels.
+        padding: Zero padding on each side, in pixels.
         groups: Groups of the convolution.
         linear: Leave the PReLU out.
     """

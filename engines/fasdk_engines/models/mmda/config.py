@@ -37,7 +37,7 @@ class MmdaConfig(FaceCropConfig):
         expert_hidden: Hidden width of a perceptron expert.
         align_depth: Alignment stages each way in training; one each way is deployed.
         attention_dropout: Dropout of the fusion's attention, in training only.
-        routing: How an evaluation uses the second expert.
+        routing: Use of the second expert in evaluation.
         threshold: Gate from which on the second expert is always used, for a model not yet
             trained; a checkpoint brings its own, which counts.
     """

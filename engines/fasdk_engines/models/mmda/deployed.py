@@ -252,11 +252,11 @@ class _Folded:
     """A perceptron expert's constants in float64, its gains folded into its matrices.
 
     Attributes:
-        expand: [2 * hidden, width], for a vector normalized to length 1.
-        bias: [2 * hidden].
-        contract: [width, hidden].
-        offset: [width].
-        eps: Of its norm.
+        expand: Weight of the first layer, [2 * hidden, width], for a vector normalized to length 1.
+        bias: Bias of the first layer, [2 * hidden].
+        contract: Weight of the second layer, [width, hidden].
+        offset: Bias of the second layer, [width].
+        eps: Epsilon of the expert's normalization.
     """
 
     expand: Tensor

@@ -312,7 +312,7 @@ class Mmda(PublishedModule):
     """MMDA under its published parameter names, without what only training needs.
 
     Args:
-        config: Its settings.
+        config: Settings of the model.
     """
 
     def __init__(self, config: MmdaConfig) -> None:

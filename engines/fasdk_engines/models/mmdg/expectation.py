@@ -29,9 +29,9 @@ class ExponentialSum:
     """The function c(t) = floor + sum_i weights[i] * exp(-rates[i] * t) of t >= 0.
 
     Attributes:
-        floor: Its limit for large t.
-        rates: Positive, ascending.
-        weights: Positive, one per rate; floor and weights add up to 1.
+        floor: Limit of c(t) for large t.
+        rates: Decay rates, positive and ascending.
+        weights: Weights of the exponentials, positive, one per rate; floor and weights add up to 1.
         error_bound: Upper bound, over all t >= 0, of its distance from the exact expectation.
     """
 

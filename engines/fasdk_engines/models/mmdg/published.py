@@ -103,7 +103,7 @@ class Mmdg(PublishedModule):
     """MMDG under its published parameter names; trains and evaluates.
 
     Args:
-        config: Its settings.
+        config: Settings of the model.
     """
 
     def __init__(self, config: MmdgConfig) -> None:

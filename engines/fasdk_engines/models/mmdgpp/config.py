@@ -33,7 +33,7 @@ class MmdgppConfig(FaceCropConfig):
         adapter_heads: Heads of an adapter's cross-attention.
         adapter_theta: Share of the central difference in an adapter's convolution.
         exp_rate: Factor on a token's variance: its certainty is exp(-exp_rate * variance).
-        normalization: How 8-bit levels become the input.
+        normalization: Normalization of 8-bit levels to the model's input.
     """
 
     multiples = (("adapter_dim", "adapter_heads"),)

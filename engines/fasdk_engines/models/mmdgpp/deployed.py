@@ -206,8 +206,8 @@ class _Adapters(nn.Module):
         """Return what `up` turns into the addend of every token, and the last block's certainty.
 
         Args:
-            normed: [N * 3 * B, width].
-            answered: bool [B, 2, 3, 1].
+            normed: Normalized tokens, [N * 3 * B, width].
+            answered: Whether the modality that each adapter asks is present, bool [B, 2, 3, 1].
 
         Returns:
             [N * 3 * B, 3 * dim + 3], of the last block [3 * B, 3 * dim + 3]; certainty [B, 3].
@@ -261,9 +261,9 @@ class _Judgment(nn.Module):
         """Return whether the other is surer [queries, B, 2, 3, 1], and certainties [N, B, 3, 3, 1].
 
         Args:
-            own: [N, B, 3 * dim].
-            other: [N, B, 6 * dim].
-            queries: How many tokens, from the first, ask.
+            own: Tokens of each modality itself, [N, B, 3 * dim].
+            other: Tokens of the two other modalities, [N, B, 6 * dim].
+            queries: Number of tokens that are queries, counted from the first.
         """
         tokens, dim = self.config.tokens, self.config.adapter_dim
         variance = torch.exp(torch.cat([own, other], dim=-1) @ self.spread)
@@ -299,9 +299,9 @@ class _Selection(nn.Module):
         """Return what was found [queries, B, 6 * dim], and the certainty [B, 3].
 
         Args:
-            own: [N, B, 1, 3, dim].
-            other: [N, B, 2, 3, dim].
-            queries: How many tokens, from the first, ask.
+            own: Tokens of each modality itself, [N, B, 1, 3, dim].
+            other: Tokens of the two other modalities, [N, B, 2, 3, dim].
+            queries: Number of tokens that are queries, counted from the first.
         """
         config = self.config
         tokens, dim, heads = config.tokens, config.adapter_dim, config.adapter_heads

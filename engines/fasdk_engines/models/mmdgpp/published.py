@@ -150,7 +150,7 @@ class Mmdgpp(PublishedModule):
     """MMDG++ under its published parameter names, without what only its training used.
 
     Args:
-        config: Its settings.
+        config: Settings of the model.
     """
 
     def __init__(self, config: MmdgppConfig) -> None:
@@ -256,8 +256,8 @@ class Mmdgpp(PublishedModule):
         so an absent neighbor does not matter. 0 where the modality itself is absent.
 
         Args:
-            variances: From `encode`.
-            present: bool [B, 3].
+            variances: Variances of the last block, as `encode` returns them.
+            present: Present modalities, bool [B, 3].
         """
         certainty = torch.exp(-self.config.exp_rate * variances.detach()).mean(dim=2)
         judged = []

@@ -50,7 +50,7 @@ class CalibrationSet:
         name: File name of the list.
         listed: Number of captures in the list.
         records: The chosen captures, in list order.
-        batches: Their graph inputs, float32 [1, ...] by input name, one capture a batch.
+        batches: Graph inputs of the captures, float32 [1, ...] by input name, one capture a batch.
         selection: Strata and coverage of the choice; its indices count the candidates.
     """
 
@@ -136,7 +136,7 @@ def choose_captures(
         dataset: The captures, as `open_calibration` returned them.
         name: File name of the list, for messages.
         size: Number of captures to choose.
-        graph: Float32 graph.
+        graph: Path of the float32 graph.
         specs: Preprocessing by modality.
         presence: Column order of the graph's presence input, or None.
         section: Stores features, so that a killed build does not compute them again.

@@ -30,7 +30,7 @@ def round_to_nearest(weight: NDArray[np.float64], *, limit_pairs: bool = False) 
     """Round each weight to the nearest INT8 code of its column.
 
     Args:
-        weight: float64 [K, N].
+        weight: Weight of the layer, float64 [K, N].
         limit_pairs: Whether adjacent inputs stay within `PAIR_LIMIT`, for CPUs that add their
             products in int16.
     """
@@ -50,7 +50,7 @@ def gptq_round(
     """Round a weight by GPTQ, against the covariance of the inputs it multiplies.
 
     Args:
-        weight: float64 [K, N].
+        weight: Weight of the layer, float64 [K, N].
         covariance: float64 [K, K] of the quantized activation.
         limit_pairs: Whether adjacent inputs stay within `PAIR_LIMIT`, for CPUs that add their
             products in int16.

@@ -120,7 +120,7 @@ def choose_smoothing(
         statistics: Calibration statistics of the activation.
         weights: Weight of each layer of the group.
         method: Range method of the smoothed activation.
-        options: Allowed operations.
+        options: Smoothing operations that are allowed.
     """
     channels = len(statistics.low)
     size = _weight_sizes(weights, channels)

@@ -51,7 +51,8 @@ class ActivationGroup:
         foldable_norm: Name of the LayerNormalization that writes it, if all its readers are
             `quantized_layers` or `float_consumers`; else empty.
         float_consumers: Linear layers that read it and stay in floating point in any case.
-        planes: How the pixels it consists of were normalized; empty where it holds anything else.
+        planes: Normalization of the pixel planes it consists of; empty where it holds anything
+            else.
     """
 
     activation: str
@@ -77,7 +78,7 @@ def find_activation_groups(
 
     Args:
         model: Float32 graph.
-        layers: Its Linear and Conv layers.
+        layers: Linear and Conv layers of the graph.
         specs: Preprocessing by modality; it says how pixels are normalized.
     """
     producers = {name: node for node in model.graph.node for name in node.output}

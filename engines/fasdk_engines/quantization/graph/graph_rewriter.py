@@ -131,7 +131,7 @@ class GraphRewriter:
         """Make a layer read another activation, with another weight and an additional bias.
 
         Args:
-            node: The layer.
+            node: Layer to rewrite.
             activation: Name of the activation to read.
             weight: float64 [K, N], or the name of a value shaped as `shaped_weight` returns it.
             bias: float64 [N] to add, or the name of such a value.
@@ -271,8 +271,8 @@ def float_consumer_weights(
     """Return the weight and bias of a floating-point layer that reads a folded LayerNormalization.
 
     Args:
-        node: The layer.
-        recipe: Its activation group, folded.
+        node: Floating-point layer that reads the norm's output.
+        recipe: Recipe of its activation group, folded into the norm.
         weights: Initializers by name.
 
     Returns:
@@ -335,7 +335,7 @@ class Branch:
     """One branch of an ONNX If.
 
     Attributes:
-        nodes: Its nodes, in order; they may read any value of the surrounding graph.
+        nodes: Nodes of the branch, in order; they may read any value of the surrounding graph.
         yields: Names of the float32 outputs it yields.
     """
 

@@ -82,7 +82,7 @@ class WeightedNode:
     """A Linear or Conv node with what quantization needs to know of it.
 
     Attributes:
-        layer: Its name, size, and whether it computes in INT8.
+        layer: Name and size of the layer, and whether it computes in INT8.
         activation: Name of the activation it reads.
         weight: Name of the weight it reads.
         channel_axis: Axis of the activation that is summed over: -1 for Linear, 1 for Conv.
@@ -255,7 +255,7 @@ def window_rows(
     """Return at most `limit` rows a Conv multiplies, chosen at random: float32 [rows, C * kh * kw].
 
     Args:
-        value: float32 [B, C, H, W].
+        value: Input of the Conv, float32 [B, C, H, W].
         window: Sliding window of the Conv.
         limit: Largest number of rows.
         rng: Random generator that chooses the rows.

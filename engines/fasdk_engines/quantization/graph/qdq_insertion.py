@@ -70,8 +70,8 @@ class _QuantizedActivation:
     """An activation that the quantizer puts a Q/DQ pair behind.
 
     Attributes:
-        name: Its name; `nodes` alone read it.
-        scale: Its quantization step.
+        name: Name of the activation; `nodes` alone read it.
+        scale: Quantization step of the activation.
         nodes: Names of the nodes that read it, each with its layer's weight scales.
         residual: Name of the Sub that computes the residual of its quantized form, or empty.
     """

@@ -77,8 +77,8 @@ class LayerRecipe:
     """Quantization parameters of one layer.
 
     Attributes:
-        node: The layer.
-        quantized: Its INT8 weight, for the smoothed activation.
+        node: Layer that the recipe is for.
+        quantized: INT8 weight of the layer, for the smoothed activation.
         float_weight: float64 [K, N], its weight in floating point, for the smoothed activation.
         bias: float64 [N], bias to add to the layer in INT8: it undoes the shift and corrects the
             mean error of quantization.
@@ -103,7 +103,7 @@ class GroupRecipe:
         smoothing: Channel smoothing and scales of the activation.
         is_pixels: Whether the activation holds 8-bit pixel values, which INT8 holds exactly.
         is_folded: Whether the LayerNormalization before it absorbs the smoothing.
-        layers: Its layers, in graph order.
+        layers: Recipes of the group's layers, in graph order.
     """
 
     group: ActivationGroup

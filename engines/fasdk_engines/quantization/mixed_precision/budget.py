@@ -79,7 +79,8 @@ class CombinationFigures:
     Attributes:
         modalities: The combination, in model order, joined by "+".
         captures: Number of captures that hold it.
-        threshold: Its frozen operating point, or None where there is none: then only drift counts.
+        threshold: Threshold of the frozen operating point, or None where there is none: then only
+            drift counts.
         flips: Number of captures whose verdict changes; a score that is not a number is a change.
         expected_flips: Expected share of flips of other captures, in [0, 1]; see `expected_flips`.
             Where the captures are too few to show a rare flip, it still distinguishes a small drift
@@ -111,9 +112,9 @@ class BudgetReport:
     """The figures of every combination of modalities, and the limits they exceed.
 
     Attributes:
-        limits: The budget.
+        limits: Limits of the budget.
         combinations: Figures of each combination, most captures first.
-        misses: One line for each figure above its limit; empty when the budget holds.
+        misses: Messages, one for each figure above its limit; empty when the budget holds.
     """
 
     limits: BudgetLimits
@@ -155,7 +156,7 @@ def check_budget(
         values: float64 [N], the quantized graph's scores of the same captures, in the same order.
         present: Modalities that each capture holds, in model order.
         points: The float graph's operating points, one for each combination, all of one level.
-        limits: The budget.
+        limits: Limits of the budget.
 
     Raises:
         DatasetError: There is no capture, a reference score is not a number, or the lengths differ.

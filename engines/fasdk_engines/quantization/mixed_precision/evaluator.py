@@ -49,7 +49,7 @@ class BudgetEvaluation:
         report: Every figure against its limit, or None where it was stopped.
         expected_flips: Expected share of flips; see `CombinationFigures`.
         mean_drift: Mean absolute score difference of the captures evaluated, in [0, 1].
-        misses: One line for each limit it misses; empty where the budget holds.
+        misses: Messages, one for each limit it misses; empty where the budget holds.
         expected_class_flips: Expected share of flips of one class; see `CombinationFigures`. For a
             candidate that was stopped, that of all captures.
     """
@@ -76,7 +76,7 @@ class BudgetEvaluator:
     candidate that misses the budget shows it early.
 
     Attributes:
-        limits: The budget.
+        limits: Limits of the budget.
         order: Positions of the captures in the list, in the order they are evaluated.
 
     Args:

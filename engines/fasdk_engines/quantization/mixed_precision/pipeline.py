@@ -73,7 +73,7 @@ class Int8Job:
     Attributes:
         request: Calibration list, budget, and whether to search.
         precision: INT8 or INT8_FP32.
-        graph: Float32 graph.
+        graph: Path of the float32 graph.
         family: The model family.
         specs: Preprocessing by modality.
         calibration: Captures to calibrate on, as `open_calibration` returned them.
@@ -117,8 +117,8 @@ class MissedBudget:
         searched: Whether more accurate layers were searched for.
         development: List the budget was evaluated on.
         captures: Number of captures in it.
-        limits: The budget.
-        misses: One line for each limit that the last candidate misses.
+        limits: Limits of the budget.
+        misses: Messages, one for each limit that the last candidate misses.
         figures: Figures of the last candidate, or None where it was stopped early.
         trials: Every candidate, in order.
         most_sensitive: The most sensitive layers, worst first; empty without a search.
@@ -160,7 +160,7 @@ def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
     """Choose captures, calibrate, evaluate, and search for more accurate layers where asked to.
 
     Args:
-        job: Inputs.
+        job: Inputs and settings of the quantization.
         work: Stores intermediate results, so that a killed build continues.
         progress: Receives the progress of each part.
 

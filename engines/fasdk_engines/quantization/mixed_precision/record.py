@@ -24,7 +24,7 @@ class CalibrationCapture:
     """One capture of the calibration set.
 
     Attributes:
-        id: Its id in the list.
+        id: Id of the capture in the list.
         subject: The person in it.
     """
 
@@ -38,7 +38,7 @@ class CalibrationRecord:
 
     Attributes:
         precision: Types of the graph.
-        list: Calibration list.
+        list: Name of the calibration list.
         listed: Number of captures in the list.
         captures: The captures chosen from it, in list order.
         subjects: Every person in them; the model must be evaluated on other people.

@@ -100,7 +100,7 @@ class Trial:
         status: Whether the budget holds, and with margin.
         expected_flips: Expected share of flips; see `CombinationFigures`.
         mean_drift: Mean absolute score difference, in [0, 1].
-        misses: One line for each limit it misses.
+        misses: Messages, one for each limit it misses.
         expected_class_flips: Expected share of flips of one class; see `CombinationFigures`.
     """
 
@@ -150,9 +150,9 @@ class Candidate:
     """A precision assignment that was evaluated.
 
     Attributes:
-        trial: Its figures.
+        trial: Figures of the candidate.
         assignment: The layers that differ from plain INT8.
-        evaluation: Its evaluation, logits included.
+        evaluation: Evaluation against the budget, logits included.
     """
 
     trial: Trial
@@ -170,7 +170,7 @@ class Search:
         fallbacks: Fallbacks that leave `MIN_INT8_SHARE` in INT8, most worth first.
         further_fallbacks: Fallbacks to be made after all of those, most worth first.
         evaluate: Evaluates a precision assignment.
-        limits: The budget.
+        limits: Limits of the budget.
         trials: Every candidate evaluated, in order.
         seconds: After this time a candidate that holds ends the search.
         clock: Returns the time in seconds.
@@ -344,9 +344,9 @@ def estimate_fallbacks(
     Args:
         sensitivities: Sensitivity of each layer in INT8.
         residual_layers: Names of layers whose activation is held in two INT8 terms already.
-        fallbacks: Ranked fallbacks.
+        fallbacks: Fallbacks in the order they are tried.
         first: The trial without fallbacks.
-        limits: The budget.
+        limits: Limits of the budget.
     """
     excess = max(
         _excess_flips(first, limits),

@@ -48,8 +48,8 @@ class LayerSensitivity:
         macs: Multiply-accumulates for one capture.
         error: Mean squared change of the log-odds of bona fide, its activation held in one INT8
             term; infinity where that is not a number.
-        residual_error: The same with its activation held in two INT8 terms; equal to `error` where
-            two are not allowed.
+        residual_error: Error with its activation held in two INT8 terms; equal to `error` where two
+            are not allowed.
     """
 
     name: str

@@ -14,7 +14,7 @@ class Int8Summary:
     """Summary of a quantization, as the build report shows it.
 
     Attributes:
-        calibration: Calibration list.
+        calibration: Name of the calibration list.
         captures: Number of captures chosen from it.
         subjects: Number of people in the chosen captures.
         method: Range method of the activations.

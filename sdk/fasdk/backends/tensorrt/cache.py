@@ -36,12 +36,12 @@ class PlanKey(BaseModel):
     Attributes:
         graph_sha256: Digest of the ONNX graph.
         module: "tensorrt" or "tensorrt-rtx".
-        version: That library's version.
+        version: Version of that library.
         cuda: Newest CUDA version the driver knows.
         device: The GPU's name: boards of one generation differ in what was tuned.
         compute_capability: The GPU's generation.
         shapes: (C, H, W), or (values,), by input name.
-        max_batch: Largest batch.
+        max_batch: Largest batch of the plan.
         workspace_mib: Scratch memory allowed while building, in MiB.
     """
 
@@ -78,7 +78,7 @@ class PlanCache:
     """A folder with `<key>.plan`, `<key>.json` and this machine's MAC key.
 
     Attributes:
-        folder: Where; it is made when the first plan is stored.
+        folder: Folder of the cached plans; it is made when the first plan is stored.
     """
 
     def __init__(self, folder: Path) -> None:

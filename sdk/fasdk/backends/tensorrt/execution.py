@@ -41,10 +41,10 @@ class TensorRtEngine:
 
     Args:
         plan: The plan's bytes, already verified: loading it runs code in it.
-        backend: Which TensorRT built it.
-        layout: What it must take and give.
-        driver: The GPU.
-        plan_source: Where the plan came from.
+        backend: TensorRT variant that built the plan.
+        layout: Input and output tensors that the plan must have.
+        driver: CUDA driver of the GPU.
+        plan_source: Description of the plan's origin.
         graphs: Whether lanes record CUDA graphs, one a batch size.
 
     Raises:

@@ -158,8 +158,8 @@ class TensorRtLane:
         """Release the lane's memory once a running call is done; a second call does nothing.
 
         Args:
-            timeout: How long to wait for that call; as `CloseTimeout` says when None. A call that
-                hangs keeps the lane's memory, until another close finds it done.
+            timeout: Time to wait for that call; as `CloseTimeout` says when None. A call that hangs
+                keeps the lane's memory, until another close finds it done.
         """
         self._is_open = False
         with (timeout or CloseTimeout()).holding(self._turn) as is_ours:

@@ -11,7 +11,7 @@ from importlib import import_module
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fasdk.backends.registry import BACKENDS, spec_of
+from fasdk.backends.specs import BACKENDS, spec_of
 from fasdk.backends.tensorrt import api
 from fasdk.errors import BackendError
 
@@ -97,7 +97,7 @@ def open_log(trt: TensorRt, *, needs_driver: bool) -> NativeLog:
     Warnings go to the `fasdk.tensorrt` logger, errors are kept.
 
     Args:
-        trt: The module.
+        trt: Imported TensorRT module.
         needs_driver: Whether a missing CUDA driver is an error; a builder works without one.
     """
     errors: deque[str] = deque(maxlen=_ERRORS_KEPT)

@@ -1,4 +1,4 @@
-"""Opening of a bundle with TensorRT: its plan found or built, proved and kept."""
+"""Opening of a bundle with TensorRT: its plan found or built, proved and stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.backends.cuda import PyCudaDriver
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import EngineOptions, spec_of
+from fasdk.backends.specs import EngineOptions, spec_of
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
@@ -58,7 +58,7 @@ def open_tensorrt_engine(
         bundle: A bundle whose digests were checked.
         backend: TENSORRT or TENSORRT_RTX.
         driver: The GPU; pycuda's first one when None.
-        cache: Where plans are kept; beside the bundle when None.
+        cache: Folder of the cached plans; beside the bundle when None.
         progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
 

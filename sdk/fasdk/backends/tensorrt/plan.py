@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from fasdk.backends.registry import spec_of
+from fasdk.backends.specs import spec_of
 from fasdk.backends.tensorrt.module import (
     NativeLog,
     load_module,
@@ -45,11 +45,11 @@ class BuiltPlan:
 
     Attributes:
         data: The serialized plan: executable code.
-        backend: Which TensorRT built it.
-        version: That library's version; no other may load it.
+        backend: TensorRT variant that built it.
+        version: Version of the library that built it; no other may load it.
         compute_capabilities: GPU generations it holds code for; empty means this machine's GPU.
         max_batch: Largest batch of its optimization profile.
-        seconds: How long the build took.
+        seconds: Time of the build, in seconds.
     """
 
     data: bytes = field(repr=False)
@@ -79,7 +79,7 @@ def build_plan(
         graph: The ONNX file's bytes, already verified.
         backend: TENSORRT or TENSORRT_RTX.
         shapes: (C, H, W), or (values,), by input name; the graph must have exactly these, float32.
-        max_batch: Largest batch.
+        max_batch: Largest batch of the optimization profile.
         compute_capabilities: GPU generations such as "8.6". At least one for TensorRT-RTX, which
             puts all of them in one plan; none for TensorRT, which builds for this machine's GPU.
         progress: Receives each phase of the build.

@@ -15,7 +15,7 @@ class LoggedProgress:
     lines are warnings, which Python shows without being asked.
 
     Args:
-        what: What the plan is for, such as "lobby.fasb on Orin".
+        what: Description of the plan, such as "lobby.fasb on Orin".
         every_seconds: Seconds between two lines at least.
     """
 

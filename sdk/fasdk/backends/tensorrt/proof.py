@@ -32,7 +32,7 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
     """Replay the golden captures on lanes of `engine`.
 
     Args:
-        bundle: Whose captures, tolerance and operating points.
+        bundle: Bundle with the captures, tolerance and operating points.
         engine: The engine; its lanes of the proof are closed again.
         is_new: Whether this plan was never proved on this machine. If it was, only single captures
             and the largest batch are run.
@@ -81,7 +81,7 @@ def _run_among(
     """Run one capture in each row of a batch of `size` and return what every row said.
 
     Args:
-        lane: Where.
+        lane: Lane to run the batch on.
         size: Captures in the batch.
         capture: float32 [1, ...] by input name.
     """

@@ -1,3 +1,5 @@
+"""Readers of data sets on folders of frames."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,3 +1,5 @@
+"""Readers of data sets: labels, species and subjects in file names."""
+
 from __future__ import annotations
 
 import pytest

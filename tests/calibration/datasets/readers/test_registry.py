@@ -1,3 +1,5 @@
+"""Registry of data set readers."""
+
 from __future__ import annotations
 
 import importlib

@@ -18,7 +18,7 @@ from fasdk_engines.quantization.calibration.features import FeatureExtractor
 from fasdk_engines.quantization.mixed_precision.request import Int8Request
 from fasdk_engines.quantization.work_folder import WorkFolder
 
-from support.recorded_progress import RecordedProgress
+from support.progress import RecordedProgress
 
 ALL = (Modality.RGB, Modality.IR)
 SPEC = PreprocessSpec(
@@ -108,8 +108,8 @@ def test_features_stored_before_a_kill_are_not_computed_again(tmp_path, graph):
     first, again = RecordedProgress(), RecordedProgress()
     choose(path, graph, tmp_path, progress=first)
     choose(path, graph, tmp_path, progress=again)
-    assert (len(first.updates), again.updates) == (20, [])
-    assert first.updates[-1] == ("calibration set", 20, 20)
+    assert (len(first.reports), again.reports) == (20, [])
+    assert first.reports[-1] == ("calibration set", 20, 20)
 
 
 def test_a_short_list_is_taken_whole(tmp_path, graph):

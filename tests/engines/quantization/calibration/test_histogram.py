@@ -1,4 +1,4 @@
-"""Streaming histograms and moments equal those of all values at once."""
+"""Streaming histograms and moments against those of all values at once."""
 
 from __future__ import annotations
 

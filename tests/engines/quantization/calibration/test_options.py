@@ -1,4 +1,4 @@
-"""Each quantizer option keeps the float32 function and removes noise."""
+"""Quantizer options: the float32 function kept, and the noise each removes."""
 
 from __future__ import annotations
 

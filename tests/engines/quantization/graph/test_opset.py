@@ -1,4 +1,4 @@
-"""Converting a graph to opset 19 keeps its function."""
+"""Conversion of a graph to opset 19, its function unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partitions in front of a switched layer are not computed again, and nothing else changes."""
+"""Graph partitions in front of a switched layer, skipped with equal results."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluator
 from fasdk_engines.quantization.mixed_precision.sensitivity import measure_sensitivity
 from fasdk_engines.quantization.work_folder import WorkFolder
 
-from support.recorded_progress import RecordedProgress
+from support.progress import RecordedProgress
 
 RGB = (Modality.RGB,)
 COUNT = 20

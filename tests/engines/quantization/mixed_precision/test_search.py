@@ -1,4 +1,4 @@
-"""The search reverts as few layers as hold, most sensitive first, and tells when none hold."""
+"""Mixed-precision search: fewest reverted layers, and the outcome when none suffice."""
 
 from __future__ import annotations
 

@@ -16,6 +16,17 @@ CUresult find_event(const Call &call, CUevent handle, std::shared_ptr<Event> &ev
     return CUDA_SUCCESS;
 }
 
+// Waiting for an event, or asking after it, is no part of a graph.
+CUresult find_recorded_event(const Call &call, CUevent handle, std::shared_ptr<Event> &event) {
+    const CUresult found = find_event(call, handle, event);
+    if (found != CUDA_SUCCESS) return found;
+    if (is_captured(*event)) {
+        invalidate(*event->capture);
+        return CUDA_ERROR_CAPTURED_EVENT;
+    }
+    return refuse_while_capturing(call);
+}
+
 bool is_done(const EventRecord &record) {
     return record.ticket.stream->completed >= record.ticket.operation;
 }
@@ -226,14 +237,8 @@ CUresult CUDAAPI cuEventSynchronize(CUevent handle) {
     Call call("cuEventSynchronize", Needs::kContext);
     if (call.failed()) return call.result;
     std::shared_ptr<Event> event;
-    const CUresult found = find_event(call, handle, event);
+    const CUresult found = find_recorded_event(call, handle, event);
     if (found != CUDA_SUCCESS) return found;
-    if (is_captured(*event)) {
-        invalidate(*event->capture);
-        return CUDA_ERROR_CAPTURED_EVENT;
-    }
-    const CUresult refused = refuse_while_capturing(call);
-    if (refused != CUDA_SUCCESS) return refused;
     const std::shared_ptr<EventRecord> record = event->last;
     if (!record) return CUDA_SUCCESS;
     const CUresult result = wait_for(call.lock, record->ticket);
@@ -245,14 +250,8 @@ CUresult CUDAAPI cuEventQuery(CUevent handle) {
     Call call("cuEventQuery", Needs::kContext);
     if (call.failed()) return call.result;
     std::shared_ptr<Event> event;
-    const CUresult found = find_event(call, handle, event);
+    const CUresult found = find_recorded_event(call, handle, event);
     if (found != CUDA_SUCCESS) return found;
-    if (is_captured(*event)) {
-        invalidate(*event->capture);
-        return CUDA_ERROR_CAPTURED_EVENT;
-    }
-    const CUresult refused = refuse_while_capturing(call);
-    if (refused != CUDA_SUCCESS) return refused;
     if (!event->last) return CUDA_SUCCESS;
     if (!is_done(*event->last)) return CUDA_ERROR_NOT_READY;
     state().host.join(event->last->clock);

@@ -1,14 +1,14 @@
-"""The stand-in TensorRT's builder: a plan is the ONNX graph and its largest batch."""
+"""Builder of the stand-in TensorRT: a plan is the ONNX graph and its largest batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
 
-from support.cuda_sim.simulated_cuda import Simulator
-from support.cuda_sim.standin_settings import (
+from support.kernel_driver import KernelDriver
+from support.tensorrt_standin.settings import (
     MAGIC,
     Behavior,
     ComputeCapability,
@@ -17,7 +17,6 @@ from support.cuda_sim.standin_settings import (
     NetworkDefinitionCreationFlag,
     Refusal,
     Severity,
-    has_context,
 )
 
 
@@ -142,11 +141,9 @@ class IBuilderConfig:
 class Builder:
     """`Builder`."""
 
-    simulator: ClassVar[Simulator]
-    behavior: ClassVar[Behavior]
-
-    def __init__(self, logger: Any) -> None:
-        if Refusal.BUILDER in self.behavior.refuses or not has_context(self.simulator):
+    def __init__(self, logger: Any, driver: KernelDriver, behavior: Behavior) -> None:
+        self._behavior = behavior
+        if Refusal.BUILDER in behavior.refuses or not driver.has_context():
             logger.log(Severity.ERROR, "no device")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
@@ -158,7 +155,7 @@ class Builder:
 
     def create_builder_config(self) -> IBuilderConfig:
         """Return a build's settings."""
-        return IBuilderConfig(self.behavior)
+        return IBuilderConfig(self._behavior)
 
     def create_optimization_profile(self) -> IOptimizationProfile:
         """Return a profile to be filled in."""
@@ -168,11 +165,11 @@ class Builder:
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> bytes | None:
         """Return a plan, or None."""
-        self.behavior.builds += 1
+        self._behavior.builds += 1
         monitor = config.progress_monitor
         if monitor is not None:
             monitor.phase_start("build", None, 1)
             monitor.phase_finish("build")
-        if Refusal.BUILD in self.behavior.refuses:
+        if Refusal.BUILD in self._behavior.refuses:
             return None
         return MAGIC + b"%d\n" % config.profile.max_batch + network.graph

@@ -1,12 +1,9 @@
-"""The stand-in TensorRT's enumerations, and what a test makes it do wrong."""
+"""Enumerations of the stand-in TensorRT, and the faults that a test injects."""
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-
-from support.cuda_sim.simulated_cuda import Simulator
 
 MAGIC = b"stand-in plan\n"
 SCRATCH_BYTES = 4096
@@ -68,8 +65,10 @@ class Refusal(str, Enum):
     """A call that does not do what it is asked to, as the real one says that."""
 
     BUILDER = "Builder"
+    NO_BUILDER = "Builder gives None"
     BUILD = "build_serialized_network"
     RUNTIME = "Runtime"
+    NO_RUNTIME = "Runtime gives None"
     DESERIALIZE = "deserialize_cuda_engine"
     CONTEXT = "create_execution_context"
     SHAPE = "set_input_shape"
@@ -91,7 +90,7 @@ class Behavior:
         writes: Whether an execution writes its outputs.
         refuses: Calls that fail.
         output_type: The type a plan says its outputs have.
-        builds: How many plans were built.
+        builds: Number of plans built so far.
         targets: GPU generations the last plan was built for, by index.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
     """
@@ -106,9 +105,3 @@ class Behavior:
     builds: int = 0
     targets: dict[int, ComputeCapability] = field(default_factory=dict)
     host_code: list[bool] = field(default_factory=list)
-
-
-def has_context(simulator: Simulator) -> bool:
-    current = ctypes.c_void_p()
-    simulator.library.cuCtxGetCurrent(ctypes.byref(current))
-    return bool(current.value)

@@ -1,28 +1,23 @@
-"""A TensorRT whose plans run on the simulated CUDA driver.
+"""A TensorRT module whose plans run on any CUDA driver of the tests.
 
 It has the part of TensorRT's Python API that fasdk uses. A plan is the ONNX graph itself;
 `execute_async_v3` enqueues a run of ONNX Runtime on the stream, on the shapes and addresses of that
 moment, reading and writing "device" memory when the stream gets there, so it can be captured into
 a graph and replayed. It knows the rules that TensorRT states and does not check: what breaks one
-gives NaN and is reported as a violation.
+is reported to the driver as a violation and gives NaN.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 from fasdk.backends.tensorrt.versions import OLDEST
 
-from support.cuda_sim.simulated_cuda import Simulator
-from support.cuda_sim.standin_builder import Builder, OnnxParser
-from support.cuda_sim.standin_execution import Runtime
-from support.cuda_sim.standin_settings import (
-    MAGIC,
-    SCRATCH_BYTES,
+from support.kernel_driver import KernelDriver
+from support.tensorrt_standin.builder import Builder, OnnxParser
+from support.tensorrt_standin.runtime import Runtime
+from support.tensorrt_standin.settings import (
     Behavior,
     ComputeCapability,
     DataType,
@@ -34,25 +29,22 @@ from support.cuda_sim.standin_settings import (
     TensorIOMode,
 )
 
-__all__ = [
-    "MAGIC",
-    "SCRATCH_BYTES",
-    "Behavior",
-    "ExecutionContextAllocationStrategy",
-    "Refusal",
-    "Severity",
-    "installed",
-    "stand_in",
-]
 
-
-def stand_in(simulator: Simulator, behavior: Behavior, version: str = f"{OLDEST}.0") -> ModuleType:
+def stand_in(driver: KernelDriver, behavior: Behavior, version: str = f"{OLDEST}.0") -> ModuleType:
     """Return a module that can stand in for `tensorrt` or `tensorrt_rtx`."""
+
+    def make_builder(logger: Any) -> Builder | None:
+        refused = Refusal.NO_BUILDER in behavior.refuses
+        return None if refused else Builder(logger, driver, behavior)
+
+    def make_runtime(logger: Any) -> Runtime | None:
+        refused = Refusal.NO_RUNTIME in behavior.refuses
+        return None if refused else Runtime(logger, driver, behavior)
+
     module: Any = ModuleType("tensorrt")
-    scope = {"simulator": simulator, "behavior": behavior}
     module.__version__ = version
-    module.Builder = type("Builder", (Builder,), scope)
-    module.Runtime = type("Runtime", (Runtime,), scope)
+    module.Builder = make_builder
+    module.Runtime = make_runtime
     module.ILogger = type("ILogger", (), {"Severity": Severity})
     module.IProgressMonitor = type("IProgressMonitor", (), {})
     for shared in (
@@ -66,17 +58,3 @@ def stand_in(simulator: Simulator, behavior: Behavior, version: str = f"{OLDEST}
     ):
         setattr(module, shared.__name__, shared)
     return module  # type: ignore[no-any-return]
-
-
-@contextmanager
-def installed(module: ModuleType, name: str = "tensorrt") -> Iterator[None]:
-    """Make `import name` give `module` while the block runs."""
-    before = sys.modules.get(name)
-    sys.modules[name] = module
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before

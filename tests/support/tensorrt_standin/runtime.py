@@ -1,20 +1,16 @@
-"""The stand-in TensorRT's runtime: plans, engines, and executions on a simulated stream."""
+"""The stand-in TensorRT's runtime: plans, engines, and executions on a driver's stream."""
 
 from __future__ import annotations
 
-import ctypes
-import itertools
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from support.cuda_sim.simulated_cuda import KERNEL, Access, CudaResult, Simulator
-from support.cuda_sim.standin_settings import (
+from support.kernel_driver import Access, KernelDriver
+from support.tensorrt_standin.settings import (
     MAGIC,
     SCRATCH_BYTES,
     Behavior,
@@ -23,7 +19,6 @@ from support.cuda_sim.standin_settings import (
     Refusal,
     Severity,
     TensorIOMode,
-    has_context,
 )
 
 
@@ -39,7 +34,7 @@ class _ContextState:
 class _Execution:
     """One enqueued run, or a recorded one."""
 
-    simulator: Simulator
+    driver: KernelDriver
     behavior: Behavior
     session: Any
     inputs: dict[str, NDArray[np.float32]]
@@ -52,7 +47,7 @@ class _Execution:
         """Read the inputs, run, write the outputs."""
         broken = self._broken_rule()
         if broken is not None:
-            self.simulator.violation(broken)
+            self.driver.violation(broken)
             for value in self.outputs.values():
                 value.fill(np.nan)
             return
@@ -78,31 +73,6 @@ class _Execution:
         if self.is_recorded or not wrong.drift_replay:
             row = wrong.drift_row
             logits[slice(None) if row is None else slice(row, row + 1), 1] += wrong.drift
-
-
-_executions: dict[int, _Execution] = {}
-_numbers = itertools.count(1)
-
-
-@KERNEL
-def _play(number: int) -> int:
-    execution = _executions.get(number)
-    if execution is None:
-        return CudaResult.ILLEGAL_ADDRESS
-    if not execution.is_recorded:
-        del _executions[number]
-    try:
-        execution.play()
-    except Exception:  # noqa: BLE001 - whatever it is, the driver is told, as of a kernel that fails
-        traceback.print_exc()
-        return CudaResult.LAUNCH_FAILED
-    return CudaResult.SUCCESS
-
-
-def device_array(address: int, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Return device memory as an array, for what plays a kernel."""
-    memory = (ctypes.c_float * prod(shape)).from_address(address)
-    return np.ctypeslib.as_array(memory).reshape(shape)
 
 
 class IExecutionContext:
@@ -155,16 +125,15 @@ class IExecutionContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         """Enqueue or record one execution."""
         engine = self.engine
-        recorded = engine.is_capturing(stream_handle)
+        recorded = engine.driver.is_capturing(stream_handle)
         refusal = self._refusal(recorded=recorded)
         if refusal is not None:
             engine.log_error(refusal)
             return False
         self._bound = self._bound or self._bind()
         inputs, outputs, accesses = self._bound
-        number = next(_numbers)
-        _executions[number] = _Execution(
-            engine.simulator,
+        execution = _Execution(
+            engine.driver,
             engine.behavior,
             engine.session,
             inputs,
@@ -173,12 +142,9 @@ class IExecutionContext:
             self._state.changes,
             recorded,
         )
-        result = engine.simulator.launch_kernel(
-            stream_handle, "execute_async_v3", _play, number, accesses
-        )
-        if result != CudaResult.SUCCESS:
-            del _executions[number]
-            engine.log_error(f"enqueue failed: {result.name}")
+        refusal = engine.driver.launch(stream_handle, "execute_async_v3", execution.play, accesses)
+        if refusal is not None:
+            engine.log_error(f"enqueue failed: {refusal}")
             return False
         self._is_flushed = True
         return True
@@ -199,13 +165,14 @@ class IExecutionContext:
     def _bind(self) -> tuple[dict[str, Any], dict[str, Any], list[Access]]:
         engine = self.engine
         batch = next(iter(self._shapes.values()))[0]
-        inputs = {
-            name: device_array(self._addresses[name], self._shapes[name]) for name in engine.inputs
+        shapes = dict(self._shapes)
+        shapes |= {name: (batch, *engine.get_tensor_shape(name)[1:]) for name in engine.outputs}
+        arrays = {
+            name: engine.driver.device_array(self._addresses[name], shapes[name])
+            for name in engine.names
         }
-        outputs = {
-            name: device_array(self._addresses[name], (batch, *engine.get_tensor_shape(name)[1:]))
-            for name in engine.outputs
-        }
+        inputs = {name: arrays[name] for name in engine.inputs}
+        outputs = {name: arrays[name] for name in engine.outputs}
         accesses = [Access(self._addresses[n], a.nbytes, writes=False) for n, a in inputs.items()]
         accesses += [Access(self._addresses[n], a.nbytes, writes=True) for n, a in outputs.items()]
         if self._scratch is not None:
@@ -229,14 +196,14 @@ class ICudaEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._runtime = runtime
-        self.simulator = runtime.simulator
+        self.driver = runtime.driver
         self.behavior = runtime.behavior
         self.max_batch = int(head)
         self.session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
-        self.inputs = [port.name for port in self.session.get_inputs()]
-        self.outputs = [port.name for port in self.session.get_outputs()]
+        self.inputs: list[str] = [port.name for port in self.session.get_inputs()]
+        self.outputs: list[str] = [port.name for port in self.session.get_outputs()]
         self.names = [*self.inputs, *self.outputs]
         self.num_io_tensors = len(self.names)
         ports = [*self.session.get_inputs(), *self.session.get_outputs()]
@@ -248,13 +215,6 @@ class ICudaEngine:
     def log_error(self, text: str) -> None:
         """Say why a call failed, where the real one says it."""
         self._runtime.logger.log(Severity.ERROR, text)
-
-    def is_capturing(self, stream_handle: int) -> bool:
-        """Whether a stream records rather than runs."""
-        status = ctypes.c_int()
-        handle = ctypes.c_void_p(stream_handle)
-        self.simulator.library.cuStreamIsCapturing(handle, ctypes.byref(status))
-        return status.value != 0
 
     def get_tensor_name(self, index: int) -> str:
         """Return the name of a tensor, inputs first."""
@@ -282,7 +242,7 @@ class ICudaEngine:
         strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
     ) -> IExecutionContext | None:
         """Return a context, or None."""
-        if Refusal.CONTEXT in self.behavior.refuses or not has_context(self.simulator):
+        if Refusal.CONTEXT in self.behavior.refuses or not self.driver.has_context():
             self.log_error("no execution context can be made")
             return None
         return IExecutionContext(self, strategy)
@@ -291,13 +251,12 @@ class ICudaEngine:
 class Runtime:
     """`Runtime`."""
 
-    simulator: ClassVar[Simulator]
-    behavior: ClassVar[Behavior]
-
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: Any, driver: KernelDriver, behavior: Behavior) -> None:
         self.logger = logger
+        self.driver = driver
+        self.behavior = behavior
         self.engine_host_code_allowed = True
-        if Refusal.RUNTIME in self.behavior.refuses or not has_context(self.simulator):
+        if Refusal.RUNTIME in behavior.refuses or not driver.has_context():
             logger.log(Severity.ERROR, "CUDA initialization failure: no context")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
@@ -306,6 +265,6 @@ class Runtime:
         self.behavior.host_code.append(self.engine_host_code_allowed)
         plan = bytes(data)
         if not plan.startswith(MAGIC) or Refusal.DESERIALIZE in self.behavior.refuses:
-            self.logger.log(Severity.ERROR, "the plan was serialized with another version")
+            self.logger.log(Severity.ERROR, "serialized with another version")
             return None
         return ICudaEngine(self, plan)

@@ -16,7 +16,7 @@ import pytest
 import fasdk
 from fasdk.backends import specs
 from fasdk.backends.engine import Backend
-from fasdk.backends.registry import open_engine
+from fasdk.backends.registry import installed_backends, open_engine
 from fasdk.backends.specs import BACKENDS, BackendSpec, spec_of
 from fasdk.errors import BackendError
 
@@ -71,13 +71,28 @@ def test_a_backend_with_two_rows_is_refused():
         specs._by_backend([*BACKENDS, BACKENDS[0]])
 
 
+def require_library(spec: BackendSpec) -> None:
+    """Skip where a graph's backend needs a library that is not installed."""
+    if not spec.builds_plans and spec.backend not in installed_backends():
+        pytest.skip(f"{spec.module} is not installed: {spec.install}")
+
+
 @pytest.mark.parametrize("spec", BACKENDS, ids=lambda spec: spec.backend.value)
 def test_every_opener_is_a_function_of_bundle_and_options(spec: BackendSpec):
-    if spec.backend is Backend.OPENVINO:
-        pytest.importorskip("openvino", reason="openvino is not installed: fasdk[openvino]")
+    require_library(spec)
     module, _, name = spec.opener.partition(":")
     opener = getattr(import_module(f"fasdk.backends.{module}"), name)
     assert list(inspect.signature(opener).parameters) == ["bundle", "options"]
+
+
+@pytest.mark.parametrize(
+    "spec", [s for s in BACKENDS if not s.builds_plans], ids=lambda spec: spec.backend.value
+)
+def test_every_backend_of_graphs_reproduces_the_golden_captures(spec: BackendSpec, bundle_path):
+    require_library(spec)
+    with fasdk.open(bundle_path, backend=spec.backend, threads=1) as session:
+        assert session.engine.backend is spec.backend
+        assert session.replay_golden() <= 1e-4
 
 
 def test_every_row_has_a_library_and_a_way_to_install_it():

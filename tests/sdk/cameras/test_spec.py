@@ -13,6 +13,7 @@ from fasdk.cameras import open_camera
 from fasdk.cameras.opencv import OpenCvCamera
 from fasdk.cameras.realsense import RealSenseCamera
 from fasdk.cameras.replay import ReplayCamera
+from fasdk.cameras.spec import KINDS
 from fasdk.errors import UsageError
 
 from support.requirements import Requirement
@@ -29,6 +30,11 @@ def test_each_kind(folder):
     assert isinstance(replay, ReplayCamera)
     assert (replay._pacer.fps, replay._loop) == (12.5, True)
     assert isinstance(open_camera("opencv:3"), OpenCvCamera)
+
+
+def test_every_form_of_every_kind_is_described():
+    forms = [form for kind in KINDS for form in kind.forms]
+    assert [form for form in forms if f"`{form}`" not in open_camera.__doc__] == []
 
 
 def test_realsense_by_serial_and_sizes():

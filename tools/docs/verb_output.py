@@ -7,13 +7,14 @@ changes only when the output or a figure of the demo does.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,12 +245,17 @@ def transcripts(
     return found
 
 
-def main() -> int:
-    """Write the file of every verb."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file of every verb, or of those asked for."""
+    verbs = sorted({example.verb for example in EXAMPLES})
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=verbs, action="append", help="only this verb's file")
+    asked = parser.parse_args(arguments).only or verbs
     with tempfile.TemporaryDirectory() as folder:
-        found = transcripts(Path(folder), WIDTH)
+        found = transcripts(Path(folder), WIDTH, lambda each: each.verb in {"demo", *asked})
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    for verb, text in found.items():
+    for verb in asked:
+        text = found[verb]
         (OUTPUT / f"{verb.replace(' ', '-')}.txt").write_text(text)
     return 0
 

@@ -16,6 +16,8 @@ import pytest
 import fasdk
 from fasdk.backends import registry
 
+from support.package_copy import run_in_copy
+
 WORKSTATION = {"torch", "onnx", "onnxscript", "polygraphy", "safetensors"}
 BACKENDS = {spec.module for spec in registry.BACKENDS} | {"pycuda"}
 
@@ -88,18 +90,14 @@ VERDICT = "from fasdk.decision import Verdict as Verdict\n"
 def test_public_name_is_listed_on_a_single_line(tmp_path):
     copy_with(tmp_path, VERDICT, VERDICT + "from fasdk.decision import decide as decide\n")
     code = "import fasdk; print(fasdk.decide.__name__, 'decide' in fasdk.__all__)"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == "decide True\n"
+    ran = run_in_copy(tmp_path, code)
+    assert ran.stdout == "decide True\n", ran.stderr
 
 
 def test_a_forgotten_name_fails_when_used_and_in_the_type_check(tmp_path):
     copy_with(tmp_path, VERDICT, "")
     use = "import fasdk\nfasdk.Verdict\n"
-    ran = subprocess.run(
-        [sys.executable, "-c", use], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    ran = run_in_copy(tmp_path, use)
     assert "AttributeError: module 'fasdk' has no attribute 'Verdict'" in ran.stderr
     (tmp_path / "use.py").write_text(use)
     checked = subprocess.run(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +18,8 @@ from fasdk.backends.registry import installed_backends, open_engine
 from fasdk.backends.specs import BACKENDS, BackendSpec, spec_of
 from fasdk.errors import BackendError
 
+from support.package_copy import run_in_copy
+
 PACKAGE = Path(fasdk.__file__).parent
 
 
@@ -30,14 +30,7 @@ def imported_with(tmp_path: Path, file: str, old: str, new: str) -> subprocess.C
     text = source.read_text()
     assert text.count(old) == 1
     source.write_text(text.replace(old, new))
-    return subprocess.run(
-        [sys.executable, "-c", "import fasdk.backends.specs as r; print(r.__file__)"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_in_copy(tmp_path, "import fasdk.backends.specs as r; print(r.__file__)")
 
 
 def test_a_copy_of_the_table_imports(tmp_path):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _QUOTES = ("'", '"')
+_ADDRESS_HINT = "; a ? that belongs to the address itself needs the whole address in quotes"
+_MEMBER_HINT = "; put quotes around a member that has options of its own"
 
 
 class SpecOptions:
@@ -22,11 +24,11 @@ class SpecOptions:
         shown: The specification without credentials, for errors.
     """
 
-    def __init__(self, shown: str, values: Mapping[str, str], *, quote_hint: bool = False) -> None:
+    def __init__(self, shown: str, values: Mapping[str, str], hint: str = "") -> None:
         self.shown = shown
         self._left = dict(values)
         self._known: list[str] = []
-        self._quote_hint = quote_hint
+        self._hint = hint
 
     def take(self, name: str, convert: Callable[[str], T], expected: str) -> T | None:
         """Return an option's value, or None where it is not given.
@@ -59,12 +61,9 @@ class SpecOptions:
         """
         if not self._left:
             return
-        hint = ""
-        if self._quote_hint:
-            hint = "; a ? that belongs to the address itself needs the whole address in quotes"
         raise UsageError(
             f"camera {self.shown!r} has no option {next(iter(self._left))!r}: "
-            f"choose among {', '.join(self._known)}{hint}"
+            f"choose among {', '.join(self._known)}{self._hint}"
         )
 
 
@@ -77,7 +76,7 @@ def split_target(text: str, spec: str) -> tuple[str, SpecOptions]:
         UsageError: A quote is not closed, or what follows is no list of options.
     """
     target, rest = _word(text, spec, "?")
-    return target, options_of(rest, spec, quote_hint="://" in target)
+    return target, options_of(rest, spec, _ADDRESS_HINT if "://" in target else "")
 
 
 def split_members(text: str, spec: str) -> tuple[dict[str, str], SpecOptions]:
@@ -102,18 +101,18 @@ def split_members(text: str, spec: str) -> tuple[dict[str, str], SpecOptions]:
             )
         members[name], rest = _word(rest, spec, ";?")
         if not rest.startswith(";"):
-            return members, options_of(rest, spec)
+            return members, options_of(rest, spec, _MEMBER_HINT)
         rest = rest[1:]
 
 
-def options_of(text: str, spec: str, *, quote_hint: bool = False) -> SpecOptions:
+def options_of(text: str, spec: str, hint: str = "") -> SpecOptions:
     """Return the options of a text that is empty or begins with `?`.
 
     Raises:
         UsageError: An option comes twice or has no `=`, or an address was cut by a `?`.
     """
     shown = without_credentials(spec)
-    if quote_hint and "@" in text:
+    if hint and "@" in text:
         raise UsageError(
             f"camera {shown!r}: a ? before the @; write the signs ?, #, / and % of a name or "
             "password as %3F, %23, %2F and %25"
@@ -128,7 +127,7 @@ def options_of(text: str, spec: str, *, quote_hint: bool = False) -> SpecOptions
                 "each option once"
             )
         values[name] = unquote(value)
-    return SpecOptions(shown, values, quote_hint=quote_hint)
+    return SpecOptions(shown, values, hint)
 
 
 def _word(text: str, spec: str, ends: str) -> tuple[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,8 +17,11 @@ from fasdk.cameras.address import SCHEMES, scheme_of, without_credentials
 from fasdk.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+# OpenCV takes FFmpeg's options from nowhere else, at the moment of opening.
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_environment = threading.Lock()
 _STREAM_TIMEOUT_MS = 4000
 _USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
@@ -43,6 +49,7 @@ class VideoSource:
         is_buffered: Whether frames may pile up on the way: a network stream or a pipe.
         explain: Returns why it could not be opened, as the rest of a sentence.
         modes_command: How to list its modes, for errors; empty where it has none to choose.
+        transport: RTSP transport to open it with; None for OpenCV's choice, TCP where that works.
     """
 
     target: int | str
@@ -52,6 +59,7 @@ class VideoSource:
     parameters: tuple[int, ...] = ()
     is_buffered: bool = False
     modes_command: str = ""
+    transport: Transport | None = None
 
     def open(self) -> Any:
         """Return the open cv2.VideoCapture.
@@ -61,11 +69,31 @@ class VideoSource:
         """
         import cv2
 
-        device = cv2.VideoCapture(self.target, self.backend, self.parameters)
+        with _asking_for(self.transport):
+            device = cv2.VideoCapture(self.target, self.backend, self.parameters)
         if not device.isOpened():
             device.release()
             raise CameraError(f"{self.name} {self.explain()}")
         return device
+
+
+@contextmanager
+def _asking_for(transport: Transport | None) -> Iterator[None]:
+    """Let FFmpeg use one RTSP transport for what is opened meanwhile, besides other options."""
+    if transport is None:
+        yield
+        return
+    with _environment:
+        before = os.environ.get(_OPTIONS_VARIABLE)
+        option = f"rtsp_transport;{transport.value}"
+        os.environ[_OPTIONS_VARIABLE] = f"{before}|{option}" if before else option
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_OPTIONS_VARIABLE]
+            else:
+                os.environ[_OPTIONS_VARIABLE] = before
 
 
 def device_source(camera: int | Path, backend: str | None = None) -> VideoSource:
@@ -102,12 +130,12 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
     return VideoSource(target, name, number, explain, modes_command=modes)
 
 
-def stream_source(address: str, transport: Transport = Transport.TCP) -> VideoSource:
+def stream_source(address: str, transport: Transport | None = None) -> VideoSource:
     """Return a network stream, which FFmpeg reads.
 
     Args:
         address: RTSP or HTTP address; name and password in it are kept out of every message.
-        transport: Transport of an RTSP stream.
+        transport: Transport of an RTSP stream; None for OpenCV's choice, TCP where that works.
 
     Raises:
         UsageError: The address has another scheme, or no host.
@@ -119,18 +147,15 @@ def stream_source(address: str, transport: Transport = Transport.TCP) -> VideoSo
     if scheme not in SCHEMES:
         raise UsageError(f"stream {shown} has an unknown scheme: choose among {', '.join(SCHEMES)}")
     host, port = _host_and_port(address, scheme, shown)
-    target = address
-    if scheme == "rtsp":
-        # FFmpeg takes this one word of the query for itself and does not send it.
-        target += f"{'&' if '?' in address else '?'}{transport.value}"
     timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
     return VideoSource(
-        target,
+        address,
         f"stream {shown}",
         backend_number("ffmpeg"),
         lambda: f"cannot be opened: {_why_no_stream(host, port)}",
         parameters=tuple(n for key in timeouts for n in (key, _STREAM_TIMEOUT_MS)),
         is_buffered=True,
+        transport=transport,
     )
 
 

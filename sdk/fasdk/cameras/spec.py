@@ -93,10 +93,9 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     modality = options.take("modality", Modality, "rgb or ir") or usual
     emitter = options.take("emitter", Emitter, "steady or flashing") or Emitter.STEADY
     if scheme_of(target) is not None and "!" not in target:
-        transport = source.Transport.TCP
+        transport = None
         if scheme_of(target) == "rtsp":
-            asked = options.take("transport", source.Transport, "tcp or udp")
-            transport = asked or transport
+            transport = options.take("transport", source.Transport, "tcp or udp")
         stream = source.stream_source(target, transport)
         return OpenCvCamera(stream, modality=modality, emitter=emitter)
     if Path(target).is_fifo():

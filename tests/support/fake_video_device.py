@@ -20,7 +20,7 @@ class FakeVideoDevice:
         formats: Pixel formats it can give, the first at the start.
         is_there: Whether it can be opened.
         asked: What it was opened as: target, backend, parameters.
-        frames: Frames that were given and not yet read.
+        frames: Frames that were given and not yet read; a pair is a frame and its kernel's time.
     """
 
     def __init__(self, backend="V4L2"):
@@ -94,6 +94,8 @@ class FakeVideoDevice:
             if not self._came.wait_for(lambda: self.frames, timeout=10):
                 return False, None
             frame = self.frames.pop(0)
+        if isinstance(frame, tuple):
+            frame, self.kernel_ms = frame
         return (False, None) if frame is None else (True, frame)
 
 

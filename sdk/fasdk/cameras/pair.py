@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Capture, Modality, monotonic_ms
-from fasdk.errors import CameraError, UsageError
+from fasdk.errors import CameraError, EndOfStreamError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,12 @@ class PairCamera(Camera):
                 del held[min(moments, key=moments.__getitem__)]
                 self._unmatched += 1
                 if monotonic_ms() >= deadline_ms:
-                    raise self._never_close(timeout_ms, closest_ms)
+                    raise CameraError(f"{self.name} gave no two frames of one moment in time")
+        except CameraError as error:
+            ran_out = monotonic_ms() >= deadline_ms and not isinstance(error, EndOfStreamError)
+            if ran_out and closest_ms < float("inf"):
+                raise self._never_close(timeout_ms, closest_ms) from error
+            raise
         finally:
             dropped = sum(camera.counts.dropped for camera in self._cameras.values())
             self.counts.dropped = self._unmatched + dropped

@@ -98,7 +98,7 @@ def test_frames_that_are_never_close_say_how_close_they_were(devices):
     def shoot():
         while not stop.wait(0.01):
             moment = now_ms()
-            rgb.give((color_frame(1), moment - 30.0))
+            rgb.give((color_frame(1), moment - 400.0))
             ir.give((gray_frame(1), moment))
 
     thread = threading.Thread(target=shoot, daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,11 @@ class OpenCvCamera(Camera):
     def modality(self) -> Modality:
         """Modality of the frames."""
         return self._pixels.modality
+
+    @property
+    def is_buffered(self) -> bool:
+        """Whether frames spend an unknown time on their way: those of a stream or a pipe."""
+        return self._source.is_buffered
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
         """Return the newest frame as a capture; see `Camera.read`.
@@ -353,13 +359,18 @@ def _existing_file(path: Path) -> Path:
     Raises:
         UsageError: There is no such file, or it is something else.
     """
-    if path.is_file():
-        return path
-    if path.exists():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UsageError(
+            f"video {path} does not exist: give a camera's number or device node, a file, or an "
+            "address"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"video {path} cannot be reached: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
         raise UsageError(f"video {path} exists and is no file: give a file, or a named pipe")
-    raise UsageError(
-        f"video {path} does not exist: give a camera's number or device node, a file, or an address"
-    )
+    return path
 
 
 def _why_not_decoded(path: Path) -> str:
@@ -372,7 +383,10 @@ def _why_not_decoded(path: Path) -> str:
 
 def _why_it_ended(source: VideoSource) -> str:
     if source.is_buffered:
-        return "it ended, or nothing came for four seconds"
+        return (
+            "it ended, or nothing came for four seconds; the address of a single picture is no "
+            "stream"
+        )
     return "it was unplugged or its driver failed"
 
 

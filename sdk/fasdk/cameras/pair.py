@@ -22,7 +22,8 @@ class PairCamera(Camera):
 
     Each camera's newest frame is taken. Where the two were taken further apart than the limit, the
     older one is dropped and that camera's next one awaited, so an old frame never meets a new one.
-    Cameras are matched by the times in `taken_ms`, videos by their frames' places in the video.
+    Cameras are matched by the times in `taken_ms`, videos by their frames' places in the video, and
+    streams by their frames' arrival, which is right where both take equally long on their way.
 
     The two look from different places: give a rig, or the face box is scaled from color to
     infrared as if they shared one view.
@@ -33,8 +34,8 @@ class PairCamera(Camera):
         skew_ms: Greatest difference between the times of the two frames, in milliseconds.
 
     Raises:
-        UsageError: The limit is not above 0, a camera is of the wrong modality, a video is paired
-            with a camera, or loops.
+        UsageError: The limit is not above 0, a camera is of the wrong modality, the two have no
+            common clock, or a video loops.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class PairCamera(Camera):
                     f"{camera.name} gives {camera.modality.value} and stands for "
                     f"{modality.value} in the pair: leave out its modality"
                 )
-        if isinstance(rgb, OpenCvFile) != isinstance(ir, OpenCvFile):
+        if _clock_of(rgb) != _clock_of(ir):
             raise UsageError(
-                f"{rgb.name} and {ir.name} have no common clock: pair a camera with a camera, or a "
-                "video with a video"
+                f"{rgb.name} and {ir.name} have no common clock: pair a camera with a camera, a "
+                "stream with a stream, or a video with a video"
             )
         if any(isinstance(each, OpenCvFile) and each.loops for each in (rgb, ir)):
             raise UsageError(
@@ -144,3 +145,9 @@ class PairCamera(Camera):
             f"{self._skew_ms:g} ms apart, the closest {closest_ms:.0f} ms; set both cameras to one "
             f"rate, or give skew_ms={closest_ms + 1.0:.0f} where the person may move for that long"
         )
+
+
+def _clock_of(camera: OpenCvCamera | OpenCvFile) -> str:
+    if isinstance(camera, OpenCvFile):
+        return "place in a video"
+    return "arrival" if camera.is_buffered else "exposure"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 
     OpenCvSource: TypeAlias = OpenCvCamera | OpenCvFile
+
+
+_NUMBER = re.compile("[0-9]{1,4}")
 
 
 def open_camera(spec: str) -> Camera:
@@ -98,7 +103,8 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
             transport = options.take("transport", source.Transport, "tcp or udp")
         stream = source.stream_source(target, transport)
         return OpenCvCamera(stream, modality=modality, emitter=emitter)
-    if Path(target).is_fifo():
+    kind = _kind_of_file(target)
+    if stat.S_ISFIFO(kind):
         return OpenCvCamera(source.pipe_source(Path(target)), modality=modality, emitter=emitter)
     shift = options.take("shift", int, "a whole number of bits, such as 2")
     if "!" in target:
@@ -106,9 +112,10 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
         pipeline = source.pipeline_source(target)
         return OpenCvCamera(pipeline, modality=modality, emitter=emitter, shift=shift)
     backend = options.take("backend", str, "a backend of OpenCV")
-    if target.isdecimal() or _is_device(target):
+    number = int(target) if _NUMBER.fullmatch(target) else None
+    if number is not None or target.startswith("/dev/") or stat.S_ISCHR(kind):
         return OpenCvCamera(
-            source.device_source(int(target) if target.isdecimal() else Path(target), backend),
+            source.device_source(Path(target) if number is None else number, backend),
             modality=modality,
             mode=_mode(options),
             emitter=emitter,
@@ -125,8 +132,12 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     )
 
 
-def _is_device(target: str) -> bool:
-    return target.startswith("/dev/") or Path(target).is_char_device()
+def _kind_of_file(path: str) -> int:
+    """Return the kind of file, as `stat` has it; 0 where there is none, or it cannot be reached."""
+    try:
+        return stat.S_IFMT(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return 0
 
 
 def _mode(options: SpecOptions) -> VideoMode:

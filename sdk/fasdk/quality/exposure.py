@@ -62,7 +62,7 @@ def is_unlit(frame: NDArray[np.uint8], least: int) -> bool:
     step = max(1, min(frame.shape) // _WHOLE_FRAME_PX)
     grid = frame[::step, ::step]
     # A hundredth of the pixels, and at least one, since a small frame may have fewer than 100.
-    return np.count_nonzero(grid >= least) < max(1.0, 0.01 * grid.size)
+    return int(np.count_nonzero(grid >= least)) < max(1.0, 0.01 * grid.size)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class OpenCvCamera(Camera):
         modality: RGB, or IR for a near-infrared camera; OpenCV gives no depth.
         mode: Frame size, rate and pixel format.
         emitter: How the infrared emitter shines; of a flashing one only lit frames are given.
-        shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
+        ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
 
     Raises:
         UsageError: The modality is depth, or an emitter or a shift is given for color.
@@ -81,13 +81,13 @@ class OpenCvCamera(Camera):
         modality: Modality = Modality.RGB,
         mode: VideoMode | None = None,
         emitter: Emitter = Emitter.STEADY,
-        shift: int | None = None,
+        ir_shift: int | None = None,
     ) -> None:
         self._source = device_source(source) if isinstance(source, int) else source
         self.name = self._source.name
         self.counts = FrameCounts()
-        self._pixels = PixelReader(modality, self.name, shift)
-        self._emitter = _emitter_of(modality, emitter, shift)
+        self._pixels = PixelReader(modality, self.name, ir_shift)
+        self._emitter = _emitter_of(modality, emitter, ir_shift)
         self._mode = mode or VideoMode()
         self._pump: Pump[_Grabbed] | None = None
         self._last_frame_ms = 0.0
@@ -236,7 +236,7 @@ class OpenCvFile(Camera):
         fps: Frames a second; None gives each as soon as it is asked for.
         loop: Begin again after the last.
         emitter: How the infrared emitter shone; of a flashing one only lit frames are given.
-        shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
+        ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
         backend: OpenCV's backend that decodes it, such as ffmpeg; None for any.
 
     Attributes:
@@ -256,15 +256,15 @@ class OpenCvFile(Camera):
         fps: float | None = None,
         loop: bool = False,
         emitter: Emitter = Emitter.STEADY,
-        shift: int | None = None,
+        ir_shift: int | None = None,
         backend: str | None = None,
     ) -> None:
         self._path = _existing_file(Path(path))
         self.name = f"video {path}"
         self.counts = FrameCounts()
         self.position_ms = 0.0
-        self._pixels = PixelReader(modality, self.name, shift)
-        self._emitter = _emitter_of(modality, emitter, shift)
+        self._pixels = PixelReader(modality, self.name, ir_shift)
+        self._emitter = _emitter_of(modality, emitter, ir_shift)
         self._backend = backend_number(backend)
         self._lit: LitFrames | None = None
         self.loops = loop
@@ -340,15 +340,15 @@ def _capture(frame: NDArray[np.uint8], modality: Modality, taken_ms: float) -> C
     )
 
 
-def _emitter_of(modality: Modality, emitter: Emitter, shift: int | None) -> Emitter:
+def _emitter_of(modality: Modality, emitter: Emitter, ir_shift: int | None) -> Emitter:
     """Return the emitter of a camera.
 
     Raises:
         UsageError: It, or a shift, is given for color.
     """
     emitter = as_choice("emitter", emitter, Emitter)
-    if modality is not Modality.IR and (emitter is Emitter.FLASHING or shift is not None):
-        what = "a shift of levels" if shift is not None else "a flashing emitter"
+    if modality is not Modality.IR and (emitter is Emitter.FLASHING or ir_shift is not None):
+        what = "a shift of levels" if ir_shift is not None else "a flashing emitter"
         raise UsageError(f"{what} is for infrared: add modality=ir, or leave it out")
     return emitter
 

@@ -28,8 +28,8 @@ class PixelReader:
     Attributes:
         modality: RGB or IR.
         name: Name of the camera in errors.
-        shift: Number of lowest bits to leave out of infrared levels of more than 8 bits; None for
-            those of Y10 and Y12, and no other 16-bit frames.
+        ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits; None
+            for those of Y10 and Y12, and no other 16-bit frames.
         fourcc: Pixel format of the arrays where they come as the camera sent them, else None.
         size: (width, height) of those frames in pixels.
 
@@ -39,7 +39,7 @@ class PixelReader:
 
     modality: Modality
     name: str
-    shift: int | None = None
+    ir_shift: int | None = None
     fourcc: str | None = None
     size: tuple[int, int] | None = None
 
@@ -47,10 +47,10 @@ class PixelReader:
         """Check modality and shift on construction."""
         if self.modality is Modality.DEPTH:
             raise UsageError("OpenCV gives no depth in millimeters: choose modality rgb or ir")
-        if self.shift is not None and not 0 <= self.shift <= 8:
+        if self.ir_shift is not None and not 0 <= self.ir_shift <= 8:
             raise UsageError(
-                f"shift is {self.shift}, expected the bits to leave out: 2 for 10-bit infrared, 4 "
-                "for 12-bit, 8 for 16-bit"
+                f"ir_shift is {self.ir_shift}, expected the bits to leave out: 2 for 10-bit "
+                "infrared, 4 for 12-bit, 8 for 16-bit"
             )
 
     def frame(self, array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -96,21 +96,21 @@ class PixelReader:
         return array.reshape(-1).view("<u2").astype(np.uint16).reshape(height, width)
 
     def _shifted(self, levels: NDArray[Any]) -> NDArray[np.uint8]:
-        shift = self.shift
+        shift = self.ir_shift
         if shift is None and self.fourcc is not None:
             shift = _USUAL_SHIFTS.get(self.fourcc)
         brightest = int(levels.max(initial=0))
         if shift is None:
             raise CameraError(
                 f"{self.name} gave a uint16 frame up to level {brightest}, and does not say how "
-                "many bits it fills: write shift=2 for 10-bit infrared, shift=4 for 12-bit, "
-                "shift=8 for 16-bit"
+                "many bits it fills: write ir_shift=2 for 10-bit infrared, ir_shift=4 for 12-bit, "
+                "ir_shift=8 for 16-bit"
             )
         if brightest >> shift > 255:
             least = next(bits for bits in range(shift, 9) if brightest >> bits <= 255)
             raise CameraError(
-                f"{self.name} gave a uint16 frame up to level {brightest}, more than shift={shift} "
-                f"leaves room for: write shift={least} or more"
+                f"{self.name} gave a uint16 frame up to level {brightest}, more than "
+                f"ir_shift={shift} leaves room for: write ir_shift={least} or more"
             )
         return (levels >> shift).astype(np.uint8)
 

@@ -36,13 +36,13 @@ def open_camera(spec: str) -> Camera:
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
             - `opencv:NUMBER` or `opencv:/dev/NODE`, options `modality` (rgb or ir), `width`,
               `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (steady or flashing)
-              and `shift` (bits to leave out of levels of more than 8);
-            - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `shift`;
+              and `ir_shift` (bits to leave out of levels of more than 8);
+            - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `ir_shift`;
             - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality` and `emitter`,
               and `opencv:http://ADDRESS` likewise without the first;
             - `opencv:PIPELINE` of GStreamer, which holds a `!` and ends in an appsink, and
               `opencv:PIPE`, a named pipe; options `modality` and `emitter`, and a pipeline's
-              `shift`;
+              `ir_shift`;
             - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT) and
               `fps`;
             - `realsense:FILE.bag` or `.db3`, option `loop`;
@@ -106,11 +106,11 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     kind = _kind_of_file(target)
     if stat.S_ISFIFO(kind):
         return OpenCvCamera(source.pipe_source(Path(target)), modality=modality, emitter=emitter)
-    shift = options.take("shift", int, "a whole number of bits, such as 2")
+    ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
     if "!" in target:
         options.take("backend", {"gstreamer": ""}.__getitem__, "gstreamer")
         pipeline = source.pipeline_source(target)
-        return OpenCvCamera(pipeline, modality=modality, emitter=emitter, shift=shift)
+        return OpenCvCamera(pipeline, modality=modality, emitter=emitter, ir_shift=ir_shift)
     backend = options.take("backend", str, "a backend of OpenCV")
     number = int(target) if _NUMBER.fullmatch(target) else None
     if number is not None or target.startswith("/dev/") or stat.S_ISCHR(kind):
@@ -119,7 +119,7 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
             modality=modality,
             mode=_mode(options),
             emitter=emitter,
-            shift=shift,
+            ir_shift=ir_shift,
         )
     return OpenCvFile(
         Path(target),
@@ -127,7 +127,7 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
         fps=_fps(options),
         loop=_loop(options),
         emitter=emitter,
-        shift=shift,
+        ir_shift=ir_shift,
         backend=backend,
     )
 

@@ -108,8 +108,8 @@ def test_a_frame_of_another_size_than_the_device_tells_is_refused(device):
         ("UYVY", "", np.full((480, 640, 2), (128, 77), np.uint8), 77),
         ("Y10 ", "", np.full((480, 640), 77 << 2, np.uint16), 77),
         ("Y12 ", "", np.full((1, 640 * 480 * 2), (208, 4) * (640 * 480), np.uint8), 77),
-        ("Y16 ", "&shift=8", np.full((480, 640), 77 << 8, np.uint16), 77),
-        ("Y16 ", "&shift=2", np.full((480, 640), 77 << 2, np.uint16), 77),
+        ("Y16 ", "&ir_shift=8", np.full((480, 640), 77 << 8, np.uint16), 77),
+        ("Y16 ", "&ir_shift=2", np.full((480, 640), 77 << 2, np.uint16), 77),
         ("MJPG", "", np.full((480, 640, 3), 77, np.uint8), 77),
     ],
 )
@@ -129,8 +129,12 @@ def test_infrared_levels_come_as_the_sensor_gave_them(device, fourcc, options, a
 @pytest.mark.parametrize(
     ("options", "level", "words"),
     [
-        ("", 900, r"uint16 frame up to level 900.*write shift=2 for 10-bit"),
-        ("&shift=2", 4095, r"up to level 4095, more than shift=2 leaves room for: write shift=4"),
+        ("", 900, r"uint16 frame up to level 900.*write ir_shift=2 for 10-bit"),
+        (
+            "&ir_shift=2",
+            4095,
+            r"up to level 4095, more than ir_shift=2 leaves room for: write ir_shift=4",
+        ),
     ],
 )
 def test_levels_of_unknown_width_are_not_guessed(device, options, level, words):

@@ -59,8 +59,8 @@ def test_realsense_by_serial_and_sizes():
         ("opencv:0?modality=x", "modality is 'x', expected rgb or ir"),
         (
             "opencv:0?size=5",
-            "has no option 'size': choose among modality, emitter, shift, backend, width, height, "
-            "fps, fourcc",
+            "has no option 'size': choose among modality, emitter, ir_shift, backend, width, "
+            "height, fps, fourcc",
         ),
         ("opencv:0?width=640", "width and height are set together: give both or neither"),
         ("opencv:0?width=640&height=tall", "height is 'tall', expected pixels"),
@@ -70,8 +70,8 @@ def test_realsense_by_serial_and_sizes():
         ("opencv:0?backend=winnt", "has no backend 'winnt': choose among"),
         ("opencv:0?backend", "'backend', expected ?OPTION=VALUE"),
         ("opencv:0?emitter=flashing", "a flashing emitter is for infrared: add modality=ir"),
-        ("opencv:0?shift=2", "a shift of levels is for infrared: add modality=ir"),
-        ("opencv:0?modality=ir&shift=9", "shift is 9, expected the bits to leave out"),
+        ("opencv:0?ir_shift=2", "a shift of levels is for infrared: add modality=ir"),
+        ("opencv:0?modality=ir&ir_shift=9", "ir_shift is 9, expected the bits to leave out"),
         ("opencv:0?modality=ir&emitter=on", "emitter is 'on', expected steady or flashing"),
         ("opencv:{folder}", "exists and is no file"),
         ("opencv:'/tmp/x.avi", "the quote ' opens and does not close"),

@@ -272,3 +272,48 @@ def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_pair_with_a_flashing_emitter_is_never_a_spoof(fasdk, tmp_path):
+    """Color at 15 frames a second, infrared at 30, dark in every other frame."""
+    points = (
+        tiny_bundle.point(),
+        tiny_bundle.point(modalities=(tiny_bundle.Modality.RGB, tiny_bundle.Modality.IR)),
+    )
+    door = tiny_bundle.write(tmp_path / "door.fasb", operating_points=points)
+
+    def video(name, levels, fps):
+        writer = cv2.VideoWriter(
+            str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), fps, (64, 48)
+        )
+        for level in levels:
+            writer.write(np.full((48, 64, 3), level, np.uint8))
+        writer.release()
+        return tmp_path / name
+
+    color = video("color.avi", [150] * 10, 15)
+    infrared = video("ir.avi", [200, 2] * 10, 30)
+    for member, verdicts in (
+        (f"opencv:{infrared}", {"live", "retry"}),
+        (f"'opencv:{infrared}?emitter=flashing'", {"live"}),
+    ):
+        spec = f"pair:rgb=opencv:{color};ir={member}?skew_ms=50"
+        ran = fasdk(*PLAIN, door, "--camera", spec, "--json")
+        assert ran.status == 0
+        found = [json.loads(line)["verdict"] for line in ran.stdout.splitlines()]
+        assert len(found) >= 6
+        assert {*found} == verdicts
+        assert "the pair has no --rig" in ran.error_lines[0]
+
+
+def test_a_password_is_in_no_line(tiny):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    camera = f"opencv:rtsp://joe:hush@127.0.0.1:{port}/x"
+    with started(tiny, camera, "--json") as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert f"127.0.0.1 does not answer at port {port}" in first
+    assert "hush" not in first + out + err

@@ -39,8 +39,11 @@ def run(
         str,
         typer.Option(
             metavar="SPEC",
-            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:FILE, realsense, "
-            "realsense:SERIAL or realsense:FILE.bag; options as in replay:DIR?fps=15&loop=1.",
+            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
+            "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
+            "realsense, realsense:SERIAL, realsense:FILE.bag or pair:rgb=SPEC;ir=SPEC; options "
+            "follow a ?, as in opencv:0?width=1280&height=720, and quotes go around a SPEC that "
+            "has some, or an address.",
         ),
     ],
     face: Annotated[
@@ -87,6 +90,7 @@ def run(
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
+    from fasdk.cameras.pair import PairCamera
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
@@ -113,9 +117,15 @@ def run(
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
+        if isinstance(opened_camera, PairCamera) and rig is None:
+            STDERR.print(
+                "fasdk: the pair has no --rig: the face is looked for at the same place of both "
+                "frames, which is right only where the cameras share one view",
+                soft_wrap=True,
+            )
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(camera),
+            liveness if each_frame else liveness.track(opened_camera.name),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from fasdk.cameras.backlog import Backlog
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.emitter import Emitter, LitFrames
-from fasdk.cameras.mode import VideoMode, fourcc_of
+from fasdk.cameras.mode import VideoMode, describe_mode, fourcc_of
 from fasdk.cameras.pacing import Pacer
 from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader
 from fasdk.cameras.pump import Pump
@@ -24,6 +25,7 @@ from fasdk.settings import as_choice
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_log = logging.getLogger("fasdk.cameras")
 _REOPEN_AFTER_MS = 5000.0
 # FFmpeg looks at five seconds of what a pipe delivers before it gives the first frame.
 _OPENING_MS = 15_000.0
@@ -67,7 +69,8 @@ class OpenCvCamera(Camera):
         source: OpenCV's number of a camera, from 0, or another source.
         modality: RGB, or IR for a near-infrared camera; OpenCV gives no depth.
         mode: Frame size, rate and pixel format.
-        emitter: How the infrared emitter shines; of a flashing one only lit frames are given.
+        emitter: How the infrared emitter shines; of a flashing one only lit frames are given, and a
+            warning is logged where that was found out.
         ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
 
     Raises:
@@ -80,7 +83,7 @@ class OpenCvCamera(Camera):
         *,
         modality: Modality = Modality.RGB,
         mode: VideoMode | None = None,
-        emitter: Emitter = Emitter.STEADY,
+        emitter: Emitter = Emitter.AUTO,
         ir_shift: int | None = None,
     ) -> None:
         self._source = device_source(source) if isinstance(source, int) else source
@@ -172,16 +175,16 @@ class OpenCvCamera(Camera):
 
         backend = device.getBackendName()
         self._mode.request(device, self.name, self._source.modes_command)
+        _log.info("%s gives %s by %s", self.name, describe_mode(device), backend)
         pixels = self._pixels
         if backend == "V4L2":
             pixels = _with_format(pixels, device, self.name)
-        flashes = self._emitter is Emitter.FLASHING
         buffered = self._source.is_buffered
         return _OpenDevice(
             capture=device,
             pixels=pixels,
             has_kernel_times=backend == "V4L2",
-            lit=LitFrames() if flashes else None,
+            lit=LitFrames.of(self._emitter),
             backlog=Backlog(float(device.get(cv2.CAP_PROP_FPS))) if buffered else None,
         )
 
@@ -197,7 +200,7 @@ class OpenCvCamera(Camera):
             return None
         frame = device.pixels.frame(array)
         self._mode.require_size(frame.shape[1], frame.shape[0], self.name)
-        if device.lit is not None and not device.lit.is_lit(frame, arrived_ms):
+        if device.lit is not None and not _is_lit(device.lit, frame, arrived_ms, self.name):
             return None
         kernel_ms = float(device.capture.get(cv2.CAP_PROP_POS_MSEC))
         return _Grabbed(frame, kernel_ms if device.has_kernel_times else None)
@@ -235,7 +238,8 @@ class OpenCvFile(Camera):
         modality: Modality of the video: RGB or IR.
         fps: Frames a second; None gives each as soon as it is asked for.
         loop: Begin again after the last.
-        emitter: How the infrared emitter shone; of a flashing one only lit frames are given.
+        emitter: How the infrared emitter shone; of a flashing one only lit frames are given, and a
+            warning is logged where that was found out.
         ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
         backend: OpenCV's backend that decodes it, such as ffmpeg; None for any.
 
@@ -255,7 +259,7 @@ class OpenCvFile(Camera):
         modality: Modality = Modality.RGB,
         fps: float | None = None,
         loop: bool = False,
-        emitter: Emitter = Emitter.STEADY,
+        emitter: Emitter = Emitter.AUTO,
         ir_shift: int | None = None,
         backend: str | None = None,
     ) -> None:
@@ -293,7 +297,7 @@ class OpenCvFile(Camera):
             self._pacer.wait(timeout_ms, self.name)
             frame = self._pixels.frame(self._next_array())
             position_ms = float(self._video.get(_POSITION_MS))
-            if self._lit is not None and not self._lit.is_lit(frame, position_ms):
+            if self._lit is not None and not _is_lit(self._lit, frame, position_ms, self.name):
                 continue
             self.position_ms = position_ms
             self.counts.delivered += 1
@@ -324,7 +328,7 @@ class OpenCvFile(Camera):
         if self._video is not None:
             self._video.release()
         self._frames_read = 0
-        self._lit = LitFrames() if self._emitter is Emitter.FLASHING else None
+        self._lit = LitFrames.of(self._emitter)
         self._video = cv2.VideoCapture(str(self._path), self._backend)
         if not self._video.isOpened():
             self._video = None
@@ -341,16 +345,31 @@ def _capture(frame: NDArray[np.uint8], modality: Modality, taken_ms: float) -> C
 
 
 def _emitter_of(modality: Modality, emitter: Emitter, ir_shift: int | None) -> Emitter:
-    """Return the emitter of a camera.
+    """Return the emitter of a camera, none of which lights a color frame.
 
     Raises:
-        UsageError: It, or a shift, is given for color.
+        UsageError: A flashing one, or a shift, is given for color.
     """
     emitter = as_choice("emitter", emitter, Emitter)
-    if modality is not Modality.IR and (emitter is Emitter.FLASHING or ir_shift is not None):
+    if modality is Modality.IR:
+        return emitter
+    if emitter is Emitter.FLASHING or ir_shift is not None:
         what = "a shift of levels" if ir_shift is not None else "a flashing emitter"
         raise UsageError(f"{what} is for infrared: add modality=ir, or leave it out")
-    return emitter
+    return Emitter.STEADY
+
+
+def _is_lit(lit: LitFrames, frame: NDArray[np.uint8], now_ms: float, name: str) -> bool:
+    """Return whether a frame should be used, and say when an emitter is found to flash."""
+    was_known = lit.is_flashing
+    is_lit = lit.is_lit(frame, now_ms)
+    if lit.is_flashing and not was_known:
+        _log.warning(
+            "%s: its infrared emitter flashes, so only lit frames are used; write emitter=flashing "
+            "to use no other from the start, emitter=steady to use all",
+            name,
+        )
+    return is_lit
 
 
 def _existing_file(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
@@ -11,6 +12,10 @@ from fasdk.errors import CameraError, EndOfStreamError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fasdk.registration import Rig
+
+_log = logging.getLogger("fasdk.cameras")
 
 # Half a period at 30 frames a second, the furthest two free-running cameras' frames can be from
 # each other, and some jitter.
@@ -71,6 +76,7 @@ class PairCamera(Camera):
         self.counts = FrameCounts()
         self._skew_ms = skew_ms
         self._unmatched = 0
+        self._said_no_rig = False
         self._closed = False
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
@@ -109,6 +115,17 @@ class PairCamera(Camera):
         finally:
             dropped = sum(camera.counts.dropped for camera in self._cameras.values())
             self.counts.dropped = self._unmatched + dropped
+
+    def rig(self) -> Rig | None:
+        """Return None, and say once that the two cameras' places are unknown; see `Camera.rig`."""
+        if not self._said_no_rig:
+            self._said_no_rig = True
+            _log.warning(
+                "%s has no rig: the face is looked for at the same place of both frames, which is "
+                "right only where the cameras share one view",
+                self.name,
+            )
+        return None
 
     def close(self) -> None:
         """Close both cameras."""

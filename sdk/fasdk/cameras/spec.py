@@ -35,7 +35,8 @@ def open_camera(spec: str) -> Camera:
 
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
             - `opencv:NUMBER` or `opencv:/dev/NODE`, options `modality` (rgb or ir), `width`,
-              `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (steady or flashing)
+              `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (auto, steady or
+              flashing)
               and `ir_shift` (bits to leave out of levels of more than 8);
             - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `ir_shift`;
             - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality` and `emitter`,
@@ -96,7 +97,7 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 
     modality = options.take("modality", Modality, "rgb or ir") or usual
-    emitter = options.take("emitter", Emitter, "steady or flashing") or Emitter.STEADY
+    emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
     if scheme_of(target) is not None and "!" not in target:
         transport = None
         if scheme_of(target) == "rtsp":

@@ -12,11 +12,27 @@ from fasdk.cameras import open_camera
 from fasdk.cameras.emitter import LitFrames
 
 FRAME = (48, 64)
+FOUND_OUT = (
+    "its infrared emitter flashes, so only lit frames are used; write emitter=flashing to use no "
+    "other from the start, emitter=steady to use all"
+)
 
 
-def given(levels, every_ms=33.0):
+PATTERNS = [
+    # Means of real cameras' bursts, in levels: in a dark room, by day, and weak emitters.
+    [1.7, 54.0],
+    [0.6, 128.0],
+    [43.5, 166.8],
+    [0.8, 19.1],
+    [0.8, 6.0],
+    [1.0, 90.0, 90.0],
+    [1.0, 1.0, 90.0],
+]
+
+
+def given(levels, every_ms=33.0, *, is_known=True):
     """Return which frames of those mean levels are given."""
-    lit = LitFrames()
+    lit = LitFrames(is_known=is_known)
     rng = np.random.default_rng(1)
     return [
         lit.is_lit(rng.normal(level, 1.0, FRAME).clip(0, 255).astype(np.uint8), number * every_ms)
@@ -24,19 +40,7 @@ def given(levels, every_ms=33.0):
     ]
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        # Means of real cameras' bursts, in levels: in a dark room, by day, and weak emitters.
-        [1.7, 54.0],
-        [0.6, 128.0],
-        [43.5, 166.8],
-        [0.8, 19.1],
-        [0.8, 4.0],
-        [1.0, 90.0, 90.0],
-        [1.0, 1.0, 90.0],
-    ],
-)
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_the_lit_frames_of_a_pattern_are_given_and_no_other(pattern):
     levels = list(itertools.islice(itertools.cycle(pattern), 30))
     middle = (min(pattern) + max(pattern)) / 2
@@ -45,6 +49,33 @@ def test_the_lit_frames_of_a_pattern_are_given_and_no_other(pattern):
     assert not any(
         is_given for is_given, level in zip(found, levels, strict=True) if level < middle
     )
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_an_emitter_that_flashes_is_found_out(pattern):
+    levels = list(itertools.islice(itertools.cycle(pattern), 30))
+    middle = (min(pattern) + max(pattern)) / 2
+    found = given(levels, is_known=False)
+    assert all(found[:5])
+    assert found[8:] == [level > middle for level in levels[8:]]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [90.0] * 40,
+        [20.0 + 3.0 * n for n in range(40)],  # somebody comes closer
+        [90.0] * 20 + [30.0] * 20,  # and goes
+        [60.0 + 30.0 * np.sin(n / 3.0) for n in range(60)],  # an exposure that swings
+        [90.0, 91.5] * 20,
+        # People who come and go, frame by frame.
+        *(
+            90 + np.random.default_rng(4).normal(0.0, 4.0, (4, 300)).cumsum(1).clip(-60, 60)
+        ).tolist(),
+    ],
+)
+def test_a_steady_emitter_is_not_taken_for_a_flashing_one(levels):
+    assert all(given(levels, is_known=False))
 
 
 def test_frames_before_the_first_flash_are_held_back():
@@ -64,13 +95,20 @@ def test_a_person_who_steps_in_is_given_at_once():
     assert given(levels)[60:] == [True, False] * 6
 
 
-def test_a_video_of_a_flashing_emitter_gives_its_lit_frames(tmp_path):
+def test_a_video_of_a_flashing_emitter_gives_its_lit_frames(tmp_path, caplog):
     path = tmp_path / "ir.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48))
     for number in range(20):
         level = 100 + number if number % 2 else 2
         writer.write(np.full((48, 64, 3), level, np.uint8))
     writer.release()
-    with open_camera(f"opencv:{path}?modality=ir&emitter=flashing") as camera:
-        levels = [round(float(capture.ir.mean())) for capture in camera]
-    assert levels == pytest.approx(list(range(101, 120, 2)), abs=2)
+    lit = list(range(101, 120, 2))
+    for emitter, expected in (("flashing", lit), ("auto", lit[2:])):
+        with open_camera(f"opencv:{path}?modality=ir&emitter={emitter}") as camera:
+            levels = [round(float(capture.ir.mean())) for capture in camera]
+        assert levels[-len(expected) :] == pytest.approx(expected, abs=2)
+        assert [warned.getMessage() for warned in caplog.records] == (
+            [f"video {path}: {FOUND_OUT}"] if emitter == "auto" else []
+        )
+    with open_camera(f"opencv:{path}?modality=ir&emitter=steady") as camera:
+        assert len(list(camera)) == 20

@@ -23,7 +23,8 @@ def device(monkeypatch):
     fake.give(None)
 
 
-def test_the_mode_is_asked_for_in_the_order_drivers_need(device):
+def test_the_mode_is_asked_for_in_the_order_drivers_need(device, caplog):
+    caplog.set_level("INFO")
     with open_camera("opencv:0?fps=15&width=1280&height=720&fourcc=MJPG") as camera:
         device.give(color_frame(7, HD))
         assert camera.read(2000).rgb.shape == (720, 1280, 3)
@@ -35,6 +36,7 @@ def test_the_mode_is_asked_for_in_the_order_drivers_need(device):
         cv2.CAP_PROP_FRAME_HEIGHT,
         cv2.CAP_PROP_FPS,
     ]
+    assert caplog.messages == ["OpenCV camera 0 gives 1280x720 at 15 fps as MJPG by V4L2"]
 
 
 def test_the_mode_is_asked_for_again_after_the_camera_was_away(device):

@@ -72,7 +72,7 @@ def test_realsense_by_serial_and_sizes():
         ("opencv:0?emitter=flashing", "a flashing emitter is for infrared: add modality=ir"),
         ("opencv:0?ir_shift=2", "a shift of levels is for infrared: add modality=ir"),
         ("opencv:0?modality=ir&ir_shift=9", "ir_shift is 9, expected the bits to leave out"),
-        ("opencv:0?modality=ir&emitter=on", "emitter is 'on', expected steady or flashing"),
+        ("opencv:0?modality=ir&emitter=on", "emitter is 'on', expected auto, steady or flashing"),
         ("opencv:{folder}", "exists and is no file"),
         ("opencv:'/tmp/x.avi", "the quote ' opens and does not close"),
         ("opencv:ftp://host/x", "unknown scheme: choose among rtsp, rtsps, http, https"),

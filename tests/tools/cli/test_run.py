@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from support import tiny_bundle
+from support.video_servers import Picture, serving
 
 BRIGHT, DARK = 200, 60
 # Each capture by itself, and whatever it looks like.
@@ -291,8 +292,8 @@ def test_a_pair_with_a_flashing_emitter_is_never_a_spoof(fasdk, tmp_path):
         writer.release()
         return tmp_path / name
 
-    color = video("color.avi", [150] * 10, 15)
-    infrared = video("ir.avi", [200, 2] * 10, 30)
+    color = video("color.avi", [150] * 12, 15)
+    infrared = video("ir.avi", [200, 2] * 12, 30)
     for member, verdicts in (
         (f"opencv:{infrared}", {"live", "retry"}),
         (f"'opencv:{infrared}?emitter=flashing'", {"live"}),
@@ -303,7 +304,7 @@ def test_a_pair_with_a_flashing_emitter_is_never_a_spoof(fasdk, tmp_path):
         found = [json.loads(line)["verdict"] for line in ran.stdout.splitlines()]
         assert len(found) >= 6
         assert {*found} == verdicts
-        assert "the pair has no --rig" in ran.error_lines[0]
+        assert "has no rig: the face is looked for at the same place" in ran.error_lines[0]
 
 
 def test_a_password_is_in_no_line(tiny):
@@ -317,3 +318,15 @@ def test_a_password_is_in_no_line(tiny):
         out, err = process.communicate(timeout=60)
     assert f"127.0.0.1 does not answer at port {port}" in first
     assert "hush" not in first + out + err
+
+
+def test_a_track_is_named_without_a_password(fasdk, tiny):
+    picture = Picture("joe:hush")
+    with serving("http", picture) as where:
+        camera = f"opencv:http://joe:hush@{where}/x"
+        words = ("--backend", "onnxruntime", "--max-captures", "1", "--face", "4,3,40,30")
+        ran = fasdk("run", tiny, "--camera", camera, *words, "--json")
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert last["capture"] == 1
+    assert last["camera_id"] == f"opencv:http://***@{where}/x"
+    assert "hush" not in ran.stdout + ran.stderr

@@ -90,7 +90,7 @@ def run(
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
-    from fasdk.cameras.pair import PairCamera
+    from fasdk.cameras.address import without_credentials
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
@@ -117,15 +117,9 @@ def run(
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
-        if isinstance(opened_camera, PairCamera) and rig is None:
-            STDERR.print(
-                "fasdk: the pair has no --rig: the face is looked for at the same place of both "
-                "frames, which is right only where the cameras share one view",
-                soft_wrap=True,
-            )
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(opened_camera.name),
+            liveness if each_frame else liveness.track(without_credentials(camera)),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

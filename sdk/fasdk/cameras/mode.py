@@ -130,12 +130,12 @@ def fourcc_of(device: Any) -> str | None:
     return text if text.isascii() and text.isprintable() else None
 
 
-def describe_mode(device: Any) -> str:
+def describe_mode(device: Any, fourcc: str | None) -> str:
     """Return what an open device gives, such as `640x480 at 30 fps as YUYV`."""
     import cv2
 
     width, height = (
         round(device.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     )
-    rate = f"{device.get(cv2.CAP_PROP_FPS):g} fps"
-    return f"{width}x{height} at {rate} as {(fourcc_of(device) or 'an unknown format').strip()}"
+    what = "" if fourcc is None else f" as {fourcc.strip()}"
+    return f"{width}x{height} at {device.get(cv2.CAP_PROP_FPS):g} fps{what}"

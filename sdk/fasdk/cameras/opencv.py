@@ -175,7 +175,8 @@ class OpenCvCamera(Camera):
 
         backend = device.getBackendName()
         self._mode.request(device, self.name, self._source.modes_command)
-        _log.info("%s gives %s by %s", self.name, describe_mode(device), backend)
+        format_ = fourcc_of(device) if backend == "V4L2" else None
+        _log.info("%s gives %s by %s", self.name, describe_mode(device, format_), backend)
         pixels = self._pixels
         if backend == "V4L2":
             pixels = _with_format(pixels, device, self.name)
@@ -202,8 +203,9 @@ class OpenCvCamera(Camera):
         self._mode.require_size(frame.shape[1], frame.shape[0], self.name)
         if device.lit is not None and not _is_lit(device.lit, frame, arrived_ms, self.name):
             return None
-        kernel_ms = float(device.capture.get(cv2.CAP_PROP_POS_MSEC))
-        return _Grabbed(frame, kernel_ms if device.has_kernel_times else None)
+        if not device.has_kernel_times:
+            return _Grabbed(frame, None)
+        return _Grabbed(frame, float(device.capture.get(cv2.CAP_PROP_POS_MSEC)))
 
 
 def _with_format(pixels: PixelReader, device: Any, name: str) -> PixelReader:

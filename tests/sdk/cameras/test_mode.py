@@ -10,6 +10,7 @@ from fasdk.cameras import open_camera
 from fasdk.errors import CameraError, UsageError
 
 from support.fake_video_device import FakeVideoDevice, color_frame
+from support.requirements import Requirement
 
 HD = (1280, 720)
 
@@ -197,3 +198,21 @@ def test_a_pipeline_is_started_where_opencv_has_gstreamer(device, monkeypatch):
         pytest.raises(CameraError, match="cannot be started: try it with gst-launch"),
     ):
         camera.read(2000)
+
+
+@Requirement.GSTREAMER.mark(
+    "not in this OpenCV", lacking=not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)
+)
+@pytest.mark.parametrize(
+    ("caps", "options", "shape"),
+    [
+        ("BGR", "", (48, 64, 3)),
+        ("GRAY8", "?modality=ir", (48, 64)),
+        ("GRAY16_LE", "?modality=ir&ir_shift=8", (48, 64)),
+    ],
+)
+def test_a_pipeline_that_runs_gives_frames(caps, options, shape):
+    source = f"videotestsrc is-live=true ! video/x-raw,format={caps},width=64,height=48"
+    with open_camera(f"opencv:{source} ! appsink drop=true max-buffers=1{options}") as camera:
+        capture = camera.read(10_000)
+    assert capture.frame(capture.present[0]).shape == shape

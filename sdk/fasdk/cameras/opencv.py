@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fasdk.cameras")
 _REOPEN_AFTER_MS = 5000.0
-# FFmpeg looks at five seconds of what a pipe delivers before it gives the first frame.
+# FFmpeg may look at seconds of a stream before it gives the first frame.
 _OPENING_MS = 15_000.0
 _RELEASE_WAIT_MS = 2000.0
 # A kernel's first time stamp that is this much older than the arrival is of another clock.
@@ -191,21 +191,24 @@ class OpenCvCamera(Camera):
 
     def _grab(self, device: _OpenDevice) -> _Grabbed | None:
         """Return the device's next frame, or None where it is not to be used."""
-        import cv2
-
         whole, array = device.capture.read()
         if not whole or array is None:
             raise CameraError(f"{self.name} gave no frame: {_why_it_ended(self._source)}")
         arrived_ms = monotonic_ms()
-        if device.backlog is not None and not device.backlog.is_fresh(arrived_ms):
-            return None
+        if device.backlog is not None:
+            sent_ms = _sent_ms(device.capture) if self._source.has_sent_times else None
+            if not device.backlog.is_fresh(arrived_ms, sent_ms):
+                return None
         frame = device.pixels.frame(array)
         self._mode.require_size(frame.shape[1], frame.shape[0], self.name)
         if device.lit is not None and not _is_lit(device.lit, frame, arrived_ms, self.name):
             return None
-        if not device.has_kernel_times:
-            return _Grabbed(frame, None)
-        return _Grabbed(frame, float(device.capture.get(cv2.CAP_PROP_POS_MSEC)))
+        return _Grabbed(frame, _sent_ms(device.capture) if device.has_kernel_times else None)
+
+
+def _sent_ms(capture: Any) -> float:
+    """Return the time that a source gives its last frame, in milliseconds of its own clock."""
+    return float(capture.get(_POSITION_MS))
 
 
 def _with_format(pixels: PixelReader, device: Any, name: str) -> PixelReader:
@@ -298,7 +301,7 @@ class OpenCvFile(Camera):
         while True:
             self._pacer.wait(timeout_ms, self.name)
             frame = self._pixels.frame(self._next_array())
-            position_ms = float(self._video.get(_POSITION_MS))
+            position_ms = _sent_ms(self._video)
             if self._lit is not None and not _is_lit(self._lit, frame, position_ms, self.name):
                 continue
             self.position_ms = position_ms

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment = threading.Lock()
 _STREAM_TIMEOUT_MS = 4000
+# FFmpeg's five seconds would keep as many frames back.
+_PIPE_ANALYSIS_US = 500_000
 _USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
@@ -49,7 +51,8 @@ class VideoSource:
         is_buffered: Whether frames may pile up on the way: a network stream or a pipe.
         explain: Returns why it could not be opened, as the rest of a sentence.
         modes_command: How to list its modes, for errors; empty where it has none to choose.
-        transport: RTSP transport to open it with; None for OpenCV's choice, TCP where that works.
+        ffmpeg_options: Options of FFmpeg to open it with, as `NAME;VALUE`.
+        has_sent_times: Whether the stream's own times are the sender's, not made up from a rate.
     """
 
     target: int | str
@@ -59,7 +62,8 @@ class VideoSource:
     parameters: tuple[int, ...] = ()
     is_buffered: bool = False
     modes_command: str = ""
-    transport: Transport | None = None
+    ffmpeg_options: tuple[str, ...] = ()
+    has_sent_times: bool = False
 
     def open(self) -> Any:
         """Return the open cv2.VideoCapture.
@@ -69,7 +73,7 @@ class VideoSource:
         """
         import cv2
 
-        with _asking_for(self.transport):
+        with _ffmpeg_options(self.ffmpeg_options):
             device = cv2.VideoCapture(self.target, self.backend, self.parameters)
         if not device.isOpened():
             device.release()
@@ -78,15 +82,14 @@ class VideoSource:
 
 
 @contextmanager
-def _asking_for(transport: Transport | None) -> Iterator[None]:
-    """Let FFmpeg use one RTSP transport for what is opened meanwhile, besides other options."""
-    if transport is None:
+def _ffmpeg_options(options: tuple[str, ...]) -> Iterator[None]:
+    """Let FFmpeg use these options, besides the environment's, for what is opened meanwhile."""
+    if not options:
         yield
         return
     with _environment:
         before = os.environ.get(_OPTIONS_VARIABLE)
-        option = f"rtsp_transport;{transport.value}"
-        os.environ[_OPTIONS_VARIABLE] = f"{before}|{option}" if before else option
+        os.environ[_OPTIONS_VARIABLE] = "|".join([*([before] if before else []), *options])
         try:
             yield
         finally:
@@ -155,7 +158,8 @@ def stream_source(address: str, transport: Transport | None = None) -> VideoSour
         lambda: f"cannot be opened: {_why_no_stream(host, port)}",
         parameters=tuple(n for key in timeouts for n in (key, _STREAM_TIMEOUT_MS)),
         is_buffered=True,
-        transport=transport,
+        ffmpeg_options=() if transport is None else (f"rtsp_transport;{transport.value}",),
+        has_sent_times=scheme in {"rtsp", "rtsps"},
     )
 
 
@@ -170,6 +174,7 @@ def pipe_source(path: Path) -> VideoSource:
             "write Motion JPEG or MPEG-TS"
         ),
         is_buffered=True,
+        ffmpeg_options=(f"analyzeduration;{_PIPE_ANALYSIS_US}",),
     )
 
 

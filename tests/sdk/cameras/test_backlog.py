@@ -32,6 +32,26 @@ def test_what_piled_up_while_the_network_stood_still_is_passed_over():
     assert all(fresh(backlog, [stalled + 240.0 + 40.0 * n for n in range(1, 9)])[3:])
 
 
+def test_the_senders_times_tell_a_backlog_that_is_decoded_slowly():
+    backlog = Backlog(25.0)
+    # 100 frames of 30 a second, decoded in 25 ms each: 500 ms are made good in 60 frames.
+    arrived = [25.0 * n for n in range(60)]
+    sent = [1000.0 * n / 30.0 for n in range(60)]
+    assert not any(map(backlog.is_fresh, arrived, sent))
+    later = range(1, 20)
+    found = [
+        backlog.is_fresh(arrived[-1] + 1000.0 * n / 30.0, sent[-1] + 1000.0 * n / 30.0)
+        for n in later
+    ]
+    assert found == [False] * found.index(True) + [True] * (19 - found.index(True))
+    assert found.index(True) <= 3
+
+
+def test_times_of_a_sender_that_stand_still_are_not_used():
+    backlog = Backlog(25.0)
+    assert [backlog.is_fresh(40.0 * n, 7.0) for n in range(10)] == [False] * 4 + [True] * 6
+
+
 @pytest.mark.parametrize("fps", [25.0, 0.0, -1.0, float("nan"), 90_000.0])
 @pytest.mark.parametrize("interval_ms", [11.0, 16.0, 33.0, 66.0, 1000.0])
 def test_a_rate_other_than_the_declared_one_is_learned(fps, interval_ms):

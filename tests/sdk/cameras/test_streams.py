@@ -13,7 +13,6 @@ import pytest
 from fasdk.cameras import open_camera
 from fasdk.cameras.address import without_credentials
 from fasdk.cameras.opencv import OpenCvCamera
-from fasdk.cameras.source import Transport
 from fasdk.capture import Modality
 from fasdk.errors import CameraError, UsageError
 
@@ -109,7 +108,7 @@ def test_an_address_with_a_query_of_its_own_is_quoted():
     camera = open_camera('opencv:"rtsp://h/cam?channel=1&subtype=0"?transport=udp&modality=ir')
     assert isinstance(camera, OpenCvCamera)
     assert camera._source.target == "rtsp://h/cam?channel=1&subtype=0"
-    assert camera._source.transport is Transport.UDP
+    assert camera._source.ffmpeg_options == ("rtsp_transport;udp",)
     assert camera.name == "stream rtsp://h/cam?***"
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fasdk.cameras")
 _REOPEN_AFTER_MS = 5000.0
-# FFmpeg may look at seconds of a stream before it gives the first frame.
-_OPENING_MS = 15_000.0
 _RELEASE_WAIT_MS = 2000.0
 # A kernel's first time stamp that is this much older than the arrival is of another clock.
 _PLAUSIBLE_DELAY_MS = 2000.0
@@ -122,8 +120,8 @@ class OpenCvCamera(Camera):
         try:
             arrival = pump.take(timeout_ms)
         except CameraError:
-            patience_ms = _REOPEN_AFTER_MS if pump.is_open else _OPENING_MS
-            if not pump.is_running or monotonic_ms() - self._last_frame_ms > patience_ms:
+            quiet_ms = monotonic_ms() - self._last_frame_ms
+            if not pump.is_running or quiet_ms > self._patience_ms(is_open=pump.is_open):
                 pump.stop(0.0)
                 self._stuck = pump if pump.is_running else None
                 self._pump = None
@@ -134,6 +132,15 @@ class OpenCvCamera(Camera):
         self.counts.delivered += 1
         taken_ms = self._taken_ms(arrival.value.kernel_ms, arrival.arrived_ms)
         return _capture(arrival.value.frame, self._pixels.modality, taken_ms)
+
+    def _patience_ms(self, *, is_open: bool) -> float:
+        """Return after how long without a frame it is opened anew, in milliseconds.
+
+        A pipe waits for its writer, and the opening of a stream has a limit of its own.
+        """
+        source = self._source
+        waits = source.pipe is not None or (source.is_buffered and not is_open)
+        return float("inf") if waits else _REOPEN_AFTER_MS
 
     def _taken_ms(self, kernel_ms: float | None, arrived_ms: float) -> float:
         """Return the kernel's time of a frame where it is one, else the arrival's."""
@@ -406,6 +413,8 @@ def _why_not_decoded(path: Path) -> str:
 
 
 def _why_it_ended(source: VideoSource) -> str:
+    if source.pipe is not None:
+        return "its writer closed it, or wrote what is no video"
     if source.is_buffered:
         return (
             "it ended, or nothing came for four seconds; the address of a single picture is no "

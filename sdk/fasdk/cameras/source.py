@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _environment = threading.Lock()
 _STREAM_TIMEOUT_MS = 4000
+_TURN_S = 10.0
 # FFmpeg's five seconds would keep as many frames back.
 _PIPE_ANALYSIS_US = 500_000
 _USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -49,6 +50,8 @@ class VideoSource:
         backend: OpenCV's number of the backend that opens it.
         parameters: OpenCV's pairs of property and value for the opening.
         is_buffered: Whether frames may pile up on the way: a network stream or a pipe.
+        pipe: Path of a named pipe, which waits for its writer as long as that takes; None for all
+            else.
         explain: Returns why it could not be opened, as the rest of a sentence.
         modes_command: How to list its modes, for errors; empty where it has none to choose.
         ffmpeg_options: Options of FFmpeg to open it with, as `NAME;VALUE`.
@@ -61,6 +64,7 @@ class VideoSource:
     explain: Callable[[], str]
     parameters: tuple[int, ...] = ()
     is_buffered: bool = False
+    pipe: Path | None = None
     modes_command: str = ""
     ffmpeg_options: tuple[str, ...] = ()
     has_sent_times: bool = False
@@ -73,7 +77,7 @@ class VideoSource:
         """
         import cv2
 
-        with _ffmpeg_options(self.ffmpeg_options):
+        with _writer_of(self.pipe), _ffmpeg_options(self.ffmpeg_options, self.name):
             device = cv2.VideoCapture(self.target, self.backend, self.parameters)
         if not device.isOpened():
             device.release()
@@ -82,12 +86,34 @@ class VideoSource:
 
 
 @contextmanager
-def _ffmpeg_options(options: tuple[str, ...]) -> Iterator[None]:
-    """Let FFmpeg use these options, besides the environment's, for what is opened meanwhile."""
+def _writer_of(pipe: Path | None) -> Iterator[None]:
+    """Wait until a program writes into a pipe, and keep it from losing its reader meanwhile."""
+    if pipe is None:
+        yield
+        return
+    reader = os.open(pipe, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        os.close(reader)
+
+
+@contextmanager
+def _ffmpeg_options(options: tuple[str, ...], name: str) -> Iterator[None]:
+    """Let FFmpeg use these options, besides the environment's, for what is opened meanwhile.
+
+    Raises:
+        CameraError: Another source with options takes too long to open.
+    """
     if not options:
         yield
         return
-    with _environment:
+    if not _environment.acquire(timeout=_TURN_S):
+        raise CameraError(
+            f"{name} cannot be opened yet: another stream or pipe is being opened, and only one "
+            "at a time can have FFmpeg options of its own"
+        )
+    try:
         before = os.environ.get(_OPTIONS_VARIABLE)
         os.environ[_OPTIONS_VARIABLE] = "|".join([*([before] if before else []), *options])
         try:
@@ -97,6 +123,8 @@ def _ffmpeg_options(options: tuple[str, ...]) -> Iterator[None]:
                 del os.environ[_OPTIONS_VARIABLE]
             else:
                 os.environ[_OPTIONS_VARIABLE] = before
+    finally:
+        _environment.release()
 
 
 def device_source(camera: int | Path, backend: str | None = None) -> VideoSource:
@@ -174,6 +202,7 @@ def pipe_source(path: Path) -> VideoSource:
             "write Motion JPEG or MPEG-TS"
         ),
         is_buffered=True,
+        pipe=path,
         ffmpeg_options=(f"analyzeduration;{_PIPE_ANALYSIS_US}",),
     )
 

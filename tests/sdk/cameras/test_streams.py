@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fasdk.cameras import open_camera
+from fasdk.cameras import opencv as opencv_cameras
 from fasdk.cameras.address import without_credentials
 from fasdk.cameras.opencv import OpenCvCamera
 from fasdk.capture import Modality
@@ -152,27 +153,62 @@ def test_a_text_without_credentials(text, shown):
     assert without_credentials(text) == shown
 
 
-def test_a_pipe_gives_what_another_program_writes(tmp_path):
-    path = tmp_path / "csi.mjpg"
-    os.mkfifo(path)
-    done = threading.Event()
+class Writer:
+    """A program that writes Motion JPEG into a named pipe until it is told to stop."""
 
-    def write():
+    def __init__(self, path):
         # Some hundred kilobytes before FFmpeg is sure what it reads.
         noise = np.random.default_rng(2).integers(60, 121, (240, 320, 3), np.uint8)
-        data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+        self._data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+        self._path, self._done = path, threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+    def _write(self):
         try:
-            with path.open("wb", buffering=0) as pipe:
-                while not done.wait(0.01):
-                    pipe.write(data)
+            with self._path.open("wb", buffering=0) as pipe:
+                while not self._done.wait(0.01):
+                    pipe.write(self._data)
         except BrokenPipeError:
             pass
 
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
+
+def test_a_pipe_gives_what_another_program_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(opencv_cameras, "_REOPEN_AFTER_MS", 50.0)
+    path = tmp_path / "csi.mjpg"
+    os.mkfifo(path)
     with open_camera(f"opencv:{path}?modality=ir") as camera:
-        capture = read_until(camera, lambda _: True)
+        for _ in range(3):  # nobody writes yet
+            with pytest.raises(CameraError, match="no frame from pipe"):
+                camera.read(60)
+        with Writer(path):
+            capture = read_until(camera, lambda _: True)
         assert abs(capture.ir.mean() - 90) <= 2
         assert camera.name == f"pipe {path}"
-    done.set()
-    writer.join(5)
+        with pytest.raises(CameraError, match="gave no frame: its writer closed it"):
+            while True:
+                camera.read(2000)
+        with Writer(path):
+            assert read_until(camera, lambda _: True).ir.shape == (240, 320)
+
+
+def test_a_pipe_without_a_writer_holds_no_other_stream_up(tmp_path):
+    picture = Picture()
+    picture.show(60)
+    path = tmp_path / "nobody.mjpg"
+    os.mkfifo(path)
+    with serving("rtsp", picture) as where:
+        waiting = open_camera(f"opencv:{path}")
+        with pytest.raises(CameraError):
+            waiting.read(50)
+        with open_camera(f"opencv:rtsp://{where}/x?transport=tcp") as camera:
+            assert read_until(camera, lambda _: True).rgb.shape == (*SIZE[::-1], 3)
+    with Writer(path):
+        waiting.close()

@@ -214,13 +214,12 @@ def pipeline_source(pipeline: str) -> VideoSource:
         UsageError: OpenCV was built without GStreamer, or the pipeline has no appsink.
     """
     number = backend_number("gstreamer")
+    shown = " ! ".join(_element_of(part) for part in pipeline.split("!"))
     if "appsink" not in pipeline:
-        raise UsageError(
-            f"pipeline {pipeline!r} ends nowhere: append ! appsink drop=true max-buffers=1"
-        )
+        raise UsageError(f"pipeline {shown} ends nowhere: append ! appsink drop=true max-buffers=1")
     return VideoSource(
         pipeline,
-        f"pipeline {without_credentials(pipeline)}",
+        f"pipeline {shown}",
         number,
         lambda: (
             "cannot be started: try it with gst-launch-1.0 and fakesink in place of appsink, "
@@ -228,6 +227,12 @@ def pipeline_source(pipeline: str) -> VideoSource:
         ),
         modes_command="its caps set the mode",
     )
+
+
+def _element_of(part: str) -> str:
+    """Return an element's name without its properties, which may hold a password."""
+    words = part.split()
+    return words[0].split(",")[0] if words else ""
 
 
 def backend_number(name: str | None) -> int:

@@ -36,8 +36,7 @@ def open_camera(spec: str) -> Camera:
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
             - `opencv:NUMBER` or `opencv:/dev/NODE`, options `modality` (rgb or ir), `width`,
               `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (auto, steady or
-              flashing)
-              and `ir_shift` (bits to leave out of levels of more than 8);
+              flashing) and `ir_shift` (bits to leave out of levels of more than 8);
             - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `ir_shift`;
             - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality` and `emitter`,
               and `opencv:http://ADDRESS` likewise without the first;
@@ -98,7 +97,7 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
 
     modality = options.take("modality", Modality, "rgb or ir") or usual
     emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
-    if scheme_of(target) is not None and "!" not in target:
+    if scheme_of(target) is not None:
         transport = None
         if scheme_of(target) == "rtsp":
             transport = options.take("transport", source.Transport, "tcp or udp")
@@ -174,11 +173,11 @@ def _member(spec: str, modality: Modality) -> OpenCvSource:
     kind, _, rest = spec.partition(":")
     if kind != "opencv":
         raise UsageError(
-            f"camera {without_credentials(spec)!r} cannot be one of a pair: expected opencv:..."
+            f"camera {without_credentials(spec)!r} cannot be one of a pair: expected opencv:TARGET"
         )
     target, options = split_target(rest, spec)
     if not target:
-        raise UsageError(f"camera {options.shown!r} names no source: expected opencv:NUMBER or ...")
+        raise UsageError(f"camera {options.shown!r} names no source: expected opencv:TARGET")
     camera = _opencv(target, options, usual=modality)
     options.require_all_taken()
     return camera

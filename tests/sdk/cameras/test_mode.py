@@ -189,6 +189,10 @@ def test_a_pipeline_is_started_where_opencv_has_gstreamer(device, monkeypatch):
         device.give(color_frame(9))
         assert int(camera.read(2000).rgb[0, 0, 0]) == 9
         device.give(None)
+        assert (
+            camera.name
+            == "pipeline nvarguscamerasrc ! video/x-raw(memory:NVMM) ! nvvidconv ! appsink"
+        )
     assert device.asked[0][:2] == (PIPELINE, cv2.CAP_GSTREAMER)
     with pytest.raises(UsageError, match="ends nowhere: append ! appsink"):
         open_camera("opencv:videotestsrc ! autovideosink")

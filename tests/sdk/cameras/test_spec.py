@@ -93,6 +93,7 @@ def test_realsense_by_serial_and_sizes():
         ("pair:rgb=opencv:0;ir=opencv:1?skew_ms=nan", "skew_ms nan is no limit"),
         ("pair:rgb=opencv:0;ir=opencv:1?lag=1", "has no option 'lag': choose among skew_ms"),
         ("pair:rgb=opencv:0;ir='opencv:1?modality=rgb'", "gives rgb and stands for ir"),
+        ("pair:rgb=opencv:0;ir=opencv:", "names no source: expected opencv:TARGET"),
         ("pair:rgb=opencv:0;ir=realsense", "cannot be one of a pair: expected opencv:"),
         ("pair:rgb=opencv:0;ir=opencv:{folder}/0.rgb.png", "have no common clock"),
         ("pair:rgb=opencv:0;ir=opencv:rtsp://h/x", "have no common clock: pair a camera with"),

@@ -113,6 +113,14 @@ def test_an_address_with_a_query_of_its_own_is_quoted():
     assert camera.name == "stream rtsp://h/cam?***"
 
 
+def test_a_password_may_hold_an_exclamation_mark():
+    camera = open_camera("opencv:rtsp://joe:pa!ss@h/x")
+    assert (camera.name, camera._source.target) == (
+        "stream rtsp://***@h/x",
+        "rtsp://joe:pa!ss@h/x",
+    )
+
+
 SECRETS = [
     "opencv:rtsp://joe:hush@h/x?transport=quic",
     "opencv:rtsp://joe:hush@h/x?channel=1",
@@ -127,11 +135,21 @@ SECRETS = [
     "pair:rgb=opencv:rtsp://joe:hush@h/x;ir=opencv:2?lag=1",
     "pair:rgb=rtsp://joe:hush@h/x;ir=opencv:2",
     "pair:rgb='opencv:rtsp://joe:hush@h/x?channel=1';ir=opencv:2",
+    "opencv:rtspsrc location=rtsp://h user-id=hush user-pw='hush hush' ! fakesink",
+    "opencv:rtspsrc location=rtsp://h user-pw=hush ! appsink?size=1",
+    'opencv:rtspsrc user-pw="hush x" ! appsink?size=1',
 ]
 
 
 @pytest.mark.parametrize("spec", SECRETS)
-def test_no_error_on_a_specification_holds_its_password(spec):
+@pytest.mark.parametrize("has_gstreamer", [False, True])
+def test_no_error_on_a_specification_holds_its_password(spec, has_gstreamer, monkeypatch):
+    has = cv2.videoio_registry.hasBackend
+    monkeypatch.setattr(
+        cv2.videoio_registry,
+        "hasBackend",
+        lambda n: has_gstreamer if n == cv2.CAP_GSTREAMER else has(n),
+    )
     with pytest.raises(UsageError) as raised:
         open_camera(spec)
     assert "hush" not in str(raised.value)
@@ -147,6 +165,7 @@ def test_no_error_on_a_specification_holds_its_password(spec):
         ("rtsp://a:b/c?d@h/x", "rtsp://***@h/x"),
         ("http://h/x?user=a&pwd=b", "http://h/x?***"),
         ("opencv:0?fps=30", "opencv:0?fps=30"),
+        ("a user-id=joe user-pw=x!y", "a user-id=*** user-pw=***"),
     ],
 )
 def test_a_text_without_credentials(text, shown):

@@ -216,12 +216,12 @@ def test_two_network_streams_make_a_pair():
     assert {int(c.ir[5, 5]) for c in captures} == {90}
 
 
-def person(number, *, lit):
+def person(number, *, lit, color=150):
     """A person at a door whose infrared emitter flashes; SPOOF where it is dark and judged."""
     rng = np.random.default_rng(number)
     level = 200 if lit else 2
     return Capture(
-        rgb=rng.normal(150, 5, (24, 32, 3)).clip(0, 255).astype(np.uint8),
+        rgb=rng.normal(color, 5, (24, 32, 3)).clip(0, 255).astype(np.uint8),
         ir=rng.normal(level, 2, (24, 32)).clip(0, 255).astype(np.uint8),
         face=(4, 3, 20, 15),
         taken_ms=dict.fromkeys((RGB, IR), now_ms()),
@@ -258,3 +258,9 @@ def test_a_person_before_a_flashing_emitter_passes_the_door(door):
     assert Verdict.LIVE in verdicts
     assert Verdict.SPOOF not in verdicts
     assert Verdict.ERROR not in verdicts
+
+
+def test_an_attack_before_a_flashing_emitter_is_a_spoof_in_each_lit_frame(door):
+    with fasdk.open(door, backend="onnxruntime") as session:
+        found = [session.check(person(n, lit=bool(n % 2), color=60)) for n in range(8)]
+    assert [decision.verdict for decision in found] == [Verdict.RETRY, Verdict.SPOOF] * 4

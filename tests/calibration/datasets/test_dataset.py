@@ -155,12 +155,23 @@ def test_color_is_red_first_and_gray_infrared_may_have_three_planes(tmp_path):
 @pytest.mark.parametrize(
     ("modality", "frame", "found"),
     [
-        (Modality.RGB, np.zeros((4, 4), np.uint8), "8-bit with 1 channel,"),
-        (Modality.RGB, np.zeros((4, 4, 4), np.uint8), "8-bit with 4 channels,"),
-        (Modality.RGB, np.zeros((4, 4, 3), np.uint16), "16-bit with 3 channels,"),
+        (Modality.RGB, np.zeros((4, 4), np.uint16), "16-bit with 1 channel,"),
+        (
+            Modality.RGB,
+            np.full((4, 4, 3), 1023, np.uint16),
+            "16-bit with 3 channels, largest value 1023,",
+        ),
         (Modality.DEPTH, np.zeros((4, 4), np.uint8), "8-bit with 1 channel,"),
-        (Modality.DEPTH, np.zeros((4, 4, 3), np.uint16), "16-bit with 3 channels,"),
-        (Modality.IR, np.zeros((4, 4), np.uint16), "16-bit with 1 channel,"),
+        (
+            Modality.DEPTH,
+            np.eye(3, dtype=np.uint16)[None],
+            "16-bit with 3 channels, planes not equal, 1 levels apart,",
+        ),
+        (
+            Modality.IR,
+            np.full((4, 4), 1000, np.uint16),
+            "16-bit with 1 channel, largest value 1000,",
+        ),
         (
             Modality.IR,
             np.eye(3, dtype=np.uint8)[None],

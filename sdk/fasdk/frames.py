@@ -107,6 +107,7 @@ def read_noted_frame(path: Path, modality: Modality, units: FrameUnits | None = 
     """
     path, units = Path(path), units or FrameUnits()
     image, notes = _open(path, modality)
+    frame: NDArray[Any]
     if modality is Modality.RGB:
         frame = _color(image, path, notes)
     elif modality is Modality.IR:

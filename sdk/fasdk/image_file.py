@@ -315,7 +315,8 @@ def _tiff_extent(data: bytes) -> _Extent:
 def _pnm_extent(data: bytes, *, header_only: bool) -> _Extent:
     kind = data[1:2]
     wanted = 2 if kind in b"14" else 3
-    values, at = [], 2
+    values: list[bytes] = []
+    at = 2
     while len(values) < wanted and at < len(data):
         if data[at : at + 1].isspace():
             at += 1

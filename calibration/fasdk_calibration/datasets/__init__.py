@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fasdk.frames import read_frame
+from fasdk.lists import FaceForm, ListOptions
+from fasdk_calibration.datasets.announce import announce_dataset
 from fasdk_calibration.datasets.benchmark_list import (
     BenchmarkList,
     BenchmarkRow,
@@ -15,6 +17,7 @@ from fasdk_calibration.datasets.capture_list import read_list, write_list
 from fasdk_calibration.datasets.dataset import Dataset, open_dataset
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.loading import load_capture, load_list
+from fasdk_calibration.datasets.plausibility import implausible_depth
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
@@ -31,9 +34,13 @@ __all__ = [
     "CaptureRecord",
     "Dataset",
     "DepthUnit",
+    "FaceForm",
     "Label",
     "LabelConvention",
     "LabeledCapture",
+    "ListOptions",
+    "announce_dataset",
+    "implausible_depth",
     "levels_to_millimeters",
     "load_capture",
     "load_list",

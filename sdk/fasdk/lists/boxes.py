@@ -140,12 +140,13 @@ def choose_form(
         return (
             FaceForm.XYXY,
             shares,
-            (
-                f"face boxes are {FaceForm.XYXY.words}, in {unit}: as x, y, width, height {odd} of "
-                f"{len(boxes)} would leave their frames"
-            ),
+            f"face boxes are {FaceForm.XYXY.words}, in {unit}: as x, y, width, height {odd} of "
+            f"{len(boxes)} would leave their frames",
         )
-    if could_be == [FaceForm.XYWH] or (len(could_be) != 1 and documented and _faces(sized, sizes)):
+    doubtful = not _is_face_shaped(boxes, FaceForm.XYWH, sizes, shares) and _is_face_shaped(
+        boxes, FaceForm.XYXY, sizes, shares
+    )
+    if could_be == [FaceForm.XYWH] or (documented and not doubtful):
         return FaceForm.XYWH, shares, f"face boxes are {FaceForm.XYWH.words}, in {unit}"
     first = boxes[0]
     found = ", ".join(f"{number:g}" for number in first.numbers)
@@ -221,14 +222,16 @@ def _fits(box: ListedBox, form: FaceForm, size: Size | None, shares: bool) -> bo
     return share >= MIN_SHARE_INSIDE
 
 
-def _faces(boxes: Sequence[ListedBox], sizes: Mapping[int, Size]) -> bool:
-    """Return whether boxes as x, y, width, height are shaped as faces are."""
-    if not boxes:
-        return False
-    wide, high = (1, 1)
+def _is_face_shaped(
+    boxes: Sequence[ListedBox], form: FaceForm, sizes: Mapping[int, Size], shares: bool
+) -> bool:
+    """Return whether boxes in a form are as wide and high as faces are, by their median."""
     aspects = []
     for box in boxes:
-        if max(map(abs, box.numbers)) <= _LARGEST_NORMALIZED:
-            wide, high = sizes.get(box.line, (1, 1))
-        aspects.append(box.numbers[2] * wide / (box.numbers[3] * high))
+        left, top, right, bottom = _edges(box.numbers, form)
+        wide, high = sizes.get(box.line, (1, 1)) if shares else (1, 1)
+        if bottom > top:
+            aspects.append((right - left) * wide / ((bottom - top) * high))
+    if not aspects:
+        return False
     return _FACE_ASPECT[0] <= statistics.median(aspects) <= _FACE_ASPECT[1]

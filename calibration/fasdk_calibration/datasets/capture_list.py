@@ -47,7 +47,12 @@ from fasdk.errors import DatasetError
 from fasdk.lists import FrameList, FrameRow, ListOptions, read_frame_list
 from fasdk.lists.frame_list import raise_faults
 from fasdk.lists.words import Column, normal_word
-from fasdk_calibration.datasets.labels import NO_SPECIES, Polarity, polarity_of
+from fasdk_calibration.datasets.labels import (
+    NO_SPECIES,
+    Polarity,
+    odd_label,
+    polarity_of,
+)
 from fasdk_calibration.datasets.readers import DatasetReader, Location, reader_of
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
@@ -222,14 +227,15 @@ def _polarity(frames: FrameList, *, usual: str | None = None) -> Polarity:
             usual,
         )
     except DatasetError as error:
-        raise DatasetError(f"{frames.path}: {error}") from error
+        line = frames.rows[odd_label(labels)].line
+        raise DatasetError(f"{frames.path}:{line}: label: {error}") from error
 
 
 def _of_columns(frames: FrameList) -> CaptureList:
     """Return the captures of a list that says itself what it knows of them."""
-    given = {column for row in frames.rows for column in row.values}
+    given = {column for row in frames.rows for column in row.values} | set(frames.names)
     reading = list(frames.notes)
-    if Column.LABEL in given:
+    if any(Column.LABEL in row.values for row in frames.rows):
         _require_labels(frames)
         polarity = _polarity(frames)
         labels = [polarity.of(row.values[Column.LABEL]) for row in frames.rows]

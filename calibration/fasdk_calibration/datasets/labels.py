@@ -41,12 +41,20 @@ class Polarity:
 
 
 def plain_label(raw: Any) -> str:
-    """Return a label in one way of writing: `+1`, `1.0` and `1` are one, and so are `Live`, `live`."""
+    """Return a label in one way of writing: `+1` and `1.0` are `1`, `Bona_Fide` is `bona fide`."""
     text = str(raw).strip()
     if is_number(text):
         number = float(text)
         return str(int(number)) if number.is_integer() else str(number)
     return normal_word(text)
+
+
+def odd_label(raw_labels: Sequence[Any]) -> int:
+    """Return the index of the first label that is none of the usual, or not of the first's kind."""
+    plain = list(map(plain_label, raw_labels))
+    usual = LIVE_WORDS | ATTACK_WORDS | {"0", "1", "-1"}
+    odd = (i for i, p in enumerate(plain) if p not in usual or is_number(p) != is_number(plain[0]))
+    return next(odd, 0)
 
 
 def polarity_of(
@@ -85,7 +93,8 @@ def polarity_of(
         return _polarity(kinds, [k for k in kinds if k in wanted], f", by the column {column!r}")
     if "-1" in kinds and set(kinds) <= {"1", "-1"}:
         return _polarity(kinds, ["1"], ", as +1 and -1 are used")
-    by_species = None if species is None else _by_species(raw_labels, species)
+    is_coded = all(is_number(kind) or kind in _YES | _NO for kind in kinds)
+    by_species = _by_species(raw_labels, species) if is_coded and species is not None else None
     if by_species is not None:
         return by_species
     if usual is not None and set(kinds) <= {"0", "1"}:
@@ -114,10 +123,10 @@ def _by_species(raw_labels: Sequence[Any], species: Sequence[Any]) -> Polarity |
     shown: dict[str, set[bool]] = {}
     for raw, kind in zip(raw_labels, species, strict=True):
         shown.setdefault(plain_label(raw), set()).add(normal_word(str(kind)) in NO_SPECIES)
-    if any(len(seen) > 1 for seen in shown.values()) or len(shown) < 2:
+    if any(len(seen) > 1 for seen in shown.values()):
         return None
     live = [kind for kind, seen in shown.items() if True in seen]
-    if len(live) != 1:
+    if len(live) > 1 or (len(shown) > 1 and not live):
         return None
     return _polarity(tuple(shown), live, ", by the species")
 

@@ -9,7 +9,6 @@ from fasdk_calibration.datasets.benchmark_list import (
     BenchmarkList,
     BenchmarkRow,
     LabelConvention,
-    parse_convention,
     read_benchmark_list,
     write_benchmark_list,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "load_capture",
     "load_list",
     "open_dataset",
-    "parse_convention",
     "read_benchmark_list",
     "read_frame",
     "read_list",

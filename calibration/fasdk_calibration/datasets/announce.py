@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.capture import Modality
 from fasdk_calibration.datasets.loading import examine_capture
 from fasdk_calibration.datasets.plausibility import distance_of, implausible_depth
 
@@ -17,11 +19,15 @@ _LOG = logging.getLogger(__name__)
 _EXAMINED = 32  # captures that are opened, spread over the list
 
 
-def announce_dataset(dataset: Dataset) -> None:
+def announce_dataset(dataset: Dataset, modalities: Collection[Modality] = tuple(Modality)) -> None:
     """Check that every frame is there, and say how a list is read and what its depth shows.
 
     Captures spread over the list are opened: what was decided about their files, and depth that
     no person at a door has, are said once, as warnings of the log.
+
+    Args:
+        dataset: Data set to be used.
+        modalities: Modalities that will be looked at; no frame of another is opened.
 
     Raises:
         DatasetError: Frames are missing, or one of the captures opened is no capture; `fasdk
@@ -36,7 +42,7 @@ def announce_dataset(dataset: Dataset) -> None:
     notes: dict[str, None] = {}
     distances: list[float] = []
     for record in chosen:
-        stored = examine_capture(record, dataset.root)
+        stored = examine_capture(record, dataset.root, modalities)
         if stored.faults:
             raise dataset.fault(record, stored.faults[0].reason)
         notes |= dict.fromkeys(stored.notes)

@@ -37,18 +37,6 @@ class LabelConvention(str, Enum):
         return Label.BONA_FIDE if number == live else Label.ATTACK
 
 
-def parse_convention(live: str) -> LabelConvention:
-    """Return the convention in which `live`, "0" or "1", is bona fide.
-
-    Raises:
-        DatasetError: It is neither.
-    """
-    for convention in LabelConvention:
-        if live in {"0", "1"} and convention.label(live) is Label.BONA_FIDE:
-            return convention
-    raise DatasetError(f"live label {live!r} is neither 0 nor 1, the numbers such lists hold")
-
-
 @dataclass(frozen=True)
 class BenchmarkRow:
     """One line of a list.

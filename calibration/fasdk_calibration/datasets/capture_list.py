@@ -75,6 +75,7 @@ class CaptureList:
         lines: Number of each record's line, by its id.
         reading: What was decided about the list's form, each a line.
         notes: Facts the list does not state and a reader of results should know.
+        is_bare: Whether it names frames as a published data set does, and a label alone.
     """
 
     records: tuple[CaptureRecord, ...]
@@ -82,6 +83,7 @@ class CaptureList:
     lines: Mapping[str, int]
     reading: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_bare: bool = False
 
 
 def read_list(path: Path) -> list[CaptureRecord]:
@@ -186,6 +188,7 @@ def _of_data_sets(
         {record.id: row.line for record, row in zip(records, frames.rows, strict=True)},
         tuple(note for note in (*frames.notes, polarity.note) if note),
         tuple(note for reader in readers.values() for note in reader.notes),
+        is_bare=True,
     )
 
 

@@ -56,6 +56,7 @@ class FrameReport:
         files: Number of different frames the records name.
         missing: Number of files that do not exist.
         first_missing: Paths of the first ten of them.
+        missing_lines: Number of the first line that names each of them, or None.
         unreadable: Number of files that exist and do not decode as their modality.
         first_unreadable: The first ten of them, with reasons.
         boxes: Number of captures whose face box does not lie in its frame.
@@ -70,6 +71,7 @@ class FrameReport:
     files: int
     missing: int
     first_missing: tuple[str, ...]
+    missing_lines: tuple[int | None, ...]
     unreadable: int
     first_unreadable: tuple[Unreadable, ...]
     boxes: int
@@ -174,7 +176,7 @@ def check_dataset(
 
 
 def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
-    missing: dict[str, None] = {}
+    missing: dict[str, int | None] = {}
     unreadable: dict[str, str] = {}
     boxes: dict[str, Unreadable] = {}
     notes: Counter[str] = Counter()
@@ -193,7 +195,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
         place = _place(dataset, record)
         for fault in stored.faults:
             if fault.is_missing:
-                missing[f"{fault.file}{place}"] = None
+                missing.setdefault(fault.file, dataset.lines.get(record.id))
             elif fault.is_box:
                 boxes[record.id] = Unreadable(fault.file, f"{fault.reason}{place}")
             else:
@@ -213,6 +215,7 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
         files=len(names),
         missing=len(missing),
         first_missing=tuple(missing)[:NAMED],
+        missing_lines=tuple(missing.values())[:NAMED],
         unreadable=len(unreadable),
         first_unreadable=tuple(Unreadable(*item) for item in list(unreadable.items())[:NAMED]),
         boxes=len(boxes),
@@ -281,7 +284,10 @@ def _frame_faults(dataset: Dataset, frames: FrameReport | None) -> list[str]:
     if frames.missing:
         faults.append(
             f"{frames.missing} of {frames.files} files are not below {dataset.root}: "
-            f"{', '.join(frames.first_missing)}"
+            + ", ".join(
+                file if line is None else f"{file} (line {line})"
+                for file, line in zip(frames.first_missing, frames.missing_lines, strict=True)
+            )
         )
     if frames.unreadable:
         faults.append(

@@ -37,6 +37,7 @@ class Dataset:
         records: Capture records, in the order of the list.
         notes: Facts the source does not state and a reader of results should know.
         reading: What was decided about the list's form, such as the polarity of its labels.
+        is_bare: Whether a list names frames as a published data set does, which may lie elsewhere.
         lines: Number of each record's line in the list, by the record's id; empty for a folder.
     """
 
@@ -45,6 +46,7 @@ class Dataset:
     records: tuple[CaptureRecord, ...]
     notes: tuple[str, ...] = ()
     reading: tuple[str, ...] = ()
+    is_bare: bool = False
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
@@ -90,9 +92,9 @@ class Dataset:
             return DatasetError(message)
         return DatasetError(f"{self.name}, line {line}: {message}")
 
-    def missing_files(self) -> list[Path]:
-        """Return the frames that are not there, each once, in the order of the records."""
-        return list(self._missing())
+    def missing_files(self, captures: int | None = None) -> list[Path]:
+        """Return the frames that are not there, each once, of the first captures or of all."""
+        return list(self._missing(captures))
 
     def require_files(self) -> None:
         """Check that every frame is there, without opening one.
@@ -111,11 +113,11 @@ class Dataset:
                 f"{', ...' if len(missing) > _NAMED else ''}: {_why_missing(next(iter(missing)))}"
             )
 
-    def _missing(self) -> dict[Path, int | None]:
+    def _missing(self, captures: int | None = None) -> dict[Path, int | None]:
         """Return the frames that are not there, with the first line that names each."""
         missing: dict[Path, int | None] = {}
         seen: set[str] = set()
-        for record in self.records:
+        for record in self.records[:captures]:
             for modality in record.modalities:
                 name = str(record.path(modality))
                 if name not in seen:
@@ -176,6 +178,7 @@ def open_dataset(
         listed.records,
         listed.notes,
         listed.reading,
+        listed.is_bare,
         listed.lines,
     )
 

@@ -65,6 +65,8 @@ def read_json_rows(text: str, path: Path) -> JsonRows:
             for number, line in enumerate(lines, 1)
             if line.strip(" \t\r,")
         ]
+        if len(found) == 1 and not _has_frame(found[0][1]):
+            return _of_document(found[0][1], path)
         return JsonRows(_rows(found, path))
     found = _values("\n".join(lines), path)
     if len(found) == 1 and isinstance(found[0][1], list):

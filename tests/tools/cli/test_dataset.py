@@ -78,10 +78,10 @@ def test_tables_are_printed_for_people(tree, capsys):
     ("words", "message"),
     [
         (["W-val.txt", "--live-label", "0"], "W-val.txt:1: label 1 is not what"),
-        (["W-val.txt", "--live-label", "live"], "live label 'live' is neither 0 nor 1"),
+        (["W-val.txt", "--live-label", "live"], "live_label is 'live', and the labels are"),
         (["W-val.txt", "--root", "nowhere"], "root nowhere does not exist"),
         (["absent.txt"], "cannot read list absent.txt"),
-        (["W-val.txt", "--against", "absent.csv"], "cannot read capture list absent.csv"),
+        (["W-val.txt", "--against", "absent.csv"], "cannot read list absent.csv"),
         (["root", "--root", "root"], "a root goes with a list only"),
     ],
 )

@@ -66,7 +66,7 @@ def read_cells(text: str, path: Path) -> Cells:
         return Cells(None, (), ())
     candidates = [told["mark"]] if told is not None else list(_SEPARATORS)
     first_line = next(n for n, line in enumerate(text.split("\n"), 1) if line == lines[0])
-    hidden = _commented_header(text, first_line, candidates)
+    hidden = _commented_header(text, first_line, lines[0], candidates)
     if hidden is not None:
         mark, header = hidden
         rows = list(_rows(text, mark, path, told is not None))
@@ -78,17 +78,26 @@ def read_cells(text: str, path: Path) -> Cells:
             header = header[:-1]
         return Cells(header, _fitted(rows, header, path), _notes(mark))
     for mark in candidates:
-        rows = list(_rows(text, mark, path, told is not None))
-        if mark == _SPACES:
-            rows = _with_spaces_in_paths(rows)
-        rows = _without_last_empty(rows)
-        widths = Counter(len(row.cells) for row in rows)
-        if len(widths) == 1 and max(widths) > 1 and _names_frames(rows):
+        rows = _even_rows(text, mark, path, told is not None)
+        if rows is not None:
             return Cells(None, tuple(rows), _notes(mark))
     rows = [CellRow(row.line, (" ".join(row.cells),)) for row in _rows(text, "\0", path, False)]
     if all(is_frame_path(row.cells[0]) for row in rows):
         return Cells(None, tuple(rows), ())
     raise _no_separator(text, candidates, path)
+
+
+def _even_rows(text: str, mark: str, path: Path, has_separator_line: bool) -> list[CellRow] | None:
+    """Return rows of one length with a column of frames, None where a mark does not give them."""
+    try:
+        rows = list(_rows(text, mark, path, has_separator_line))
+    except DatasetError:  # a quote that is none by this mark
+        return None
+    if mark == _SPACES:
+        rows = _with_spaces_in_paths(rows)
+    rows = _without_last_empty(rows)
+    widths = {len(row.cells) for row in rows}
+    return rows if len(widths) == 1 and max(widths) > 1 and _names_frames(rows) else None
 
 
 def _notes(mark: str, more: Sequence[str] = ()) -> tuple[str, ...]:
@@ -114,15 +123,17 @@ def _known_columns(cells: Sequence[str]) -> int:
 
 
 def _commented_header(
-    text: str, first_line: int, candidates: Sequence[str]
+    text: str, first_line: int, first: str, candidates: Sequence[str]
 ) -> tuple[str, tuple[str, ...]] | None:
-    """Return a header that stands behind a # before the first row."""
+    """Return a header that stands behind a # before the first row, which is none itself."""
+    if _by_header(first, candidates):
+        return None
     for line in text.split("\n")[: first_line - 1]:
         body = line.strip().removeprefix("#").strip()
         if line.strip().startswith("#") and not body.startswith(LINE_MARK):
             for mark in _by_header(body, candidates):
                 header = _split(body, mark)
-                if _known_columns(header) >= 2:
+                if _known_columns(header) >= 2 and len(header) == len(_split(first, mark)):
                     return mark, header
     return None
 

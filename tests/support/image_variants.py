@@ -137,7 +137,7 @@ def _npy(array: NDArray[Any], **options: bool) -> bytes:
 
 def _npz(**arrays: NDArray[Any]) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 

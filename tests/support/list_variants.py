@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from fasdk.errors import DatasetError
-from fasdk.lists import ListOptions
+from fasdk.lists import FaceForm, ListOptions
 from fasdk_calibration.datasets import Dataset, Label, announce_dataset, open_dataset
 from fasdk_calibration.datasets.check import check_dataset
 
@@ -567,7 +567,7 @@ LIST_VARIANTS: tuple[ListVariant, ...] = (
         "center and size, the caller says so",
         _box_csv(_quoted(_CENTERS)),
         faces=True,
-        options=ListOptions(face="cxcywh"),
+        options=ListOptions(face=FaceForm.CENTER),
         says="center",
     ),  # type: ignore[arg-type]
     ListVariant(

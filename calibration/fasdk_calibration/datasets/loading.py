@@ -1,20 +1,15 @@
-"""Loading of the frames that a capture record names.
-
-`examine_capture` alone decides whether a record's files make a capture: the check of a data set
-reports its faults, and `load_capture` raises the first of them.
-"""
+"""Loading of the frames that a capture record names, through `fasdk.lists.loading`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import Capture, Modality
 from fasdk.errors import CaptureError, DatasetError
-from fasdk.frames import NotedFrame, read_depth_levels, read_noted_frame
-from fasdk.lists.boxes import clip_to_frame
+from fasdk.frames import NotedFrame
+from fasdk.lists.loading import CaptureFiles, StoredCapture, examine_files
 from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.readers import archive_format_of
@@ -32,42 +27,6 @@ if TYPE_CHECKING:
 
 ArchiveFrames = dict[str, "Mapping[Modality, NDArray[np.uint8]]"]  # by path of the archive
 
-CLIPPED = "face boxes that reach out of their frames are clipped to them"
-
-
-@dataclass(frozen=True)
-class CaptureFault:
-    """One reason why a record's files make no capture.
-
-    Attributes:
-        file: Path of the frame it is about.
-        reason: What is wrong with it, and how to fix it.
-        is_missing: Whether the file does not exist.
-        is_box: Whether the file is sound, and the face box does not lie in it.
-    """
-
-    file: str
-    reason: str
-    is_missing: bool = False
-    is_box: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class StoredCapture:
-    """Frames of a record as they are kept, and what is wrong with them.
-
-    Attributes:
-        frames: Frames that could be read; depth may still be 8-bit levels.
-        face: Face in pixels of the first frame read, within it, or None.
-        faults: Why they make no capture; empty where they do.
-        notes: What was decided about the files, each a kind of remark.
-    """
-
-    frames: Mapping[Modality, NDArray[Any]]
-    face: FaceBox | None
-    faults: tuple[CaptureFault, ...]
-    notes: tuple[str, ...]
-
 
 def examine_capture(
     record: CaptureRecord, root: Path, modalities: Collection[Modality] = tuple(Modality)
@@ -80,30 +39,24 @@ def examine_capture(
         modalities: Frames of no other modality are opened.
     """
     archives: ArchiveFrames = {}
-    frames: dict[Modality, NDArray[Any]] = {}
-    faults: list[CaptureFault] = []
-    notes: dict[str, None] = {}
-    for modality in record.modalities:
-        if modality not in modalities:
-            continue
-        try:
-            read = _read_stored(record, modality, root, archives)
-        except CaptureError as error:
-            file = Path(root) / str(record.path(modality))
-            faults.append(CaptureFault(str(file), str(error), is_missing=not file.is_file()))
-        else:
-            frames[modality] = read.frame
-            notes |= dict.fromkeys(read.notes)
-    face = None
-    if frames and not faults:
-        try:
-            face, is_clipped = _face(record, frames, root, archives)
-        except CaptureError as error:
-            file = Path(root) / str(record.path(record.modalities[0]))
-            faults.append(CaptureFault(str(file), str(error), is_box=True))
-        else:
-            notes |= {CLIPPED: None} if is_clipped else {}
-    return StoredCapture(frames, face, tuple(faults), tuple(notes))
+    files = CaptureFiles(
+        {m: Path(root) / str(record.path(m)) for m in record.modalities},
+        record.face,
+        record.face_crop,
+        record.depth_unit.value,
+        record.units,
+    )
+
+    def read(modality: Modality) -> NotedFrame:
+        name = str(record.path(modality))
+        archive = archive_format_of(name)
+        if archive is None or record.depth_unit is not DepthUnit.LEVEL or not record.face_crop:
+            return files.read(modality)
+        if name not in archives:
+            archives[name] = archive.read(files.paths[modality])
+        return NotedFrame(archives[name][modality])
+
+    return examine_files(files, modalities, read)
 
 
 def load_capture(
@@ -170,52 +123,6 @@ def load_list(path: Path) -> list[LabeledCapture]:
             )
         )
     return loaded
-
-
-def _read_stored(
-    record: CaptureRecord, modality: Modality, root: Path, archives: ArchiveFrames
-) -> NotedFrame:
-    """Return one frame as it is kept: depth may still be 8-bit levels.
-
-    Raises:
-        CaptureError: The frame is unreadable or of another kind than its modality.
-    """
-    name = str(record.path(modality))
-    path = Path(root) / name
-    archive = archive_format_of(name)
-    if archive is not None and record.depth_unit is DepthUnit.LEVEL and record.face_crop:
-        if name not in archives:
-            archives[name] = archive.read(path)
-        return NotedFrame(archives[name][modality])
-    if modality is Modality.DEPTH and record.depth_unit is DepthUnit.LEVEL:
-        return NotedFrame(read_depth_levels(path))
-    return read_noted_frame(path, modality, record.units)
-
-
-def _face(
-    record: CaptureRecord,
-    frames: Mapping[Modality, NDArray[Any]],
-    root: Path,
-    archives: ArchiveFrames,
-) -> tuple[FaceBox | None, bool]:
-    """Return the face in pixels of the first frame loaded, and whether it had to be clipped."""
-    size = _size(next(iter(frames.values())))
-    if record.face_crop:
-        return FaceBox(0, 0, *size), False
-    if record.face is None:
-        return None, False
-    first = record.modalities[0]
-    if first in frames:
-        return clip_to_frame(FaceBox(*record.face), size)
-    # The record's box is in pixels of a frame that is not wanted: its size is.
-    size_of_first = _size(_read_stored(record, first, root, archives).frame)
-    box, is_clipped = clip_to_frame(FaceBox(*record.face), size_of_first)
-    return box.scaled_to(size_of_first, size), is_clipped
-
-
-def _size(frame: NDArray[Any]) -> tuple[int, int]:
-    """Return a frame's (width, height) in pixels."""
-    return frame.shape[1], frame.shape[0]
 
 
 def _names(modalities: Collection[Modality]) -> str:

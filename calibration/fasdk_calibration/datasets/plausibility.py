@@ -15,7 +15,7 @@ from fasdk_calibration.datasets.records import CaptureRecord, DepthUnit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk_calibration.datasets.loading import StoredCapture
+    from fasdk.lists.loading import StoredCapture
 
 NEAREST_FACE_MM = 100
 FARTHEST_FACE_MM = 1500

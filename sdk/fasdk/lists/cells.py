@@ -78,9 +78,9 @@ def read_cells(text: str, path: Path) -> Cells:
             header = header[:-1]
         return Cells(header, _fitted(rows, header, path), _notes(mark))
     for mark in candidates:
-        rows = _even_rows(text, mark, path, told is not None)
-        if rows is not None:
-            return Cells(None, tuple(rows), _notes(mark))
+        even = _even_rows(text, mark, path, told is not None)
+        if even is not None:
+            return Cells(None, tuple(even), _notes(mark))
     rows = [CellRow(row.line, (" ".join(row.cells),)) for row in _rows(text, "\0", path, False)]
     if all(is_frame_path(row.cells[0]) for row in rows):
         return Cells(None, tuple(rows), ())

@@ -23,6 +23,7 @@ from fasdk.lists.columns import (
     require_different,
 )
 from fasdk.lists.json_rows import read_json_rows
+from fasdk.lists.loading import CaptureFiles
 from fasdk.lists.options import (
     LINE_MARK,
     FaceForm,
@@ -60,6 +61,11 @@ class FrameRow:
     depth_unit: str
     units: FrameUnits
     values: Mapping[Column, Any]
+
+    def files(self, root: Path) -> CaptureFiles:
+        """Return the row's files below the list's root, for `examine_files`."""
+        paths = {modality: root / path for modality, path in self.paths.items()}
+        return CaptureFiles(paths, self.face, self.face_crop, self.depth_unit, self.units)
 
 
 @dataclass(frozen=True)

@@ -569,7 +569,7 @@ LIST_VARIANTS: tuple[ListVariant, ...] = (
         faces=True,
         options=ListOptions(face=FaceForm.CENTER),
         says="center",
-    ),  # type: ignore[arg-type]
+    ),
     ListVariant(
         "boxes without a header",
         _text(

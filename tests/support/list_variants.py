@@ -385,6 +385,21 @@ LIST_VARIANTS: tuple[ListVariant, ...] = (
             _lines([[f"'{v}'" for v in c] for c in (*_ALL, _USUAL)], header="rgb,depth,ir,label"),
         ),
     ),
+    ListVariant(
+        "header between rows",
+        _text("l.csv", _BASE.replace("\ncolor/0002", "\nrgb,depth,ir,label\ncolor/0002")),
+        says="repeated between rows",
+    ),
+    ListVariant(
+        "bona fide without quotes among spaces",
+        _text("l.txt", _lines([*_ALL, _USUAL], " ")),
+    ),
+    _refused(
+        "words and numbers among the labels",
+        _lines([*_ALL, ["live", "0", "1", "spoof"]], header="rgb,depth,ir,label"),
+        "write bona fide or attack in every row",
+        lambda _f, p: p.write_text(_BASE),
+    ),
     ListVariant("comments", _text("l.csv", "# made by hand\n" + _BASE + "# end\n")),
     ListVariant("header behind a #", _text("l.csv", "#" + _BASE)),
     ListVariant("rows of empty cells", _text("l.csv", _BASE + ",,,\n,,,\n")),

@@ -151,6 +151,10 @@ def _open(kinds: Sequence[str]) -> DatasetError:
             f"label is {unknown[0]!r}, expected bona fide or attack: where all but {live!r} are "
             f"attacks, write the first line {line_to_write(live_label=live)}"
         )
+    if any(map(is_number, kinds)) and any(kind in LIVE_WORDS | ATTACK_WORDS for kind in kinds):
+        return DatasetError(
+            f"labels are {found}, numbers and words: write bona fide or attack in every row"
+        )
     known = [kind for kind in kinds if is_number(kind) or kind in _YES | _NO] or list(kinds)
     lines = " or ".join(line_to_write(live_label=kind) for kind in known[:3])
     return DatasetError(

@@ -91,7 +91,7 @@ def parse_box(value: Any, line: int) -> ListedBox | None:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise DatasetError(f"face: {value!r} is not four numbers: x, y, width, height in pixels")
+        raise DatasetError(f"face: {value!r} is not four numbers: write x, y, width, height alone")
     a, b, c, d = numbers
     return ListedBox(line, (a, b, c, d), form)
 

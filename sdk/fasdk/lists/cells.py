@@ -74,10 +74,16 @@ def read_cells(text: str, path: Path) -> Cells:
     for mark in _by_header(lines[0], candidates):
         header_row, *rows = _rows(text, mark, path, told is not None)
         header = header_row.cells
+        repeated = len(rows)
+        rows = [row for row in rows if row.cells != header]
+        repeated -= len(rows)
         if len(header) > 1 and not header[-1]:
             header = header[:-1]
-        return Cells(header, _fitted(rows, header, path), _notes(mark))
+        more = ("it is repeated between rows",) if repeated else ()
+        return Cells(header, _fitted(rows, header, path), _notes(mark, more))
     for mark in candidates:
+        if len(_split(lines[0], mark)) < 2:
+            continue
         even = _even_rows(text, mark, path, told is not None)
         if even is not None:
             return Cells(None, tuple(even), _notes(mark))
@@ -94,7 +100,7 @@ def _even_rows(text: str, mark: str, path: Path, has_separator_line: bool) -> li
     except DatasetError:  # a quote that is none by this mark
         return None
     if mark == _SPACES:
-        rows = _with_spaces_in_paths(rows)
+        rows = _with_spaces_in_paths(_with_bona_fide_joined(rows))
     rows = _without_last_empty(rows)
     widths = {len(row.cells) for row in rows}
     return rows if len(widths) == 1 and max(widths) > 1 and _names_frames(rows) else None
@@ -262,6 +268,20 @@ def _without_last_empty(rows: Sequence[CellRow]) -> list[CellRow]:
     if all(len(row.cells) > 1 and not row.cells[-1] for row in rows):
         return [CellRow(row.line, row.cells[:-1]) for row in rows]
     return list(rows)
+
+
+def _with_bona_fide_joined(rows: Sequence[CellRow]) -> list[CellRow]:
+    """Join the two words of a label."""
+    joined = []
+    for row in rows:
+        cells = list(row.cells)
+        words = [cell.lower() for cell in cells]
+        for at in range(len(words) - 1):
+            if words[at : at + 2] == ["bona", "fide"]:
+                cells[at : at + 2] = ["bona fide"]
+                break
+        joined.append(CellRow(row.line, tuple(cells)))
+    return joined
 
 
 def _with_spaces_in_paths(rows: Sequence[CellRow]) -> list[CellRow]:

@@ -27,6 +27,8 @@ from fasdk.lists.words import (
     normal_word,
 )
 
+_HINTING = 500  # paths of a column that are asked for its modality; every other is held against it
+
 
 @dataclass(frozen=True)
 class RawRow:
@@ -215,5 +217,5 @@ def _place_frames(
 
 def _hint(paths: Sequence[str]) -> Modality | None:
     """Return the modality that most paths of a column name, None where most name none."""
-    counts = Counter(map(hinted_modality, paths))
+    counts = Counter(map(hinted_modality, paths[:_HINTING]))
     return counts.most_common(1)[0][0] if counts else None

@@ -301,7 +301,9 @@ def _unexpected(
     fix: str = "",
 ) -> CaptureError:
     channels = planes.shape[2]
+    is_usual = planes.dtype in (np.uint8, np.uint16)
+    kind = f"{planes.dtype.itemsize * 8}-bit" if is_usual else f"{planes.dtype}"
     return CaptureError(
-        f"{modality.value} frame {path} is {planes.dtype.itemsize * 8}-bit with {channels} "
+        f"{modality.value} frame {path} is {kind} with {channels} "
         f"channel{'s' if channels > 1 else ''}{more}, expected {expected}{fix}"
     )

@@ -6,6 +6,7 @@ file is read right once that fix is made.
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zlib
@@ -349,6 +350,29 @@ IMAGE_VARIANTS: tuple[ImageVariant, ...] = (
     ),
     _color("zero bytes", b"", says="empty (0 bytes)", fix=_PNG),
     _color("zeros alone", bytes(5000), says="zero bytes alone", fix=_PNG),
+    _color(
+        "truncated TIFF",
+        _pillow(Image.fromarray(COLOR), "TIFF")[:-99],
+        says="truncated",
+        fix=_PNG,
+    ),
+    _color(
+        "TIFF in Lab",
+        _pillow(Image.fromarray(COLOR).convert("LAB"), "TIFF"),
+        says="color space 8 is not read",
+        fix=_PNG,
+    ),
+    _color(
+        "PNG of several pictures",
+        _pillow(
+            Image.fromarray(COLOR),
+            "PNG",
+            save_all=True,
+            append_images=[Image.fromarray(COLOR[::-1])],
+        ),
+        says="the first is taken",
+    ),
+    _color("gzip", gzip.compress(_PNG), says="a gzip file: unpack it", fix=_PNG),
     _color(
         "a web page",
         b"\n<!DOCTYPE html>\n<html><body>404</body></html>",

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from fasdk.errors import DatasetError
 from fasdk.lists.options import line_to_write
 
-_DRIVE = re.compile(r"[A-Za-z]:/")
+_DRIVE = re.compile(r"[A-Za-z]:")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
 BACKSLASHES = "paths are written with backslashes, which are taken for slashes"
 ABSOLUTE = "paths are absolute and lie below the root"
@@ -52,7 +52,7 @@ class PathResolver:
             if not path.startswith(self._strip):
                 raise DatasetError(f"path {text!r} does not begin with strip={self._strip!r}")
             path = path[len(self._strip) :].lstrip("/")
-        elif _DRIVE.match(path) or _ADDRESS.match(path):
+        elif _ADDRESS.match(path) or (_DRIVE.match(path) and not (self._root / text).is_file()):
             raise DatasetError(self._elsewhere(text, path))
         if path.startswith("/"):
             path = self._below_root(text, path)

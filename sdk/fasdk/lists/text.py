@@ -98,7 +98,7 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DatasetError(
-            f"{path}:{line}: is not UTF-8 text (byte 0x{data[error.start]:02x}): save the list as "
+            f"{path}:{line}: is not {encoding.removesuffix('-sig').upper()} text (byte 0x{data[error.start]:02x}): save the list as "
             f"UTF-8, such as with `iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
         ) from error
     named = encoding.removesuffix("-sig")

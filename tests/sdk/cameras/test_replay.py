@@ -185,7 +185,7 @@ def test_a_box_is_clipped_or_refused_by_its_line_as_the_check_does(folder, caplo
     with pytest.raises(CameraError, match=r"line 2: face box 30,2,20,18 leaves the 32x24 frame"):
         camera.read()
     assert camera.read().face == FaceBox(0, 2, 18, 18)
-    assert caplog.text.count("clipped") == 1
+    assert caplog.text.count("are clipped to them") == 1
 
 
 def test_units_of_a_list_hold_for_its_replay(folder):

@@ -100,7 +100,8 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
         taken = encoding.removesuffix("-sig").upper()
         raise DatasetError(
             f"{path}:{line}: is not {taken} text (byte 0x{data[error.start]:02x}): save the list "
-            f"as UTF-8, such as with `iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
+            "as UTF-8, such as with "
+            f"`iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
         ) from error
     named = encoding.removesuffix("-sig")
     notes = () if named == "utf-8" else (f"the list's text is {named.upper()}",)

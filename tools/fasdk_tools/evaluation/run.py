@@ -225,6 +225,11 @@ def _limits(
                 "of them is in these lists could not be checked."
             )
     notes += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
+    notes += [
+        f"{dataset.name} is read so: {'; '.join(dataset.reading)}"
+        for dataset in datasets
+        if dataset.reading
+    ]
     if overlap:
         notes.append(
             "These lists hold people seen before, as was allowed: every figure is likely too good."

@@ -11,8 +11,8 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.graph.parity import BATCH_BUDGET
-from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
 from fasdk_engines.onnx_import.description import Layout
+from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
 from fasdk_engines.onnx_import.interpretation import (
     InputInterpretation,
     Interpretation,
@@ -21,6 +21,7 @@ from fasdk_engines.onnx_import.interpretation import (
 )
 from fasdk_engines.onnx_import.names import (
     FLOAT,
+    SCORE_OUTPUT,
     bind_inputs,
     check_score_output,
     rename,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.engine import MAX_BATCH_KEY
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
@@ -132,6 +133,19 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
         return _import(file, description)
     except (BackendError, ExportError, ParityError) as error:
         raise type(error)(f"{file.path}: {error}") from error
+
+
+def with_sizes(file: OnnxFile, description: ImportDescription) -> ImportDescription:
+    """Return a description with the image sizes that the file fixes filled in.
+
+    Raises:
+        ExportError: The file is quantized, or its inputs are not as described.
+    """
+    try:
+        refuse_quantized(file.model)
+        return bind_inputs(file.model, description).description
+    except ExportError as error:
+        raise ExportError(f"{file.path}: {error}") from error
 
 
 def _import(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
@@ -346,6 +360,8 @@ def _finished(
     append_logits(model, description.output.kind)
     clean(model)
     shape_outputs(model, family, any_batch=batch is None)
+    if batch is not None:
+        model.metadata_props.add(key=MAX_BATCH_KEY, value="1")
     graph = bytes(model.SerializeToString(deterministic=True))
     lint_tensorrt(graph)
     logits = independent_logits(graph, original.captures, any_batch=batch is None)

@@ -245,7 +245,7 @@ def test_a_map_is_reduced_as_said(tmp_path):
         np.testing.assert_allclose(
             softmax(logits)[:, 1], 1 / (1 + np.exp(-expected.astype(np.float64))), atol=1e-6
         )
-    with pytest.raises(ExportError, match='a map of scores .*write reduction = "mean"'):
+    with pytest.raises(ExportError, match=r'a map of scores .*write reduction = "mean"'):
         imported(model, tmp_path, "logit")
 
 

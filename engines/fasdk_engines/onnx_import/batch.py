@@ -204,7 +204,7 @@ class _Freeing:
             return axis if axis in pure else pure[0]
         if len(made) == len(given) and axis in alone:
             return axis
-        trailing = int(np.prod(given[axis + 1 :], dtype=np.int64))
+        trailing = int(np.prod(given, dtype=np.int64)) // (leading * self._batch)
         joined = [
             i
             for i in fits

@@ -11,9 +11,17 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.graph.parity import BATCH_BUDGET
+from fasdk_engines.onnx_import.description import Layout
 from fasdk_engines.onnx_import.equivalence import independent_scores, original_scores
+from fasdk_engines.onnx_import.interpretation import (
+    InputInterpretation,
+    Interpretation,
+    OutputInterpretation,
+    read_signature,
+)
 from fasdk_engines.onnx_import.names import (
     FLOAT,
+    SCORE_OUTPUT,
     bind_inputs,
     check_score_output,
     rename,
@@ -23,6 +31,8 @@ from fasdk_engines.onnx_import.names import (
 from fasdk_engines.onnx_import.scores import ADDED, append_logits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fasdk_engines.models.base import Family
     from fasdk_engines.onnx_import.description import ImportDescription
     from fasdk_engines.onnx_import.onnx_file import OnnxFile
@@ -40,12 +50,16 @@ class ImportedGraph:
             description names one, `reliability`.
         parameters: Number of floating-point weights in the graph.
         parity: Largest score difference between the file as given and this graph, in [0, 1].
+        interpretation: What the file was taken to be.
+        notes: Plain lines, each on one thing that was converted, read from the file or assumed.
     """
 
     family: Family
     graph: bytes
     parameters: int
     parity: float
+    interpretation: Interpretation
+    notes: tuple[str, ...]
 
 
 def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
@@ -101,4 +115,29 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
         for t in model.graph.initializer
         if t.data_type == FLOAT
     )
-    return ImportedGraph(family, graph, parameters, parity)
+    interpretation = _interpretation(file, description, outputs_by_file)
+    return ImportedGraph(family, graph, parameters, parity, interpretation, ())
+
+
+def _interpretation(
+    file: OnnxFile, description: ImportDescription, outputs_by_file: Mapping[str, str]
+) -> Interpretation:
+    signature = read_signature(file.model)
+    inputs = {value.name: value for value in signature.inputs}
+    answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
+    return Interpretation(
+        inputs=tuple(
+            InputInterpretation(m, inputs[d.graph_input or m.value], Layout.NCHW, 3, 0)
+            for m, d in ((m, description.inputs[m]) for m in description.modalities)
+        ),
+        constants={},
+        output=OutputInterpretation(
+            next(value for value in signature.outputs if value.name == answer),
+            description.output.kind,
+            description.output.reduction,
+        ),
+        opset=signature.opset,
+        graph_opset=signature.opset,
+        fixed_batch=None,
+        max_batch=None,
+    )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.backends.onnxruntime import open_session
-from fasdk.preprocess import ChannelOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk.preprocess import PreprocessSpec
-
-Triple = tuple[float, float, float]
+    from fasdk.preprocess.units import InputUnits
 
 # Median standard deviation of a trained network's first layer over its output channels: 0.09 to
 # 2.6 was measured on published networks under the right units, and what is farther off than this
@@ -28,66 +25,13 @@ _FAR_DECADES = 1.3
 _NEAR_DECADES = 0.9
 # Standard deviation over captures of the difference between two logits. Under wrong units it
 # vanishes or every softmax is saturated; a first layer without a norm can be large and right.
-_USUAL_LOGITS = (0.1, 50.0)
+_USUAL_LOGITS = (0.3, 50.0)
 # Nats by which the captures' activations may lie farther from those of training than under the
 # best other units. Measured: right units 0.1 to 2.0, others by a factor of 50 or more at least 3.
 _DIVERGENCE_MARGIN = 1.5
 _LARGEST_FIT = 2.5
 _LINEAR = frozenset(["Conv", "Gemm", "MatMul"])
 _FLOAT = 1  # onnx.TensorProto.FLOAT
-
-
-@dataclass(frozen=True)
-class InputUnits:
-    """One usual normalization of 8-bit levels.
-
-    Attributes:
-        name: Short name for tables and messages.
-        mean: Values subtracted from the planes, in 8-bit levels, in the order red, green, blue.
-        std: Divisors of the planes after that, in the same units and order.
-    """
-
-    name: str
-    mean: Triple
-    std: Triple
-
-    def values(self, order: ChannelOrder = ChannelOrder.RGB) -> tuple[Triple, Triple]:
-        """Return mean and std in the order of a tensor's planes."""
-        if order is ChannelOrder.RGB:
-            return self.mean, self.std
-        mean, std = self.mean[::-1], self.std[::-1]
-        return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
-
-    def applied(self, spec: PreprocessSpec) -> PreprocessSpec:
-        """Return a preprocessing with these units, everything else unchanged."""
-        mean, std = self.values(spec.channel_order)
-        return spec.model_copy(update={"mean": mean, "std": std})
-
-
-def _same(mean: float, std: float) -> tuple[Triple, Triple]:
-    return (mean, mean, mean), (std, std, std)
-
-
-UNITS = (
-    InputUnits("level/255", *_same(0.0, 255.0)),
-    InputUnits("levels", *_same(0.0, 1.0)),
-    InputUnits("(level-127.5)/127.5", *_same(127.5, 127.5)),
-    InputUnits("(level-127.5)/128", *_same(127.5, 128.0)),
-    InputUnits("torchvision", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    InputUnits("levels minus mean", (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
-)
-
-
-def units_of(spec: PreprocessSpec) -> InputUnits:
-    """Return the units of a preprocessing; those that have no usual name are called by value."""
-    for units in UNITS:
-        if units.values(spec.channel_order) == (spec.mean, spec.std):
-            return units
-    mean, std = (
-        f"{values[0]:g}" if len(set(values)) == 1 else str([float(f"{v:g}") for v in values])
-        for values in (spec.mean, spec.std)
-    )
-    return InputUnits(f"(level-{mean})/{std}", spec.mean, spec.std)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,13 @@ def build_engine(
             help="Modalities a capture must hold, such as rgb,depth,ir; others may be absent."
         ),
     ] = None,
+    accept_units: Annotated[
+        bool,
+        typer.Option(
+            "--accept-units",
+            help="Take mean and std of --preprocess although the weights speak against them.",
+        ),
+    ] = False,
     key: KeyOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
@@ -136,6 +143,7 @@ def build_engine(
         int8=_int8_request(
             calibration, calibration_root, calibration_size, range_method, limits, search=search
         ),
+        accept_units=accept_units,
     )
     try:
         with progress_view() as view:
@@ -144,6 +152,8 @@ def build_engine(
         show_missed_budget(error, as_json=as_json, wide=wide)
         raise typer.Exit(EXIT_NO) from None
     show_build(report, as_json=as_json, wide=wide)
+    if development is not None and not report.operating_points:
+        raise typer.Exit(EXIT_NO)
 
 
 def _parse_base(name: str) -> Precision:

@@ -62,7 +62,7 @@ class Separation:
 
     @property
     def doubt(self) -> str | None:
-        """What is wrong, with what to do about it; None where attacks score lower than chance."""
+        """What is wrong and what to do about it; None where the scores tell the classes apart."""
         if self.auc > self.chance:
             return None
         found = (
@@ -76,12 +76,10 @@ class Separation:
                 f"({self.labels[best]!r}): is live_index = {best} meant, or are the list's labels "
                 "the other way round?"
             )
-        if self.auc < 0.5:
-            return f"{found}, below one half: attacks score higher, are the list's labels right?"
         return (
             f"{found}, no better than chance: the network is not trained, or its input is not "
-            "what it was trained on (units, order of the planes, crop): see "
-            "`fasdk describe --reference`"
+            "what it was trained on (units, order of the planes, crop): `fasdk describe FILE.onnx "
+            f"--reference {self.name}` tries the usual ones"
         )
 
 

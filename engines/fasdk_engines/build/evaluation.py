@@ -10,9 +10,9 @@ from fasdk.bundle.manifest import Precision
 from fasdk.errors import NoThresholdError
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
-from fasdk_engines.build.separation import measure_separation
 from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,9 +10,9 @@ from fasdk.bundle.manifest import Precision
 from fasdk.errors import NoThresholdError, PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE, score_drift
-from fasdk_engines.build.separation import measure_separation
 from fasdk_engines.build.thresholds import choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
     import numpy as np

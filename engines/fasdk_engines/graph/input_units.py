@@ -104,6 +104,19 @@ class UnitsProbe:
                 model.graph.output.append(onnx.helper.make_tensor_value_info(name, _FLOAT, None))
         self._session = open_session(model.SerializeToString(), name="the probe of input units")
 
+    def logits(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the graph's first output, float32 [B, ...].
+
+        Args:
+            inputs: float32 [B, ...] by input name.
+        """
+        count = len(next(iter(inputs.values())))
+        rows = [
+            self._session.run(self._watched[:1], {n: x[i : i + 1] for n, x in inputs.items()})[0]
+            for i in range(count)
+        ]
+        return np.concatenate(rows)
+
     def evidence(self, inputs: Mapping[str, NDArray[np.float32]]) -> UnitsEvidence:
         """Return what the activations on captures tell.
 

@@ -20,6 +20,7 @@ from fasdk_tools.cli.root import (
     parse_modalities,
     require_build_half,
 )
+from fasdk_tools.terminal.description import show_description
 from fasdk_tools.terminal.output import progress_view
 
 if TYPE_CHECKING:
@@ -122,9 +123,17 @@ def build_engine(
     from fasdk_engines.build.pipeline import build_bundle
     from fasdk_engines.build.request import BuildRequest
     from fasdk_engines.graph.fp16 import parse_precision
+    from fasdk_engines.models.registry import ONNX_IMPORT
+    from fasdk_engines.onnx_import.describe import describe_onnx
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+    from fasdk_tools.cli.describe import missing_description
     from fasdk_tools.terminal.build_report import show_build, show_missed_budget
 
+    if model == ONNX_IMPORT and preprocess is None and source.suffix.lower() == ".onnx":
+        found = describe_onnx(source, reference=development)
+        if not as_json:
+            show_description(source, found, None, as_json=False, wide=wide)
+        raise missing_description(source, found)
     search = precision == "auto"
     limits = BudgetLimits(max_flips, max_drift, max_rate_change)
     request = BuildRequest(

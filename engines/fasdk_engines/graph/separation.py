@@ -21,6 +21,19 @@ _ENOUGH = 10  # captures of a class from which an AUC is compared with chance
 _QUANTILE = 1.645
 
 
+def chance_auc(captures: int, attacks: int) -> float:
+    """Return the AUC that scores without any relation to the labels stay below in 95 % of cases.
+
+    The normal approximation of Mann and Whitney, Annals of Mathematical Statistics 18, 1947; one
+    half where a class has fewer captures than the approximation needs.
+    """
+    bona_fide = captures - attacks
+    if min(bona_fide, attacks) < _ENOUGH:
+        return 0.5
+    deviation = np.sqrt((captures + 1) / (12.0 * bona_fide * attacks))
+    return float(0.5 + _QUANTILE * deviation)
+
+
 @dataclass(frozen=True)
 class Separation:
     """Area under the ROC curve of labeled captures, by the class that is taken for bona fide.
@@ -49,16 +62,8 @@ class Separation:
 
     @property
     def chance(self) -> float:
-        """Largest AUC that scores without any relation to the labels reach in 95 % of cases.
-
-        The normal approximation of Mann and Whitney, Annals of Mathematical Statistics 18, 1947;
-        one half where a class has fewer captures than the approximation needs.
-        """
-        bona_fide = self.captures - self.attacks
-        if min(bona_fide, self.attacks) < _ENOUGH:
-            return 0.5
-        deviation = np.sqrt((self.captures + 1) / (12.0 * bona_fide * self.attacks))
-        return float(0.5 + _QUANTILE * deviation)
+        """Largest AUC that scores without any relation to the labels reach; see `chance_auc`."""
+        return chance_auc(self.captures, self.attacks)
 
     @property
     def doubt(self) -> str | None:
@@ -78,8 +83,8 @@ class Separation:
             )
         return (
             f"{found}, no better than chance: the network is not trained, or its input is not "
-            "what it was trained on (units, order of the planes, crop): `fasdk describe FILE.onnx "
-            f"--reference {self.name}` tries the usual ones"
+            "what it was trained on (units, order of the planes, crop; of an ONNX file "
+            f"`fasdk describe FILE.onnx --reference {self.name}` tries the usual ones)"
         )
 
 

@@ -109,6 +109,8 @@ def _measured(draft: Draft, table: TrialTable) -> Iterator[DraftField]:
     units = {t.units.name for t in ties if t.units != setting.units}
     orders = {t.order.value for t in ties if t.order != setting.order}
     crops = {t.crop_name for t in ties if t.crop_name != setting.crop_name}
+    if crops:
+        crops.add(setting.crop_name)
     modalities = tuple(m.value for m in setting.modalities)
     if draft.value("modalities") != modalities or draft.get("modalities") is None:
         yield DraftField("", "modalities", modalities, origin, result)
@@ -127,15 +129,20 @@ def _measured(draft: Draft, table: TrialTable) -> Iterator[DraftField]:
     for modality in setting.modalities:
         section = f"inputs.{modality.value}"
         spec = setting.spec(modality, (1, 1))
-        yield DraftField(section, "crop", spec.crop.value, origin, near(crops))
-        if spec.crop is CropRule.FACE:
-            yield DraftField(section, "crop_scale", spec.crop_scale, origin)
+        if crops and not table.is_sure:  # too few captures to tell crops apart
+            for line in (draft.get(f"{section}.{key}") for key in ("crop", "crop_scale")):
+                if line is not None and line.origin is Origin.MISSING:
+                    said = f"{line.comment}; alike here: {', '.join(sorted(crops))}"
+                    yield replace(line, comment=said)
+        else:
+            yield DraftField(section, "crop", spec.crop.value, origin, near(crops))
+            yield DraftField(section, "crop_scale", spec.crop_scale, origin, "as crop")
         if draft.get(f"{section}.channel_order") is not None:
             order = spec.channel_order.value
             yield DraftField(section, "channel_order", order, origin, near(orders))
         units_text = f"{setting.units.name}: {near(units)}"
         yield DraftField(section, "mean", spec.mean, origin, units_text)
-        yield DraftField(section, "std", spec.std, origin)
+        yield DraftField(section, "std", spec.std, origin, "as mean")
         if spec.depth is not None:
             depth: dict[str, TomlValue] = {
                 "near_mm": spec.depth.near_mm,

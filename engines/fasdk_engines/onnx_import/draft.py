@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
@@ -107,12 +108,19 @@ class Draft:
         return None if found is None else found.value
 
     def updated(self, fields: Sequence[DraftField]) -> Draft:
-        """Return the draft with fields replaced where it has them, else added to their section."""
+        """Return the draft with fields replaced where it has them, else put after the one before.
+
+        Args:
+            fields: The new fields; one that the draft lacks follows the one before it here.
+        """
         new = {field.name: field for field in fields}
-        kept = [new.pop(field.name, field) for field in self.fields]
-        for field in new.values():
-            place = [i for i, other in enumerate(kept) if other.section == field.section]
-            kept.insert(place[-1] + 1 if place else len(kept), field)
+        kept = [new.get(field.name, field) for field in self.fields]
+        present = [field.name for field in kept]
+        for before, field in pairwise(fields):
+            if field.name not in present:
+                place = present.index(before.name) + 1
+                kept.insert(place, field)
+                present.insert(place, field.name)
         return replace(self, fields=tuple(kept))
 
     def text(self) -> str:
@@ -279,7 +287,14 @@ def _input_fields(
             "crop",
             None,
             Origin.MISSING,
-            '"face" (the face box, times crop_scale) or "frame" (the whole image)',
+            '"face" (the face box) or "frame" (the whole image)',
+        ),
+        DraftField(
+            section,
+            "crop_scale",
+            None,
+            Origin.MISSING,
+            "factor on the face box, such as 1.0 or 2.7; drop the line for the whole image",
         ),
     ]
     if modality is Modality.RGB and channels_of(value) != 1:

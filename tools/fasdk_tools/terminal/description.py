@@ -52,12 +52,18 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
         f"Tried on {count_of(table.captures, 'capture')} of {table.name}, "
         f"{count_of(table.attacks, 'attack')} among them",
         (
-            *("", Column("units", label=True), "planes", "crop", "live class", "AUC", "log loss"),
-            *(Column("inputs", wide=True), "weights"),
+            *("", Column("units", label=True), "planes", "crop", "live", "AUC", "log loss"),
+            Column("inputs", wide=True),
         ),
         [
             (
-                "best" if trial is table.chosen else "near tie" if id(trial) in near else "",
+                "best"
+                if trial is table.chosen
+                else "near tie"
+                if id(trial) in near
+                else "weights say no"
+                if trial.against
+                else "",
                 trial.setting.units.name,
                 trial.setting.order.value,
                 trial.setting.crop_name,
@@ -65,7 +71,6 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
                 f"{trial.auc:.4f}",
                 f"{trial.log_loss:.4f}",
                 "+".join(m.value for m in trial.setting.modalities),
-                "against" if trial.against else "",
             )
             for trial in (table.trials if wide else table.trials[:_ROWS])
         ],

@@ -52,7 +52,8 @@ def colored_captures(count: int, seed: int = 0) -> list[LabeledCapture]:
     for index in range(count):
         bona_fide = index % 2 == 0
         field = rng.uniform(60.0, 190.0, (8, 8, 3)).repeat(6, axis=0).repeat(6, axis=1)
-        tint = np.array([14.0, 0.0, -14.0]) * (1.0 if bona_fide else -1.0)
+        # A swap of red and blue must not look like a swap of the classes.
+        tint = np.array([14.0, -14.0, 0.0]) * (1.0 if bona_fide else -1.0) + [20.0, 0.0, -20.0]
         noise = rng.normal(0.0, 8.0, field.shape)
         frame = np.clip(field + tint + rng.normal(0.0, 8.0, 3) + noise, 0, 255).astype(np.uint8)
         made.append(

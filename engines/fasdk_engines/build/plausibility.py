@@ -5,26 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fasdk.capture import Modality
+from fasdk.decision import class_scores
 from fasdk.errors import ModelError
-from fasdk.preprocess import to_batch
+from fasdk.preprocess import ChannelOrder, to_batch
 from fasdk.preprocess.units import UNITS, units_of
+from fasdk_calibration.metrics import auc
 from fasdk_engines.graph.captures import spread
 from fasdk_engines.graph.input_units import UnitsProbe, better_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fasdk.capture import Capture, Modality
+    from fasdk.capture import Capture
     from fasdk.preprocess import PreprocessSpec
     from fasdk.preprocess.units import InputUnits
     from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.resolved import ResolvedModel
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.graph.input_units import UnitsEvidence
 
 _PROBED = 8
 # Logits that move less than this over captures move a score by less than 3e-5.
 _CONSTANT = 1e-4
 _USUAL_RANGE = (-4.0, 4.0)
+_LABELED = 32
+_CLEARLY = 0.8  # share of the log loss below which another order of the planes is clearly better
 
 
 @dataclass(frozen=True)
@@ -90,20 +98,60 @@ def check_plausibility(
         )
     if not described:
         return Plausibility((), ())
+    swapped = _better_swapped(probe, model, captures.development)
+    doubts = () if swapped is None else (swapped,)
+    low, high = told.first_range or (0.0, 0.0)
     if better:
         line = f"units {names} as described, against the weights, which speak for {better[0].name}"
-        return Plausibility((line,), (line,))
-    if told.divergence is not None:
-        return Plausibility((f"units {names}: its first batch norm agrees, on {what}",), ())
-    low, high = told.first_range or (0.0, 0.0)
-    if low < _USUAL_RANGE[0] or high > _USUAL_RANGE[1]:
+        doubts = (line, *doubts)
+    elif told.divergence is not None:
+        line = f"units {names}: its first batch norm agrees, on {what}"
+    elif low < _USUAL_RANGE[0] or high > _USUAL_RANGE[1]:
         line = (
             f"units {names} as described: {low:.4g} to {high:.4g} enter the first layer, and "
             "nothing in the file says that it was trained on such numbers: compare with its "
             "training code, or see `fasdk describe --reference`"
         )
-        return Plausibility((line,), (line,))
-    return Plausibility((f"units {names} as described: the file does not tell them",), ())
+        doubts = (line, *doubts)
+    else:
+        line = f"units {names} as described: the file does not tell them"
+    return Plausibility((line,), doubts)
+
+
+def _better_swapped(
+    probe: UnitsProbe, model: ResolvedModel, development: DevelopmentSet | None
+) -> str | None:
+    """Return a doubt where labeled captures fit better with red and blue swapped, else None."""
+    spec = model.specs.get(Modality.RGB)
+    if development is None or spec is None:
+        return None
+    rows = spread(range(len(development.captures)), _LABELED)
+    truth = np.array([development.records[row].is_bona_fide for row in rows], bool)
+    if truth.all() or not truth.any():
+        return None
+    told = spec.channel_order
+    other = ChannelOrder.BGR if told is ChannelOrder.RGB else ChannelOrder.RGB
+    turned = spec.model_copy(
+        update={"channel_order": other, "mean": spec.mean[::-1], "std": spec.std[::-1]}
+    )
+    found = []
+    for one in (spec, turned):
+        specs = {**model.specs, Modality.RGB: one}
+        captures = [development.captures[row] for row in rows]
+        logits = probe.logits(to_batch(captures, specs, model.family.presence_order))
+        live = np.array([class_scores(row)[model.family.live_index] for row in logits])
+        if not np.isfinite(live).all():
+            return None
+        loss = -np.log(np.clip(np.where(truth, live, 1.0 - live), 1e-7, 1.0)).mean()
+        found.append((float(auc(live, truth)), float(loss)))
+    (auc_told, loss_told), (auc_other, loss_other) = found
+    if auc_other < auc_told or loss_other > _CLEARLY * loss_told:
+        return None
+    return (
+        f"AUC {auc_told:.4f} and log loss {loss_told:.3f} on {len(rows)} captures of "
+        f"{development.name} with {told.value} planes, {auc_other:.4f} and {loss_other:.3f} with "
+        f'{other.value}: if that is what it was trained on, write channel_order = "{other.value}"'
+    )
 
 
 def _captures_text(shown: Sequence[Capture], captures: BuildCaptures) -> str:

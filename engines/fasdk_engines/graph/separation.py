@@ -79,7 +79,7 @@ class Separation:
             return (
                 f"{found}, AUC {self.by_class[best]:.4f} with class {best} "
                 f"({self.labels[best]!r}): is live_index = {best} meant, or are the list's labels "
-                "the other way round?"
+                "the other way round, or the color planes?"
             )
         return (
             f"{found}, no better than chance: the network is not trained, or its input is not "

@@ -30,8 +30,7 @@ _MOST_CHANGES = 2000
 # They read the extents of a value and not its elements.
 _OF_EXTENTS = frozenset(["Shape", "Size"])
 _ELEMENTWISE = frozenset(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow "
-    "Sub Sum Where Xor".split()
+    ["Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"]
 )
 _RECURRENT = frozenset(["GRU", "LSTM", "RNN"])
 
@@ -318,7 +317,7 @@ class _Freeing:
         if source is None or made is None:
             return False
         axis, shape = self._axis(source), ranks[source]
-        assert axis is not None and shape is not None  # noqa: S101, PT018 - found just above
+        assert axis is not None and shape is not None  # noqa: S101 - found just above
         from_end = axis - len(shape)
         added = Additions(self._graph, "batch")
         changed = False

@@ -125,7 +125,8 @@ def _measured(draft: Draft, table: TrialTable) -> Iterator[DraftField]:
             for index in range(len(labels))
         ]
         yield DraftField("", "labels", tuple(named), Origin.FREE, "names are free")
-    yield DraftField("", "live_index", best.live_index, origin, result)
+    lives = {str(t.live_index) for t in table.near_ties if t.live_index != best.live_index}
+    yield DraftField("", "live_index", best.live_index, origin, near(lives))
     for modality in setting.modalities:
         section = f"inputs.{modality.value}"
         spec = setting.spec(modality, (1, 1))

@@ -9,8 +9,8 @@ import numpy as np
 from fasdk.errors import ExportError
 from fasdk_engines.graph.operators import MAX_IR_VERSION, OPERATOR_TYPES
 from fasdk_engines.graph.types import label
-from fasdk_engines.onnx_import.interpretation import element_name, opset_of
 from fasdk_engines.onnx_import.editing import all_graphs, all_nodes, replace_nodes
+from fasdk_engines.onnx_import.interpretation import element_name, opset_of
 
 if TYPE_CHECKING:
     import onnx

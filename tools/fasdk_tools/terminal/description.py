@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import (
-    STDERR,
     print_answer,
     print_document,
     print_fields,
     print_json,
+    print_notes,
     print_rows,
 )
 from fasdk_tools.terminal.tables import Column
@@ -40,10 +40,10 @@ def show_description(
         print_fields("To be told", {field.name: field.comment for field in missing})
     if found.table is not None:
         _print_table(found.table, wide=wide)
+    if found.problem is not None:
+        print_notes([f"nothing was tried: {found.problem}"])
     if out is None:
         print_document("Description", found.draft.text())
-    if found.problem is not None:
-        STDERR.print(f"fasdk: warning: {found.problem}", markup=False, soft_wrap=True)
 
 
 def _print_table(table: TrialTable, *, wide: bool) -> None:

@@ -31,7 +31,6 @@ _USUAL_LOGITS = (0.3, 50.0)
 _DIVERGENCE_MARGIN = 1.5
 _LARGEST_FIT = 2.5
 _LINEAR = frozenset(["Conv", "Gemm", "MatMul"])
-_FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class UnitsProbe:
         self._watched = [model.graph.output[0].name, *sorted(watched - inputs)]
         for name in self._watched:
             if name not in present:
-                model.graph.output.append(onnx.helper.make_tensor_value_info(name, _FLOAT, None))
+                model.graph.output.append(onnx.ValueInfoProto(name=name))  # of whatever type
         self._session = open_session(model.SerializeToString(), name="the probe of input units")
 
     def logits(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -30,7 +30,10 @@ _MOST_CHANGES = 2000
 # They read the extents of a value and not its elements.
 _OF_EXTENTS = frozenset(["Shape", "Size"])
 _ELEMENTWISE = frozenset(
-    ["Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"]
+    [
+        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+    ]
 )
 _RECURRENT = frozenset(["GRU", "LSTM", "RNN"])
 
@@ -84,7 +87,8 @@ class _Freeing:
 
     def first_fixed(self) -> onnx.NodeProto | None:
         """Return the first node that reads a batch and passes none on, or the wrong axis."""
-        for node in self._graph.node:
+        nodes: Sequence[onnx.NodeProto] = self._graph.node
+        for node in nodes:
             axes = [self._axis(name) for name in node.input]
             if node.op_type in _OF_EXTENTS or all(axis is None for axis in axes):
                 continue
@@ -139,26 +143,14 @@ class _Freeing:
         axis = self._axis(node.input[0])
         given = self._known(self._before, node.input[0])
         made = self._known(self._before, node.output[0])
-        if self._reading is BatchReading.AS_WRITTEN and self._batch == 1 and found != axis:
-            # [1, -1] of a batch of one: the axis of extent one is the batch's.
-            return bool(
-                axis is not None
-                and given
-                and made
-                and axis < len(made)
-                and given[:axis] == made[:axis]
-                and made[axis] == 1
-            )
-        return bool(
-            self._reading is BatchReading.LEADING
-            and axis is not None
-            and given
-            and made
-            and axis < len(made)
-            and found != axis
-            and given[:axis] == made[:axis]
-            and made[axis] % self._batch == 0
-        )
+        if axis is None or not given or not made or axis >= len(made) or found == axis:
+            return False
+        if given[:axis] != made[:axis]:
+            return False
+        # An axis of the batch's own extent is the batch's, as in [1, -1] of a batch of one.
+        if self._reading is BatchReading.AS_WRITTEN:
+            return made[axis] == self._batch
+        return made[axis] % self._batch == 0
 
     def _change_reshape(self, node: onnx.NodeProto) -> bool:
         axis = self._axis(node.input[0])
@@ -393,7 +385,8 @@ class _Freeing:
         return added.node("Slice", [extents, *bounds], "extent")
 
     def _insert_before(self, node: onnx.NodeProto, added: Additions) -> None:
-        index = next(i for i, one in enumerate(self._graph.node) if one is node)
+        own = node.output[0]
+        index = next(i for i, one in enumerate(self._graph.node) if one.output[0] == own)
         replace_nodes(
             self._graph, [*self._graph.node[:index], *added.nodes, *self._graph.node[index:]]
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_engines.graph.types import infer_types
+from fasdk_engines.graph.types import holds_graph, infer_types
 from fasdk_engines.onnx_import.editing import (
     ADDED,
     attribute_of,
@@ -58,7 +58,6 @@ def take_known_branches(model: onnx.ModelProto) -> int:
 def _take(graph: onnx.GraphProto, index: int, condition: bool, number: int) -> None:
     node = graph.node[index]
     branch = attribute_of(node, "then_branch" if condition else "else_branch")
-    assert hasattr(branch, "node")  # noqa: S101 - the checker of ONNX requires both branches
     inner: onnx.GraphProto = type(graph)()
     inner.CopyFrom(branch)
     own = {name for one in inner.node for name in one.output}
@@ -94,7 +93,7 @@ def _known_values(
             if shape is not None:
                 start = attribute_of(node, "start", 0)
                 end = attribute_of(node, "end", len(shape))
-                extents[node.output[0]] = shape[start:end]  # type: ignore[misc]
+                extents[node.output[0]] = shape[start:end]
                 if None not in extents[node.output[0]]:
                     known[node.output[0]] = np.array(extents[node.output[0]], np.int64)
             continue
@@ -105,7 +104,7 @@ def _known_values(
             continue
         if not node.input or not all(name in known for name in node.input if name):
             continue
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
+        if holds_graph(node):
             continue
         lone = helper.make_graph(
             [node],
@@ -119,7 +118,7 @@ def _known_values(
                 helper.make_model(lone, opset_imports=list(model.opset_import))
             )
             values = evaluator.run(None, {})
-        except Exception:  # noqa: S112 - what cannot be computed here is not known
+        except Exception:  # noqa: BLE001, S112 - what cannot be computed here is not known
             continue
         known.update(
             (name, np.asarray(value)) for name, value in zip(node.output, values, strict=True)

@@ -149,6 +149,8 @@ def _feed(
             # The axes of ReduceSum are an input from opset 13 on.
             axes = added.constant("channel_axis", [1])
             value = added.node("ReduceSum", [value, axes], "luma", keepdims=1)
+            if image.is_integer:
+                value = added.node("Round", [value], "whole_luma")
         elif planes == 1:
             bounds = [
                 added.constant(name, [number])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOGITS, RELIABILITY = "logits", "reliability"
 SCORE_OUTPUT = "fasdk_answer"  # name of the described output until logits are made of it
 FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
+_MOST_LABELS = 32  # more columns than these are features
 _AXES_INPUT_OPSET = 18  # from here on reductions read their axes from an input
 
 
@@ -48,7 +49,7 @@ class ScoreMap:
     columns: int
 
     def reduce(self, rows: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Return float64 [N, columns] of a file's output [N, ...], computed apart from any graph."""
+        """Return float64 [N, columns] of a file's output [N, ...], apart from any graph."""
         values = rows.astype(np.float64).reshape(len(rows), *self.extents)
         axes = tuple(axis + 1 for axis in self.positions)
         if self.reduction is Reduction.MEAN:
@@ -134,8 +135,8 @@ def read_score_map(
             )
         if total == 1:
             raise ExportError(
-                f'{found}, one score a capture: write kind = "logit" or kind = "probability" '
-                f"instead of kind = {_quoted(kind.value)}"
+                f'{found}, one score a capture: write kind = "logit" (or "probability") under '
+                "[output]"
             )
         if not axes:
             raise ExportError(f"{found}, which {_expected(description, extents)}")
@@ -164,7 +165,7 @@ def read_score_map(
 def _expected(description: ImportDescription, extents: Sequence[int]) -> str:
     count = len(description.labels)
     columns = [extent for extent in extents if extent != 1]
-    if len(columns) == 1:
+    if len(columns) == 1 and columns[0] <= _MOST_LABELS:
         return (
             f"has {columns[0]} columns, but labels names {count}: give labels {columns[0]} names "
             "in the order of the columns"

@@ -289,9 +289,9 @@ def _functions_to_inline(model: onnx.ModelProto) -> set[str]:
     for name in {n.op_type for n in all_nodes(model) if n.domain in ("", "ai.onnx")}:
         try:
             schema = onnx.defs.get_schema(name, opset)
-        except Exception:  # an operator of no such opset is refused by the lint
+        except Exception:  # noqa: BLE001, S112 - the lint refuses what no such opset has
             continue
-        is_function = schema.has_function or schema.has_context_dependent_function
+        is_function: bool = schema.has_function or schema.has_context_dependent_function  # type: ignore[attr-defined]
         changed = name == "GroupNormalization" and opset >= _NARROWED_OPSET
         if is_function and (name not in OPERATOR_TYPES or changed):
             names.add(name)

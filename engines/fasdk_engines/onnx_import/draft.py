@@ -10,6 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
+from fasdk.errors import ExportError
+from fasdk_engines.graph.types import infer_types
 from fasdk_engines.onnx_import.description import Layout, OutputKind, Reduction
 from fasdk_engines.onnx_import.interpretation import DeclaredValue, read_signature
 
@@ -343,6 +345,8 @@ def _output_fields(
     if len(outputs) > 1:
         fields.append(DraftField("output", "name", chosen.name, Origin.GUESS, str(chosen)))
     shape = chosen.shape
+    if shape is None or None in shape[1:]:
+        shape = _inferred_shape(file, chosen.name) or shape
     is_map = shape is not None and len(shape) > 2 and any(e != 1 for e in shape[2:])
     columns = shape[1] if shape is not None and len(shape) > 1 and not is_map else None
     if shape is not None and len(shape) == 1:
@@ -355,6 +359,15 @@ def _output_fields(
     found = columns if isinstance(columns, int) else None
     fields.append(_kind(file, chosen.name, found))
     return fields, Answer(chosen, found)
+
+
+def _inferred_shape(file: OnnxFile, name: str) -> tuple[int | None, ...] | None:
+    """Return an output's shape as its operators give it, or None where they do not."""
+    try:
+        found = infer_types(file.model, strict=False).get(name)
+    except ExportError:
+        return None
+    return None if found is None else found.shape
 
 
 def _missing_kind() -> DraftField:

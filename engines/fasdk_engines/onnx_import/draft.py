@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
 from fasdk.errors import ExportError
+from fasdk.preprocess import CropRule
 from fasdk_engines.graph.types import infer_types
 from fasdk_engines.onnx_import.description import Layout, OutputKind, Reduction
 from fasdk_engines.onnx_import.interpretation import DeclaredValue, read_signature
@@ -289,14 +290,15 @@ def _input_fields(
             "crop",
             None,
             Origin.MISSING,
-            '"face" (the face box) or "frame" (the whole image)',
+            f"{' or '.join(json.dumps(rule.value) for rule in CropRule)}: the face box, the whole "
+            "image, or another rule that the training code has",
         ),
         DraftField(
             section,
             "crop_scale",
             None,
             Origin.MISSING,
-            "factor on the face box, such as 1.0 or 2.7; drop the line for the whole image",
+            "factor on the face box, such as 1.0 or 2.7; drop the line for another crop",
         ),
     ]
     if modality is Modality.RGB and channels_of(value) != 1:

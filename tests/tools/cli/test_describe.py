@@ -9,12 +9,14 @@ from pathlib import Path
 import onnx
 import pytest
 
+from fasdk.capture import Modality
 from fasdk.preprocess import ChannelOrder
 from fasdk_engines.models.registry import ONNX_IMPORT
 
 from support.trained_network import NAMED, trained_network, write_files
 
 RGB, BGR = ChannelOrder.RGB, ChannelOrder.BGR
+COLOR, IR = Modality.RGB, Modality.IR
 
 
 def build(fasdk, source: Path, toml: Path, out: Path, *options: object):
@@ -47,6 +49,21 @@ def test_units_plane_order_and_live_class_are_found_on_labeled_captures(
     assert found["missing"] == {}
     ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", "--development", given.captures)
     assert ran.status == 0, ran.stderr
+
+
+@pytest.mark.parametrize("modalities", [(IR, COLOR), (COLOR, IR)])
+def test_what_feeds_inputs_without_telling_names_is_found_on_captures(fasdk, tmp_path, modalities):
+    model = trained_network("(level-127.5)/127.5", BGR, modalities=modalities)
+    given = write_files(tmp_path, model, infrared=True)
+    asked = json.loads(fasdk("describe", given.onnx, "--json").stdout)
+    assert "modalities" in asked["missing"]
+    ran = fasdk("describe", given.onnx, "--reference", given.captures, "--json")
+    found = json.loads(ran.stdout)
+    assert ran.status == 0, found["missing"]
+    chosen = found["reference"]["chosen"]
+    assert chosen["modalities"] == [m.value for m in modalities]
+    assert chosen["units"] in ("(level-127.5)/127.5", "(level-127.5)/128")  # 0.4 % apart
+    assert (chosen["channel_order"], chosen["live_index"]) == ("bgr", 1)
 
 
 def test_planes_told_the_wrong_way_round_are_doubted_and_found_on_captures(fasdk, tmp_path):

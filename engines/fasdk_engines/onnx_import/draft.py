@@ -312,11 +312,20 @@ def _input_fields(
         }
         comment = "millimeters drawn as 255 and 1, as the training set drew depth"
         fields.append(DraftField(section, "depth", encoding, Origin.GUESS, comment))
-    for key, comment in (
-        ("mean", "[.., .., ..] subtracted from the planes, in 8-bit levels (0..1 values x 255)"),
-        ("std", "[.., .., ..] divisors of the planes after that, likewise"),
+    levels = value.element.startswith(("int", "uint"))
+    for key, number, comment in (
+        (
+            "mean",
+            0.0,
+            "[.., .., ..] subtracted from the planes, in 8-bit levels (0..1 values x 255)",
+        ),
+        ("std", 1.0, "[.., .., ..] divisors of the planes after that, likewise"),
     ):
-        fields.append(DraftField(section, key, None, Origin.MISSING, comment))
+        if levels:  # no other number fits the type
+            stated = (number,) * 3
+            fields.append(DraftField(section, key, stated, Origin.FILE, f"as {value.element}"))
+        else:
+            fields.append(DraftField(section, key, None, Origin.MISSING, comment))
     return fields
 
 
@@ -389,7 +398,7 @@ def _kind(file: OnnxFile, name: str, columns: int | None) -> DraftField:
         kind, comment = OutputKind.PROBABILITIES, "the file ends in Softmax"
     elif last == "Sigmoid" and one:
         kind, comment = OutputKind.PROBABILITY, "the file ends in Sigmoid"
-    elif last in ("Sigmoid", "Softmax", "LogSoftmax") or columns is None:
+    elif last in ("Sigmoid", "Softmax") or columns is None:
         return replace(_missing_kind(), comment=f"{_missing_kind().comment}; ends in {last}")
     else:
         kind = OutputKind.LOGIT if one else OutputKind.LOGITS

@@ -215,8 +215,8 @@ _PLACEHOLDERS: dict[str, TomlValue] = {
     "live_index": 0,
     "crop": "frame",
     "channel_order": "rgb",
-    "mean": (0.0, 0.0, 0.0),
-    "std": (1.0, 1.0, 1.0),
+    "mean": (127.5, 127.5, 127.5),  # numbers that overflow in no network
+    "std": (127.5, 127.5, 127.5),
 }
 
 
@@ -311,7 +311,7 @@ class _Search:
             modalities = tuple(m for m in Modality if m in held)[: len(self.graph.inputs)]
         faces = all(capture.face is not None for capture in self.captures)
         crop = CropRule.FACE if faces else CropRule.FRAME
-        return Setting(modalities, _FIRST_UNITS[0], ChannelOrder.RGB, crop, 1.0)
+        return Setting(modalities, self._usual_units()[0], ChannelOrder.RGB, crop, 1.0)
 
     def _assignments(self, best: Setting) -> list[Setting]:
         found = self.draft.get("modalities")
@@ -321,16 +321,21 @@ class _Search:
         return [
             replace(best, modalities=order, units=units)
             for order in permutations(held, len(self.graph.inputs))
-            for units in _FIRST_UNITS
+            for units in ({*_FIRST_UNITS} & {*self._usual_units()} or self._usual_units())
         ]
 
     def _units(self, best: Setting) -> list[Setting]:
         colored = Modality.RGB in best.modalities
         return [
             replace(best, units=units, order=order)
-            for units in UNITS
+            for units in self._usual_units()
             for order in (tuple(ChannelOrder) if colored else (ChannelOrder.RGB,))
         ]
+
+    def _usual_units(self) -> tuple[InputUnits, ...]:
+        """Return the units to try: levels alone where the type of an input fits no others."""
+        told = any(f.key == "std" and f.value is not None for f in self.draft.fields)
+        return tuple(u for u in UNITS if u.name == "levels") if told else UNITS
 
     def _crops(self, best: Setting) -> list[Setting]:
         if any(capture.face is None for capture in self.captures):
@@ -365,7 +370,9 @@ class _Search:
         told = self._evidence(setting)
         if told.divergence is None and not told.is_lost:
             return False
-        others = [(units, self._evidence(replace(setting, units=units))) for units in UNITS]
+        others = [
+            (units, self._evidence(replace(setting, units=units))) for units in self._usual_units()
+        ]
         return bool(better_units(told, others))
 
     def _evidence(self, setting: Setting) -> UnitsEvidence:

@@ -217,3 +217,37 @@ def test_what_feeds_a_file_is_read_from_the_names_of_its_inputs(fasdk, tmp_path)
     assert (
         "inputs.ir.mean" in found["missing"] and "inputs.ir.channel_order" not in found["missing"]
     )
+
+
+def test_probabilities_without_a_softmax_are_told_by_their_values(fasdk, tmp_path):
+    tail = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    tail (float[N,2] answer) => (float[N,2] score) <int64[1] axis = {1}>
+    { grown = Exp (answer) sum = ReduceSum (grown, axis) score = Div (grown, sum) }
+    """
+    model = onnx.compose.merge_models(
+        trained_network(), onnx.parser.parse_model(tail), io_map=[("answer", "answer")]
+    )
+    given = write_files(tmp_path, model)
+    found = json.loads(fasdk("describe", given.onnx, "--json").stdout)
+    assert 'kind = "probabilities"  # by its values on images' in found["toml"]
+    assert found["problem"] is None
+
+
+def test_an_input_of_integers_takes_levels(fasdk, tmp_path):
+    head = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    head (uint8[N,3,32,32] pixels) => (float[N,3,32,32] scaled) <float[1] full = {255.0}>
+    { raw = Cast <to = 1> (pixels) scaled = Div (raw, full) }
+    """
+    model = onnx.compose.merge_models(
+        onnx.parser.parse_model(head), trained_network(), io_map=[("scaled", "image")]
+    )
+    given = write_files(tmp_path, model)
+    toml = tmp_path / "found.toml"
+    ran = fasdk("describe", given.onnx, "--reference", given.captures, "-o", toml, "--json")
+    assert ran.status == 0, ran.stdout
+    assert json.loads(ran.stdout)["reference"]["chosen"]["units"] == "levels"
+    told = ("--development", given.captures)
+    ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", *told)
+    assert (ran.status, ran.error_lines) == (0, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
@@ -31,6 +32,7 @@ _NAMES = {
 }
 _SCORES = re.compile(r"logit|score|prob|softmax|class|cls|live|spoof|pred", re.IGNORECASE)
 _IMAGE_AXES = 4
+_WIDTH = 78  # columns of the document
 _LARGEST_STACK = 9
 
 
@@ -42,6 +44,9 @@ class Origin(Enum):
     GUESS = "guess"  # usual, not stated anywhere
     MEASURED = "measured"  # the best of those tried on labeled captures
     MISSING = "missing"  # must be told
+
+
+_PREFIXES = {Origin.GUESS: "GUESS: "}
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,21 @@ class DraftField:
         """Section and key, such as inputs.rgb.crop."""
         return f"{self.section}.{self.key}" if self.section else self.key
 
-    def line(self) -> str:
-        """Return the line of TOML; a field that must be told is one that does not parse."""
-        if self.origin is Origin.MISSING or self.value is None:
-            return f"{self.key} = ?  # MUST BE TOLD: {self.comment}"
-        text = f"{self.key} = {_toml(self.value)}"
-        prefix = "GUESS: " if self.origin is Origin.GUESS else ""
-        comment = f"{prefix}{self.comment}" if self.comment or prefix else ""
-        return f"{text}  # {comment}" if comment else text
+    def lines(self) -> list[str]:
+        """Return the lines of TOML; a field that must be told is one that does not parse.
+
+        A comment that is too long for the line stands above it.
+        """
+        missing = self.origin is Origin.MISSING or self.value is None
+        text = f"{self.key} = {'?' if missing or self.value is None else _toml(self.value)}"
+        prefix = "MUST BE TOLD: " if missing else _PREFIXES.get(self.origin, "")
+        comment = f"{prefix}{self.comment}" if self.comment else ""
+        if not comment:
+            return [text]
+        if len(text) + len(comment) + 4 <= _WIDTH:
+            return [f"{text}  # {comment}"]
+        wrapped = textwrap.wrap(comment, _WIDTH - 2, break_long_words=False)
+        return [*(f"# {line}" for line in wrapped), text]
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ class Draft:
                 section = field.section
                 yield ""
                 yield f"[{section}]"
-            yield field.line()
+            yield from field.lines()
 
 
 def draft_description(

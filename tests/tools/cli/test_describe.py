@@ -120,11 +120,11 @@ def test_a_build_without_a_description_asks_for_what_is_missing(fasdk, tmp_path)
     assert ran.status == 2
     (line,) = ran.error_lines
     assert "to be told in it: live_index, inputs.rgb.crop" in line
-    assert "crop = ?  # MUST BE TOLD" in ran.stdout
+    assert "\ncrop = ?" in ran.stdout and "# MUST BE TOLD: " in ran.stdout
     ran = fasdk(*common, "--development", given.captures)
     assert ran.status == 2
     assert "to be told in it: nothing, but check it" in ran.error_lines[0]
-    assert "mean = [0.0, 0.0, 0.0]  # level/255: AUC" in ran.stdout
+    assert "# level/255: AUC" in ran.stdout
     assert not (tmp_path / "x.fasb").exists()
 
 

@@ -12,8 +12,8 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.graph.types import parse_graph
-from fasdk_engines.onnx_import.batch import BatchReading, free_batch
-from fasdk_engines.onnx_import.branches import take_known_branches
+from fasdk_engines.onnx_import.batch import BatchReading, free_batch, state_squeezed_axes
+from fasdk_engines.onnx_import.branches import fold_known_values, take_known_branches
 from fasdk_engines.onnx_import.editing import rename
 from fasdk_engines.onnx_import.equivalence import (
     extreme_captures,
@@ -201,9 +201,15 @@ def _in_standard_form(
     simple, notes = simplify(model)
     declare_sizes(simple, inputs)
     taken = take_known_branches(simple)
+    if inputs.fixed_batch is None and any(node.op_type == "If" for node in simple.graph.node):
+        # Exporters write a branch on the batch for a squeeze; every proof is of one capture.
+        declare_sizes(simple, inputs, batch=1)
+        taken += take_known_branches(simple)
+        declare_sizes(simple, inputs)
     if taken:
         notes = (*notes, f"{taken} branches whose condition is known were resolved")
     converted, more = to_known_opset(simple)
+    fold_known_values(converted)
     lint_operators(converted)
     clean(converted)
     return converted, (*notes, *more)
@@ -336,6 +342,7 @@ def _deployable(
         )
     model = _copy(converted)
     fix_inputs(model, inputs, batch)
+    state_squeezed_axes(model)
     finished = _finished(model, original, family, batch=batch)
     why = "the file's input has no batch axis" if reason is None else str(reason)
     return (*finished, _Batch(0, True, why))
@@ -354,12 +361,12 @@ def _finished(
     """
     description = original.inputs.description
     join_modalities(model, original.inputs, family.input_shapes(description), batch or 0)
-    append_reduction(model, original.scores)
+    append_reduction(model, original.scores, batch=batch)
     if batch is not None and batch > 1:
         keep_first_row(model.graph)
     append_logits(model, description.output.kind)
     clean(model)
-    shape_outputs(model, family, any_batch=batch is None)
+    shape_outputs(model, family, batch=batch)
     if batch is not None:
         model.metadata_props.add(key=MAX_BATCH_KEY, value="1")
     graph = bytes(model.SerializeToString(deterministic=True))

@@ -31,14 +31,21 @@ if TYPE_CHECKING:
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
+SUMMARY_TITLE = "Taken to be (compare with the model's training code)"
 _SHOWN = 3  # names of a long list
 
 
 def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> None:
-    """Print the report of a build on stdout."""
+    """Print the report of a build on stdout, ending with what to compare; doubts on stderr."""
     if as_json:
         print_json(asdict(report))
-        return
+    else:
+        _print_build(report, wide=wide)
+    for doubt in report.doubts:
+        STDERR.print(f"fasdk: warning: {doubt}", markup=False, soft_wrap=True)
+
+
+def _print_build(report: BuildReport, *, wide: bool) -> None:
     points = len(report.operating_points)
     print_answer(
         f"Built {report.bundle}: {report.model} in {report.precision}, "
@@ -66,6 +73,7 @@ def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> Non
         print_fields("INT8", _int8_fields(report.int8, wide=wide))
         if report.int8.budget is not None:
             _print_budget(report.int8.budget, wide=wide)
+    print_fields(SUMMARY_TITLE, report.summary)
 
 
 def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False) -> None:
@@ -119,7 +127,9 @@ def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False)
 def _parity(report: BuildReport) -> Iterator[str]:
     if report.torch_parity is not None:
         yield f"{report.torch_parity:.1e} published against deployed form"
-    yield f"{report.graph_parity:.1e} deployed form against graph"
+        yield f"{report.graph_parity:.1e} deployed form against graph"
+    else:
+        yield f"{report.graph_parity:.1e} file as given against graph"
 
 
 def _half_precision(report: BuildReport) -> str | None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.batch_norm import fold_batch_norm
 from fasdk_engines.graph.types import without_weights
 from fasdk_engines.models.base import Family, ModelConfig
 
@@ -82,7 +83,7 @@ def count_nodes(graph: bytes) -> int:
 
 
 def clean(model: onnx.ModelProto) -> None:
-    """Fold small constants, remove unread nodes and weights, and remove the exporter's traces.
+    """Fold constants and batch norm, remove what is unread, and remove the exporter's traces.
 
     The model is changed in place. Values keep the exporter's names, which come from the module's
     own structure.
@@ -90,6 +91,7 @@ def clean(model: onnx.ModelProto) -> None:
     graph = model.graph
     _constants_to_initializers(graph)
     _fold(graph, model.opset_import)
+    fold_batch_norm(model)
     _share_and_prune(graph)
     model.producer_name, model.producer_version, model.doc_string = "fasdk", "", ""
     del model.metadata_props[:]

@@ -39,6 +39,7 @@ class BuildReport:
             every operator's output rounded; None in other precisions.
         half_drift_ratio: `half_drift` over the standard deviation of the logits; None in other
             precisions.
+        float32_nodes: Reason by node that stays float32 beyond the model's own islands.
         half_max_activation: Largest magnitude of any half-precision tensor; None in other
             precisions.
         plan: TensorRT flavor and release the plan was built with, or None.
@@ -62,6 +63,7 @@ class BuildReport:
     graph_parity: float
     half_drift: float | None
     half_drift_ratio: float | None
+    float32_nodes: dict[str, str]
     half_max_activation: float | None
     plan: str | None
     plan_targets: tuple[str, ...]
@@ -92,7 +94,8 @@ def make_report(
     """
     from fasdk_engines.graph.export import count_nodes
 
-    fp16, int8 = typed.fp16, typed.int8
+    int8 = typed.int8
+    half = None if int8 is not None else typed.half
     return BuildReport(
         bundle=str(bundle),
         bundle_id=sha256(manifest.to_bytes()).hexdigest(),
@@ -104,9 +107,10 @@ def make_report(
         size_bytes=bundle.stat().st_size,
         torch_parity=source.torch_parity,
         graph_parity=source.graph_parity,
-        half_drift=None if fp16 is None else fp16.logit_drift,
-        half_drift_ratio=None if fp16 is None else fp16.drift_ratio,
-        half_max_activation=None if fp16 is None else fp16.max_activation,
+        half_drift=None if half is None else half.report.logit_drift,
+        half_drift_ratio=None if half is None else half.report.drift_ratio,
+        float32_nodes={} if typed.half is None else typed.half.reasons,
+        half_max_activation=None if half is None else half.report.max_activation,
         plan=None if plan is None else f"{plan.backend.value} {plan.version}",
         plan_targets=() if plan is None else plan.compute_capabilities,
         plan_bytes=0 if plan is None else len(plan.data),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -11,19 +11,27 @@ from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE, score_drift
 from fasdk_engines.build.thresholds import choose_provisional_points
+from fasdk_engines.graph.captures import spread
 from fasdk_engines.graph.runner import GraphRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasdk.capture import Capture
     from fasdk.decision import OperatingPoint
     from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.phases import Phases
     from fasdk_engines.build.resolved import ResolvedBuild
     from fasdk_engines.graph.emulation import Fp16Report
+    from fasdk_engines.graph.half_precision import HalfPrecision
     from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph
+
+
+_FEW_CAPTURES = 4  # enough to see an overflow before a calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +40,16 @@ class TypedGraph:
 
     Attributes:
         graph: Serialized ONNX model.
-        fp16: Result of the FP16 emulation; None in other precisions.
+        half: The FP32 graph in half precision and what that costs: the graph itself in FP16, for
+            INT8 what its float16 part was judged by; None in other precisions.
         int8: Calibration and budget of the INT8 graph; None in other precisions.
+        instead: Float precision that works for this graph, where INT8 does not.
     """
 
     graph: bytes
-    fp16: Fp16Report | None = None
+    half: HalfPrecision | None = None
     int8: Int8Graph | None = None
+    instead: Precision = Precision.FP32
 
 
 def convert_graph(source: FloatGraph, precision: Precision, captures: BuildCaptures) -> TypedGraph:
@@ -48,26 +59,21 @@ def convert_graph(source: FloatGraph, precision: Precision, captures: BuildCaptu
         PrecisionError: FP16 moves the logits or a score by more than it may.
         FasdkError: The graph cannot be converted or run.
     """
-    from fasdk_engines.graph.fp16 import convert, islands_matching
-
     if precision is Precision.FP32:
-        return TypedGraph(convert(source.graph, precision))
-    family, specs = source.model.family, source.model.specs
-    islands = islands_matching(source.graph, family.float32_islands)
-    converted = convert(source.graph, precision, islands)
-    from fasdk_engines.graph.emulation import emulate_fp16
-
-    batch = to_batch(list(captures.emulation), specs, family.presence_order)
-    reference = GraphRunner(source.graph, specs, family.presence_order).batch_logits(batch)
-    report = emulate_fp16(converted, [batch], reference)
-    _require_accurate(report, family.live_index, on_captures=captures.development is not None)
-    return TypedGraph(converted, fp16=report)
+        return TypedGraph(source.graph)
+    half = _half_precision(source, captures.emulation, keep_sensitive=True)
+    on_captures = captures.development is not None
+    _require_accurate(half.report, source.model.family.live_index, on_captures=on_captures)
+    return TypedGraph(half.graph, half=half)
 
 
 def quantize_graph(
     source: FloatGraph, build: ResolvedBuild, captures: BuildCaptures, phases: Phases
 ) -> TypedGraph:
     """Return an FP32 graph in the INT8 precision of a build.
+
+    What is not quantized in INT8 is float16, so half precision is measured first, before the time
+    of a calibration is spent.
 
     Raises:
         BudgetError: The liveness budget is missed.
@@ -80,18 +86,39 @@ def quantize_graph(
     # Both follow from the INT8 precision: `require_consistent`, then `read_captures`.
     assert build.int8 is not None  # noqa: S101
     assert captures.calibration is not None  # noqa: S101
+    family, half, instead = source.model.family, None, Precision.FP32
+    if build.precision is Precision.INT8:
+        few = spread(captures.emulation, _FEW_CAPTURES)
+        half = _half_precision(source, few, keep_sensitive=False)
+        family = replace(family, float32_islands=half.islands)
+        if _is_accurate(half.report, family.live_index):
+            instead = Precision.FP16
     job = Int8Job(
         request=build.int8,
         precision=build.precision,
         graph=source.graph,
-        family=source.model.family,
+        family=family,
         specs=source.model.specs,
         calibration=captures.calibration,
         development=captures.development,
         choose_points=lambda logits: _reference_points(source, captures, logits),
+        instead=instead,
     )
     int8 = quantize(job, WorkFolder(build.out), phases)
-    return TypedGraph(int8.graph, int8=int8)
+    return TypedGraph(int8.graph, half=half, int8=int8, instead=instead)
+
+
+def _half_precision(
+    source: FloatGraph, captures: Sequence[Capture], *, keep_sensitive: bool
+) -> HalfPrecision:
+    from fasdk_engines.graph.half_precision import to_half_precision
+
+    family, specs = source.model.family, source.model.specs
+    batch = to_batch(list(captures), specs, family.presence_order)
+    reference = GraphRunner(source.graph, specs, family.presence_order).batch_logits(batch)
+    return to_half_precision(
+        source.graph, family.float32_islands, batch, reference, keep_sensitive=keep_sensitive
+    )
 
 
 def _reference_points(
@@ -126,3 +153,12 @@ def _require_accurate(report: Fp16Report, live_index: int, *, on_captures: bool)
             f"half precision moves a score by {drift:.4f}, more than {GOLDEN_TOLERANCE}: "
             "build with --precision fp32"
         )
+
+
+def _is_accurate(report: Fp16Report, live_index: int) -> bool:
+    """Return whether FP16 would be accepted, as far as a few captures can show."""
+    try:
+        _require_accurate(report, live_index, on_captures=False)
+    except PrecisionError:
+        return False
+    return True

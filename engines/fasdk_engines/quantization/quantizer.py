@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import PrecisionError
 from fasdk_calibration.calibration_set.ranges import RangeMethod
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.quantization.calibration.group_recipe import make_group_recipe
 from fasdk_engines.quantization.calibration.options import QuantizerOptions
 from fasdk_engines.quantization.calibration.residual import choose_residual_layers

@@ -80,6 +80,7 @@ class Int8Job:
         development: Captures to evaluate the budget on, or None.
         choose_points: Returns the float graph's operating points from its logits on the development
             captures, float32 [N, classes].
+        instead: Float precision that works for this graph: what an error advises.
     """
 
     request: Int8Request
@@ -90,6 +91,7 @@ class Int8Job:
     calibration: Dataset
     development: DevelopmentSet | None
     choose_points: ChoosePoints
+    instead: Precision = Precision.FP16
 
 
 @dataclass(frozen=True, eq=False)
@@ -407,7 +409,10 @@ def _missed(
             f"none of {len(record.trials)} candidates holds, not even with "
             f"{len(last.float_layers)} layers in floating point"
         )
-        fix = "train longer, give more development captures, or build with --precision fp16"
+        fix = (
+            "train longer, give more development captures, or build with --precision "
+            f"{job.instead.value}"
+        )
     else:
         tried, fix = f"{job.precision.value} misses it", f"build with --precision auto{base}"
     return BudgetError(

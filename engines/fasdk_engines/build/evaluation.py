@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Precision
+from fasdk.errors import NoThresholdError
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
 from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +33,14 @@ class Evaluation:
         operating_points: Provisional operating points; empty without development captures.
         note: Origin of the operating points, or the reason why there are none.
         document: Content of evaluation.json; None without development captures.
+        doubt: Reason why development captures gave no threshold, or None.
     """
 
     golden: tuple[GoldenCapture, ...]
     operating_points: tuple[OperatingPoint, ...]
     note: str
     document: dict[str, Any] | None
+    doubt: str | None = None
 
 
 def evaluate_graph(
@@ -44,9 +48,11 @@ def evaluate_graph(
 ) -> Evaluation:
     """Run a finished graph on its golden and development captures.
 
+    Development captures whose scores do not separate the classes give no threshold and a doubt.
+
     Raises:
         PrecisionError: No golden captures of an INT8 graph keep their scores under FP16 rounding.
-        DatasetError: The development captures allow no threshold.
+        DatasetError: The development captures lack a class.
         BackendError: ONNX Runtime fails on the graph.
     """
     family = model.family
@@ -68,14 +74,19 @@ def evaluate_graph(
     if development is None:
         return Evaluation(chosen, (), NO_EVALUATION, None)
     measured = None if typed.int8 is None else typed.int8.development_logits
-    points, note, document = choose_provisional_points(
-        development,
-        runner.logits(development.captures) if measured is None else measured,
-        family.live_index,
-        family.modalities,
-        runner.graph_sha256,
-    )
-    return Evaluation(chosen, points, note, document)
+    rows = runner.logits(development.captures) if measured is None else measured
+    found = measure_separation(development, rows, family)
+    doubt = None if found is None else found.doubt
+    if doubt is None:
+        try:
+            points, note, document = choose_provisional_points(
+                development, rows, family.live_index, family.modalities, runner.graph_sha256
+            )
+        except NoThresholdError as error:
+            doubt = str(error) if found is None else f"{error} (AUC {found.auc:.4f})"
+        else:
+            return Evaluation(chosen, points, note, document)
+    return Evaluation(chosen, (), f"no threshold: {doubt}", None, doubt)
 
 
 def _rounded_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:

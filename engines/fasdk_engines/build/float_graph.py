@@ -42,6 +42,7 @@ class FloatGraph:
             None for an imported ONNX file.
         graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
             imported file the largest score difference, file as given against the FP32 graph.
+        notes: Plain lines, each on one thing of the source that was converted, read or assumed.
     """
 
     graph: bytes
@@ -50,6 +51,7 @@ class FloatGraph:
     source_sha256: str
     torch_parity: float | None
     graph_parity: float
+    notes: tuple[str, ...] = ()
 
 
 def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Phases) -> FloatGraph:
@@ -70,6 +72,7 @@ def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Ph
         source_sha256=source.file.sha256,
         torch_parity=None,
         graph_parity=imported.parity,
+        notes=imported.notes,
     )
 
 

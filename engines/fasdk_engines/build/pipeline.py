@@ -14,6 +14,7 @@ from fasdk_engines.build.evaluation import evaluate_graph
 from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE
 from fasdk_engines.build.phases import Phases
+from fasdk_engines.build.plausibility import check_plausibility
 from fasdk_engines.build.report import make_report
 from fasdk_engines.build.resolved import resolve_build
 from fasdk_engines.build.source import DescribedOnnxFile, read_source
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fasdk_engines.build.evaluation import Evaluation
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.phases import BuildListener
+    from fasdk_engines.build.plausibility import Plausibility
     from fasdk_engines.build.report import BuildReport
     from fasdk_engines.build.request import BuildRequest
     from fasdk_engines.build.resolved import PlanTarget, ResolvedBuild
@@ -48,7 +50,7 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     """
     request.require_consistent()
     phases = Phases(listener)
-    build, captures, source = _prepare(request, phases)
+    build, captures, source, plausible = _prepare(request, phases)
     phases.start("precision")
     if build.int8 is None:
         typed = convert_graph(source, build.precision, captures)
@@ -64,30 +66,39 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     phases.start("bundle")
     manifest = write_bundle(
         build.out,
-        _manifest(build, source, evaluation, plan),
+        _manifest(build, source, (*source.notes, *plausible.notes), evaluation, plan),
         _members(typed, evaluation, plan),
         build.sign_key,
     )
     if typed.int8 is not None:
         WorkFolder(build.out).remove()
     phases.stop()
-    return make_report(build.out, manifest, source, typed, plan, phases.seconds)
+    doubts = plausible.doubts if evaluation.doubt is None else (*plausible.doubts, evaluation.doubt)
+    return make_report(build.out, manifest, source, typed, plan, phases.seconds, doubts)
 
 
 def _prepare(
     request: BuildRequest, phases: Phases
-) -> tuple[ResolvedBuild, BuildCaptures, FloatGraph]:
-    """Read the source and the captures, and make the FP32 graph."""
+) -> tuple[ResolvedBuild, BuildCaptures, FloatGraph, Plausibility]:
+    """Read the source and the captures, make the FP32 graph and check that it is plausible."""
     phases.start("source")
     source = read_source(request)
     build = resolve_build(request, source)
     phases.start("captures")
     captures = read_captures(build)
+    described = isinstance(source, DescribedOnnxFile)
     if isinstance(source, DescribedOnnxFile):
-        return build, captures, import_onnx_file(source, build.model, phases)
-    deployed = deploy_checkpoint(source.checkpoint, build.model, phases)
-    del source  # the export needs the memory of a full model's weights
-    return build, captures, export_deployed(deployed, build.model, phases)
+        graph = import_onnx_file(source, build.model, phases)
+    else:
+        deployed = deploy_checkpoint(source.checkpoint, build.model, phases)
+        del source  # the export needs the memory of a full model's weights
+        graph = export_deployed(deployed, build.model, phases)
+        del deployed
+    phases.start("plausibility")
+    plausible = check_plausibility(
+        graph.graph, graph.model, captures, described=described, accept_units=build.accept_units
+    )
+    return build, captures, graph, plausible
 
 
 def _build_plan(
@@ -110,7 +121,11 @@ def _build_plan(
 
 
 def _manifest(
-    build: ResolvedBuild, source: FloatGraph, evaluation: Evaluation, plan: BuiltPlan | None
+    build: ResolvedBuild,
+    source: FloatGraph,
+    notes: tuple[str, ...],
+    evaluation: Evaluation,
+    plan: BuiltPlan | None,
 ) -> Manifest:
     family = source.model.family
     tools = {name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
@@ -147,7 +162,9 @@ def _manifest(
         plans=plans,
         golden_tolerance=GOLDEN_TOLERANCE,
         provenance=Provenance(
-            checkpoint_sha256=source.source_sha256, tools={"fasdk": version("fasdk"), **tools}
+            checkpoint_sha256=source.source_sha256,
+            tools={"fasdk": version("fasdk"), **tools},
+            notes=notes,
         ),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from fasdk.bundle.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +51,8 @@ class BuildReport:
         operating_points_note: Origin of the operating points, or the reason why there are none.
         phase_seconds: Duration by phase, in seconds.
         int8: Calibration and liveness budget; None without INT8.
+        summary: What the build took its source to be, by topic.
+        doubts: Plain lines, each on one thing that may be wrong.
     """
 
     bundle: str
@@ -72,6 +76,8 @@ class BuildReport:
     operating_points_note: str
     phase_seconds: dict[str, float]
     int8: Int8Summary | None = None
+    summary: dict[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 def make_report(
@@ -81,6 +87,7 @@ def make_report(
     typed: TypedGraph,
     plan: BuiltPlan | None,
     phase_seconds: Mapping[str, float],
+    doubts: tuple[str, ...] = (),
 ) -> BuildReport:
     """Return the report on a bundle that has been written.
 
@@ -91,6 +98,7 @@ def make_report(
         typed: Graph in it.
         plan: Plan in it, or None.
         phase_seconds: Duration by phase, in seconds.
+        doubts: Plain lines, each on one thing that may be wrong.
     """
     from fasdk_engines.graph.export import count_nodes
 
@@ -118,4 +126,6 @@ def make_report(
         operating_points_note=manifest.operating_points_note,
         phase_seconds=dict(phase_seconds),
         int8=None if int8 is None else int8.record.summary(),
+        summary=summarize(manifest),
+        doubts=doubts,
     )

@@ -7,12 +7,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
-from fasdk.errors import PrecisionError
+from fasdk.errors import NoThresholdError, PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE, score_drift
 from fasdk_engines.build.thresholds import choose_provisional_points
 from fasdk_engines.graph.captures import spread
 from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,9 @@ def _reference_points(
     # The budget is evaluated where there are development captures.
     assert captures.development is not None  # noqa: S101
     family = source.model.family
+    found = measure_separation(captures.development, logits, family)
+    if found is not None and found.doubt is not None:
+        raise NoThresholdError(f"no liveness budget can be held: {found.doubt}")
     points, _, _ = choose_provisional_points(
         captures.development,
         logits,

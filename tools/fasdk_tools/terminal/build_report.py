@@ -31,14 +31,21 @@ if TYPE_CHECKING:
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
+SUMMARY_TITLE = "Taken to be (compare with the model's training code)"
 _SHOWN = 3  # names of a long list
 
 
 def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> None:
-    """Print the report of a build on stdout."""
+    """Print the report of a build on stdout, ending with what to compare; doubts on stderr."""
     if as_json:
         print_json(asdict(report))
-        return
+    else:
+        _print_build(report, wide=wide)
+    for doubt in report.doubts:
+        STDERR.print(f"fasdk: warning: {doubt}", markup=False, soft_wrap=True)
+
+
+def _print_build(report: BuildReport, *, wide: bool) -> None:
     points = len(report.operating_points)
     print_answer(
         f"Built {report.bundle}: {report.model} in {report.precision}, "
@@ -66,6 +73,7 @@ def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> Non
         print_fields("INT8", _int8_fields(report.int8, wide=wide))
         if report.int8.budget is not None:
             _print_budget(report.int8.budget, wide=wide)
+    print_fields(SUMMARY_TITLE, report.summary)
 
 
 def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False) -> None:

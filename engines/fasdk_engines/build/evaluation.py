@@ -67,6 +67,7 @@ def evaluate_graph(
             model,
             min(GOLDEN_COUNT, len(golden)),
             _rounded_logits(typed, captures),
+            typed.instead,
         )
         golden, logits = [golden[index] for index in kept], logits[list(kept)]
     chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))

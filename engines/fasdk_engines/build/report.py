@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fasdk.backends.tensorrt.plan import BuiltPlan
     from fasdk.bundle.manifest import Manifest
+    from fasdk_engines.build.comparison import Comparison
     from fasdk_engines.build.float_graph import FloatGraph
-    from fasdk_engines.build.typed_graph import TypedGraph
+    from fasdk_engines.build.precision_choice import BuiltGraph
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 
@@ -51,6 +51,7 @@ class BuildReport:
         operating_points_note: Origin of the operating points, or the reason why there are none.
         phase_seconds: Duration by phase, in seconds.
         int8: Calibration and liveness budget; None without INT8.
+        comparison: A quantized graph beside the float graph it would replace; None without one.
         summary: What the build took its source to be, by topic.
         doubts: Plain lines, each on one thing that may be wrong.
     """
@@ -76,6 +77,7 @@ class BuildReport:
     operating_points_note: str
     phase_seconds: dict[str, float]
     int8: Int8Summary | None = None
+    comparison: Comparison | None = None
     summary: dict[str, str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -84,8 +86,7 @@ def make_report(
     bundle: Path,
     manifest: Manifest,
     source: FloatGraph,
-    typed: TypedGraph,
-    plan: BuiltPlan | None,
+    built: BuiltGraph,
     phase_seconds: Mapping[str, float],
     doubts: tuple[str, ...] = (),
 ) -> BuildReport:
@@ -95,13 +96,13 @@ def make_report(
         bundle: Path of the bundle.
         manifest: Manifest in it.
         source: FP32 graph it was built from.
-        typed: Graph in it.
-        plan: Plan in it, or None.
+        built: Graph and plan in it.
         phase_seconds: Duration by phase, in seconds.
         doubts: Plain lines, each on one thing that may be wrong.
     """
     from fasdk_engines.graph.export import count_nodes
 
+    typed, plan = built.typed, built.plan
     int8 = typed.int8
     half = None if int8 is not None else typed.half
     return BuildReport(
@@ -126,6 +127,7 @@ def make_report(
         operating_points_note=manifest.operating_points_note,
         phase_seconds=dict(phase_seconds),
         int8=None if int8 is None else int8.record.summary(),
+        comparison=built.comparison,
         summary=summarize(manifest),
         doubts=doubts,
     )

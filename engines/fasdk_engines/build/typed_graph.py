@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fasdk_engines.build.resolved import ResolvedBuild
     from fasdk_engines.graph.emulation import Fp16Report
     from fasdk_engines.graph.half_precision import HalfPrecision
-    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph
+    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Graph, Int8Job
 
 
 _FEW_CAPTURES = 4  # enough to see an overflow before a calibration
@@ -79,34 +79,71 @@ def quantize_graph(
     Raises:
         BudgetError: The liveness budget is missed.
         DatasetError: The captures cannot calibrate the graph.
+        NoInt8LayerError: No layer can compute in INT8.
         FasdkError: The graph cannot be quantized or run.
     """
-    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Job, quantize
+    from fasdk_engines.quantization.mixed_precision.pipeline import quantize
     from fasdk_engines.quantization.work_folder import WorkFolder
+
+    half, instead = None, Precision.FP32
+    if build.precision is Precision.INT8:
+        few = spread(captures.emulation, _FEW_CAPTURES)
+        half = _half_precision(source, few, keep_sensitive=False)
+        if _is_accurate(half.report, source.model.family.live_index):
+            instead = Precision.FP16
+    job = _int8_job(source, build, captures, half, instead)
+    int8 = quantize(job, WorkFolder(build.out), phases)
+    return TypedGraph(int8.graph, half=half, int8=int8, instead=instead)
+
+
+def convert_instead(
+    source: FloatGraph, build: ResolvedBuild, captures: BuildCaptures, phases: Phases
+) -> TypedGraph:
+    """Return an FP32 graph in the float precision that `auto` may take in place of INT8.
+
+    That is FP16 for INT8, held to the same liveness budget, and FP32 for INT8_FP32.
+
+    Raises:
+        PrecisionError: FP16 moves the logits or a score by more than it may, or misses the budget.
+        FasdkError: The graph cannot be converted or run.
+    """
+    from fasdk_engines.quantization.mixed_precision.pipeline import evaluate_float_graph
+    from fasdk_engines.quantization.work_folder import WorkFolder
+
+    if build.precision is Precision.INT8_FP32:
+        return convert_graph(source, Precision.FP32, captures)
+    typed = convert_graph(source, Precision.FP16, captures)
+    job = _int8_job(source, build, captures, typed.half, Precision.FP32)
+    found = evaluate_float_graph(job, typed.graph, WorkFolder(build.out), phases)
+    if not found.holds:
+        raise PrecisionError(f"fp16 misses the liveness budget: {'; '.join(found.misses)}")
+    return typed
+
+
+def _int8_job(
+    source: FloatGraph,
+    build: ResolvedBuild,
+    captures: BuildCaptures,
+    half: HalfPrecision | None,
+    instead: Precision,
+) -> Int8Job:
+    from fasdk_engines.quantization.mixed_precision.pipeline import Int8Job
 
     # Both follow from the INT8 precision: `require_consistent`, then `read_captures`.
     assert build.int8 is not None  # noqa: S101
     assert captures.calibration is not None  # noqa: S101
-    family, half, instead = source.model.family, None, Precision.FP32
-    if build.precision is Precision.INT8:
-        few = spread(captures.emulation, _FEW_CAPTURES)
-        half = _half_precision(source, few, keep_sensitive=False)
-        family = replace(family, float32_islands=half.islands)
-        if _is_accurate(half.report, family.live_index):
-            instead = Precision.FP16
-    job = Int8Job(
+    family = source.model.family
+    return Int8Job(
         request=build.int8,
         precision=build.precision,
         graph=source.graph,
-        family=family,
+        family=family if half is None else replace(family, float32_islands=half.islands),
         specs=source.model.specs,
         calibration=captures.calibration,
         development=captures.development,
         choose_points=lambda logits: _reference_points(source, captures, logits),
         instead=instead,
     )
-    int8 = quantize(job, WorkFolder(build.out), phases)
-    return TypedGraph(int8.graph, half=half, int8=int8, instead=instead)
 
 
 def _half_precision(

@@ -39,6 +39,10 @@ _MACS_PER_RUN = 4_000_000_000  # bounds the time and memory of one run on captur
 _MAX_CAPTURES_PER_RUN = 32
 
 
+class NoInt8LayerError(PrecisionError):
+    """No layer of a graph can compute in INT8."""
+
+
 class ActivationForm(str, Enum):
     """Form in which an activation is quantized.
 
@@ -129,7 +133,8 @@ class Quantizer:
 
         Raises:
             PrecisionError: Another precision, no captures, an activation that is not finite, an
-                island that matches no node, or no layer that can compute in INT8.
+                island that matches no node.
+            NoInt8LayerError: No layer can compute in INT8.
             ExportError: The graph cannot be read or its types do not fit together.
             BackendError: ONNX Runtime refuses or fails to run it.
         """
@@ -142,9 +147,8 @@ class Quantizer:
         shapes = {name: (1, *array.shape[1:]) for name, array in batches[0].items()}
         nodes = find_layers(model, shapes, islands)
         if not any(node.layer.quantized for node in nodes):
-            raise PrecisionError(
-                f"none of the {len(nodes)} Linear and Conv layers can compute in INT8: "
-                "build with --precision fp16"
+            raise NoInt8LayerError(
+                f"none of the {len(nodes)} Linear and Conv layers can compute in INT8"
             )
         groups = find_activation_groups(model, nodes, specs)
         per_run = _MACS_PER_RUN // max(1, sum(node.layer.macs for node in nodes))

@@ -22,7 +22,7 @@ _MIN_PAIRS, _MAX_PAIRS = 8, 60
 _SECONDS = 2.0  # of measuring, where the least number of pairs does not take longer
 # How a TensorRT-RTX plan lists the kernels that the compiler wrote itself.
 _KERNEL = re.compile(rb"function=\{ name=(\w+)")
-_NAMED = 3  # kernels that a sentence names
+_NAMED, _NAME_LENGTH = 3, 40  # kernels that a sentence names, and letters of each
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ class Comparison:
             f"{self.floating.value} {_megabytes(plans.float_bytes)}"
         )
         if plans.int8_kernels and not self.gains:
-            such = ", ".join(plans.written[:_NAMED])
+            such = ", ".join(name[:_NAME_LENGTH] for name in plans.written[:_NAMED])
             found += (
                 f" (the compiler wrote {plans.int8_kernels} kernels between the layers, "
-                f"{plans.float_kernels} for {self.floating.value}; new are such as {such})"
+                f"{plans.float_kernels} for {self.floating.value}; among them {such})"
             )
         return f"{found}; speed is not measured at a build"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.phases import Phases
     from fasdk_engines.build.resolved import ResolvedModel
     from fasdk_engines.build.source import DescribedOnnxFile
@@ -121,6 +122,40 @@ def export_deployed(deployed: DeployedModel, model: ResolvedModel, phases: Phase
         torch_parity=deployed.torch_parity,
         graph_parity=graph_parity(graph, deployed.module, _parity_inputs(model)),
     )
+
+
+def fold_graph(source: FloatGraph, captures: BuildCaptures) -> FloatGraph:
+    """Fold the batch norm of an FP32 graph, held against the unfolded graph in ONNX Runtime.
+
+    It is left as it is where folding would move a score, which the notes say.
+
+    Raises:
+        ExportError: The graph's types do not fit together.
+        BackendError: ONNX Runtime refuses or fails to run a graph.
+    """
+    from fasdk_engines.graph.batch_norm import fold_batch_norm
+    from fasdk_engines.graph.emulation import largest_score_drift
+    from fasdk_engines.graph.parity import BATCH_BUDGET
+    from fasdk_engines.graph.runner import GraphRunner
+    from fasdk_engines.graph.types import parse_graph
+
+    model = parse_graph(source.graph)
+    count = fold_batch_norm(model)
+    if not count:
+        return source
+    folded = bytes(model.SerializeToString(deterministic=True))
+    specs, order = source.model.specs, source.model.family.presence_order
+    before, after = (
+        GraphRunner(graph, specs, order).logits(captures.emulation)
+        for graph in (source.graph, folded)
+    )
+    drift = largest_score_drift(after, before)
+    if not drift <= BATCH_BUDGET:
+        note = f"batch norm was not folded: a score would move by {drift:.3g}"
+        return replace(source, notes=(*source.notes, note))
+    what = "1 batch norm was" if count == 1 else f"{count} batch norms were"
+    note = f"{what} folded into the layers beside"
+    return replace(source, graph=folded, notes=(*source.notes, note))
 
 
 def _parity_inputs(model: ResolvedModel) -> tuple[Tensor, ...]:

@@ -12,7 +12,12 @@ from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk_engines.build.captures import GOLDEN_COUNT, read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
-from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file
+from fasdk_engines.build.float_graph import (
+    deploy_checkpoint,
+    export_deployed,
+    fold_graph,
+    import_onnx_file,
+)
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE
 from fasdk_engines.build.phases import Phases
 from fasdk_engines.build.plausibility import check_plausibility
@@ -20,6 +25,7 @@ from fasdk_engines.build.precision_choice import build_graph
 from fasdk_engines.build.report import make_report
 from fasdk_engines.build.resolved import resolve_build
 from fasdk_engines.build.source import DescribedOnnxFile, read_source
+from fasdk_engines.build.typed_graph import working_precision
 from fasdk_engines.graph.captures import spread
 from fasdk_engines.quantization.work_folder import WorkFolder
 
@@ -58,7 +64,13 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     if built.precision is not build.precision:
         captures = replace(captures, golden=spread(captures.golden, GOLDEN_COUNT))
     phases.start("evaluation")
-    evaluation = evaluate_graph(typed, built.precision, source.model, captures)
+    evaluation = evaluate_graph(
+        typed,
+        built.precision,
+        source.model,
+        captures,
+        lambda: working_precision(source, built.precision, captures),
+    )
     phases.start("bundle")
     manifest = write_bundle(
         build.out,
@@ -94,7 +106,8 @@ def _prepare(
     plausible = check_plausibility(
         graph.graph, graph.model, captures, described=described, accept_units=build.accept_units
     )
-    return build, captures, graph, plausible
+    # What is plausible shows in the batch norm's statistics, which folding removes.
+    return build, captures, fold_graph(graph, captures), plausible
 
 
 def _manifest(

@@ -9,7 +9,12 @@ from fasdk.bundle.manifest import Precision
 from fasdk.errors import PlanError, PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.comparison import Comparison, PlanSizes, compare_latency
-from fasdk_engines.build.typed_graph import convert_graph, convert_instead, quantize_graph
+from fasdk_engines.build.typed_graph import (
+    convert_graph,
+    convert_instead,
+    quantize_graph,
+    working_precision,
+)
 from fasdk_engines.graph.half_precision import SMALL_NETWORK
 from fasdk_engines.graph.lint import lint_tensorrt
 
@@ -71,8 +76,11 @@ def build_graph(
     phases.start("comparison")
     comparison = _compare(built, source, build, captures, phases)
     built = replace(built, comparison=comparison)
-    if comparison.gains or not build.int8.search:
-        return replace(built, notes=(comparison.note(advice=typed.instead),))
+    if comparison.gains:
+        return replace(built, notes=(comparison.note(),))
+    if not build.int8.search:
+        advice = working_precision(source, build.precision, captures)
+        return replace(built, notes=(comparison.note(advice=advice),))
     phases.start("precision")
     try:
         instead = convert_instead(source, build, captures, phases)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
-from fasdk.errors import NoThresholdError, PrecisionError
+from fasdk.errors import FasdkError, NoThresholdError, PrecisionError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE, score_drift
 from fasdk_engines.build.thresholds import choose_provisional_points
@@ -44,13 +44,11 @@ class TypedGraph:
         half: The FP32 graph in half precision and what that costs: the graph itself in FP16, for
             INT8 what its float16 part was judged by; None in other precisions.
         int8: Calibration and budget of the INT8 graph; None in other precisions.
-        instead: Float precision that works for this graph, where INT8 does not.
     """
 
     graph: bytes
     half: HalfPrecision | None = None
     int8: Int8Graph | None = None
-    instead: Precision = Precision.FP32
 
 
 def convert_graph(source: FloatGraph, precision: Precision, captures: BuildCaptures) -> TypedGraph:
@@ -85,15 +83,32 @@ def quantize_graph(
     from fasdk_engines.quantization.mixed_precision.pipeline import quantize
     from fasdk_engines.quantization.work_folder import WorkFolder
 
-    half, instead = None, Precision.FP32
+    half = None
     if build.precision is Precision.INT8:
         few = spread(captures.emulation, _FEW_CAPTURES)
         half = _half_precision(source, few, keep_sensitive=False)
-        if _is_accurate(half.report, source.model.family.live_index):
-            instead = Precision.FP16
-    job = _int8_job(source, build, captures, half, instead)
+    job = _int8_job(source, build, captures, half)
     int8 = quantize(job, WorkFolder(build.out), phases)
-    return TypedGraph(int8.graph, half=half, int8=int8, instead=instead)
+    return TypedGraph(int8.graph, half=half, int8=int8)
+
+
+def working_precision(
+    source: FloatGraph, precision: Precision, captures: BuildCaptures
+) -> Precision:
+    """Return the float precision to advise where an INT8 one does not work: one that does.
+
+    Args:
+        source: FP32 graph of the build.
+        precision: INT8 or INT8_FP32.
+        captures: Captures of the build.
+    """
+    if precision is Precision.INT8:
+        try:
+            convert_graph(source, Precision.FP16, captures)
+        except FasdkError:
+            return Precision.FP32
+        return Precision.FP16
+    return Precision.FP32
 
 
 def convert_instead(
@@ -113,7 +128,7 @@ def convert_instead(
     if build.precision is Precision.INT8_FP32:
         return convert_graph(source, Precision.FP32, captures)
     typed = convert_graph(source, Precision.FP16, captures)
-    job = _int8_job(source, build, captures, typed.half, Precision.FP32)
+    job = _int8_job(source, build, captures, typed.half)
     found = evaluate_float_graph(job, typed.graph, WorkFolder(build.out), phases)
     if not found.holds:
         raise PrecisionError(f"fp16 misses the liveness budget: {'; '.join(found.misses)}")
@@ -125,7 +140,6 @@ def _int8_job(
     build: ResolvedBuild,
     captures: BuildCaptures,
     half: HalfPrecision | None,
-    instead: Precision,
 ) -> Int8Job:
     from fasdk_engines.quantization.mixed_precision.pipeline import Int8Job
 
@@ -142,7 +156,7 @@ def _int8_job(
         calibration=captures.calibration,
         development=captures.development,
         choose_points=lambda logits: _reference_points(source, captures, logits),
-        instead=instead,
+        instead=lambda: working_precision(source, build.precision, captures),
     )
 
 
@@ -194,12 +208,3 @@ def _require_accurate(report: Fp16Report, live_index: int, *, on_captures: bool)
             f"half precision moves a score by {drift:.4f}, more than {GOLDEN_TOLERANCE}: "
             "build with --precision fp32"
         )
-
-
-def _is_accurate(report: Fp16Report, live_index: int) -> bool:
-    """Return whether FP16 would be accepted, as far as a few captures can show."""
-    try:
-        _require_accurate(report, live_index, on_captures=False)
-    except PrecisionError:
-        return False
-    return True

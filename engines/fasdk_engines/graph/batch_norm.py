@@ -120,6 +120,10 @@ class _Folding:
         graph = self.model.graph
         del graph.node[:]
         graph.node.extend(n for n in written if all(n is not gone for gone in self._dropped))
+        read = {name for node in graph.node for name in node.input} | self._outputs
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in read:
+                del graph.initializer[index]
 
     def _affine(self, node: onnx.NodeProto) -> _Affine | None:
         """Return what a node does to each channel, or None where it has to stay as it is."""

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from fasdk.errors import ExportError
-from fasdk_engines.graph.batch_norm import fold_batch_norm
 from fasdk_engines.graph.types import without_weights
 from fasdk_engines.models.base import Family, ModelConfig
 
@@ -83,7 +82,7 @@ def count_nodes(graph: bytes) -> int:
 
 
 def clean(model: onnx.ModelProto) -> None:
-    """Fold constants and batch norm, drop what is unread, name nodes, and remove traces.
+    """Fold small constants, drop what is unread, name every node, and remove traces.
 
     The model is changed in place. Values keep the exporter's names, which come from the module's
     own structure.
@@ -91,7 +90,6 @@ def clean(model: onnx.ModelProto) -> None:
     graph = model.graph
     _constants_to_initializers(graph)
     _fold(graph, model.opset_import)
-    fold_batch_norm(model)
     _share_and_prune(graph)
     model.producer_name, model.producer_version, model.doc_string = "fasdk", "", ""
     del model.metadata_props[:]

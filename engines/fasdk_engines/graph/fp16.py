@@ -82,10 +82,12 @@ class HalfGraph:
     Attributes:
         graph: Serialized ONNX model.
         lost: Weights that became 0 or infinite, by order of use.
+        halves: Number of values that nodes compute in half precision.
     """
 
     graph: bytes
     lost: tuple[LostWeight, ...]
+    halves: int
 
 
 def parse_precision(name: str) -> Precision:
@@ -156,7 +158,8 @@ def convert_to_half(graph: bytes, islands: Islands = DEFAULT_ISLANDS) -> HalfGra
     half.rewrite()
     del model.graph.value_info[:]
     half.check()
-    return HalfGraph(model.SerializeToString(deterministic=True), tuple(half.lost))
+    halves = sum(element == _FLOAT16 for element in half.produced.values())
+    return HalfGraph(model.SerializeToString(deterministic=True), tuple(half.lost), halves)
 
 
 def _refuse_unconvertible(model: onnx.ModelProto) -> None:

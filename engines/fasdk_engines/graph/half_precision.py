@@ -147,6 +147,7 @@ class _Search:
         """Return the graph with the nodes in float32 that its tensors and weights ask for."""
         added: dict[str, FloatReason] = {}
         harmless: set[str] = set()
+        what = "the weights"
         for _ in range(_MAX_ROUNDS):
             half = convert_to_half(self._graph, self._with(added))
             lost = [weight for weight in half.lost if weight.name not in harmless]
@@ -155,15 +156,18 @@ class _Search:
                 self._add(added, (n for w in harmful for n in w.nodes), FloatReason.LOST_WEIGHT)
                 continue
             harmless.update(weight.name for weight in lost)
+            if not half.halves:
+                break
             report = emulate_fp16(half.graph, [self._batch], self._reference)
             if report.finite and not report.offending:
                 return self._result(half.graph, added, report)
+            what = f"tensor {report.worst_tensor!r}"
             around = _nodes_around(half.graph, report.offending, self._names)
             if not self._add(added, around, FloatReason.OVERFLOW):
                 break
         raise PrecisionError(
-            f"half precision cannot hold tensor {report.worst_tensor!r}, even with "
-            f"{len(added)} nodes in float32: build with --precision fp32, or int8-fp32 for CPUs"
+            f"half precision cannot hold {what}, even with {len(added)} of {len(self._names)} "
+            "nodes in float32: build with --precision fp32, or int8-fp32 for CPUs"
         )
 
     def with_sensitive_layers(self, found: HalfPrecision) -> HalfPrecision:
@@ -174,12 +178,14 @@ class _Search:
         before = {node.name: node.reason for node in found.added}
         best = found
         for count in _FIRST_LAYERS:
+            if 2 * count >= len(self._segments):  # at most half, or little of FP16 is left
+                return best
             best = self._better(best, before, self._segments[:count])
             if _is_within(best):
                 return best
         ranked = self._by_sensitivity(frozenset(before) | self._own)
         count = 1
-        while 2 * count < len(ranked):  # at most half of them, or little of FP16 is left
+        while 2 * count < len(ranked):
             best = self._better(best, before, ranked[:count])
             if _is_within(best):
                 break
@@ -196,6 +202,8 @@ class _Search:
         added = dict(before)
         self._add(added, (name for part in segments for name in part), FloatReason.DRIFT)
         half = convert_to_half(self._graph, self._with(added))
+        if not half.halves:
+            return best
         report = emulate_fp16(half.graph, [self._batch], self._reference)
         if report.offending:
             return best
@@ -212,10 +220,9 @@ class _Search:
         for segment in self._segments:
             rest = frozenset(self._names).difference(segment) | floats
             half = convert_to_half(self._graph, Islands(nodes=rest))
-            try:
-                report = emulate_fp16(half.graph, [batch], reference)
-            except PrecisionError:  # the segment holds islands alone: nothing is rounded
+            if not half.halves:  # the segment holds islands alone
                 continue
+            report = emulate_fp16(half.graph, [batch], reference)
             drift = float(np.square(report.logits - reference).mean())
             drifts.append((drift if np.isfinite(drift) else np.inf, segment))
         drifts.sort(key=lambda found: -found[0])  # stable: graph order among equals

@@ -80,7 +80,7 @@ class Int8Job:
         development: Captures to evaluate the budget on, or None.
         choose_points: Returns the float graph's operating points from its logits on the development
             captures, float32 [N, classes].
-        instead: Float precision that works for this graph: what an error advises.
+        instead: Returns the float precision that an error advises: one that works for this graph.
     """
 
     request: Int8Request
@@ -91,7 +91,7 @@ class Int8Job:
     calibration: Dataset
     development: DevelopmentSet | None
     choose_points: ChoosePoints
-    instead: Precision = Precision.FP16
+    instead: Callable[[], Precision] = lambda: Precision.FP32
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +206,7 @@ def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
             progress=progress,
         )
     except NoInt8LayerError as error:
-        raise NoInt8LayerError(f"{error}: build with --precision {job.instead.value}") from error
+        raise NoInt8LayerError(f"{error}: build with --precision {job.instead().value}") from error
     if evaluator is None or job.development is None:
         record = _record(job, chosen, method, quantizer, _Outcome(None))
         return Int8Graph(quantizer.write(), record, None)
@@ -444,7 +444,7 @@ def _missed(
         )
         fix = (
             "train longer, give more development captures, or build with --precision "
-            f"{job.instead.value}"
+            f"{job.instead().value}"
         )
     else:
         tried, fix = f"{job.precision.value} misses it", f"build with --precision auto{base}"

@@ -60,9 +60,7 @@ def convert_graph(source: FloatGraph, precision: Precision, captures: BuildCaptu
     """
     if precision is Precision.FP32:
         return TypedGraph(source.graph)
-    half = _half_precision(source, captures.emulation, keep_sensitive=True)
-    on_captures = captures.development is not None
-    _require_accurate(half.report, source.model.family.live_index, on_captures=on_captures)
+    half = _half_graph(source, captures, keep_sensitive=True)
     return TypedGraph(half.graph, half=half)
 
 
@@ -102,11 +100,13 @@ def working_precision(
         precision: INT8 or INT8_FP32.
         captures: Captures of the build.
     """
-    if precision is Precision.INT8:
+    if precision is not Precision.INT8:
+        return Precision.FP32
+    for keep_sensitive in (False, True):  # the quick way first
         try:
-            convert_graph(source, Precision.FP16, captures)
+            _half_graph(source, captures, keep_sensitive=keep_sensitive)
         except FasdkError:
-            return Precision.FP32
+            continue
         return Precision.FP16
     return Precision.FP32
 
@@ -158,6 +158,16 @@ def _int8_job(
         choose_points=lambda logits: _reference_points(source, captures, logits),
         instead=lambda: working_precision(source, build.precision, captures),
     )
+
+
+def _half_graph(
+    source: FloatGraph, captures: BuildCaptures, *, keep_sensitive: bool
+) -> HalfPrecision:
+    """Return the graph in FP16, held to FP16's limits."""
+    half = _half_precision(source, captures.emulation, keep_sensitive=keep_sensitive)
+    on_captures = captures.development is not None
+    _require_accurate(half.report, source.model.family.live_index, on_captures=on_captures)
+    return half
 
 
 def _half_precision(

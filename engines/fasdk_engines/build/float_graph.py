@@ -44,6 +44,7 @@ class FloatGraph:
         graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
             imported file the largest score difference, file as given against the FP32 graph.
         notes: Plain lines, each on one thing of the source that was converted, read or assumed.
+        max_batch: Largest batch the graph takes; None for any.
     """
 
     graph: bytes
@@ -53,6 +54,11 @@ class FloatGraph:
     torch_parity: float | None
     graph_parity: float
     notes: tuple[str, ...] = ()
+    max_batch: int | None = None
+
+    def largest_batch(self, wanted: int) -> int:
+        """Return the largest batch of a plan's profile and of the manifest, at most `wanted`."""
+        return wanted if self.max_batch is None else min(wanted, self.max_batch)
 
 
 def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Phases) -> FloatGraph:
@@ -74,6 +80,7 @@ def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Ph
         torch_parity=None,
         graph_parity=imported.parity,
         notes=imported.notes,
+        max_batch=imported.interpretation.max_batch,
     )
 
 

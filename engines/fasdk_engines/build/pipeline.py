@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import write_bundle
 from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
+from fasdk.errors import UsageError
 from fasdk_engines.build.captures import GOLDEN_COUNT, read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
 from fasdk_engines.build.float_graph import (
@@ -59,6 +60,11 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     request.require_consistent()
     phases = Phases(listener)
     build, captures, source, plausible = _prepare(request, phases)
+    if build.int8 is not None and source.max_batch is not None:
+        raise UsageError(
+            f"the graph takes {source.max_batch} capture at a time, and INT8 is calibrated in "
+            "batches: build with --precision fp16 or fp32, or export it with a dynamic batch"
+        )
     built = build_graph(source, build, captures, phases)
     typed, plan = built.typed, built.plan
     if built.precision is not build.precision:
@@ -148,7 +154,7 @@ def _manifest(
         precision=built.precision,
         operating_points=evaluation.operating_points,
         operating_points_note=evaluation.note,
-        max_batch=build.max_batch,
+        max_batch=source.largest_batch(build.max_batch),
         plans=plans,
         golden_tolerance=GOLDEN_TOLERANCE,
         provenance=Provenance(

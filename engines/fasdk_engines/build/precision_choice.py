@@ -118,7 +118,7 @@ def _build_plan(
         graph,
         build.plan.backend,
         shapes=source.model.shapes,
-        max_batch=build.max_batch,
+        max_batch=source.largest_batch(build.max_batch),
         compute_capabilities=build.plan.compute_capabilities,
         progress=phases.listener,
     )

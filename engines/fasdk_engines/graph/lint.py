@@ -23,7 +23,7 @@ from fasdk_engines.graph.operators import (
     POOLS,
     VALUE_TYPES,
 )
-from fasdk_engines.graph.types import infer_types, label, parse_graph, subgraph_nodes
+from fasdk_engines.graph.types import holds_graph, infer_types, label, parse_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,9 +63,10 @@ class _Finding:
 def lint_tensorrt(graph: bytes) -> None:
     """Refuse a graph the oldest supported TensorRT would not take, or no deployment graph.
 
-    Checked: an opset that release takes, standard operators only, each in its support table with the types it
-    is used with, the table's restrictions, no random or training node, no control flow, weights
-    inside the file, and one symbolic batch axis that comes first in every input and output.
+    Checked: an opset that release takes, standard operators only, each in its support table with
+    the types it is used with, the table's restrictions, no random or training node, no control
+    flow, weights inside the file, and one symbolic batch axis that comes first in every input and
+    output.
 
     Source: onnx-tensorrt's operator support matrix; see `operators`.
 
@@ -124,7 +125,6 @@ def _file_problems(model: onnx.ModelProto) -> Iterator[_Finding]:
 
 
 def _operator_problems(model: onnx.ModelProto) -> Iterator[_Finding]:
-    with_subgraphs = {id(node) for node in subgraph_nodes(model)}
     constant = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
@@ -139,7 +139,7 @@ def _operator_problems(model: onnx.ModelProto) -> Iterator[_Finding]:
                 f"node {label(node)} is random or for training: export in eval mode",
                 by_tensorrt=False,
             )
-        elif id(node) in with_subgraphs:
+        elif holds_graph(node):
             yield _Finding(
                 f"node {label(node)} is control flow: export without it", by_tensorrt=False
             )

@@ -108,8 +108,13 @@ def infer_types(
 def subgraph_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes that hold a graph of their own (If, Loop, Scan)."""
     for node in model.graph.node:
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
+        if holds_graph(node):
             yield node
+
+
+def holds_graph(node: onnx.NodeProto) -> bool:
+    """Whether a node holds a graph of its own (If, Loop, Scan)."""
+    return any(a.HasField("g") or a.graphs for a in node.attribute)
 
 
 def label(node: onnx.NodeProto) -> str:

@@ -30,8 +30,13 @@ _MOST_CHANGES = 2000
 # They read the extents of a value and not its elements.
 _OF_EXTENTS = frozenset(["Shape", "Size"])
 _ELEMENTWISE = frozenset(
-    ["Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"]
+    [
+        *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"),
+    ]
 )
+# Of one operand, and of any rank.
+_ONE_BY_ONE = frozenset(["Cast", "Clip", "Identity", "LeakyRelu", "Relu", "Sigmoid", "Tanh"])
 _RECURRENT = frozenset(["GRU", "LSTM", "RNN"])
 
 
@@ -71,6 +76,20 @@ def free_batch(model: onnx.ModelProto, batch: int, reading: BatchReading) -> int
     raise ExportError(f"more than {_MOST_CHANGES} nodes fix the batch at {batch}")
 
 
+def state_squeezed_axes(model: onnx.ModelProto) -> None:
+    """Write the axes of every Squeeze that names none, in place.
+
+    Args:
+        model: Model all of whose inputs have fixed extents.
+    """
+    types = infer_types(model, strict=False)
+    for node in model.graph.node:
+        shape = types[node.input[0]].shape if node.input[0] in types else None
+        if node.op_type == "Squeeze" and len(node.input) == 1 and shape is not None:
+            axes = [axis for axis, extent in enumerate(shape) if extent == 1]
+            node.input.append(Additions(model.graph, "batch").constant("axes", axes))
+
+
 class _Freeing:
     """One step: the shapes at two batches, and the change of one node."""
 
@@ -81,10 +100,13 @@ class _Freeing:
         self._outputs = {value.name for value in model.graph.output}
         self._before = _shapes_at(model, batch)
         self._after = _shapes_at(model, batch * _FACTOR)
+        self._outer: dict[str, int] = {}
+        self._follow_outer()
 
     def first_fixed(self) -> onnx.NodeProto | None:
         """Return the first node that reads a batch and passes none on, or the wrong axis."""
-        for node in self._graph.node:
+        nodes: Sequence[onnx.NodeProto] = self._graph.node
+        for node in nodes:
             axes = [self._axis(name) for name in node.input]
             if node.op_type in _OF_EXTENTS or all(axis is None for axis in axes):
                 continue
@@ -93,6 +115,8 @@ class _Freeing:
                 continue  # nothing to compare with: the run decides
             found = self._axis(output)
             if found is None:
+                return node
+            if node.op_type in _RECURRENT and self._fixed_states(node):
                 return node
             if node.op_type == "Reshape" and self._misplaced(node, found):
                 return node
@@ -134,59 +158,78 @@ class _Freeing:
             return None
         return tuple(extent for extent in shape if extent is not None)
 
+    def _follow_outer(self) -> None:
+        """Note, of every value, how many rows of its batch axis lie outside the batch.
+
+        An axis that joins T positions and the batch as T times batch has T of them; a reshape that
+        parts them again is known by that.
+        """
+        nodes: Sequence[onnx.NodeProto] = self._graph.node
+        for node in nodes:
+            source = next((name for name in node.input if self._axis(name) is not None), None)
+            axis = self._axis(node.output[0])
+            if source is None or axis is None:
+                continue
+            outer = self._outer.get(source, 1)
+            if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+                made = self._known(self._before, node.output[0])
+                leading = self._leading(source)
+                if made is None or leading is None:
+                    continue
+                outer = max(1, leading // int(np.prod(made[:axis], dtype=np.int64)))
+            self._outer[node.output[0]] = outer
+
+    def _leading(self, name: str) -> int | None:
+        """Return how many times a value's batch is repeated by what lies outside it."""
+        axis, shape = self._axis(name), self._known(self._before, name)
+        if axis is None or shape is None:
+            return None
+        return int(np.prod(shape[:axis], dtype=np.int64)) * self._outer.get(name, 1)
+
+    def _place(self, source: str, made: Sequence[int]) -> int | None:
+        """Return the axis of a reshape's result along which the batch of its source lies."""
+        axis, given = self._axis(source), self._known(self._before, source)
+        leading = self._leading(source)
+        if axis is None or given is None or leading is None or 0 in made:
+            return None
+        before = [int(np.prod(made[:i], dtype=np.int64)) for i in range(len(made))]
+        fits = [
+            i
+            for i, extent in enumerate(made)
+            if leading % before[i] == 0 and (before[i] * extent) % (leading * self._batch) == 0
+        ]
+        alone = [i for i in fits if before[i] == leading]
+        pure = [i for i in alone if made[i] == self._batch]
+        if axis in pure or (pure and len(made) >= len(given)):
+            return axis if axis in pure else pure[0]
+        if len(made) == len(given) and axis in alone:
+            return axis
+        trailing = int(np.prod(given, dtype=np.int64)) // (leading * self._batch)
+        joined = [
+            i
+            for i in fits
+            if i not in alone and int(np.prod(made[i + 1 :], dtype=np.int64)) == trailing
+        ]
+        return next(iter([*joined, *alone, *fits]), None)
+
     def _misplaced(self, node: onnx.NodeProto, found: int) -> bool:
-        """Whether a reshape passes the batch on along another axis than the one it came in."""
-        axis = self._axis(node.input[0])
-        given = self._known(self._before, node.input[0])
+        """Whether a reshape passes the batch on along another axis than the one it lies along."""
         made = self._known(self._before, node.output[0])
-        if self._reading is BatchReading.AS_WRITTEN and self._batch == 1 and found != axis:
-            # [1, -1] of a batch of one: the axis of extent one is the batch's.
-            return bool(
-                axis is not None
-                and given
-                and made
-                and axis < len(made)
-                and given[:axis] == made[:axis]
-                and made[axis] == 1
-            )
-        return bool(
-            self._reading is BatchReading.LEADING
-            and axis is not None
-            and given
-            and made
-            and axis < len(made)
-            and found != axis
-            and given[:axis] == made[:axis]
-            and made[axis] % self._batch == 0
-        )
+        place = None if made is None else self._place(node.input[0], made)
+        if place is None or made is None or place == found:
+            return False
+        # An axis of the batch's own extent is the batch's, as in [1, -1] of a batch of one.
+        return self._reading is BatchReading.LEADING or made[place] == self._batch
 
     def _change_reshape(self, node: onnx.NodeProto) -> bool:
-        axis = self._axis(node.input[0])
-        given = self._known(self._before, node.input[0])
         made = self._known(self._before, node.output[0])
-        if axis is None or given is None or made is None or 0 in made:
-            return False
-        before = int(np.prod(given[:axis], dtype=np.int64))
-        leading = [int(np.prod(made[:i], dtype=np.int64)) for i in range(len(made) + 1)]
-        chosen = [
-            i
-            for i in range(len(made))
-            if leading[i] <= before < leading[i + 1] or (leading[i] == before)
-        ]
-        exact = [i for i in chosen if leading[i] == before and made[i] % self._batch == 0]
-        if axis in exact:
-            target = axis
-        elif exact:
-            target = exact[0]
-        elif chosen and made[chosen[0]] % self._batch == 0:
-            target = chosen[0]
-        else:
+        target = None if made is None else self._place(node.input[0], made)
+        if made is None or target is None:
             return False
         shape = [-1 if i == target else extent for i, extent in enumerate(made)]
-        constant = Additions(self._graph, "batch").constant("shape", shape)
-        if [*node.input[1:]] == [constant] or self._shape_of(node) == shape:
+        if self._shape_of(node) == shape:
             return False
-        node.input[1] = constant
+        node.input[1] = Additions(self._graph, "batch").constant("shape", shape)
         set_attribute(node, "allowzero", None)
         return True
 
@@ -252,19 +295,27 @@ class _Freeing:
         if name in self._outputs:
             return True
         readers = [node for node in self._graph.node if name in node.input]
-        if len(readers) != 1 or readers[0].op_type not in (
-            "Identity",
-            "LogSoftmax",
-            "Sigmoid",
-            "Softmax",
-        ):
+        if len(readers) != 1:
             return False
-        if readers[0].op_type.endswith("Softmax"):
-            shape = self._known(self._before, name)
+        node, shape = readers[0], self._known(self._before, name)
+        if node.op_type.endswith("Softmax"):
             if shape is None or len(shape) != 1:
                 return False
-            set_attribute(readers[0], "axis", -1)
-        return self._leads_out(readers[0].output[0])
+            set_attribute(node, "axis", -1)
+        elif node.op_type == "MatMul" or node.op_type in _ELEMENTWISE:
+            if not self._takes_more_axes(node, name):
+                return False
+        elif node.op_type not in _ONE_BY_ONE:
+            return False
+        return self._leads_out(node.output[0])
+
+    def _takes_more_axes(self, node: onnx.NodeProto, name: str) -> bool:
+        """Whether a node does the same to a value with one more axis in front."""
+        if node.op_type == "MatMul":
+            other = self._known(self._before, node.input[1])
+            return node.input[0] == name and other is not None and len(other) == 2
+        others = [self._known(self._before, one) for one in node.input if one != name]
+        return all(other is not None and len(other) <= 1 for other in others)
 
     def _change_slice(self, node: onnx.NodeProto) -> bool:
         axis = self._axis(node.input[0])
@@ -344,6 +395,14 @@ class _Freeing:
             self._insert_before(node, added)
         return changed
 
+    def _fixed_states(self, node: onnx.NodeProto) -> bool:
+        """Whether a recurrent layer begins with states of the file's own batch."""
+        for name in node.input[5:7]:
+            found = self._known(self._before, name) if name else None
+            if found is not None and self._axis(name) is None and found[1] == self._batch:
+                return True
+        return False
+
     def _repeat_states(self, node: onnx.NodeProto) -> bool:
         """Repeat the initial states of a recurrent layer, [directions, batch, hidden]."""
         axis = self._axis(node.input[0])
@@ -393,7 +452,8 @@ class _Freeing:
         return added.node("Slice", [extents, *bounds], "extent")
 
     def _insert_before(self, node: onnx.NodeProto, added: Additions) -> None:
-        index = next(i for i, one in enumerate(self._graph.node) if one is node)
+        own = node.output[0]
+        index = next(i for i, one in enumerate(self._graph.node) if one.output[0] == own)
         replace_nodes(
             self._graph, [*self._graph.node[:index], *added.nodes, *self._graph.node[index:]]
         )

@@ -94,6 +94,8 @@ class InputDescription(PreprocessSpec):
     """Input of one modality: its preprocessing and its place in the file.
 
     Attributes:
+        width: Tensor width in pixels; 0 reads it from the file's shape.
+        height: Tensor height in pixels; 0 reads it from the file's shape.
         graph_input: Name of the input in the file; None takes the modality's own name.
         layout: Order of the input's axes; None reads it from the file's shape.
         planes: Number of planes the network takes of the modality, 3 or 1; None reads it from the
@@ -101,6 +103,8 @@ class InputDescription(PreprocessSpec):
             first of three equal planes.
     """
 
+    width: int = Field(default=0, ge=0, le=4096)
+    height: int = Field(default=0, ge=0, le=4096)
     graph_input: str | None = None
     layout: Layout | None = None
     planes: Literal[1, 3] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def substitute(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
 
 
 def constants_of(graph: onnx.GraphProto, largest: int = 4096) -> dict[str, NDArray[np.generic]]:
-    """Return the values of a graph's initializers and Constant nodes of at most so many elements."""
+    """Return the values of initializers and Constant nodes of at most so many elements."""
     from onnx import numpy_helper
 
     known = {
@@ -105,7 +105,7 @@ def constant_value(node: onnx.NodeProto) -> NDArray[np.generic] | None:
     return None
 
 
-def attribute_of(node: onnx.NodeProto, name: str, default: object = None) -> object:
+def attribute_of(node: onnx.NodeProto, name: str, default: object = None) -> Any:
     """Return the value of a node's attribute."""
     from onnx import helper
 
@@ -151,7 +151,7 @@ class Additions:
         self._graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), own))
         return own
 
-    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name."""
         from onnx import helper
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ORDINARY_LOGIT = 10.0
 # Half precision has 11 bits, and ONNX Runtime rounds to it wherever a file does.
 HALF_BUDGET = 2e-3
+# How far raw answers may differ, as a share of the largest.
+_ANSWER_BUDGET = 1e-4
 _ALL_BATCHES = 5  # captures of the batches after the first
 _EXTREMES = (8.0, 64.0, 1024.0)  # factors on normalized images
 
@@ -33,21 +35,40 @@ class _Runner(Protocol):
     def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]: ...
 
 
+def without_batch_extents(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that leaves open each first extent that is written as 0 or -1."""
+    copy = type(model)()
+    copy.CopyFrom(model)
+    for value in (*copy.graph.input, *copy.graph.output):
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.ClearField("dim_value")
+    return copy
+
+
 def open_file(model: onnx.ModelProto) -> _Runner:
     """Return a runner of a file as it is given: ONNX Runtime, or where that refuses it ONNX's own.
 
     Raises:
         BackendError: Neither takes the file.
     """
+    if any(
+        dim.dim_value < 0 or (dim.HasField("dim_value") and dim.dim_value == 0)
+        for value in model.graph.input
+        for dim in value.type.tensor_type.shape.dim[:1]
+    ):
+        # Some exporters write an open batch so, and ONNX Runtime then takes it for an extent.
+        model = without_batch_extents(model)
     try:
         runner: _Runner = open_session(model.SerializeToString(), threads=1, name="the file")
     except BackendError as refusal:
         from onnx.reference import ReferenceEvaluator
 
         try:
-            return ReferenceEvaluator(model)  # type: ignore[no-any-return]
-        except Exception:
+            evaluator: Any = ReferenceEvaluator(model)
+        except Exception:  # noqa: BLE001 - its exceptions share no narrower base
             raise refusal from None
+        runner = evaluator
     return runner
 
 
@@ -113,7 +134,7 @@ def mixes_batch(
     few = {name: values[:_ALL_BATCHES] for name, values in captures.items()}
     try:
         found = np.asarray(runner.run([output], inputs.feeds(few))[0])
-    except Exception:  # a file of one capture at a time
+    except Exception:  # noqa: BLE001 - a file of one capture at a time
         return False
     alone = answers[:_ALL_BATCHES]
     if found.size != alone.size:
@@ -141,10 +162,10 @@ def extreme_captures(
     }
 
 
-def independent_scores(
+def independent_logits(
     graph: bytes, inputs: Mapping[str, NDArray[np.float32]], *, any_batch: bool = True
-) -> NDArray[np.float64]:
-    """Return each capture's class scores, having checked that they depend on that capture alone.
+) -> NDArray[np.float32]:
+    """Return each capture's logits, having checked that its scores depend on it alone.
 
     Args:
         graph: Imported graph, a serialized ONNX model.
@@ -152,7 +173,7 @@ def independent_scores(
         any_batch: Whether the graph is to take batches; otherwise it is run on single captures.
 
     Returns:
-        float64 [B, classes].
+        float32 [B, classes], the logits of each capture run alone.
 
     Raises:
         ExportError: The graph runs at one batch size alone.
@@ -160,7 +181,9 @@ def independent_scores(
     """
     engine = OnnxRuntimeEngine(graph, threads=1)
 
-    def logits(rows: Sequence[int], values: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:
+    def logits(
+        rows: Sequence[int], values: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         try:
             found = engine.run({n: np.ascontiguousarray(v[rows]) for n, v in values.items()}).logits
         except BackendError as error:
@@ -174,7 +197,7 @@ def independent_scores(
             raise ParityError("it gives logits that are not finite on 8-bit images")
         return found
 
-    def each(values: Mapping[str, NDArray[np.float32]]) -> NDArray[Any]:
+    def each(values: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         return np.concatenate([logits([i], values) for i in everyone])
 
     everyone = list(range(len(next(iter(inputs.values())))))
@@ -201,7 +224,7 @@ def independent_scores(
                 f"an absent modality's pixels move a score by {drift:.3g}: mask them in "
                 "the graph, or leave presence out and give missing_value"
             )
-    return alone
+    return raw
 
 
 def score_budget(logits: NDArray[np.floating]) -> float:
@@ -211,6 +234,45 @@ def score_budget(logits: NDArray[np.floating]) -> float:
         logits: [N, classes], logits of the scores.
     """
     return BATCH_BUDGET * max(1.0, float(np.abs(logits).max()) / _ORDINARY_LOGIT)
+
+
+def require_same_scores(
+    logits: NDArray[np.float32], original: NDArray[np.float64], kind: OutputKind, *, half: bool
+) -> float:
+    """Hold an imported graph against the file as given, and return the score difference.
+
+    Where the file gives logits, these are compared too: saturated scores would hide a difference.
+
+    Args:
+        logits: float32 [B, classes], logits of the imported graph.
+        original: float64 [B, columns], scores as the file gives them.
+        kind: What these are.
+        half: Whether the file computes in half precision.
+
+    Raises:
+        ParityError: They differ by more than rounding.
+    """
+    expected = class_scores(original, kind)
+    parity = float(np.abs(class_scores(logits, OutputKind.LOGITS) - expected).max())
+    budget = HALF_BUDGET if half else score_budget(logits)
+    if not parity <= budget:
+        raise ParityError(
+            f"the imported graph's scores differ by {parity:.3g} from those of the file as given, "
+            f"more than {budget:.3g}: do not deploy"
+        )
+    if kind in (OutputKind.LOGITS, OutputKind.LOGIT):
+        found = logits.astype(np.float64)
+        if kind is OutputKind.LOGIT:
+            found = found[:, 1:] - found[:, :1]
+        size = max(1.0, float(np.abs(original).max()))
+        drift = float(np.abs(found - original).max()) / size
+        budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
+        if not drift <= budget:
+            raise ParityError(
+                f"the imported graph's logits differ by {drift:.3g} of their size from those of "
+                f"the file as given, more than {budget:.3g}: do not deploy"
+            )
+    return parity
 
 
 def require_same_answers(
@@ -237,7 +299,7 @@ def require_same_answers(
         raise ParityError("the file as given has answers that are not finite on 8-bit images")
     size = max(1.0, float(np.abs(b).max()))
     drift = float(np.abs(a - b).max()) / size
-    budget = 5.0 * HALF_BUDGET if half else 1e-4
+    budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
     if not drift <= budget:
         raise ParityError(
             f"{what} changed the output by {drift:.3g} of its size, more than {budget:.3g}: "

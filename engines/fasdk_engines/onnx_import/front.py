@@ -26,15 +26,15 @@ FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
 _INNER_INTEGERS = {"int32": 6, "int64": 7}
 
 
-def declare_sizes(model: onnx.ModelProto, inputs: FileInputs) -> None:
-    """Declare the extents of every image input, the batch as the file has it, in place."""
+def declare_sizes(model: onnx.ModelProto, inputs: FileInputs, *, batch: int | None = None) -> None:
+    """Declare the extents of every image input, in place; the batch as the file has it or given."""
     images = {image.name: image for image in inputs.images}
     for value in model.graph.input:
         if value.name in images:
             image = images[value.name]
             shape: list[int | str] = [*image.shape(1)]
             if image.batched:
-                shape[0] = inputs.fixed_batch or BATCH
+                shape[0] = batch or inputs.fixed_batch or BATCH
             _declare(value, shape)
     del model.graph.value_info[:]
 
@@ -149,6 +149,8 @@ def _feed(
             # The axes of ReduceSum are an input from opset 13 on.
             axes = added.constant("channel_axis", [1])
             value = added.node("ReduceSum", [value, axes], "luma", keepdims=1)
+            if image.is_integer:
+                value = added.node("Round", [value], "whole_luma")
         elif planes == 1:
             bounds = [
                 added.constant(name, [number])

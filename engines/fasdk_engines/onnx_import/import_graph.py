@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.engine import MAX_BATCH_KEY
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.graph.types import parse_graph
-from fasdk_engines.onnx_import.batch import BatchReading, free_batch
-from fasdk_engines.onnx_import.branches import take_known_branches
+from fasdk_engines.onnx_import.batch import BatchReading, free_batch, state_squeezed_axes
+from fasdk_engines.onnx_import.branches import fold_known_values, take_known_branches
 from fasdk_engines.onnx_import.editing import rename
 from fasdk_engines.onnx_import.equivalence import (
-    HALF_BUDGET,
     extreme_captures,
     file_answers,
-    independent_scores,
+    independent_logits,
     mixes_batch,
     open_file,
     require_same_answers,
-    score_budget,
+    require_same_scores,
 )
 from fasdk_engines.onnx_import.front import declare_sizes, fix_inputs, join_modalities, open_batch
 from fasdk_engines.onnx_import.inputs import bind_inputs
@@ -45,7 +45,6 @@ from fasdk_engines.onnx_import.outputs import (
 from fasdk_engines.onnx_import.scores import (
     SCORE_NODES,
     append_logits,
-    class_scores,
     require_kind_of_graph,
     require_kind_of_values,
 )
@@ -98,7 +97,7 @@ class _Original:
         scores: Place of the scores in its output.
         captures: float32 [B, ...] by imported input name.
         answers: [B, ...], its output for each.
-        class_scores: float64 [B, classes] of that.
+        found: float64 [B, columns], the scores in it.
         half: Whether it computes in half precision.
         mixes_batch: Whether it takes several captures at once and answers otherwise for them.
     """
@@ -108,7 +107,7 @@ class _Original:
     scores: ScoreMap
     captures: Mapping[str, NDArray[np.float32]]
     answers: NDArray[np.generic]
-    class_scores: NDArray[np.float64]
+    found: NDArray[np.float64]
     half: bool
     mixes_batch: bool
 
@@ -136,6 +135,19 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
         raise type(error)(f"{file.path}: {error}") from error
 
 
+def with_sizes(file: OnnxFile, description: ImportDescription) -> ImportDescription:
+    """Return a description with the image sizes that the file fixes filled in.
+
+    Raises:
+        ExportError: The file is quantized, or its inputs are not as described.
+    """
+    try:
+        refuse_quantized(file.model)
+        return bind_inputs(file.model, description).description
+    except ExportError as error:
+        raise ExportError(f"{file.path}: {error}") from error
+
+
 def _import(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
     refuse_quantized(file.model)
     inputs = bind_inputs(file.model, description)
@@ -143,21 +155,19 @@ def _import(file: OnnxFile, description: ImportDescription) -> ImportedGraph:
     converted, notes = _in_standard_form(file.model, inputs)
     outputs = select_outputs(converted, description)
     answer = next(name for name, new in outputs.items() if new == SCORE_OUTPUT)
-    require_kind_of_graph(converted, answer, description.output.kind)
-    original = _run_original(file.model, inputs, outputs, answer)
+    original = _run_original(file.model, converted, inputs, outputs, answer)
     what = f"the conversion ({'; '.join(notes)})" if notes else "reading the file"
     if notes:
         _hold_conversion(converted, original, answer, what)
     rename(converted.graph, outputs, reserved=[LOGITS])
     family = description.family()
-    graph, scores, how = _deployable(converted, original, family)
+    graph, parity, how = _deployable(converted, original, family)
     any_batch = not how.single
     model = parse_graph(graph)
     added = any(node.name.startswith(f"{SCORE_NODES}/log") for node in model.graph.node)
     if added:
         islands = (*family.float32_islands, f"^{SCORE_NODES}/")
         family = replace(family, float32_islands=islands)
-    parity = float(np.abs(original.class_scores - scores).max())
     signature = read_signature(file.model)
     interpretation = Interpretation(
         inputs=inputs.interpretations(),
@@ -191,22 +201,34 @@ def _in_standard_form(
     simple, notes = simplify(model)
     declare_sizes(simple, inputs)
     taken = take_known_branches(simple)
+    if inputs.fixed_batch is None and any(node.op_type == "If" for node in simple.graph.node):
+        # Exporters write a branch on the batch for a squeeze; every proof is of one capture.
+        declare_sizes(simple, inputs, batch=1)
+        taken += take_known_branches(simple)
+        declare_sizes(simple, inputs)
     if taken:
         notes = (*notes, f"{taken} branches whose condition is known were resolved")
     converted, more = to_known_opset(simple)
+    fold_known_values(converted)
     lint_operators(converted)
     clean(converted)
     return converted, (*notes, *more)
 
 
 def _run_original(
-    model: onnx.ModelProto, inputs: FileInputs, outputs: Mapping[str, str], answer: str
+    model: onnx.ModelProto,
+    converted: onnx.ModelProto,
+    inputs: FileInputs,
+    outputs: Mapping[str, str],
+    answer: str,
 ) -> _Original:
     """Run the file as given, and read where its scores are and whether they are as described."""
     description = inputs.description
     captures = _proof_captures(inputs)
     runner = open_file(model)
     answers = file_answers(runner, answer, inputs, captures)
+    by_class = len(description.labels) in answers.shape[1:]
+    require_kind_of_graph(converted, answer, description.output.kind, by_class=by_class)
     scores = read_score_map(answer, answers, inputs.fixed_batch or 1, description)
     found = scores.reduce(answers)
     extreme = np.zeros((0, found.shape[1]))
@@ -225,7 +247,7 @@ def _run_original(
         scores,
         captures,
         answers,
-        class_scores(found, description.output.kind),
+        found,
         half,
         inputs.fixed_batch is None and mixes_batch(runner, answer, inputs, captures, answers),
     )
@@ -250,11 +272,6 @@ def _proof_captures(inputs: FileInputs) -> dict[str, NDArray[np.float32]]:
             elif image.declared.element == "float16":
                 half = captures[modality.value].astype(np.float16)
                 captures[modality.value] = half.astype(np.float32)
-    for image in inputs.images:
-        for modality, planes in zip(image.modalities, image.planes, strict=True):
-            if planes == 1 and modality.value == "rgb" and image.is_integer:
-                gray = captures["rgb"][:, :1]  # equal planes, whose luma is a whole level
-                captures["rgb"] = np.ascontiguousarray(np.repeat(gray, 3, axis=1))
     return captures
 
 
@@ -298,8 +315,8 @@ class _Batch:
 
 def _deployable(
     converted: onnx.ModelProto, original: _Original, family: Family
-) -> tuple[bytes, NDArray[np.float64], _Batch]:
-    """Return the graph with fasdk's inputs and outputs, its scores, and how it takes batches.
+) -> tuple[bytes, float, _Batch]:
+    """Return the graph with fasdk's inputs and outputs, its parity, and how it takes batches.
 
     A freed batch has to prove itself by running. Where none does, the graph takes one capture.
     """
@@ -325,6 +342,7 @@ def _deployable(
         )
     model = _copy(converted)
     fix_inputs(model, inputs, batch)
+    state_squeezed_axes(model)
     finished = _finished(model, original, family, batch=batch)
     why = "the file's input has no batch axis" if reason is None else str(reason)
     return (*finished, _Batch(0, True, why))
@@ -332,8 +350,8 @@ def _deployable(
 
 def _finished(
     model: onnx.ModelProto, original: _Original, family: Family, batch: int | None
-) -> tuple[bytes, NDArray[np.float64]]:
-    """Return the graph with fasdk's inputs and outputs, and its scores, held against the file's.
+) -> tuple[bytes, float]:
+    """Return the graph with fasdk's inputs and outputs, and its parity with the file as given.
 
     Args:
         model: Model whose inputs are fixed; it is changed.
@@ -343,23 +361,19 @@ def _finished(
     """
     description = original.inputs.description
     join_modalities(model, original.inputs, family.input_shapes(description), batch or 0)
-    append_reduction(model, original.scores)
+    append_reduction(model, original.scores, batch=batch)
     if batch is not None and batch > 1:
         keep_first_row(model.graph)
     append_logits(model, description.output.kind)
     clean(model)
-    shape_outputs(model, family, any_batch=batch is None)
+    shape_outputs(model, family, batch=batch)
+    if batch is not None:
+        model.metadata_props.add(key=MAX_BATCH_KEY, value="1")
     graph = bytes(model.SerializeToString(deterministic=True))
     lint_tensorrt(graph)
-    scores = independent_scores(graph, original.captures, any_batch=batch is None)
-    budget = HALF_BUDGET if original.half else score_budget(np.log(original.class_scores + 1e-30))
-    parity = float(np.abs(original.class_scores - scores).max())
-    if not parity <= budget:
-        raise ParityError(
-            f"the imported graph's scores differ by {parity:.3g} from those of the file as given, "
-            f"more than {budget:.3g}: do not deploy"
-        )
-    return graph, scores
+    logits = independent_logits(graph, original.captures, any_batch=batch is None)
+    kind = description.output.kind
+    return graph, require_same_scores(logits, original.found, kind, half=original.half)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

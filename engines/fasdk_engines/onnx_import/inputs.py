@@ -140,8 +140,10 @@ class FileInputs:
                 if planes == 3:
                     parts.append(pixels)
                 elif modality.value == "rgb":
-                    luma = np.float32(LUMA[self.description.inputs[modality].channel_order])
-                    parts.append((pixels * luma[:, None, None]).sum(axis=1, keepdims=True))
+                    weights = LUMA[self.description.inputs[modality].channel_order]
+                    luma = np.array(weights, np.float32)
+                    gray = (pixels * luma[:, None, None]).sum(axis=1, keepdims=True)
+                    parts.append(np.rint(gray) if image.is_integer else gray)
                 else:
                     parts.append(pixels[:, :1])
             stacked = np.concatenate(parts, axis=1)
@@ -321,9 +323,9 @@ def _misfit(
                 f"width = {size[1]} and height = {size[0]}"
             )
     return (
-        f"{found}, expected [batch, {3 * modalities}, {height}, {width}]: a modality gives 3 planes "
-        "or 1; modalities that are stacked in one input name the same graph_input, each with its "
-        "planes; correct layout, planes, width and height in the description"
+        f"{found}, expected [batch, {3 * modalities}, {height}, {width}]: a modality gives 3 "
+        "planes or 1, and modalities that are stacked in one input name the same graph_input; "
+        "correct layout, planes, width and height in the description"
     )
 
 
@@ -353,8 +355,7 @@ def _channels_of_reader(model: onnx.ModelProto, name: str) -> int | None:
     for node in readers:
         if node.op_type == "Conv" and node.input[0] == name and node.input[1] in weights:
             group = attribute_of(node, "group", 1)
-            assert isinstance(group, int)  # noqa: S101 - an integer attribute by its schema
-            return int(weights[node.input[1]].dims[1]) * group
+            return int(weights[node.input[1]].dims[1]) * int(group)
     return None
 
 

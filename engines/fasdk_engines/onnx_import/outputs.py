@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOGITS, RELIABILITY = "logits", "reliability"
 SCORE_OUTPUT = "fasdk_answer"  # name of the described output until logits are made of it
 FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
+_MOST_LABELS = 32  # more columns than these are features
 _AXES_INPUT_OPSET = 18  # from here on reductions read their axes from an input
 
 
@@ -48,7 +49,7 @@ class ScoreMap:
     columns: int
 
     def reduce(self, rows: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Return float64 [N, columns] of a file's output [N, ...], computed apart from any graph."""
+        """Return float64 [N, columns] of a file's output [N, ...], apart from any graph."""
         values = rows.astype(np.float64).reshape(len(rows), *self.extents)
         axes = tuple(axis + 1 for axis in self.positions)
         if self.reduction is Reduction.MEAN:
@@ -134,8 +135,8 @@ def read_score_map(
             )
         if total == 1:
             raise ExportError(
-                f'{found}, one score a capture: write kind = "logit" or kind = "probability" '
-                f"instead of kind = {_quoted(kind.value)}"
+                f'{found}, one score a capture: write kind = "logit" (or "probability") under '
+                "[output]"
             )
         if not axes:
             raise ExportError(f"{found}, which {_expected(description, extents)}")
@@ -164,7 +165,7 @@ def read_score_map(
 def _expected(description: ImportDescription, extents: Sequence[int]) -> str:
     count = len(description.labels)
     columns = [extent for extent in extents if extent != 1]
-    if len(columns) == 1:
+    if len(columns) == 1 and columns[0] <= _MOST_LABELS:
         return (
             f"has {columns[0]} columns, but labels names {count}: give labels {columns[0]} names "
             "in the order of the columns"
@@ -179,18 +180,19 @@ def _quoted(word: str) -> str:
     return f'"{word}"'
 
 
-def append_reduction(model: onnx.ModelProto, scores: ScoreMap) -> None:
+def append_reduction(model: onnx.ModelProto, scores: ScoreMap, *, batch: int | None = None) -> None:
     """Make `SCORE_OUTPUT` one row of scores a capture, in place.
 
     Args:
         model: Model whose first output is `SCORE_OUTPUT`.
         scores: Place of the scores in it.
+        batch: Batch inside the graph, or None for any.
 
     Raises:
         ExportError: The output's shape cannot be inferred.
     """
     graph = model.graph
-    shape = infer_types(model)[SCORE_OUTPUT].shape
+    shape = infer_types(model, _sizes_of_one(model, batch))[SCORE_OUTPUT].shape
     if shape is None:
         raise ExportError(
             "the shape of the score output cannot be inferred: export with fixed sizes"
@@ -229,6 +231,13 @@ def append_reduction(model: onnx.ModelProto, scores: ScoreMap) -> None:
     replace_nodes(graph, [*graph.node, *added.nodes])
 
 
+def _sizes_of_one(model: onnx.ModelProto, batch: int | None) -> dict[str, tuple[int, ...]] | None:
+    """Return the inputs' extents for one capture, or None where the batch is open."""
+    if batch is None:
+        return None
+    return {value.name: (1,) for value in model.graph.input}
+
+
 def keep_first_row(graph: onnx.GraphProto) -> None:
     """Leave the first row of every output of a graph whose rows are all of one capture."""
     added = Additions(graph, "row")
@@ -247,20 +256,20 @@ def keep_first_row(graph: onnx.GraphProto) -> None:
     replace_nodes(graph, [*graph.node, *added.nodes])
 
 
-def shape_outputs(model: onnx.ModelProto, family: Family, *, any_batch: bool) -> None:
+def shape_outputs(model: onnx.ModelProto, family: Family, *, batch: int | None) -> None:
     """Declare the outputs' shapes as inferred, with a symbolic batch.
 
     Args:
         model: Imported model.
         family: Model family of the description.
-        any_batch: Whether the graph takes any batch; otherwise it takes one capture.
+        batch: Batch inside the graph, which then takes one capture; None for any.
 
     Raises:
         ExportError: An output is not float32 [batch, columns].
     """
     import onnx
 
-    types = infer_types(model)
+    types = infer_types(model, _sizes_of_one(model, batch))
     columns = (len(family.labels), len(family.modalities))
     for value, count in zip(model.graph.output, columns, strict=False):
         found = types[value.name]
@@ -269,6 +278,6 @@ def shape_outputs(model: onnx.ModelProto, family: Family, *, any_batch: bool) ->
                 f"output {value.name!r} is not float32 [batch, {count}] but "
                 f"{element_name(found.element)} {found.shape}"
             )
-        if any_batch and found.shape[0] is not None:
+        if batch is None and found.shape[0] is not None:
             raise ExportError(f"the graph fixes the batch of {value.name!r} at {found.shape[0]}")
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, FLOAT, [BATCH, count]))

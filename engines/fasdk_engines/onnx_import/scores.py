@@ -159,13 +159,16 @@ def require_kind_of_values(
         )
 
 
-def require_kind_of_graph(model: onnx.ModelProto, name: str, kind: OutputKind) -> None:
+def require_kind_of_graph(
+    model: onnx.ModelProto, name: str, kind: OutputKind, *, by_class: bool
+) -> None:
     """Refuse logits that come out of a softmax or sigmoid.
 
     Args:
         model: Model in standard form.
         name: Its score output.
         kind: Content of that output as described.
+        by_class: Whether the output has an axis of as many scores as there are labels.
 
     Raises:
         ExportError: It names the node and the kind that fits.
@@ -178,13 +181,13 @@ def require_kind_of_graph(model: onnx.ModelProto, name: str, kind: OutputKind) -
         node = makers.get(node.input[0])
     if node is None or node.op_type not in ("Softmax", "Sigmoid", "HardSigmoid"):
         return
-    if kind is OutputKind.LOGITS and node.op_type != "Softmax":
+    if by_class and node.op_type != "Softmax":
         raise ExportError(
             f"output {name!r} comes out of {node.op_type} {node.name!r}, which makes a separate "
             "probability of each column, not scores that sum to 1: export the column of the live "
             "class alone, or a softmax"
         )
-    right = {OutputKind.LOGITS: "probabilities", OutputKind.LOGIT: "probability"}[kind]
+    right = "probabilities" if by_class else "probability"
     raise ExportError(
         f"output {name!r} comes out of {node.op_type} {node.name!r}, so it holds probabilities and "
         f'not kind "{kind.value}": write kind = "{right}" under [output]'
@@ -223,7 +226,6 @@ def _over_classes(node: onnx.NodeProto, types: dict[str, ValueType]) -> bool:
     if shape is None or len(shape) < 2:
         return False
     axis = attribute_of(node, "axis", -1)
-    assert isinstance(axis, int)  # noqa: S101 - an integer attribute by its schema
     axis %= len(shape)
     others = [extent for i, extent in enumerate(shape) if i not in (0, axis)]
     return axis != 0 and all(extent == 1 for extent in others)

@@ -1,0 +1,44 @@
+"""A score file's rows before any column has a meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of equal length.
+
+    Attributes:
+        path: The file read.
+        names: Names of the columns; None where the file names none.
+        rows: Texts of each row, stripped.
+        places: File and line, or entry, of each row, for messages.
+        names_place: File and line of the names.
+        notes: What was taken without being asked, one phrase each.
+    """
+
+    path: Path
+    names: tuple[str, ...] | None
+    rows: tuple[tuple[str, ...], ...]
+    places: tuple[str, ...]
+    names_place: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.names if self.names is not None else self.rows[0])
+
+    def column(self, index: int) -> tuple[str, ...]:
+        """Return a column's texts."""
+        return tuple(row[index] for row in self.rows)
+
+    def label_of(self, index: int) -> str:
+        """Return how a message calls a column: by name, or by number from 1."""
+        return str(index + 1) if self.names is None else repr(self.names[index])
+
+    def with_notes(self, *notes: str) -> Table:
+        """Return the table with further notes; empty ones are left out."""
+        return replace(self, notes=(*self.notes, *(note for note in notes if note)))

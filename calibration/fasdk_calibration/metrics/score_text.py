@@ -1,0 +1,210 @@
+"""Score files of delimited text: the separator, comments and the first row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fasdk.errors import DatasetError
+from fasdk_calibration.metrics.score_columns import names_a_role
+from fasdk_calibration.metrics.score_labels import is_label
+from fasdk_calibration.metrics.score_numbers import is_number
+from fasdk_calibration.metrics.score_rows import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", " ": "spaces"}
+_COMMENTS = ("#", "%", "//")
+_RULE = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")  # below the header of a Markdown table
+_SAMPLE = 1000  # rows that are looked at to choose the separator
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A text split by one separator.
+
+    Attributes:
+        separator: The separator.
+        rows: Its rows; of a text that does not split, those before `error`.
+        error: The line that does not split, and why.
+    """
+
+    separator: str
+    rows: tuple[_Row, ...]
+    error: str = ""
+
+    @property
+    def even(self) -> bool:
+        """Whether every row has as many fields as the first, at least two."""
+        widths = {len(row.fields) for row in self.rows}
+        return not self.error and len(widths) == 1 and widths.pop() > 1
+
+    def plausible_columns(self) -> int:
+        """Return 2 where a column of scores and one of labels stand apart, 1 for scores alone."""
+        body = self.rows[1:_SAMPLE] or self.rows
+        columns = list(zip(*(row.fields for row in body), strict=True))
+        numbers = {i for i, texts in enumerate(columns) if _mostly(is_number, texts)}
+        labels = {i for i, texts in enumerate(columns) if _mostly(is_label, texts)}
+        if any(labels - {score} for score in numbers):
+            return 2
+        return 1 if numbers else 0
+
+
+def read_delimited(text: str, path: Path) -> Table:
+    """Split a text into rows by the separator that leaves scores and labels in columns.
+
+    Blank lines are left out, and lines that begin with `#`, `%` or `//`; a comment directly above
+    the rows that names columns is their header.
+
+    Raises:
+        DatasetError: The text is empty, or a row does not split into the columns of the first.
+    """
+    lines, comments = _lines(text)
+    if not lines:
+        raise DatasetError(f"{path} is empty: a first row with score, label, species is expected")
+    said = re.fullmatch(r"sep=(.)\s*", lines[0].text, re.IGNORECASE)
+    separators = list(_SEPARATORS)
+    if said is not None:
+        separators, lines = [said[1]], lines[1:]
+        if not lines:
+            raise DatasetError(f"{path} is empty below its line {said[0].strip()!r}")
+    chosen = _chosen([_split(lines, separator) for separator in separators])
+    rows = _of_one_width(chosen, path)
+    names_row = _commented_names(comments, rows, chosen.separator)
+    notes = []
+    if names_row is not None:
+        notes.append("column names taken from the comment above the rows")
+    elif _is_header(rows):
+        names_row, rows = rows[0], rows[1:]
+    width = len(names_row.fields if names_row else rows[0].fields)
+    if width > 1 and chosen.separator != ",":
+        notes.append(f"separated by {_SEPARATORS.get(chosen.separator, repr(chosen.separator))}")
+    return Table(
+        path=path,
+        names=None if names_row is None else names_row.fields,
+        rows=tuple(row.fields for row in rows),
+        places=tuple(f"{path}:{row.number}" for row in rows),
+        names_place=f"{path}:{rows[0].number if names_row is None else names_row.number}",
+        notes=tuple(notes),
+    )
+
+
+def _lines(text: str) -> tuple[list[_Line], list[_Line]]:
+    """Return the lines that hold rows, and the comments directly above the first of them."""
+    lines: list[_Line] = []
+    comments: list[_Line] = []
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        stripped = line.strip("\r\n \ufeff")
+        if not stripped.strip():
+            continue
+        if stripped.startswith(_COMMENTS):
+            if not lines:
+                comments.append(_Line(number, stripped.lstrip("#%/ ")))
+        elif not (lines and _RULE.fullmatch(stripped)):
+            lines.append(_Line(number, stripped))
+    return lines, comments
+
+
+def _split(lines: Sequence[_Line], separator: str) -> _Split:
+    rows: list[_Row] = []
+    source = _Source(lines, separator)
+    reader = csv.reader(
+        source, delimiter=separator, strict=True, skipinitialspace=separator != "\t"
+    )
+    try:
+        for fields in reader:
+            stripped = tuple(text.strip() for text in fields)
+            if any(stripped):
+                rows.append(_Row(source.number, stripped))  # before a fault, hence one by one
+    except csv.Error as error:
+        return _Split(separator, tuple(rows), f"{source.number}: does not split as CSV: {error}")
+    return _Split(separator, tuple(rows))
+
+
+class _Source:
+    """Lines for `csv.reader`, with the number of the last one it took."""
+
+    def __init__(self, lines: Sequence[_Line], separator: str) -> None:
+        self._lines = lines
+        self._separator = separator
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.number = line.number
+            text = line.text
+            if self._separator == " ":
+                text = re.sub(r"\s+", " ", text)
+            elif self._separator == "|":
+                text = text.removeprefix("|").removesuffix("|")
+            else:
+                text = re.sub(rf" +{re.escape(self._separator)}", self._separator, text)
+            yield text + "\n"
+
+
+def _chosen(splits: Sequence[_Split]) -> _Split:
+    even = [split for split in splits if split.even]
+    if even:
+        return max(even, key=_Split.plausible_columns)  # the first of equals
+    return max(splits, key=lambda split: len(split.rows[0].fields) if split.rows else 0)
+
+
+def _of_one_width(split: _Split, path: Path) -> list[_Row]:
+    width = len(split.rows[0].fields) if split.rows else 0
+    for row in split.rows:
+        if len(row.fields) != width:
+            hint = ""
+            if split.separator == " ":
+                hint = ": separate columns by tabs where a path holds spaces"
+            elif split.separator == "," and len(row.fields) == width + 1:
+                hint = ": where a comma is the decimal sign, separate columns by semicolons"
+            raise DatasetError(
+                f"{path}:{row.number}: {len(row.fields)} fields, expected {width} as in the "
+                f"first row{hint}"
+            )
+    if split.error:
+        raise DatasetError(f"{path}:{split.error}")
+    return list(split.rows)
+
+
+def _commented_names(
+    comments: Sequence[_Line], rows: Sequence[_Row], separator: str
+) -> _Row | None:
+    if not comments or _is_header(rows):
+        return None
+    for row in _split(comments[-1:], separator).rows:
+        if len(row.fields) == len(rows[0].fields) and any(map(names_a_role, row.fields)):
+            return row
+    return None
+
+
+def _is_header(rows: Sequence[_Row]) -> bool:
+    """Return whether the first row names columns: by its words, or as the one without numbers."""
+    first, body = rows[0].fields, rows[1:_SAMPLE]
+    if any(map(names_a_role, first)):
+        return True
+    columns = zip(*(row.fields for row in body), strict=True)
+    return any(
+        not is_number(name) and _mostly(is_number, texts)
+        for name, texts in zip(first, columns, strict=False)
+    )
+
+
+def _mostly(check: Callable[[str], bool], texts: Sequence[str]) -> bool:
+    return 2 * sum(map(check, texts)) > len(texts)

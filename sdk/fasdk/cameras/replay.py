@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, FaceBox, Modality, monotonic_ms
-from fasdk.errors import CameraError, CaptureError, EndOfStreamError, UsageError
+from fasdk.errors import (
+    BadCaptureError,
+    CameraError,
+    CaptureError,
+    EndOfStreamError,
+    UsageError,
+)
 from fasdk.frames import read_frame
 
 if TYPE_CHECKING:
@@ -57,8 +63,9 @@ class ReplayCamera(Camera):
 
         Raises:
             EndOfStreamError: All were read.
-            CameraError: The next is not due within the timeout, or its files do not make a
-                capture; the read after that goes on with the one after it.
+            BadCaptureError: Its files are missing or damaged, or with its face box make no
+                capture; the next read goes on with the one after it.
+            CameraError: The next is not due within the timeout.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -74,7 +81,7 @@ class ReplayCamera(Camera):
             capture = item.load(taken_ms)
         except CaptureError as error:
             self.counts.dropped += 1
-            raise CameraError(f"{self.name}: {error}") from error
+            raise BadCaptureError(f"{self.name}: {item.place}{error}") from error
         self.counts.delivered += 1
         return capture
 
@@ -85,11 +92,19 @@ class ReplayCamera(Camera):
 
 @dataclass(frozen=True)
 class _Item:
-    """One capture's files, and where the face is: `whole` frames are cut to it."""
+    """One capture's files, and where the face is: `whole` frames are cut to it.
+
+    Attributes:
+        paths: File of each modality.
+        face: Face box, x, y, width and height in pixels of the first frame.
+        whole: Whether the frames are cut to the face.
+        place: Line of the list, for messages; "" of a folder.
+    """
 
     paths: Mapping[Modality, Path] = field(default_factory=dict)
     face: tuple[int, int, int, int] | None = None
     whole: bool = False
+    place: str = ""
 
     def load(self, taken_ms: float) -> Capture:
         frames = {modality: read_frame(path, modality) for modality, path in self.paths.items()}
@@ -137,12 +152,12 @@ class _Line(BaseModel):
             raise ValueError(f"depth in {unit}s is no camera's: only millimeters can be replayed")
         return unit
 
-    def item(self, root: Path) -> _Item:
+    def item(self, root: Path, number: int) -> _Item:
         names = {Modality.RGB: self.rgb, Modality.DEPTH: self.depth, Modality.IR: self.ir}
         paths = {modality: root / name for modality, name in names.items() if name is not None}
         if not paths:
             raise ValueError("names no frame: give at least one of rgb, depth, ir")
-        return _Item(paths, self.face, self.face_crop)
+        return _Item(paths, self.face, self.face_crop, f"line {number}: ")
 
 
 def _from_folder(folder: Path) -> list[_Item]:
@@ -178,7 +193,7 @@ def _from_list(path: Path) -> list[_Item]:
         if not text.strip():
             continue
         try:
-            items.append(_Line.model_validate_json(text).item(path.parent))
+            items.append(_Line.model_validate_json(text).item(path.parent, number))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the line"

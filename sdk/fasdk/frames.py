@@ -9,6 +9,7 @@ import numpy as np
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ JPEG_GRAY_TOLERANCE = 8
 _JPEG = b"\xff\xd8"
 
 
-def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
+def read_frame(path: Path, modality: Modality | str) -> NDArray[Any]:
     """Return one frame from an image file, as `fasdk.Capture` takes it.
 
     A JPEG's EXIF orientation is applied, as viewers and face detectors do.
@@ -38,6 +39,7 @@ def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
         CaptureError: The file is missing, truncated or no image, or has another bit depth or
             number of channels than its modality.
     """
+    modality = as_choice("modality", modality, Modality)
     path = Path(path)
     planes, lossy = _planes(path, modality, _EXPECTED[modality])
     if modality is Modality.IR:

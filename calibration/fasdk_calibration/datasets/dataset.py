@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choice
 from fasdk_calibration.datasets.benchmark_list import (
     LabelConvention,
     read_benchmark_list,
@@ -61,7 +62,7 @@ class Dataset:
         record: CaptureRecord,
         depth: DepthEncoding | None = None,
         *,
-        modalities: Collection[Modality] = tuple(Modality),
+        modalities: Collection[Modality | str] = tuple(Modality),
     ) -> Capture:
         """Return one record's frames.
 
@@ -102,7 +103,7 @@ class Dataset:
 def open_dataset(
     source: Path,
     root: Path | None = None,
-    convention: LabelConvention = LabelConvention.ONE_IS_LIVE,
+    convention: LabelConvention | str = LabelConvention.ONE_IS_LIVE,
 ) -> Dataset:
     """Return the data set that a list or a folder describes.
 
@@ -117,6 +118,7 @@ def open_dataset(
         DatasetError: The source is none of these, is malformed, or is of an unknown data set; file
             and line are named, and the known data sets.
     """
+    convention = as_choice("convention", convention, LabelConvention)
     source = Path(source)
     if source.is_dir():
         if root is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
 from fasdk.frames import read_depth_levels, read_frame
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets.capture_list import read_list
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.readers import archive_format_of
@@ -32,7 +33,7 @@ def load_capture(
     root: Path,
     depth: DepthEncoding | None = None,
     *,
-    modalities: Collection[Modality] = tuple(Modality),
+    modalities: Collection[Modality | str] = tuple(Modality),
 ) -> Capture:
     """Return one record's frames.
 
@@ -47,7 +48,9 @@ def load_capture(
         DatasetError: A frame is unreadable or of another kind than its modality, the face box
             leaves the frame, levels cannot become millimeters, or the record holds none of
             `modalities`; the record is named.
+        UsageError: There is no modality of such a name.
     """
+    modalities = as_choices("modalities", modalities, Modality)
     archives: ArchiveFrames = {}
     try:
         frames = {

@@ -8,6 +8,7 @@ from enum import Enum
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fasdk.capture import Capture, Modality
+from fasdk.settings import as_choice, take_choices
 
 BONA_FIDE_SPECIES = "bona fide"
 UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not name
@@ -96,8 +97,13 @@ class CaptureRecord(BaseModel):
         """The modalities it gives paths for, in the order rgb, depth, ir."""
         return tuple(m for m in Modality if self.path(m) is not None)
 
-    def path(self, modality: Modality) -> str | None:
-        """Return the path of one modality's frame, or None where it is absent."""
+    def path(self, modality: Modality | str) -> str | None:
+        """Return the path of one modality's frame, or None where it is absent.
+
+        Raises:
+            UsageError: There is no modality of that name.
+        """
+        modality = as_choice("modality", modality, Modality)
         path: str | None = getattr(self, modality.value)
         return path
 
@@ -113,6 +119,10 @@ class LabeledCapture:
     subject: str
     domain: str
     presentation: str
+
+    def __post_init__(self) -> None:
+        """Take the label as its member."""
+        take_choices(self, label=Label)
 
     @property
     def is_bona_fide(self) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fasdk.errors import DatasetError
+from fasdk.settings import take_choices
 from fasdk_calibration.class_words import says_bona_fide
 from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES
 from fasdk_calibration.metrics.curves import auc
@@ -55,6 +56,10 @@ class ScoreFile:
     has_subjects: bool
     read_as: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Take `higher_is` as its member."""
+        take_choices(self, higher_is=HigherIs)
 
     def in_file_units(self, score: float) -> float:
         """Return a score or threshold as the file has it; the same call turns it back."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 
 from fasdk.errors import DatasetError
-from fasdk.settings import as_choice
+from fasdk.settings import take_choices
 from fasdk_calibration.class_words import says_bona_fide
 from fasdk_calibration.metrics.score_assembly import HigherIs, LabeledTable, ScoreFile
 from fasdk_calibration.metrics.score_columns import (
@@ -53,8 +53,7 @@ class ScoreFileOptions:
 
     def __post_init__(self) -> None:
         """Take `higher_is` as its member."""
-        if self.higher_is is not None:
-            object.__setattr__(self, "higher_is", as_choice("higher_is", self.higher_is, HigherIs))
+        take_choices(self, higher_is=HigherIs)
 
 
 def read_scores(path: Path, options: ScoreFileOptions | None = None) -> ScoreFile:

@@ -10,6 +10,7 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
+from fasdk.settings import take_choices
 
 if TYPE_CHECKING:
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
@@ -53,6 +54,14 @@ class BuildRequest:
     preprocess: Path | None = None
     required: tuple[Modality, ...] = ()
     int8: Int8Request | None = None
+
+    def __post_init__(self) -> None:
+        """Take precision, backend and modalities as their members.
+
+        Raises:
+            UsageError: There is no such member.
+        """
+        take_choices(self, precision=Precision, backend=Backend, required=(Modality,))
 
     def require_consistent(self) -> None:
         """Check the options against each other.

@@ -14,7 +14,6 @@ import numpy as np
 from typing_extensions import assert_never
 
 from fasdk.errors import DatasetError
-from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,17 +83,13 @@ class MagnitudeHistogram:
         return edges
 
 
-def threshold(histogram: MagnitudeHistogram, method: RangeMethod | str) -> float:
+def threshold(histogram: MagnitudeHistogram, method: RangeMethod) -> float:
     """Return the magnitude that becomes code 127; greater than 0.
 
     Args:
         histogram: Magnitudes of the activation.
         method: Range method that chooses the threshold.
-
-    Raises:
-        UsageError: There is no such method.
     """
-    method = as_choice("method", method, RangeMethod)
     match method:
         case RangeMethod.MINMAX:
             return _largest(histogram)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import lru_cache
 
 _LIVE = frozenset(
     {"live", "liveness", "alive", "real", "genuine", "bonafide", "authentic", "human"}
@@ -29,6 +30,7 @@ def split_words(text: str) -> tuple[str, ...]:
     return tuple(joined)
 
 
+@lru_cache(maxsize=4096)
 def says_bona_fide(text: str) -> bool | None:
     """Return whether a name speaks of bona fide presentations (True) or of attacks (False).
 

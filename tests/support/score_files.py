@@ -459,6 +459,40 @@ def _text_forms() -> list[Form]:
             refused=":2: score .*the comma may be",
             fix=_csv(lambda r: str(round(1e5 * SCORES[r]) + 10000), _numeral),
         ),
+        Form("separator after each row", _csv(_score, lambda r: f"{_numeral(r)},")),
+        Form(
+            "row names of R",
+            {
+                "scores.txt": lines(
+                    lambda r: f'"{r + 1}"', _score, _numeral, header='"score" "label"', sep=" "
+                ).encode()
+            },
+            said="row names",
+        ),
+        Form(
+            "NumPy's savetxt",
+            _csv(lambda r: f"{SCORES[r]:.18e}", lambda r: f"{LIVE[r]:.18e}", header=None, sep=" "),
+        ),
+        Form("comment after some rows", {"scores.csv": PLAIN.replace("\n", "\n# x\n", 3).encode()}),
+        Form(
+            "paths of a server",
+            _csv(lambda r: f"//nas/a/{r}.png", _score, _numeral, header=None, sep=" "),
+        ),
+        Form(
+            "predicted words beside the score",
+            _csv(
+                lambda r: "live" if SCORES[r] > 0.5 else "spoof",
+                _score,
+                _numeral,
+                header="prediction,prob,gt_label",
+            ),
+        ),
+        Form(
+            "other scores beside it",
+            _csv(
+                lambda r: str(SCORES[-1 - r]), _score, _numeral, header="face_score,cls_score,label"
+            ),
+        ),
         Form(
             "unknown name of the score",
             _csv(_score, _numeral, header="foo,label"),
@@ -773,6 +807,12 @@ def _two_files() -> list[Form]:
             told,
             refused=":13: 'set/000004.png' has a label at .*:5 already",
             fix=pair(scores, labels),
+        ),
+        Form(
+            "labels in another file, 1 for a spoof",
+            pair(scores, lines(_path, _words("0", "1"), header="path,is_spoof")),
+            told,
+            said="bona fide: label 0 (6)",
         ),
         Form(
             "labels in both files",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics.score_rows import Table
+from fasdk_calibration.metrics.score_rows import Table, rows_by_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +66,9 @@ def _refusal(path: Path, error: Exception, what: str) -> str:
 
 def _table(arrays: Mapping[str, NDArray[Any]], path: Path, *, named: bool) -> Table:
     columns = [column for name, array in arrays.items() for column in _columns(name, array, path)]
+    by_class = rows_by_class(dict(columns), path) if named else None
+    if by_class is not None:
+        return by_class
     lengths = {name: len(texts) for name, texts in columns}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:6])

@@ -25,7 +25,7 @@ from fasdk_calibration.metrics.scores import Scores
 
 NO_DOMAIN = "unknown"
 POOLED_SPECIES = "attack"
-_FLAGS = {"1": True, "0": False}
+_FLAGS = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 _GROUPS = (Role.PRESENTATION, Role.SUBJECT, Role.DOMAIN)
 
 
@@ -130,6 +130,12 @@ class LabeledTable:
             warnings=tuple(self._warnings(said, species, values)),
         )
 
+    def _name_of(self, role: Role) -> str:
+        """Return the name of a meaning's column in the file."""
+        return (
+            role.value if self.table.names is None else self.table.names[self.columns.index[role]]
+        )
+
     def _texts(self, role: Role) -> tuple[str, ...]:
         return self.table.column(self.columns.index[role])
 
@@ -138,9 +144,9 @@ class LabeledTable:
             return [True] * len(self.table.rows)
         texts = self._texts(Role.RESPONDED)
         for text, place in zip(texts, self.table.places, strict=True):
-            if text not in _FLAGS:
+            if text.lower() not in _FLAGS:
                 raise DatasetError(f"{place}: responded {text!r}: expected 1, or 0 for no response")
-        return [_FLAGS[text] for text in texts]
+        return [_FLAGS[text.lower()] for text in texts]
 
     def _species(self) -> tuple[tuple[str, ...], str]:
         """Return the species of each row, and a warning where the file names none."""
@@ -197,7 +203,7 @@ class LabeledTable:
             for text, place in zip(self._texts(role), self.table.places, strict=True):
                 if not text:
                     raise DatasetError(
-                        f"{place}: {role.value} is empty: name it or leave the column out"
+                        f"{place}: {self._name_of(role)} is empty: name it or leave the column out"
                     )
         count = len(self.table.rows)
         found = {role: self._texts(role) for role in _GROUPS if role in self.columns.index}
@@ -248,9 +254,7 @@ class LabeledTable:
         if self.higher_is is not None:
             told = self.higher_is
             return told, f"a greater score is more {told.value}, as said"
-        name = "score"
-        if self.table.names is not None:
-            name = self.table.names[self.columns.index[Role.SCORE]]
+        name = self._name_of(Role.SCORE)
         if says_bona_fide(name) is False:
             return HigherIs.ATTACK, f"a greater {name!r} is more attack, by its name"
         return HigherIs.LIVE, "a greater score is more live"

@@ -53,6 +53,20 @@ _SCORE_WORDS = frozenset(
 )
 _LABEL_WORDS = frozenset({"is", "label"})
 _ABOUT_PREDICTIONS = frozenset({"pred", "predicted", "prediction"})
+_OTHER_SCORES = frozenset(
+    {
+        "quality",
+        "face",
+        "detection",
+        "detector",
+        "det",
+        "box",
+        "bbox",
+        "blur",
+        "match",
+        "similarity",
+    }
+)
 _PAIR_TOLERANCE = 1e-3  # of a sum of two probabilities printed with few digits
 
 
@@ -141,6 +155,8 @@ def _by_name(table: Table, told: Mapping[Role, int], *, score_needed: bool) -> C
             found[role].append(index)
     index_of = dict(told)
     notes: list[str] = []
+    of_numbers = [i for i in found[Role.SCORE] if _mostly_numbers(table.column(i))]
+    found[Role.SCORE] = of_numbers or found[Role.SCORE]  # a prediction may be a word
     for role, candidates in found.items():
         if role in told or not candidates:
             continue
@@ -157,8 +173,12 @@ def _by_name(table: Table, told: Mapping[Role, int], *, score_needed: bool) -> C
 
 def _class_role(words: Sequence[str], name: str, texts: Sequence[str] = ()) -> Role | None:
     """Return the meaning of a column that a class word names, such as is_live or spoof_score."""
-    if says_bona_fide(name) is None:
-        return None
+    about = set(words)
+    if says_bona_fide(name) is None:  # gt_label, model_score
+        if "label" in about and not about & _ABOUT_PREDICTIONS:
+            return Role.LABEL
+        scored = about & (_SCORE_WORDS - {"p", "pred"}) and not about & _OTHER_SCORES
+        return Role.SCORE if scored else None
     if _LABEL_WORDS.intersection(words):
         return None if _ABOUT_PREDICTIONS.intersection(words) else Role.LABEL
     if _SCORE_WORDS.intersection(words):
@@ -245,7 +265,7 @@ def _by_content(table: Table, told: Mapping[Role, int], *, score_needed: bool) -
     numbers = [
         i
         for i, texts in columns.items()
-        if i not in labels and not _is_index(texts) and sum(map(is_number, texts)) * 2 > len(texts)
+        if i not in labels and not _is_index(texts) and _mostly_numbers(texts)
     ]
     names = [
         i
@@ -304,6 +324,10 @@ def _is_padded(texts: Sequence[str]) -> bool:
     return all(re.fullmatch(r"\d+", text) for text in texts) and any(
         text.startswith("0") and len(text) > 1 for text in texts
     )
+
+
+def _mostly_numbers(texts: Sequence[str]) -> bool:
+    return 2 * sum(map(is_number, texts)) > len(texts)
 
 
 def _all_numbers(texts: Sequence[str]) -> bool:

@@ -9,9 +9,10 @@ alone. Other forms, names and labels that have one reading are read, and said in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from fasdk.errors import DatasetError
 from fasdk.settings import take_choices
@@ -160,7 +161,7 @@ def _classes_of_paths(table: Table, columns: Columns) -> list[bool | None]:
     """Return the class that each row's path speaks of, by the parts in which paths differ."""
     if Role.KEY not in columns.index:
         return []
-    parts = [PureWindowsPath(path).parts for path in table.column(columns.index[Role.KEY])]
+    parts = [tuple(re.split(r"[/\\]", path)) for path in table.column(columns.index[Role.KEY])]
     common = {
         (place, part)
         for place in range(min(map(len, parts), default=0))

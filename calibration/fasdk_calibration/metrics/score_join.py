@@ -59,9 +59,9 @@ def join_labels(scores: Table, found: Columns, labels: Table, of_labels: Columns
         order = list(range(len(labels.rows)))
         note = "labels taken in the order of the scores, as not both files name paths"
     names = None
-    if scores.names is not None:
-        labels_names = labels.names or tuple(f"labels {i + 1}" for i in range(labels.width))
-        names = scores.names + labels_names
+    if scores.names is not None or labels.names is not None:
+        own = scores.names or tuple(f"column {i + 1}" for i in range(scores.width))
+        names = own + (labels.names or tuple(f"labels {i + 1}" for i in range(labels.width)))
     taken = {role: i for role, i in of_labels.index.items() if role not in {Role.KEY, Role.SCORE}}
     index = dict(found.index) | {role: i + scores.width for role, i in taken.items()}
     table = replace(

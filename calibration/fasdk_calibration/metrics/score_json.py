@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics.score_rows import Table
+from fasdk_calibration.metrics.score_rows import Table, rows_by_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,14 @@ def _lines(text: str, path: Path) -> tuple[list[Any], list[str]]:
 
 def _table(document: Any, path: Path, places: list[str] | None) -> Table:
     if isinstance(document, dict):
+        lists = {
+            name: [_text(each, str(path)) for each in value]
+            for name, value in document.items()
+            if isinstance(value, list) and not any(isinstance(each, dict) for each in value)
+        }
+        by_class = rows_by_class(lists, path) if len(lists) == len(document) else None
+        if by_class is not None:
+            return by_class
         document = _rows_of_object(document, path)
     if not isinstance(document, list) or not document:
         raise DatasetError(f"{path}: JSON without rows: expected {_FORMS}")

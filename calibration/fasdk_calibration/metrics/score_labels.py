@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _FLAGS = {"true": "1", "false": "0"}
 _ANSWERS = {"yes": "1", "no": "0", "y": "1", "n": "0", "t": "1", "f": "0"}
-_NUMERAL = re.compile(r"[+-]?\d+([.,]0*)?")
+_NUMERAL = re.compile(r"[+-]?\d+([.,]\d*)?(e[+-]?\d+)?")
 
 
 class _Kind(Enum):
@@ -47,6 +48,7 @@ class LabelReading:
     given: bool
 
 
+@lru_cache(maxsize=4096)
 def is_label(text: str) -> bool:
     """Return whether a text may be a label by itself: 1, 0, -1, true, false or a class word."""
     value = _canonical(text)
@@ -132,7 +134,8 @@ def _canonical(text: str) -> str:
     """Return one spelling of labels that mean the same: 1 of 1.0 and +1, live of Live."""
     text = text.strip().strip("\"'").strip().replace("\N{MINUS SIGN}", "-").lower()
     if _NUMERAL.fullmatch(text):
-        return str(int(re.split(r"[.,]", text)[0]))
+        number = float(text.replace(",", "."))
+        return str(int(number)) if number.is_integer() else text
     return " ".join(text.split())
 
 
@@ -179,7 +182,7 @@ def _by_flag(values: Sequence[str], places: Sequence[str], column: str) -> dict[
 
 
 def _by_numeral(values: Sequence[str], places: Sequence[str], column: str) -> dict[str, bool]:
-    below = {value for value in values if int(value) < 0}
+    below = {value for value in values if float(value.replace(",", ".")) < 0}
     known = {"1", *below} if below else {"0", "1"}
     for value, place in zip(values, places, strict=True):
         if value not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", " ": "spaces"}
-_COMMENTS = ("#", "%", "//")
+_COMMENT = re.compile(r"[#%]|//\s")  # a path may begin with //
 _RULE = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")  # below the header of a Markdown table
 _SAMPLE = 1000  # rows that are looked at to choose the separator
 
@@ -84,10 +84,17 @@ def read_delimited(text: str, path: Path) -> Table:
         separators, lines = [said[1]], lines[1:]
         if not lines:
             raise DatasetError(f"{path} is empty below its line {said[0].strip()!r}")
-    chosen = _chosen([_split(lines, separator) for separator in separators])
-    rows = _of_one_width(chosen, path)
-    names_row = _commented_names(comments, rows, chosen.separator)
+    sampled = [_split(lines[:_SAMPLE], separator) for separator in separators]
+    chosen = _split(lines, _chosen(sampled).separator)
     notes = []
+    chosen, note = _without_row_names(_without_last_separators(chosen))
+    rows = _of_one_width(chosen, path)
+    above = [line for line in comments if line.number < rows[0].number]
+    names_row = _commented_names(above, rows, chosen.separator)
+    if len(comments) > (names_row is not None):
+        notes.append(f"{len(comments) - (names_row is not None)} comments left out")
+    if note:
+        notes.append(note)
     if names_row is not None:
         notes.append("column names taken from the comment above the rows")
     elif _is_header(rows):
@@ -106,16 +113,15 @@ def read_delimited(text: str, path: Path) -> Table:
 
 
 def _lines(text: str) -> tuple[list[_Line], list[_Line]]:
-    """Return the lines that hold rows, and the comments directly above the first of them."""
+    """Return the lines that hold rows, and the comments."""
     lines: list[_Line] = []
     comments: list[_Line] = []
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
         stripped = line.strip("\r\n \ufeff")
         if not stripped.strip():
             continue
-        if stripped.startswith(_COMMENTS):
-            if not lines:
-                comments.append(_Line(number, stripped.lstrip("#%/ ")))
+        if _COMMENT.match(stripped):
+            comments.append(_Line(number, stripped.lstrip("#%/ ")))
         elif not (lines and _RULE.fullmatch(stripped)):
             lines.append(_Line(number, stripped))
     return lines, comments
@@ -163,6 +169,36 @@ def _chosen(splits: Sequence[_Split]) -> _Split:
     if even:
         return max(even, key=_Split.plausible_columns)  # the first of equals
     return max(splits, key=lambda split: len(split.rows[0].fields) if split.rows else 0)
+
+
+def _without_last_separators(split: _Split) -> _Split:
+    """Return a split without the empty field that a separator at the end of each row leaves."""
+    header, body = split.rows[:1], split.rows[1:]
+    widths = {len(row.fields) for row in body}
+    ends = all(len(row.fields) > 1 and not row.fields[-1] for row in body)
+    if not (header and body and ends and widths == {len(header[0].fields) + 1}):
+        return split
+    cut = (_Row(row.number, row.fields[:-1]) for row in body)
+    return replace(split, rows=(*header, *cut))
+
+
+def _without_row_names(split: _Split) -> tuple[_Split, str]:
+    """Return a split whose header also names the column of row names, as R leaves it unnamed.
+
+    Row names count from 1 or are no numbers: with a decimal comma between commas the first field
+    is a number's whole part, and the row is refused.
+    """
+    header, body = split.rows[:1], split.rows[1:]
+    widths = {len(row.fields) for row in body}
+    if not (header and body and widths == {len(header[0].fields) + 1}):
+        return split, ""
+    first = [row.fields[0] for row in body]
+    counted = first == [str(number) for number in range(1, len(first) + 1)] and len(first) > 2
+    named = len(set(first)) == len(first) and not any(map(is_number, first))
+    if not (counted or named) or not any(map(names_a_role, header[0].fields)):
+        return split, ""
+    named_header = _Row(header[0].number, ("", *header[0].fields))
+    return replace(split, rows=(named_header, *body)), "first column taken as row names"
 
 
 def _of_one_width(split: _Split, path: Path) -> list[_Row]:

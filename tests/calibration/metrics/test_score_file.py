@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+
+import numpy as np
 import pytest
 
 from fasdk.errors import DatasetError, UsageError
@@ -85,3 +89,26 @@ def test_two_members_of_an_archive_are_named(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("scores.csv", "score,label\n0.9,1\n0.1,0\n")
     assert read_scores(path).scores.values.tolist() == [0.9, 0.1]
+
+
+@pytest.mark.parametrize("name", ["scores.npz", "scores.json"])
+def test_a_list_for_each_class_has_its_labels_in_the_names(tmp_path, name):
+    lists = {"genuine": [0.9, 0.8, 0.7], "impostor_scores": [0.1, 0.2]}
+    path = tmp_path / name
+    if name.endswith("json"):
+        path.write_text(json.dumps(lists))
+    else:
+        np.savez(path, **{key: np.array(values) for key, values in lists.items()})
+    found = read_scores(path)
+    assert found.scores.values.tolist() == [0.9, 0.8, 0.7, 0.1, 0.2]
+    assert found.scores.is_bona_fide.tolist() == [True] * 3 + [False] * 2
+
+
+def test_a_file_of_many_rows_is_read_in_seconds(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(
+        "path,score,label\n" + "".join(f"{i}.png,{i},{int(i > 9)}\n" for i in range(50_000))
+    )
+    started = time.process_time()
+    assert len(read_scores(path).scores) == 50_000
+    assert time.process_time() - started < 10.0

@@ -225,4 +225,4 @@ def test_scores_of_two_scales_do_not_share_a_threshold(fasdk, tmp_path):
     other = write(tmp_path / "other.csv", [(0.1, 1), (0.9, 0)], "spoof_score,label")
     assert "more live" in fasdk("metrics", one, "--development", other).error_lines[0]
     far = fasdk("metrics", two, "--threshold", "0.5")
-    assert any("outside the scores, which run from 10 to 90" in x for x in far.error_lines)
+    assert any("in the units of the scores, which run from 10 to 90" in x for x in far.error_lines)

@@ -156,11 +156,12 @@ def _out_of_range(tested: ScoreFile, threshold: float | None) -> list[str]:
     if threshold is None:
         return []
     low, high = _span_of(tested)
-    if low <= threshold <= high:
+    as_share = low >= 0 and high > 1 and threshold <= 1  # of scores in percent, perhaps
+    if low <= threshold <= high and not as_share:
         return []
     return [
-        f"--threshold {threshold:g} lies outside the scores, which run from {low:g} to {high:g}: "
-        "it is in their units"
+        f"--threshold {threshold:g} is in the units of the scores, which run from {low:g} to "
+        f"{high:g}: is it meant so?"
     ]
 
 

@@ -172,22 +172,22 @@ def _by_name(table: Table, told: Mapping[Role, int], *, score_needed: bool) -> C
 
 
 def _class_role(words: Sequence[str], name: str, texts: Sequence[str] = ()) -> Role | None:
-    """Return the meaning of a column that a class word names, such as is_live or spoof_score."""
+    """Return the meaning of a column whose name has a telling word, as is_live or cls_score do."""
     about = set(words)
-    if says_bona_fide(name) is None:  # gt_label, model_score
-        if "label" in about and not about & _ABOUT_PREDICTIONS:
-            return Role.LABEL
+    predicted = bool(about & _ABOUT_PREDICTIONS)
+    if says_bona_fide(name) is None:
         scored = about & (_SCORE_WORDS - {"p", "pred"}) and not about & _OTHER_SCORES
-        return Role.SCORE if scored else None
-    if _LABEL_WORDS.intersection(words):
-        return None if _ABOUT_PREDICTIONS.intersection(words) else Role.LABEL
-    if _SCORE_WORDS.intersection(words):
+        found = Role.LABEL if "label" in about and not predicted else None
+        return Role.SCORE if scored and found is None else found
+    if about & _LABEL_WORDS:
+        return None if predicted else Role.LABEL
+    if about & _SCORE_WORDS:
         return Role.SCORE
-    if len(words) == 1 and texts:  # live, spoof, attack: flags or scores
-        if all(map(is_label, texts)):
-            return Role.LABEL
-        return Role.SCORE if all(map(is_number, texts)) else None
-    return None
+    if len(words) != 1 or not texts:
+        return None
+    # live, spoof, attack: flags or scores
+    scores = Role.SCORE if _all_numbers(texts) else None
+    return Role.LABEL if all(map(is_label, texts)) else scores
 
 
 def _one_of(table: Table, role: Role, candidates: list[int], notes: list[str]) -> int:

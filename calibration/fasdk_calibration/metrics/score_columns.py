@@ -261,7 +261,7 @@ def _by_content(table: Table, told: Mapping[Role, int], *, score_needed: bool) -
     rows = range(table.width)
     columns = {i: table.column(i) for i in rows if i not in told.values()}
     index_of = dict(told)
-    labels = [i for i, texts in columns.items() if all(map(is_label, texts))]
+    labels = [i for i, texts in columns.items() if all(map(is_label, texts)) or _has_word(texts)]
     numbers = [
         i
         for i, texts in columns.items()
@@ -324,6 +324,11 @@ def _is_padded(texts: Sequence[str]) -> bool:
     return all(re.fullmatch(r"\d+", text) for text in texts) and any(
         text.startswith("0") and len(text) > 1 for text in texts
     )
+
+
+def _has_word(texts: Sequence[str]) -> bool:
+    """Return whether a class word stands among texts, as live does beside kinds of attack."""
+    return any(is_label(text) and not is_number(text) for text in texts)
 
 
 def _mostly_numbers(texts: Sequence[str]) -> bool:

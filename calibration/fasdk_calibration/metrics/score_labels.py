@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _FLAGS = {"true": "1", "false": "0"}
 _ANSWERS = {"yes": "1", "no": "0", "y": "1", "n": "0", "t": "1", "f": "0"}
-_NUMERAL = re.compile(r"[+-]?\d+([.,]\d*)?(e[+-]?\d+)?")
+_PLAIN_WORDS = re.compile(r"[^\W\d]+([ -][^\W\d]+)*")  # neither a path nor a row that did not split
+_NUMERAL = re.compile(r"[+-]?\d+(\.\d*|,\d+)?(e[+-]?\d+)?")
 
 
 class _Kind(Enum):
@@ -52,11 +53,11 @@ class LabelReading:
 def is_label(text: str) -> bool:
     """Return whether a text may be a label by itself: 1, 0, -1, true, false or a class word."""
     value = _canonical(text)
-    if re.search(r"[/\\.]\w", value):  # a path
-        return False
     if _kind(value) is _Kind.NUMERAL:
         return value in {"0", "1", "-1"}
-    return _kind(value) is _Kind.FLAG or says_bona_fide(value) is not None
+    if _kind(value) is _Kind.FLAG:
+        return True
+    return _PLAIN_WORDS.fullmatch(value) is not None and says_bona_fide(value) is not None
 
 
 def read_labels(

@@ -65,6 +65,14 @@ class _Split:
             return 2
         return 1 if numbers else 0
 
+    def has_decimal_commas(self) -> bool:
+        """Return whether a column of numbers has commas in them."""
+        body = self.rows[1:_SAMPLE] or self.rows
+        columns = zip(*(row.fields for row in body), strict=True)
+        return any(
+            all(map(is_number, texts)) and any("," in text for text in texts) for texts in columns
+        )
+
 
 def read_delimited(text: str, path: Path) -> Table:
     """Split a text into rows by the separator that leaves scores and labels in columns.
@@ -149,6 +157,9 @@ class _Source:
     def __init__(self, lines: Sequence[_Line], separator: str) -> None:
         self._lines = lines
         self._separator = separator
+        self._has_outer_bars = separator == "|" and all(
+            line.text.startswith("|") and line.text.endswith("|") for line in lines
+        )
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -157,8 +168,8 @@ class _Source:
             text = line.text
             if self._separator == " ":
                 text = re.sub(r"\s+", " ", text)
-            elif self._separator == "|":
-                text = text.removeprefix("|").removesuffix("|")
+            elif self._has_outer_bars:
+                text = text[1:-1]
             else:
                 text = re.sub(rf" +{re.escape(self._separator)}", self._separator, text)
             yield text + "\n"
@@ -167,7 +178,10 @@ class _Source:
 def _chosen(splits: Sequence[_Split]) -> _Split:
     even = [split for split in splits if split.even]
     if even:
-        return max(even, key=_Split.plausible_columns)  # the first of equals
+        most = max(map(_Split.plausible_columns, even))
+        best = [split for split in even if split.plausible_columns() == most]
+        # What splits 0,93|live into numbers with decimal commas comes before the comma.
+        return next((split for split in best if split.has_decimal_commas()), best[0])
     return max(splits, key=lambda split: len(split.rows[0].fields) if split.rows else 0)
 
 

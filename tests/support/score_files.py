@@ -298,8 +298,8 @@ def _polarity_forms() -> list[Form]:
                 _numeral,
                 header="logit_spoof,logit_live,label",
             ),
-            refused="may each hold the score.*--score-column logit_spoof",
-            fix="--score-column logit_spoof",
+            refused="may each hold the score.*--score-column logit_live",
+            fix="--score-column logit_live",
         ),
         Form(
             "misspelled label",
@@ -364,10 +364,22 @@ def _text_forms() -> list[Form]:
             fix=_csv(comma, _numeral, header="score;label", sep=";"),
         ),
         Form(
+            "decimal comma between commas, with paths",
+            _csv(_path, comma, _numeral, header="path,score,label"),
+            refused=":2: 4 fields, expected 3 .*separate columns by semicolons",
+            fix=_csv(_path, comma, _numeral, header="path;score;label", sep=";"),
+        ),
+        Form(
+            "decimal comma between commas, numbered",
+            _csv(lambda r: str(r + 1), comma, _numeral, header="index,score,label"),
+            refused=":2: 4 fields, expected 3 .*separate columns by semicolons",
+            fix=_csv(comma, _numeral, header="score;label", sep=";"),
+        ),
+        Form(
             "decimal comma between commas, no header",
             _csv(comma, _numeral, header=None),
-            refused="column",
-            fix=_csv(comma, _numeral, header="score;label", sep=";"),
+            refused=":1: columns 1 and 2 may be one number with a decimal comma",
+            fix=_csv(comma, _numeral, header=None, sep=";"),
         ),
         Form("scientific notation", _csv(lambda r: f"{SCORES[r]:.6e}", _numeral)),
         Form("scientific, capital E", _csv(lambda r: f"{SCORES[r]:.6E}", _numeral)),
@@ -385,6 +397,22 @@ def _text_forms() -> list[Form]:
         Form("no last line end", {"scores.csv": PLAIN.rstrip().encode()}),
         Form("blank lines", {"scores.csv": PLAIN.replace("\n", "\n\n").encode()}),
         Form("all quoted", _csv(lambda r: f'"{_score(r)}"', lambda r: f'"{_numeral(r)}"')),
+        Form(
+            "whole numbers side by side, no header",
+            _csv(
+                lambda r: str(7 + r % 2),
+                lambda r: str(round(255 * SCORES[r])),
+                _numeral,
+                header=None,
+            ),
+            refused=":1: columns 1 and 2 may be one number with a decimal comma",
+            fix=_csv(
+                lambda r: str(7 + r % 2),
+                lambda r: str(round(255 * SCORES[r])),
+                _numeral,
+                header="fold,score,label",
+            ),
+        ),
         Form(
             "quoted paths with commas",
             _csv(lambda r: f'"a, b/{r}.png"', _score, _numeral, header="path,score,label"),
@@ -507,7 +535,7 @@ def _text_forms() -> list[Form]:
         Form(
             "two columns of numbers without names",
             _csv(_path, _score, lambda r: str(SCORES[-1 - r]), _numeral, header=None),
-            refused="columns 2, 3 may each hold the score.*--score-column 3",
+            refused="columns 2, 3 may each hold the score.*--score-column 2 or --score-column 3",
             fix="--score-column 2",
         ),
         Form(

@@ -67,6 +67,7 @@ _OTHER_SCORES = frozenset(
         "similarity",
     }
 )
+_MOST_LABELS = 10
 _PAIR_TOLERANCE = 1e-3  # of a sum of two probabilities printed with few digits
 
 
@@ -218,7 +219,7 @@ def _one_of(table: Table, role: Role, candidates: list[int], notes: list[str]) -
         )
     raise DatasetError(
         f"{table.names_place}: columns {shown} may each hold the {role.value}: say which, "
-        f"--{role.value}-column {_argument(names[candidates[0]])}"
+        f"{_options(table, role, candidates)}"
     )
 
 
@@ -234,22 +235,37 @@ def _complementary(table: Table, pair: Sequence[int]) -> bool:
 
 
 def _absent(table: Table, role: Role) -> DatasetError:
-    if table.names is None:
-        found = f"{table.width} columns without names"
-        example = str(table.width)
+    columns = [table.column(i) for i in range(table.width)] if table.rows else []
+    if role is Role.SCORE:
+        fits = [_all_numbers(texts) and not all(map(is_label, texts)) for texts in columns]
     else:
-        found = ", ".join(repr(name) for name in table.names[:20])
-        example = _argument(table.names[-1])
+        fits = [len(set(texts)) <= _MOST_LABELS for texts in columns]
+    likely = [i for i, fit in enumerate(fits) if fit]
     return DatasetError(
-        f"{table.names_place}: no column {role.value!r} among {found}: name it in the first row, "
-        f"or say which it is, --{role.value}-column {example}"
+        f"{table.names_place}: no column {role.value!r} among {_shown(table)}: name it so, or say "
+        f"which it is, {_options(table, role, likely)}"
     )
 
 
 def no_labels(table: Table) -> DatasetError:
     """Return the error of a file without labels, which names the ways to give them."""
-    error = _absent(table, Role.LABEL)
-    return DatasetError(f"{error}; labels of another file are given with --labels FILE")
+    return DatasetError(
+        f"{table.names_place}: no column 'label' among {_shown(table)}: name it so, say which it "
+        "is with --label-column, or give the file of labels with --labels FILE"
+    )
+
+
+def _shown(table: Table) -> str:
+    if table.names is None:
+        return f"{table.width} columns without names"
+    return ", ".join(repr(name) for name in table.names[:20])
+
+
+def _options(table: Table, role: Role, likely: Sequence[int]) -> str:
+    """Return the options that name each of some columns, or the option's form without any."""
+    names = table.names or tuple(str(i + 1) for i in range(table.width))
+    shown = [f"--{role.value}-column {_argument(names[i])}" for i in likely[:4]]
+    return " or ".join(shown) or f"--{role.value}-column NAME"
 
 
 def _argument(name: str) -> str:
@@ -265,7 +281,7 @@ def _by_content(table: Table, told: Mapping[Role, int], *, score_needed: bool) -
     numbers = [
         i
         for i, texts in columns.items()
-        if i not in labels and not _is_index(texts) and _mostly_numbers(texts)
+        if i not in labels and not is_index(texts) and _mostly_numbers(texts)
     ]
     names = [
         i
@@ -307,12 +323,12 @@ def _undecided(table: Table, role: Role, candidates: Sequence[int]) -> DatasetEr
     shown = ", ".join(str(i + 1) for i in candidates)
     return DatasetError(
         f"{table.names_place}: columns {shown} may each hold the {role.value}, and none has a "
-        f"name: say which, --{role.value}-column {candidates[-1] + 1}"
+        f"name: say which, {_options(table, role, candidates)}"
     )
 
 
-def _is_index(texts: Sequence[str]) -> bool:
-    """Return whether texts count the rows or are numerals of fixed width, as names of files are."""
+def is_index(texts: Sequence[str]) -> bool:
+    """Return whether texts count the rows, or are numerals of fixed width as files are named."""
     if not all(re.fullmatch(r"\d+", text) for text in texts):
         return False
     numbers = [int(text) for text in texts]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.metrics.score_columns import names_a_role
+from fasdk_calibration.metrics.score_columns import is_index, names_a_role
 from fasdk_calibration.metrics.score_labels import is_label
 from fasdk_calibration.metrics.score_numbers import is_number
 from fasdk_calibration.metrics.score_rows import Table
@@ -107,6 +108,8 @@ def read_delimited(text: str, path: Path) -> Table:
         notes.append("column names taken from the comment above the rows")
     elif _is_header(rows):
         names_row, rows = rows[0], rows[1:]
+    if names_row is None and chosen.separator == ",":
+        _require_no_split_numbers(rows, path)
     width = len(names_row.fields if names_row else rows[0].fields)
     if width > 1 and chosen.separator != ",":
         notes.append(f"separated by {_SEPARATORS.get(chosen.separator, repr(chosen.separator))}")
@@ -199,12 +202,12 @@ def _without_last_separators(split: _Split) -> _Split:
 def _without_row_names(split: _Split) -> tuple[_Split, str]:
     """Return a split whose header also names the column of row names, as R leaves it unnamed.
 
-    Row names count from 1 or are no numbers: with a decimal comma between commas the first field
-    is a number's whole part, and the row is refused.
+    R separates by spaces or tabs. Between commas, one field too many is a decimal comma's.
     """
     header, body = split.rows[:1], split.rows[1:]
     widths = {len(row.fields) for row in body}
-    if not (header and body and widths == {len(header[0].fields) + 1}):
+    fits = header and body and widths == {len(header[0].fields) + 1}
+    if not fits or split.separator not in " \t":
         return split, ""
     first = [row.fields[0] for row in body]
     counted = first == [str(number) for number in range(1, len(first) + 1)] and len(first) > 2
@@ -231,6 +234,23 @@ def _of_one_width(split: _Split, path: Path) -> list[_Row]:
     if split.error:
         raise DatasetError(f"{path}:{split.error}")
     return list(split.rows)
+
+
+def _require_no_split_numbers(rows: Sequence[_Row], path: Path) -> None:
+    """Refuse columns of whole numbers that may be the halves of numbers with a decimal comma."""
+    columns = list(zip(*(row.fields for row in rows), strict=True))
+    if len(columns) < 3 or any(is_number(text) and "." in text for text in rows[0].fields):
+        return
+    for index, (whole, part) in enumerate(itertools.pairwise(columns)):
+        halves = all(re.fullmatch(r"[+-]?\d+", text) for text in whole) and all(
+            re.fullmatch(r"\d+", text) for text in part
+        )
+        if halves and not is_index(whole) and any(len(text) > 1 for text in part):
+            raise DatasetError(
+                f"{path}:{rows[0].number}: columns {index + 1} and {index + 2} may be one number "
+                "with a decimal comma: separate columns by semicolons, or name them in the first "
+                "row"
+            )
 
 
 def _commented_names(

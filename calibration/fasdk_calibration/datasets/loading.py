@@ -10,6 +10,7 @@ from fasdk.capture import Capture, Modality
 from fasdk.errors import CaptureError, DatasetError
 from fasdk.frames import NotedFrame
 from fasdk.lists.loading import CaptureFiles, StoredCapture, examine_files
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.readers import archive_format_of
@@ -81,6 +82,7 @@ def load_capture(
             `modalities`; the record is named.
         UsageError: There is no modality of such a name.
     """
+    modalities = as_choices("modalities", modalities, Modality)
     stored = examine_capture(record, root, modalities)
     try:
         if stored.faults:

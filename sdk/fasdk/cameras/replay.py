@@ -10,7 +10,14 @@ from pathlib import Path
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, Modality, monotonic_ms
-from fasdk.errors import CameraError, CaptureError, DatasetError, EndOfStreamError, UsageError
+from fasdk.errors import (
+    BadCaptureError,
+    CameraError,
+    CaptureError,
+    DatasetError,
+    EndOfStreamError,
+    UsageError,
+)
 from fasdk.lists import read_frame_list
 from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
 
@@ -74,7 +81,7 @@ class ReplayCamera(Camera):
             capture = self._load(item, taken_ms)
         except CaptureError as error:
             self.counts.dropped += 1
-            raise CameraError(f"{self.name}: {item.place}{error}") from error
+            raise BadCaptureError(f"{self.name}: {item.place}{error}") from error
         self.counts.delivered += 1
         return capture
 

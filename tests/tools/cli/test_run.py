@@ -69,7 +69,7 @@ def test_a_line_a_decision(run, folder):
 def test_bad_lines_are_errors_at_once_and_count_as_captures(run, folder):
     listed = folder.parent / "list.jsonl"
     good = {m: f"frames/000000.{m}.png" for m in ("rgb", "depth", "ir")}
-    bad = [good | {"face": [0, 0, -1, 9]}, good | {"rgb": "frames/none.png"}]
+    bad = [good | {"depth": "frames/000000.ir.png"}, good | {"rgb": "frames/none.png"}]
     listed.write_text("\n".join(json.dumps(each) for each in [*bad * 10, good]))
     started = time.monotonic()
     ran, lines = run(f"replay:{listed}", "--json")

@@ -12,6 +12,7 @@ from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
+from fasdk.settings import take_choices
 from fasdk_calibration.datasets import Dataset, ListOptions
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, as_missing, missing_name

@@ -8,7 +8,7 @@ test set itself; here it comes from the training domains' development captures, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets import LabeledCapture
 from fasdk_calibration.metrics import auc, eer_threshold, half_total_error_rate
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 Missing = frozenset[Modality]
 NONE_MISSING: Missing = frozenset()
+
+
+def as_missing(sets: Iterable[Iterable[Modality | str]]) -> tuple[Missing, ...]:
+    """Return sets of missing modalities, each given by members or by names.
+
+    Raises:
+        UsageError: There is no such modality.
+    """
+    return tuple(frozenset(as_choices("missing", names, Modality)) for names in sets)
 
 
 @dataclass(frozen=True)

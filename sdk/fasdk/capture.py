@@ -152,10 +152,13 @@ class Capture:
             object.__setattr__(self, "face", FaceBox.of(self.face))
         faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
         object.__setattr__(self, "faces", faces)
+        if not all(isinstance(name, Modality) for name in self.taken_ms):
+            taken_ms = {_modality(name, "taken_ms"): at for name, at in self.taken_ms.items()}
+            object.__setattr__(self, "taken_ms", taken_ms)
         self.require_sound()
         object.__setattr__(self, "other_faces", tuple(map(FaceBox.of, self.other_faces)))
-        for name, time_ms in self.taken_ms.items():
-            _require_time(_modality(name, "taken_ms"), time_ms)
+        for modality, time_ms in self.taken_ms.items():
+            _require_time(modality, time_ms)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
 
@@ -180,6 +183,8 @@ class Capture:
         cls, frames: Mapping[Modality, NDArray[Any]], face: FaceBox | Sequence[int] | None = None
     ) -> Capture:
         """Return a capture of frames by modality; see the attributes for what they must be."""
+        for name in frames:
+            _modality(name, "frames")
         rgb, depth, ir = (frames.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
         return cls(rgb=rgb, depth=depth, ir=ir, face=face)
 
@@ -188,25 +193,36 @@ class Capture:
         """Modalities this capture holds, in the order rgb, depth, ir."""
         return _PRESENT[self.rgb is not None, self.depth is not None, self.ir is not None]
 
-    def frame(self, modality: Modality) -> NDArray[Any]:
+    def frame(self, modality: Modality | str) -> NDArray[Any]:
         """Return one modality's frame as it was given.
 
         Raises:
-            CaptureError: The capture does not hold that modality.
+            CaptureError: The capture does not hold that modality, or there is none of that name.
         """
+        modality = _modality(modality, "modality")
         frame = self._field(modality)
         if frame is None:
             held = ", ".join(m.value for m in self.present)
             raise CaptureError(f"the capture holds no {modality.value} frame, only {held}")
         return frame
 
-    def size_of(self, modality: Modality) -> tuple[int, int]:
-        """Return (width, height) in pixels of one modality's frame."""
+    def size_of(self, modality: Modality | str) -> tuple[int, int]:
+        """Return (width, height) in pixels of one modality's frame.
+
+        Raises:
+            CaptureError: The capture does not hold that modality, or there is none of that name.
+        """
+        modality = _modality(modality, "modality")
         height, width = self.frame(modality).shape[:2]
         return width, height
 
-    def face_in(self, modality: Modality) -> FaceBox | None:
-        """Return the face box in pixels of that modality's frame, or None if none was given."""
+    def face_in(self, modality: Modality | str) -> FaceBox | None:
+        """Return the face box in pixels of that modality's frame, or None if none was given.
+
+        Raises:
+            CaptureError: There is no modality of that name.
+        """
+        modality = _modality(modality, "modality")
         own = self.faces.get(modality)
         if own is not None:
             return own
@@ -238,6 +254,8 @@ def _whole(value: object, name: str) -> int:
 
 
 def _modality(name: object, where: str) -> Modality:
+    if isinstance(name, Modality):
+        return name
     try:
         return Modality(name)
     except ValueError:

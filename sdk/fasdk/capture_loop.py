@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import Decision, Verdict, refused
-from fasdk.errors import CameraError, EndOfStreamError
+from fasdk.errors import BadCaptureError, CameraError, EndOfStreamError
 from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
@@ -80,9 +80,10 @@ class CaptureResult:
 
     Attributes:
         capture: Number of the capture, from 1; None where the camera gave none.
-        decision: Decision on it; ERROR with code `camera` for a fault of the camera.
+        decision: Decision on it; ERROR with code `camera` for a fault of the camera, with code
+            `bad-capture` for a recording's capture that cannot be read.
         latency_ms: Milliseconds from the exposure of its oldest frame to the decision; None without
-            a capture.
+            frames.
         unix_s: Time of the decision, in seconds since the Unix epoch.
     """
 
@@ -106,7 +107,8 @@ def run_captures(
     """Yield one result per capture and per fault of the camera, until the camera's stream ends.
 
     No exception of a camera, a locator or a checker ends the loop, and none of them becomes LIVE.
-    Every capture passes locator, rig and checker in turn.
+    Every capture passes locator, rig and checker in turn. A recording's capture that cannot be read
+    is an ERROR at once: it counts among the captures, and the next is read without a pause.
 
     Args:
         camera: Source of the captures.
@@ -125,6 +127,11 @@ def run_captures(
             capture = _read(camera, timeout_ms)
         except EndOfStreamError:
             return
+        except BadCaptureError as error:
+            faults = 0
+            captures += 1
+            yield CaptureResult(captures, refused([finding_of(error)]), None, time.time())
+            continue
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the loop goes on
             faults += 1
             finding = finding_of(error)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fasdk.capture import Modality
 from fasdk.errors import OperatingPointError, UsageError
 from fasdk.reasons import Finding, Reason, by_rank
+from fasdk.settings import take_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,6 +67,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Refuse a decision that would open a door although a fault was found."""
+        take_choices(self, verdict=Verdict, codes=(Reason,), modalities=(Modality,))
         if self.codes and self.verdict is Verdict.LIVE:
             raise UsageError(
                 f"a LIVE decision has the codes {', '.join(self.codes)}, expected none: "

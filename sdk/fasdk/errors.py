@@ -21,6 +21,10 @@ class EndOfStreamError(CameraError):
     """A recording has no further frame; only this camera fault is final."""
 
 
+class BadCaptureError(CameraError):
+    """A recording's capture cannot be read; the next read goes on with the one after it."""
+
+
 class OutOfViewError(CaptureError):
     """The face lies outside what another sensor sees; the person can fix it by moving."""
 

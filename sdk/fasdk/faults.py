@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fasdk.errors import (
     BackendError,
+    BadCaptureError,
     CaptureError,
     ClosedError,
     FaceFinderError,
@@ -18,6 +19,7 @@ from fasdk.reasons import Finding, Reason
 _REASONS: dict[type[Exception], Reason] = {
     OutOfViewError: Reason.OUT_OF_FRAME,
     CaptureError: Reason.BAD_CAPTURE,
+    BadCaptureError: Reason.BAD_CAPTURE,
     RigError: Reason.BAD_CAPTURE,
     FaceFinderError: Reason.CAMERA,
     PreprocessError: Reason.BAD_CAPTURE,

@@ -12,6 +12,7 @@ import numpy as np
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
 from fasdk.image_file import Image, decode, read_bytes, stored_size
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +78,9 @@ class NotedFrame:
     notes: tuple[str, ...] = ()
 
 
-def read_frame(path: Path, modality: Modality, units: FrameUnits | None = None) -> NDArray[Any]:
+def read_frame(
+    path: Path, modality: Modality | str, units: FrameUnits | None = None
+) -> NDArray[Any]:
     """Return one frame from an image file, as `fasdk.Capture` takes it.
 
     EXIF orientation is applied, as viewers and face detectors do; the content decides what a file
@@ -89,8 +92,9 @@ def read_frame(path: Path, modality: Modality, units: FrameUnits | None = None) 
     Raises:
         CaptureError: The file is missing, truncated or no image, or has another bit depth or
             number of channels than its modality.
+        UsageError: There is no modality of that name.
     """
-    return read_noted_frame(path, modality, units).frame
+    return read_noted_frame(path, as_choice("modality", modality, Modality), units).frame
 
 
 def read_noted_frame(path: Path, modality: Modality, units: FrameUnits | None = None) -> NotedFrame:

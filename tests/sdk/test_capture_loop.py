@@ -9,7 +9,13 @@ import pytest
 from fasdk.capture import FaceBox, Modality
 from fasdk.capture_loop import Backoff, FixedFace, run_captures
 from fasdk.decision import Decision, Verdict
-from fasdk.errors import CameraError, CaptureError, ClosedError, FaceFinderError
+from fasdk.errors import (
+    BadCaptureError,
+    CameraError,
+    CaptureError,
+    ClosedError,
+    FaceFinderError,
+)
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
 from fasdk.registration.optics import Lens, Pinhole
@@ -160,6 +166,17 @@ def test_a_camera_that_hands_in_bad_frames_is_an_error(monkeypatch):
     camera = ScriptedCamera(CaptureError("depth is float32"), tiny_bundle.capture())
     found = list(run_captures(camera, Answers(), sleep=lambda _: None))
     assert verdicts(found) == [(Verdict.ERROR, (Reason.BAD_CAPTURE,)), LIVE]
+
+
+def test_a_recordings_bad_captures_count_cost_no_pause_and_end_no_row_of_faults():
+    slept = []
+    bad = [BadCaptureError("line 3: no such file") for _ in range(4)]
+    camera = ScriptedCamera(CameraError("gone"), *bad, CameraError("gone"), tiny_bundle.capture())
+    found = list(run_captures(camera, Answers(), max_captures=5, sleep=slept.append))
+    assert slept == [0.1, 0.1]
+    assert [result.capture for result in found] == [None, 1, 2, 3, 4, None, 5]
+    assert set(verdicts(found[1:5])) == {(Verdict.ERROR, (Reason.BAD_CAPTURE,))}
+    assert all(result.latency_ms is None for result in found[:6])
 
 
 class BlindFor:

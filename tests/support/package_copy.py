@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 
@@ -22,10 +21,10 @@ def run_in_copy(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     Returns:
         The finished process with its output as text.
     """
-    paths = [str(folder), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    installed = [entry for entry in sys.path if Path(entry).name == "site-packages"]
     return subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *installed])},
         cwd=folder,
         capture_output=True,
         text=True,

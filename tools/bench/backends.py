@@ -22,6 +22,7 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
+from fasdk.extras import how_to_install
 from fasdk_engines.graph.export import export_graph
 from fasdk_engines.graph.fp16 import convert
 from fasdk_engines.graph.islands import islands_matching
@@ -74,7 +75,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     if Backend.OPENVINO not in installed_backends():
-        print("openvino is not installed: pip install fasdk[openvino]", file=sys.stderr)
+        print(f"openvino is not installed: {how_to_install('openvino')}", file=sys.stderr)
         return 1
     from fasdk.backends.openvino import OpenVinoEngine
 

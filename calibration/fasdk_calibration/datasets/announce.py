@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.capture import Modality
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets.loading import examine_capture
 from fasdk_calibration.datasets.plausibility import distance_of, implausible_depth
 
@@ -19,7 +20,9 @@ _LOG = logging.getLogger(__name__)
 _EXAMINED = 32  # captures that are opened, spread over the list
 
 
-def announce_dataset(dataset: Dataset, modalities: Collection[Modality] = tuple(Modality)) -> None:
+def announce_dataset(
+    dataset: Dataset, modalities: Collection[Modality | str] = tuple(Modality)
+) -> None:
     """Check that every frame is there, and say how a list is read and what its depth shows.
 
     Captures spread over the list are opened: what was decided about their files, and depth that
@@ -32,7 +35,9 @@ def announce_dataset(dataset: Dataset, modalities: Collection[Modality] = tuple(
     Raises:
         DatasetError: Frames are missing, or one of the captures opened is no capture; `fasdk
             dataset check` finds all such rows.
+        UsageError: There is no modality of such a name.
     """
+    modalities = as_choices("modalities", modalities, Modality)
     dataset.require_files()
     if dataset.reading:
         _LOG.warning("%s is read so: %s", dataset.name, "; ".join(dataset.reading))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk.lists import ListOptions
+from fasdk.settings import as_choice
 from fasdk_calibration.datasets.benchmark_list import LabelConvention
 from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.loading import load_capture
@@ -64,7 +65,7 @@ class Dataset:
         record: CaptureRecord,
         depth: DepthEncoding | None = None,
         *,
-        modalities: Collection[Modality] = tuple(Modality),
+        modalities: Collection[Modality | str] = tuple(Modality),
     ) -> Capture:
         """Return one record's frames.
 
@@ -142,7 +143,7 @@ def _why_missing(path: Path) -> str:
 def open_dataset(
     source: Path,
     root: Path | None = None,
-    convention: LabelConvention | None = None,
+    convention: LabelConvention | str | None = None,
     *,
     options: ListOptions | None = None,
 ) -> Dataset:
@@ -160,6 +161,8 @@ def open_dataset(
         DatasetError: The source is none of these, is malformed, or may be read in two ways; file
             and line are named, and what to write.
     """
+    if convention is not None:
+        convention = as_choice("convention", convention, LabelConvention)
     source = Path(source)
     if source.is_dir():
         if root is not None:

@@ -10,6 +10,7 @@ from fasdk.capture import Capture, Modality
 from fasdk.errors import CaptureError, DatasetError
 from fasdk.frames import NotedFrame
 from fasdk.lists.loading import CaptureFiles, StoredCapture, examine_files
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.readers import archive_format_of
@@ -64,7 +65,7 @@ def load_capture(
     root: Path,
     depth: DepthEncoding | None = None,
     *,
-    modalities: Collection[Modality] = tuple(Modality),
+    modalities: Collection[Modality | str] = tuple(Modality),
 ) -> Capture:
     """Return one record's frames.
 
@@ -79,7 +80,9 @@ def load_capture(
         DatasetError: A frame is unreadable or of another kind than its modality, the face box
             leaves the frame, levels cannot become millimeters, or the record holds none of
             `modalities`; the record is named.
+        UsageError: There is no modality of such a name.
     """
+    modalities = as_choices("modalities", modalities, Modality)
     stored = examine_capture(record, root, modalities)
     try:
         if stored.faults:

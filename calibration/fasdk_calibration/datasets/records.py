@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fasdk.capture import Capture, Modality
 from fasdk.frames import FrameUnits
+from fasdk.settings import as_choice, take_choices
 
 BONA_FIDE_SPECIES = "bona fide"
 UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not name
@@ -106,8 +107,13 @@ class CaptureRecord(BaseModel):
         """Units of the numbers in its files."""
         return FrameUnits(self.depth_scale_mm, self.ir_shift)
 
-    def path(self, modality: Modality) -> str | None:
-        """Return the path of one modality's frame, or None where it is absent."""
+    def path(self, modality: Modality | str) -> str | None:
+        """Return the path of one modality's frame, or None where it is absent.
+
+        Raises:
+            UsageError: There is no modality of that name.
+        """
+        modality = as_choice("modality", modality, Modality)
         path: str | None = getattr(self, modality.value)
         return path
 
@@ -123,6 +129,10 @@ class LabeledCapture:
     subject: str
     domain: str
     presentation: str
+
+    def __post_init__(self) -> None:
+        """Take the label as its member."""
+        take_choices(self, label=Label)
 
     @property
     def is_bona_fide(self) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from fasdk.settings import take_choices
+
 if TYPE_CHECKING:
     from fasdk_calibration.metrics import ErrorRate, Interval
 
@@ -38,6 +40,10 @@ class NamedThreshold:
     value: float
     source: str
     claimed_apcer_upper: float | None = None
+
+    def __post_init__(self) -> None:
+        """Take the kind as its member."""
+        take_choices(self, kind=ThresholdKind)
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,10 @@ class AtThreshold:
     is_contradicted: bool
     overall: RatesAtThreshold
     domains: tuple[DomainRates, ...]
+
+    def __post_init__(self) -> None:
+        """Take the kind as its member."""
+        take_choices(self, kind=ThresholdKind)
 
 
 @dataclass(frozen=True)

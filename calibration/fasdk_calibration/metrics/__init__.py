@@ -2,7 +2,7 @@
 
 Read in this order: scores.py (what was scored, fused to presentations), bounds.py, rates.py (at one
 threshold), curves.py (at all of them), bootstrap.py, summary.py (everything of one set of scores),
-score_file.py (scores from anyone's CSV file).
+score_file.py (scores from anyone's file).
 """
 
 from fasdk_calibration.metrics.bootstrap import BootstrapIntervals, bootstrap_intervals
@@ -32,18 +32,23 @@ from fasdk_calibration.metrics.rates import (
     half_total_error_rate,
     worst_species,
 )
-from fasdk_calibration.metrics.score_file import ScoreFile, read_scores
+from fasdk_calibration.metrics.score_assembly import HigherIs, ScoreFile
+from fasdk_calibration.metrics.score_columns import ColumnChoice
+from fasdk_calibration.metrics.score_file import ScoreFileOptions, read_scores
 from fasdk_calibration.metrics.scores import Scores, fuse, logit
 from fasdk_calibration.metrics.summary import Summary, ThresholdSource, summarize
 
 __all__ = [
     "BootstrapIntervals",
+    "ColumnChoice",
     "Curve",
     "EerRule",
     "ErrorRate",
+    "HigherIs",
     "Interval",
     "RatesAtTarget",
     "ScoreFile",
+    "ScoreFileOptions",
     "Scores",
     "Summary",
     "ThresholdSource",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choice
 from fasdk_calibration.metrics.bounds import ErrorRate, Interval
 from fasdk_calibration.metrics.rates import apcer_by_species, bpcer, checked, worst_species
 
@@ -171,7 +172,7 @@ def equal_error_rate(scores: NDArray[np.float64], is_bona_fide: NDArray[np.bool_
 def eer_threshold(
     scores: NDArray[np.float64],
     is_bona_fide: NDArray[np.bool_],
-    rule: EerRule = EerRule.MIDPOINT,
+    rule: EerRule | str = EerRule.MIDPOINT,
 ) -> float:
     """Return the threshold at which as many attacks are accepted as bona fide captures refused.
 
@@ -181,7 +182,9 @@ def eer_threshold(
 
     Raises:
         DatasetError: A class is absent, a score is NaN, or the lengths differ.
+        UsageError: There is no such rule.
     """
+    rule = as_choice("rule", rule, EerRule)
     points = curve(scores, is_bona_fide)
     levels = points.thresholds[1:]
     if rule is EerRule.SCORE:

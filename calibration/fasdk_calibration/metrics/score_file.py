@@ -1,224 +1,196 @@
-"""CSV files of scores of any system, one row a frame.
+"""Files of scores of any system, one row a frame.
 
-Columns, in any order, named in the first row: `score`, greater is more live; `label`, 1 bona fide
-and 0 attack; `species`, the PAI species of an attack. Optional: `presentation`, rows that share it
-are frames of one presentation; `subject`; `domain`; `responded`, 0 where the system gave no score.
-Other columns are left alone. UTF-8, with or without a byte-order mark, either line end.
+Columns: `score`, greater is more live; `label`, 1 bona fide and 0 attack; `species`, the PAI
+species of an attack. Optional: `presentation`, rows that share it are frames of one presentation;
+`subject`; `domain`; `responded`, 0 where the system gave no score; `path`. Other columns are left
+alone. Other forms, names and labels that have one reading are read, and said in
+`ScoreFile.read_as`; where two readings are left, the error names the option that decides.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES
-from fasdk_calibration.metrics.scores import Scores
+from fasdk.settings import take_choices
+from fasdk_calibration.class_words import says_bona_fide
+from fasdk_calibration.metrics.score_assembly import HigherIs, LabeledTable, ScoreFile
+from fasdk_calibration.metrics.score_columns import (
+    ColumnChoice,
+    Columns,
+    Role,
+    find_columns,
+    no_labels,
+)
+from fasdk_calibration.metrics.score_join import join_labels
+from fasdk_calibration.metrics.score_labels import LabelReading, read_labels
+from fasdk_calibration.metrics.score_rows import Table
+from fasdk_calibration.metrics.score_table import read_table
 
-NO_DOMAIN = "unknown"
-_REQUIRED = ("score", "label", "species")
-_FLAGS = {"1": True, "0": False}
 
-
-@dataclass(frozen=True, eq=False)
-class ScoreFile:
-    """A CSV file's scores.
+@dataclass(frozen=True)
+class ScoreFileOptions:
+    """Readings of a score file that its content does not decide.
 
     Attributes:
-        path: The file read.
-        scores: Scores of the rows, in the file's order.
-        has_subjects: Whether it names subjects; else each presentation counts as a subject.
-        warnings: Columns it lacks, and the consequence of each.
-    """
-
-    path: Path
-    scores: Scores
-    has_subjects: bool
-    warnings: tuple[str, ...]
-
-
-def read_scores(path: Path) -> ScoreFile:
-    """Read a CSV file of scores.
+        columns: Columns the caller names.
+        live_labels: Labels that are bona fide, every other one being an attack; empty to read
+            them.
+        higher_is: Class that a greater score speaks for, or its name; None takes live, or attack
+            where the column's name says so, and refuses an AUC below one half.
+        labels: File of labels, for a score file without.
 
     Raises:
-        DatasetError: The file is unreadable, empty or not UTF-8; a column is missing or doubled; a
-            row does not split into the header's columns, or holds an unknown label, no number or no
-            species; or a class is absent. The file and line are named.
+        UsageError: `higher_is` is no such class.
     """
+
+    columns: ColumnChoice = field(default_factory=ColumnChoice)
+    live_labels: tuple[str, ...] = ()
+    higher_is: HigherIs | str | None = None
+    labels: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Take `higher_is` as its member."""
+        take_choices(self, higher_is=HigherIs)
+
+
+def read_scores(path: Path, options: ScoreFileOptions | None = None) -> ScoreFile:
+    """Read a file of scores: delimited text, JSON, JSON Lines, .npy or .npz, compressed or not.
+
+    Args:
+        path: The file.
+        options: Readings that its content does not decide.
+
+    Raises:
+        DatasetError: The file is unreadable, empty or not text; a column is missing, doubled or
+            one of several; a row does not split into the first one's columns, or holds an unknown
+            label, no number or no species; a class is absent; or scores are lower for bona fide
+            rows than for attacks. File and line are named, and the option that decides.
+    """
+    options = options or ScoreFileOptions()
     path = Path(path)
-    rows = _Rows()
-    columns: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for fields in reader:
-                if not any(text.strip() for text in fields):
-                    continue
-                where = f"{path}:{reader.line_num}"
-                if not columns:
-                    columns = _columns(fields, where)
-                    width = len(fields)
-                elif len(fields) != width:
-                    raise DatasetError(
-                        f"{where}: {len(fields)} fields, expected {width} as in the first row"
-                    )
-                else:
-                    rows.add({name: fields[i].strip() for name, i in columns.items()}, where)
-    except OSError as error:
-        raise DatasetError(f"cannot read scores {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"scores {path} are not UTF-8 text: {error.reason}") from error
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: does not split as CSV: {error}") from error
-    if not columns:
-        raise DatasetError(f"{path} is empty: a first row with {', '.join(_REQUIRED)} is expected")
-    return rows.finish(path, frozenset(columns))
+    table = _expanded(read_table(path))
+    if not table.rows and table.names is None:
+        raise DatasetError(f"{path} is empty: a first row with score, label, species is expected")
+    columns = find_columns(table, options.columns)
+    label_places = table.places
+    if options.labels is not None:
+        labels = _expanded(read_table(Path(options.labels)))
+        of_labels = find_columns(labels, options.columns, score_needed=False)
+        if Role.LABEL not in of_labels.index:
+            of_labels = _sole_column(labels, of_labels)
+        joined = join_labels(table, columns, labels, of_labels)
+        table, columns, label_places = joined.table, joined.columns, joined.label_places
+    labels_read, columns, notes = _labels(table, columns, label_places, options)
+    higher_is = None if options.higher_is is None else HigherIs(options.higher_is)
+    return LabeledTable(table, columns, labels_read, label_places, tuple(notes), higher_is).finish()
 
 
-def _columns(fields: list[str], where: str) -> dict[str, int]:
-    names = [name.strip() for name in fields]
-    known = (*_REQUIRED, "presentation", "subject", "domain", "responded")
-    for name in known:
-        if names.count(name) > 1:
-            raise DatasetError(f"{where}: column {name!r} is named twice")
-    missing = [name for name in _REQUIRED if name not in names]
-    if missing:
-        found = ", ".join(repr(name) for name in names[:20])
+def _expanded(table: Table) -> Table:
+    """Return a table whose second column is a label where it is laid out as Bob's score files.
+
+    Rows are claimed identity, real identity or `attack/KIND`, path, score (bob.bio's four-column
+    score format), without names.
+    """
+    if table.names is not None or table.width != 4 or not table.rows:
+        return table
+    claimed, real = table.column(0), table.column(1)
+    is_attack = [name.split("/")[0] == "attack" for name in real]
+    fits = all(
+        attack or one == other for attack, one, other in zip(is_attack, claimed, real, strict=True)
+    )
+    if not (fits and any(is_attack)):
+        return table
+    kinds = [name.partition("/")[2] for name in real]
+    if not all(kind for kind, attack in zip(kinds, is_attack, strict=True) if attack):
+        kinds = ["attack"] * len(kinds)
+    rows = tuple(
+        (row[0], kind if attack else "bona fide", row[2], row[3])
+        for row, kind, attack in zip(table.rows, kinds, is_attack, strict=True)
+    )
+    return replace(table, rows=rows, names=("subject", "label", "path", "score")).with_notes(
+        "four columns of Bob: claimed identity, real identity or attack, path, score"
+    )
+
+
+def _sole_column(labels: Table, found: Columns) -> Columns:
+    """Return a file of labels' columns, whose one column that is no path holds the labels."""
+    others = [i for i in range(labels.width) if i not in found.index.values()]
+    if len(others) != 1:
+        raise no_labels(labels)
+    return Columns({**found.index, Role.LABEL: others[0]}, found.notes)
+
+
+def _labels(
+    table: Table, columns: Columns, places: Sequence[str], options: ScoreFileOptions
+) -> tuple[LabelReading, Columns, list[str]]:
+    """Return the labels of a table: of their column, of the species, or of the folders."""
+    notes: list[str] = []
+    if Role.LABEL in columns.index:
+        index = columns.index[Role.LABEL]
+        texts, name = table.column(index), "label" if table.names is None else table.names[index]
+    elif Role.SPECIES in columns.index:
+        index = columns.index[Role.SPECIES]
+        texts, name = table.column(index), "species"
+        columns = Columns(
+            {role: i for role, i in columns.index.items() if role is not Role.SPECIES},
+            columns.notes,
+        )
+        notes.append("labels taken from the species")
+    else:
+        texts = _labels_of_paths(table, columns)
+        name = "path"
+        notes.append("labels taken from the folders in the paths")
+    read = read_labels(texts, places, column=name, live_labels=options.live_labels)
+    if Role.LABEL in columns.index and not read.given:
+        _compare_with_paths(table, columns, read, places)
+    return read, columns, notes
+
+
+def _labels_of_paths(table: Table, columns: Columns) -> tuple[str, ...]:
+    classes = _classes_of_paths(table, columns)
+    if not classes or None in classes or len(set(classes)) < 2:
+        raise no_labels(table)
+    return tuple("live" if live else "attack" for live in classes)
+
+
+def _classes_of_paths(table: Table, columns: Columns) -> list[bool | None]:
+    """Return the class that each row's path speaks of, by the parts in which paths differ."""
+    if Role.KEY not in columns.index:
+        return []
+    parts = [tuple(re.split(r"[/\\]", path)) for path in table.column(columns.index[Role.KEY])]
+    common = {
+        (place, part)
+        for place in range(min(map(len, parts), default=0))
+        for part in {row[place] for row in parts}
+        if all(row[place] == part for row in parts)
+    }
+    found: list[bool | None] = []
+    for row in parts:
+        said = {says_bona_fide(part) for _, part in set(enumerate(row)) - common}
+        said.discard(None)
+        found.append(said.pop() if len(said) == 1 else None)
+    return found
+
+
+def _compare_with_paths(
+    table: Table, columns: Columns, read: LabelReading, places: Sequence[str]
+) -> None:
+    """Refuse labels that the folders of most rows contradict."""
+    rows = [
+        (row, live)
+        for row, live in enumerate(_classes_of_paths(table, columns))
+        if live is not None
+    ]
+    against = [row for row, live in rows if live is not read.is_bona_fide[row]]
+    if 2 * len(against) > len(rows):
+        row = against[0]
         raise DatasetError(
-            f"{where}: no column {missing[0]!r} among {found}: the first row names the columns "
-            f"{', '.join(_REQUIRED)}"
+            f"{places[row]}: {read.note}, but the path "
+            f"{table.rows[row][columns.index[Role.KEY]]!r} says otherwise, as {len(against)} of "
+            f"{len(rows)} paths do: say which label is bona fide, --live-label {read.attack[0]} "
+            f"or --live-label {read.live[0]}, and --higher-is attack where a greater score is one's"
         )
-    return {name: names.index(name) for name in known if name in names}
-
-
-@dataclass
-class _Rows:
-    """Rows read so far."""
-
-    values: list[float] = field(default_factory=list)
-    is_bona_fide: list[bool] = field(default_factory=list)
-    responded: list[bool] = field(default_factory=list)
-    species: list[str] = field(default_factory=list)
-    presentation: list[str] = field(default_factory=list)
-    subject: list[str] = field(default_factory=list)
-    domain: list[str] = field(default_factory=list)
-    named_on_bona_fide: set[str] = field(default_factory=set)
-    first_frame: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-
-    def add(self, row: dict[str, str], where: str) -> None:
-        """Take one row's texts by column."""
-        live = _flag(row["label"], "label", "1 for bona fide or 0 for an attack", where)
-        responded = True
-        if "responded" in row:
-            responded = _flag(row["responded"], "responded", "1, or 0 for no response", where)
-        self.values.append(_number(row["score"], where) if responded else math.nan)
-        self.is_bona_fide.append(live)
-        self.responded.append(responded)
-        species = row["species"]
-        if live:
-            self.named_on_bona_fide.add(species)
-        elif not species or species == BONA_FIDE_SPECIES:
-            raise DatasetError(
-                f"{where}: species {species!r} of an attack (label 0): expected its PAI species, "
-                "such as print"
-            )
-        self.species.append(BONA_FIDE_SPECIES if live else species)
-        for name in ("presentation", "subject", "domain"):
-            if name in row and not row[name]:
-                raise DatasetError(f"{where}: {name} is empty: name it or leave the column out")
-        self.presentation.append(row.get("presentation", f"row {len(self.values)}"))
-        self.subject.append(row.get("subject", self.presentation[-1]))
-        self.domain.append(row.get("domain", NO_DOMAIN))
-        self._require_agreement(where)
-
-    def _require_agreement(self, where: str) -> None:
-        """Refuse a frame that contradicts the first one of its presentation."""
-        row = len(self.values) - 1
-        name = self.presentation[row]
-        first, there = self.first_frame.setdefault((self.domain[row], name), (row, where))
-        for what, column in (
-            (
-                "label",
-                [str(int(live)) for live in (self.is_bona_fide[first], self.is_bona_fide[row])],
-            ),
-            ("species", [self.species[first], self.species[row]]),
-            ("subject", [self.subject[first], self.subject[row]]),
-        ):
-            if column[0] != column[1]:
-                raise DatasetError(
-                    f"{where}: {what} {column[1]!r} of presentation {name!r} was {column[0]!r} "
-                    f"at {there}: frames of one presentation agree; name presentations apart"
-                )
-
-    def finish(self, path: Path, columns: frozenset[str]) -> ScoreFile:
-        """Return the whole file's scores."""
-        count = len(self.values)
-        live = sum(self.is_bona_fide)
-        if not live or live == count:
-            absent = "attack (label 0)" if live else "bona fide (label 1)"
-            raise DatasetError(f"{path}: no {absent} row among {count}: both classes are needed")
-        answered = {
-            live
-            for live, responded in zip(self.is_bona_fide, self.responded, strict=True)
-            if responded
-        }
-        if len(answered) < 2:
-            absent = "attack (label 0)" if True in answered else "bona fide (label 1)"
-            raise DatasetError(f"{path}: no {absent} row got a response: nothing can be measured")
-        warnings = []
-        if "presentation" not in columns:
-            warnings.append(
-                f"{path}: no column presentation: each row counts as a presentation, and bounds "
-                "are too narrow if rows are frames of the same one"
-            )
-        if "subject" not in columns:
-            warnings.append(
-                f"{path}: no column subject: each presentation is resampled as if of another "
-                "person, and intervals are too narrow if they are not"
-            )
-        doubtful = sorted(self.named_on_bona_fide.intersection(self._attacks()))
-        if doubtful:
-            warnings.append(
-                f"{path}: species {doubtful[0]!r} stands on rows of both labels: label 1 is taken "
-                "as bona fide"
-            )
-        return ScoreFile(
-            path=path,
-            scores=Scores(
-                values=np.array(self.values),
-                is_bona_fide=np.array(self.is_bona_fide),
-                species=tuple(self.species),
-                presentation=tuple(self.presentation),
-                subject=tuple(self.subject),
-                domain=tuple(self.domain),
-                responded=np.array(self.responded),
-            ),
-            has_subjects="subject" in columns,
-            warnings=tuple(warnings),
-        )
-
-    def _attacks(self) -> set[str]:
-        return {s for s, live in zip(self.species, self.is_bona_fide, strict=True) if not live}
-
-
-def _flag(text: str, column: str, expected: str, where: str) -> bool:
-    if text not in _FLAGS:
-        raise DatasetError(f"{where}: {column} {text!r}: expected {expected}")
-    return _FLAGS[text]
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        value = math.nan if "_" in text else float(text)  # Python also reads 1_000
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(
-            f"{where}: score {text!r} is not a finite number: correct it, or mark the row as a "
-            "non-response in a column responded (0)"
-        )
-    return value

@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from fasdk.errors import DatasetError
+from fasdk.settings import take_choices
 from fasdk_calibration.metrics.bootstrap import (
     RESAMPLES,
     SEED,
@@ -99,6 +100,10 @@ class Summary:
     resamples: int
     seed: int
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Take the threshold's source as its member."""
+        take_choices(self, threshold_source=ThresholdSource)
 
 
 def summarize(

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasdk.capture import Capture, FaceBox
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choice, take_choices
 from fasdk_calibration.datasets import Label, LabeledCapture
 from fasdk_calibration.synthetic.attacks import print_face, replay_face
 from fasdk_calibration.synthetic.head import EVERYONE, Head, build_head, draw_subject
@@ -142,6 +143,7 @@ class SceneSettings:
 
     def __post_init__(self) -> None:
         """Refuse a frame too small to show a face, or distances the sensors do not reach."""
+        take_choices(self, turns=(Species,))
         if self.width < 64 or self.height < 48:
             raise DatasetError(f"frame {self.width}x{self.height} is too small: at least 64x48")
         nearest, furthest = self.distance_mm
@@ -177,9 +179,9 @@ _DEFAULT_SETTINGS = SceneSettings()
 def generate(
     seed: int,
     index: int,
-    split: Split = Split.TRAIN,
+    split: Split | str = Split.TRAIN,
     *,
-    species: Species | None = None,
+    species: Species | str | None = None,
     settings: SceneSettings = _DEFAULT_SETTINGS,
 ) -> LabeledCapture:
     """Return capture number `index` of a split; it depends on nothing but the arguments.
@@ -197,7 +199,11 @@ def generate(
 
     Raises:
         DatasetError: `seed` or `index` is negative.
+        UsageError: There is no such split or species.
     """
+    split = as_choice("split", split, Split)
+    if species is not None:
+        species = as_choice("species", species, Species)
     if seed < 0 or index < 0:
         raise DatasetError(f"seed {seed} and index {index} must not be negative")
     number, frame = divmod(index, settings.frames_per_presentation)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choices
 from fasdk_calibration.datasets import BONA_FIDE_SPECIES
 
 
@@ -42,9 +43,14 @@ class Species(str, Enum):
 ATTACKS = tuple(species for species in Species if species is not Species.BONA_FIDE)
 
 
-def taking_turns(*attacks: Species) -> tuple[Species, ...]:
-    """Return attacks with a bona fide presentation before each."""
-    return tuple(kind for attack in attacks for kind in (Species.BONA_FIDE, attack))
+def taking_turns(*attacks: Species | str) -> tuple[Species, ...]:
+    """Return attacks with a bona fide presentation before each.
+
+    Raises:
+        UsageError: There is no such species.
+    """
+    taken = as_choices("attacks", attacks, Species)
+    return tuple(kind for attack in taken for kind in (Species.BONA_FIDE, attack))
 
 
 def parse_attacks(names: Iterable[str]) -> tuple[Species, ...]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choice
 from fasdk_calibration.datasets import LabeledCapture, write_captures
 from fasdk_calibration.synthetic.generator import Population, SceneSettings, Split, generate
 
@@ -21,7 +22,7 @@ _SMALLEST = 6  # bona fide and three species unlike each other
 def generate_many(
     seed: int,
     count: int,
-    split: Split = Split.TRAIN,
+    split: Split | str = Split.TRAIN,
     *,
     settings: SceneSettings | None = None,
     threads: int = 2,
@@ -35,13 +36,19 @@ def generate_many(
 
 
 def generate_mixed(
-    populations: Sequence[Population], count: int, split: Split = Split.TRAIN, *, threads: int = 2
+    populations: Sequence[Population],
+    count: int,
+    split: Split | str = Split.TRAIN,
+    *,
+    threads: int = 2,
 ) -> Iterator[LabeledCapture]:
     """Yield `count` captures of several populations, which take turns, as `generate_many` does.
 
     Raises:
         DatasetError: There is no population.
+        UsageError: There is no such split.
     """
+    split = as_choice("split", split, Split)
     if not populations:
         raise DatasetError("no population given: name at least one")
     ahead = 2 * max(1, threads)

@@ -10,6 +10,7 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
+from fasdk.settings import take_choices
 
 if TYPE_CHECKING:
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
@@ -56,6 +57,14 @@ class BuildRequest:
     required: tuple[Modality, ...] = ()
     int8: Int8Request | None = None
     accept_units: bool = False
+
+    def __post_init__(self) -> None:
+        """Take precision, backend and modalities as their members.
+
+        Raises:
+            UsageError: There is no such member.
+        """
+        take_choices(self, precision=Precision, backend=Backend, required=(Modality,))
 
     def require_consistent(self) -> None:
         """Check the options against each other.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fasdk.capture import Modality
 from fasdk.preprocess import PRESENCE, PreprocessSpec, input_shapes
+from fasdk.settings import take_choices
 
 
 class ModelConfig(BaseModel):
@@ -91,6 +92,10 @@ class Family:
     required: tuple[Modality, ...] = ()
     takes_presence: bool = False
     float32_islands: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the modalities as their members."""
+        take_choices(self, modalities=(Modality,), required=(Modality,))
 
     def own_name(self, name: str) -> str:
         """Return the module's name of a tensor that a checkpoint may name in an older way."""

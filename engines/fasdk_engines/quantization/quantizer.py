@@ -7,7 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
+from fasdk.capture import Modality
 from fasdk.errors import PrecisionError
+from fasdk.settings import as_choice, by_choice, take_choices
 from fasdk_calibration.calibration_set.ranges import RangeMethod
 from fasdk_engines.graph.fp16 import convert
 from fasdk_engines.graph.islands import islands_matching
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk.capture import Modality
     from fasdk.preprocess import PreprocessSpec
     from fasdk.progress import Progress
     from fasdk_engines.quantization.graph.recipe import GroupRecipe
@@ -75,6 +76,10 @@ class ActivationRange:
     form: ActivationForm
     expected_noise: float
 
+    def __post_init__(self) -> None:
+        """Take the form as its member."""
+        take_choices(self, form=ActivationForm)
+
 
 class Quantizer:
     """A calibrated graph; `write` makes the quantized graph.
@@ -92,9 +97,10 @@ class Quantizer:
         model: onnx.ModelProto,
         layers: tuple[Layer, ...],
         recipes: tuple[GroupRecipe, ...],
-        precision: Precision,
+        precision: Precision | str,
         islands: tuple[str, ...],
     ) -> None:
+        precision = as_choice("precision", precision, Precision)
         self._model = model
         self._recipes = recipes
         self._precision = precision
@@ -110,8 +116,8 @@ class Quantizer:
         batches: Sequence[Mapping[str, NDArray[np.float32]]],
         specs: Mapping[Modality, PreprocessSpec],
         *,
-        precision: Precision,
-        method: RangeMethod = RangeMethod.MSE,
+        precision: Precision | str,
+        method: RangeMethod | str = RangeMethod.MSE,
         float32_islands: Sequence[str] = (),
         cache: Path | None = None,
         progress: Progress | None = None,
@@ -132,12 +138,16 @@ class Quantizer:
                 `method`.
 
         Raises:
+            UsageError: There is no such precision, method or modality.
             PrecisionError: Another precision, no captures, an activation that is not finite, an
                 island that matches no node.
             NoInt8LayerError: No layer can compute in INT8.
             ExportError: The graph cannot be read or its types do not fit together.
             BackendError: ONNX Runtime refuses or fails to run it.
         """
+        precision = as_choice("precision", precision, Precision)
+        method = as_choice("method", method, RangeMethod)
+        specs = by_choice("specs", specs, Modality)
         if precision not in (Precision.INT8, Precision.INT8_FP32):
             raise PrecisionError(f"precision {precision.value!r} is not quantized: give int8")
         model = prepare_graph(graph)

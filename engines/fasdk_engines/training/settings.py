@@ -9,6 +9,7 @@ from enum import Enum
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fasdk.settings import as_choice
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.training.initial import Initialized
 
@@ -95,8 +96,13 @@ class Epoch:
     development_auc: float
     losses: Mapping[str, float] = field(default_factory=dict)
 
-    def is_better_than(self, other: Epoch, choice: EpochChoice) -> bool:
-        """Return whether its weights are kept rather than `other`'s; of equals the earlier wins."""
+    def is_better_than(self, other: Epoch, choice: EpochChoice | str) -> bool:
+        """Return whether its weights are kept rather than `other`'s; of equals the earlier wins.
+
+        Raises:
+            UsageError: There is no such choice.
+        """
+        choice = as_choice("choice", choice, EpochChoice)
         if choice is EpochChoice.LOSS or self.development_auc == other.development_auc:
             return self.development_loss < other.development_loss
         return self.development_auc > other.development_auc

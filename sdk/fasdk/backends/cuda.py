@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.cuda_graph import capture
 from fasdk.errors import BackendError
+from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ class PyCudaDriver:
         except (ImportError, OSError) as error:
             raise BackendError(
                 f"cannot import pycuda, which a TensorRT backend needs ({error}): "
-                "`pip install fasdk[cuda]`"
+                f"{how_to_install('cuda')}"
             ) from error
         self._native = native
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from fasdk.backends.engine import Backend
 from fasdk.backends.specs import BACKENDS, BackendSpec, EngineOptions, Opener, spec_of
 from fasdk.errors import BackendError, UsageError
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from fasdk.backends.engine import Engine
@@ -39,12 +40,14 @@ def installed_backends() -> tuple[Backend, ...]:
     return tuple(b for b, spec in found.items() if spec is not None and spec.origin is not None)
 
 
-def require_installed(backend: Backend) -> None:
+def require_installed(backend: Backend | str) -> None:
     """Check that a backend's package is installed.
 
     Raises:
         BackendError: It is not; the message lists those that are and how to install this one.
+        UsageError: There is no backend of that name.
     """
+    backend = as_choice("backend", backend, Backend)
     installed = installed_backends()
     if backend not in installed:
         raise BackendError(
@@ -56,7 +59,7 @@ def require_installed(backend: Backend) -> None:
 
 def open_engine(
     bundle: Bundle,
-    backend: Backend | None = None,
+    backend: Backend | str | None = None,
     *,
     threads: int = 0,
     progress: Progress | None = None,
@@ -76,8 +79,11 @@ def open_engine(
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
+        UsageError: There is no backend of that name.
     """
-    if backend is None:
+    if backend is not None:
+        backend = as_choice("backend", backend, Backend)
+    else:
         candidates = [b for b in installed_backends() if spec_of(b).automatic]
         if not candidates:
             names = " or ".join(spec.module for spec in BACKENDS if spec.automatic)

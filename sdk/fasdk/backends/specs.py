@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fasdk.backends.engine import Backend
+from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +83,7 @@ BACKENDS = (
         backend=Backend.TENSORRT_RTX,
         module="tensorrt_rtx",
         opener="tensorrt.opening:open_tensorrt_rtx",
-        install="`pip install fasdk[rtx]`",
+        install=how_to_install("rtx"),
         builds_plans=True,
         cross_builds=True,
     ),
@@ -98,7 +99,7 @@ BACKENDS = (
         backend=Backend.OPENVINO,
         module="openvino",
         opener="openvino:open_openvino",
-        install="`pip install fasdk[openvino]`",
+        install=how_to_install("openvino"),
     ),
 )
 

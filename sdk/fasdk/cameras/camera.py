@@ -59,6 +59,8 @@ class Camera(Protocol):
 
         Raises:
             EndOfStreamError: A recording is over.
+            BadCaptureError: A recording's next capture cannot be read, and is passed over: the
+                read after it needs no pause.
             CameraError: No such device, it stopped, or no capture came in time. The next read
                 tries again.
         """

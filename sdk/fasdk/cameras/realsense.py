@@ -17,6 +17,7 @@ from fasdk.cameras.profiles import StreamRequest, choose_profiles
 from fasdk.cameras.realsense_rig import rig_of
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -345,8 +346,8 @@ def require_realsense() -> Any:
         import pyrealsense2
     except ImportError as error:
         raise UsageError(
-            f"pyrealsense2 cannot be loaded ({error}): install fasdk[realsense], and libusb-1.0 "
-            "from the system's packages"
+            f"pyrealsense2 cannot be loaded ({error}): {how_to_install('realsense')}, "
+            "and libusb-1.0 from the system's packages"
         ) from error
     return pyrealsense2
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, Modality, monotonic_ms
-from fasdk.errors import CameraError, CaptureError, DatasetError, EndOfStreamError, UsageError
+from fasdk.errors import (
+    BadCaptureError,
+    CameraError,
+    CaptureError,
+    DatasetError,
+    EndOfStreamError,
+    UsageError,
+)
 from fasdk.lists import read_frame_list
 from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
 
@@ -56,8 +63,9 @@ class ReplayCamera(Camera):
 
         Raises:
             EndOfStreamError: All were read.
-            CameraError: The next is not due within the timeout, or its files do not make a
-                capture; the read after that goes on with the one after it.
+            BadCaptureError: Its files are missing or damaged, or with its face box make no
+                capture; the next read goes on with the one after it.
+            CameraError: The next is not due within the timeout.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -73,7 +81,7 @@ class ReplayCamera(Camera):
             capture = self._load(item, taken_ms)
         except CaptureError as error:
             self.counts.dropped += 1
-            raise CameraError(f"{self.name}: {item.place}{error}") from error
+            raise BadCaptureError(f"{self.name}: {item.place}{error}") from error
         self.counts.delivered += 1
         return capture
 

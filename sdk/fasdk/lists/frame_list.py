@@ -35,6 +35,7 @@ from fasdk.lists.options import (
 from fasdk.lists.paths import PathResolver
 from fasdk.lists.text import read_text
 from fasdk.lists.words import Column, hinted_modality, modality_of
+from fasdk.settings import take_choices
 
 NAMED_FAULTS = 10  # how many faults of a list's lines an error names
 _SIZED = 256  # boxes of a list whose frames are opened to tell the boxes' form
@@ -62,6 +63,10 @@ class FrameRow:
     units: FrameUnits
     values: Mapping[Column, Any]
 
+    def __post_init__(self) -> None:
+        """Take paths and values by members."""
+        take_choices(self, paths=Modality, values=Column)
+
     def files(self, root: Path) -> CaptureFiles:
         """Return the row's files below the list's root, for `examine_files`."""
         paths = {modality: root / path for modality, path in self.paths.items()}
@@ -87,6 +92,10 @@ class FrameList:
     options: ListOptions
     names: Mapping[Column, str]
     notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Take the names by members."""
+        take_choices(self, names=Column)
 
 
 def read_frame_list(

@@ -15,6 +15,7 @@ import numpy as np
 
 from fasdk.errors import PreprocessError
 from fasdk.preprocess.native import Implementation, native_module
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def resize_bilinear(
     width: int,
     height: int,
     *,
-    using: Implementation | None = None,
+    using: Implementation | str | None = None,
 ) -> NDArray[Pixel]:
     """Return the image at another size, as `cv2.resize` with INTER_LINEAR does on x86-64.
 
@@ -92,8 +93,10 @@ def resize_bilinear(
         [height, width] or [height, width, C] of the image's dtype.
 
     Raises:
+        UsageError: There is no such implementation.
         PreprocessError: Another dtype, another number of axes, or nothing to read or write.
     """
+    using = None if using is None else as_choice("using", using, Implementation)
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or 0 in image.shape:
         raise PreprocessError(
             f"image is {image.dtype} {list(image.shape)}: "

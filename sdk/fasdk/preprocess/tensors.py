@@ -26,6 +26,7 @@ from fasdk.preprocess.spec import (
     depth_levels,
     depth_to_8bit,
 )
+from fasdk.settings import as_choice, as_choices, by_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +92,7 @@ def to_tensor(
     spec: PreprocessSpec,
     *,
     out: NDArray[np.float32] | None = None,
-    using: Implementation | None = None,
+    using: Implementation | str | None = None,
 ) -> NDArray[np.float32]:
     """Return one frame as the model's input.
 
@@ -107,10 +108,12 @@ def to_tensor(
         float32 [3, spec.height, spec.width], normalized; `out` where it was given.
 
     Raises:
+        UsageError: There is no such implementation.
         PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, the
             crop of an infrared composite is under 16x16 pixels, or the native pass was asked for
             and not built.
     """
+    using = implementation() if using is None else as_choice("using", using, Implementation)
     _require_frame(frame, spec)
     region = region_of((frame.shape[1], frame.shape[0]), face, spec)
     if spec.ir_composite is not IrComposite.PLAIN:
@@ -119,7 +122,7 @@ def to_tensor(
         out = np.empty((3, spec.height, spec.width), np.float32)
     else:
         _require_out(out, spec)
-    if (using or implementation()) is Implementation.NUMPY:
+    if using is Implementation.NUMPY:
         _numpy_pass(frame, region, spec, out)
     else:
         _native_pass(spec)(frame, region, out)
@@ -204,21 +207,22 @@ def _numpy_pass(
 
 
 def input_shapes(
-    specs: Mapping[Modality, PreprocessSpec], presence: Sequence[Modality] | None = None
+    specs: Mapping[Modality, PreprocessSpec], presence: Sequence[Modality | str] | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of what `to_batch` makes by name, without the batch axis."""
+    specs = by_choice("specs", specs, Modality)
     shapes: dict[str, tuple[int, ...]] = {
         m.value: (3, spec.height, spec.width) for m, spec in specs.items()
     }
     if presence is not None:
-        shapes[PRESENCE] = (len(presence),)
+        shapes[PRESENCE] = (len(as_choices("presence", presence, Modality)),)
     return shapes
 
 
 def fill_row(
     capture: Capture,
     specs: Mapping[Modality, PreprocessSpec],
-    presence: Sequence[Modality] | None,
+    presence: Sequence[Modality | str] | None,
     inputs: Mapping[str, NDArray[np.float32]],
     row: int,
 ) -> None:
@@ -236,6 +240,9 @@ def fill_row(
         PreprocessError: A frame or a buffer does not fit its spec. What the row holds is then
             undefined.
     """
+    specs = by_choice("specs", specs, Modality)
+    if presence is not None:
+        presence = as_choices("presence", presence, Modality)
     present = capture.present
     for modality, spec in specs.items():
         tensor = _buffer(inputs, modality.value)[row]
@@ -258,7 +265,7 @@ def _buffer(inputs: Mapping[str, NDArray[np.float32]], name: str) -> NDArray[np.
 def to_batch(
     captures: list[Capture],
     specs: Mapping[Modality, PreprocessSpec],
-    presence: Sequence[Modality] | None = None,
+    presence: Sequence[Modality | str] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return a batch of captures as the graph's inputs; absent modalities hold `missing_value`.
 
@@ -274,6 +281,9 @@ def to_batch(
     Raises:
         PreprocessError: A frame does not fit its spec.
     """
+    specs = by_choice("specs", specs, Modality)
+    if presence is not None:
+        presence = as_choices("presence", presence, Modality)
     batch = {
         name: np.empty((len(captures), *shape), np.float32)
         for name, shape in input_shapes(specs, presence).items()

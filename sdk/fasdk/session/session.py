@@ -79,10 +79,11 @@ class Liveness:
         *,
         batching: BatchingPolicy | None = None,
         limits: QualityLimits | None = None,
-        missing: MissingModalities = MissingModalities.DEGRADE,
+        missing: MissingModalities | str = MissingModalities.DEGRADE,
         trust: TrustPolicy | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
+        missing = as_choice("missing", missing, MissingModalities)
         self.level = level
         self.batching = batching or BatchingPolicy()
         self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
@@ -390,22 +391,22 @@ def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
 def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     path: str | Path,
     *,
-    backend: Backend | None = None,
+    backend: Backend | str | None = None,
     level: str = "standard",
     trust: TrustPolicy | None = None,
     threads: int = 0,
     progress: Progress | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
-    missing: MissingModalities = MissingModalities.DEGRADE,
+    missing: MissingModalities | str = MissingModalities.DEGRADE,
     cuda_graphs: bool = True,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
     Args:
         path: Path of the `.fasb` file.
-        backend: Backend to load it on, or None for TensorRT where installed and ONNX Runtime
-            elsewhere.
+        backend: Backend to load it on, such as "onnxruntime", or None for TensorRT where installed
+            and ONNX Runtime elsewhere.
         level: Security level whose thresholds to use.
         trust: Signatures required of the bundle; None requires none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
@@ -420,11 +421,13 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
         TrustError: A required signature is absent or does not hold.
-        UsageError: The policy asks for larger batches than the engine takes, or `missing` is none
-            of `MissingModalities`.
+        UsageError: The policy asks for larger batches than the engine takes, `backend` is no
+            backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed or refuses the graph.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    if backend is not None:
+        backend = as_choice("backend", backend, Backend)
     bundle = open_bundle(Path(path), trust)
     load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
     engine = load(bundle, backend)

@@ -332,7 +332,7 @@ def test_a_graph_is_recorded_on_the_streams_own_handle(
 def test_a_machine_without_pycuda_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
-    with pytest.raises(BackendError, match=r"pip install fasdk\[cuda\]"):
+    with pytest.raises(BackendError, match=r"pip install '\.\[cuda\]'` in a checkout"):
         PyCudaDriver()
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("openvino", reason="openvino is not installed: pip install fasdk[openvino]")
+pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[openvino]'")
 
 import fasdk
 from fasdk.backends.engine import Backend

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openvino", reason="openvino is not installed: pip install fasdk[openvino]")
+pytest.importorskip("openvino", reason="openvino is not installed: pip install '.[openvino]'")
 
 import fasdk
 from fasdk.backends.engine import Backend

@@ -12,7 +12,7 @@ import pytest
 from fasdk.cameras import open_camera
 from fasdk.cameras.replay import ReplayCamera
 from fasdk.capture import FaceBox, Modality
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.errors import BadCaptureError, CameraError, EndOfStreamError, UsageError
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -124,7 +124,7 @@ def test_a_damaged_frame_is_a_fault_and_the_next_capture_works(folder):
     damaged.write_bytes(damaged.read_bytes()[:40])
     camera = ReplayCamera(folder)
     camera.read()
-    with pytest.raises(CameraError, match=r"000001\.depth\.png does not decode"):
+    with pytest.raises(BadCaptureError, match=r"000001\.depth\.png does not decode"):
         camera.read()
     assert int(camera.read().ir[0, 0]) == 2
     assert camera.counts.dropped == 1
@@ -132,8 +132,23 @@ def test_a_damaged_frame_is_a_fault_and_the_next_capture_works(folder):
 
 def test_depth_in_eight_bits_is_no_depth_in_millimeters(folder):
     cv2.imwrite(str(folder / "000000.depth.png"), np.full((12, 16), 9, np.uint8))
-    with pytest.raises(CameraError, match="expected 16-bit, one channel, in millimeters"):
+    with pytest.raises(BadCaptureError, match="expected 16-bit, one channel, in millimeters"):
         ReplayCamera(folder).read()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (line(1, rgb="frames/none.rgb.png"), "line 2: cannot read rgb frame"),
+        (line(1, rgb="frames/notes.txt"), "line 2: rgb frame"),
+    ],
+)
+def test_a_line_that_makes_no_capture_is_passed_over_by_its_number(folder, bad, message):
+    camera = ReplayCamera(write_list(folder, line(0), bad, line(2)))
+    camera.read()
+    with pytest.raises(BadCaptureError, match=message):
+        camera.read()
+    assert int(camera.read().ir[0, 0]) == 2
 
 
 def test_a_closed_replay_says_so(folder):

@@ -175,11 +175,54 @@ def test_bad_input_is_one_line_and_status_two(
         assert json.loads(ran.stdout)["error"]
 
 
-@pytest.mark.parametrize("missing", ["score", "label", "species"])
+@pytest.mark.parametrize("missing", ["score", "label"])
 def test_a_missing_column_is_named(fasdk, tmp_path, missing):
-    header = HEADER.replace(missing, "other")
-    path = write(tmp_path / "scores.csv", [(0.9, 1, "live"), (0.1, 0, "print")], header)
+    header = "score,label".replace(missing, "other")
+    path = write(tmp_path / "scores.csv", [(0.9, 1), (0.1, 0)], header)
     ran = fasdk("metrics", path)
     assert ran.status == 2
     assert f"no column '{missing}'" in ran.error_lines[0]
     assert path.name in ran.error_lines[0]
+    fixed = fasdk("metrics", path, f"--{missing}-column", "other")
+    assert fixed.status == 0 and "label 1 (1)" in fixed.stdout
+
+
+ATTACK_ROWS = [(0.1, 1), (0.2, 1), (0.6, 1), (0.5, 0), (0.8, 0), (0.9, 0)]
+
+
+def test_a_reversed_score_is_asked_about_and_thresholds_stay_in_the_files_units(fasdk, tmp_path):
+    path = write(tmp_path / "scores.csv", ATTACK_ROWS, "score,label")
+    asked = fasdk("metrics", path)
+    assert asked.status == 2 and "--higher-is attack" in asked.error_lines[0]
+    ran = fasdk("metrics", path, "--higher-is", "attack", "--threshold", "0.55", "--json")
+    found = json.loads(ran.stdout)
+    assert (found["threshold"], found["higher_is"]) == (0.55, "attack")
+    assert (found["bpcer"]["errors"], found["apcer"]["attack"]["errors"]) == (1, 1)
+    assert "bona fide: label 1 (3); attack: label 0 (3)" in found["read_as"]
+    kept = fasdk("metrics", path, "--higher-is", "live", "--json")
+    assert json.loads(kept.stdout)["auc"] < 0.5
+
+
+def test_labels_of_another_file_serve_both_sets_of_scores(fasdk, tmp_path):
+    scores, labels = tmp_path / "scores.txt", tmp_path / "labels.txt"
+    scores.write_text("".join(f"{i}.png {value}\n" for i, (value, _) in enumerate(ATTACK_ROWS)))
+    labels.write_text("".join(f"{i}.png {1 - live}\n" for i, (_, live) in enumerate(ATTACK_ROWS)))
+    options = ["--labels", labels, "--development", scores]
+    refused = fasdk("metrics", scores, *options)
+    assert refused.status == 2 and "no column 'label'" in refused.error_lines[0]
+    ran = fasdk("metrics", scores, *options, "--development-labels", labels, "--json")
+    assert json.loads(ran.stdout)["threshold_from"] == "development set"
+    alone = fasdk("metrics", scores, "--labels", labels, "--development-labels", labels)
+    assert alone.status == 2 and "--development" in alone.error_lines[0]
+
+
+def test_scores_of_two_scales_do_not_share_a_threshold(fasdk, tmp_path):
+    one = write(tmp_path / "one.csv", [(0.9, 1), (0.1, 0)], "score,label")
+    two = write(tmp_path / "two.csv", [(90, 1), (10, 0)], "score,label")
+    ran = fasdk("metrics", one, "--development", two)
+    assert ran.status == 2
+    assert "one.csv run from 0.1 to 0.9 and those of" in ran.error_lines[0]
+    other = write(tmp_path / "other.csv", [(0.1, 1), (0.9, 0)], "spoof_score,label")
+    assert "more live" in fasdk("metrics", one, "--development", other).error_lines[0]
+    far = fasdk("metrics", two, "--threshold", "0.5")
+    assert any("in the units of the scores, which run from 10 to 90" in x for x in far.error_lines)

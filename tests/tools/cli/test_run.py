@@ -14,7 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
+from fasdk.errors import CameraError
+
 from support import tiny_bundle
+from support.scripted_camera import ScriptedCamera
 from support.video_servers import Picture, serving
 
 BRIGHT, DARK = 200, 60
@@ -62,6 +65,23 @@ def test_a_line_a_decision(run, folder):
     assert [line.split()[1] for line in lines] == ["LIVE", "SPOOF", "LIVE"]
     assert "threshold 0.5000" in lines[0]
     assert ran.error_lines == ["fasdk: 2 live, 1 spoof; 0 captures dropped by the camera"]
+
+
+def test_bad_lines_are_errors_at_once_and_count_as_captures(run, folder):
+    listed = folder.parent / "list.jsonl"
+    good = {m: f"frames/000000.{m}.png" for m in ("rgb", "depth", "ir")}
+    bad = [good | {"depth": "frames/000000.ir.png"}, good | {"rgb": "frames/none.png"}]
+    listed.write_text("\n".join(json.dumps(each) for each in [*bad * 10, good]))
+    started = time.monotonic()
+    ran, lines = run(f"replay:{listed}", "--json")
+    assert time.monotonic() - started < 5.0  # a back-off alone would take 95 s
+    assert ran.status == 0
+    assert [line["verdict"] for line in lines] == ["error"] * 20 + ["live"]
+    assert [line["capture"] for line in lines] == list(range(1, 22))
+    assert {code for line in lines for code in line["codes"]} == {"bad-capture"}
+    assert "line 2: cannot read rgb frame" in lines[1]["reasons"][0]
+    stopped, lines = run(f"replay:{listed}?loop=1", "--json", "--max-captures", "7")
+    assert stopped.status == 0 and len(lines) == 7
 
 
 def test_json_lines_hold_the_whole_decision(run, folder):
@@ -136,19 +156,38 @@ def test_max_captures_ends_an_endless_stream(run, folder):
     assert len(lines) == 7
 
 
-def test_a_fault_of_the_camera_is_an_error_line_and_the_run_goes_on(run, folder):
+def test_a_damaged_file_of_a_replay_is_an_error_line_and_the_run_goes_on(run, folder):
     damaged = folder / "000001.ir.png"
     damaged.write_bytes(damaged.read_bytes()[:30])
     ran, lines = run(f"replay:{folder}", "--json")
     assert ran.status == 0
     assert [line["verdict"] for line in lines] == ["live", "error", "live"]
-    assert lines[1]["codes"] == ["camera"]
+    assert lines[1]["codes"] == ["bad-capture"]
     assert "000001.ir.png" in lines[1]["reasons"][0]
-    assert lines[1]["capture"] is lines[1]["score"] is lines[1]["latency_ms"] is None
-    assert [line["capture"] for line in lines] == [1, None, 2]
-    _, text = run(f"replay:{folder}")
-    assert "ERROR" in text[1]
-    assert text[2].lstrip().startswith("camera: ")  # the reason, on a line of its own
+    assert lines[1]["score"] is lines[1]["latency_ms"] is None
+    assert [line["capture"] for line in lines] == [1, 2, 3]
+
+
+@pytest.fixture
+def unplugged(monkeypatch):
+    """Make any camera one that is gone for two reads."""
+    gone = [CameraError("unplugged"), CameraError("unplugged")]
+    monkeypatch.setattr("fasdk.cameras.open_camera", lambda _: ScriptedCamera(*gone))
+
+
+@pytest.mark.usefixtures("unplugged")
+def test_a_fault_of_the_camera_is_an_error_line_and_no_capture(run):
+    ran, lines = run("opencv:0", "--json")
+    assert ran.status == 0
+    assert [line["codes"] for line in lines] == [["camera"], ["camera"]]
+    assert lines[0]["capture"] is lines[0]["score"] is lines[0]["latency_ms"] is None
+
+
+@pytest.mark.usefixtures("unplugged")
+def test_a_fault_is_printed_with_its_reason_on_a_line_of_its_own(run):
+    _, text = run("opencv:0")
+    assert "ERROR" in text[0]
+    assert text[1].lstrip().startswith("camera: unplugged")
 
 
 def test_a_face_outside_the_frame_is_an_error_not_a_verdict(run, folder):
@@ -213,14 +252,13 @@ def test_systemd_hears_of_decisions_and_of_the_end(run, folder, tmp_path, monkey
     assert messages[1:] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
 
 
-def test_systemd_hears_nothing_while_the_camera_is_gone(run, folder, tmp_path, monkeypatch):
-    for frame in folder.iterdir():
-        frame.write_bytes(b"")
+@pytest.mark.usefixtures("unplugged")
+def test_systemd_hears_nothing_while_the_camera_is_gone(run, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        run(f"replay:{folder}")
+        run("opencv:0")
         assert systemd.recv(100) == b"STOPPING=1"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,9 +41,10 @@ def metrics(
     scores: Annotated[
         Path,
         typer.Argument(
-            metavar="SCORES.csv",
+            metavar="SCORES",
             help="Columns score (greater is more live), label (1 bona fide, 0 attack), species; "
-            "also presentation, subject, domain, responded.",
+            "also presentation, subject, domain, responded. Delimited text, JSON, .npy or .npz; "
+            "what is read from it is said.",
         ),
     ],
     threshold: Annotated[
@@ -55,6 +56,32 @@ def metrics(
     development: Annotated[
         Path | None, typer.Option(help="Scores to choose the threshold on, at their EER.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of SCORES where these have none, by path or order.")
+    ] = None,
+    development_labels: Annotated[
+        Path | None, typer.Option(help="Labels of the scores of --development, likewise.")
+    ] = None,
+    live_label: Annotated[
+        list[str] | None,
+        typer.Option(help="Label that is bona fide; every other one is an attack. Repeatable."),
+    ] = None,
+    higher_is: Annotated[
+        str | None,
+        typer.Option(
+            metavar="live|attack",
+            help="Class that a greater score speaks for, where it is doubted.",
+        ),
+    ] = None,
+    score_column: Annotated[
+        str | None, typer.Option(help="Column of the scores, by name or number from 1.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels, by name or number from 1.")
+    ] = None,
+    species_column: Annotated[
+        str | None, typer.Option(help="Column of the attacks' species, by name or number from 1.")
+    ] = None,
     resamples: Annotated[
         int,
         typer.Option(
@@ -65,33 +92,84 @@ def metrics(
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute APCER, BPCER, AUC and EER with 95 % bounds from a CSV file of scores."""
-    from fasdk_calibration.metrics import read_scores, summarize
+    """Compute APCER, BPCER, AUC and EER with 95 % bounds from a file of scores."""
+    from fasdk_calibration.metrics import ColumnChoice, ScoreFileOptions, read_scores, summarize
 
     if threshold is not None and development is not None:
         raise UsageError("--threshold and --development both set the threshold: give one of them")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold {threshold}: expected a finite number")
-    tested = read_scores(scores)
-    chosen_on = None if development is None else read_scores(development)
+    if development_labels is not None and development is None:
+        raise UsageError("--development-labels go with --development: give both")
+    options = ScoreFileOptions(
+        columns=ColumnChoice(score_column, label_column, species_column),
+        live_labels=tuple(live_label or ()),
+        higher_is=higher_is,
+        labels=labels,
+    )
+    tested = read_scores(scores, options)
+    chosen_on = None
+    if development is not None:
+        chosen_on = read_scores(development, replace(options, labels=development_labels))
+        _require_one_scale(tested, chosen_on)
     with progress_view() as view:
         view.phase("resampling subjects")
         summary = summarize(
             tested.scores,
-            threshold=threshold,
+            threshold=None if threshold is None else tested.in_file_units(threshold),
             development=None if chosen_on is None else chosen_on.scores,
             resamples=resamples,
             seed=seed,
         )
-    warnings = [*tested.warnings, *summary.warnings]
+    warnings = [*tested.warnings, *summary.warnings, *_out_of_range(tested, threshold)]
     if chosen_on is not None:
         warnings += [*chosen_on.warnings, *_shared_subjects(tested, chosen_on)]
     for warning in warnings:
         STDERR.print(f"fasdk: warning: {warning}", markup=False, soft_wrap=True)
     if as_json:
-        print_json({"scores": str(scores)} | _document(summary) | {"warnings": warnings})
+        read = {"scores": str(scores), "read_as": tested.read_as}
+        print_json(read | _document(summary, tested) | {"warnings": warnings})
     else:
-        _print(scores, summary, wide=wide)
+        _print(tested, summary, wide=wide)
+
+
+def _require_one_scale(tested: ScoreFile, chosen_on: ScoreFile) -> None:
+    """Refuse a threshold of scores in another unit or of the other direction."""
+    if tested.higher_is is not chosen_on.higher_is:
+        raise UsageError(
+            f"a greater score of {tested.path} is more {tested.higher_is.value} and one of "
+            f"{chosen_on.path} more {chosen_on.higher_is.value}: write both alike"
+        )
+    spans = [_span_of(file) for file in (tested, chosen_on)]
+    if (spans[0][0] >= 0 and spans[0][1] <= 1) != (spans[1][0] >= 0 and spans[1][1] <= 1):
+        shown = [
+            f"{file.path} run from {low:g} to {high:g}"
+            for file, (low, high) in zip((tested, chosen_on), spans, strict=True)
+        ]
+        raise UsageError(
+            f"scores of {' and those of '.join(shown)}, so probably not in one unit: write both "
+            "in one, or give --threshold in place of --development"
+        )
+
+
+def _out_of_range(tested: ScoreFile, threshold: float | None) -> list[str]:
+    if threshold is None:
+        return []
+    low, high = _span_of(tested)
+    as_share = low >= 0 and high > 1 and threshold <= 1  # of scores in percent, perhaps
+    if low <= threshold <= high and not as_share:
+        return []
+    return [
+        f"--threshold {threshold:g} is in the units of the scores, which run from {low:g} to "
+        f"{high:g}: is it meant so?"
+    ]
+
+
+def _span_of(file: ScoreFile) -> tuple[float, float]:
+    """Return the least and the greatest score of a file, in its units."""
+    values = file.scores.values[file.scores.responded]
+    ends = sorted(file.in_file_units(float(end)) for end in (values.min(), values.max()))
+    return ends[0], ends[1]
 
 
 def _shared_subjects(tested: ScoreFile, chosen_on: ScoreFile) -> list[str]:
@@ -110,15 +188,16 @@ def _subjects(scores: Scores) -> set[tuple[str, str]]:
     return set(zip(scores.domain, scores.subject, strict=True))
 
 
-def _document(summary: Summary) -> dict[str, Any]:
-    """Return the figures as the JSON document has them."""
+def _document(summary: Summary, tested: ScoreFile) -> dict[str, Any]:
+    """Return the figures as the JSON document has them, thresholds in the file's units."""
     intervals = summary.intervals
     return {
         "frames": summary.frames,
         "presentations": summary.presentations,
         "subjects": summary.subjects,
         "confidence": 0.95,
-        "threshold": summary.threshold,
+        "higher_is": tested.higher_is.value,
+        "threshold": tested.in_file_units(summary.threshold),
         "threshold_from": summary.threshold_source.value,
         "apcer": {name: _rate(rate) for name, rate in summary.apcer.items()},
         "worst_species": summary.worst_species,
@@ -126,14 +205,16 @@ def _document(summary: Summary) -> dict[str, Any]:
         "apnrr": {name: _rate(rate) for name, rate in summary.apnrr.items()},
         "bpnrr": _rate(summary.bpnrr),
         "bpcer_at_apcer": [
-            {"name": at.name, "species": at.species, "apcer": _rate(at.apcer)} | _at_target(at)
+            {"name": at.name, "species": at.species, "apcer": _rate(at.apcer)}
+            | _at_target(at, tested)
             for at in summary.bpcer_at_apcer
         ],
         "auc": summary.auc,
         "eer": summary.eer,
-        "eer_threshold": summary.eer_threshold,
+        "eer_threshold": tested.in_file_units(summary.eer_threshold),
         "tpr_at_fpr": [
-            {"tpr": at.tpr, "fpr": _rate(at.apcer)} | _at_target(at) for at in summary.tpr_at_fpr
+            {"tpr": at.tpr, "fpr": _rate(at.apcer)} | _at_target(at, tested)
+            for at in summary.tpr_at_fpr
         ],
         "acer": summary.acer,
         "hter": summary.hter,
@@ -144,8 +225,9 @@ def _document(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _at_target(at: RatesAtTarget) -> dict[str, Any]:
-    return {"target": at.target, "threshold": at.threshold, "bpcer": _rate(at.bpcer)}
+def _at_target(at: RatesAtTarget, tested: ScoreFile) -> dict[str, Any]:
+    threshold = tested.in_file_units(at.threshold)
+    return {"target": at.target, "threshold": threshold, "bpcer": _rate(at.bpcer)}
 
 
 def _rate(counted: ErrorRate) -> dict[str, Any]:
@@ -160,8 +242,8 @@ def _rate(counted: ErrorRate) -> dict[str, Any]:
     }
 
 
-def _print(path: Path, summary: Summary, *, wide: bool) -> None:
-    """Print the figures as tables."""
+def _print(tested: ScoreFile, summary: Summary, *, wide: bool) -> None:
+    """Print the figures as tables, thresholds in the file's units."""
     non_responses = sum(rate.errors for rate in (*summary.apnrr.values(), summary.bpnrr))
     worst = summary.apcer[summary.worst_species]
     print_answer(
@@ -171,11 +253,13 @@ def _print(path: Path, summary: Summary, *, wide: bool) -> None:
     print_fields(
         "",
         {
-            "scores": str(path),
+            "scores": str(tested.path),
+            "read as": "; ".join(tested.read_as),
             "presentations": f"{summary.presentations} of "
             f"{count_of(summary.subjects, 'subject')}, {count_of(summary.frames, 'frame')}, "
             f"{non_responses} without a response",
-            "threshold": f"{summary.threshold:.6g}, {_SOURCES[summary.threshold_source.value]}",
+            "threshold": f"{tested.in_file_units(summary.threshold):.6g}, "
+            f"{_SOURCES[summary.threshold_source.value]}",
             "AUC": _figure(summary, "auc"),
             "EER": _figure(summary, "eer"),
             "HTER at EER*": _figure(summary, "hter_at_eer"),
@@ -205,7 +289,7 @@ def _print(path: Path, summary: Summary, *, wide: bool) -> None:
                 (
                     at.name,
                     f"APCER {100 * at.target:g} %",
-                    at.threshold,
+                    tested.in_file_units(at.threshold),
                     format_share(at.bpcer.rate),
                     _span(at.bpcer.interval()),
                 )
@@ -215,7 +299,7 @@ def _print(path: Path, summary: Summary, *, wide: bool) -> None:
                 (
                     "TPR",
                     f"FPR {100 * at.target:g} %",
-                    at.threshold,
+                    tested.in_file_units(at.threshold),
                     format_share(at.tpr),
                     _span(at.tpr_interval),
                 )

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from fasdk.errors import CaptureError, UsageError
+from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
     from fasdk.bundle.trust import TrustPolicy
@@ -102,7 +103,7 @@ def require_build_half() -> None:
     if missing:
         raise UsageError(
             f"this verb needs {' and '.join(missing)}, which a device install leaves out: "
-            "install fasdk[build] on a workstation"
+            f"{how_to_install('build')}, on a workstation"
         )
 
 

@@ -12,9 +12,10 @@ from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
+from fasdk.settings import take_choices
 from fasdk_calibration.datasets import Dataset, ListOptions
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
-from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
+from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, as_missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
 from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
 
@@ -56,6 +57,16 @@ class EvaluationRequest:
     worst: int = 6
     threads: int = 0
     options: ListOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Take family and modalities as their members.
+
+        Raises:
+            UsageError: There is no such family or modality.
+        """
+        take_choices(self, family=ProtocolFamily)
+        if self.missing is not None:
+            object.__setattr__(self, "missing", as_missing(self.missing))
 
 
 def parse_missing(texts: Sequence[str]) -> tuple[Missing, ...] | None:

@@ -21,7 +21,7 @@ from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk_calibration.datasets import ListOptions, announce_dataset, open_dataset
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.metrics import Scores, fuse
-from fasdk_calibration.protocols import NONE_MISSING, Missing
+from fasdk_calibration.protocols import NONE_MISSING, Missing, as_missing
 from fasdk_calibration.thresholds.levels import (
     DEFAULT_TARGETS,
     LevelTarget,
@@ -90,6 +90,14 @@ class TuneRequest:
     threads: int = 0
     time_limit_ms: float = 5_000.0
     options: ListOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Take the modalities as their members.
+
+        Raises:
+            UsageError: There is no such modality.
+        """
+        object.__setattr__(self, "missing", as_missing(self.missing))
 
 
 @dataclass(frozen=True)

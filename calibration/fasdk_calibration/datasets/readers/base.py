@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
+from fasdk.settings import as_choice, take_choices
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
@@ -52,6 +53,10 @@ class Presentation:
     subject: str
     name: str
 
+    def __post_init__(self) -> None:
+        """Take the label as its member."""
+        take_choices(self, label=Label)
+
     @classmethod
     def of(cls, domain: str, species: str, subject: str, name: str) -> Presentation:
         """Return a presentation; subject and name are prefixed with the data set's name."""
@@ -70,6 +75,10 @@ class LocatedCapture:
 
     paths: Mapping[Modality, str]
     presentation: Presentation
+
+    def __post_init__(self) -> None:
+        """Take the paths by members."""
+        take_choices(self, paths=Modality)
 
     def record(self, identity: str) -> CaptureRecord:
         """Return the record; the data sets' frames are face crops with depth in 8-bit levels.
@@ -236,8 +245,9 @@ class FrameFolderReader(DatasetReader):
                 return parse(found, parts)
         raise DatasetError(f"{folder} is no video's name of {cls.name} ({cls.example})")
 
-    def locate(self, paths: Sequence[str], label: Label) -> LocatedCapture:  # noqa: ARG002
+    def locate(self, paths: Sequence[str], label: Label | str) -> LocatedCapture:
         """Return the frames of a row and what their folders' names say; the label is not needed."""
+        as_choice("label", label, Label)
         folder, _, name = split_frame(paths[0])
         if len(paths) == 1:
             others = [f"{folder}/{m.value}/{name}" for m in (Modality.DEPTH, Modality.IR)]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk.settings import take_choices
+from fasdk_calibration.calibration_set.ranges import RangeMethod
 
 
 @dataclass(frozen=True)
@@ -41,3 +40,7 @@ class QuantizerOptions:
     limit_pairs: bool = False
     residual_share: float = 0.4
     target_noise: float = 3e-6
+
+    def __post_init__(self) -> None:
+        """Take the method as its member."""
+        take_choices(self, method=RangeMethod)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.settings import take_choices
 from fasdk_engines.graph.types import ValueType, infer_types
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class Layer:
     reason: ExclusionReason | None = None
     is_residual: bool = False
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the reason as its member."""
+        take_choices(self, reason=ExclusionReason)
 
     @property
     def quantized(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fasdk.errors import UsageError
+from fasdk.settings import take_choices
 from fasdk_calibration.calibration_set.ranges import RangeMethod
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
 
@@ -33,7 +34,8 @@ class Int8Request:
     search: bool = False
 
     def __post_init__(self) -> None:
-        """Require at least one capture."""
+        """Require at least one capture, and take the method as its member."""
+        take_choices(self, method=RangeMethod)
         if self.size < 1:
             raise UsageError(
                 f"--calibration-size is {self.size}: at least 1 capture is needed to calibrate"

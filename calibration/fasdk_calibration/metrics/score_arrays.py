@@ -1,0 +1,112 @@
+"""Score files of NumPy: .npy and .npz."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasdk.errors import DatasetError
+from fasdk_calibration.metrics.score_rows import Table, rows_by_class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+NUMPY_MAGIC = b"\x93NUMPY"
+_SAVE_FIX = "save one plain array for each column, numpy.savez(file, score=..., label=...)"
+
+
+def read_npy(data: bytes, path: Path) -> Table:
+    """Read one array: [N] or [N, columns] of numbers or text, or a structured array [N].
+
+    Raises:
+        DatasetError: It holds Python objects, has another shape, or is damaged.
+    """
+    array = _loaded(data, path)
+    if array.dtype.names is not None:
+        columns = {name: np.asarray(array[name]) for name in array.dtype.names}
+        return _table(columns, path, named=True)
+    return _table({"": array}, path, named=False)
+
+
+def read_npz(data: bytes, path: Path) -> Table:
+    """Read an archive of arrays: each [N] is a column, each [N, K] is K of them.
+
+    Raises:
+        DatasetError: An array holds Python objects, none has rows, or the archive is damaged.
+    """
+    archive = _loaded(data, path)
+    columns: dict[str, NDArray[Any]] = {}
+    for name in archive.files:
+        try:
+            array = archive[name]
+        except (ValueError, OSError, EOFError) as error:
+            raise DatasetError(_refusal(path, error, f"array {name!r}")) from error
+        if array.ndim and array.size:
+            columns[name] = array
+    return _table(columns, path, named=True)
+
+
+def _loaded(data: bytes, path: Path) -> Any:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DatasetError(_refusal(path, error, "the array")) from error
+
+
+def _refusal(path: Path, error: Exception, what: str) -> str:
+    if "Object arrays" in str(error):
+        return f"scores {path}: {what} holds Python objects, which are not loaded: {_SAVE_FIX}"
+    return f"scores {path}: {what} cannot be read ({error}): {_SAVE_FIX}"
+
+
+def _table(arrays: Mapping[str, NDArray[Any]], path: Path, *, named: bool) -> Table:
+    columns = [column for name, array in arrays.items() for column in _columns(name, array, path)]
+    by_class = rows_by_class(dict(columns), path) if named else None
+    if by_class is not None:
+        return by_class
+    lengths = {name: len(texts) for name, texts in columns}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:6])
+        raise DatasetError(
+            f"scores {path}: arrays differ in length ({shown}): one entry a row in each"
+        )
+    rows = tuple(zip(*(texts for _, texts in columns), strict=True))
+    return Table(
+        path=path,
+        names=tuple(name for name, _ in columns) if named else None,
+        rows=rows,
+        places=tuple(f"{path}: row {number}" for number in range(1, len(rows) + 1)),
+        names_place=str(path),
+    )
+
+
+def _columns(name: str, array: NDArray[Any], path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if array.dtype.kind not in "biufUS":
+        raise DatasetError(
+            f"scores {path}: array {name!r} has dtype {array.dtype}, expected numbers or text: "
+            f"{_SAVE_FIX}"
+        )
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1:
+        yield name, tuple(_text(value) for value in array.tolist())
+    elif array.ndim == 2:
+        for index in range(array.shape[1]):
+            shown = f"{name} {index}".strip()
+            yield shown, tuple(_text(value) for value in array[:, index].tolist())
+    else:
+        raise DatasetError(
+            f"scores {path}: array {name!r} has shape {list(array.shape)}, expected [rows] or "
+            f"[rows, columns]: {_SAVE_FIX}"
+        )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    return str(value).strip()

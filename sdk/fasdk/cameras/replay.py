@@ -37,7 +37,7 @@ class ReplayCamera(Camera):
         loop: Begin again after the last.
 
     Raises:
-        UsageError: The source is no folder with frames and no list, or a line of it is malformed.
+        UsageError: The source is no folder with frames and no list, or none of its lines is sound.
     """
 
     def __init__(self, source: Path, *, fps: float | None = None, loop: bool = False) -> None:
@@ -63,8 +63,8 @@ class ReplayCamera(Camera):
 
         Raises:
             EndOfStreamError: All were read.
-            BadCaptureError: Its files are missing or damaged, or with its face box make no
-                capture; the next read goes on with the one after it.
+            BadCaptureError: Its line is malformed, or its files are missing or damaged, or with
+                its face box make no capture; the next read goes on with the one after it.
             CameraError: The next is not due within the timeout.
         """
         if self._closed:
@@ -91,6 +91,8 @@ class ReplayCamera(Camera):
         Raises:
             CaptureError: Its files make no capture.
         """
+        if item.fault:
+            raise CaptureError(item.fault)
         stored = examine_files(item.files)
         if stored.faults:
             raise CaptureError(stored.faults[0].reason)
@@ -119,10 +121,12 @@ class _Item:
     Attributes:
         files: File of each modality, and where the face is.
         place: Line of the list, for messages; "" of a folder.
+        fault: Why the line describes no capture; "" where it does.
     """
 
     files: CaptureFiles
     place: str = ""
+    fault: str = ""
 
 
 def _from_folder(folder: Path) -> list[_Item]:
@@ -152,7 +156,7 @@ def _from_folder(folder: Path) -> list[_Item]:
 
 def _from_list(path: Path) -> list[_Item]:
     try:
-        listed = read_frame_list(path)
+        listed = read_frame_list(path, keep_faulty=True)
     except DatasetError as error:
         raise UsageError(f"list {path} cannot be replayed: {error}") from error
     if listed.notes:
@@ -163,4 +167,4 @@ def _from_list(path: Path) -> list[_Item]:
             f"{path}:{levels[0]}: depth_unit: depth in levels is no camera's: only millimeters can "
             "be replayed"
         )
-    return [_Item(row.files(listed.root), f"line {row.line}: ") for row in listed.rows]
+    return [_Item(row.files(listed.root), f"line {row.line}: ", row.fault) for row in listed.rows]

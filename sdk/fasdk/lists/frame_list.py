@@ -53,6 +53,8 @@ class FrameRow:
         depth_unit: "millimeter", or "level" for depth drawn in 8 bits.
         units: Units of the depth and infrared files.
         values: Every other value by its column, as it is written.
+        fault: Why the line describes no capture; "" where it does. Only a list that is read with
+            `keep_faulty` has such rows, and they have no paths.
     """
 
     line: int
@@ -62,6 +64,7 @@ class FrameRow:
     depth_unit: str
     units: FrameUnits
     values: Mapping[Column, Any]
+    fault: str = ""
 
     def __post_init__(self) -> None:
         """Take paths and values by members."""
@@ -99,7 +102,11 @@ class FrameList:
 
 
 def read_frame_list(
-    path: Path, root: Path | None = None, options: ListOptions | None = None
+    path: Path,
+    root: Path | None = None,
+    options: ListOptions | None = None,
+    *,
+    keep_faulty: bool = False,
 ) -> FrameList:
     """Return the captures of a list in any of the forms that are known.
 
@@ -108,6 +115,7 @@ def read_frame_list(
             decides, not the name.
         root: Folder the paths start from; the list's own folder by default.
         options: What the list leaves open; goes before what the list says itself.
+        keep_faulty: Keep malformed lines as rows with a `fault`, as long as one line is sound.
 
     Raises:
         DatasetError: The list is missing or empty, or lines are malformed or may be read in two
@@ -153,6 +161,9 @@ def read_frame_list(
         raise DatasetError(f"{path}: root {root} does not exist or is no folder")
     resolver = PathResolver(root, path.parent, options.strip)
     rows = _rows(path, root, raw, columns, options, resolver, notes)
+    faults = [f"{path}:{row.line}: {row.fault}" for row in rows if row.fault]
+    if not keep_faulty or len(faults) == len(rows):
+        raise_faults(faults)
     notes += resolver.notes
     names = {c: n for n, c in columns.of.items() if not n.startswith("column ")}
     return FrameList(path, root, rows, options, names, tuple(dict.fromkeys(notes)))
@@ -202,7 +213,6 @@ def _rows(
     resolver: PathResolver,
     notes: list[str],
 ) -> tuple[FrameRow, ...]:
-    faults: list[str] = []
     made: list[FrameRow] = []
     boxes: dict[int, ListedBox] = {}
     for row in raw:
@@ -214,18 +224,22 @@ def _rows(
             box_value = [row.values[name] for name in names]
         try:
             box = None if box_value is None else parse_box(box_value, row.line)
-            if box is not None:
-                boxes[len(made)] = ListedBox(box.line, box.numbers, form or box.form)
             made.append(_row(row.line, values, options, resolver, by_paths=columns.by_paths))
         except (DatasetError, CaptureError) as error:
-            faults.append(f"{path}:{row.line}: {error}")
-    raise_faults(faults)
+            made.append(_faulty(row.line, str(error)))
+            continue
+        if box is not None:
+            boxes[len(made) - 1] = ListedBox(box.line, box.numbers, form or box.form)
     if not boxes:
         return tuple(made)
     documented = columns.box is None and any(
         name == Column.FACE.value for name, column in columns.of.items() if column is Column.FACE
     )
     return _with_boxes(path, root, made, boxes, options, documented, notes)
+
+
+def _faulty(line: int, reason: str) -> FrameRow:
+    return FrameRow(line, {}, None, False, "millimeter", FrameUnits(), {}, reason)
 
 
 def _row(
@@ -302,14 +316,13 @@ def _with_boxes(
         notes.append(note)
     if any(not n.is_integer() for box in listed for n in box.numbers) and not shares:
         notes.append("face boxes in fractions of pixels are rounded")
-    faults: list[str] = []
     made = list(rows)
     for index, box in boxes.items():
         row = rows[index]
         try:
             found = pixels_of(box, form, sizes.get(box.line), shares=shares)
         except (DatasetError, CaptureError) as error:
-            faults.append(f"{path}:{row.line}: {error}")
+            made[index] = _faulty(row.line, str(error))
             continue
         made[index] = FrameRow(
             row.line,
@@ -320,7 +333,6 @@ def _with_boxes(
             row.units,
             row.values,
         )
-    raise_faults(faults)
     return tuple(made)
 
 

@@ -162,19 +162,39 @@ def test_a_closed_replay_says_so(folder):
     ("text", "message"),
     [
         ("{", r"captures.jsonl:2: is no JSON object"),
-        ({"id": "x"}, r"captures.jsonl:2: names no frame"),
-        ({"rgb": "../x.png"}, r"captures.jsonl:2: rgb: .*must lie below the list's folder"),
-        ({"rgb": "/x.png"}, r"must lie below the list's folder"),
-        ({"rgb": "..\\x.png"}, r"must lie below the list's folder"),
-        ({"rgb": "C:x.png"}, r"must lie below the list's folder"),
-        ({"rgb": "x\0.png"}, r"captures.jsonl:2: rgb: .*zero byte"),
         (line(1, depth_unit="level"), r"depth_unit: .*only millimeters can be replayed"),
-        (line(1, face=[1, 2, 3]), r"captures.jsonl:2: face"),
     ],
 )
-def test_a_malformed_line_is_named(folder, text, message):
+def test_a_list_that_cannot_be_read_is_named(folder, text, message):
     with pytest.raises(UsageError, match=message):
         ReplayCamera(write_list(folder, line(0), text))
+
+
+MALFORMED = [
+    ({"id": "x"}, r"names no frame"),
+    ({"rgb": "../x.png"}, r"rgb: .*must lie below the list's folder"),
+    ({"rgb": "/x.png"}, r"must lie below the list's folder"),
+    ({"rgb": "..\\x.png"}, r"must lie below the list's folder"),
+    ({"rgb": "C:x.png"}, r"must lie below the list's folder"),
+    ({"rgb": "x\0.png"}, r"rgb: .*zero byte"),
+    (line(1, face=[1, 2, 3]), r"face"),
+    (line(1, face=[4, 2, 0, 18]), r"face"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), MALFORMED)
+def test_a_malformed_line_is_passed_over_by_its_number(folder, text, message):
+    camera = ReplayCamera(write_list(folder, line(0), text, line(2)))
+    camera.read()
+    with pytest.raises(BadCaptureError, match=f"line 2: .*{message}"):
+        camera.read()
+    assert int(camera.read().ir[0, 0]) == 2
+
+
+@pytest.mark.parametrize(("text", "message"), MALFORMED[1:])
+def test_a_list_of_malformed_lines_alone_is_refused(folder, text, message):
+    with pytest.raises(UsageError, match=f"captures.jsonl:1: .*{message}"):
+        ReplayCamera(write_list(folder, text))
 
 
 def test_a_list_of_others_is_replayed_as_the_check_reads_it(folder, caplog):

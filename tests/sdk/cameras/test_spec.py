@@ -122,7 +122,7 @@ def test_a_wrong_word_is_answered_in_one_line(folder, spec, message):
 
 def test_without_pyrealsense2_the_mend_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyrealsense2", None)
-    with pytest.raises(UsageError, match=r"install fasdk\[realsense\]"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[realsense\]'"):
         open_camera("realsense")
 
 

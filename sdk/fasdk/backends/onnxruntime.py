@@ -133,9 +133,9 @@ class OnnxRuntimeEngine:
         session = self._session
         if session is None:
             raise BackendError("the engine is closed")
-        count = min((len(rows) for rows in inputs.values()), default=0)
         try:
-            if self._one_at_a_time and count > 1:
+            count = min(map(len, inputs.values()), default=0) if self._one_at_a_time else 1
+            if count > 1:
                 each = [
                     session.run(self._outputs, {n: rows[i : i + 1] for n, rows in inputs.items()})
                     for i in range(count)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fasdk.capture import Capture
+from fasdk.capture import Capture, Modality
 from fasdk.preprocess import ChannelOrder, CropRule, PreprocessSpec, to_tensor
-from fasdk.preprocess.units import UNITS, InputUnits
+from fasdk.preprocess.units import UNITS
 from fasdk_calibration.datasets import Label, LabeledCapture, write_captures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SIZE = 32
 _CHANNELS = 16
-_GRAPH = """
-<ir_version: 8, opset_import: ["" : 17]>
-trained (float[N,3,32,32] image) => (float[N,2] answer)
-{
-  a = Conv <kernel_shape = [3, 3], strides = [2, 2]> (image, kernel)
-  b = BatchNormalization (a, gain, bias, mean, variance)
-  c = Relu (b)
-  d = GlobalAveragePool (c)
-  e = Flatten (d)
-  f = MatMul (e, head)
-  answer = Add (f, offset)
-}
+_BRANCH = """
+  a{n} = Conv <kernel_shape = [3, 3], strides = [2, 2]> ({name}, kernel{n})
+  b{n} = BatchNormalization (a{n}, gain{n}, bias{n}, mean{n}, variance{n})
+  c{n} = Relu (b{n})
+  d{n} = GlobalAveragePool (c{n})
+  e{n} = Flatten (d{n})
 """
+
+
+def _graph(names: Sequence[str]) -> str:
+    inputs = ", ".join(f"float[N,3,32,32] {name}" for name in names)
+    branches = "".join(_BRANCH.format(n=n, name=name) for n, name in enumerate(names))
+    pooled = ", ".join(f"e{n}" for n in range(len(names)))
+    return (
+        f'<ir_version: 8, opset_import: ["" : 17]> trained ({inputs}) => (float[N,2] answer) '
+        f"{{ {branches} all = Concat <axis = 1> ({pooled}) f = MatMul (all, head) "
+        "answer = Add (f, offset) }"
+    )
+
+
 NAMED = {units.name: units for units in UNITS}
 
 
@@ -45,20 +57,31 @@ def spec(units: str, order: ChannelOrder = ChannelOrder.RGB) -> PreprocessSpec:
     return NAMED[units].applied(plain)
 
 
-def colored_captures(count: int, seed: int = 0) -> list[LabeledCapture]:
-    """Return captures of as many people; the bona fide are a little redder than the attacks."""
+def colored_captures(count: int, seed: int = 0, *, infrared: bool = False) -> list[LabeledCapture]:
+    """Return captures of as many people; the bona fide are a little redder than the attacks.
+
+    Args:
+        count: Number of captures; every second one is bona fide.
+        seed: Seed of the generator.
+        infrared: Whether they hold infrared, too, in which the bona fide are a little brighter.
+    """
     rng = np.random.default_rng(seed)
     made = []
     for index in range(count):
         bona_fide = index % 2 == 0
         field = rng.uniform(60.0, 190.0, (8, 8, 3)).repeat(6, axis=0).repeat(6, axis=1)
+        side = 1.0 if bona_fide else -1.0
         # A swap of red and blue must not look like a swap of the classes.
-        tint = np.array([14.0, -14.0, 0.0]) * (1.0 if bona_fide else -1.0) + [20.0, 0.0, -20.0]
+        tint = np.array([14.0, -14.0, 0.0]) * side + [20.0, 0.0, -20.0]
         noise = rng.normal(0.0, 8.0, field.shape)
         frame = np.clip(field + tint + rng.normal(0.0, 8.0, 3) + noise, 0, 255).astype(np.uint8)
+        frames = {"rgb": frame}
+        if infrared:
+            dark = rng.uniform(20.0, 80.0, (8, 8)).repeat(6, axis=0).repeat(6, axis=1)
+            frames["ir"] = np.clip(dark + 9.0 * side + 30.0, 0, 255).astype(np.uint8)
         made.append(
             LabeledCapture(
-                capture=Capture(rgb=frame),
+                capture=Capture(**frames),
                 id=f"{seed}-{index}",
                 label=Label.BONA_FIDE if bona_fide else Label.ATTACK,
                 species="bona fide" if bona_fide else "print",
@@ -71,40 +94,48 @@ def colored_captures(count: int, seed: int = 0) -> list[LabeledCapture]:
 
 
 def trained_network(
-    units: str = "level/255", order: ChannelOrder = ChannelOrder.RGB, live: int = 1
+    units: str = "level/255",
+    order: ChannelOrder = ChannelOrder.RGB,
+    live: int = 1,
+    modalities: Sequence[Modality] = (Modality.RGB,),
 ) -> onnx.ModelProto:
-    """Return a network whose batch norm holds the statistics of `colored_captures`.
+    """Return a network whose batch norms hold the statistics of `colored_captures`.
 
     Args:
         units: Name of the units it is trained on.
         order: Order of the planes it is trained on.
         live: Index of the bona fide logit.
+        modalities: Modalities of its inputs; a single one is called image, several x0, x1 and on.
     """
-    captures = colored_captures(60, seed=1)
-    x = np.stack([to_tensor(c.capture.rgb, None, spec(units, order)) for c in captures])
+    captures = colored_captures(60, seed=1, infrared=Modality.IR in modalities)
     rng = np.random.default_rng(3)
     scale = np.array(NAMED[units].std).mean() / 64.0  # so that its output is about 1
-    kernel = rng.standard_normal((_CHANNELS, 3, 3, 3)) * scale / 5.0
-    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
-    first = np.einsum("ncyxij,ocij->noyx", windows, kernel, optimize=True)
-    mean, variance = first.mean((0, 2, 3)), first.var((0, 2, 3))
-    root = np.sqrt(variance + 1e-5)[:, None, None]
-    features = np.maximum((first - mean[:, None, None]) / root, 0.0).mean((2, 3))
+    weights: dict[str, NDArray[np.float64]] = {}
+    pooled = []
+    for n, modality in enumerate(modalities):
+        plane_order = order if modality is Modality.RGB else ChannelOrder.RGB
+        described = spec(units, plane_order)
+        x = np.stack([to_tensor(c.capture.frame(modality), None, described) for c in captures])
+        kernel = rng.standard_normal((_CHANNELS, 3, 3, 3)) * scale / 5.0
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
+        first = np.einsum("ncyxij,ocij->noyx", windows, kernel, optimize=True)
+        mean, variance = first.mean((0, 2, 3)), first.var((0, 2, 3))
+        root = np.sqrt(variance + 1e-5)[:, None, None]
+        pooled.append(np.maximum((first - mean[:, None, None]) / root, 0.0).mean((2, 3)))
+        weights |= {f"kernel{n}": kernel, f"mean{n}": mean, f"variance{n}": variance}
+        weights |= {f"gain{n}": np.ones(_CHANNELS), f"bias{n}": np.zeros(_CHANNELS)}
+    features = np.concatenate(pooled, axis=1)
     truth = np.array([1.0 if c.is_bona_fide else -1.0 for c in captures])
     centered = features - features.mean(0)
-    ridge = centered.T @ centered + 1e-3 * np.eye(_CHANNELS)
+    ridge = centered.T @ centered + 1e-3 * np.eye(features.shape[1])
     direction = 4.0 * np.linalg.solve(ridge, centered.T @ truth)
     sides = np.array([-0.5, 0.5]) if live == 1 else np.array([0.5, -0.5])
-    return with_weights(
-        _GRAPH,
-        kernel=kernel,
-        gain=np.ones(_CHANNELS),
-        bias=np.zeros(_CHANNELS),
-        mean=mean,
-        variance=variance,
-        head=direction[:, None] * sides,
-        offset=-(features.mean(0) @ direction) * sides,
-    )
+    weights |= {
+        "head": direction[:, None] * sides,
+        "offset": -(features.mean(0) @ direction) * sides,
+    }
+    names = ["image"] if len(modalities) == 1 else [f"x{n}" for n in range(len(modalities))]
+    return with_weights(_graph(names), **weights)
 
 
 def with_weights(text: str, **weights: np.ndarray) -> onnx.ModelProto:
@@ -152,15 +183,12 @@ kind = "logits"
 """
 
 
-def write_files(folder: Path, model: onnx.ModelProto, description: str = TOML) -> Given:
+def write_files(
+    folder: Path, model: onnx.ModelProto, description: str = TOML, *, infrared: bool = False
+) -> Given:
     """Write a network, its description and a list of 40 labeled captures."""
     given = Given(folder / "colors.onnx", folder / "colors.toml", folder / "captures.jsonl")
     given.onnx.write_bytes(model.SerializeToString())
     given.toml.write_text(description)
-    write_captures(colored_captures(40, seed=2), folder, "captures")
+    write_captures(colored_captures(40, seed=2, infrared=infrared), folder, "captures")
     return given
-
-
-def lines_of(units: InputUnits) -> str:
-    """Return mean and std as lines of a description."""
-    return f"mean = {list(units.mean)}\nstd = {list(units.std)}\n"

@@ -31,6 +31,7 @@ _PROBED = 8
 # Logits that move less than this over captures move a score by less than 3e-5.
 _CONSTANT = 1e-4
 _USUAL_RANGE = (-4.0, 4.0)
+_FAR_FACTOR = 20.0
 _LABELED = 32
 _CLEARLY = 0.8  # share of the log loss below which another order of the planes is clearly better
 
@@ -70,14 +71,13 @@ def check_plausibility(
         ModelError: The scores are the same for all captures, or the weights of the network speak
             for other units.
     """
-    shown = spread(captures.emulation, _PROBED)
+    shown, what, generated = _shown(model, captures)
     probe = UnitsProbe(graph)
 
     def evidence(specs: Mapping[Modality, PreprocessSpec]) -> UnitsEvidence:
         return probe.evidence(to_batch(shown, specs, model.family.presence_order))
 
     told = evidence(model.specs)
-    what = _captures_text(shown, captures)
     better = []
     if described:
         better = better_units(
@@ -85,6 +85,7 @@ def check_plausibility(
             [
                 (units, evidence({m: units.applied(spec) for m, spec in model.specs.items()}))
                 for units in UNITS
+                if not generated or _far_apart(units, model.specs)
             ],
         )
     names = ", ".join(dict.fromkeys(units_of(spec).name for spec in model.specs.values()))
@@ -154,10 +155,33 @@ def _better_swapped(
     )
 
 
-def _captures_text(shown: Sequence[Capture], captures: BuildCaptures) -> str:
-    if captures.development is None:
-        return f"{len(shown)} generated images"
-    return f"{len(shown)} captures of {captures.development.name}"
+def _shown(model: ResolvedModel, captures: BuildCaptures) -> tuple[list[Capture], str, bool]:
+    """Return captures to look at, what they are, and whether they are generated."""
+    if captures.development is not None:
+        shown = spread(captures.emulation, _PROBED)
+        return shown, f"{len(shown)} captures of {captures.development.name}", False
+    if captures.calibration is not None:
+        dataset = captures.calibration
+        spec = model.specs.get(Modality.DEPTH)
+        shown = [
+            dataset.load(
+                record, None if spec is None else spec.depth, modalities=model.family.modalities
+            )
+            for record in spread(dataset.records, _PROBED)
+        ]
+        return shown, f"{len(shown)} captures of {dataset.name}", False
+    shown = spread(captures.emulation, _PROBED)
+    return shown, f"{len(shown)} generated images", True
+
+
+def _far_apart(units: InputUnits, specs: Mapping[Modality, PreprocessSpec]) -> bool:
+    """Whether units differ in scale by so much that generated images tell them from those told.
+
+    They are of another contrast than a sensor's, so they tell nothing finer.
+    """
+    told = np.mean([spec.std for spec in specs.values()])
+    ratio = float(np.mean(units.std) / told)
+    return not 1.0 / _FAR_FACTOR < ratio < _FAR_FACTOR
 
 
 def _wrong_units(

@@ -29,9 +29,8 @@ _USUAL_LOGITS = (0.3, 50.0)
 # Nats by which the captures' activations may lie farther from those of training than under the
 # best other units. Measured: right units 0.1 to 2.0, others by a factor of 50 or more at least 3.
 _DIVERGENCE_MARGIN = 1.5
-_LARGEST_FIT = 2.5
+_LARGEST_FIT = 2.0
 _LINEAR = frozenset(["Conv", "Gemm", "MatMul"])
-_FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,10 @@ class UnitsEvidence:
     """What a network's activations on captures tell of the units of its input.
 
     Attributes:
-        divergence: Median over the channels of the first batch norm of the Kullback-Leibler
+        divergence: Median over the channels of an input's first batch norm of the Kullback-Leibler
             divergence, in nats, of the captures' activations from the mean and variance that
-            training recorded; None where the graph holds no batch norm that was ever trained.
+            training recorded, the largest of all inputs; None where the graph holds no batch norm
+            that was ever trained.
         first_spread: Standard deviation of the first linear layer's output, the median of its
             channels and the most unusual of the inputs; None where no such layer follows an input.
         first_range: Smallest and largest number that enters a first linear layer.
@@ -87,21 +87,20 @@ class UnitsProbe:
 
         model = onnx.load_from_string(graph)
         weights = _constants(model.graph)
-        self._norm = _first_norm(model.graph, weights)
+        self._norms = _first_norms(model.graph, weights)
         self._firsts = [
             (node.input[0], node.output[0], 1 if node.op_type == "Conv" else -1)
             for value in model.graph.input
             for node in _first_linear(model.graph, value.name, weights)
         ]
         watched = {name for before, after, _ in self._firsts for name in (before, after)}
-        if self._norm is not None:
-            watched.add(self._norm[0])
+        watched |= set(self._norms)
         inputs = {value.name for value in model.graph.input}
         present = {value.name for value in model.graph.output}
         self._watched = [model.graph.output[0].name, *sorted(watched - inputs)]
         for name in self._watched:
             if name not in present:
-                model.graph.output.append(onnx.helper.make_tensor_value_info(name, _FLOAT, None))
+                model.graph.output.append(onnx.ValueInfoProto(name=name))  # of whatever type
         self._session = open_session(model.SerializeToString(), name="the probe of input units")
 
     def logits(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -135,12 +134,12 @@ class UnitsProbe:
             for _, after, axis in self._firsts
         ]
         before = [values[name] for name, _, _ in self._firsts]
-        divergence = None
-        if self._norm is not None:
-            name, mean, variance = self._norm
-            divergence = float(np.median(_divergence(values[name], mean, variance)))
+        divergences = [
+            float(np.median(_divergence(values[name], mean, variance)))
+            for name, (mean, variance) in self._norms.items()
+        ]
         return UnitsEvidence(
-            divergence=divergence,
+            divergence=max(divergences, default=None),
             first_spread=max(spreads, key=lambda s: abs(_decades(s))) if spreads else None,
             first_range=(min(float(x.min()) for x in before), max(float(x.max()) for x in before))
             if before
@@ -195,19 +194,31 @@ def _decades(spread: float) -> float:
     return float(np.log10(max(spread, 1e-30) / _USUAL_SPREAD))
 
 
-def _first_norm(
+def _first_norms(
     graph: onnx.GraphProto, weights: Mapping[str, NDArray[np.generic]]
-) -> tuple[str, NDArray[np.generic], NDArray[np.generic]] | None:
-    """Return input, mean and variance of the first batch norm that was ever trained."""
+) -> dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    """Return mean and variance of each input's first batch norm that was trained, by its input."""
+    found = {}
+    for value in graph.input:
+        for node in _reached(graph, value.name):
+            if node.op_type != "BatchNormalization":
+                continue
+            mean, variance = weights.get(node.input[3]), weights.get(node.input[4])
+            if mean is None or variance is None or mean.dtype != np.float32:
+                continue
+            if (mean != 0.0).any() or (variance != 1.0).any():
+                found[node.input[0]] = (mean, variance)
+                break
+    return found
+
+
+def _reached(graph: onnx.GraphProto, name: str) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes that a value reaches, in the order of the graph."""
+    reached = {name}
     for node in graph.node:
-        if node.op_type != "BatchNormalization":
-            continue
-        mean, variance = weights.get(node.input[3]), weights.get(node.input[4])
-        if mean is None or variance is None or mean.dtype != np.float32:
-            continue
-        if (mean != 0.0).any() or (variance != 1.0).any():
-            return node.input[0], mean, variance
-    return None
+        if reached.intersection(node.input):
+            reached.update(node.output)
+            yield node
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fasdk_engines.onnx_import.draft import TomlValue
+    from fasdk_engines.onnx_import.onnx_file import OnnxFile
     from fasdk_engines.onnx_import.reference_trial import TriedGraph
 
 _PROBED = 8
@@ -77,21 +78,50 @@ def describe_onnx(
         if len(placeholder) == draft.images:
             assigned = draft_description(file, modalities=placeholder, size=size)
     try:
-        graph = open_draft(file, assigned)
+        graph, kind = _open(file, assigned)
     except FasdkError as error:
         return FileDescription(draft, None, str(error))
+    if kind is not None:
+        draft, assigned = draft.updated([kind]), assigned.updated([kind])
     if development is None:
         return FileDescription(_weighed(draft, graph), None, None)
-    if assigned is not draft:
+    if draft.value("modalities") is None:
         missing = next(f for f in draft.fields if f.key == "modalities")
         assigned = assigned.updated([missing])
     table = try_settings(graph, assigned, development)
     if table.chosen is None:
         return FileDescription(draft, table, None)
-    if assigned is not draft:
+    if draft.value("modalities") is None:
         found = table.chosen.setting.modalities
         draft = draft_description(file, modalities=found, size=size)
+        draft = draft if kind is None else draft.updated([kind])
     return FileDescription(draft.updated(list(_measured(draft, table))), table, None)
+
+
+def _open(file: OnnxFile, draft: Draft) -> tuple[TriedGraph, DraftField | None]:
+    """Open a draft, with another kind of output where its values are not of the kind guessed.
+
+    Returns:
+        The graph, and the field of the other kind or None.
+    """
+    try:
+        return open_draft(file, draft), None
+    except FasdkError:
+        guess = draft.get("output.kind")
+        other = None if guess is None else _OTHER_KIND.get(str(guess.value))
+        if guess is None or guess.origin is not Origin.GUESS or other is None:
+            raise
+        kind = replace(
+            guess, value=other, origin=Origin.MEASURED, comment="by its values on images"
+        )
+        try:
+            return open_draft(file, draft.updated([kind])), kind
+        except FasdkError:
+            pass
+        raise
+
+
+_OTHER_KIND = {"logits": "probabilities", "logit": "probability"}
 
 
 def _measured(draft: Draft, table: TrialTable) -> Iterator[DraftField]:

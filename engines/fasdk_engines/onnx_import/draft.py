@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
+from fasdk.errors import ExportError
+from fasdk.preprocess import CropRule
+from fasdk_engines.graph.types import infer_types
 from fasdk_engines.onnx_import.description import Layout, OutputKind, Reduction
 from fasdk_engines.onnx_import.interpretation import DeclaredValue, read_signature
 
@@ -28,6 +32,7 @@ _NAMES = {
 }
 _SCORES = re.compile(r"logit|score|prob|softmax|class|cls|live|spoof|pred", re.IGNORECASE)
 _IMAGE_AXES = 4
+_WIDTH = 78  # columns of the document
 _LARGEST_STACK = 9
 
 
@@ -39,6 +44,9 @@ class Origin(Enum):
     GUESS = "guess"  # usual, not stated anywhere
     MEASURED = "measured"  # the best of those tried on labeled captures
     MISSING = "missing"  # must be told
+
+
+_PREFIXES = {Origin.GUESS: "GUESS: "}
 
 
 @dataclass(frozen=True)
@@ -64,14 +72,21 @@ class DraftField:
         """Section and key, such as inputs.rgb.crop."""
         return f"{self.section}.{self.key}" if self.section else self.key
 
-    def line(self) -> str:
-        """Return the line of TOML; a field that must be told is one that does not parse."""
-        if self.origin is Origin.MISSING or self.value is None:
-            return f"{self.key} = ?  # MUST BE TOLD: {self.comment}"
-        text = f"{self.key} = {_toml(self.value)}"
-        prefix = "GUESS: " if self.origin is Origin.GUESS else ""
-        comment = f"{prefix}{self.comment}" if self.comment or prefix else ""
-        return f"{text}  # {comment}" if comment else text
+    def lines(self) -> list[str]:
+        """Return the lines of TOML; a field that must be told is one that does not parse.
+
+        A comment that is too long for the line stands above it.
+        """
+        missing = self.origin is Origin.MISSING or self.value is None
+        text = f"{self.key} = {'?' if missing or self.value is None else _toml(self.value)}"
+        prefix = "MUST BE TOLD: " if missing else _PREFIXES.get(self.origin, "")
+        comment = f"{prefix}{self.comment}" if self.comment else ""
+        if not comment:
+            return [text]
+        if len(text) + len(comment) + 4 <= _WIDTH:
+            return [f"{text}  # {comment}"]
+        wrapped = textwrap.wrap(comment, _WIDTH - 2, break_long_words=False)
+        return [*(f"# {line}" for line in wrapped), text]
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,7 @@ class Draft:
                 section = field.section
                 yield ""
                 yield f"[{section}]"
-            yield field.line()
+            yield from field.lines()
 
 
 def draft_description(
@@ -287,14 +302,15 @@ def _input_fields(
             "crop",
             None,
             Origin.MISSING,
-            '"face" (the face box) or "frame" (the whole image)',
+            f"{' or '.join(json.dumps(rule.value) for rule in CropRule)}: the face box, the whole "
+            "image, or another rule that the training code has",
         ),
         DraftField(
             section,
             "crop_scale",
             None,
             Origin.MISSING,
-            "factor on the face box, such as 1.0 or 2.7; drop the line for the whole image",
+            "factor on the face box, such as 1.0 or 2.7; drop the line for another crop",
         ),
     ]
     if modality is Modality.RGB and channels_of(value) != 1:
@@ -308,11 +324,20 @@ def _input_fields(
         }
         comment = "millimeters drawn as 255 and 1, as the training set drew depth"
         fields.append(DraftField(section, "depth", encoding, Origin.GUESS, comment))
-    for key, comment in (
-        ("mean", "[.., .., ..] subtracted from the planes, in 8-bit levels (0..1 values x 255)"),
-        ("std", "[.., .., ..] divisors of the planes after that, likewise"),
+    levels = value.element.startswith(("int", "uint"))
+    for key, number, comment in (
+        (
+            "mean",
+            0.0,
+            "[.., .., ..] subtracted from the planes, in 8-bit levels (0..1 values x 255)",
+        ),
+        ("std", 1.0, "[.., .., ..] divisors of the planes after that, likewise"),
     ):
-        fields.append(DraftField(section, key, None, Origin.MISSING, comment))
+        if levels:  # no other number fits the type
+            stated = (number,) * 3
+            fields.append(DraftField(section, key, stated, Origin.FILE, f"as {value.element}"))
+        else:
+            fields.append(DraftField(section, key, None, Origin.MISSING, comment))
     return fields
 
 
@@ -343,6 +368,8 @@ def _output_fields(
     if len(outputs) > 1:
         fields.append(DraftField("output", "name", chosen.name, Origin.GUESS, str(chosen)))
     shape = chosen.shape
+    if shape is None or None in shape[1:]:
+        shape = _inferred_shape(file, chosen.name) or shape
     is_map = shape is not None and len(shape) > 2 and any(e != 1 for e in shape[2:])
     columns = shape[1] if shape is not None and len(shape) > 1 and not is_map else None
     if shape is not None and len(shape) == 1:
@@ -355,6 +382,15 @@ def _output_fields(
     found = columns if isinstance(columns, int) else None
     fields.append(_kind(file, chosen.name, found))
     return fields, Answer(chosen, found)
+
+
+def _inferred_shape(file: OnnxFile, name: str) -> tuple[int | None, ...] | None:
+    """Return an output's shape as its operators give it, or None where they do not."""
+    try:
+        found = infer_types(file.model, strict=False).get(name)
+    except ExportError:
+        return None
+    return None if found is None else found.shape
 
 
 def _missing_kind() -> DraftField:
@@ -374,7 +410,7 @@ def _kind(file: OnnxFile, name: str, columns: int | None) -> DraftField:
         kind, comment = OutputKind.PROBABILITIES, "the file ends in Softmax"
     elif last == "Sigmoid" and one:
         kind, comment = OutputKind.PROBABILITY, "the file ends in Sigmoid"
-    elif last in ("Sigmoid", "Softmax", "LogSoftmax") or columns is None:
+    elif last in ("Sigmoid", "Softmax") or columns is None:
         return replace(_missing_kind(), comment=f"{_missing_kind().comment}; ends in {last}")
     else:
         kind = OutputKind.LOGIT if one else OutputKind.LOGITS

@@ -51,9 +51,9 @@ _MOST_CAPTURES = 64
 _FEWEST_CAPTURES = 16
 _PROBED = 8
 _SECONDS = 120.0  # for all settings together; a large network is tried on fewer captures
-# AUCs that differ by less than this order by the log loss, which saturates later.
+# AUCs that differ by less than this order by the misfit, which saturates later.
 _NEAR_AUC = 0.02
-_NEAR_LOSS = 0.1
+_NEAR_MISFIT = 0.1
 _FIRST_UNITS = tuple(u for u in UNITS if u.name in ("level/255", "(level-127.5)/128"))
 _SURE = 10  # captures of each class from which a result counts as measured
 
@@ -109,6 +109,8 @@ class Trial:
         live_index: Class whose scores separate the captures best.
         auc: AUC with that class taken for bona fide.
         log_loss: Mean negative logarithm of the probability it gives the right kind, in nats.
+        divergence: Distance of the activations from what the network's batch norm recorded, in
+            nats; None where it has none.
         against: Whether the network's own batch norm or output size speaks for other units.
     """
 
@@ -116,7 +118,13 @@ class Trial:
     live_index: int
     auc: float
     log_loss: float
+    divergence: float | None
     against: bool
+
+    @property
+    def misfit(self) -> float:
+        """Log loss and divergence together, in nats; smaller is better."""
+        return self.log_loss + (self.divergence or 0.0)
 
 
 @dataclass(frozen=True)
@@ -207,8 +215,8 @@ _PLACEHOLDERS: dict[str, TomlValue] = {
     "live_index": 0,
     "crop": "frame",
     "channel_order": "rgb",
-    "mean": (0.0, 0.0, 0.0),
-    "std": (1.0, 1.0, 1.0),
+    "mean": (127.5, 127.5, 127.5),  # numbers that overflow in no network
+    "std": (127.5, 127.5, 127.5),
 }
 
 
@@ -303,7 +311,7 @@ class _Search:
             modalities = tuple(m for m in Modality if m in held)[: len(self.graph.inputs)]
         faces = all(capture.face is not None for capture in self.captures)
         crop = CropRule.FACE if faces else CropRule.FRAME
-        return Setting(modalities, _FIRST_UNITS[0], ChannelOrder.RGB, crop, 1.0)
+        return Setting(modalities, self._usual_units()[0], ChannelOrder.RGB, crop, 1.0)
 
     def _assignments(self, best: Setting) -> list[Setting]:
         found = self.draft.get("modalities")
@@ -313,16 +321,21 @@ class _Search:
         return [
             replace(best, modalities=order, units=units)
             for order in permutations(held, len(self.graph.inputs))
-            for units in _FIRST_UNITS
+            for units in ({*_FIRST_UNITS} & {*self._usual_units()} or self._usual_units())
         ]
 
     def _units(self, best: Setting) -> list[Setting]:
         colored = Modality.RGB in best.modalities
         return [
             replace(best, units=units, order=order)
-            for units in UNITS
+            for units in self._usual_units()
             for order in (tuple(ChannelOrder) if colored else (ChannelOrder.RGB,))
         ]
+
+    def _usual_units(self) -> tuple[InputUnits, ...]:
+        """Return the units to try: levels alone where the type of an input fits no others."""
+        told = any(f.key == "std" and f.value is not None for f in self.draft.fields)
+        return tuple(u for u in UNITS if u.name == "levels") if told else UNITS
 
     def _crops(self, best: Setting) -> list[Setting]:
         if any(capture.face is None for capture in self.captures):
@@ -348,13 +361,18 @@ class _Search:
             for p in scores.T
         ]
         live = max(range(len(by_class)), key=lambda c: (round(by_class[c], 6), -losses[c]))
-        return Trial(setting, live, by_class[live], losses[live], self._is_against(setting))
+        return Trial(
+            *(setting, live, by_class[live], losses[live]),
+            *(self._evidence(setting).divergence, self._is_against(setting)),
+        )
 
     def _is_against(self, setting: Setting) -> bool:
         told = self._evidence(setting)
         if told.divergence is None and not told.is_lost:
             return False
-        others = [(units, self._evidence(replace(setting, units=units))) for units in UNITS]
+        others = [
+            (units, self._evidence(replace(setting, units=units))) for units in self._usual_units()
+        ]
         return bool(better_units(told, others))
 
     def _evidence(self, setting: Setting) -> UnitsEvidence:
@@ -372,7 +390,7 @@ class _Search:
             for other in trials[1:]
             if not other.against
             and best.auc - other.auc <= _NEAR_AUC
-            and other.log_loss - best.log_loss <= _NEAR_LOSS
+            and other.misfit - best.misfit <= _NEAR_MISFIT
         ]
         chosen = best if best.auc > chance_auc(len(self.truth), attacks) else None
         return TrialTable(
@@ -381,10 +399,10 @@ class _Search:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return trials best first: by the weights' own evidence, AUC, and log loss at near ties."""
-    rest = sorted(trials, key=lambda t: (t.against, -t.auc, t.log_loss))
+    """Return trials best first: by the weights' own evidence, AUC, and misfit at near ties."""
+    rest = sorted(trials, key=lambda t: (t.against, -t.auc, t.misfit))
     if not rest:
         return []
     front = [t for t in rest if t.against == rest[0].against and rest[0].auc - t.auc <= _NEAR_AUC]
-    front.sort(key=lambda t: t.log_loss)
+    front.sort(key=lambda t: t.misfit)
     return front + [t for t in rest if t not in front]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from fasdk.capture import Modality
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from fasdk.bundle.manifest import Manifest
     from fasdk.preprocess import PreprocessSpec
 
+# Fields of a preprocessing that have words of their own here, or that no network depends on.
+_SAID = frozenset(
+    [
+        *("width", "height", "crop", "crop_scale", "channel_order", "depth", "ir_composite"),
+        *("mean", "std", "missing_value"),
+    ]
+)
 _ANSWERS = {
     "logits": "logits",
     "probabilities": "probabilities",
@@ -57,6 +65,10 @@ def _input(modality: Modality, spec: PreprocessSpec) -> str:
         parts.append(f"{depth.near_mm} to {depth.far_mm} mm, {depth.polarity.value}")
     if spec.ir_composite is not IrComposite.PLAIN:
         parts.append(spec.ir_composite.value)
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if name not in _SAID and value != field.default:
+            parts.append(f"{name} {value.value if isinstance(value, Enum) else value}")
     return f"{', '.join(parts)}, units {units_of(spec).name}"
 
 

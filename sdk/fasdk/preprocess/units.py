@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fasdk.preprocess.spec import ChannelOrder, PreprocessSpec
 
 Triple = tuple[float, float, float]
-_ALIKE = 0.005  # largest relative difference from a usual value
+_ALIKE = 0.001  # largest relative difference from a usual value
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ UNITS = (
 def units_of(spec: PreprocessSpec) -> InputUnits:
     """Return the units of a preprocessing; those without a usual name are called by their values.
 
-    Values that differ from the usual ones by less than half a percent have their name.
+    Values that differ from the usual ones by less than a thousandth have their name.
     """
     for units in UNITS:
         if all(

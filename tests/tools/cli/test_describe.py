@@ -9,12 +9,14 @@ from pathlib import Path
 import onnx
 import pytest
 
+from fasdk.capture import Modality
 from fasdk.preprocess import ChannelOrder
 from fasdk_engines.models.registry import ONNX_IMPORT
 
 from support.trained_network import NAMED, trained_network, write_files
 
 RGB, BGR = ChannelOrder.RGB, ChannelOrder.BGR
+COLOR, IR = Modality.RGB, Modality.IR
 
 
 def build(fasdk, source: Path, toml: Path, out: Path, *options: object):
@@ -47,6 +49,21 @@ def test_units_plane_order_and_live_class_are_found_on_labeled_captures(
     assert found["missing"] == {}
     ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", "--development", given.captures)
     assert ran.status == 0, ran.stderr
+
+
+@pytest.mark.parametrize("modalities", [(IR, COLOR), (COLOR, IR)])
+def test_what_feeds_inputs_without_telling_names_is_found_on_captures(fasdk, tmp_path, modalities):
+    model = trained_network("(level-127.5)/127.5", BGR, modalities=modalities)
+    given = write_files(tmp_path, model, infrared=True)
+    asked = json.loads(fasdk("describe", given.onnx, "--json").stdout)
+    assert "modalities" in asked["missing"]
+    ran = fasdk("describe", given.onnx, "--reference", given.captures, "--json")
+    found = json.loads(ran.stdout)
+    assert ran.status == 0, found["missing"]
+    chosen = found["reference"]["chosen"]
+    assert chosen["modalities"] == [m.value for m in modalities]
+    assert chosen["units"] in ("(level-127.5)/127.5", "(level-127.5)/128")  # 0.4 % apart
+    assert (chosen["channel_order"], chosen["live_index"]) == ("bgr", 1)
 
 
 def test_planes_told_the_wrong_way_round_are_doubted_and_found_on_captures(fasdk, tmp_path):
@@ -103,11 +120,11 @@ def test_a_build_without_a_description_asks_for_what_is_missing(fasdk, tmp_path)
     assert ran.status == 2
     (line,) = ran.error_lines
     assert "to be told in it: live_index, inputs.rgb.crop" in line
-    assert "crop = ?  # MUST BE TOLD" in ran.stdout
+    assert "\ncrop = ?" in ran.stdout and "# MUST BE TOLD: " in ran.stdout
     ran = fasdk(*common, "--development", given.captures)
     assert ran.status == 2
     assert "to be told in it: nothing, but check it" in ran.error_lines[0]
-    assert "mean = [0.0, 0.0, 0.0]  # level/255: AUC" in ran.stdout
+    assert "# level/255: AUC" in ran.stdout
     assert not (tmp_path / "x.fasb").exists()
 
 
@@ -200,3 +217,37 @@ def test_what_feeds_a_file_is_read_from_the_names_of_its_inputs(fasdk, tmp_path)
     assert (
         "inputs.ir.mean" in found["missing"] and "inputs.ir.channel_order" not in found["missing"]
     )
+
+
+def test_probabilities_without_a_softmax_are_told_by_their_values(fasdk, tmp_path):
+    tail = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    tail (float[N,2] answer) => (float[N,2] score) <int64[1] axis = {1}>
+    { grown = Exp (answer) sum = ReduceSum (grown, axis) score = Div (grown, sum) }
+    """
+    model = onnx.compose.merge_models(
+        trained_network(), onnx.parser.parse_model(tail), io_map=[("answer", "answer")]
+    )
+    given = write_files(tmp_path, model)
+    found = json.loads(fasdk("describe", given.onnx, "--json").stdout)
+    assert 'kind = "probabilities"  # by its values on images' in found["toml"]
+    assert found["problem"] is None
+
+
+def test_an_input_of_integers_takes_levels(fasdk, tmp_path):
+    head = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    head (uint8[N,3,32,32] pixels) => (float[N,3,32,32] scaled) <float[1] full = {255.0}>
+    { raw = Cast <to = 1> (pixels) scaled = Div (raw, full) }
+    """
+    model = onnx.compose.merge_models(
+        onnx.parser.parse_model(head), trained_network(), io_map=[("scaled", "image")]
+    )
+    given = write_files(tmp_path, model)
+    toml = tmp_path / "found.toml"
+    ran = fasdk("describe", given.onnx, "--reference", given.captures, "-o", toml, "--json")
+    assert ran.status == 0, ran.stdout
+    assert json.loads(ran.stdout)["reference"]["chosen"]["units"] == "levels"
+    told = ("--development", given.captures)
+    ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", *told)
+    assert (ran.status, ran.error_lines) == (0, [])

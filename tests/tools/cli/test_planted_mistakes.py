@@ -45,7 +45,7 @@ def untrained() -> onnx.ModelProto:
     """Return a network of the same form with random weights, its batch norm never trained."""
     rng = np.random.default_rng(8)
     model = trained_network()
-    initial = {"mean": 0.0, "variance": 1.0, "gain": 1.0, "bias": 0.0, "offset": 0.0}
+    initial = {"mean0": 0.0, "variance0": 1.0, "gain0": 1.0, "bias0": 0.0, "offset": 0.0}
     for tensor in model.graph.initializer:
         shape = tuple(tensor.dims)
         value = (
@@ -151,7 +151,7 @@ MISTAKES = {
         lambda: zeroed(("head",)), ("", ""), 2, r"answers 8 captures .* alike"
     ),
     "all weights zero": Mistake(
-        lambda: zeroed(("kernel", "gain", "bias", "head", "offset")),
+        lambda: zeroed(("kernel0", "gain0", "bias0", "head", "offset")),
         ("", ""),
         2,
         r"answers 8 captures .* alike.*weights are zero",

@@ -49,7 +49,8 @@ def describe(
 ) -> None:
     """Describe an ONNX file for `build-engine`: what it states, what is guessed, what to tell.
 
-    Exit 1 where something must be told: the line that asks for it does not parse until filled in.
+    Exit 1 where something must be told, by a line that does not parse until it is filled in, or
+    where the file could not be run.
     """
     require_build_half()
     from fasdk_engines.onnx_import.describe import describe_onnx
@@ -68,7 +69,7 @@ def describe(
         with atomic_write(out) as file:
             file.write(found.draft.text().encode())
     show_description(source, found, out, as_json=as_json, wide=wide)
-    if found.draft.missing:
+    if found.draft.missing or found.problem is not None:
         raise typer.Exit(EXIT_NO)
 
 

@@ -129,7 +129,9 @@ def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False)
 def _parity(report: BuildReport) -> Iterator[str]:
     if report.torch_parity is not None:
         yield f"{report.torch_parity:.1e} published against deployed form"
-    yield f"{report.graph_parity:.1e} deployed form against graph"
+        yield f"{report.graph_parity:.1e} deployed form against graph"
+    else:
+        yield f"{report.graph_parity:.1e} file as given against graph"
 
 
 def _half_precision(report: BuildReport) -> str | None:

@@ -53,7 +53,7 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
         f"{count_of(table.attacks, 'attack')} among them",
         (
             *("", Column("units", label=True), "planes", "crop", "live", "AUC", "log loss"),
-            Column("inputs", wide=True),
+            *("divergence", Column("inputs", wide=True)),
         ),
         [
             (
@@ -70,6 +70,7 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
                 trial.live_index,
                 f"{trial.auc:.4f}",
                 f"{trial.log_loss:.4f}",
+                None if trial.divergence is None else f"{trial.divergence:.2f}",
                 "+".join(m.value for m in trial.setting.modalities),
             )
             for trial in (table.trials if wide else table.trials[:_ROWS])
@@ -120,5 +121,6 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "live_index": trial.live_index,
         "auc": trial.auc,
         "log_loss": trial.log_loss,
+        "divergence": trial.divergence,
         "against_weights": trial.against,
     }

@@ -79,11 +79,25 @@ def build_graph(
     phases.start("comparison")
     comparison = _compare(built, source, build, captures, phases)
     built = replace(built, comparison=comparison)
+    return _better_of(built, comparison, source, build, captures, phases)
+
+
+def _better_of(
+    built: BuiltGraph,
+    comparison: Comparison,
+    source: FloatGraph,
+    build: ResolvedBuild,
+    captures: BuildCaptures,
+    phases: Phases,
+) -> BuiltGraph:
+    """Return the quantized graph with a note, or the float graph that `auto` takes for it."""
+    assert build.int8 is not None  # noqa: S101  # it was quantized
     if comparison.gains:
         return replace(built, notes=(comparison.note(),))
     if not build.int8.search:
         advice = working_precision(source, build.precision, captures)
         return replace(built, notes=(comparison.note(advice=advice),))
+    floating = comparison.floating
     phases.start("precision")
     try:
         instead = convert_instead(source, build, captures, phases)

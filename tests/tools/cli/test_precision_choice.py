@@ -88,6 +88,7 @@ def plainer(given: Given) -> None:
     given.onnx.write_bytes(model.SerializeToString())
 
 
+@pytest.mark.slow
 def test_auto_takes_fp16_where_the_int8_plan_is_larger(fasdk, given):
     Requirement.TENSORRT_RTX.module("tensorrt_rtx")
     plainer(given)
@@ -144,7 +145,7 @@ def overflowing(given: Given) -> None:
     given.onnx.write_bytes(model.SerializeToString())
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_network_of_which_half_precision_holds_nothing_advises_what_works(
     fasdk, given, precision
 ):

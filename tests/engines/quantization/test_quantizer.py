@@ -13,6 +13,7 @@ from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types
 from fasdk_engines.quantization import (
+    ExclusionReason,
     QdqReferenceRunner,
     Quantizer,
     int8_share,
@@ -206,9 +207,9 @@ def test_reference_runner_serves_many_batches(transformer: Quantizer) -> None:
     assert np.allclose(found, run_qdq_reference(transformer.write(), UNSEEN, threads=1), atol=1e-6)
 
 
-def test_nodes_kept_in_float32_beside_quantized_layers_stay_so():
+def test_nodes_kept_in_float32_beside_quantized_layers_stay_so() -> None:
     islands = ("^third$", "^average$", "^flatten$")
-    quantizer = networks.prepare("convolutions", float32_islands=islands)
+    quantizer = prepare("convolutions", float32_islands=islands)
     model = onnx.load_from_string(quantizer.write())
     types = infer_types(model)
     for node in model.graph.node:

@@ -112,9 +112,9 @@ def without_int8_layers(given: Given) -> None:
     """Replace the convolution by one of a single pixel, too small for INT8."""
     model = trained_network()
     for tensor in model.graph.initializer:
-        if tensor.name == "kernel":
+        if tensor.name == "kernel0":
             center = numpy_helper.to_array(tensor)[:, :, 1:2, 1:2].copy()
-            tensor.CopyFrom(numpy_helper.from_array(center, "kernel"))
+            tensor.CopyFrom(numpy_helper.from_array(center, "kernel0"))
     del model.graph.node[0].attribute[:]
     given.onnx.write_bytes(model.SerializeToString())
 
@@ -136,7 +136,7 @@ def overflowing(given: Given) -> None:
     """Scale the convolution until half precision cannot hold its result, and back in the head."""
     model = trained_network()
     for tensor in model.graph.initializer:
-        if tensor.name in ("gain", "bias"):
+        if tensor.name in ("gain0", "bias0"):
             scaled = numpy_helper.to_array(tensor) * np.float32(1e6)
             tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
         if tensor.name == "head":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fasdk.capture import Modality
+from fasdk.preprocess import DepthPolarity
 from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import (
     print_answer,
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fasdk_engines.onnx_import.describe import FileDescription
-    from fasdk_engines.onnx_import.reference_trial import Trial, TrialTable
+    from fasdk_engines.onnx_import.reference_trial import Setting, Trial, TrialTable
 
 _ROWS = 8
 
@@ -48,12 +50,13 @@ def show_description(
 
 def _print_table(table: TrialTable, *, wide: bool) -> None:
     near = {id(trial) for trial in table.near_ties}
+    alone = len(table.trials[0].setting.modalities) == 1
     print_rows(
         f"Tried on {count_of(table.captures, 'capture')} of {table.name}, "
         f"{count_of(table.attacks, 'attack')} among them",
         (
             *("", Column("units", label=True), "planes", "crop", "live", "AUC", "log loss"),
-            *("divergence", Column("inputs", wide=True)),
+            *(Column("divergence", wide=True), Column("inputs", wide=alone)),
         ),
         [
             (
@@ -71,7 +74,7 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
                 f"{trial.auc:.4f}",
                 f"{trial.log_loss:.4f}",
                 None if trial.divergence is None else f"{trial.divergence:.2f}",
-                "+".join(m.value for m in trial.setting.modalities),
+                _inputs(trial.setting),
             )
             for trial in (table.trials if wide else table.trials[:_ROWS])
         ],
@@ -85,6 +88,13 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
                 "network trained, and do the list's labels hold?"
             },
         )
+
+
+def _inputs(setting: Setting) -> str:
+    """Return what feeds each input, and how depth is drawn where it is one of them."""
+    names = "+".join(m.value for m in setting.modalities)
+    far = Modality.DEPTH in setting.modalities and setting.polarity is DepthPolarity.FAR_BRIGHT
+    return f"{names}, {setting.polarity.value}" if far else names
 
 
 def _document(source: Path, found: FileDescription, out: Path | None) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import write_bundle
 from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
-from fasdk.errors import UsageError
 from fasdk_engines.build.captures import GOLDEN_COUNT, read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
 from fasdk_engines.build.float_graph import (
@@ -60,11 +59,6 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     request.require_consistent()
     phases = Phases(listener)
     build, captures, source, plausible = _prepare(request, phases)
-    if build.int8 is not None and source.max_batch is not None:
-        raise UsageError(
-            f"the graph takes {source.max_batch} capture at a time, and INT8 is calibrated in "
-            "batches: build with --precision fp16 or fp32, or export it with a dynamic batch"
-        )
     built = build_graph(source, build, captures, phases)
     typed, plan = built.typed, built.plan
     if built.precision is not build.precision:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
-from fasdk.errors import PlanError, PrecisionError
+from fasdk.errors import PlanError, PrecisionError, UsageError
 from fasdk.preprocess import to_batch
 from fasdk_engines.build.comparison import Comparison, PlanSizes, compare_latency
 from fasdk_engines.build.typed_graph import (
@@ -55,12 +55,15 @@ def build_graph(
     one where INT8 buys nothing and the float one holds the liveness budget; other builds say it.
 
     Raises:
+        UsageError: INT8 of a graph that takes one capture at a time.
         FasdkError: The graph cannot be converted, quantized within its budget, run or compiled.
     """
     phases.start("precision")
     if build.int8 is None:
         typed = convert_graph(source, build.precision, captures)
         return _with_plan(BuiltGraph(typed, build.precision), source, build, phases)
+    if source.max_batch is not None:
+        return _without_batches(source, build, captures, phases)
     from fasdk_engines.quantization.quantizer import NoInt8LayerError
 
     floating = _float_precision(build.precision)
@@ -76,11 +79,25 @@ def build_graph(
     phases.start("comparison")
     comparison = _compare(built, source, build, captures, phases)
     built = replace(built, comparison=comparison)
+    return _better_of(built, comparison, source, build, captures, phases)
+
+
+def _better_of(
+    built: BuiltGraph,
+    comparison: Comparison,
+    source: FloatGraph,
+    build: ResolvedBuild,
+    captures: BuildCaptures,
+    phases: Phases,
+) -> BuiltGraph:
+    """Return the quantized graph with a note, or the float graph that `auto` takes for it."""
+    assert build.int8 is not None  # noqa: S101  # it was quantized
     if comparison.gains:
         return replace(built, notes=(comparison.note(),))
     if not build.int8.search:
         advice = working_precision(source, build.precision, captures)
         return replace(built, notes=(comparison.note(advice=advice),))
+    floating = comparison.floating
     phases.start("precision")
     try:
         instead = convert_instead(source, build, captures, phases)
@@ -91,6 +108,24 @@ def build_graph(
         instead, floating, comparison=comparison, notes=(comparison.note(chosen=True),)
     )
     return _with_plan(chosen, source, build, phases)
+
+
+def _without_batches(
+    source: FloatGraph, build: ResolvedBuild, captures: BuildCaptures, phases: Phases
+) -> BuiltGraph:
+    """Return the float graph that `auto` takes where the graph takes one capture at a time."""
+    assert build.int8 is not None  # noqa: S101  # the caller looks
+    reason = (
+        f"the graph takes {source.max_batch} capture at a time, and INT8 is calibrated in batches"
+    )
+    if not build.int8.search:
+        raise UsageError(
+            f"{reason}: build with --precision fp16 or fp32, or export it with a dynamic batch"
+        )
+    precision = working_precision(source, build.precision, captures)
+    typed = convert_graph(source, precision, captures)
+    note = f"auto took {precision.value}: {reason}"
+    return _with_plan(BuiltGraph(typed, precision, notes=(note,)), source, build, phases)
 
 
 def _float_precision(precision: Precision) -> Precision:

@@ -13,6 +13,7 @@ from fasdk.errors import ExportError, PrecisionError
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types
 from fasdk_engines.quantization import (
+    ExclusionReason,
     QdqReferenceRunner,
     Quantizer,
     int8_share,
@@ -204,3 +205,16 @@ def test_reference_runner_serves_many_batches(transformer: Quantizer) -> None:
     halves = [{"rgb": UNSEEN["rgb"][:32]}, {"rgb": UNSEEN["rgb"][32:]}]
     found = np.concatenate([runner.logits(half) for half in halves])
     assert np.allclose(found, run_qdq_reference(transformer.write(), UNSEEN, threads=1), atol=1e-6)
+
+
+def test_nodes_kept_in_float32_beside_quantized_layers_stay_so() -> None:
+    islands = ("^third$", "^average$", "^flatten$")
+    quantizer = prepare("convolutions", float32_islands=islands)
+    model = onnx.load_from_string(quantizer.write())
+    types = infer_types(model)
+    for node in model.graph.node:
+        if node.name in ("third", "average"):
+            assert types[node.output[0]].element == onnx.TensorProto.FLOAT
+    reasons = {layer.name: layer.reason for layer in quantizer.layers}
+    assert reasons["third"] is ExclusionReason.FLOAT32_ISLAND
+    assert reasons["second"] is None

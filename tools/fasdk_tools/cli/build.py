@@ -48,7 +48,7 @@ def build_engine(
         str,
         typer.Option(
             help="fp32, fp16, int8, int8-fp32 (for CPUs), or auto: int8 with layers reverted to "
-            "float until the liveness budget holds."
+            "float until the liveness budget holds, or fp16 or fp32 where int8 gains nothing."
         ),
     ] = "fp32",
     backend: BackendOption = "auto",

@@ -62,7 +62,7 @@ def _print_build(report: BuildReport, *, wide: bool) -> None:
             "parity": ", ".join(_parity(report)),
             "half precision": _half_precision(report),
             "plan": _plan(report),
-            "time on this CPU": None if report.comparison is None else report.comparison.times,
+            **_times(report),
             "operating points": report.operating_points,
             "from": report.operating_points_note,
             "time": f"{sum(report.phase_seconds.values()):.1f} s",
@@ -142,6 +142,12 @@ def _half_precision(report: BuildReport) -> str | None:
         f"largest activation {format_number(report.half_max_activation)}"
         + _float32_nodes(report.float32_nodes)
     )
+
+
+def _times(report: BuildReport) -> dict[str, str]:
+    """Return the times that were measured on this CPU, or nothing."""
+    times = None if report.comparison is None else report.comparison.times
+    return {} if times is None else {"time on this CPU": times}
 
 
 def _float32_nodes(nodes: Mapping[str, str]) -> str:

@@ -6,10 +6,15 @@ the compiled pass where it was built, `resize` and `composite` give the same bit
 
 from fasdk.preprocess.native import Implementation, implementation
 from fasdk.preprocess.spec import (
+    Border,
     ChannelOrder,
+    CropBounds,
     CropRule,
+    CropShape,
     DepthEncoding,
     DepthPolarity,
+    Fit,
+    Interpolation,
     IrComposite,
     PreprocessSpec,
     depth_to_8bit,
@@ -26,11 +31,16 @@ from fasdk.preprocess.tensors import (
 
 __all__ = [
     "PRESENCE",
+    "Border",
     "ChannelOrder",
+    "CropBounds",
     "CropRule",
+    "CropShape",
     "DepthEncoding",
     "DepthPolarity",
+    "Fit",
     "Implementation",
+    "Interpolation",
     "IrComposite",
     "PreprocessSpec",
     "crop_box",

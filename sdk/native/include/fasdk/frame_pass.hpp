@@ -142,8 +142,10 @@ inline void surround(const Target& target, const Inside& inside, const Framing& 
             float* const row = target.row(plane, y);
             for (int x = 0; x < target.width; ++x) {
                 const int at = border_index(x - inside.left, inside.width, framing.border);
-                if (at != x - inside.left) {
-                    row[x] = at < 0 ? constant : row[inside.left + at];
+                if (at < 0) {
+                    row[x] = constant;
+                } else if (at != x - inside.left) {
+                    row[x] = row[inside.left + at];
                 }
             }
         }

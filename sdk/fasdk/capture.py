@@ -189,11 +189,14 @@ class Capture:
 
     @classmethod
     def of(
-        cls, frames: Mapping[Modality, NDArray[Any]], face: FaceBox | Sequence[int] | None = None
+        cls,
+        frames: Mapping[Modality, NDArray[Any]],
+        face: FaceBox | Sequence[int] | None = None,
+        landmarks: NDArray[np.float32] | None = None,
     ) -> Capture:
         """Return a capture of frames by modality; see the attributes for what they must be."""
         rgb, depth, ir = (frames.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
-        return cls(rgb=rgb, depth=depth, ir=ir, face=face)
+        return cls(rgb=rgb, depth=depth, ir=ir, face=face, landmarks=landmarks)
 
     @property
     def present(self) -> tuple[Modality, ...]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Precision
+from fasdk.preprocess import CropRule
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
 from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasdk.capture import Capture, Modality
     from fasdk.decision import OperatingPoint
+    from fasdk.preprocess import PreprocessSpec
     from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.resolved import ResolvedModel
     from fasdk_engines.build.typed_graph import TypedGraph
@@ -37,6 +42,16 @@ class Evaluation:
     operating_points: tuple[OperatingPoint, ...]
     note: str
     document: dict[str, Any] | None
+
+
+def as_stored(capture: Capture, specs: Mapping[Modality, PreprocessSpec]) -> Capture:
+    """Return a golden capture with landmarks only where a spec aligns faces.
+
+    Releases that know no aligned faces read golden captures without landmarks alone.
+    """
+    if any(spec.crop is CropRule.LANDMARKS for spec in specs.values()):
+        return capture
+    return replace(capture, landmarks=None, frame_landmarks={})
 
 
 def evaluate_graph(
@@ -63,7 +78,8 @@ def evaluate_graph(
             _rounded_logits(typed, captures),
         )
         golden, logits = [golden[index] for index in kept], logits[list(kept)]
-    chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))
+    stored = [as_stored(capture, model.specs) for capture in golden]
+    chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(stored, logits, strict=True))
     development = captures.development
     if development is None:
         return Evaluation(chosen, (), NO_EVALUATION, None)

@@ -134,7 +134,8 @@ class DepthEncoding(BaseModel):
         return self
 
 
-_OMITTED = "omitted_at_default"
+# In the schema of a field that a manifest leaves out at its default.
+OMITTED_AT_DEFAULT = "omitted_at_default"
 
 
 def _added(default: Any, **bounds: Any) -> Any:
@@ -143,7 +144,7 @@ def _added(default: Any, **bounds: Any) -> Any:
     It came after bundles had been written. Those keep their bytes, and a release that does not
     know the field refuses the bundles that need it.
     """
-    return Field(default=default, json_schema_extra={_OMITTED: True}, **bounds)
+    return Field(default=default, json_schema_extra={OMITTED_AT_DEFAULT: True}, **bounds)
 
 
 # Where InsightFace puts eyes, nose tip and corners of the mouth in an image of 112x112 pixels.
@@ -323,7 +324,8 @@ def _omitted() -> dict[str, Any]:
     return {
         name: field.default
         for name, field in PreprocessSpec.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and _OMITTED in field.json_schema_extra
+        if isinstance(field.json_schema_extra, dict)
+        and OMITTED_AT_DEFAULT in field.json_schema_extra
     }
 
 

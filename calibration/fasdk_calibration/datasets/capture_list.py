@@ -16,6 +16,7 @@ CSV, UTF-8, comma separated, the same names in the header, in any order:
 | id | a name unique in the list |
 | rgb, depth, ir | paths; left out or empty where the modality is absent, never all three |
 | face | x, y, width, height in pixels of the first frame present (rgb, depth, ir); optional |
+| landmarks | optional: five [x, y] in those pixels, ordered as in `Capture`; CSV: ten numbers |
 | label | "bona fide" or "attack", these words and no others |
 | species | PAI species, such as "print"; "bona fide" with a bona fide label |
 | subject | who is seen; unique over all domains |
@@ -144,6 +145,9 @@ def _typed(fields: dict[str, str]) -> dict[str, Any]:
     typed: dict[str, Any] = dict(fields)
     if "face" in fields:
         typed["face"] = fields["face"].split(",")
+    if "landmarks" in fields:
+        numbers = fields["landmarks"].split(",")
+        typed["landmarks"] = [numbers[at : at + 2] for at in range(0, len(numbers), 2)]
     if "present" in fields:
         typed["present"] = fields["present"].split("+")
     return typed
@@ -167,4 +171,6 @@ def _csv_text(records: Sequence[CaptureRecord]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else ""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ",".join(_cell(part) for part in value)
+    return str(value)

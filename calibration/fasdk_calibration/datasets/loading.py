@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import CaptureError, DatasetError
 from fasdk.frames import read_depth_levels, read_frame
@@ -19,7 +21,6 @@ from fasdk_calibration.datasets.records import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from fasdk.preprocess import DepthEncoding
@@ -67,7 +68,7 @@ def load_capture(
                     "millimeters: give one, or leave depth out"
                 )
             frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
-        return Capture.of(frames, face)
+        return Capture.of(frames, face, _landmarks(record, frames, root, archives))
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 
@@ -142,6 +143,23 @@ def _face(
     size_of_first = _size(read_stored(record, first, root, archives))
     box.require_inside(*size_of_first)
     return box.scaled_to(size_of_first, size)
+
+
+def _landmarks(
+    record: CaptureRecord,
+    frames: Mapping[Modality, NDArray[Any]],
+    root: Path,
+    archives: ArchiveFrames,
+) -> NDArray[np.float32] | None:
+    """Return the landmarks in pixels of the first frame loaded."""
+    if record.landmarks is None:
+        return None
+    points, first = np.array(record.landmarks, np.float32), record.modalities[0]
+    if first in frames:
+        return points
+    given_in = _size(read_stored(record, first, root, archives))
+    width, height = _size(next(iter(frames.values())))
+    return points * np.array([width / given_in[0], height / given_in[1]], np.float32)
 
 
 def _size(frame: NDArray[Any]) -> tuple[int, int]:

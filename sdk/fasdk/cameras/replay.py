@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
@@ -90,6 +91,7 @@ class _Item:
     paths: Mapping[Modality, Path] = field(default_factory=dict)
     face: tuple[int, int, int, int] | None = None
     whole: bool = False
+    landmarks: tuple[tuple[float, float], ...] | None = None
 
     def load(self, taken_ms: float) -> Capture:
         frames = {modality: read_frame(path, modality) for modality, path in self.paths.items()}
@@ -102,6 +104,7 @@ class _Item:
             depth=frames.get(Modality.DEPTH),
             ir=frames.get(Modality.IR),
             face=face,
+            landmarks=None if self.landmarks is None else np.array(self.landmarks, np.float32),
             taken_ms=dict.fromkeys(frames, taken_ms),
         )
 
@@ -116,6 +119,7 @@ class _Line(BaseModel):
     ir: str | None = None
     face: tuple[int, int, int, int] | None = None
     face_crop: bool = False
+    landmarks: tuple[tuple[float, float], ...] | None = None
     depth_unit: str = "millimeter"
 
     @field_validator("rgb", "depth", "ir")
@@ -142,7 +146,7 @@ class _Line(BaseModel):
         paths = {modality: root / name for modality, name in names.items() if name is not None}
         if not paths:
             raise ValueError("names no frame: give at least one of rgb, depth, ir")
-        return _Item(paths, self.face, self.face_crop)
+        return _Item(paths, self.face, self.face_crop, self.landmarks)
 
 
 def _from_folder(folder: Path) -> list[_Item]:

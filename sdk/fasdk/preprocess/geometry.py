@@ -131,8 +131,8 @@ def view_of(
     if landmarks is None:
         raise PreprocessError(
             "this model aligns the face by its landmarks and the capture has none in this frame: "
-            "find the face with a FaceFinder (--face-model), or give Capture(landmarks=...), "
-            "float32 [5, 2]"
+            "give Capture(landmarks=...), float32 [5, 2], or --landmarks x,y of five points, or "
+            "let a FaceFinder (--face-model) find the face"
         )
     if spec.landmark_positions is None:
         raise PreprocessError(

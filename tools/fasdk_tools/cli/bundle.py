@@ -25,6 +25,7 @@ from fasdk_tools.cli.root import (
     WideOption,
     app,
     parse_face,
+    parse_landmarks,
     trust_policy,
 )
 from fasdk_tools.terminal.numbers import (
@@ -214,6 +215,13 @@ def check(
     face: Annotated[
         str | None, typer.Option(help="x,y,w,h in pixels of the first frame given.")
     ] = None,
+    landmarks: Annotated[
+        str | None,
+        typer.Option(
+            help="x,y of the person's right eye, left eye, nose tip, right and left corner of the "
+            "mouth, in those pixels."
+        ),
+    ] = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     backend: BackendOption = "auto",
     key: KeyOption = None,
@@ -230,7 +238,11 @@ def check(
     frames: dict[str, Any] = {
         m.value: read_frame(path, m) for m, path in paths.items() if path is not None
     }
-    capture = Capture(**frames, face=None if face is None else parse_face(face))
+    capture = Capture(
+        **frames,
+        face=None if face is None else parse_face(face),
+        landmarks=None if landmarks is None else parse_landmarks(landmarks),
+    )
     with open_session(
         bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
     ) as liveness:

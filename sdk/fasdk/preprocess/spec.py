@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -168,9 +169,9 @@ class PreprocessSpec(BaseModel):
         crop_shape: Shape of a face crop.
         crop_bounds: What becomes of a face crop that leaves the frame.
         landmark_positions: Tensor positions, (x, y) in pixels with 0 the middle of the first one,
-            of the landmarks in the order of `Capture.landmarks`, null for one that is not used; at
-            least two. Only, and always, for `crop` landmarks, where a square tensor of a multiple
-            of 112 or 128 pixels has InsightFace's as its default.
+            of the landmarks in the order of `Capture.landmarks`, null (in TOML []) for one that is
+            not used; at least two. Only, and always, for `crop` landmarks, where a square tensor of
+            a multiple of 112 or 128 pixels has InsightFace's as its default.
         border: Pixels outside the frame where `crop_bounds` is pad or `crop` is landmarks, and
             around the image where `fit` is a letterbox.
         border_level: 8-bit level of a constant border, in all planes; for depth its encoded level.
@@ -219,18 +220,22 @@ class PreprocessSpec(BaseModel):
         """Return the schema of the fields; the serializer only leaves some out."""
         return handler(_without_serializer(core_schema))
 
-    @model_validator(mode="before")
+    @field_validator("landmark_positions", mode="before")
     @classmethod
-    def _insightface_is_the_default(cls, given: Any) -> Any:
-        if (
-            isinstance(given, dict)
-            and given.get("crop") == CropRule.LANDMARKS.value
-            and given.get("landmark_positions") is None
-        ):
-            positions = insightface_positions(given.get("width"), given.get("height"))
-            if positions is not None:
-                return given | {"landmark_positions": positions}
-        return given
+    def _empty_is_not_used(cls, given: Any) -> Any:
+        """Take an empty pair for an unused landmark: TOML has no null."""
+        if not isinstance(given, (list, tuple)):
+            return given
+        # Tuples, since a strict validation of what this returns takes no list for one.
+        points = (tuple(point) if isinstance(point, list) else point for point in given)
+        return tuple(None if point == () else point for point in points)
+
+    @model_validator(mode="after")
+    def _insightface_is_the_default(self) -> PreprocessSpec:
+        if self.crop is CropRule.LANDMARKS and self.landmark_positions is None:
+            # Not a validator that runs before: strict JSON would be Python's strictness after it.
+            self.__dict__["landmark_positions"] = insightface_positions(self.width, self.height)
+        return self
 
     @model_validator(mode="after")
     def _finite(self) -> PreprocessSpec:
@@ -329,13 +334,13 @@ def _omitted() -> dict[str, Any]:
     }
 
 
-def insightface_positions(width: object, height: object) -> tuple[Point, ...] | None:
+def insightface_positions(width: int, height: int) -> tuple[Point, ...] | None:
     """Return where InsightFace puts the landmarks in a square image, None for a size it has not.
 
     Sizes are multiples of 112 pixels, or of 128, where the face lies 8/128 of the side further
     right (InsightFace, python-package/insightface/utils/face_align.py).
     """
-    if not isinstance(width, int) or width != height or width < 1:
+    if width != height:
         return None
     if width % 112 == 0:
         scale, shift = width / 112, 0.0

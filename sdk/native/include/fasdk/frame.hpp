@@ -56,6 +56,8 @@ struct Scratch {
     std::vector<float> line;  // a source row after the horizontal step
     std::vector<float> mean;
     std::vector<std::int64_t> block;
+    // Of aligned faces, along a line of the tensor in both coordinates:
+    std::vector<std::int32_t> along;
     // Of the infrared composite:
     std::vector<std::uint8_t> gray;
     std::vector<std::uint8_t> drawn;

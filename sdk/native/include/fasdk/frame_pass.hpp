@@ -169,25 +169,44 @@ void align_rows(const FrameView<Sample>& frame, const Alignment& alignment, cons
     constexpr std::size_t kLanes = lanes_of(kChannels);
     room(scratch.levels, (static_cast<std::size_t>(width) * kLanes + 3) / 4);
     auto* const to = reinterpret_cast<std::uint8_t*>(scratch.levels.data());
+    const auto level_of = [&](const Sample* sample) -> std::uint8_t {
+        return levels == nullptr ? static_cast<std::uint8_t>(*sample) : levels[*sample];
+    };
+    std::int32_t* const along = room(scratch.along, 2 * static_cast<std::size_t>(width));
+    for (int x = 0; x < width; ++x) {
+        along[2 * x] = aligned_along(alignment.m, x);
+        along[2 * x + 1] = aligned_along(alignment.m + 3, x);
+    }
     for (int y = 0; y < height; ++y) {
-        for (int x = 0; x < width; ++x) {
-            const AlignedPoint at = aligned_point(alignment, x, y);
+        const std::int32_t start_x = aligned_start(alignment.m, y);
+        const std::int32_t start_y = aligned_start(alignment.m + 3, y);
+        std::uint8_t* out = to;
+        for (int x = 0; x < width; ++x, out += kLanes) {
+            const AlignedPoint at = aligned_point(start_x + along[2 * x], start_y + along[2 * x + 1]);
+            if (at.column >= 0 && at.row >= 0 && at.column + 1 < frame.width &&
+                at.row + 1 < frame.height) {
+                const Sample* upper = frame.row(at.row) + at.column * frame.column_stride;
+                for (int c = 0; c < kChannels; ++c, upper += frame.channel_stride) {
+                    const Sample* lower = upper + frame.row_stride;
+                    out[c] = aligned_level(
+                        at, level_of(upper), level_of(upper + frame.column_stride),
+                        level_of(lower), level_of(lower + frame.column_stride));
+                }
+                continue;
+            }
             const int rows[2] = {border_index(at.row, frame.height, framing.border),
                                  border_index(at.row + 1, frame.height, framing.border)};
             const int columns[2] = {border_index(at.column, frame.width, framing.border),
                                     border_index(at.column + 1, frame.width, framing.border)};
             for (int c = 0; c < kChannels; ++c) {
-                const auto fetch = [&](int r, int column) -> std::uint8_t {
-                    if (r < 0 || column < 0) {
-                        return framing.level;
-                    }
-                    const Sample sample =
-                        frame.row(r)[column * frame.column_stride + c * frame.channel_stride];
-                    return levels == nullptr ? static_cast<std::uint8_t>(sample) : levels[sample];
+                const auto fetch = [&](int row, int column) -> std::uint8_t {
+                    return row < 0 || column < 0
+                               ? framing.level
+                               : level_of(frame.row(row) + column * frame.column_stride +
+                                          c * frame.channel_stride);
                 };
-                to[static_cast<std::size_t>(x) * kLanes + static_cast<std::size_t>(c)] =
-                    aligned_level(at, fetch(rows[0], columns[0]), fetch(rows[0], columns[1]),
-                                  fetch(rows[1], columns[0]), fetch(rows[1], columns[1]));
+                out[c] = aligned_level(at, fetch(rows[0], columns[0]), fetch(rows[0], columns[1]),
+                                       fetch(rows[1], columns[0]), fetch(rows[1], columns[1]));
             }
         }
         sink(y, scratch.levels.data());

@@ -135,12 +135,8 @@ struct AlignedPoint {
 
 namespace detail {
 
-FASDK_HD inline std::int32_t in_32nds(const double* m, int x, int y) {
-    const double start = (m[1] * y + m[2]) * 1024.0;
-    const double along = m[0] * x * 1024.0;
-    const auto sum = static_cast<std::int32_t>(std::lrint(start)) +
-                     static_cast<std::int32_t>(std::lrint(along)) + 16;
-    return sum >> 5;
+FASDK_HD inline std::int32_t in_1024ths(double pixels) {
+    return static_cast<std::int32_t>(std::lrint(pixels * 1024.0));  // ties to even
 }
 
 FASDK_HD constexpr std::int32_t in_16_bits(std::int32_t at) {
@@ -149,10 +145,26 @@ FASDK_HD constexpr std::int32_t in_16_bits(std::int32_t at) {
 
 }  // namespace detail
 
-FASDK_HD inline AlignedPoint aligned_point(const Alignment& alignment, int x, int y) {
-    const std::int32_t across = detail::in_32nds(alignment.m, x, y);
-    const std::int32_t down = detail::in_32nds(alignment.m + 3, x, y);
+// Of one coordinate, m three of an alignment's numbers: how far column x lies along its line, and
+// where line y starts, in 1024ths of a pixel.
+FASDK_HD inline std::int32_t aligned_along(const double* m, int x) {
+    return detail::in_1024ths(m[0] * x);
+}
+
+FASDK_HD inline std::int32_t aligned_start(const double* m, int y) {
+    return detail::in_1024ths(m[1] * y + m[2]) + 16;
+}
+
+FASDK_HD constexpr AlignedPoint aligned_point(std::int32_t x_1024, std::int32_t y_1024) {
+    const std::int32_t across = x_1024 >> 5;
+    const std::int32_t down = y_1024 >> 5;
     return {detail::in_16_bits(across >> 5), detail::in_16_bits(down >> 5), across & 31, down & 31};
+}
+
+FASDK_HD inline AlignedPoint aligned_point(const Alignment& alignment, int x, int y) {
+    const double* const m = alignment.m;
+    return aligned_point(aligned_start(m, y) + aligned_along(m, x),
+                         aligned_start(m + 3, y) + aligned_along(m + 3, x));
 }
 
 // The level there, of the four samples about it: weights in 1/1024, halves up.

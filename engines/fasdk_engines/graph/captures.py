@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk_calibration.datasets import CaptureRecord, load_capture, read_list
+from fasdk_calibration.datasets import CaptureRecord, announce_dataset, open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+T = TypeVar("T")
 _SEEDED_SIZE = (320, 240)  # width, height in pixels
 
 # Of a face box 150 pixels wide: eyes, nose tip, corners of the mouth, in pixels from its corner.
@@ -41,13 +42,14 @@ def read_development(path: Path) -> DevelopmentSet:
     Raises:
         DatasetError: The list or a frame is missing or malformed.
     """
-    records = read_list(path)
-    captures = tuple(load_capture(record, path.parent) for record in records)
-    return DevelopmentSet(path.name, tuple(records), captures)
+    dataset = open_dataset(path)
+    announce_dataset(dataset)
+    captures = tuple(dataset.load(record) for record in dataset.records)
+    return DevelopmentSet(path.name, dataset.records, captures)
 
 
-def spread(captures: Sequence[Capture], count: int) -> list[Capture]:
-    """Return `count` captures evenly spread over the sequence, or all if there are fewer."""
+def spread(captures: Sequence[T], count: int) -> list[T]:
+    """Return `count` items evenly spread over the sequence, or all if there are fewer."""
     if len(captures) <= count:
         return list(captures)
     return [captures[i] for i in np.linspace(0, len(captures) - 1, count).round().astype(int)]

@@ -71,10 +71,13 @@ class Provenance(_Record):
     Attributes:
         checkpoint_sha256: Digest of the checkpoint file as it was read.
         tools: Version of each tool that shaped the graph, by name.
+        notes: Plain sentences, each on one thing of the source that the build converted, read from
+            it, measured or assumed.
     """
 
     checkpoint_sha256: str = Field(pattern=_SHA256)
     tools: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(_Record):
@@ -98,10 +101,11 @@ class Manifest(_Record):
         operating_points_note: Source of the thresholds, or the reason why there are none.
         score_calibrations: Maps from scores to probabilities, by combination of modalities.
         sequential_tests: Verdicts on several frames, each beside the operating point it belongs to.
-        max_batch: Largest batch a plan is built for.
+        max_batch: Largest batch a plan is built for. Where it is 1, every backend is given one
+            capture at a time.
         golden_tolerance: Largest score difference allowed on the golden captures.
         plans: Plans built on the workstation.
-        provenance: Digest of the checkpoint, and versions of the tools.
+        provenance: Digest of the source, versions of the tools, and notes of the build.
         members: SHA-256 of every other member but the signature.
     """
 

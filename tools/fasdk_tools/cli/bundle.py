@@ -15,6 +15,7 @@ from fasdk.errors import (
     TrustError,
     UsageError,
 )
+from fasdk_tools.cli.list_options import DepthScaleOption, IrShiftOption
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BackendOption,
@@ -28,6 +29,7 @@ from fasdk_tools.cli.root import (
     parse_landmarks,
     trust_policy,
 )
+from fasdk_tools.terminal.build_report import SUMMARY_TITLE
 from fasdk_tools.terminal.numbers import (
     count_of,
     format_bytes,
@@ -62,14 +64,18 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show the manifest of a bundle: model, operating points, members and provenance."""
+    from fasdk.bundle.summary import summarize
+
     opened = _open(bundle, key)
     manifest = opened.manifest
+    summary = summarize(manifest)
     document = {
         "bundle": str(bundle),
         "bundle_id": opened.id,
         "size_bytes": opened.size_bytes,
         "signed": opened.is_signed,
         "signed_by": opened.signed_by,
+        "summary": summary,
         "manifest": manifest.model_dump(mode="json"),
         "member_bytes": opened.member_sizes,
     }
@@ -82,6 +88,7 @@ def inspect(
         + (f"levels {', '.join(levels)}" if levels else "no operating point: run `fasdk tune`")
     )
     print_fields("", _manifest_fields(opened))
+    print_fields(SUMMARY_TITLE, summary)
     _print_thresholds(manifest, wide=wide)
     print_rows(
         "Members",
@@ -222,6 +229,8 @@ def check(
             "mouth, in those pixels."
         ),
     ] = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     backend: BackendOption = "auto",
     key: KeyOption = None,
@@ -231,13 +240,17 @@ def check(
     from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
-    from fasdk.frames import read_frame
+    from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.session import open as open_session
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
-    frames: dict[str, Any] = {
-        m.value: read_frame(path, m) for m, path in paths.items() if path is not None
+    units = FrameUnits(depth_scale_mm, ir_shift)
+    read = {
+        m.value: read_noted_frame(path, m, units) for m, path in paths.items() if path is not None
     }
+    for note in dict.fromkeys(note for each in read.values() for note in each.notes):
+        STDERR.print(f"fasdk: warning: {note}", markup=False, soft_wrap=True)
+    frames: dict[str, Any] = {name: each.frame for name, each in read.items()}
     capture = Capture(
         **frames,
         face=None if face is None else parse_face(face),

@@ -43,7 +43,11 @@ class _StderrLog(logging.Handler):
 
 def log_to_stderr() -> None:
     """Show what a build drops or replaces, and every warning, on stderr; once a process."""
-    for name, level in (("fasdk_engines", logging.INFO), ("fasdk", logging.WARNING)):
+    for name, level in (
+        ("fasdk_engines", logging.INFO),
+        ("fasdk_calibration", logging.WARNING),
+        ("fasdk", logging.WARNING),
+    ):
         logger = logging.getLogger(name)
         if not any(isinstance(handler, _StderrLog) for handler in logger.handlers):
             logger.addHandler(_StderrLog())
@@ -79,6 +83,12 @@ def print_answer(text: str) -> None:
 def print_text(text: str) -> None:
     """Print a paragraph on stdout."""
     _print_lines(map(Text, wrap(text, terminal_width())))
+
+
+def print_document(title: str, text: str) -> None:
+    """Print a text on stdout below a title, its lines as they are, to be copied."""
+    _print_title(title)
+    _print_lines(map(Text, text.splitlines()))
 
 
 def print_fields(title: str, fields: Mapping[str, object]) -> None:

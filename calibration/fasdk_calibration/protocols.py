@@ -174,9 +174,10 @@ def reduce_capture(capture: Capture, missing: Missing) -> Capture:
         return capture
     left = [m for m in capture.present if m not in missing]
     frames = {m: capture.frame(m) for m in left}
+    if not left:
+        return Capture.of(frames)
     # The face is given in pixels of the first frame present, which may be another now.
-    face = capture.face_in(left[0]) if left else None
-    return Capture.of(frames, face)
+    return Capture.of(frames, capture.face_in(left[0]), capture.landmarks_in(left[0]))
 
 
 def missing_name(missing: Missing) -> str:

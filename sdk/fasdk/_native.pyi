@@ -24,14 +24,24 @@ class Pass:
         std: tuple[float, float, float],
         swap: bool,
         tier: str = "",
+        interpolation: str = "bilinear",
+        pad: bool = False,
+        border: str = "constant",
+        border_level: int = 0,
+        fit: str = "stretch",
     ) -> None:
-        """Set the normalization.
+        """Set the normalization and the framing, in the words of a `PreprocessSpec`.
 
         Args:
             mean: Value subtracted from each plane, in 8-bit units.
             std: Divisor of each plane after that, in 8-bit units.
             swap: Whether plane 0 takes the last channel.
             tier: Instruction set, one of TIERS; the best by default.
+            interpolation: Interpolation of the resize.
+            pad: Whether regions may leave the frame, though not wholly.
+            border: Pixels outside the frame and around a letterbox.
+            border_level: Level of a constant border.
+            fit: How a region becomes as large as the tensor.
         """
 
     def image(
@@ -61,6 +71,23 @@ class Pass:
         out: NDArray[np.float32],
     ) -> None:
         """Do as `image` with uint8 [H, W], its HOG and its PLGF: one plane each."""
+
+    def aligned_image(
+        self,
+        frame: NDArray[np.uint8],
+        to_frame: tuple[float, float, float, float, float, float],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Align uint8 [H, W] or [H, W, C], C 1 or 3: see `fasdk.preprocess.alignment`."""
+
+    def aligned_depth(
+        self,
+        frame: NDArray[np.uint16],
+        to_frame: tuple[float, float, float, float, float, float],
+        levels: NDArray[np.uint8],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Map uint16 [H, W] to 8 bits by `levels`, uint8 [65536], then do as `aligned_image`."""
 
 def resize_8(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -> None:
     """Resize uint8 [H, W] or [H, W, C], C 1, 3 or 4, into a C-contiguous `out`."""

@@ -129,6 +129,8 @@ class Capture:
         landmarks: float32 [5, 2], (x, y) in pixels of the frame `face` is in: the person's right
             eye, left eye, nose tip, right and left corner of the mouth; None where none were
             detected.
+        frame_landmarks: Landmarks in other frames, likewise, where registration is more precise
+            than scaling `landmarks`; a frame that `faces` has a box for gets no scaled ones.
         other_faces: Boxes of further faces in that frame; a kiosk admits one person at a time.
         taken_ms: Time of exposure by modality, in milliseconds of `time.monotonic`; a modality
             without one was not timed.
@@ -143,6 +145,7 @@ class Capture:
     face: FaceBox | Sequence[int] | None = None
     faces: Mapping[Modality, FaceBox] = field(default_factory=dict)
     landmarks: NDArray[np.float32] | None = None
+    frame_landmarks: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
     other_faces: tuple[FaceBox, ...] = ()
     taken_ms: Mapping[Modality, float] = field(default_factory=dict)
 
@@ -161,6 +164,15 @@ class Capture:
             _require_time(modality, time_ms)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
+        points = {_modality(m, "frame_landmarks"): p for m, p in self.frame_landmarks.items()}
+        for modality, found in points.items():
+            self.frame(modality)
+            if not _are_landmarks(found):
+                raise CaptureError(
+                    f"frame_landmarks of {modality.value} must be five finite (x, y) pairs in "
+                    "pixels: [5, 2]"
+                )
+        object.__setattr__(self, "frame_landmarks", points)
 
     def require_sound(self) -> None:
         """Check the frames and boxes again: arrays can be reshaped in place after construction.
@@ -180,13 +192,16 @@ class Capture:
 
     @classmethod
     def of(
-        cls, frames: Mapping[Modality, NDArray[Any]], face: FaceBox | Sequence[int] | None = None
+        cls,
+        frames: Mapping[Modality, NDArray[Any]],
+        face: FaceBox | Sequence[int] | None = None,
+        landmarks: NDArray[np.float32] | None = None,
     ) -> Capture:
         """Return a capture of frames by modality; see the attributes for what they must be."""
         for name in frames:
             _modality(name, "frames")
         rgb, depth, ir = (frames.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
-        return cls(rgb=rgb, depth=depth, ir=ir, face=face)
+        return cls(rgb=rgb, depth=depth, ir=ir, face=face, landmarks=landmarks)
 
     @property
     def present(self) -> tuple[Modality, ...]:
@@ -230,6 +245,26 @@ class Capture:
             return None
         box = FaceBox.of(self.face)
         return box.scaled_to(self.size_of(self.present[0]), self.size_of(modality))
+
+    def landmarks_in(self, modality: Modality) -> NDArray[np.float32] | None:
+        """Return the landmarks in pixels of that modality's frame, or None if none are known.
+
+        Scaled ones are known only where the face box is scaled too: a frame with a box of its own
+        shows another view.
+        """
+        own = self.frame_landmarks.get(modality)
+        if own is not None:
+            return own
+        first = self.present[0]
+        if self.landmarks is None or modality is first:
+            return self.landmarks
+        if modality in self.faces:
+            return None
+        from_size, to_size = self.size_of(first), self.size_of(modality)
+        if from_size == to_size:
+            return self.landmarks
+        zoom = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1]], np.float32)
+        return np.asarray(self.landmarks * zoom, np.float32)
 
     def _field(self, modality: Modality) -> NDArray[Any] | None:
         if modality is Modality.RGB:

@@ -54,7 +54,7 @@ class FixedFace:
         Raises:
             CaptureError: The box is not inside the frame.
         """
-        return replace(capture, face=self._face, faces={})
+        return replace(capture, face=self._face, faces={}, landmarks=None, frame_landmarks={})
 
 
 @dataclass(frozen=True)

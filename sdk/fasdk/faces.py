@@ -157,6 +157,7 @@ class FaceFinder:
             face=faces[0].box.scaled_to(*sizes),
             faces=dict(capture.faces) | ({} if seen is first else {seen: faces[0].box}),
             landmarks=faces[0].landmarks * zoom,
+            frame_landmarks={} if seen is first else {seen: faces[0].landmarks},
             other_faces=tuple(face.box.scaled_to(*sizes) for face in faces[1:]),
         )
 

@@ -29,7 +29,7 @@ from fasdk.errors import (
     PreprocessError,
 )
 from fasdk.faults import finding_of
-from fasdk.preprocess import fill_row, region_of, to_batch
+from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
 from fasdk.settings import as_choice
@@ -139,13 +139,13 @@ class Scorer:
 
         Raises:
             CaptureError: The capture holds unsound frames, lacks a required modality or every one
-                the model uses, or has no face box where the model needs it.
+                the model uses, or has no face box or no landmarks where the model needs them.
         """
         _require_sound(capture)
         self._require_fit(capture)
 
     def _require_fit(self, capture: Capture) -> None:
-        """Check that a sound capture holds the modalities and the face box this bundle needs."""
+        """Check that a sound capture holds the modalities, face and landmarks this bundle needs."""
         manifest, present = self.bundle.manifest, capture.present
         absent = [m.value for m in manifest.required if m not in present]
         if absent:
@@ -159,11 +159,13 @@ class Scorer:
                 f"the capture holds {', '.join(m.value for m in present)}, this bundle "
                 f"uses {', '.join(m.value for m in manifest.modalities)}: give one of those"
             )
-        if capture.face is not None:
+        aligned = any(spec.crop is CropRule.LANDMARKS for _, spec in seen)
+        if capture.face is not None and not aligned:
             return
         try:
             for modality, spec in seen:
-                region_of(capture.size_of(modality), capture.face_in(modality), spec)
+                size, face = capture.size_of(modality), capture.face_in(modality)
+                view_of(size, face, capture.landmarks_in(modality), spec)
         except PreprocessError as error:
             raise CaptureError(str(error)) from error
 

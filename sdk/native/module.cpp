@@ -29,6 +29,7 @@ using ResizedOut = nb::ndarray<Sample, nb::c_contig, nb::device::cpu>;
 using Map = nb::ndarray<std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Box = std::tuple<int, int, int, int>;
 using Three = std::tuple<float, float, float>;
+using Six = std::tuple<double, double, double, double, double, double>;
 
 int as_size(std::size_t size) {
     // Column offsets are 32-bit samples, four of them to a pixel.
@@ -66,13 +67,19 @@ const fasdk::RowKernels& kernels_of(const std::string& tier) {
     throw std::invalid_argument("this CPU has no tier " + tier);
 }
 
+fasdk::Alignment alignment_of(const Six& to_frame) {
+    return {{std::get<0>(to_frame), std::get<1>(to_frame), std::get<2>(to_frame),
+             std::get<3>(to_frame), std::get<4>(to_frame), std::get<5>(to_frame)}};
+}
+
 // Lets other threads run meanwhile if the work takes long enough. For some 20 µs it does not: to take
 // the GIL back from another thread costs more than that, three times a capture.
 class ReleaseForLong {
    public:
-    ReleaseForLong(const fasdk::Target& target, const Box& box) {
+    ReleaseForLong(const fasdk::Target& target, const Box& box, const fasdk::Framing& framing) {
         const std::int64_t width = std::int64_t{std::get<2>(box)} - std::get<0>(box);
-        if (target.width > kShortAxis || target.height > kShortAxis || width > kShortLine) {
+        if (target.width > kShortAxis || target.height > kShortAxis || width > kShortLine ||
+            framing.area) {
             release_.emplace();
         }
     }
@@ -86,47 +93,73 @@ class ReleaseForLong {
 // How the frames of one modality become tensors; threads may share one.
 class Pass {
    public:
-    Pass(const Three& mean, const Three& std, bool swap, const std::string& tier)
+    Pass(const Three& mean, const Three& std, bool swap, const std::string& tier,
+         const std::string& interpolation, bool pad, const std::string& border, int border_level,
+         const std::string& fit)
         : planes_{{std::get<0>(mean), std::get<0>(std)},
                   {std::get<1>(mean), std::get<1>(std)},
                   {std::get<2>(mean), std::get<2>(std)}},
           swap_(swap),
-          kernels_(kernels_of(tier)) {}
+          kernels_(kernels_of(tier)) {
+        if (border_level < 0 || border_level > 255) {
+            throw std::invalid_argument("border_level is no 8-bit level");
+        }
+        framing_.area = fasdk::is_area(interpolation);
+        framing_.pad = pad;
+        framing_.border = fasdk::border_named(border);
+        framing_.level = static_cast<std::uint8_t>(border_level);
+        framing_.fit = fasdk::fit_named(fit);
+    }
 
     void image(const Frame<std::uint8_t>& frame, const Box& box, const Out& out) const {
         const auto view = view_of(frame);
         const fasdk::Target target = target_of(out);
-        const ReleaseForLong release(target, box);
-        fasdk::image_to_tensor(view, region_of(box), target, kernels_);
+        const ReleaseForLong release(target, box, framing_);
+        fasdk::image_to_tensor(view, region_of(box), target, kernels_, framing_);
     }
 
     void depth(const Frame<std::uint16_t>& frame, const Box& box, const Levels& levels,
                const Out& out) const {
         const auto view = view_of(frame);
         const fasdk::Target target = target_of(out);
-        const ReleaseForLong release(target, box);
-        fasdk::depth_to_tensor(view, region_of(box), levels.data(), target, kernels_);
+        const ReleaseForLong release(target, box, framing_);
+        fasdk::depth_to_tensor(view, region_of(box), levels.data(), target, kernels_, framing_);
     }
 
     void composite(const Frame<std::uint8_t>& frame, const Box& box, const Out& out) const {
         const auto view = view_of(frame);
         const fasdk::Target target = target_of(out);
         const nb::gil_scoped_release release;
-        fasdk::composite_to_tensor(view, region_of(box), target, kernels_);
+        fasdk::composite_to_tensor(view, region_of(box), target, kernels_, framing_);
+    }
+
+    void aligned_image(const Frame<std::uint8_t>& frame, const Six& to_frame,
+                       const Out& out) const {
+        const auto view = view_of(frame);
+        const fasdk::Target target = target_of(out);
+        const nb::gil_scoped_release release;
+        fasdk::aligned_image_to_tensor(view, alignment_of(to_frame), target, kernels_, framing_);
+    }
+
+    void aligned_depth(const Frame<std::uint16_t>& frame, const Six& to_frame,
+                       const Levels& levels, const Out& out) const {
+        const auto view = view_of(frame);
+        const fasdk::Target target = target_of(out);
+        const nb::gil_scoped_release release;
+        fasdk::aligned_depth_to_tensor(view, alignment_of(to_frame), levels.data(), target,
+                                       kernels_, framing_);
     }
 
    private:
     fasdk::Target target_of(const Out& out) const {
-        return {out.data(),
-                as_size(out.shape(2)),
-                as_size(out.shape(1)),
-                {planes_[0], planes_[1], planes_[2]},
-                swap_};
+        return fasdk::target_of(out.data(), as_size(out.shape(2)), as_size(out.shape(1)), planes_,
+                                swap_);
     }
 
     fasdk::Normalization planes_[3];
     bool swap_;
     const fasdk::RowKernels& kernels_;
+    fasdk::Framing framing_;
 };
 
 template <typename Sample>
@@ -179,13 +212,20 @@ NB_MODULE(_native, module) {
     }
     module.attr("TIERS") = nb::tuple(tiers);
     nb::class_<Pass>(module, "Pass")
-        .def(nb::init<const Three&, const Three&, bool, const std::string&>(), nb::kw_only(),
-             "mean"_a, "std"_a, "swap"_a, "tier"_a = "")
+        .def(nb::init<const Three&, const Three&, bool, const std::string&, const std::string&,
+                      bool, const std::string&, int, const std::string&>(),
+             nb::kw_only(), "mean"_a, "std"_a, "swap"_a, "tier"_a = "",
+             "interpolation"_a = "bilinear", "pad"_a = false, "border"_a = "constant",
+             "border_level"_a = 0, "fit"_a = "stretch")
         .def("image", &Pass::image, "frame"_a.noconvert(), "region"_a, "out"_a.noconvert())
         .def("depth", &Pass::depth, "frame"_a.noconvert(), "region"_a, "levels"_a.noconvert(),
              "out"_a.noconvert())
         .def("composite", &Pass::composite, "frame"_a.noconvert(), "region"_a,
-             "out"_a.noconvert());
+             "out"_a.noconvert())
+        .def("aligned_image", &Pass::aligned_image, "frame"_a.noconvert(), "to_frame"_a,
+             "out"_a.noconvert())
+        .def("aligned_depth", &Pass::aligned_depth, "frame"_a.noconvert(), "to_frame"_a,
+             "levels"_a.noconvert(), "out"_a.noconvert());
     module.def("resize_8", &resize_8, "image"_a.noconvert(), "out"_a.noconvert(), "tier"_a = "");
     module.def("resize_16", &resize_16, "image"_a.noconvert(), "out"_a.noconvert());
     module.def("hog_map", &map<fasdk::draw_hog>, "image"_a.noconvert(), "out"_a.noconvert(),

@@ -107,6 +107,16 @@ def arguments(**changes: Any) -> dict[str, Any]:
         ({"region": (0, 0, 6, 3)}, "leaves the frame"),
         ({"region": (2, 0, 1, 3)}, "is empty"),
         ({"out_size": (0, 2)}, "the tensor is empty"),
+        ({"region": (-1, 0, 5, 3)}, "leaves the frame"),
+        ({"region": (-9, 0, -2, 3), "pad": True}, "is empty"),
+        ({"region": (-(2**30), 0, 2**30, 3), "pad": True}, "is too long"),
+        ({"region": None}, "a region or to_frame"),
+        ({"to_frame": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)}, "a region or to_frame"),
+        ({"region": None, "to_frame": (1.0, 0.0, 1e7, 0.0, 1.0, 0.0)}, "too far from the frame"),
+        ({"border": "mirror"}, "no border mirror"),
+        ({"border_level": 256}, "no 8-bit level"),
+        ({"fit": "crop"}, "no fit crop"),
+        ({"interpolation": "cubic"}, "no interpolation cubic"),
     ],
 )
 def test_the_cuda_module_refuses_what_a_kernel_would_read_or_write_wrongly(changes, complaint):
@@ -142,13 +152,25 @@ def test_without_a_gpu_a_launch_fails_in_cudas_words():
 @pytest.mark.gpu
 @needs_module
 @pytest.mark.parametrize("modality", ["rgb", "depth", "ir"])
-def test_the_device_gives_the_hosts_bits(modality):
+@pytest.mark.parametrize(
+    "framing",
+    [
+        {"crop": "face"},
+        {"crop": "face", "crop_scale": 3.0, "crop_bounds": "pad", "border": "reflect-101"},
+        {"crop": "face", "crop_scale": 2.5, "interpolation": "area"},
+        {"crop": "face", "interpolation": "area", "fit": "letterbox", "border_level": 90},
+        {"crop": "frame", "fit": "letterbox-floor", "border": "replicate"},
+        {"crop": "landmarks", "border": "reflect"},
+    ],
+)
+def test_the_device_gives_the_hosts_bits(modality, framing):
     cuda = pytest.importorskip("pycuda.driver")
     import numpy as np
 
     from fasdk import _cuda_preprocess
     from fasdk.capture import FaceBox
-    from fasdk.preprocess import DepthEncoding, PreprocessSpec, region_of, to_tensor
+    from fasdk.preprocess import DepthEncoding, PreprocessSpec, to_tensor, view_of
+    from fasdk.preprocess.alignment import Alignment
     from fasdk.preprocess.spec import depth_levels
 
     rng = np.random.default_rng(1)
@@ -160,12 +182,15 @@ def test_the_device_gives_the_hosts_bits(modality):
     spec = PreprocessSpec(
         width=224,
         height=224,
-        crop="face",
         mean=mean,
         std=std,
         depth=encoding if is_depth else None,
+        **framing,
     )
     face = FaceBox(500, 300, 120, 160)
+    landmarks = np.float32([(530, 350), (590, 345), (562, 380), (535, 420), (588, 418)])
+    view = view_of((640, 480), face, landmarks, spec)
+    aligned = isinstance(view, Alignment)
     cuda.init()
     context = cuda.Device(0).retain_primary_context()
     context.push()
@@ -177,7 +202,13 @@ def test_the_device_gives_the_hosts_bits(modality):
             "frame": int(on_device),
             "shape": shape,
             "strides": (shape[1] * shape[2], shape[2], 1),
-            "region": region_of((640, 480), face, spec),
+            "region": None if aligned else view,
+            "to_frame": view.to_frame if aligned else None,
+            "interpolation": spec.interpolation.value,
+            "pad": spec.crop_bounds.value == "pad",
+            "border": spec.border.value,
+            "border_level": spec.border_level,
+            "fit": spec.fit.value,
             "mean": single[0],
             "std": single[1],
             "input": int(rows),
@@ -194,5 +225,6 @@ def test_the_device_gives_the_hosts_bits(modality):
         cuda.memcpy_dtoh(found, rows)
     finally:
         context.pop()
-    expected = to_tensor(frame if modality == "rgb" else frame[..., 0], face, spec)
+    shown = frame if modality == "rgb" else frame[..., 0]
+    expected = to_tensor(shown, face, spec, landmarks=landmarks)
     assert found[1].tobytes() == expected.tobytes()

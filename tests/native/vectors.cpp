@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr char kMagic[] = {'F', 'A', 'S', 'D', 'K', 'V', 'C', '2'};
+constexpr char kMagic[] = {'F', 'A', 'S', 'D', 'K', 'V', 'C', '3'};
 constexpr std::uint32_t kDigest = 1;     // a 64-bit digest of the levels follows, not the levels
 constexpr std::uint32_t kSwap = 2;       // plane 0 takes the last channel
 constexpr std::uint32_t kUpsideDown = 4; // rows, columns, channels stored in reverse
@@ -25,11 +25,23 @@ constexpr std::uint32_t kMirrored = 8;
 constexpr std::uint32_t kReversed = 16;
 constexpr std::uint32_t kComposite = 32;  // infrared, HOG and PLGF are the answer's channels
 constexpr std::uint32_t kWide = 64;       // 16-bit samples are resized as they are
+constexpr std::uint32_t kArea = 128;      // INTER_AREA, not INTER_LINEAR
+constexpr std::uint32_t kPad = 256;       // the region may leave the frame
+constexpr std::uint32_t kAligned = 512;   // there is no region, but an alignment
 
 struct Vector {
     std::uint32_t seed, bits, channels, width, height, row_padding, flags;
-    std::uint32_t left, top, right, bottom, out_width, out_height;
+    std::uint32_t left, top, right, bottom, out_width, out_height, border, level, fit;
+    fasdk::Alignment alignment;
 };
+
+fasdk::Framing framing_of(const Vector& v) {
+    return {(v.flags & kArea) != 0, (v.flags & kPad) != 0, static_cast<fasdk::Border>(v.border),
+            static_cast<std::uint8_t>(v.level), static_cast<fasdk::Fit>(v.fit)};
+}
+
+// Whether there is more to it than a region that is resized.
+bool is_framed(const Vector& v) { return (v.flags & (kArea | kPad | kAligned)) != 0 || v.fit != 0; }
 
 // The generator both sides draw from: xorshift32, one byte a step.
 class Bytes {
@@ -63,6 +75,13 @@ class Reader {
         read(b, sizeof b);
         return b[0] | (static_cast<std::uint32_t>(b[1]) << 8) |
                (static_cast<std::uint32_t>(b[2]) << 16) | (static_cast<std::uint32_t>(b[3]) << 24);
+    }
+    double number() {
+        const std::uint64_t low = word();
+        const std::uint64_t bits = low | (static_cast<std::uint64_t>(word()) << 32);
+        double value;
+        std::memcpy(&value, &bits, sizeof value);
+        return value;
     }
     bool exhausted() { return file_.peek() == std::ifstream::traits_type::eof(); }
 
@@ -160,17 +179,14 @@ bool same_bits(const Vector& v, const std::vector<std::uint8_t>& levels, std::si
 
 // What a CUDA thread runs, over every output pixel.
 template <typename Sample>
-std::vector<float> pixel_by_pixel(const fasdk::FrameView<Sample>& frame, const fasdk::Region& region,
+std::vector<float> pixel_by_pixel(const fasdk::FrameView<Sample>& frame, const Vector& v,
                                   const std::uint8_t* levels, const fasdk::Target& target) {
-    const fasdk::FrameView<Sample> part = fasdk::cropped(frame, region);
-    const fasdk::TensorSource<Sample> source{
-        part.data,     part.row_stride,
-        part.column_stride, part.channel_stride,
-        part.width,    part.height,
-        part.channels, target.width,
-        target.height, levels,
-        {target.planes[0], target.planes[1], target.planes[2]},
-        target.swap};
+    const auto source =
+        v.flags & kAligned
+            ? fasdk::aligned_source(frame, v.alignment, framing_of(v), target.width, target.height,
+                                    levels, target.planes, target.swap)
+            : fasdk::cropped_source(frame, region_of(v), framing_of(v), target.width,
+                                    target.height, levels, target.planes, target.swap);
     std::vector<float> tensor;
     for (int plane = 0; plane < 3; ++plane) {
         for (int y = 0; y < target.height; ++y) {
@@ -206,9 +222,50 @@ std::vector<std::uint8_t> resized(const Vector& v, const fasdk::FrameView<std::u
     return levels;
 }
 
+void fill(const fasdk::FrameView<std::uint8_t>& frame, const Vector& v, const std::uint8_t*,
+          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
+    if (v.flags & kComposite) {
+        fasdk::composite_to_tensor(frame, region_of(v), target, kernels, framing_of(v));
+    } else if (v.flags & kAligned) {
+        fasdk::aligned_image_to_tensor(frame, v.alignment, target, kernels, framing_of(v));
+    } else {
+        fasdk::image_to_tensor(frame, region_of(v), target, kernels, framing_of(v));
+    }
+}
+
+void fill(const fasdk::FrameView<std::uint16_t>& frame, const Vector& v, const std::uint8_t* levels,
+          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
+    if (v.flags & kAligned) {
+        fasdk::aligned_depth_to_tensor(frame, v.alignment, levels, target, kernels, framing_of(v));
+    } else {
+        fasdk::depth_to_tensor(frame, region_of(v), levels, target, kernels, framing_of(v));
+    }
+}
+
+// Levels of a framed vector: those of a tensor that is not normalized.
+template <typename Sample>
+std::vector<std::uint8_t> framed_levels(const Vector& v, const fasdk::FrameView<Sample>& frame,
+                                        const std::uint8_t* to_levels,
+                                        const fasdk::RowKernels& kernels) {
+    const fasdk::Normalization none[3] = {{0, 1}, {0, 1}, {0, 1}};
+    std::vector<float> tensor(pixels_of(v) * 3, -1.0F);
+    fill(frame, v, to_levels,
+         fasdk::target_of(tensor.data(), static_cast<int>(v.out_width),
+                          static_cast<int>(v.out_height), none, false),
+         kernels);
+    std::vector<std::uint8_t> levels;
+    for (std::size_t i = 0; i < pixels_of(v); ++i) {
+        for (std::size_t c = 0; c < v.channels; ++c) {
+            levels.push_back(static_cast<std::uint8_t>(tensor[c * pixels_of(v) + i]));
+        }
+    }
+    return levels;
+}
+
 // Levels of a vector that becomes a tensor, before normalization, by a tier.
 std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std::uint8_t>& frame,
                                     const std::uint8_t*, const fasdk::RowKernels& kernels) {
+    if (is_framed(v)) return framed_levels(v, frame, nullptr, kernels);
     const fasdk::FrameView<std::uint8_t> part = fasdk::cropped(frame, region_of(v));
     if (!(v.flags & kComposite)) return resized(v, part, kernels);
     std::vector<std::uint8_t> gray;
@@ -233,6 +290,7 @@ std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std:
 std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std::uint16_t>& frame,
                                     const std::uint8_t* to_levels,
                                     const fasdk::RowKernels& kernels) {
+    if (is_framed(v)) return framed_levels(v, frame, to_levels, kernels);
     const fasdk::FrameView<std::uint16_t> part = fasdk::cropped(frame, region_of(v));
     std::vector<std::uint8_t> mapped;
     for (int y = 0; y < part.height; ++y) {
@@ -241,20 +299,6 @@ std::vector<std::uint8_t> levels_of(const Vector& v, const fasdk::FrameView<std:
         }
     }
     return resized(v, {mapped.data(), part.width, part.height, 1, part.width, 1, 1}, kernels);
-}
-
-void fill(const fasdk::FrameView<std::uint8_t>& frame, const Vector& v, const std::uint8_t*,
-          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
-    if (v.flags & kComposite) {
-        fasdk::composite_to_tensor(frame, region_of(v), target, kernels);
-    } else {
-        fasdk::image_to_tensor(frame, region_of(v), target, kernels);
-    }
-}
-
-void fill(const fasdk::FrameView<std::uint16_t>& frame, const Vector& v, const std::uint8_t* levels,
-          const fasdk::Target& target, const fasdk::RowKernels& kernels) {
-    fasdk::depth_to_tensor(frame, region_of(v), levels, target, kernels);
 }
 
 template <typename Sample>
@@ -275,9 +319,11 @@ bool passes(const Vector& v, Reader& file) {
         wanted_levels(v, file, levels_of(v, frame.view, to_levels, *tiers.front()));
     bool right = true;
     std::vector<float> tensor(pixels_of(v) * 3);
-    fasdk::Target target{tensor.data(), static_cast<int>(v.out_width),
-                         static_cast<int>(v.out_height), {}, (v.flags & kSwap) != 0};
-    draw_normalization(v, target.planes);
+    fasdk::Normalization planes[3];
+    draw_normalization(v, planes);
+    const fasdk::Target target =
+        fasdk::target_of(tensor.data(), static_cast<int>(v.out_width),
+                         static_cast<int>(v.out_height), planes, (v.flags & kSwap) != 0);
     for (const fasdk::RowKernels* kernels : tiers) {
         right = right && levels_of(v, frame.view, to_levels, *kernels) == wanted;
         if (!right || v.channels == 4) continue;
@@ -287,7 +333,7 @@ bool passes(const Vector& v, Reader& file) {
     }
     if (right && v.channels != 4 && !composite) {
         right = same_bits(v, wanted, channels, target.planes,
-                          pixel_by_pixel(frame.view, region_of(v), to_levels, target));
+                          pixel_by_pixel(frame.view, v, to_levels, target));
     }
     return right;
 }
@@ -323,10 +369,16 @@ int run(const std::string& path) {
     const std::uint32_t count = file.word();
     std::uint32_t wrong = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
-        const Vector v{file.word(), file.word(), file.word(), file.word(), file.word(),
-                       file.word(), file.word(), file.word(), file.word(), file.word(),
-                       file.word(), file.word(), file.word()};
+        Vector v{file.word(), file.word(), file.word(), file.word(), file.word(), file.word(),
+                 file.word(), file.word(), file.word(), file.word(), file.word(), file.word(),
+                 file.word(), file.word(), file.word(), file.word(), {}};
         if (v.bits != 8 && v.bits != 16) throw std::runtime_error("a vector of unknown depth");
+        if (v.border > 3 || v.level > 255 || v.fit > 2) {
+            throw std::runtime_error("a vector of unknown framing");
+        }
+        if (v.flags & kAligned) {
+            for (double& number : v.alignment.m) number = file.number();
+        }
         if (passes(v, file)) continue;
         ++wrong;
         std::printf("vector %u: %ux%ux%u to %ux%u differs\n", i, v.right - v.left + 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,6 +184,26 @@ def test_landmarks_are_five_finite_points(landmarks, fits):
         return
     with pytest.raises(CaptureError, match=r"five finite \(x, y\) pairs"):
         Capture(rgb=RGB, landmarks=landmarks)
+
+
+def test_landmarks_are_known_in_frames_whose_view_is_the_first_one_s():
+    points = np.float32([(10, 8), (20, 8), (15, 12), (11, 18), (19, 18)])
+    capture = Capture(rgb=RGB, depth=DEPTH, face=(4, 6, 20, 12), landmarks=points)
+    (width, height), (to_width, to_height) = map(capture.size_of, (Modality.RGB, Modality.DEPTH))
+    assert capture.landmarks_in(Modality.RGB) is points
+    scaled = points * [to_width / width, to_height / height]
+    assert capture.landmarks_in(Modality.DEPTH) == pytest.approx(scaled)
+    other_view = replace(capture, faces={Modality.DEPTH: (1, 2, 3, 4)})
+    assert other_view.landmarks_in(Modality.DEPTH) is None
+    registered = replace(other_view, frame_landmarks={"depth": points / 3})
+    assert (registered.landmarks_in(Modality.DEPTH) == points / 3).all()
+    for wrong, words in (
+        ({"ir": points}, "holds no ir frame"),
+        ({"depth": points[:4]}, "frame_landmarks of depth must be five finite"),
+        ({"left": points}, "frame_landmarks names 'left'"),
+    ):
+        with pytest.raises(CaptureError, match=words):
+            replace(capture, frame_landmarks=wrong)
 
 
 def test_times_are_numbers_and_whether_they_are_of_now_is_for_the_gates_to_say():

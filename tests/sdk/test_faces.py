@@ -162,6 +162,7 @@ def test_locate_looks_in_infrared_where_there_is_no_color(finder, photographs):
     assert behind.face == face.box.scaled_to((480, 640), (240, 320))
     assert behind.face_in(Modality.IR) == face.box
     assert behind.landmarks == pytest.approx(face.landmarks / 2)
+    assert (behind.landmarks_in(Modality.IR) == face.landmarks).all()
 
 
 def test_depth_alone_shows_no_face(finder):

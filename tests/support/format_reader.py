@@ -1,4 +1,4 @@
-"""Bundle reader written from docs/design/bundle-format.md alone: no fasdk, 150 lines at most."""
+"""Bundle reader written from docs/design/bundle-format.md alone: no fasdk, 165 lines at most."""
 
 import hashlib
 import json
@@ -77,10 +77,12 @@ def check_schema(value, schema, root, where="manifest"):
             check_schema(item, inner or {}, root, where)
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        require(set(known) <= set(value), f"{where}: a field is missing")
+        require(set(schema.get("required", [])) <= set(value), f"{where}: a field is missing")
         for key, item in value.items():
             inner = known.get(key, others)
             require(inner is not False, f"{where}.{key} is unknown")
+            absent = isinstance(inner, dict) and "default" in inner and inner["default"] == item
+            require(not absent, f"{where}.{key} is written at its default")
             check_schema(key, schema.get("propertyNames", {}), root, f"{where}.{key}")
             check_schema(item, {} if inner is True else inner, root, f"{where}.{key}")
 
@@ -109,6 +111,16 @@ def parse_manifest(data, graph_digest):
         planes = zip(entry["mean"], entry["std"], strict=True)
         largest = max((255 + abs(mean)) / (abs(std) or 1e-99) for mean, std in planes)
         require(max(largest, abs(entry["missing_value"])) < 3.4028235e38, "rule 9")
+        crop, pads = entry["crop"], entry.get("crop_bounds") == "pad"
+        aligns, fills = crop == "landmarks", pads or crop == "landmarks" or "fit" in entry
+        idle = {"crop_shape", "crop_bounds"} if crop != "face" else set()
+        idle |= {"fit", "interpolation"} if aligns else set()
+        idle |= {"border_level"} if "border" in entry or not fills else set()
+        idle |= set() if fills else {"border"}
+        require(not idle & set(entry) and (not aligns or entry["crop_scale"] == 1), "rule 17")
+        points = {tuple(p) for p in entry.get("landmark_positions", []) if p}
+        require(aligns == (len(points) > 1) == ("landmark_positions" in entry), "rule 18")
+        require(plain or not (pads or aligns), "rule 19")
     seen, calibrated = [], {frozenset(c["modalities"]) for c in m["score_calibrations"]}
     for kind in ("operating_points", "score_calibrations", "sequential_tests"):
         for entry in m[kind]:

@@ -12,6 +12,7 @@ from markup import GENERATED, attributes, summary, table
 from pydantic import BaseModel
 
 from fasdk.bundle.manifest import Manifest
+from fasdk.preprocess.spec import OMITTED_AT_DEFAULT
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _BOUNDS = {
@@ -41,7 +42,8 @@ def render(_root: Path) -> str:
         "they "
         "are written and which rules hold between them; "
         "[manifest.schema.json](manifest.schema.json) is this page for programs. Every field is "
-        "present in every manifest.\n",
+        "present in every manifest, but for those with a default here, which are absent exactly "
+        "where they have it.\n",
     ]
     for name, definition in {"Manifest": schema, **definitions}.items():
         parts.append(f"## {name}\n")
@@ -51,7 +53,7 @@ def render(_root: Path) -> str:
             parts.append("One of " + ", ".join(f"`{word}`" for word in definition["enum"]) + ".\n")
             continue
         rows = (
-            (f"`{field}`", _type(kind), _bounds(kind), kind.get("description", ""))
+            (f"`{field}`", _type(kind), _bounds(kind), _meaning(kind))
             for field, kind in definition["properties"].items()
         )
         parts.append(table(("field", "type", "range", "meaning"), rows))
@@ -68,14 +70,23 @@ def _schema() -> dict[str, Any]:
             continue
         meanings = attributes(inspect.getdoc(model))
         described["description"] = " ".join(summary(inspect.getdoc(model)).split())
-        # As it is written, not as it is read: what has a default is there all the same.
-        described["required"] = list(described["properties"])
+        # As it is written, not as it is read: most of what has a default is there all the same.
+        described["required"] = []
         for field, kind in described["properties"].items():
             kind.pop("title", None)
-            kind.pop("default", None)
+            if not kind.pop(OMITTED_AT_DEFAULT, False):
+                kind.pop("default", None)
+                described["required"].append(field)
             if field in meanings:
                 kind["description"] = meanings[field]
     return {"$schema": _DRAFT} | schema
+
+
+def _meaning(kind: dict[str, Any]) -> str:
+    meaning = str(kind.get("description", ""))
+    if "default" not in kind:
+        return meaning
+    return f"{meaning} Default: `{json.dumps(kind['default'])}`."
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -16,6 +16,7 @@ CSV, UTF-8, comma separated, the same names in the header, in any order:
 | id | a name unique in the list |
 | rgb, depth, ir | paths; left out or empty where the modality is absent, never all three |
 | face | x, y, width, height in pixels of the first frame present (rgb, depth, ir); optional |
+| landmarks | optional: five [x, y] in those pixels, ordered as in `Capture`; CSV: ten numbers |
 | label | "bona fide" or "attack" |
 | species | PAI species, such as "print"; "bona fide" with a bona fide label |
 | subject | who is seen; unique over all domains |
@@ -323,6 +324,7 @@ def _record(
         depth=row.paths.get(Modality.DEPTH),
         ir=row.paths.get(Modality.IR),
         face=row.face,
+        landmarks=row.landmarks,
         label=label,
         depth_unit=DepthUnit(row.depth_unit),
         face_crop=row.face_crop,
@@ -376,7 +378,11 @@ def _csv_text(records: Sequence[CaptureRecord]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else ""
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        flat = [n for part in value for n in (part if isinstance(part, list) else [part])]
+        text = ",".join(map(str, flat))
+    else:
+        text = str(value)
     # Spaces around a cell and a # before it mean something to a reader, unless they are quoted.
     needs_quotes = text != text.strip() or text.startswith("#") or set(text) & set(",\"'\n\r")
     return '"' + text.replace('"', '""') + '"' if needs_quotes else text

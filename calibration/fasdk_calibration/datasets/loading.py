@@ -46,6 +46,7 @@ def examine_capture(
         record.face_crop,
         record.depth_unit.value,
         record.units,
+        record.landmarks,
     )
 
     def read(modality: Modality) -> NotedFrame:
@@ -99,7 +100,7 @@ def load_capture(
                     "millimeters: give one, or leave depth out"
                 )
             frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
-        return Capture.of(frames, stored.face)
+        return Capture.of(frames, stored.face, stored.landmarks)
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 

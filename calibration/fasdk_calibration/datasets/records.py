@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -29,6 +30,10 @@ class DepthUnit(str, Enum):
     LEVEL = "level"  # 8 bits, as a data set drew its depth; only a model's encoding gives it a unit
 
 
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+Landmark = tuple[Coordinate, Coordinate]
+
+
 class CaptureRecord(BaseModel):
     """One line of a capture list.
 
@@ -38,6 +43,8 @@ class CaptureRecord(BaseModel):
         depth: Path of the depth frame, or None.
         ir: Path of the near-infrared frame, or None.
         face: x, y, width, height in pixels of the first frame present, or None.
+        landmarks: Five points (x, y) in pixels of that frame, in the order of
+            `Capture.landmarks`, or None.
         label: Kind of the presentation.
         species: Attack species (ISO/IEC 30107-3 PAI species); "bona fide" for bona fide.
         subject: Person presented; splits must not share one.
@@ -57,6 +64,7 @@ class CaptureRecord(BaseModel):
     depth: str | None = None
     ir: str | None = None
     face: tuple[int, int, int, int] | None = None
+    landmarks: tuple[Landmark, Landmark, Landmark, Landmark, Landmark] | None = None
     label: Label
     species: str = Field(min_length=1)
     subject: str = Field(min_length=1)

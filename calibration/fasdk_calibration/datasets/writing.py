@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
 from fasdk.capture import FaceBox
@@ -13,6 +14,10 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
 from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def write_captures(
@@ -81,6 +86,7 @@ def _write_frames(captures: Iterable[LabeledCapture], fresh: Path, list_name: st
             id=item.id,
             **names,
             face=None if face is None else (face.x, face.y, face.width, face.height),
+            landmarks=_points(item.capture.landmarks),
             label=item.label,
             species=item.species,
             subject=item.subject,
@@ -91,3 +97,7 @@ def _write_frames(captures: Iterable[LabeledCapture], fresh: Path, list_name: st
     if not lines:
         raise DatasetError(f"no captures to write to list {list_name!r}")
     return lines
+
+
+def _points(landmarks: NDArray[np.float32] | None) -> Any:
+    return None if landmarks is None else [tuple(point) for point in landmarks.tolist()]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import NoThresholdError
+from fasdk.preprocess import CropRule
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
 from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
@@ -15,12 +16,14 @@ from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasdk.capture import Capture, Modality
     from fasdk.decision import OperatingPoint
+    from fasdk.preprocess import PreprocessSpec
     from fasdk_engines.build.captures import BuildCaptures
     from fasdk_engines.build.resolved import ResolvedModel
     from fasdk_engines.build.typed_graph import TypedGraph
@@ -43,6 +46,16 @@ class Evaluation:
     note: str
     document: dict[str, Any] | None
     doubt: str | None = None
+
+
+def as_stored(capture: Capture, specs: Mapping[Modality, PreprocessSpec]) -> Capture:
+    """Return a golden capture with landmarks only where a spec aligns faces.
+
+    Releases that know no aligned faces read golden captures without landmarks alone.
+    """
+    if any(spec.crop is CropRule.LANDMARKS for spec in specs.values()):
+        return capture
+    return replace(capture, landmarks=None, frame_landmarks={})
 
 
 def evaluate_graph(
@@ -83,7 +96,8 @@ def evaluate_graph(
             instead,
         )
         golden, logits = [golden[index] for index in kept], logits[list(kept)]
-    chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))
+    stored = [as_stored(capture, model.specs) for capture in golden]
+    chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(stored, logits, strict=True))
     development = captures.development
     if development is None:
         return Evaluation(chosen, (), NO_EVALUATION, None)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _SEEDED_SIZE = (320, 240)  # width, height in pixels
 
+# Of a face box 150 pixels wide: eyes, nose tip, corners of the mouth, in pixels from its corner.
+_SEEDED_LANDMARKS = np.array([(45, 60), (105, 60), (75, 92), (50, 122), (100, 122)], np.float32)
+
 
 @dataclass(frozen=True)
 class DevelopmentSet:
@@ -53,7 +56,7 @@ def spread(captures: Sequence[T], count: int) -> list[T]:
 
 
 def seeded_captures(modalities: Sequence[Modality], count: int) -> list[Capture]:
-    """Return smooth random raw captures with a face box: they look like nothing, on purpose.
+    """Return smooth random raw captures with a face box and landmarks: they look like nothing.
 
     They exercise crop, resize, depth encoding and the graph where no real captures are at hand.
     """
@@ -74,5 +77,7 @@ def seeded_captures(modalities: Sequence[Modality], count: int) -> list[Capture]
             else:
                 frames["ir"] = (255 * field[..., 0]).astype(np.uint8)
         kept = {m.value: frames[m.value] for m in modalities}
-        captures.append(Capture(**kept, face=FaceBox(80 + 4 * index, 40, 150, 160)))
+        face = FaceBox(80 + 4 * index, 40, 150, 160)
+        landmarks = np.array([face.x, face.y], np.float32) + _SEEDED_LANDMARKS
+        captures.append(Capture(**kept, face=face, landmarks=landmarks))
     return captures

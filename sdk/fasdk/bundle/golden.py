@@ -33,6 +33,8 @@ class GoldenCapture:
         if self.capture.face is not None:
             face = FaceBox.of(self.capture.face)
             arrays["face"] = np.array([face.x, face.y, face.width, face.height], np.int32)
+        if self.capture.landmarks is not None:
+            arrays["landmarks"] = np.asarray(self.capture.landmarks, np.float32)
         file = io.BytesIO()
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
@@ -49,10 +51,14 @@ class GoldenCapture:
                 arrays = {name: np.asarray(archive[name]) for name in archive.files}
             frames = {m: arrays.pop(m.value) for m in Modality if m.value in arrays}
             face, logits = arrays.pop("face", None), arrays.pop("logits")
+            landmarks = arrays.pop("landmarks", None)
             if arrays:
                 raise ValueError(f"it holds {', '.join(sorted(arrays))} besides")
             if logits.dtype != np.float32 or logits.ndim != 1:
                 raise ValueError(f"logits are {logits.dtype} {list(logits.shape)}, not float32 [n]")
-            return cls(Capture.of(frames, None if face is None else face.tolist()), logits)
+            if landmarks is not None and landmarks.dtype != np.float32:
+                raise ValueError(f"landmarks are {landmarks.dtype}, not float32")
+            box = None if face is None else face.tolist()
+            return cls(Capture.of(frames, box, landmarks), logits)
         except Exception as error:
             raise BundleError(f"{name}: not a golden capture: {error}") from error

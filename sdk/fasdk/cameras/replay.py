@@ -106,6 +106,7 @@ class ReplayCamera(Camera):
             depth=frames.get(DEPTH),
             ir=frames.get(Modality.IR),
             face=stored.face,
+            landmarks=stored.landmarks,
             taken_ms=dict.fromkeys(frames, taken_ms),
         )
 

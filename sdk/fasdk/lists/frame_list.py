@@ -5,10 +5,13 @@ What a list says of labels, people and species stays as it is written: `FrameRow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError, DatasetError
@@ -53,6 +56,8 @@ class FrameRow:
         depth_unit: "millimeter", or "level" for depth drawn in 8 bits.
         units: Units of the depth and infrared files.
         values: Every other value by its column, as it is written.
+        landmarks: Five points (x, y) in pixels of the first frame, as `Capture.landmarks` has
+            them, or None.
         fault: Why the line describes no capture; "" where it does. Only a list that is read with
             `keep_faulty` has such rows, and they have no paths.
     """
@@ -64,6 +69,7 @@ class FrameRow:
     depth_unit: str
     units: FrameUnits
     values: Mapping[Column, Any]
+    landmarks: tuple[tuple[float, float], ...] | None = None
     fault: str = ""
 
     def __post_init__(self) -> None:
@@ -73,7 +79,9 @@ class FrameRow:
     def files(self, root: Path) -> CaptureFiles:
         """Return the row's files below the list's root, for `examine_files`."""
         paths = {modality: root / path for modality, path in self.paths.items()}
-        return CaptureFiles(paths, self.face, self.face_crop, self.depth_unit, self.units)
+        return CaptureFiles(
+            paths, self.face, self.face_crop, self.depth_unit, self.units, self.landmarks
+        )
 
 
 @dataclass(frozen=True)
@@ -239,7 +247,7 @@ def _rows(
 
 
 def _faulty(line: int, reason: str) -> FrameRow:
-    return FrameRow(line, {}, None, False, "millimeter", FrameUnits(), {}, reason)
+    return FrameRow(line, {}, None, False, "millimeter", FrameUnits(), {}, fault=reason)
 
 
 def _row(
@@ -290,8 +298,28 @@ def _row(
         raise DatasetError(
             f"face_crop {crop!r}, depth_scale_mm {scale!r} or ir_shift {shift!r} is no such value"
         ) from error
+    landmarks = _landmarks_of(values.pop(Column.LANDMARKS, None))
     ordered = {m: paths[m] for m in Modality if m in paths}
-    return FrameRow(line, ordered, None, face_crop, depth_unit, units, values)
+    return FrameRow(line, ordered, None, face_crop, depth_unit, units, values, landmarks)
+
+
+def _landmarks_of(value: Any) -> tuple[tuple[float, float], ...] | None:
+    """Return five points of a list of pairs or of ten numbers, which a cell may hold as text."""
+    if value is None or value == "":
+        return None
+    numbers = value
+    if isinstance(value, str):
+        numbers = re.split(r"[\s,;]+", re.sub(r"[\[\]()]", " ", value).strip(" ,;"))
+    try:
+        points = np.array(numbers, np.float64).reshape(5, 2)
+    except (TypeError, ValueError):
+        points = np.full((5, 2), np.nan)
+    if not np.isfinite(points).all():
+        raise DatasetError(
+            f"landmarks: {value!r} is not five points: write x and y of the person's right eye, "
+            "left eye, nose tip, right and left corner of the mouth, ten numbers in pixels"
+        )
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 def _with_boxes(
@@ -332,6 +360,7 @@ def _with_boxes(
             row.depth_unit,
             row.units,
             row.values,
+            row.landmarks,
         )
     return tuple(made)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fasdk.capture import FaceBox, Modality
 from fasdk.errors import CaptureError
 from fasdk.frames import FrameUnits, NotedFrame, read_depth_levels, read_noted_frame
@@ -50,12 +52,14 @@ class StoredCapture:
         face: Face in pixels of the first frame read, within it, or None.
         faults: Why they make no capture; empty where they do.
         notes: What was decided about the files, each a kind of remark.
+        landmarks: Float32 [5, 2] in pixels of that frame, as `Capture.landmarks`, or None.
     """
 
     frames: Mapping[Modality, NDArray[Any]]
     face: FaceBox | None
     faults: tuple[CaptureFault, ...]
     notes: tuple[str, ...]
+    landmarks: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class CaptureFiles:
         face_crop: Whether the frames are cut to the face, which then fills each of them.
         depth_unit: "millimeter", or "level" for depth drawn in 8 bits.
         units: Units of the depth and infrared files.
+        landmarks: Five points (x, y) in pixels of the first frame, as `Capture.landmarks`, or None.
     """
 
     paths: Mapping[Modality, Path]
@@ -75,6 +80,7 @@ class CaptureFiles:
     face_crop: bool = False
     depth_unit: str = "millimeter"
     units: FrameUnits | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
 
     def read(self, modality: Modality) -> NotedFrame:
         """Return one frame as it is kept: depth may still be 8-bit levels.
@@ -114,16 +120,17 @@ def examine_files(
         else:
             frames[modality] = found.frame
             notes |= dict.fromkeys(found.notes)
-    face = None
+    face = landmarks = None
     if frames and not faults:
         try:
             face, is_clipped = _face(files, frames, read)
+            landmarks = _landmarks(files, frames, read)
         except CaptureError as error:
             first = str(next(iter(files.paths.values())))
             faults.append(CaptureFault(first, str(error), is_box=True))
         else:
             notes |= {CLIPPED: None} if is_clipped else {}
-    return StoredCapture(frames, face, tuple(faults), tuple(notes))
+    return StoredCapture(frames, face, tuple(faults), tuple(notes), landmarks)
 
 
 def _face(
@@ -144,6 +151,21 @@ def _face(
     size_of_first = _size(read(first).frame)
     box, is_clipped = clip_to_frame(FaceBox(*files.face), size_of_first)
     return box.scaled_to(size_of_first, size), is_clipped
+
+
+def _landmarks(
+    files: CaptureFiles,
+    frames: Mapping[Modality, NDArray[Any]],
+    read: Callable[[Modality], NotedFrame],
+) -> NDArray[np.float32] | None:
+    """Return the landmarks in pixels of the first frame loaded."""
+    if files.landmarks is None:
+        return None
+    points, first = np.array(files.landmarks, np.float32), next(iter(files.paths))
+    if first in frames:
+        return points
+    given_in, size = _size(read(first).frame), _size(next(iter(frames.values())))
+    return points * np.array([size[0] / given_in[0], size[1] / given_in[1]], np.float32)
 
 
 def _size(frame: NDArray[Any]) -> tuple[int, int]:

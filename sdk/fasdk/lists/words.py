@@ -16,6 +16,7 @@ class Column(str, Enum):
     DEPTH = "depth"
     IR = "ir"
     FACE = "face"
+    LANDMARKS = "landmarks"
     LABEL = "label"
     SPECIES = "species"
     SUBJECT = "subject"
@@ -59,6 +60,7 @@ _SYNONYMS: dict[Column, frozenset[str]] = {
     Column.DEPTH: frozenset({"depth map"}),
     Column.IR: frozenset({"nir", "infrared", "near infrared"}),
     Column.FACE: frozenset({"bbox", "box", "face box", "bounding box", "face bbox", "rect", "roi"}),
+    Column.LANDMARKS: frozenset({"landmark", "keypoints", "kps"}),
     Column.LABEL: frozenset({"class", "target", "y", "ground truth", "gt", "truth", "labels"})
     | LIVE_COLUMNS
     | ATTACK_COLUMNS,

@@ -42,6 +42,30 @@ class Taps:
     second_weight: NDArray[np.int32]
     fraction: NDArray[np.float32]
 
+    @classmethod
+    def between(
+        cls, index: NDArray[np.int32], fraction: NDArray[np.float32], size: int, *, snap: bool
+    ) -> Taps:
+        """Return the taps of positions that lie a fraction of the way from a sample to the next.
+
+        Args:
+            index: int32 [to], the sample before, which may lie outside.
+            fraction: float32 [to], in [0, 1).
+            size: Number of source samples.
+            snap: Whether the weight snaps to the sample outside the first and the last one, as
+                OpenCV does for columns; for rows it clamps the indices and keeps the weights.
+        """
+        if snap:
+            fraction = np.where((index < 0) | (index >= size - 1), np.float32(0), fraction)
+            index = np.clip(index, 0, size - 1)
+        return cls(
+            np.clip(index, 0, size - 1),
+            np.clip(index + 1, 0, size - 1),
+            np.rint((np.float32(1) - fraction) * np.float32(2048)).astype(np.int32),
+            np.rint(fraction * np.float32(2048)).astype(np.int32),
+            fraction,
+        )
+
 
 @lru_cache(maxsize=64)
 def axis_taps(size: int, to: int, *, snap: bool) -> Taps:
@@ -50,23 +74,12 @@ def axis_taps(size: int, to: int, *, snap: bool) -> Taps:
     Args:
         size: Number of source samples.
         to: Number of output samples.
-        snap: Whether the weight snaps to the sample outside the first and the last one, as OpenCV
-            does for columns; for rows it clamps the indices and keeps the weights.
+        snap: See `Taps.between`.
     """
     scale = 1.0 / (to / size)
     center = ((np.arange(to) + 0.5) * scale - 0.5).astype(np.float32)
     floor = np.floor(center)
-    index, fraction = floor.astype(np.int32), center - floor
-    if snap:
-        fraction[(index < 0) | (index >= size - 1)] = 0.0
-        index = np.clip(index, 0, size - 1)
-    return Taps(
-        np.clip(index, 0, size - 1),
-        np.clip(index + 1, 0, size - 1),
-        np.rint((np.float32(1) - fraction) * np.float32(2048)).astype(np.int32),
-        np.rint(fraction * np.float32(2048)).astype(np.int32),
-        fraction,
-    )
+    return Taps.between(floor.astype(np.int32), center - floor, size, snap=snap)
 
 
 def resize_bilinear(
@@ -122,7 +135,7 @@ def _is_halving(image: NDArray[Any], width: int, height: int) -> bool:
     return image.shape[:2] == (2 * height, 2 * width)
 
 
-def _halved(image: NDArray[Any]) -> NDArray[Any]:
+def halved(image: NDArray[Any]) -> NDArray[Any]:
     """Return the mean of every 2x2 pixels; OpenCV averages an exact halving."""
     wide = image.astype(np.uint32)
     pairs = wide[::2] + wide[1::2]
@@ -131,9 +144,13 @@ def _halved(image: NDArray[Any]) -> NDArray[Any]:
 
 def _resize_8(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     if _is_halving(image, width, height):
-        return _halved(image)
+        return halved(image)
     columns = axis_taps(image.shape[1], width, snap=True)
-    rows = axis_taps(image.shape[0], height, snap=False)
+    return interpolated(image, columns, axis_taps(image.shape[0], height, snap=False))
+
+
+def interpolated(image: NDArray[np.uint8], columns: Taps, rows: Taps) -> NDArray[np.uint8]:
+    """Return uint8 [H, W] or [H, W, C] sampled at the taps of its axes."""
     # Channels become columns, and unsampled rows are left out: plain 2-D arithmetic is fast.
     channels = image.size // (image.shape[0] * image.shape[1])
     used = np.union1d(rows.first, rows.second)
@@ -145,12 +162,12 @@ def _resize_8(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     upper = (across[np.searchsorted(used, rows.first)] * rows.first_weight[:, None]) >> 16
     lower = (across[np.searchsorted(used, rows.second)] * rows.second_weight[:, None]) >> 16
     resized = ((upper + lower + 2) >> 2).astype(np.uint8)
-    return resized.reshape(height, width, *image.shape[2:])
+    return resized.reshape(rows.first.size, columns.first.size, *image.shape[2:])
 
 
 def _resize_16(image: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
     if _is_halving(image, width, height):
-        return _halved(image)
+        return halved(image)
     columns = axis_taps(image.shape[1], width, snap=True)
     rows = axis_taps(image.shape[0], height, snap=False)
     one = np.float32(1)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
+
+Point = tuple[float, float]  # x, y in pixels
 
 
 class CropRule(str, Enum):
@@ -18,6 +31,59 @@ class CropRule(str, Enum):
 
     FRAME = "frame"
     FACE = "face"
+    LANDMARKS = "landmarks"
+    """The face turned, scaled and moved so that its landmarks lie at `landmark_positions`."""
+
+
+class CropShape(str, Enum):
+    """Shape of a face crop before `crop_scale` enlarges it about the box's center."""
+
+    BOX = "box"
+    """The face box's own width and height."""
+    SQUARE = "square"
+    """A square of the box's longer side."""
+
+
+class CropBounds(str, Enum):
+    """What becomes of a face crop that leaves the frame."""
+
+    SHIFT = "shift"
+    """It is enlarged less where the frame is too small, and moved inside."""
+    CLIP = "clip"
+    """It ends at the frame's edge."""
+    PAD = "pad"
+    """What lies outside is made by `border`."""
+
+
+class Border(str, Enum):
+    """Pixels outside an image, by OpenCV's names of border types."""
+
+    CONSTANT = "constant"
+    """Of one level, `border_level`."""
+    REPLICATE = "replicate"
+    """The nearest pixel: aaa|abcd|ddd."""
+    REFLECT = "reflect"
+    """Mirrored, the last pixel twice: cba|abcd|dcb."""
+    REFLECT_101 = "reflect-101"
+    """Mirrored at the last pixel: dcb|abcd|cba."""
+
+
+class Fit(str, Enum):
+    """How a crop becomes as large as the tensor."""
+
+    STRETCH = "stretch"
+    """Both axes are resized to the tensor's."""
+    LETTERBOX = "letterbox"
+    """Resized with its aspect kept, its sides rounded, and centered; `border` fills the rest."""
+    LETTERBOX_FLOOR = "letterbox-floor"
+    """The same with its sides rounded down."""
+
+
+class Interpolation(str, Enum):
+    """Interpolation of the resize, as OpenCV's of that name on 8-bit images."""
+
+    BILINEAR = "bilinear"
+    AREA = "area"
 
 
 class ChannelOrder(str, Enum):
@@ -69,14 +135,48 @@ class DepthEncoding(BaseModel):
         return self
 
 
+# In the schema of a field that a manifest leaves out at its default.
+OMITTED_AT_DEFAULT = "omitted_at_default"
+
+
+def _added(default: Any, **bounds: Any) -> Any:
+    """Return a field that a manifest leaves out at its default.
+
+    It came after bundles had been written. Those keep their bytes, and a release that does not
+    know the field refuses the bundles that need it.
+    """
+    return Field(default=default, json_schema_extra={OMITTED_AT_DEFAULT: True}, **bounds)
+
+
+# Where InsightFace puts eyes, nose tip and corners of the mouth in an image of 112x112 pixels.
+INSIGHTFACE_112: tuple[Point, ...] = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
 class PreprocessSpec(BaseModel):
     """Preprocessing of one modality from frame to tensor; part of the bundle's manifest.
 
     Attributes:
         width: Tensor width in pixels.
         height: Tensor height in pixels.
-        crop: Whole frame, or the face box enlarged by `crop_scale` and kept inside the frame.
-        crop_scale: Factor on the face box's width and height, about its center.
+        crop: Whole frame, the face box enlarged by `crop_scale`, or the face aligned by landmarks.
+        crop_scale: Factor on the face crop's width and height, about its center.
+        crop_shape: Shape of a face crop.
+        crop_bounds: What becomes of a face crop that leaves the frame.
+        landmark_positions: Tensor positions, (x, y) in pixels with 0 the middle of the first one,
+            of the landmarks in the order of `Capture.landmarks`, null (in TOML []) for one that is
+            not used; at least two. Only, and always, for `crop` landmarks, where a square tensor of
+            a multiple of 112 or 128 pixels has InsightFace's as its default.
+        border: Pixels outside the frame where `crop_bounds` is pad or `crop` is landmarks, and
+            around the image where `fit` is a letterbox.
+        border_level: 8-bit level of a constant border, in all planes; for depth its encoded level.
+        fit: How the crop becomes as large as the tensor.
+        interpolation: Interpolation of the resize; an aligned face is always bilinear.
         channel_order: Order of the tensor's color planes; gray frames are replicated.
         depth: Encoding of millimeters in 8 bits; only, and always, for depth.
         ir_composite: Contents of the three planes; another than plain only for infrared.
@@ -91,12 +191,51 @@ class PreprocessSpec(BaseModel):
     height: int = Field(ge=1, le=4096)
     crop: CropRule
     crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
+    crop_shape: CropShape = _added(CropShape.BOX)
+    crop_bounds: CropBounds = _added(CropBounds.SHIFT)
+    landmark_positions: tuple[Point | None, ...] | None = _added(None, min_length=5, max_length=5)
+    border: Border = _added(Border.CONSTANT)
+    border_level: int = _added(0, ge=0, le=255)
+    fit: Fit = _added(Fit.STRETCH)
+    interpolation: Interpolation = _added(Interpolation.BILINEAR)
     channel_order: ChannelOrder = ChannelOrder.RGB
     depth: DepthEncoding | None = None
     ir_composite: IrComposite = IrComposite.PLAIN
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     missing_value: float = Field(default=0.0, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        for name, default in _omitted().items():
+            if getattr(self, name) == default:
+                written.pop(name, None)
+        return written
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the fields; the serializer only leaves some out."""
+        return handler(_without_serializer(core_schema))
+
+    @field_validator("landmark_positions", mode="before")
+    @classmethod
+    def _empty_is_not_used(cls, given: Any) -> Any:
+        """Take an empty pair for an unused landmark: TOML has no null."""
+        if not isinstance(given, (list, tuple)):
+            return given
+        # Tuples, since a strict validation of what this returns takes no list for one.
+        points = (tuple(point) if isinstance(point, list) else point for point in given)
+        return tuple(None if point == () else point for point in points)
+
+    @model_validator(mode="after")
+    def _insightface_is_the_default(self) -> PreprocessSpec:
+        if self.crop is CropRule.LANDMARKS and self.landmark_positions is None:
+            # Not a validator that runs before: strict JSON would be Python's strictness after it.
+            self.__dict__["landmark_positions"] = insightface_positions(self.width, self.height)
+        return self
 
     @model_validator(mode="after")
     def _finite(self) -> PreprocessSpec:
@@ -128,7 +267,54 @@ class PreprocessSpec(BaseModel):
                 raise ValueError(f"ir_composite {self.ir_composite.value} is not for depth")
             if self.channel_order is not ChannelOrder.RGB:
                 raise ValueError("the planes of an infrared composite have one order: leave it rgb")
+            if self.crop is CropRule.LANDMARKS or self.crop_bounds is CropBounds.PAD:
+                raise ValueError(
+                    "the maps of an infrared composite are drawn on a crop inside the frame: "
+                    "leave out crop_bounds pad and crop landmarks"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _crop_is_used(self) -> PreprocessSpec:
+        """Refuse a setting that another one leaves without effect."""
+        is_default = {name: getattr(self, name) == d for name, d in _omitted().items()}
+        if self.crop is not CropRule.FACE:
+            self._refuse(is_default, ("crop_shape", "crop_bounds"), "crop = face")
+        if self.crop is CropRule.LANDMARKS:
+            self._require_positions()
+            if self.crop_scale != 1.0:
+                raise ValueError(
+                    f"crop_scale {self.crop_scale} has no effect on aligned faces: leave it out, "
+                    "and give landmark_positions nearer to each other or farther apart"
+                )
+            self._refuse(is_default, ("fit", "interpolation"), "crop = face or frame")
+        else:
+            self._refuse(is_default, ("landmark_positions",), "crop = landmarks")
+            if self.fit is Fit.STRETCH and self.crop_bounds is not CropBounds.PAD:
+                why = "crop_bounds = pad, crop = landmarks or a letterbox"
+                self._refuse(is_default, ("border", "border_level"), why)
+        if self.border is not Border.CONSTANT:
+            self._refuse(is_default, ("border_level",), "border = constant")
+        return self
+
+    def _refuse(self, is_default: dict[str, bool], names: tuple[str, ...], needs: str) -> None:
+        for name in names:
+            if not is_default[name]:
+                value = getattr(self, name)
+                shown = value.value if isinstance(value, Enum) else value
+                raise ValueError(f"{name} {shown} has no effect without {needs}: leave it out")
+
+    def _require_positions(self) -> None:
+        positions = self.landmark_positions
+        if positions is None:
+            raise ValueError(
+                f"crop landmarks needs landmark_positions for a tensor of {self.width}x"
+                f"{self.height}: five (x, y) in its pixels; only squares of a multiple of 112 or "
+                "128 pixels have InsightFace's as their default"
+            )
+        used = {point for point in positions if point is not None}
+        if len(used) < 2 or not np.isfinite(list(used)).all():
+            raise ValueError("landmark_positions must be finite, two or more of them different")
 
     @property
     def table(self) -> NDArray[np.float32]:
@@ -138,6 +324,42 @@ class PreprocessSpec(BaseModel):
         or device, the same value.
         """
         return _table(self.mean, self.std)
+
+
+def _without_serializer(schema: Any) -> Any:
+    """Return a model's core schema, in whose wrappings the serializer may lie at any depth."""
+    plain = {key: part for key, part in schema.items() if key != "serialization"}
+    if "schema" in plain and plain.get("type") != "model-fields":
+        plain["schema"] = _without_serializer(plain["schema"])
+    return plain
+
+
+@lru_cache(maxsize=1)
+def _omitted() -> dict[str, Any]:
+    """Return the default of every field that a manifest leaves out at it."""
+    return {
+        name: field.default
+        for name, field in PreprocessSpec.model_fields.items()
+        if isinstance(field.json_schema_extra, dict)
+        and OMITTED_AT_DEFAULT in field.json_schema_extra
+    }
+
+
+def insightface_positions(width: int, height: int) -> tuple[Point, ...] | None:
+    """Return where InsightFace puts the landmarks in a square image, None for a size it has not.
+
+    Sizes are multiples of 112 pixels, or of 128, where the face lies 8/128 of the side further
+    right (InsightFace, python-package/insightface/utils/face_align.py).
+    """
+    if width != height:
+        return None
+    if width % 112 == 0:
+        scale, shift = width / 112, 0.0
+    elif width % 128 == 0:
+        scale, shift = width / 128, 8.0 * (width / 128)
+    else:
+        return None
+    return tuple((x * scale + shift, y * scale) for x, y in INSIGHTFACE_112)
 
 
 @lru_cache(maxsize=64)

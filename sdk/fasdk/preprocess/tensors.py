@@ -1,9 +1,9 @@
 """Conversion of camera frames into the tensors a model was trained on.
 
-Frame → crop → (depth to 8 bits, or infrared's HOG and PLGF drawn) → bilinear resize on 8 bits →
-channel order → normalize → NCHW. The arithmetic is the training pipeline's: OpenCV's on x86-64.
-`sdk/native` does all of it in one pass; where that module was not built, NumPy gives the same bits,
-only slower.
+Frame → crop or alignment → (depth to 8 bits, or infrared's HOG and PLGF drawn) → resize on 8 bits,
+letterbox → channel order → normalize → NCHW. The arithmetic is the training pipeline's: OpenCV's on
+x86-64. `sdk/native` does all of it in one pass; where that module was not built, NumPy gives the
+same bits, only slower.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import PreprocessError
+from fasdk.preprocess.alignment import Alignment, aligned
+from fasdk.preprocess.area import resize_area
+from fasdk.preprocess.borders import extended
 from fasdk.preprocess.composite import hog_map, plgf_map, require_composite_size
+from fasdk.preprocess.geometry import inside_of, view_of
 from fasdk.preprocess.native import Implementation, implementation, native_module
 from fasdk.preprocess.resize import resize_bilinear
 from fasdk.preprocess.spec import (
     ChannelOrder,
+    CropBounds,
     CropRule,
+    Interpolation,
     IrComposite,
     PreprocessSpec,
     depth_levels,
@@ -33,57 +39,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Region = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two inclusive
+    from fasdk.preprocess.geometry import Region
 
 _UINT8, _UINT16, _FLOAT32 = np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32)
 
 PRESENCE = "present"  # the graph input that marks which modalities a capture holds
-
-
-def crop_box(frame_size: tuple[int, int], face: FaceBox, scale: float) -> Region:
-    """Return the enlarged face box, moved and shrunk so that it stays inside the frame.
-
-    The rule is the one the Silent-Face checkpoints were trained with, edges truncated towards 0.
-
-    Args:
-        frame_size: (width, height) in pixels.
-        face: The face in that frame.
-        scale: Factor on width and height; reduced where the enlarged box would exceed the frame.
-
-    Returns:
-        left, top, right, bottom in pixels, right and bottom inclusive.
-    """
-    last_x, last_y = frame_size[0] - 1, frame_size[1] - 1
-    scale = min(last_y / face.height, last_x / face.width, scale)
-    width, height = face.width * scale, face.height * scale
-    center_x, center_y = face.width / 2 + face.x, face.height / 2 + face.y
-    left, top = center_x - width / 2, center_y - height / 2
-    right, bottom = center_x + width / 2, center_y + height / 2
-    if left < 0:
-        left, right = 0.0, right - left
-    if top < 0:
-        top, bottom = 0.0, bottom - top
-    if right > last_x:
-        left, right = left - (right - last_x), float(last_x)
-    if bottom > last_y:
-        top, bottom = top - (bottom - last_y), float(last_y)
-    return int(left), int(top), int(right), int(bottom)
-
-
-def region_of(frame_size: tuple[int, int], face: FaceBox | None, spec: PreprocessSpec) -> Region:
-    """Return the part of the frame `spec` looks at: left, top, right, bottom, inclusive.
-
-    Raises:
-        PreprocessError: The spec crops to the face and no face box was given.
-    """
-    if spec.crop is CropRule.FRAME:
-        return 0, 0, frame_size[0] - 1, frame_size[1] - 1
-    if face is None:
-        raise PreprocessError(
-            "this model looks at the face and the capture has no face box: "
-            "give Capture(face=(x, y, width, height)) or --face x,y,width,height"
-        )
-    return crop_box(frame_size, face, spec.crop_scale)
 
 
 def to_tensor(
@@ -91,6 +51,7 @@ def to_tensor(
     face: FaceBox | None,
     spec: PreprocessSpec,
     *,
+    landmarks: NDArray[np.floating] | None = None,
     out: NDArray[np.float32] | None = None,
     using: Implementation | str | None = None,
 ) -> NDArray[np.float32]:
@@ -101,6 +62,8 @@ def to_tensor(
             `spec.depth` is set; uint8 [H, W] for an infrared composite. Any strides.
         face: The face in pixels of this frame; needed when `spec.crop` is the face.
         spec: The modality's preprocessing.
+        landmarks: Float [5, 2], (x, y) in pixels of this frame, in the order of
+            `Capture.landmarks`; needed when `spec.crop` is landmarks.
         out: float32 [3, spec.height, spec.width], C-contiguous, to write to; None makes a new one.
         using: The implementation, or None for `implementation()`. The tensor is the same.
 
@@ -109,23 +72,23 @@ def to_tensor(
 
     Raises:
         UsageError: There is no such implementation.
-        PreprocessError: The frame, `out` and the spec do not fit, the face box is missing, the
-            crop of an infrared composite is under 16x16 pixels, or the native pass was asked for
-            and not built.
+        PreprocessError: The frame, `out` and the spec do not fit, the face box or the landmarks
+            are missing or elsewhere, the crop of an infrared composite is under 16x16 pixels, or
+            the native pass was asked for and not built.
     """
     using = implementation() if using is None else as_choice("using", using, Implementation)
     _require_frame(frame, spec)
-    region = region_of((frame.shape[1], frame.shape[0]), face, spec)
-    if spec.ir_composite is not IrComposite.PLAIN:
-        require_composite_size(region[2] - region[0] + 1, region[3] - region[1] + 1)
+    view = view_of((frame.shape[1], frame.shape[0]), face, landmarks, spec)
+    if spec.ir_composite is not IrComposite.PLAIN and not isinstance(view, Alignment):
+        require_composite_size(view[2] - view[0] + 1, view[3] - view[1] + 1)
     if out is None:
         out = np.empty((3, spec.height, spec.width), np.float32)
     else:
         _require_out(out, spec)
     if using is Implementation.NUMPY:
-        _numpy_pass(frame, region, spec, out)
+        _numpy_pass(frame, view, spec, out)
     else:
-        _native_pass(spec)(frame, region, out)
+        _native_pass(spec)(frame, view, out)
     return out
 
 
@@ -154,8 +117,8 @@ def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
 
 
 @lru_cache(maxsize=64)
-def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Region, NDArray[Any]], None]:
-    """Return what writes a frame's region to a tensor."""
+def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Any, NDArray[Any]], None]:
+    """Return what writes a frame's region, or its aligned face, to a tensor."""
     module = native_module()
     if module is None:
         raise PreprocessError(
@@ -164,8 +127,17 @@ def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Region, NDArra
         )
     mean, std = np.array([spec.mean, spec.std], np.float32).tolist()
     native = module.Pass(
-        mean=tuple(mean), std=tuple(std), swap=spec.channel_order is ChannelOrder.BGR
+        mean=tuple(mean),
+        std=tuple(std),
+        swap=spec.channel_order is ChannelOrder.BGR,
+        interpolation=spec.interpolation.value,
+        pad=spec.crop_bounds is CropBounds.PAD,
+        border=spec.border.value,
+        border_level=spec.border_level,
+        fit=spec.fit.value,
     )
+    if spec.crop is CropRule.LANDMARKS:
+        return _aligning(native, spec)
     if spec.depth is not None:
         levels = depth_levels(spec.depth)
 
@@ -179,31 +151,71 @@ def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Region, NDArra
     return write
 
 
+def _aligning(
+    native: Any, spec: PreprocessSpec
+) -> Callable[[NDArray[Any], Alignment, NDArray[Any]], None]:
+    if spec.depth is not None:
+        levels = depth_levels(spec.depth)
+
+        def depth(frame: NDArray[Any], alignment: Alignment, out: NDArray[Any]) -> None:
+            native.aligned_depth(frame, alignment.to_frame, levels, out)
+
+        return depth
+
+    def image(frame: NDArray[Any], alignment: Alignment, out: NDArray[Any]) -> None:
+        native.aligned_image(frame, alignment.to_frame, out)
+
+    return image
+
+
 def _numpy_pass(
     frame: NDArray[Any],
-    region: Region,
+    view: Region | Alignment,
     spec: PreprocessSpec,
     out: NDArray[np.float32],
 ) -> None:
-    left, top, right, bottom = region
-    pixels = frame[top : bottom + 1, left : right + 1]
-    if spec.depth is not None:
-        pixels = depth_to_8bit(pixels, spec.depth)
-
-    def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return resize_bilinear(image, spec.width, spec.height, using=Implementation.NUMPY)
-
-    if spec.ir_composite is not IrComposite.PLAIN:
-        planes = [resized(image) for image in (pixels, hog_map(pixels), plgf_map(pixels))]
-    elif pixels.ndim == 2:
-        planes = [resized(pixels)] * 3
+    if isinstance(view, Alignment):
+        pixels = frame if spec.depth is None else depth_to_8bit(frame, spec.depth)
+        size = spec.width, spec.height
+        planes = _planes_of(aligned(pixels, view, size, spec.border, spec.border_level), spec)
     else:
-        color = resized(pixels)
-        planes = [color[..., c] for c in range(3)]
-        if spec.channel_order is ChannelOrder.BGR:
-            planes.reverse()
+        pixels = _cropped(frame, view, spec)
+        maps = [pixels]
+        if spec.ir_composite is not IrComposite.PLAIN:
+            maps += [hog_map(pixels), plgf_map(pixels)]
+        fitted = [_fitted(image, spec) for image in maps]
+        planes = fitted if len(fitted) == 3 else _planes_of(fitted[0], spec)
     for plane, levels in enumerate(planes):
         np.take(spec.table[plane], levels, out=out[plane], mode="clip")  # "raise" would copy
+
+
+def _cropped(frame: NDArray[Any], region: Region, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return a region's 8-bit levels; what lies outside the frame follows from what lies inside."""
+    left, top, right, bottom = region
+    corner_x, corner_y = max(left, 0), max(top, 0)
+    pixels = frame[corner_y : bottom + 1, corner_x : right + 1]
+    if spec.depth is not None:
+        pixels = depth_to_8bit(pixels, spec.depth)
+    rectangle = left - corner_x, top - corner_y, right - left + 1, bottom - top + 1
+    return extended(pixels, rectangle, spec.border, spec.border_level)
+
+
+def _fitted(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return an image as large as the tensor, letterboxed where the spec says so."""
+    left, top, width, height = inside_of((image.shape[1], image.shape[0]), spec)
+    if spec.interpolation is Interpolation.AREA:
+        resized = resize_area(image, width, height)
+    else:
+        resized = resize_bilinear(image, width, height, using=Implementation.NUMPY)
+    rectangle = -left, -top, spec.width, spec.height
+    return extended(resized, rectangle, spec.border, spec.border_level)
+
+
+def _planes_of(image: NDArray[np.uint8], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+    if image.ndim == 2:
+        return [image] * 3
+    planes = [image[..., channel] for channel in range(3)]
+    return planes[::-1] if spec.channel_order is ChannelOrder.BGR else planes
 
 
 def input_shapes(
@@ -247,7 +259,13 @@ def fill_row(
     for modality, spec in specs.items():
         tensor = _buffer(inputs, modality.value)[row]
         if modality in present:
-            to_tensor(capture.frame(modality), capture.face_in(modality), spec, out=tensor)
+            to_tensor(
+                capture.frame(modality),
+                capture.face_in(modality),
+                spec,
+                landmarks=capture.landmarks_in(modality),
+                out=tensor,
+            )
         else:
             _require_out(tensor, spec)
             tensor.fill(spec.missing_value)

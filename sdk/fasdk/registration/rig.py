@@ -76,6 +76,8 @@ class Rig(BaseModel):
     def register(self, capture: Capture) -> Capture:
         """Return the capture with the face's box in every frame that shows another view.
 
+        Its landmarks too, where it has any, mapped at the same distance.
+
         The box is taken from the frame `face` is in. A pinhole sensor needs the face's distance:
         it is first what makes a box `face_width_mm` wide look as wide as it does, then the median
         depth in the middle of the box so mapped into the depth frame, again and again until it
@@ -84,7 +86,7 @@ class Rig(BaseModel):
 
         A mapped box that leaves its frame is clipped to it, and the quality gates then find the
         face out of frame; one of which less than half lies inside is refused. Boxes that
-        `capture.faces` already names are kept.
+        `capture.faces` already names are kept, and their frames get no landmarks.
 
         Raises:
             OutOfViewError: A sensor sees less than half of the face.
@@ -102,11 +104,26 @@ class Rig(BaseModel):
             self._require_size(capture, modality)
         found = _Found.by(self._pinhole(source), FaceBox.of(capture.face))
         distance_mm = self._distance_mm(capture, source, found)
-        faces = dict(capture.faces)
+        faces, landmarks = dict(capture.faces), dict(capture.frame_landmarks)
         for modality in wanted:
             edges = self._map(found, source, modality, distance_mm)
             faces[modality] = _inside(edges, capture.size_of(modality), modality)
-        return replace(capture, faces=faces)
+            if capture.landmarks is not None:
+                points = np.asarray(capture.landmarks, np.float64)
+                landmarks.setdefault(modality, self._mapped(points, source, modality, distance_mm))
+        return replace(capture, faces=faces, frame_landmarks=landmarks)
+
+    def _mapped(
+        self,
+        points: NDArray[np.float64],
+        source: Modality,
+        target: Modality,
+        distance_mm: float,
+    ) -> NDArray[np.float32]:
+        """Return points of one frame in another, float32 [N, 2] in pixels."""
+        camera = self._pinhole(source)
+        rays = np.empty((0, 3)) if camera is None else camera.lens.rays(points)
+        return self._project(camera, points, rays, source, target, distance_mm).astype(np.float32)
 
     def _sensor(self, modality: Modality) -> Pinhole | Homography | None:
         """Return how a sensor lies to the RGB camera; None for the same view."""
@@ -160,12 +177,35 @@ class Rig(BaseModel):
 
     def _map(self, found: _Found, source: Modality, target: Modality, distance_mm: float) -> _Edges:
         """Return the smallest upright box around where a face lies in another sensor's frame."""
+        return _Edges.around(
+            self._project(found.camera, found.outline, found.rays, source, target, distance_mm)
+        )
+
+    def _project(
+        self,
+        camera: Pinhole | None,
+        pixels: NDArray[np.float64],
+        rays: NDArray[np.float64],
+        source: Modality,
+        target: Modality,
+        distance_mm: float,
+    ) -> NDArray[np.float64]:
+        """Return where points lie in another sensor's frame, float64 [N, 2] in pixels.
+
+        Args:
+            camera: Camera that sees them; None where the rig does not know its lens.
+            pixels: Float64 [N, 2], where it sees them.
+            rays: Float64 [N, 3], where they are at one millimeter of depth; empty without a camera.
+            source: The camera's modality.
+            target: The other sensor's modality.
+            distance_mm: How deep the points lie.
+        """
         sensor = self._pinhole(target)
-        if found.camera is not None and sensor is not None:
-            points = _between(found.camera, sensor, found.rays * distance_mm)
+        if camera is not None and sensor is not None:
+            points = _between(camera, sensor, rays * distance_mm)
             if not (points[:, 2] > 0.0).all():
                 raise OutOfViewError(_nowhere(target))
-            return _Edges.around(sensor.lens.project(points))
+            return sensor.lens.project(points)
         here, there = self._plane(source), self._plane(target)
         if here is None or there is None:
             raise RigError(
@@ -173,12 +213,11 @@ class Rig(BaseModel):
                 f"{target.value} lies to it: describe both as pinhole cameras or both by a "
                 "homography, or give the rgb frame"
             )
-        points = np.column_stack([found.outline, np.ones(len(found.outline))])
-        mapped = points @ (there @ np.linalg.inv(here)).T
+        mapped = np.column_stack([pixels, np.ones(len(pixels))]) @ (there @ np.linalg.inv(here)).T
         scale = mapped[:, 2:]
         if not ((scale > 0.0).all() or (scale < 0.0).all()):
             raise OutOfViewError(_nowhere(target))
-        return _Edges.around(mapped[:, :2] / scale)
+        return np.asarray(mapped[:, :2] / scale)
 
     def _pinhole(self, modality: Modality) -> Pinhole | None:
         """Return a sensor as a pinhole camera, or None if it is none."""

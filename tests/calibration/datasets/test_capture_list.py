@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasdk.capture import Modality
+from fasdk.cameras.replay import ReplayCamera
+from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
     DepthUnit,
     Label,
+    LabeledCapture,
+    load_capture,
     open_dataset,
     read_list,
+    write_captures,
     write_list,
 )
 
@@ -38,6 +43,42 @@ def test_csv_and_json_lines_of_the_same_columns_are_the_same_records(tmp_path):
     assert record.face == (1, 2, 3, 4)
     dataset = open_dataset(tmp_path / "l.csv")
     assert (dataset.name, dataset.root, dataset.records) == ("l", tmp_path, (record,))
+
+
+@pytest.mark.parametrize(
+    "cell", ["1,2,3,4,5,6,7,8,9", "1,2", "1,2,3,4,5,6,7,8,9,x", "nan" + ",1" * 9]
+)
+def test_landmarks_that_are_not_five_points_are_named(tmp_path, cell):
+    (tmp_path / "l.csv").write_text(f'{HEADER},landmarks\n{ROW},"{cell}"\n')
+    with pytest.raises(DatasetError, match=r"l\.csv:2: landmarks: .* is not five points: write x"):
+        read_list(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["1,2,3,4,5,6,7,8,9,10", "1 2;3 4;5 6;7 8;9 10", "[[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]"],
+)
+def test_landmarks_are_ten_numbers_in_a_cell(tmp_path, cell):
+    (tmp_path / "l.csv").write_text(f'{HEADER},landmarks\n{ROW},"{cell}"\n')
+    (record,) = read_list(tmp_path / "l.csv")
+    assert record.landmarks == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10))
+
+
+def test_landmarks_are_loaded_in_pixels_of_the_first_frame_that_is_wanted(tmp_path):
+    points = np.array([(10, 10), (30, 10), (20, 20), (12, 30), (28, 30)], np.float32)
+    capture = Capture(
+        rgb=np.zeros((40, 60, 3), np.uint8),
+        ir=np.zeros((20, 30), np.uint8),
+        face=(5, 5, 30, 30),
+        landmarks=points,
+    )
+    item = LabeledCapture(capture, "a", Label.ATTACK, "print", "s", "lab", "p")
+    (record,) = read_list(write_captures([item], tmp_path, "l"))
+    assert np.array_equal(load_capture(record, tmp_path).landmarks, points)
+    infrared = load_capture(record, tmp_path, modalities=[Modality.IR])
+    assert np.array_equal(infrared.landmarks, points / 2)
+    replayed = ReplayCamera(tmp_path / "l.jsonl")
+    assert np.array_equal(replayed.read().landmarks, points)
 
 
 def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(tmp_path):
@@ -100,6 +141,8 @@ def read_list_of(text: str, folder: Path) -> list[CaptureRecord]:
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 paths = st.one_of(st.none(), st.from_regex(r"[a-z ,'\"]{1,8}/[0-9]{4}\.jpg", fullmatch=True))
 
+coordinates = st.floats(-1e4, 1e4)
+
 
 @st.composite
 def records(draw: st.DrawFn) -> CaptureRecord:
@@ -113,6 +156,7 @@ def records(draw: st.DrawFn) -> CaptureRecord:
         depth=frames[1],
         ir=frames[2],
         face=None if face_crop else draw(st.none() | boxes),
+        landmarks=draw(st.none() | st.tuples(*[st.tuples(coordinates, coordinates)] * 5)),
         label=Label.BONA_FIDE if is_live else Label.ATTACK,
         species=BONA_FIDE_SPECIES
         if is_live

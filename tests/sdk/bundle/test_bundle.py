@@ -21,11 +21,12 @@ from fasdk.bundle import bundle as bundle_module
 from fasdk.bundle.archive import read_archive
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
-from fasdk.bundle.manifest import PlanEntry, Precision
+from fasdk.bundle.manifest import PlanEntry, Precision, parse_manifest
 from fasdk.bundle.members import GRAPH, MANIFEST, SIGNATURE
 from fasdk.bundle.trust import TrustPolicy, generate_key
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import BundleError, FasdkError, TrustError
+from fasdk.preprocess import PreprocessSpec
 
 from support import tiny_bundle
 from support.archive_attacks import canonical
@@ -481,6 +482,53 @@ def test_a_golden_capture_round_trips_without_a_face():
     assert again.capture.face is None
     assert np.array_equal(again.capture.ir, IR)
     assert np.array_equal(again.logits, LOGITS)
+
+
+def test_a_golden_capture_keeps_its_landmarks_and_holds_none_otherwise():
+    points = np.float32([(1, 1), (3, 1), (2, 2), (1, 3), (3.5, 3)])
+    item = GoldenCapture(Capture(ir=IR, landmarks=points), LOGITS)
+    again = GoldenCapture.from_bytes(item.to_bytes(), "x")
+    assert again.capture.landmarks.dtype == np.float32
+    assert np.array_equal(again.capture.landmarks, points)
+    assert b"landmarks" not in GoldenCapture(Capture(ir=IR), LOGITS).to_bytes()
+    for wrong in (points.astype(np.float64), points[:4]):
+        file = io.BytesIO()
+        np.savez(file, ir=IR, logits=LOGITS, landmarks=wrong)
+        with pytest.raises(BundleError, match="not a golden capture"):
+            GoldenCapture.from_bytes(file.getvalue(), "golden/0.npz")
+
+
+def test_a_manifest_without_the_new_crops_has_the_bytes_it_always_had():
+    described = tiny_bundle.manifest()
+    entry = json.loads(described.to_bytes())["inputs"]["rgb"]
+    assert set(entry) == {
+        "channel_order", "crop", "crop_scale", "depth", "height", "ir_composite", "mean",
+        "missing_value", "std", "width",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("border_level", 0), ("fit", "stretch"), ("landmark_positions", None), ("crop_shape", "box")],
+)
+def test_a_setting_written_at_its_default_is_not_canonical(field, value):
+    document = json.loads(tiny_bundle.manifest().to_bytes())
+    document["inputs"]["rgb"][field] = value
+    raw = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    with pytest.raises(BundleError, match="not in canonical form"):
+        parse_manifest(raw, "x.fasb")
+
+
+def test_a_bundle_of_a_letterbox_reads_back(tmp_path):
+    inputs = tiny_bundle.manifest().inputs
+    padded = PreprocessSpec.model_validate(
+        inputs[Modality.RGB].model_dump()
+        | {"fit": "letterbox", "border": "reflect-101", "interpolation": "area"}
+    )
+    described = tiny_bundle.manifest(inputs=inputs | {Modality.RGB: padded})
+    path = tmp_path / "x.fasb"
+    write_bundle(path, described, tiny_bundle.members(described))
+    assert open_bundle(path).manifest.inputs[Modality.RGB] == padded
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff", b"[" * 100_000])

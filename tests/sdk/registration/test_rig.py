@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -155,6 +156,34 @@ def test_the_box_lands_where_opencv_projects_the_face(distance_mm, across, down,
         assert edges(found.faces[modality]) == pytest.approx(around(truth[modality]), abs=2.0)
     assert found.face is capture.face
     assert found.rgb is capture.rgb
+
+
+def test_landmarks_land_where_opencv_projects_them():
+    face_mm = face_at(60.0, 20.0, 700.0)
+    capture, truth = capture_of(face_mm)
+    chosen = [0, 3, 7, 11, 15]
+    points = np.float32(truth[Modality.RGB][chosen])
+    found = RIG.register(replace(capture, landmarks=points))
+    assert found.landmarks is points
+    for modality in (Modality.DEPTH, Modality.IR):
+        assert found.landmarks_in(modality) == pytest.approx(truth[modality][chosen], abs=1.5)
+    known = points + 1
+    kept = RIG.register(replace(capture, landmarks=points, frame_landmarks={Modality.IR: known}))
+    assert kept.landmarks_in(Modality.IR) is known
+    assert RIG.register(capture).frame_landmarks == {}
+
+
+def test_a_homography_maps_landmarks():
+    points = np.float32([(300, 200), (380, 205), (340, 240), (310, 290), (370, 292)])
+    capture = Capture(
+        rgb=np.zeros((720, 1280, 3), np.uint8),
+        ir=np.zeros((480, 640), np.uint8),
+        face=(280, 170, 120, 150),
+        landmarks=points,
+    )
+    found = Rig(ir=PLANE).register(capture).landmarks_in(Modality.IR)
+    expected = cv2.perspectiveTransform(points[None].astype(float), MATRIX)[0]
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_same_camera_twice_gives_the_same_box():

@@ -31,7 +31,7 @@ from fasdk.errors import (
     TrustError,
     UsageError,
 )
-from fasdk.preprocess import CropRule, to_batch
+from fasdk.preprocess import CropRule, PreprocessSpec, to_batch
 from fasdk.reasons import Reason
 from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
@@ -178,6 +178,40 @@ def test_a_model_that_looks_at_the_face_needs_its_box(tmp_path):
     with fasdk.open(tmp_path / "x.fasb", backend=Backend.ONNXRUNTIME) as session:
         assert "no face box" in session.check(tiny_bundle.capture(200)).reasons[0]
         assert session.check(tiny_bundle.capture(200, face=(2, 2, 8, 8))).verdict is Verdict.LIVE
+
+
+# In parts of an image's side; the first is the person's right eye.
+LANDMARKS = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]
+
+
+def test_a_model_that_aligns_faces_needs_their_landmarks(tmp_path):
+    inputs = tiny_bundle.manifest().inputs
+    size = inputs[RGB].width
+    positions = [(size * x, size * y) for x, y in LANDMARKS]
+    aligned = PreprocessSpec.model_validate(
+        inputs[RGB].model_dump() | {"crop": "landmarks", "landmark_positions": positions}
+    )
+    described = tiny_bundle.manifest(inputs=inputs | {RGB: aligned})
+    bright, landmarks = tiny_bundle.capture(200), np.float32(LANDMARKS) * 10
+    found = dataclasses.replace(bright, landmarks=landmarks)
+    golden = tiny_bundle.golden(found, described, tiny_bundle.graph_bytes())
+    path = _with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden)
+    with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        session.replay_golden()
+        assert session.check(found).verdict is Verdict.LIVE
+        for capture, words in (
+            (bright, "aligns the face by its landmarks and the capture has none"),
+            (dataclasses.replace(bright, face=(2, 2, 8, 8)), "the capture has none in this frame"),
+            (
+                dataclasses.replace(bright, landmarks=landmarks[[1, 0, 2, 4, 3]]),
+                "do not lie as a face's do",
+            ),
+        ):
+            refused = session.check(capture)
+            assert refused.verdict is Verdict.ERROR
+            assert words in refused.reasons[0]
+            with pytest.raises(CaptureError, match=words):
+                session.require(capture)
 
 
 BAD_ENGINES = {

@@ -142,6 +142,12 @@ def test_a_face_box_that_the_model_needs_is_missing(fasdk, bundle, frames):
     assert_refused(fasdk("check", bundle, *frames.options), "--face")
 
 
+@pytest.mark.parametrize("points", ["1,2,3", "1,2,3,4,5,6,7,8,9,x", "1,2,3,4,5,6,7,8,9,nan"])
+def test_landmarks_that_are_not_five_points(fasdk, bundle, frames, points):
+    words = ("check", bundle, *frames.options, *FACE, f"--landmarks={points}")
+    assert_refused(fasdk(*words), "is not x,y of five points")
+
+
 def test_a_full_disk_leaves_the_old_bundle_and_no_scraps(fasdk, checkpoint, tmp_path, monkeypatch):
     out = tmp_path / "out.fasb"
     out.write_bytes(b"the old one")

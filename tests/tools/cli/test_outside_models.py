@@ -91,6 +91,42 @@ def test_an_onnx_file_becomes_a_bundle_that_judges(fasdk, onnx_file, frames, tmp
     assert 0 < json.loads(ran.stdout)["score"] < 1
 
 
+ALIGNED = """crop = "landmarks"
+landmark_positions = [[2.5, 3.0], [5.5, 3.0], [], [], []]
+border = "replicate"
+"""
+PADDED = """crop = "face"
+crop_scale = 1.5
+crop_shape = "square"
+crop_bounds = "pad"
+border = "reflect-101"
+interpolation = "area"
+fit = "letterbox-floor"
+"""
+EYES = "130,90,180,90,155,115,135,140,175,140"
+
+
+def test_a_file_of_aligned_and_padded_faces_becomes_a_bundle_that_judges(
+    fasdk, onnx_file, frames, tmp_path
+):
+    source, description = onnx_file
+    first, second, third = TOML.split('crop = "face"\n')
+    description.write_text(first + ALIGNED + second + PADDED + third)
+    out = tmp_path / "lobby.fasb"
+    ran = fasdk(*arguments(source, out, description), "--backend", "onnxruntime", "--json")
+    assert ran.status == 0, ran.stderr
+    assert fasdk("verify", out, "--backend", "onnxruntime").status == 0
+    inputs = json.loads(fasdk("inspect", out, "--json").stdout)["manifest"]["inputs"]
+    assert inputs["rgb"]["landmark_positions"] == [[2.5, 3.0], [5.5, 3.0], None, None, None]
+    assert (inputs["ir"]["border"], inputs["ir"]["fit"]) == ("reflect-101", "letterbox-floor")
+    check = ["check", out, "--rgb", frames.rgb, "--ir", frames.ir, *FACE]
+    ran = fasdk(*check, "--backend", "onnxruntime")
+    assert ran.status == 2
+    assert "aligns the face by its landmarks and the capture has none" in ran.error_lines[0]
+    ran = fasdk(*check, "--landmarks", EYES, "--backend", "onnxruntime", "--json")
+    assert 0 < json.loads(ran.stdout)["score"] < 1
+
+
 def test_two_builds_of_one_file_are_the_same_bytes(fasdk, onnx_file, tmp_path):
     source, description = onnx_file
     for name in ("one.fasb", "two.fasb"):

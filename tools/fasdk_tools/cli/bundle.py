@@ -26,6 +26,7 @@ from fasdk_tools.cli.root import (
     WideOption,
     app,
     parse_face,
+    parse_landmarks,
     trust_policy,
 )
 from fasdk_tools.terminal.build_report import SUMMARY_TITLE
@@ -221,6 +222,13 @@ def check(
     face: Annotated[
         str | None, typer.Option(help="x,y,w,h in pixels of the first frame given.")
     ] = None,
+    landmarks: Annotated[
+        str | None,
+        typer.Option(
+            help="x,y of the person's right eye, left eye, nose tip, right and left corner of the "
+            "mouth, in those pixels."
+        ),
+    ] = None,
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
@@ -243,7 +251,11 @@ def check(
     for note in dict.fromkeys(note for each in read.values() for note in each.notes):
         STDERR.print(f"fasdk: warning: {note}", markup=False, soft_wrap=True)
     frames: dict[str, Any] = {name: each.frame for name, each in read.items()}
-    capture = Capture(**frames, face=None if face is None else parse_face(face))
+    capture = Capture(
+        **frames,
+        face=None if face is None else parse_face(face),
+        landmarks=None if landmarks is None else parse_landmarks(landmarks),
+    )
     with open_session(
         bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
     ) as liveness:

@@ -14,6 +14,9 @@ from fasdk.errors import CaptureError, UsageError
 from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import FaceBox, Modality
 
@@ -140,3 +143,23 @@ def parse_face(text: str) -> FaceBox:
             f"--face {text!r} is not x,y,w,h in whole pixels, such as 106,147,207,213"
         ) from None
     return FaceBox.of(values)
+
+
+def parse_landmarks(text: str) -> NDArray[np.float32]:
+    """Return the points that --landmarks gives as x,y of five, float32 [5, 2].
+
+    Raises:
+        CaptureError: They are not ten finite numbers.
+    """
+    import numpy as np
+
+    try:
+        points = np.array([float(part) for part in text.split(",")], np.float32).reshape(5, 2)
+    except ValueError:
+        points = np.full((5, 2), np.nan, np.float32)
+    if not np.isfinite(points).all():
+        raise CaptureError(
+            f"--landmarks {text!r} is not x,y of five points, such as "
+            "160,230,250,230,205,285,170,330,240,330"
+        )
+    return points

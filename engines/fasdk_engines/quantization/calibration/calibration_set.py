@@ -199,7 +199,7 @@ def _require_variety(batches: Sequence[Mapping[str, NDArray[np.float32]]], name:
 
 
 def captures_digest(captures: Sequence[Capture]) -> str:
-    """Return the SHA-256 of captures: their frames and face boxes, in order."""
+    """Return the SHA-256 of captures: their frames, face boxes and landmarks, in order."""
     digest = hashlib.sha256()
     for capture in captures:
         for modality in capture.present:
@@ -208,4 +208,6 @@ def captures_digest(captures: Sequence[Capture]) -> str:
             digest.update(np.ascontiguousarray(frame).data)
         face = None if capture.face is None else FaceBox.of(capture.face)
         digest.update(repr(face).encode())
+        if capture.landmarks is not None:
+            digest.update(np.asarray(capture.landmarks, "<f4").tobytes())
     return digest.hexdigest()

@@ -1,54 +1,16 @@
-// Views of frames owned elsewhere, crops of them, and buffers that outlive a frame.
+// Buffers that outlive a frame, one set a thread.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <vector>
 
 #include "fasdk/pixel.hpp"
 #include "fasdk/row_kernels.hpp"
+#include "fasdk/view.hpp"
 
 namespace fasdk {
-
-// Strides are in samples and may be negative.
-template <typename Sample>
-struct FrameView {
-    const Sample* data;
-    int width;
-    int height;
-    int channels;
-    std::ptrdiff_t row_stride;
-    std::ptrdiff_t column_stride;
-    std::ptrdiff_t channel_stride;
-
-    const Sample* row(int y) const { return data + y * row_stride; }
-};
-
-// Part of a frame in pixels, right and bottom inclusive.
-struct Region {
-    int left;
-    int top;
-    int right;
-    int bottom;
-
-    int width() const { return right - left + 1; }
-    int height() const { return bottom - top + 1; }
-};
-
-template <typename Sample>
-FrameView<Sample> cropped(const FrameView<Sample>& frame, const Region& region) {
-    if (region.left < 0 || region.top < 0 || region.right >= frame.width ||
-        region.bottom >= frame.height || region.width() < 1 || region.height() < 1) {
-        throw std::invalid_argument("region is empty or leaves the frame");
-    }
-    FrameView<Sample> part = frame;
-    part.data += region.top * frame.row_stride + region.left * frame.column_stride;
-    part.width = region.width();
-    part.height = region.height();
-    return part;
-}
 
 // The last few axes a thread has met: a camera's face boxes change slowly.
 template <typename Plan>
@@ -83,11 +45,19 @@ class AxisCache {
 struct Scratch {
     AxisCache<ColumnPlan> columns;
     AxisCache<std::vector<Tap>> rows;
+    AxisCache<std::vector<Span>> column_spans;
+    AxisCache<std::vector<Span>> row_spans;
     std::vector<std::uint8_t> samples;  // a row of the region
     std::vector<std::uint8_t> other_samples;
     std::vector<std::int16_t> upper;  // source rows after the horizontal step
     std::vector<std::int16_t> lower;
     std::vector<std::uint32_t> levels;  // an output row
+    // Of areas:
+    std::vector<float> line;  // a source row after the horizontal step
+    std::vector<float> mean;
+    std::vector<std::int64_t> block;
+    // Of aligned faces, along a line of the tensor in both coordinates:
+    std::vector<std::int32_t> along;
     // Of the infrared composite:
     std::vector<std::uint8_t> gray;
     std::vector<std::uint8_t> drawn;

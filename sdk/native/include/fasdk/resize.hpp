@@ -1,4 +1,4 @@
-// Bilinear resize as such: 8-bit bit for bit as OpenCV, 16-bit as close as OpenCV is to itself.
+// Resize as such: 8-bit bit for bit as OpenCV, 16-bit as close as OpenCV is to itself.
 #pragma once
 
 #include <cmath>
@@ -39,9 +39,11 @@ void require(const FrameView<Sample>& frame, const Resized<Sample>& out) {
 
 template <int kChannels>
 void resize_8(const FrameView<std::uint8_t>& frame, const Resized<std::uint8_t>& out,
-              const RowKernels& kernels, Scratch& scratch) {
+              const Framing& framing, const RowKernels& kernels, Scratch& scratch) {
     const std::size_t width = static_cast<std::size_t>(out.width);
-    LevelRows<std::uint8_t, kChannels>(frame, out.width, out.height, nullptr, kernels, scratch)
+    const Crop<std::uint8_t> whole{frame, 0, 0, frame.width, frame.height};
+    LevelRows<std::uint8_t, kChannels>(whole, framing, out.width, out.height, nullptr, kernels,
+                                       scratch)
         .run([&](int y, const std::uint32_t* pixels) {
             std::uint8_t* to = out.row(y, kChannels);
             const auto* from = reinterpret_cast<const std::uint8_t*>(pixels);
@@ -86,16 +88,18 @@ inline std::uint16_t rounded_16(float value) {  // a sum of weights may exceed 1
 }  // namespace detail
 
 inline void resize_8(const FrameView<std::uint8_t>& frame, const Resized<std::uint8_t>& out,
-                     const RowKernels& kernels) {
+                     const RowKernels& kernels, bool area = false) {
     detail::require(frame, out);
     Scratch& scratch = scratch_of_this_thread();
     const auto resize = frame.channels == 1   ? detail::resize_8<1>
                         : frame.channels == 3 ? detail::resize_8<3>
                                               : detail::resize_8<4>;
-    resize(frame, out, kernels, scratch);
+    Framing framing;
+    framing.area = area;
+    resize(frame, out, framing, kernels, scratch);
 }
 
-// 16-bit samples, in float as OpenCV does, each product and sum rounded. OpenCV fuses some of them
+// 16-bit samples, INTER_LINEAR, in float as OpenCV does, each product and sum rounded. OpenCV fuses some of them
 // by CPU, so its own answers differ by a unit or two of the last place.
 inline void resize_16(const FrameView<std::uint16_t>& frame, const Resized<std::uint16_t>& out) {
     detail::require(frame, out);
@@ -103,7 +107,7 @@ inline void resize_16(const FrameView<std::uint16_t>& frame, const Resized<std::
     const auto at = [&](int y, int x, int c) -> unsigned {
         return frame.row(y)[x * frame.column_stride + c * frame.channel_stride];
     };
-    if (scaling_of(frame.width, frame.height, out.width, out.height) == Scaling::kHalve) {
+    if (scaling_of(frame.width, frame.height, out.width, out.height, false) == Scaling::kHalve) {
         for (int y = 0; y < out.height; ++y) {
             std::uint16_t* to = out.row(y, channels);
             for (int x = 0; x < out.width; ++x) {

@@ -66,8 +66,8 @@ inline void plan_fours(int from, ColumnPlan& plan) {
 }  // namespace detail
 
 // Fill `plan`, whose buffers are used again.
-inline void plan_columns(int from, int to, int channels, ColumnPlan& plan) {
-    column_taps(from, to, plan.taps);
+inline void plan_columns(int from, int to, int channels, bool areas, ColumnPlan& plan) {
+    column_taps(from, to, areas, plan.taps);
     plan.weights.clear();
     plan.paired_in_8 = plan.paired_in_16 = 0;
     if (channels == 1) {

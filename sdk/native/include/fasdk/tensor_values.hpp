@@ -4,27 +4,63 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fasdk/framing.hpp"
 #include "fasdk/pixel.hpp"
+#include "fasdk/view.hpp"
 
 namespace fasdk {
 
-// The cropped frame and how it becomes a tensor. Passed to a kernel by value, so a launch copies
-// and allocates nothing; the pointers are the device's there.
+// The cropped or aligned frame and how it becomes a tensor. Passed to a kernel by value, so a launch
+// copies and allocates nothing; the pointers are the device's there.
 template <typename Sample>
 struct TensorSource {
-    const Sample* data;  // the region's first sample; strides are in samples and may be negative
-    std::ptrdiff_t row_stride;
-    std::ptrdiff_t column_stride;
-    std::ptrdiff_t channel_stride;
-    std::int32_t width;  // of the region
-    std::int32_t height;
-    std::int32_t channels;       // 1 or 3
+    Crop<Sample> crop;  // or the whole frame, if aligned
+    bool aligned;
+    Alignment alignment;
+    Framing framing;
+    Inside inside;
     std::int32_t out_width;
     std::int32_t out_height;
     const std::uint8_t* levels;  // uint8 [65536] for depth, else null
     Normalization planes[3];
     bool swap;  // plane 0 takes the frame's last channel
 };
+
+template <typename Sample>
+TensorSource<Sample> cropped_source(const FrameView<Sample>& frame, const Region& region,
+                                    const Framing& framing, int out_width, int out_height,
+                                    const std::uint8_t* levels, const Normalization* planes,
+                                    bool swap) {
+    const Crop<Sample> crop = crop_of(frame, region, framing);
+    return {crop,
+            false,
+            {},
+            framing,
+            inside_of(crop.width, crop.height, out_width, out_height, framing.fit),
+            out_width,
+            out_height,
+            levels,
+            {planes[0], planes[1], planes[2]},
+            swap};
+}
+
+template <typename Sample>
+TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignment& alignment,
+                                    const Framing& framing, int out_width, int out_height,
+                                    const std::uint8_t* levels, const Normalization* planes,
+                                    bool swap) {
+    require_aligned(frame, alignment, out_width, out_height);
+    return {{frame, 0, 0, frame.width, frame.height},
+            true,
+            alignment,
+            framing,
+            {0, 0, out_width, out_height},
+            out_width,
+            out_height,
+            levels,
+            {planes[0], planes[1], planes[2]},
+            swap};
+}
 
 struct TensorValues {
     float planes[3];
@@ -33,22 +69,39 @@ struct TensorValues {
 // The three planes' values at output pixel (x, y): crop, depth levels, resize, order, normalize.
 template <typename Sample>
 FASDK_HD inline TensorValues tensor_values_at(const TensorSource<Sample>& source, int x, int y) {
-    const Scaling scaling =
-        scaling_of(source.width, source.height, source.out_width, source.out_height);
-    const Tap column = column_tap(x, source.width, source.out_width);
-    const Tap row = row_tap(y, source.height, source.out_height);
+    const Crop<Sample>& crop = source.crop;
+    const FrameView<Sample>& part = crop.part;
+    const Border border = source.framing.border;
+    const Inside& inside = source.inside;
+    const std::int32_t column = border_index(x - inside.left, inside.width, border);
+    const std::int32_t row = border_index(y - inside.top, inside.height, border);
+    const Scaling scaling = scaling_of(crop.width, crop.height, inside.width, inside.height,
+                                       source.framing.area);
     TensorValues values{};
-    std::uint8_t level = 0;
+    std::uint8_t level = source.framing.level;
     for (int plane = 0; plane < 3; ++plane) {
-        const int channel = source.channels == 1 ? 0 : (source.swap ? 2 - plane : plane);
-        if (plane == 0 || source.channels == 3) {  // gray is resized once
-            const auto fetch = [&](std::int32_t r, std::int32_t c) -> std::uint8_t {
-                const Sample sample = source.data[r * source.row_stride + c * source.column_stride +
-                                                  channel * source.channel_stride];
-                return source.levels != nullptr ? source.levels[sample]
-                                                : static_cast<std::uint8_t>(sample);
-            };
-            level = level_at(fetch, scaling, column, row, x, y);
+        const int channel = part.channels == 1 ? 0 : (source.swap ? 2 - plane : plane);
+        const auto fetch = [&](std::int32_t r, std::int32_t c) -> std::uint8_t {
+            const std::int32_t from_row = border_index(r + crop.top, part.height, border);
+            const std::int32_t from_column = border_index(c + crop.left, part.width, border);
+            if (from_row < 0 || from_column < 0) {
+                return source.framing.level;
+            }
+            const Sample sample =
+                part.data[from_row * part.row_stride + from_column * part.column_stride +
+                          channel * part.channel_stride];
+            return source.levels != nullptr ? source.levels[sample]
+                                            : static_cast<std::uint8_t>(sample);
+        };
+        if (plane > 0 && part.channels == 1) {
+            // gray is resized once
+        } else if (source.aligned) {
+            const AlignedPoint at = aligned_point(source.alignment, x, y);
+            level = aligned_level(at, fetch(at.row, at.column), fetch(at.row, at.column + 1),
+                                  fetch(at.row + 1, at.column), fetch(at.row + 1, at.column + 1));
+        } else if (column >= 0 && row >= 0) {
+            level = level_at(fetch, scaling, Size{crop.width, crop.height},
+                             Size{inside.width, inside.height}, column, row);
         }
         values.planes[plane] = normalized(level, source.planes[plane]);
     }

@@ -35,6 +35,9 @@ class BuildReport:
         graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
             imported file the largest score difference, file as given against the graph in the
             bundle.
+        score_parity: Largest softmax difference of both comparisons.
+        logit_spread: Largest difference between two logits of one capture, at least 1, by which the
+            budgets of the parity are multiplied; None for an imported ONNX file.
         half_drift: Largest logit difference, FP32 graph against the half-precision graph with
             every operator's output rounded; None in other precisions.
         half_drift_ratio: `half_drift` over the standard deviation of the logits; None in other
@@ -47,6 +50,7 @@ class BuildReport:
         operating_points: Threshold by the operating point's id.
         operating_points_note: Origin of the operating points, or the reason why there are none.
         phase_seconds: Duration by phase, in seconds.
+        notes: What was chosen, converted or dropped of the source, a sentence each.
         int8: Calibration and liveness budget; None without INT8.
     """
 
@@ -60,6 +64,8 @@ class BuildReport:
     size_bytes: int
     torch_parity: float | None
     graph_parity: float
+    score_parity: float
+    logit_spread: float | None
     half_drift: float | None
     half_drift_ratio: float | None
     half_max_activation: float | None
@@ -69,6 +75,7 @@ class BuildReport:
     operating_points: dict[str, float]
     operating_points_note: str
     phase_seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
     int8: Int8Summary | None = None
 
 
@@ -104,6 +111,8 @@ def make_report(
         size_bytes=bundle.stat().st_size,
         torch_parity=source.torch_parity,
         graph_parity=source.graph_parity,
+        score_parity=source.score_parity,
+        logit_spread=source.logit_spread,
         half_drift=None if fp16 is None else fp16.logit_drift,
         half_drift_ratio=None if fp16 is None else fp16.drift_ratio,
         half_max_activation=None if fp16 is None else fp16.max_activation,
@@ -113,5 +122,6 @@ def make_report(
         operating_points={point.id: point.threshold for point in manifest.operating_points},
         operating_points_note=manifest.operating_points_note,
         phase_seconds=dict(phase_seconds),
+        notes=source.notes,
         int8=None if int8 is None else int8.record.summary(),
     )

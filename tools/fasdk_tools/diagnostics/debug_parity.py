@@ -97,7 +97,7 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
     settings = resolve_config(family, checkpoint, config)
     module = family.build(settings).eval()
     load_into(module, checkpoint, family)
-    return export_graph(module.deployed().eval(), family, settings)
+    return export_graph(module.deployed().eval(), family.configured(settings), settings)
 
 
 def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:

@@ -120,6 +120,8 @@ def _parity(report: BuildReport) -> Iterator[str]:
     if report.torch_parity is not None:
         yield f"{report.torch_parity:.1e} published against deployed form"
     yield f"{report.graph_parity:.1e} deployed form against graph"
+    if report.torch_parity is not None:
+        yield f"{report.score_parity:.1e} in softmax"
 
 
 def _half_precision(report: BuildReport) -> str | None:

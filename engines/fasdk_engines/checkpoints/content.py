@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -149,11 +149,18 @@ def _from_torch(path: Path, data: bytes) -> object:
             _refuse_plain_pickle(path, data)
         return _load(path, data, Loader.TORCH)
     names = [member.filename for member in members]
-    _refuse_inflating(path, members, len(data))
     refuse_other_archive(path, names)
-    if any(name.endswith("/constants.pkl") or name == "constants.pkl" for name in names):
-        return _load(path, _without_code(data), Loader.TORCHSCRIPT)
-    return _load(path, data, Loader.TORCH)
+    is_script = any(PurePosixPath(name).name == "constants.pkl" for name in names)
+    loader = Loader.TORCHSCRIPT if is_script else Loader.TORCH
+    read = [member for member in members if not is_script or _is_data(member.filename)]
+    if any(m.compress_type != zipfile.ZIP_STORED for m in read) or (
+        sum(m.file_size for m in read) > len(data)
+    ):
+        raise CheckpointError(
+            f"{path} has compressed members, which torch.save does not write: "
+            f"{conversion(path, loader)}"
+        )
+    return _load(path, _without_code(data) if is_script else data, loader)
 
 
 def _load(path: Path, data: bytes, loader: Loader) -> object:
@@ -162,7 +169,7 @@ def _load(path: Path, data: bytes, loader: Loader) -> object:
     Raises:
         CheckpointError: The file names a class that has no placeholder, or it is damaged.
     """
-    allowed: dict[str, Any] = {}
+    allowed = {name: _placeholder(path, name, loader) for name in _listed_globals(data)}
     for _ in range(_MAX_NAMES):
         try:
             return _load_with(data, allowed)
@@ -173,15 +180,41 @@ def _load(path: Path, data: bytes, loader: Loader) -> object:
         except Exception as error:
             # Damaged pickles surface as almost any exception.
             raise CheckpointError(_damaged(path)) from error
-        found = placeholder(name, script=loader is Loader.TORCHSCRIPT)
-        if found is None or name in allowed:
-            raise CheckpointError(
-                f"{path} contains code ({name}) and is not loaded: give its bare state dict; "
-                f"{conversion(path, loader)}"
-            )
-        allowed[name] = found
+        if name in allowed:
+            raise CheckpointError(_code(path, name, loader))
+        allowed[name] = _placeholder(path, name, loader)
     raise CheckpointError(
         f"{path} contains {_MAX_NAMES} classes beside its weights: {conversion(path, loader)}"
+    )
+
+
+def _listed_globals(data: bytes) -> list[str]:
+    """Return the classes and functions that an archive names and torch does not allow by itself.
+
+    Torch lists none of the older format; loading refuses those one by one.
+    """
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(data)))
+    except Exception:  # noqa: BLE001 - loading says what is wrong
+        return []
+
+
+def _placeholder(path: Path, name: str, loader: Loader) -> Callable[..., Any]:
+    """Return what stands for a class or function; see `placeholder`.
+
+    Raises:
+        CheckpointError: It is none of the settings that are known.
+    """
+    found = placeholder(name, script=loader is Loader.TORCHSCRIPT)
+    if found is None:
+        raise CheckpointError(_code(path, name, loader))
+    return found
+
+
+def _code(path: Path, name: str, loader: Loader) -> str:
+    return (
+        f"{path} contains code ({name}) and is not loaded: give its bare state dict; "
+        f"{conversion(path, loader)}"
     )
 
 
@@ -222,25 +255,18 @@ def _damaged(path: Path) -> str:
     return f"{path} is truncated, damaged or no PyTorch checkpoint: copy or save it again"
 
 
-def _refuse_inflating(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
-    """Refuse compressed members of a torch file, which inflate to any size."""
-    if not any(member.filename.rpartition("/")[2] == "data.pkl" for member in members):
-        return
-    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-    if not stored or sum(member.file_size for member in members) > size:
-        raise CheckpointError(
-            f"{path} has compressed members, which torch.save does not write: "
-            f"{conversion(path, Loader.TORCH)}"
-        )
-
-
 def _without_code(data: bytes) -> bytes:
     """Return a TorchScript archive without its program: what is left is a torch file."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as given, zipfile.ZipFile(out, "w") as kept:
         for member in given.infolist():
-            parts = PurePosixPath(member.filename).parts
-            inside = parts[1:] if len(parts) > 1 else parts
-            if inside[:1] in (("data.pkl",), ("data",), ("version",), ("byteorder",)):
+            if _is_data(member.filename):
                 kept.writestr(member.filename, given.read(member.filename))
     return out.getvalue()
+
+
+def _is_data(name: str) -> bool:
+    """Whether a member of a TorchScript archive holds tensors or the names of them."""
+    parts = PurePosixPath(name).parts
+    inside = parts[1] if len(parts) > 1 else parts[0]
+    return inside in ("data.pkl", "data", "version", "byteorder")

@@ -45,6 +45,11 @@ def named_tensors(path: Path, value: object) -> tuple[dict[str, Tensor], dict[st
         raise CheckpointError(
             f"{path} holds {arrays} NumPy arrays and no tensors: {conversion(path, Loader.TORCH)}"
         )
+    if not tensors and isinstance(value, ScriptModule):
+        raise CheckpointError(
+            f"{path} is a frozen TorchScript program, whose weights have no names: save the module "
+            "before torch.jit.freeze, best its state dict"
+        )
     if not tensors:
         what = "" if isinstance(value, Mapping) else f" by name but a {type(value).__name__}"
         raise CheckpointError(f"{path} holds no tensors{what}: give a trained model's state dict")

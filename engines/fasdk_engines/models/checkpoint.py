@@ -190,7 +190,10 @@ def _in_order(data: bytes) -> bytes:
 def _misfits(fit: Fit) -> str:
     unknown = tuple(fit.unknown)
     lists = (("missing", fit.missing), ("unknown", unknown), ("misshapen", fit.misshapen))
-    return "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in lists if names)
+    found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in lists if names)
+    if fit.unknown and not (fit.missing or fit.misshapen):
+        return f"{found}; if only the training uses what is unknown, save the file without it"
+    return found
 
 
 def _require_usable(checkpoint: Checkpoint, name: str, value: Tensor, own: Tensor) -> None:

@@ -175,8 +175,9 @@ def _fit(given: NamedWeights, prefix: str, own: Mapping[str, Tensor], family: Fa
         beside = rest
     inside = {n: inner for n, inner in beside.items() if n.startswith(prefix)}
     research = {i: given.tensors[n] for n, i in inside.items() if family.is_research_only(i)}
-    notes = _fill(taken, given, prefix, own, family)
-    used = {alias for _, alias in family.tied_names}
+    notes, aliases = _fill(taken, given, prefix, own, family)
+    used = {family.own_name(alias.removeprefix(prefix)) for alias in aliases}
+    used |= {alias for _, alias in family.tied_names}
     return Fit(
         prefix=prefix,
         tensors=taken,
@@ -201,20 +202,26 @@ def _fill(
     prefix: str,
     own: Mapping[str, Tensor],
     family: Family,
-) -> tuple[str, ...]:
-    """Add what a file keeps under another name, and counts that no output depends on."""
+) -> tuple[tuple[str, ...], set[str]]:
+    """Add what a file keeps under another name, and counts that no output depends on.
+
+    Returns:
+        Notes, and the full names of the tensors that were taken for another's.
+    """
     notes = []
+    aliases = set()
     tied = [(prefix + name, prefix + alias) for name, alias in family.tied_names]
     for name, alias in (*tied, *given.metadata.items()):
         inner = family.own_name(name.removeprefix(prefix))
         if inner in own and inner not in taken and alias in given.tensors:
             taken[inner] = given.tensors[alias]
+            aliases.add(alias)
             notes.append(f"{inner} is taken from {alias}, its other name")
     counts = [name for name in own if name.endswith(_BATCH_COUNT) and name not in taken]
     if counts and taken:
         taken.update({name: torch.zeros_like(own[name], device="cpu") for name in counts})
         notes.append(f"{len(counts)} {_BATCH_COUNT}, which older torch did not save, are set to 0")
-    return tuple(notes)
+    return tuple(notes), aliases
 
 
 def _distinct(fits: Iterable[Fit]) -> list[Fit]:

@@ -1,7 +1,7 @@
 """Forms in which checkpoints of one network are published, and what becomes of each.
 
-`form_rows()` writes every form, loads it as a build does, follows the fix of a refusal, and compares
-the weights with those that were written.
+`form_rows()` writes every form, loads it as a build does, follows the fix of a refusal, and
+compares the weights with those that were written.
 """
 
 from __future__ import annotations
@@ -157,34 +157,57 @@ def _follow(form: Form, attempt: Attempt, folder: Path) -> str | None:
     message = attempt.messages[-1]
     if form.expected is None:
         return None
-    command = re.search(r"`([^`]+)`", message)
-    if command:
-        out = _run(command[1], folder)
-        named = re.search(r"then build from (\S+)$", message)
-        attempt.path = folder / named[1] if named else out
-        return "its command"
-    settings = re.search(r"--config FILE\.json with (\{.*?\})(, and live_index)?", message)
-    if settings:
-        told = json.loads(settings[1]) | ({"live_index": 1} if settings[2] else {})
-        (folder / "FILE.json").write_text(json.dumps(told))
-        attempt.config = str(folder / "FILE.json")
-        return "--config"
-    other = re.search(r"it looks like --model (\S+) --config (\S+)", message)
-    if other:
-        attempt.model, attempt.config = other[1], other[2]
-        return "--model"
-    chosen = re.search(r"--weights (\S+)$", message)
-    if chosen:
-        attempt.weights = chosen[1]
-        return "--weights"
-    inside = re.search(r"is a folder: give a file, such as (\S+)$", message)
-    if inside:
-        attempt.path = Path(inside[1])
-        return "the file in it"
-    if form.repaired is not None and re.search(r"copy|save|download|git lfs pull", message):
+    if form.repaired is not None and re.search(r"copy|download|git lfs pull", message):
         attempt.path = form.repaired(folder)
         return "another copy"
-    return None
+    return next((word for follow in _ADVICE if (word := follow(message, attempt, folder))), None)
+
+
+def _follow_command(message: str, attempt: Attempt, folder: Path) -> str | None:
+    found = re.search(r"`([^`]+)`", message)
+    if found is None:
+        return None
+    out = _run(found[1], folder)
+    named = re.search(r"then build from (\S+)$", message)
+    attempt.path = folder / named[1] if named else out
+    return "its command"
+
+
+def _follow_settings(message: str, attempt: Attempt, folder: Path) -> str | None:
+    found = re.search(r"--config FILE\.json with (\{.*?\})(, and live_index)?", message)
+    if found is None:
+        return None
+    told = json.loads(found[1]) | ({"live_index": 1} if found[2] else {})
+    (folder / "FILE.json").write_text(json.dumps(told))
+    attempt.config = str(folder / "FILE.json")
+    return "--config"
+
+
+def _follow_model(message: str, attempt: Attempt, _folder: Path) -> str | None:
+    found = re.search(r"it looks like --model (\S+) --config (\S+)", message)
+    if found is None:
+        return None
+    attempt.model, attempt.config = found[1], found[2]
+    return "--model"
+
+
+def _follow_weights(message: str, attempt: Attempt, _folder: Path) -> str | None:
+    found = re.search(r"--weights (\S+)$", message)
+    if found is None:
+        return None
+    attempt.weights = found[1]
+    return "--weights"
+
+
+def _follow_path(message: str, attempt: Attempt, _folder: Path) -> str | None:
+    found = re.search(r"is a folder: give a file, such as (\S+)$", message)
+    if found is None:
+        return None
+    attempt.path = Path(found[1])
+    return "the file in it"
+
+
+_ADVICE = (_follow_command, _follow_settings, _follow_model, _follow_weights, _follow_path)
 
 
 def _run(command: str, folder: Path) -> Path:
@@ -193,9 +216,9 @@ def _run(command: str, folder: Path) -> Path:
     words = shlex.split(command)
     if words[:2] == ["python", "-c"]:
         with _inside(folder), mock.patch.object(sys, "argv", ["-c", *words[3:]]):
-            exec(words[2], {"__name__": "__main__"})
+            exec(words[2], {"__name__": "__main__"})  # noqa: S102 - the advice itself is tested
     else:
-        subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     new = sorted(path for path in set(folder.rglob("*")) - before if path.is_file())
     return new[0] if new else folder
 
@@ -552,7 +575,8 @@ FORMS: tuple[Form, ...] = (
     Form("tuple of epoch and state dict", _saved(lambda: (7, {"net": state()})), state),
     Form("tree of dictionaries", _saved(_nested), state),
     Form(
-        "parameters", _saved(lambda: {n: torch.nn.Parameter(v, False) for n, v in state().items()}),
+        "parameters",
+        _saved(lambda: {n: torch.nn.Parameter(v, False) for n, v in state().items()}),
         state,
     ),
     Form(
@@ -586,7 +610,12 @@ FORMS: tuple[Form, ...] = (
         state,
         says=r"module\.",
     ),
-    Form("Lightning", _saved(_lightning, "epoch=3.ckpt"), state, says=r"dropped criterion\.weight"),
+    Form(
+        "Lightning",
+        _saved(_lightning, "epoch=3.ckpt"),
+        state,
+        says=r"dropped state_dict\.criterion",
+    ),
     Form(
         "auxiliary network of training",
         _saved(
@@ -681,9 +710,7 @@ FORMS: tuple[Form, ...] = (
         says="are constant.*--weights model",
     ),
     Form("average of torch.optim.swa_utils", _saved(_averaged_model), state, says="n_averaged"),
-    Form(
-        "one set under two keys", _saved(lambda: {"model": state(), "best": state()}), state
-    ),
+    Form("one set under two keys", _saved(lambda: {"model": state(), "best": state()}), state),
     Form(
         "two sets",
         _saved(lambda: {"last": state(), "best": state(1)}),
@@ -713,8 +740,14 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(
         "times",
-        _saved(lambda: {"net": state(), "at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-                        if hasattr(datetime, "UTC") else datetime.date(2026, 1, 1)}),
+        _saved(
+            lambda: {
+                "net": state(),
+                "at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+                if hasattr(datetime, "UTC")
+                else datetime.date(2026, 1, 1),
+            }
+        ),
         state,
     ),
     Form(
@@ -733,7 +766,8 @@ FORMS: tuple[Form, ...] = (
         state,
     ),
     Form(
-        "defaultdict", _saved(lambda: {"net": defaultdict(None, state()), "h": defaultdict(list)}),
+        "defaultdict",
+        _saved(lambda: {"net": defaultdict(None, state()), "h": defaultdict(list)}),
         state,
     ),
     Form("SimpleNamespace", _saved(lambda: {"n": state(), "c": types.SimpleNamespace(a=1)}), state),
@@ -748,10 +782,18 @@ FORMS: tuple[Form, ...] = (
         ),
         state,
     ),
-    Form("float16", _saved(lambda: _converted(torch.half)), lambda: _converted(torch.half),
-         says="converted from float16 to float32"),
-    Form("bfloat16", _saved(lambda: _converted(torch.bfloat16)),
-         lambda: _converted(torch.bfloat16), says="converted from bfloat16"),
+    Form(
+        "float16",
+        _saved(lambda: _converted(torch.half)),
+        lambda: _converted(torch.half),
+        says="converted from float16 to float32",
+    ),
+    Form(
+        "bfloat16",
+        _saved(lambda: _converted(torch.bfloat16)),
+        lambda: _converted(torch.bfloat16),
+        says="converted from bfloat16",
+    ),
     Form("float64", _saved(lambda: _converted(torch.float64)), state, says="from float64"),
     Form("batch counts of older torch", _saved(_without_counts), state, says="set to 0"),
     Form("TorchScript, traced", _script(_traced), state),
@@ -762,9 +804,7 @@ FORMS: tuple[Form, ...] = (
         state,
         says="its other name",
     ),
-    Form(
-        "whole module", _saved(network), state, says=r"contains code \(\S*MiniFasNet\)"
-    ),
+    Form("whole module", _saved(network), state, says=r"contains code \(\S*minifasnet"),
     Form("whole module under 'model'", _saved(lambda: {"model": network()}), state, says="code"),
     Form(
         "whole module, older format",
@@ -792,8 +832,13 @@ FORMS: tuple[Form, ...] = (
     Form("zip archive of a folder", _zipped, state, says=r"give weights/best\.pth"),
     Form("tar archive", _tarred, state, says="tar xf"),
     Form("folder", _in_folder, state, says="is a folder"),
-    Form("truncated", _made(lambda: _bytes(state())[:-999], "net.pth"), state,
-         says="truncated", repaired=_bare),
+    Form(
+        "truncated",
+        _made(lambda: _bytes(state())[:-999], "net.pth"),
+        state,
+        says="truncated",
+        repaired=_bare,
+    ),
     Form(
         "truncated, older format",
         _made(lambda: _bytes(state(), _use_new_zipfile_serialization=False)[:-999], "net.pth"),
@@ -807,6 +852,7 @@ FORMS: tuple[Form, ...] = (
         _made(lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "net.pth"),
         state,
         says="git lfs pull",
+        repaired=_bare,
     ),
     Form(
         "web page",
@@ -841,7 +887,12 @@ FORMS: tuple[Form, ...] = (
         says="class_token_1",
     ),
     # What holds no weights of the model stays refused, and the refusal says what it is.
-    Form("hostile", _saved(lambda: {"net": state(), "x": Attack()}), None, says=r"code \(\S*system"),
+    Form(
+        "hostile",
+        _saved(lambda: {"net": state(), "x": Attack()}),
+        None,
+        says=r"code \(\S*system\) that no checkpoint needs",
+    ),
     Form("all zero", _saved(zeros), None, says="are constant"),
     Form("NaN", _saved(_changed("linear.weight", lambda v: v * torch.nan)), None, says="NaN"),
     Form("quantized", _saved(_quantized), None, says="is quantized"),
@@ -853,12 +904,24 @@ FORMS: tuple[Form, ...] = (
         None,
         says="1 unknown: depth_head.weight; if only the training uses",
     ),
-    Form("optimizer alone", _saved(lambda: {"optimizer": _optimizer_state()}), None,
-         says="no tensors|does not fit"),
-    Form("parameters without names", _saved(lambda: list(state().values())), None,
-         says="no tensors by name but a list"),
-    Form("frozen TorchScript", _script(lambda: torch.jit.freeze(copy.deepcopy(_traced()))), None,
-         says="frozen"),
+    Form(
+        "optimizer alone",
+        _saved(lambda: {"optimizer": _optimizer_state()}),
+        None,
+        says="no tensors|does not fit",
+    ),
+    Form(
+        "parameters without names",
+        _saved(lambda: list(state().values())),
+        None,
+        says="no tensors by name but a list",
+    ),
+    Form(
+        "frozen TorchScript",
+        _script(lambda: torch.jit.freeze(copy.deepcopy(_traced()))),
+        None,
+        says="frozen",
+    ),
     Form("ONNX", _onnx, None, says="use --model onnx"),
     Form("Keras", _made(lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "net.h5"), None, says="HDF5"),
     Form("TFLite", _made(lambda: b"\x1c\0\0\0TFL3" + bytes(99), "net.tflite"), None, says="Lite"),

@@ -173,7 +173,8 @@ def _refuse_tar(path: Path, data: bytes) -> None:
 
 def zip_members(data: bytes) -> list[zipfile.ZipInfo] | None:
     """Return the members of a zip archive, or None for other bytes or a damaged archive."""
-    if not zipfile.is_zipfile(io.BytesIO(data)):
+    # A tar archive may end in a zip archive, which zipfile finds there.
+    if not data.startswith(b"PK") or not zipfile.is_zipfile(io.BytesIO(data)):
         return None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -190,10 +190,7 @@ def _in_order(data: bytes) -> bytes:
 def _misfits(fit: Fit) -> str:
     unknown = tuple(fit.unknown)
     lists = (("missing", fit.missing), ("unknown", unknown), ("misshapen", fit.misshapen))
-    found = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in lists if names)
-    if fit.unknown and not (fit.missing or fit.misshapen):
-        return f"{found}; if only the training uses what is unknown, save the file without it"
-    return found
+    return "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in lists if names)
 
 
 def _require_usable(checkpoint: Checkpoint, name: str, value: Tensor, own: Tensor) -> None:
@@ -310,6 +307,8 @@ def _hint(fit: Fit, given: NamedWeights, module: nn.Module, family: Family) -> s
         nearest = nearest_model(shapes, module)
         if nearest is not None:
             return f"; {nearest}"
+    if fit.unknown and not (fit.missing or fit.misshapen):
+        return "; if only the training uses what is unknown, save the file without it"
     return ""
 
 

@@ -129,11 +129,12 @@ def choose_weights(
     Raises:
         CheckpointError: Several fit and none is asked for, or what is asked for is not there.
     """
-    attempts = [given, given.without(WRAPPER_PARTS)]
+    removable = [frozenset[str](), WRAPPER_PARTS]
     if not any("module" in name.split(".") for name in own):
-        attempts.append(given.without(WRAPPER_PARTS | {"module"}))
+        removable.append(WRAPPER_PARTS | {"module"})
     best: list[Fit] = []
-    for attempt in attempts:
+    for parts in removable:
+        attempt = given.without(parts) if parts else given
         if attempt is None:
             continue
         fits = _fits(attempt, own, family)
@@ -142,7 +143,7 @@ def choose_weights(
             distinct = _distinct(exact)
             chosen, notes = _chosen(distinct, fits, requested, family, given.path)
             others = tuple(fit.key or RAW for fit in distinct if fit is not chosen)
-            return Choice(chosen, others, (*_renaming(chosen, attempt is not given), *notes))
+            return Choice(chosen, others, (*_renaming(chosen, given, parts), *notes))
         best = best or fits
     if best:
         near = _requested(best, requested, family, given.path) if requested else best
@@ -297,13 +298,14 @@ def _ask(fits: list[Fit], family: Family, path: Path) -> str:
     )
 
 
-def _renaming(fit: Fit, changed: bool) -> tuple[str, ...]:
+def _renaming(fit: Fit, given: NamedWeights, removed: frozenset[str]) -> tuple[str, ...]:
     notes = []
     if fit.prefix:
         notes.append(f"weights are those under {fit.prefix!r}")
-    if changed:
-        parts = ", ".join(f"{part}." for part in sorted({*WRAPPER_PARTS, "module"}))
-        notes.append(f"names are read without what wrappers put into them ({parts})")
+    parts = removed & {part for name in given.tensors for part in name.split(".")}
+    if parts:
+        listed = ", ".join(f"{part!r}" for part in sorted(parts))
+        notes.append(f"names are read without {listed}, which wrappers put into them")
     return tuple(notes)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from support.checkpoint_forms import FORMS, Form, form_row
@@ -14,4 +12,4 @@ def test_a_form_is_loaded_right_or_refused_with_a_fix_that_works(form: Form, tmp
     monkeypatch.chdir(tmp_path)
     row = form_row(form, tmp_path)
     assert row.passed, f"{row.outcome}: {row.message}"
-    assert not os.path.exists("pwned")
+    assert not (tmp_path / "pwned").exists()

@@ -608,7 +608,7 @@ FORMS: tuple[Form, ...] = (
         "submodules in DataParallel",
         _saved(lambda: {n.replace("conv_4.", "conv_4.module."): v for n, v in state().items()}),
         state,
-        says=r"module\.",
+        says="without 'module'",
     ),
     Form(
         "Lightning",

@@ -231,7 +231,9 @@ def _code(path: Path, name: str, loader: Loader) -> str:
 
 
 def _load_with(data: bytes, allowed: Mapping[str, Any]) -> object:
-    stand_ins = [(stand_in, name) for name, stand_in in allowed.items()]
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (stand_in, name) for name, stand_in in allowed.items()
+    ]
     with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
         warnings.simplefilter("ignore")  # of protocols and storages, which nobody can act on
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

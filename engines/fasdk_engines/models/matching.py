@@ -108,7 +108,8 @@ def fitting_settings(family: Family, found: _Shapes) -> str | None:
             more = f", and {', '.join(untold)}, which weights do not tell" if untold else ""
             return (
                 f"it fits with these settings: give --config FILE.json with {json.dumps(told)}"
-                f"{more}"
+                f"{more}; its input is taken as published unless the file states another "
+                "(normalization, channel_order, crop_scale)"
             )
     return None
 

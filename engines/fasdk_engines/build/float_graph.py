@@ -49,7 +49,7 @@ class FloatGraph:
             `graph_parity`.
         logit_spread: Largest difference between two logits of one capture, at least 1, by which the
             budgets of logits are multiplied; None for an imported file.
-        notes: What was chosen, converted or dropped of the source, a sentence each.
+        notes: Plain lines, each on one thing of the source that was converted, read or assumed.
     """
 
     graph: bytes

@@ -50,7 +50,6 @@ class BuildReport:
         operating_points: Threshold by the operating point's id.
         operating_points_note: Origin of the operating points, or the reason why there are none.
         phase_seconds: Duration by phase, in seconds.
-        notes: What was chosen, converted or dropped of the source, a sentence each.
         int8: Calibration and liveness budget; None without INT8.
     """
 
@@ -75,7 +74,6 @@ class BuildReport:
     operating_points: dict[str, float]
     operating_points_note: str
     phase_seconds: dict[str, float]
-    notes: tuple[str, ...] = ()
     int8: Int8Summary | None = None
 
 
@@ -122,6 +120,5 @@ def make_report(
         operating_points={point.id: point.threshold for point in manifest.operating_points},
         operating_points_note=manifest.operating_points_note,
         phase_seconds=dict(phase_seconds),
-        notes=source.notes,
         int8=None if int8 is None else int8.record.summary(),
     )

@@ -279,6 +279,7 @@ def _requested(
     """Return the fits that --weights asks for."""
     for among in (fits, near or []):
         found = [fit for fit in among if fit.key == requested]
+        found = found or [fit for fit in among if fit.key.startswith(f"{requested}.")]
         if not found and requested in (AVERAGED, RAW):
             found = [fit for fit in among if fit.is_averaged == (requested == AVERAGED)]
         if found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import functools
 import gzip
 import json
 import os
@@ -200,7 +201,7 @@ def _follow_weights(message: str, attempt: Attempt, _folder: Path) -> str | None
 
 
 def _follow_path(message: str, attempt: Attempt, _folder: Path) -> str | None:
-    found = re.search(r"is a folder: give a file, such as (\S+)$", message)
+    found = re.search(r"(?:is a folder: give a file, such as|shards: give) (\S+)$", message)
     if found is None:
         return None
     attempt.path = Path(found[1])
@@ -318,6 +319,11 @@ def _sharded(suffix: str, index: str, *, lost: bool = False):
     return write
 
 
+def _shard(folder: Path) -> Path:
+    _sharded("safetensors", "model.safetensors.index.json")(folder)
+    return folder / "model-00002-of-00002.safetensors"
+
+
 def _fake_class(module: str, name: str, base: type = object) -> type:
     """Return a class that pickles under a name of another package, which is not installed."""
     made = type(name, (base,), {"__module__": module})
@@ -393,6 +399,12 @@ def _script(how: Callable[[], torch.jit.ScriptModule], name: str = "net.pt"):
 def _traced() -> torch.jit.ScriptModule:
     with torch.no_grad():
         return torch.jit.trace(network(), torch.rand(1, 3, 80, 80))
+
+
+@cache
+def _traced_gated() -> torch.jit.ScriptModule:
+    with torch.no_grad():
+        return torch.jit.trace(network(squeeze_excite=True), torch.rand(1, 3, 80, 80))
 
 
 @cache
@@ -568,6 +580,7 @@ FORMS: tuple[Form, ...] = (
         says="lists the shard model-00002-of-00002.bin, which is not beside it",
         repaired=_bare,
     ),
+    Form("one shard", _shard, state, says="is one of 2 shards"),
     Form("older format", _saved(state, _use_new_zipfile_serialization=False), state),
     Form("older format, wrapped", _saved(lambda: {"net": prefixed("module.")}), state),
     Form("nested wrappers", _saved(lambda: {"ckpt": {"model": {"state_dict": state()}}}), state),
@@ -709,6 +722,12 @@ FORMS: tuple[Form, ...] = (
         state,
         says="are constant.*--weights model",
     ),
+    Form(
+        "EMA called by a word of its own",
+        _saved(lambda: {"net": state(), "netEMA": state(1)}),
+        _state(1),
+        says="averaged weights under 'netEMA'",
+    ),
     Form("average of torch.optim.swa_utils", _saved(_averaged_model), state, says="n_averaged"),
     Form("one set under two keys", _saved(lambda: {"model": state(), "best": state()}), state),
     Form(
@@ -770,6 +789,18 @@ FORMS: tuple[Form, ...] = (
         _saved(lambda: {"net": defaultdict(None, state()), "h": defaultdict(list)}),
         state,
     ),
+    Form(
+        "schedule, loss and history",
+        _saved(
+            lambda: {
+                "net": state(),
+                "schedule": {"anneal": torch.optim.lr_scheduler.OneCycleLR._annealing_cos},
+                "criterion": torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 1.0])),
+                "lambda": functools.partial(pow, 2),
+            }
+        ),
+        state,
+    ),
     Form("SimpleNamespace", _saved(lambda: {"n": state(), "c": types.SimpleNamespace(a=1)}), state),
     Form("random states", _saved(lambda: {"net": state(), "rng": _random_state()}), state),
     Form(
@@ -797,7 +828,7 @@ FORMS: tuple[Form, ...] = (
     Form("float64", _saved(lambda: _converted(torch.float64)), state, says="from float64"),
     Form("batch counts of older torch", _saved(_without_counts), state, says="set to 0"),
     Form("TorchScript, traced", _script(_traced), state),
-    Form("TorchScript, the network inside", _script(_traced_inside), state, says="'net"),
+    Form("TorchScript, the network inside", _script(_traced_inside), state, says="dropped mean"),
     Form(
         "tied weights, one name in the metadata",
         _safetensors("net.safetensors", _aliased, **{"conv1.conv.weight": "stem.copy"}),
@@ -872,6 +903,12 @@ FORMS: tuple[Form, ...] = (
         _saved(state_128 := lambda: state(image_size=128, classes=2, live_index=1)),
         state_128,
         says="and live_index, which weights do not tell",
+    ),
+    Form(
+        "MiniFASNetV2SE in TorchScript",
+        _script(_traced_gated),
+        _state(squeeze_excite=True),
+        says='"squeeze_excite": true',
     ),
     Form(
         "another model",

@@ -33,8 +33,9 @@ _INDEX_KEY = "weight_map"
 _HARMFUL = re.compile(
     r"(os|posix|nt|sys|subprocess|shutil|socket|runpy|importlib|pty|ctypes|code|codeop|asyncio|"
     r"multiprocessing|pickle|marshal|webbrowser|urllib|http|requests|pip|tempfile|commands)\.|"
-    r"builtins\.(eval|exec|compile|open|getattr|setattr|__import__|globals|locals|input|apply)$"
+    r"builtins\.(eval|exec|compile|open|setattr|__import__|globals|locals|input|apply)$"
 )
+_PROTOCOL = 2  # of the pickles that torch.save writes
 _MAX_NAMES = 256  # distinct classes beside the weights; more are no settings
 
 
@@ -64,6 +65,11 @@ def read_content(path: Path) -> Content:
     shards = _shards(path, data)
     if shards is not None:
         return _read_shards(path, data, shards)
+    _refuse_shard(path)
+    return _read_one(path, data)
+
+
+def _read_one(path: Path, data: bytes) -> Content:
     digest = sha256(data).hexdigest()
     if _is_safetensors(data) or (path.suffix.lower() == ".safetensors" and not _is_torch(data)):
         tensors, metadata = _from_safetensors(path, data)
@@ -103,6 +109,17 @@ def _shards(path: Path, data: bytes) -> tuple[str, ...] | None:
     return names
 
 
+def _refuse_shard(path: Path) -> None:
+    """Raise a CheckpointError where an index beside a file lists it as one of several shards."""
+    for index in sorted(path.parent.glob("*.index.json")):
+        try:
+            names = _shards(index, index.read_bytes())
+        except (OSError, CheckpointError):
+            continue
+        if names is not None and len(names) > 1 and path.name in names:
+            raise CheckpointError(f"{path} is one of {len(names)} shards: give {index}")
+
+
 def _read_shards(path: Path, data: bytes, names: tuple[str, ...]) -> Content:
     digest = sha256(data)
     tensors: dict[object, object] = {}
@@ -112,7 +129,7 @@ def _read_shards(path: Path, data: bytes, names: tuple[str, ...]) -> Content:
             raise CheckpointError(
                 f"{path} lists the shard {name}, which is not beside it: copy every shard there"
             )
-        content = read_content(shard)
+        content = _read_one(shard, _read(shard))
         if not isinstance(content.value, Mapping):
             raise CheckpointError(f"{shard} holds no tensors by name: copy that shard again")
         twice = next((key for key in content.value if key in tensors), None)
@@ -183,7 +200,7 @@ def _load(path: Path, data: bytes, loader: Loader) -> object:
         except pickle.UnpicklingError as error:
             name = _refused_global(str(error))
             if name is None:
-                raise CheckpointError(_unreadable(path, str(error), loader)) from error
+                raise CheckpointError(_unreadable(path, data, str(error), loader)) from error
         except Exception as error:
             # Damaged pickles surface as almost any exception.
             raise CheckpointError(_damaged(path)) from error
@@ -247,15 +264,28 @@ def _refused_global(message: str) -> str | None:
     return found[1] if "." in found[1] else f"builtins.{found[1]}"
 
 
-def _unreadable(path: Path, message: str, loader: Loader) -> str:
-    if "Unsupported operand" in message and "persistent" not in message:
+def _unreadable(path: Path, data: bytes, message: str, loader: Loader) -> str:
+    protocol = _protocol(data)
+    if protocol is not None and protocol != _PROTOCOL:
         return (
-            f"{path} is truncated, damaged, or pickled with a protocol other than 2, which is not "
-            f"read as data: copy it again, or {conversion(path, loader)}"
+            f"{path} is pickled with protocol {protocol}, of which torch reads only "
+            f"{_PROTOCOL} as data: {conversion(path, loader)}"
         )
     if any(text in message for text in ("Can only", "unrecognized function", "DTensor", "nested")):
         return f"{path} contains objects beside tensors: {conversion(path, loader)}"
     return _damaged(path)
+
+
+def _protocol(data: bytes) -> int | None:
+    """Return the protocol of the pickle in a torch file, or None where there is none."""
+    members = zip_members(data)
+    if members is not None:
+        name = next((m.filename for m in members if m.filename.endswith("data.pkl")), None)
+        if name is None:
+            return None
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as member:
+            data = member.read(2)
+    return data[1] if data[:1] == b"\x80" and len(data) > 1 else None
 
 
 def _refuse_plain_pickle(path: Path, data: bytes) -> None:

@@ -48,7 +48,14 @@ def refuse_folder(path: Path) -> None:
         )
     if (path / "saved_model.pb").is_file():
         raise CheckpointError(f"{path} is a TensorFlow SavedModel: {_EXPORT}")
-    wanted = ("*.safetensors.index.json", "*.bin.index.json", "*.safetensors", "*.bin", "*.pt*")
+    wanted = (
+        "*.safetensors.index.json",
+        "*.bin.index.json",
+        "*.safetensors",
+        "*.bin",
+        "*.pt*",
+        "*.ckpt",
+    )
     found = next((file for glob in wanted for file in sorted(path.glob(glob))), None)
     if (path / "zero_to_fp32.py").is_file():
         raise CheckpointError(

@@ -23,9 +23,10 @@ _SETTINGS = re.compile(
     r"|fractions\.Fraction"
     r"|uuid\.UUID"
     r"|collections\.deque"
+    r"|functools\.partial"
     r"|copyreg\._reconstructor"
     r"|typing\.\w+"
-    r"|builtins\.(object|bool|int|float|str|bytes|list|tuple|dict|frozenset|range|slice)"
+    r"|builtins\.(getattr|object|bool|int|float|str|bytes|list|tuple|dict|frozenset|range|slice)"
     r"|numpy\.(dtype|bool|bool_|u?int\d+|float\d+|complex\d+|str_|bytes_|datetime64|timedelta64)"
     r"|numpy\.dtypes\.\w+"
     r"|numpy\._?core\.multiarray\.scalar"
@@ -35,13 +36,16 @@ _SETTINGS = re.compile(
     r"|torch\.version\.\w+"
     r"|torch\.random\.\w+"
     r"|torch\._C\.Generator"
-    r"|torch\.optim\.[\w.]+"
+    r"|torch\.(optim|utils\.data|nn\.modules\.loss|nn\.functional)\.[\w.]+"
     r"|torch\.amp\.[\w.]+"
     r"|torch\.cuda\.amp\.[\w.]+"
     r"|(omegaconf|hydra|easydict|addict|yacs|munch|ml_collections|pydantic)\.[\w.]+"
-    r"|(fvcore|iopath|detectron2|mmengine|mmcv|timm)\.[\w.]+"
+    r"|(fvcore|iopath|detectron2\.config|timm\.(utils|data|optim|scheduler))\.[\w.]+"
+    r"|(mmengine|mmcv)\.(config|utils|logging|runner)\.[\w.]+"
+    r"|(pandas|scipy|sklearn|PIL|tqdm|albumentations|torchvision\.transforms)\.[\w.]+"
     r"|(lightning|pytorch_lightning|lightning_fabric|lightning_utilities)\.[\w.]+"
-    r"|(transformers|accelerate|torchmetrics|wandb)\.[\w.]+"
+    r"|(accelerate|torchmetrics|wandb)\.[\w.]+"
+    r"|transformers\.(?!models\.\w+\.modeling)[\w.]+"
 )
 _MAPPINGS = re.compile(
     r"(easydict\.EasyDict|addict\.(addict\.)?Dict|munch\.(\w+\.)?\w*Munch|yacs\.config\.CfgNode"
@@ -99,11 +103,16 @@ def placeholder(name: str, *, script: bool = False) -> Callable[..., Any] | None
     if script and _SCRIPT.fullmatch(name):
         return ScriptModule
     if script and _SCRIPT_VALUES.fullmatch(name):
-        return Setting
+        return _named(name)
     if name == "collections.defaultdict":
         return _mapping
     if _MAPPINGS.fullmatch(name):
         return OrderedDict
     if _ARRAYS.fullmatch(name):
         return Array
-    return Setting if _SETTINGS.fullmatch(name) else None
+    return _named(name) if _SETTINGS.fullmatch(name) else None
+
+
+def _named(name: str) -> type[Setting]:
+    """Return a placeholder whose name in messages is that of the class it stands for."""
+    return type(name.rpartition(".")[2], (Setting,), {})

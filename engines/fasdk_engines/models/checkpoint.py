@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,7 +237,8 @@ def _constant_weights(checkpoint: Checkpoint, choice: Choice) -> tuple[str, ...]
 
 def _advice(others: Sequence[str]) -> str:
     if others:
-        return f"the file also holds {', '.join(others)}: choose with --weights {others[0]}"
+        first = shlex.quote(others[0])
+        return f"the file also holds {', '.join(others)}: choose with --weights {first}"
     return "give the file that the training wrote last"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from fasdk_engines.checkpoints.tensors import WRAPPER_PARTS, prefixes, without_p
 from fasdk_engines.models.base import Family
 
 AVERAGED, RAW = "ema", "raw"  # words that --weights takes beside the keys of a file
-_AVERAGED = re.compile(r"(^|[._-])(ema|averaged?|avg|swa|shadow|polyak)\d*([._-]|$)", re.IGNORECASE)
+_AVERAGED = re.compile(
+    r"(^|[._-])(ema|averaged?|avg|swa|shadow|polyak)\d*([._-]|$)"
+    r"|(?-i:[a-z](EMA|Ema|SWA|Swa)([._A-Z]|$)|(^|[._])(ema|swa)[A-Z])",
+    re.IGNORECASE,
+)
 _NEAR = 0.3  # share of a module's names from which a mapping is taken for a misfit of it
 _BATCH_COUNT = "num_batches_tracked"  # counts training steps; no output depends on it
 
@@ -171,9 +176,10 @@ def _fit(given: NamedWeights, prefix: str, own: Mapping[str, Tensor], family: Fa
             raise CheckpointError(f"{given.path} holds {inner} twice, under two spellings")
         taken[inner] = value
         owners.add(given.owners.get(name, ""))
-    beside = {n: inner for n, inner in rest.items() if given.owners.get(n, "") in owners}
-    if not owners:
-        beside = rest
+    # A state dict is one mapping, and what stands in others is none of its business. A tree of
+    # mappings, such as a TorchScript archive, is the network with everything in it.
+    is_flat = len(owners) == 1
+    beside = {n: i for n, i in rest.items() if not is_flat or given.owners.get(n, "") in owners}
     inside = {n: inner for n, inner in beside.items() if n.startswith(prefix)}
     research = {i: given.tensors[n] for n, i in inside.items() if family.is_research_only(i)}
     notes, aliases = _fill(taken, given, prefix, own, family)
@@ -295,7 +301,7 @@ def _ask(fits: list[Fit], family: Family, path: Path) -> str:
     keys = [fit.key or RAW for fit in fits]
     return (
         f"{path} holds {len(fits)} sets of weights that fit {family.name}: {', '.join(keys)}; "
-        f"choose one, such as --weights {keys[0]}"
+        f"choose one, such as --weights {shlex.quote(keys[0])}"
     )
 
 

@@ -11,6 +11,7 @@ import copy
 import datetime
 import functools
 import gzip
+import io
 import json
 import os
 import pickle
@@ -281,9 +282,8 @@ def _bare(folder: Path) -> Path:
     return _saved(state, "again.pth")(folder)
 
 
-def _bytes(content: object, **options: object) -> bytes:
-    import io
-
+def serialized(content: object, **options: object) -> bytes:
+    """Return what torch.save writes of an object."""
     out = io.BytesIO()
     torch.save(content, out, **options)
     return out.getvalue()
@@ -414,7 +414,7 @@ def _traced_inside() -> torch.jit.ScriptModule:
 
 
 def _compressed(folder: Path) -> Path:
-    plain = _bytes(state())
+    plain = serialized(state())
     (folder / "plain.pth").write_bytes(plain)
     with (
         zipfile.ZipFile(folder / "plain.pth") as given,
@@ -428,7 +428,7 @@ def _compressed(folder: Path) -> Path:
 
 def _zipped(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "net.zip", "w") as archive:
-        archive.writestr("weights/best.pth", _bytes(state()))
+        archive.writestr("weights/best.pth", serialized(state()))
     return folder / "net.zip"
 
 
@@ -627,7 +627,7 @@ FORMS: tuple[Form, ...] = (
         "Lightning",
         _saved(_lightning, "epoch=3.ckpt"),
         state,
-        says=r"dropped state_dict\.criterion",
+        says=r"dropped criterion\.weight",
     ),
     Form(
         "auxiliary network of training",
@@ -859,20 +859,22 @@ FORMS: tuple[Form, ...] = (
     ),
     Form("NumPy archive", _npz, state, says="NumPy archive"),
     Form("compressed members", _compressed, state, says="compressed members"),
-    Form("gzip", _made(lambda: gzip.compress(_bytes(state())), "net.pth.gz"), state, says="gzip"),
+    Form(
+        "gzip", _made(lambda: gzip.compress(serialized(state())), "net.pth.gz"), state, says="gzip"
+    ),
     Form("zip archive of a folder", _zipped, state, says=r"give weights/best\.pth"),
     Form("tar archive", _tarred, state, says="tar xf"),
     Form("folder", _in_folder, state, says="is a folder"),
     Form(
         "truncated",
-        _made(lambda: _bytes(state())[:-999], "net.pth"),
+        _made(lambda: serialized(state())[:-999], "net.pth"),
         state,
         says="truncated",
         repaired=_bare,
     ),
     Form(
         "truncated, older format",
-        _made(lambda: _bytes(state(), _use_new_zipfile_serialization=False)[:-999], "net.pth"),
+        _made(lambda: serialized(state(), _use_new_zipfile_serialization=False)[:-999], "net.pth"),
         state,
         says="truncated",
         repaired=_bare,

@@ -8,6 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -35,6 +36,7 @@ _HARMFUL = re.compile(
     r"multiprocessing|pickle|marshal|webbrowser|urllib|http|requests|pip|tempfile|commands)\.|"
     r"builtins\.(eval|exec|compile|open|setattr|__import__|globals|locals|input|apply)$"
 )
+_DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 _PROTOCOL = 2  # of the pickles that torch.save writes
 _MAX_NAMES = 256  # distinct classes beside the weights; more are no settings
 
@@ -184,7 +186,7 @@ def _from_torch(path: Path, data: bytes) -> object:
             f"{path} has compressed members, which torch.save does not write: "
             f"{conversion(path, loader)}"
         )
-    return _load(path, _without_code(data) if is_script else data, loader)
+    return _load(path, _without_code(path, data) if is_script else data, loader)
 
 
 def _load(path: Path, data: bytes, loader: Loader) -> object:
@@ -283,8 +285,11 @@ def _protocol(data: bytes) -> int | None:
         name = next((m.filename for m in members if m.filename.endswith("data.pkl")), None)
         if name is None:
             return None
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as member:
-            data = member.read(2)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(name) as member:
+                data = member.read(2)
+        except _DAMAGED_ZIP:
+            return None
     return data[1] if data[:1] == b"\x80" and len(data) > 1 else None
 
 
@@ -301,13 +306,20 @@ def _damaged(path: Path) -> str:
     return f"{path} is truncated, damaged or no PyTorch checkpoint: copy or save it again"
 
 
-def _without_code(data: bytes) -> bytes:
-    """Return a TorchScript archive without its program: what is left is a torch file."""
+def _without_code(path: Path, data: bytes) -> bytes:
+    """Return a TorchScript archive without its program: what is left is a torch file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as given, zipfile.ZipFile(out, "w") as kept:
-        for member in given.infolist():
-            if _is_data(member.filename):
-                kept.writestr(member.filename, given.read(member.filename))
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as given, zipfile.ZipFile(out, "w") as kept:
+            for member in given.infolist():
+                if _is_data(member.filename):
+                    kept.writestr(member.filename, given.read(member.filename))
+    except _DAMAGED_ZIP as error:
+        raise CheckpointError(_damaged(path)) from error
     return out.getvalue()
 
 

@@ -181,7 +181,7 @@ def _refuse_tar(path: Path, data: bytes) -> None:
 def zip_members(data: bytes) -> list[zipfile.ZipInfo] | None:
     """Return the members of a zip archive, or None for other bytes or a damaged archive."""
     # A tar archive may end in a zip archive, which zipfile finds there.
-    if not data.startswith(b"PK") or not zipfile.is_zipfile(io.BytesIO(data)):
+    if not data.startswith(b"PK"):
         return None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -198,7 +198,11 @@ def _fit(given: NamedWeights, prefix: str, own: Mapping[str, Tensor], family: Fa
             if value.shape != own[name].shape
         ),
         research_only={n: v for n, v in research.items() if n not in used},
-        siblings={n: given.tensors[n] for n in beside if n not in inside},
+        siblings={
+            n.removeprefix(given.owners.get(n, "")).lstrip("."): given.tensors[n]
+            for n in beside
+            if n not in inside
+        },
         notes=notes,
     )
 

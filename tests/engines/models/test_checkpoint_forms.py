@@ -99,7 +99,6 @@ def test_damaged_bytes_are_refused_in_one_line_and_never_crash(tmp_path):
     [
         (os.system, ("touch pwned",)),
         (exec, ("open('pwned', 'w')",)),
-        (getattr, (os, "system")),
         (subprocess.Popen, (["touch", "pwned"],)),
         (functools.partial, (os.system, "touch pwned")),
         (torch.load, ("pwned",)),
@@ -115,14 +114,8 @@ def test_a_call_in_a_checkpoint_is_refused_and_not_made(call, zipped, tmp_path, 
         def __reduce__(self):
             return call
 
-    try:
-        torch.save(
-            {"net": {"a": torch.ones(1)}, "x": Hostile()},
-            "net.pth",
-            _use_new_zipfile_serialization=zipped,
-        )
-    except TypeError:
-        pytest.skip("cannot be pickled at all")
+    content = {"net": {"a": torch.ones(1)}, "x": Hostile()}
+    torch.save(content, "net.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match="contains"):
         load_checkpoint(Path("net.pth"))
     assert not Path("pwned").exists()

@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -82,11 +82,14 @@ reference: $(STAMP)  ## Generate docs/reference and the index of the decisions f
 reference-output: $(STAMP)  ## Generate docs/reference/output, what every verb prints on the demo, in some minutes
 	$(BIN)/python tools/docs/verb_output.py
 
-results: $(STAMP)  ## Generate docs/results/measured.md from what `make verify-NAME RECORD=1` recorded
+results: $(STAMP)  ## Generate docs/results/measured.md and brought.md from what `make verify-NAME RECORD=1` recorded
 	$(BIN)/python tools/docs/results.py
 
 verify-structure: $(STAMP) bindings  ## The same for structure, unchanged behavior and documents
 	$(RECORDED)$(BIN)/python tools/verify/structure.py
+
+verify-bring: $(STAMP)  ## The same for files as people bring them
+	$(RECORDED)$(BIN)/python tools/verify/bring.py
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
+from fasdk.image_file import Image, decode, read_bytes, stored_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,33 +22,99 @@ _EXPECTED = {
     Modality.IR: "8-bit gray (PNG or JPEG)",
 }
 _EXPECTED_LEVELS = "8-bit gray (PNG or JPEG)"
+_HEADER_BYTES = 2**18  # of a file, in which the size is looked for; EXIF has 64 KiB at most
+_ARRAY_NAMES = {
+    Modality.RGB: ("rgb", "color", "colour"),
+    Modality.DEPTH: ("depth",),
+    Modality.IR: ("ir", "nir", "infrared"),
+}
 # What rounding in a JPEG's color conversion may leave between the planes of a gray picture.
 JPEG_GRAY_TOLERANCE = 8
-_JPEG = b"\xff\xd8"
+_FULL_RANGE = 4096  # a 16-bit color picture below it has its samples in the low 12 bits
 
 
-def read_frame(path: Path, modality: Modality) -> NDArray[Any]:
+@dataclass(frozen=True)
+class FrameUnits:
+    """Units of the numbers in depth and infrared files.
+
+    Attributes:
+        depth_scale_mm: Millimeters of one unit of a depth file, such as 0.1 for 100 micrometers or
+            1000 for meters. None takes whole numbers as millimeters and refuses floating point.
+        ir_shift: Bits that a 16-bit infrared file is shifted right by, 2 for 10-bit samples. None
+            takes 8-bit files alone, and files that state their bits themselves.
+
+    Raises:
+        CaptureError: A scale is not a finite number above 0, or a shift none of 0 to 8.
+    """
+
+    depth_scale_mm: float | None = None
+    ir_shift: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check both numbers."""
+        scale, shift = self.depth_scale_mm, self.ir_shift
+        if scale is not None and not (math.isfinite(scale) and scale > 0):
+            raise CaptureError(
+                f"depth_scale_mm is {scale}, expected millimeters above 0: 0.1 for 100 micrometers"
+            )
+        if shift is not None and not 0 <= shift <= 8:
+            raise CaptureError(
+                f"ir_shift is {shift}, expected 0 to 8 bits: 2 for 10-bit, 4 for 12-bit and 8 for "
+                "16-bit infrared"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class NotedFrame:
+    """A frame with what was decided about its file.
+
+    Attributes:
+        frame: Array as `fasdk.Capture` takes it.
+        notes: Kinds of remarks, the same words for every file of a kind.
+    """
+
+    frame: NDArray[Any]
+    notes: tuple[str, ...] = ()
+
+
+def read_frame(path: Path, modality: Modality, units: FrameUnits | None = None) -> NDArray[Any]:
     """Return one frame from an image file, as `fasdk.Capture` takes it.
 
-    A JPEG's EXIF orientation is applied, as viewers and face detectors do.
+    EXIF orientation is applied, as viewers and face detectors do; the content decides what a file
+    is, not its name. See `read_noted_frame` for what is converted.
 
     Returns:
-        rgb: uint8 [H, W, 3], red first. depth: uint16 [H, W], millimeters. ir: uint8 [H, W]; a
-        three-channel file is reduced when its planes are equal, or of a JPEG at most 8 levels
-        apart, to their luma.
+        rgb: uint8 [H, W, 3], red first. depth: uint16 [H, W], millimeters. ir: uint8 [H, W].
 
     Raises:
         CaptureError: The file is missing, truncated or no image, or has another bit depth or
             number of channels than its modality.
     """
-    path = Path(path)
-    planes, lossy = _planes(path, modality, _EXPECTED[modality])
-    if modality is Modality.IR:
-        return _gray(planes, path, modality, lossy=lossy)
-    wanted, channels = (np.uint8, 3) if modality is Modality.RGB else (np.uint16, 1)
-    if planes.dtype != wanted or planes.shape[2] != channels:
-        raise _unexpected(planes, path, modality, _EXPECTED[modality])
-    return np.ascontiguousarray(planes[..., ::-1] if channels == 3 else planes[..., 0])
+    return read_noted_frame(path, modality, units).frame
+
+
+def read_noted_frame(path: Path, modality: Modality, units: FrameUnits | None = None) -> NotedFrame:
+    """Return one frame from an image file and what was decided about the file.
+
+    Opacity is dropped. A gray picture in the place of color gets three equal planes; 16-bit color
+    its upper eight bits. Three equal planes of infrared or depth, or of a JPEG at most 8 levels
+    apart, are one. Depth in floating point needs `units.depth_scale_mm`; not finite and not
+    positive means no measurement. 16-bit infrared needs `units.ir_shift`, unless the file states
+    its significant bits.
+
+    Raises:
+        CaptureError: As for `read_frame`.
+    """
+    path, units = Path(path), units or FrameUnits()
+    image, notes = _open(path, modality)
+    frame: NDArray[Any]
+    if modality is Modality.RGB:
+        frame = _color(image, path, notes)
+    elif modality is Modality.IR:
+        frame = _infrared(image, path, units, notes)
+    else:
+        frame = _depth(image, path, units, notes)
+    return NotedFrame(np.ascontiguousarray(frame), tuple(notes))
 
 
 def read_depth_levels(path: Path) -> NDArray[np.uint8]:
@@ -58,75 +127,183 @@ def read_depth_levels(path: Path) -> NDArray[np.uint8]:
         CaptureError: The file is missing, truncated or no image, or is no 8-bit gray picture.
     """
     path = Path(path)
-    planes, lossy = _planes(path, Modality.DEPTH, _EXPECTED_LEVELS)
-    return _gray(planes, path, Modality.DEPTH, lossy=lossy)
-
-
-def _planes(path: Path, modality: Modality, expected: str) -> tuple[NDArray[Any], bool]:
-    """Return a file's planes, blue first, [H, W, channels], and whether it is a JPEG."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CaptureError(
-            f"cannot read {modality.value} frame {path}: {error.strerror}"
-        ) from error
-    frame = _decode(data)
-    if frame is None:
-        raise CaptureError(
-            f"{modality.value} frame {path} does not decode as an image: expected {expected}"
+    image, _ = _open(path, Modality.DEPTH)
+    planes = _one_plane(image, path, Modality.DEPTH, _EXPECTED_LEVELS)
+    if planes.dtype != np.uint8:
+        raise _unexpected(
+            planes[..., None],
+            path,
+            Modality.DEPTH,
+            _EXPECTED_LEVELS,
+            fix=": leave depth_unit out where the numbers are millimeters",
         )
-    return frame[..., None] if frame.ndim == 2 else frame, data.startswith(_JPEG)
+    return np.ascontiguousarray(planes)
 
 
-def _gray(
-    planes: NDArray[Any], path: Path, modality: Modality, *, lossy: bool
-) -> NDArray[np.uint8]:
+def frame_size(path: Path) -> tuple[int, int] | None:
+    """Return (width, height) of an image file in pixels as `read_frame` gives it, or None.
+
+    The header tells for PNG, JPEG, BMP, TIFF, WebP and PGM; another file is decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            size = stored_size(file.read(_HEADER_BYTES))
+        if size is not None:
+            return size
+        planes = decode(read_bytes(path)).planes
+    except (OSError, CaptureError):
+        return None
+    return planes.shape[1], planes.shape[0]
+
+
+def _open(path: Path, modality: Modality) -> tuple[Image, list[str]]:
+    """Return a file's image without opacity, and the notes on it."""
+    if not path.is_file():
+        why = "it is a directory" if path.is_dir() else "No such file or directory"
+        raise CaptureError(f"cannot read {modality.value} frame {path}: {why}")
+    data = read_bytes(path)
+    try:
+        image = decode(data, _ARRAY_NAMES[modality])
+    except CaptureError as error:
+        raise CaptureError(
+            f"{modality.value} frame {path} does not decode as an image: {error}"
+        ) from error
+    notes = list(image.notes)
+    if image.planes.shape[2] in (2, 4):
+        notes.append("opacity (alpha) is left out")
+        image = Image(image.planes[..., :-1], image.lossy, image.bits)
+    return image, notes
+
+
+def _color(image: Image, path: Path, notes: list[str]) -> NDArray[np.uint8]:
+    planes = image.planes
     if planes.dtype == np.uint8 and planes.shape[2] == 1:
-        return np.ascontiguousarray(planes[..., 0])
-    if planes.dtype == np.uint8 and planes.shape[2] == 3:
+        notes.append("gray pictures in the place of color get three equal planes")
+        planes = planes.repeat(3, axis=2)
+    if planes.dtype == np.uint16 and planes.shape[2] == 3:
+        largest = int(planes.max())
+        if largest < _FULL_RANGE:
+            raise _unexpected(
+                planes,
+                path,
+                Modality.RGB,
+                _EXPECTED[Modality.RGB],
+                f", largest value {largest}",
+                ": its samples are in the low bits: shift them to 8 bits",
+            )
+        notes.append("of 16-bit color the upper 8 bits are taken")
+        planes = (planes >> 8).astype(np.uint8)
+    if planes.dtype != np.uint8 or planes.shape[2] != 3:
+        fix = ": is it in the column of another modality?" if planes.shape[2] == 1 else ""
+        raise _unexpected(planes, path, Modality.RGB, _EXPECTED[Modality.RGB], fix=fix)
+    return planes[..., ::-1]
+
+
+def _infrared(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDArray[np.uint8]:
+    expected = _EXPECTED[Modality.IR]
+    plane = _one_plane(image, path, Modality.IR, expected)
+    if plane.dtype == np.uint8:
+        if units.ir_shift:
+            raise CaptureError(
+                f"ir frame {path} is 8-bit, and ir_shift {units.ir_shift} is for 16-bit files: "
+                "leave ir_shift out"
+            )
+        return plane
+    if plane.dtype != np.uint16:
+        raise _unexpected(
+            plane[..., None], path, Modality.IR, expected, fix=": store it in 8 bits, or in 16"
+        )
+    shift, largest = units.ir_shift, int(plane.max())
+    if shift is None and image.bits is not None and 8 < image.bits <= 16:
+        shift = image.bits - 8
+        notes.append(f"infrared of {image.bits} bits, as its file states, is shifted by {shift}")
+    fitting = max(0, largest.bit_length() - 8)
+    if shift is None:
+        raise _unexpected(
+            plane[..., None],
+            path,
+            Modality.IR,
+            expected,
+            f", largest value {largest}",
+            f": say by how many bits to shift it right: ir_shift {max(fitting, 1)} for "
+            f"{max(fitting, 1) + 8}-bit samples",
+        )
+    if largest >> shift > 255:
+        raise CaptureError(
+            f"ir frame {path} has the value {largest}, which ir_shift {shift} does not bring to "
+            f"8 bits: give ir_shift {fitting}"
+        )
+    return np.asarray(plane >> shift).astype(np.uint8)
+
+
+def _depth(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDArray[np.uint16]:
+    plane = _one_plane(image, path, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
+    scale = units.depth_scale_mm
+    if plane.dtype == np.uint8:
+        raise _unexpected(
+            plane[..., None],
+            path,
+            Modality.DEPTH,
+            _EXPECTED[Modality.DEPTH],
+            fix=': where it is depth drawn as 8-bit levels, say depth_unit "level"',
+        )
+    if plane.dtype.kind == "f":
+        if scale is None:
+            raise _unexpected(
+                plane[..., None],
+                path,
+                Modality.DEPTH,
+                _EXPECTED[Modality.DEPTH],
+                f" in floating point, {_median_of(plane)}",
+                ": say its unit: depth_scale_mm 1000 for meters, 1 for millimeters",
+            )
+        notes.append("depth in floating point is rounded to whole millimeters")
+    elif plane.dtype == np.uint16 and scale in (None, 1.0):
+        return plane
+    elif plane.dtype.kind not in "ui":
+        raise _unexpected(plane[..., None], path, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
+    # What is not a positive number is no measurement; nothing of a face lies past 65 m.
+    distances = np.nan_to_num(plane.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    millimeters = np.rint(distances * (1.0 if scale is None else scale))
+    return np.clip(millimeters, 0, 65535).astype(np.uint16)
+
+
+def _median_of(plane: NDArray[Any]) -> str:
+    known = plane[np.isfinite(plane) & (plane > 0)]
+    return f"median {float(np.median(known)):.4g}" if known.size else "without a measurement"
+
+
+def _one_plane(image: Image, path: Path, modality: Modality, expected: str) -> NDArray[Any]:
+    """Return [H, W] of a picture whose planes are equal, or of a JPEG all but equal."""
+    planes = image.planes
+    if planes.shape[2] == 1:
+        return planes[..., 0]
+    if planes.shape[2] == 3 and planes.dtype in (np.uint8, np.uint16):
         apart = int((planes.max(axis=2) - planes.min(axis=2)).max())
         if apart == 0:
-            return np.ascontiguousarray(planes[..., 0])
-        if lossy and apart <= JPEG_GRAY_TOLERANCE:
+            return planes[..., 0]
+        if image.lossy and planes.dtype == np.uint8 and apart <= JPEG_GRAY_TOLERANCE:
             import cv2
 
             return np.asarray(cv2.cvtColor(planes, cv2.COLOR_BGR2GRAY), np.uint8)
         raise _unexpected(
-            planes, path, modality, _EXPECTED_LEVELS, f", planes not equal, {apart} levels apart"
+            planes, path, modality, expected, f", planes not equal, {apart} levels apart"
         )
-    raise _unexpected(planes, path, modality, _EXPECTED_LEVELS)
+    raise _unexpected(planes, path, modality, expected)
 
 
 def _unexpected(
-    planes: NDArray[Any], path: Path, modality: Modality, expected: str, more: str = ""
+    planes: NDArray[Any],
+    path: Path,
+    modality: Modality,
+    expected: str,
+    more: str = "",
+    fix: str = "",
 ) -> CaptureError:
     channels = planes.shape[2]
+    is_usual = planes.dtype in (np.uint8, np.uint16)
+    kind = f"{planes.dtype.itemsize * 8}-bit" if is_usual else f"{planes.dtype}"
     return CaptureError(
-        f"{modality.value} frame {path} is {planes.dtype.itemsize * 8}-bit with {channels} "
-        f"channel{'s' if channels > 1 else ''}{more}, expected {expected}"
+        f"{modality.value} frame {path} is {kind} with {channels} "
+        f"channel{'s' if channels > 1 else ''}{more}, expected {expected}{fix}"
     )
-
-
-def _decode(data: bytes) -> NDArray[Any] | None:
-    """Return the image as stored, blue first, or None when it is damaged or no image."""
-    import cv2
-
-    if not _is_whole(data):
-        return None
-    buffer = np.frombuffer(data, np.uint8)
-    try:
-        frame = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-        if frame is not None and frame.ndim == 3 and b"Exif\0\0" in data[:65536]:
-            frame = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    return None if frame is None else np.asarray(frame)
-
-
-def _is_whole(data: bytes) -> bool:
-    """Return whether a PNG or JPEG has its end; some OpenCV releases decode half a file."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" in data[-64:]
-    if data.startswith(_JPEG):
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-    return len(data) > 0

@@ -69,6 +69,7 @@ class Reason(str, Enum):
     NO_IMAGE = _Definition("no-image", Remedy.RETRY)
     STALE = _Definition("stale", Remedy.RETRY)
     OUT_OF_STEP = _Definition("out-of-step", Remedy.RETRY)
+    IR_UNLIT = _Definition("ir-unlit", Remedy.RETRY)
     NO_FACE = _Definition("no-face", Remedy.RETRY)
     SEVERAL_FACES = _Definition("several-faces", Remedy.RETRY)
     OUT_OF_FRAME = _Definition("out-of-frame", Remedy.RETRY)

@@ -134,6 +134,23 @@ def test_without_lines_the_page_says_so(tmp_path):
     assert "Nothing has been recorded yet" in (tmp_path / "measured.md").read_text("utf-8")
 
 
+def test_a_table_of_forms_counts_them_and_marks_what_is_wrong(tmp_path):
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "tables").mkdir()
+    rows = [
+        {"form": "with a | bar", "outcome": "read", "right": True},
+        {"form": "empty", "outcome": "TypeError: none", "right": False},
+    ]
+    (tmp_path / "tables" / "capture-lists.json").write_text(json.dumps(rows))
+    assert render("--check", "--results", tmp_path).returncode == 1
+    render("--results", tmp_path)
+    page = (tmp_path / "brought.md").read_text("utf-8")
+    assert "## Capture lists\n\n1 of 2.\n" in page
+    assert "| with a \\| bar | read |" in page
+    assert "| empty | **TypeError: none** |" in page
+    assert render("--check", "--results", tmp_path).returncode == 0
+
+
 def test_every_recorded_file_is_of_a_make_target():
     makefile = (PROJECT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))

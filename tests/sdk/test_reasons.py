@@ -24,6 +24,7 @@ RETRY_HELPS = {
     "no-image",
     "stale",
     "out-of-step",
+    "ir-unlit",
     "no-face",
     "several-faces",
     "out-of-frame",

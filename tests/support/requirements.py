@@ -36,6 +36,10 @@ class Requirement(Enum):
     LIBUSB = _Need("RealSense cameras (libusb)", "make setup-system")
     CHROMIUM = _Need("evaluation report in a browser (Chromium)", "make setup-system")
     NATIVE = _Need("native preprocessing", "make setup-system clean install")
+    GSTREAMER = _Need(
+        "GStreamer pipelines (OpenCV with GStreamer)",
+        "use an OpenCV built with WITH_GSTREAMER=ON in place of pip's",
+    )
     BUILD_TOOLS = _Need("native code by itself (cmake, c++)", "make setup-system", on_ci=True)
     ARM_TOOLS = _Need("native code for aarch64 (cross compiler, qemu)", "make setup-system", True)
     SYSTEMD = _Need("systemd unit (systemd-analyze)", "make setup-system")

@@ -1,7 +1,7 @@
-"""Generator of docs/results/measured.md from recorded claims: `make results`.
+"""Generator of the measured pages of docs/results from what was recorded: `make results`.
 
 Run from the project's root in its virtual environment. `--check` writes nothing and exits 1 where
-the page is stale. Nothing is measured here and no figure is typed by hand.
+a page is stale. Nothing is measured here and no figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -49,6 +49,28 @@ def render(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def render_tables(folder: Path) -> str:
+    """Return the page of the tables of forms in a folder, a section for each of its files."""
+    parts = [
+        _GENERATED.replace("lines/*.jsonl", "tables/*.json"),
+        "# What people bring\n",
+        "Forms in which files are published or written, and what fasdk makes of each; "
+        "`make verify-bring RECORD=1` tries them all again. A refused form names its fix, and "
+        "the fix was followed and works. A form that is neither is bold.\n",
+    ]
+    for file in sorted(folder.glob("*.json")):
+        rows = json.loads(file.read_text("utf-8"))
+        right = sum(row["right"] for row in rows)
+        parts.append(f"## {file.stem.replace('-', ' ').capitalize()}\n")
+        parts.append(f"{right} of {len(rows)}.\n")
+        cells = [
+            (row["form"], row["outcome"] if row["right"] else f"**{row['outcome']}**")
+            for row in rows
+        ]
+        parts.append(table(("form", "outcome"), cells))
+    return "\n".join(parts)
+
+
 def _group(name: str, lines: list[dict[str, Any]]) -> list[str]:
     rows = [
         (_claim(line), _bold(line), f"`{line['limit']}`", line.get("note", "")) for line in lines
@@ -73,21 +95,25 @@ def _bold(line: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or print that it is stale."""
+    """Write the pages, or print which are stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if stale")
     parser.add_argument("--results", type=Path, default=RESULTS, help="holds lines/ and the page")
     asked = parser.parse_args(arguments)
-    page: Path = asked.results / "measured.md"
-    text = render(asked.results / "lines")
-    if page.is_file() and page.read_text("utf-8") == text:
-        return 0
-    if asked.check:
-        print(f"{page.name}: stale, run `make results`")
-        return 1
-    page.write_text(text, "utf-8")
-    print(f"{page.name}: written")
-    return 0
+    pages = {
+        asked.results / "measured.md": render(asked.results / "lines"),
+        asked.results / "brought.md": render_tables(asked.results / "tables"),
+    }
+    stale = [
+        page
+        for page, text in pages.items()
+        if not page.is_file() or page.read_text("utf-8") != text
+    ]
+    for page in stale:
+        if not asked.check:
+            page.write_text(pages[page], "utf-8")
+        print(f"{page.name}: {'stale, run `make results`' if asked.check else 'written'}")
+    return 1 if stale and asked.check else 0
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fasdk.frames import read_frame
+from fasdk.lists import FaceForm, ListOptions
+from fasdk_calibration.datasets.announce import announce_dataset
 from fasdk_calibration.datasets.benchmark_list import (
     BenchmarkList,
     BenchmarkRow,
     LabelConvention,
-    parse_convention,
     read_benchmark_list,
     write_benchmark_list,
 )
@@ -15,6 +16,7 @@ from fasdk_calibration.datasets.capture_list import read_list, write_list
 from fasdk_calibration.datasets.dataset import Dataset, open_dataset
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.loading import load_capture, load_list
+from fasdk_calibration.datasets.plausibility import implausible_depth
 from fasdk_calibration.datasets.records import (
     BONA_FIDE_SPECIES,
     CaptureRecord,
@@ -31,14 +33,17 @@ __all__ = [
     "CaptureRecord",
     "Dataset",
     "DepthUnit",
+    "FaceForm",
     "Label",
     "LabelConvention",
     "LabeledCapture",
+    "ListOptions",
+    "announce_dataset",
+    "implausible_depth",
     "levels_to_millimeters",
     "load_capture",
     "load_list",
     "open_dataset",
-    "parse_convention",
     "read_benchmark_list",
     "read_frame",
     "read_list",

@@ -16,19 +16,13 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from fasdk.atomic import atomic_write
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.readers import DatasetReader, Location, reader_of
-from fasdk_calibration.datasets.records import CaptureRecord, Label
+from fasdk_calibration.datasets.records import Label
 
 
 class LabelConvention(str, Enum):
@@ -41,18 +35,6 @@ class LabelConvention(str, Enum):
         """Return the label that `number`, "0" or "1", stands for."""
         live = "1" if self is LabelConvention.ONE_IS_LIVE else "0"
         return Label.BONA_FIDE if number == live else Label.ATTACK
-
-
-def parse_convention(live: str) -> LabelConvention:
-    """Return the convention in which `live`, "0" or "1", is bona fide.
-
-    Raises:
-        DatasetError: It is neither.
-    """
-    for convention in LabelConvention:
-        if live in {"0", "1"} and convention.label(live) is Label.BONA_FIDE:
-            return convention
-    raise DatasetError(f"live label {live!r} is neither 0 nor 1, the numbers such lists hold")
 
 
 @dataclass(frozen=True)
@@ -150,59 +132,3 @@ def _row(where: str, line: str, *, is_last: bool) -> BenchmarkRow:
     if number not in {"0", "1"}:
         raise DatasetError(f"{where}: label is {number!r}, expected 0 or 1")
     return BenchmarkRow(tuple(paths), number, separator, ending)
-
-
-def read_rows(
-    benchmark: BenchmarkList, root: Path | None, convention: LabelConvention
-) -> tuple[tuple[CaptureRecord, ...], tuple[str, ...]]:
-    """Return the records of a list's rows, in their order, and notes for a reader of results.
-
-    Args:
-        benchmark: List file in the benchmark's form.
-        root: Folder the frames lie in, or None: then no frame is looked up.
-        convention: Meaning of the numbers it labels captures with.
-
-    Raises:
-        DatasetError: A name or code is unknown, or a label contradicts its name; the line is named.
-    """
-    folders = (benchmark.path.parent,) if root is None else (root, benchmark.path.parent)
-    location = Location(root, folders)
-    readers: dict[type[DatasetReader], DatasetReader] = {}
-    seen: Counter[str] = Counter()
-    records: list[CaptureRecord] = []
-    for number, row in enumerate(benchmark.rows, start=1):
-        where, first = f"{benchmark.path}:{number}", row.paths[0]
-        with _named(where):
-            kind = reader_of(first)
-        # Outside `_named`: what a reader looks up, such as a ground truth file, names itself.
-        if kind not in readers:
-            readers[kind] = kind(location)
-        seen[first] += 1
-        identity = first if seen[first] == 1 else f"{first}#{seen[first]}"
-        with _named(where):
-            records.append(_record(row, identity, readers[kind], convention))
-    return tuple(records), tuple(note for reader in readers.values() for note in reader.notes)
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Put the line before the message of an error that is raised inside."""
-    try:
-        yield
-    except ValidationError as error:
-        raise DatasetError(f"{where}: {error.errors()[0]['msg']}") from error
-    except DatasetError as error:
-        raise DatasetError(f"{where}: {error}") from error
-
-
-def _record(
-    row: BenchmarkRow, identity: str, reader: DatasetReader, convention: LabelConvention
-) -> CaptureRecord:
-    label = convention.label(row.number)
-    located = reader.locate(row.paths, label)
-    if located.presentation.label is not label:
-        raise DatasetError(
-            f"label {row.number} is not what {row.paths[0]} says, {located.presentation.species}, "
-            f"where {convention.value}: give the list's own convention"
-        )
-    return located.record(identity)

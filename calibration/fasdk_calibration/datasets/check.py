@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from statistics import median
 
 from fasdk.capture import Modality
-from fasdk.errors import CaptureError
 from fasdk.progress import Progress
 from fasdk_calibration.datasets.dataset import Dataset
-from fasdk_calibration.datasets.loading import ArchiveFrames, read_stored
+from fasdk_calibration.datasets.loading import examine_capture
 from fasdk_calibration.datasets.overlap import NAMED_SUBJECTS, shared_subjects
+from fasdk_calibration.datasets.plausibility import distance_of, implausible_depth
 from fasdk_calibration.datasets.records import UNSPECIFIED_SPECIES, CaptureRecord
 
 NAMED = 10  # how many of each kind of fault a report names
@@ -56,8 +56,14 @@ class FrameReport:
         files: Number of different frames the records name.
         missing: Number of files that do not exist.
         first_missing: Paths of the first ten of them.
+        missing_lines: Number of the first line that names each of them, or None.
         unreadable: Number of files that exist and do not decode as their modality.
         first_unreadable: The first ten of them, with reasons.
+        boxes: Number of captures whose face box does not lie in its frame.
+        first_boxes: The first ten of them, with reasons.
+        notes: Number of captures by what was decided about their files.
+        face_distance_mm: Median distance of bona fide faces in millimeters (of all where there is
+            no bona fide one), or None without depth in that unit.
         mixed_sizes: Number of captures with a frame of another size than most of its modality.
         sizes: The ten commonest sizes of each modality, commonest first.
     """
@@ -65,8 +71,13 @@ class FrameReport:
     files: int
     missing: int
     first_missing: tuple[str, ...]
+    missing_lines: tuple[int | None, ...]
     unreadable: int
     first_unreadable: tuple[Unreadable, ...]
+    boxes: int
+    first_boxes: tuple[Unreadable, ...]
+    notes: dict[str, int]
+    face_distance_mm: float | None
     mixed_sizes: int
     sizes: tuple[FrameSize, ...]
 
@@ -101,6 +112,7 @@ class DatasetReport:
         species: Number of rows by PAI species.
         domains: Number of rows by domain.
         modalities: Number of rows by modalities held, such as "rgb+depth+ir".
+        reading: What was decided about the list's form, each a line.
         frames: Findings in the files, or None where they were not opened.
         shared_subjects: Subjects shared with each list it was compared with.
         warnings: Reservations about results on this data set.
@@ -117,6 +129,7 @@ class DatasetReport:
     species: dict[str, int]
     domains: dict[str, int]
     modalities: dict[str, int]
+    reading: tuple[str, ...]
     frames: FrameReport | None
     shared_subjects: tuple[SharedSubjects, ...]
     warnings: tuple[str, ...]
@@ -154,6 +167,7 @@ def check_dataset(
         species=_count(record.species for record in records),
         domains=_count(record.domain for record in records),
         modalities=_count("+".join(m.value for m in record.modalities) for record in records),
+        reading=_reading(dataset),
         frames=frames,
         shared_subjects=shared,
         warnings=(*dataset.notes, *_warnings(records, duplicates, frames)),
@@ -162,31 +176,38 @@ def check_dataset(
 
 
 def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
-    missing: dict[str, None] = {}
+    missing: dict[str, int | None] = {}
     unreadable: dict[str, str] = {}
+    boxes: dict[str, Unreadable] = {}
+    notes: Counter[str] = Counter()
     sizes: dict[Modality, Counter[tuple[int, int]]] = {m: Counter() for m in Modality}
     sizes_of_captures: list[dict[Modality, tuple[int, int]]] = []
-    seen: set[tuple[str | None, ...]] = set()
+    distances: dict[bool, list[float]] = {True: [], False: []}
+    seen: set[tuple[object, ...]] = set()
     for done, record in enumerate(dataset.records, start=1):
-        archives: ArchiveFrames = {}
-        found: dict[Modality, tuple[int, int]] = {}
-        is_new = _frames_of(record) not in seen
-        seen.add(_frames_of(record))
-        for modality in record.modalities if is_new else ():
-            file = str(dataset.root / str(record.path(modality)))
-            if not Path(file).is_file():
-                missing[file] = None
-                continue
-            try:
-                height, width = read_stored(record, modality, dataset.root, archives).shape[:2]
-            except CaptureError as error:
-                unreadable.setdefault(file, str(error))
-            else:
-                found[modality] = (width, height)
-                sizes[modality][width, height] += 1
-        sizes_of_captures.append(found)
         if progress is not None:
             progress.update("captures", done, len(dataset.records))
+        key = (*_frames_of(record), record.face, record.units)
+        if key in seen:
+            continue
+        seen.add(key)
+        stored = examine_capture(record, dataset.root)
+        place = _place(dataset, record)
+        for fault in stored.faults:
+            if fault.is_missing:
+                missing.setdefault(fault.file, dataset.lines.get(record.id))
+            elif fault.is_box:
+                boxes[record.id] = Unreadable(fault.file, f"{fault.reason}{place}")
+            else:
+                unreadable.setdefault(fault.file, f"{fault.reason}{place}")
+        notes.update(stored.notes)
+        found = {m: (frame.shape[1], frame.shape[0]) for m, frame in stored.frames.items()}
+        sizes_of_captures.append(found)
+        for modality, size in found.items():
+            sizes[modality][size] += 1
+        distance = distance_of(record, stored)
+        distances[record.is_bona_fide] += [] if distance is None else [distance]
+    near = distances[True] or distances[False]
     usual = {m: counts.most_common(1)[0][0] for m, counts in sizes.items() if counts}
     mixed = sum(any(size != usual[m] for m, size in s.items()) for s in sizes_of_captures)
     names = {record.path(m) for record in dataset.records for m in record.modalities}
@@ -194,8 +215,13 @@ def _check_frames(dataset: Dataset, progress: Progress | None) -> FrameReport:
         files=len(names),
         missing=len(missing),
         first_missing=tuple(missing)[:NAMED],
+        missing_lines=tuple(missing.values())[:NAMED],
         unreadable=len(unreadable),
         first_unreadable=tuple(Unreadable(*item) for item in list(unreadable.items())[:NAMED]),
+        boxes=len(boxes),
+        first_boxes=tuple(boxes.values())[:NAMED],
+        notes=dict(notes),
+        face_distance_mm=median(near) if near else None,
         mixed_sizes=mixed,
         sizes=tuple(
             FrameSize(m.value, *size, count)
@@ -220,8 +246,15 @@ def _warnings(
     ):
         if not count:
             warnings.append(f"there is no {label} row, so no error rate of that kind")
-    if frames is not None and frames.mixed_sizes:
-        warnings.append(f"{frames.mixed_sizes} captures have frames of another size than most")
+    if frames is not None:
+        warnings += [
+            f"{note} ({count} of {len(records)} captures)" for note, count in frames.notes.items()
+        ]
+        if frames.mixed_sizes:
+            warnings.append(f"{frames.mixed_sizes} captures have frames of another size than most")
+        depth = [] if frames.face_distance_mm is None else [frames.face_distance_mm]
+        doubt = implausible_depth(depth)
+        warnings += [] if doubt is None else [doubt]
     return warnings
 
 
@@ -251,14 +284,43 @@ def _frame_faults(dataset: Dataset, frames: FrameReport | None) -> list[str]:
     if frames.missing:
         faults.append(
             f"{frames.missing} of {frames.files} files are not below {dataset.root}: "
-            f"{', '.join(frames.first_missing)}"
+            + ", ".join(
+                file if line is None else f"{file} (line {line})"
+                for file, line in zip(frames.first_missing, frames.missing_lines, strict=True)
+            )
         )
     if frames.unreadable:
         faults.append(
             f"{frames.unreadable} of {frames.files} files cannot be read: "
             f"{'; '.join(each.reason for each in frames.first_unreadable)}"
         )
+    if frames.boxes:
+        faults.append(
+            f"{frames.boxes} captures have a face box that does not lie in its frame: "
+            f"{'; '.join(each.reason for each in frames.first_boxes)}"
+        )
     return faults
+
+
+def _place(dataset: Dataset, record: CaptureRecord) -> str:
+    line = dataset.lines.get(record.id)
+    return "" if line is None else f" (line {line})"
+
+
+def _reading(dataset: Dataset) -> tuple[str, ...]:
+    """Return how the list is read, units and the usual form of boxes included."""
+    reading = list(dataset.reading)
+    records = dataset.records
+    has_boxes = any(record.face is not None for record in records)
+    if has_boxes and not any(line.startswith("face boxes are") for line in reading):
+        reading.append("face boxes are x, y, width, height, in pixels")
+    scales = sorted({r.depth_scale_mm for r in records if r.depth_scale_mm is not None})
+    if scales:
+        reading.append(f"depth files count {', '.join(f'{s:g}' for s in scales)} mm")
+    shifts = sorted({r.ir_shift for r in records if r.ir_shift is not None})
+    if shifts:
+        reading.append(f"infrared is shifted right by {', '.join(map(str, shifts))} bits")
+    return tuple(reading)
 
 
 def _leaks(shared: Iterable[SharedSubjects]) -> list[str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets.benchmark_list import (
-    LabelConvention,
-    read_benchmark_list,
-    read_rows,
-)
-from fasdk_calibration.datasets.capture_list import read_list
+from fasdk.lists import ListOptions
+from fasdk_calibration.datasets.benchmark_list import LabelConvention
+from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.loading import load_capture
 from fasdk_calibration.datasets.readers import (
     READERS,
@@ -39,12 +36,18 @@ class Dataset:
         root: The folder that the records' paths are relative to.
         records: Capture records, in the order of the list.
         notes: Facts the source does not state and a reader of results should know.
+        reading: What was decided about the list's form, such as the polarity of its labels.
+        is_bare: Whether a list names frames as a published data set does, which may lie elsewhere.
+        lines: Number of each record's line in the list, by the record's id; empty for a folder.
     """
 
     name: str
     root: Path
     records: tuple[CaptureRecord, ...]
     notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
+    is_bare: bool = False
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def presentations(self) -> frozenset[tuple[str, str]]:
@@ -72,71 +75,112 @@ class Dataset:
             modalities: Frames of no other modality are loaded: what the model looks at.
 
         Raises:
-            DatasetError: See `load_capture`.
+            DatasetError: See `load_capture`; the line is named.
         """
-        return load_capture(record, self.root, depth, modalities=modalities)
+        try:
+            return load_capture(record, self.root, depth, modalities=modalities)
+        except DatasetError as error:
+            raise self._at_line(record, str(error)) from error
 
-    def missing_files(self) -> list[Path]:
-        """Return the frames that are not there, each once, in the order of the records."""
-        names = (record.path(m) for record in self.records for m in record.modalities)
-        return [
-            path for name in dict.fromkeys(names) if not (path := self.root / str(name)).is_file()
-        ]
+    def fault(self, record: CaptureRecord, reason: str) -> DatasetError:
+        """Return the error for a record that cannot be used, with its line."""
+        return self._at_line(record, f"capture {record.id}: {reason}")
+
+    def _at_line(self, record: CaptureRecord, message: str) -> DatasetError:
+        line = self.lines.get(record.id)
+        if line is None:
+            return DatasetError(message)
+        return DatasetError(f"{self.name}, line {line}: {message}")
+
+    def missing_files(self, captures: int | None = None) -> list[Path]:
+        """Return the frames that are not there, each once, of the first captures or of all."""
+        return list(self._missing(captures))
 
     def require_files(self) -> None:
         """Check that every frame is there, without opening one.
 
         Raises:
-            DatasetError: Some are not; the first ten are named.
+            DatasetError: Some are not; the first ten are named, with their lines.
         """
-        missing = self.missing_files()
+        missing = self._missing()
         if missing:
-            named = ", ".join(str(path) for path in missing[:_NAMED])
+            named = ", ".join(
+                f"{path} (line {line})" if line else str(path)
+                for path, line in list(missing.items())[:_NAMED]
+            )
             raise DatasetError(
                 f"{self.name}: {len(missing)} frames are not below {self.root}: {named}"
-                f"{', ...' if len(missing) > _NAMED else ''}: is the root the folder that the "
-                "list's paths start from?"
+                f"{', ...' if len(missing) > _NAMED else ''}: {_why_missing(next(iter(missing)))}"
             )
+
+    def _missing(self, captures: int | None = None) -> dict[Path, int | None]:
+        """Return the frames that are not there, with the first line that names each."""
+        missing: dict[Path, int | None] = {}
+        seen: set[str] = set()
+        for record in self.records[:captures]:
+            for modality in record.modalities:
+                name = str(record.path(modality))
+                if name not in seen:
+                    seen.add(name)
+                    path = self.root / name
+                    if not path.is_file():
+                        missing[path] = self.lines.get(record.id)
+        return missing
+
+
+def _why_missing(path: Path) -> str:
+    """Return what may be wrong with a path: its letters' case, its suffix, or the root."""
+    if path.parent.is_dir():
+        for there in sorted(path.parent.iterdir()):
+            if there.name.lower() == path.name.lower() or (
+                there.stem == path.stem and there.suffix.lower() in (".jpg", ".jpeg", ".png")
+            ):
+                return f"{there.name} is there: write the name as the file's"
+    return "is the root the folder that the list's paths start from?"
 
 
 def open_dataset(
     source: Path,
     root: Path | None = None,
-    convention: LabelConvention = LabelConvention.ONE_IS_LIVE,
+    convention: LabelConvention | None = None,
+    *,
+    options: ListOptions | None = None,
 ) -> Dataset:
     """Return the data set that a list or a folder describes.
 
     Args:
-        source: A capture list (.jsonl, .csv), a list in the benchmark's form (.txt, .txt.gz), or
-            the folder of a published data set (see `fasdk_calibration.datasets.readers`).
+        source: A list of captures in any form that `fasdk.lists` reads, or the folder of a
+            published data set (see `fasdk_calibration.datasets.readers`).
         root: Folder that a list's paths are relative to; the list's own folder by default.
-        convention: Meaning of 0 and 1 in a list in the benchmark's form; names that say otherwise
-            are an error, so a wrong convention is never taken in silence.
+        convention: Meaning of 0 and 1 in a list; names that say otherwise are an error, so a wrong
+            convention is never taken in silence. None leaves it to the list.
+        options: What else the list leaves open.
 
     Raises:
-        DatasetError: The source is none of these, is malformed, or is of an unknown data set; file
-            and line are named, and the known data sets.
+        DatasetError: The source is none of these, is malformed, or may be read in two ways; file
+            and line are named, and what to write.
     """
     source = Path(source)
     if source.is_dir():
         if root is not None:
             raise DatasetError(f"{source} is a folder: a root goes with a list only")
         return _open_folder(source)
-    name = source.name.removesuffix(".gz")
-    if root is not None and not root.is_dir():
+    if root is not None and not Path(root).is_dir():
         raise DatasetError(f"root {root} does not exist or is no folder")
-    records: tuple[CaptureRecord, ...]
-    notes: tuple[str, ...] = ()
-    if name.endswith((".jsonl", ".csv")) and not source.name.endswith(".gz"):
-        records = tuple(read_list(source))
-    elif name.endswith(".txt"):
-        records, notes = read_rows(read_benchmark_list(source), root, convention)
-    else:
-        raise DatasetError(
-            f"{source} is no capture list: expected a name ending in .jsonl, .csv, .txt or "
-            ".txt.gz, or the folder of a data set"
-        )
-    return Dataset(name.rpartition(".")[0], source.parent if root is None else root, records, notes)
+    if convention is not None:
+        live = "1" if convention is LabelConvention.ONE_IS_LIVE else "0"
+        options = ListOptions(live_label=live).over(options or ListOptions())
+    listed = read_capture_list(source, None if root is None else Path(root), options)
+    name = source.name.removesuffix(".gz")
+    return Dataset(
+        name.rpartition(".")[0] or name,
+        listed.root,
+        listed.records,
+        listed.notes,
+        listed.reading,
+        listed.is_bare,
+        listed.lines,
+    )
 
 
 def _open_folder(root: Path) -> Dataset:

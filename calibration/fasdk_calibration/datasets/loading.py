@@ -1,15 +1,16 @@
-"""Loading of the frames that a capture record names."""
+"""Loading of the frames that a capture record names, through `fasdk.lists.loading`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import Capture, Modality
 from fasdk.errors import CaptureError, DatasetError
-from fasdk.frames import read_depth_levels, read_frame
-from fasdk_calibration.datasets.capture_list import read_list
+from fasdk.frames import NotedFrame
+from fasdk.lists.loading import CaptureFiles, StoredCapture, examine_files
+from fasdk_calibration.datasets.capture_list import read_capture_list
 from fasdk_calibration.datasets.depth import levels_to_millimeters
 from fasdk_calibration.datasets.readers import archive_format_of
 from fasdk_calibration.datasets.records import (
@@ -25,6 +26,37 @@ if TYPE_CHECKING:
     from fasdk.preprocess import DepthEncoding
 
 ArchiveFrames = dict[str, "Mapping[Modality, NDArray[np.uint8]]"]  # by path of the archive
+
+
+def examine_capture(
+    record: CaptureRecord, root: Path, modalities: Collection[Modality] = tuple(Modality)
+) -> StoredCapture:
+    """Return the frames of a record with every fault of its files and its face box.
+
+    Args:
+        record: A line of a list.
+        root: The folder its paths are relative to.
+        modalities: Frames of no other modality are opened.
+    """
+    archives: ArchiveFrames = {}
+    files = CaptureFiles(
+        {m: Path(root) / str(record.path(m)) for m in record.modalities},
+        record.face,
+        record.face_crop,
+        record.depth_unit.value,
+        record.units,
+    )
+
+    def read(modality: Modality) -> NotedFrame:
+        name = str(record.path(modality))
+        archive = archive_format_of(name)
+        if archive is None or record.depth_unit is not DepthUnit.LEVEL or not record.face_crop:
+            return files.read(modality)
+        if name not in archives:
+            archives[name] = archive.read(files.paths[modality])
+        return NotedFrame(archives[name][modality])
+
+    return examine_files(files, modalities, read)
 
 
 def load_capture(
@@ -48,18 +80,15 @@ def load_capture(
             leaves the frame, levels cannot become millimeters, or the record holds none of
             `modalities`; the record is named.
     """
-    archives: ArchiveFrames = {}
+    stored = examine_capture(record, root, modalities)
     try:
-        frames = {
-            modality: read_stored(record, modality, root, archives)
-            for modality in record.modalities
-            if modality in modalities
-        }
-        if not frames:
+        if stored.faults:
+            raise DatasetError(stored.faults[0].reason)
+        if not stored.frames:
             raise DatasetError(
                 f"holds {_names(record.modalities)}, and none of {_names(modalities)} is there"
             )
-        face = _face(record, frames, root, archives)
+        frames = dict(stored.frames)
         if Modality.DEPTH in frames and record.depth_unit is DepthUnit.LEVEL:
             if depth is None:
                 raise DatasetError(
@@ -67,7 +96,7 @@ def load_capture(
                     "millimeters: give one, or leave depth out"
                 )
             frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
-        return Capture.of(frames, face)
+        return Capture.of(frames, stored.face)
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 
@@ -78,10 +107,10 @@ def load_list(path: Path) -> list[LabeledCapture]:
     Raises:
         DatasetError: See `read_list` and `load_capture`.
     """
-    path = Path(path)
     loaded: list[LabeledCapture] = []
-    for record in read_list(path):
-        capture = load_capture(record, path.parent)
+    listed = read_capture_list(Path(path))
+    for record in listed.records:
+        capture = load_capture(record, listed.root)
         loaded.append(
             LabeledCapture(
                 capture=capture,
@@ -94,59 +123,6 @@ def load_list(path: Path) -> list[LabeledCapture]:
             )
         )
     return loaded
-
-
-def read_stored(
-    record: CaptureRecord, modality: Modality, root: Path, archives: ArchiveFrames | None = None
-) -> NDArray[Any]:
-    """Return one frame as it is kept: depth may still be 8-bit levels.
-
-    Args:
-        record: A line of a list.
-        modality: Modality to read, one that the record gives a path for.
-        root: The folder its paths are relative to.
-        archives: Frames of archives read before, by path; what is read is added.
-
-    Raises:
-        CaptureError: The frame is unreadable or of another kind than its modality.
-    """
-    name = str(record.path(modality))
-    path = Path(root) / name
-    archive = archive_format_of(name)
-    if archive is not None:
-        archives = {} if archives is None else archives
-        if name not in archives:
-            archives[name] = archive.read(path)
-        return archives[name][modality]
-    if modality is Modality.DEPTH and record.depth_unit is DepthUnit.LEVEL:
-        return read_depth_levels(path)
-    return read_frame(path, modality)
-
-
-def _face(
-    record: CaptureRecord,
-    frames: Mapping[Modality, NDArray[Any]],
-    root: Path,
-    archives: ArchiveFrames,
-) -> FaceBox | None:
-    """Return the face in pixels of the first frame loaded; of a face crop, all of it."""
-    size = _size(next(iter(frames.values())))
-    if record.face_crop:
-        return FaceBox(0, 0, *size)
-    if record.face is None:
-        return None
-    box, first = FaceBox(*record.face), record.modalities[0]
-    if first in frames:
-        return box
-    # The record's box is in pixels of a frame that is not wanted: its size is.
-    size_of_first = _size(read_stored(record, first, root, archives))
-    box.require_inside(*size_of_first)
-    return box.scaled_to(size_of_first, size)
-
-
-def _size(frame: NDArray[Any]) -> tuple[int, int]:
-    """Return a frame's (width, height) in pixels."""
-    return frame.shape[1], frame.shape[0]
 
 
 def _names(modalities: Collection[Modality]) -> str:

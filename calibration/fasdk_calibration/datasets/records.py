@@ -8,6 +8,7 @@ from enum import Enum
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fasdk.capture import Capture, Modality
+from fasdk.frames import FrameUnits
 
 BONA_FIDE_SPECIES = "bona fide"
 UNSPECIFIED_SPECIES = "unspecified"  # of attacks whose instrument the source does not name
@@ -43,6 +44,8 @@ class CaptureRecord(BaseModel):
         presentation: Name that captures of one presentation share; they are not independent.
         depth_unit: Unit of the depth file's numbers.
         face_crop: Whether the frames were cut to the face, which then fills each of them.
+        depth_scale_mm: Millimeters of one unit of the depth file, or None: 1 for whole numbers.
+        ir_shift: Bits that 16-bit infrared is shifted right by, or None.
         present: Modalities the line states, which must be those it gives paths for, or None.
     """
 
@@ -60,6 +63,8 @@ class CaptureRecord(BaseModel):
     presentation: str = Field(min_length=1)
     depth_unit: DepthUnit = DepthUnit.MILLIMETER
     face_crop: bool = False
+    depth_scale_mm: float | None = None
+    ir_shift: int | None = None
     present: tuple[Modality, ...] | None = Field(default=None, exclude=True, repr=False)
 
     @field_validator("rgb", "depth", "ir")
@@ -95,6 +100,11 @@ class CaptureRecord(BaseModel):
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities it gives paths for, in the order rgb, depth, ir."""
         return tuple(m for m in Modality if self.path(m) is not None)
+
+    @property
+    def units(self) -> FrameUnits:
+        """Units of the numbers in its files."""
+        return FrameUnits(self.depth_scale_mm, self.ir_shift)
 
     def path(self, modality: Modality) -> str | None:
         """Return the path of one modality's frame, or None where it is absent."""

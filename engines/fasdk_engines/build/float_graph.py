@@ -50,6 +50,7 @@ class FloatGraph:
         logit_spread: Largest difference between two logits of one capture, at least 1, by which the
             budgets of logits are multiplied; None for an imported file.
         notes: Plain lines, each on one thing of the source that was converted, read or assumed.
+        max_batch: Largest batch the graph takes; None for any.
     """
 
     graph: bytes
@@ -61,6 +62,7 @@ class FloatGraph:
     score_parity: float
     logit_spread: float | None = None
     notes: tuple[str, ...] = ()
+    max_batch: int | None = None
 
 
 def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Phases) -> FloatGraph:
@@ -82,6 +84,7 @@ def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Ph
         torch_parity=None,
         graph_parity=imported.parity,
         score_parity=imported.parity,
+        max_batch=imported.interpretation.max_batch,
     )
 
 

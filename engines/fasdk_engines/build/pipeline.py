@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import write_bundle
 from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
+from fasdk.errors import UsageError
 from fasdk_engines.build.captures import read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
 from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file
@@ -50,6 +51,11 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     phases = Phases(listener)
     build, captures, source = _prepare(request, phases)
     phases.start("precision")
+    if build.int8 is not None and source.max_batch is not None:
+        raise UsageError(
+            f"the graph takes {source.max_batch} capture at a time, and INT8 is calibrated in "
+            "batches: build with --precision fp16 or fp32, or export it with a dynamic batch"
+        )
     if build.int8 is None:
         typed = convert_graph(source, build.precision, captures)
     else:
@@ -58,7 +64,8 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     plan = None
     if build.plan is not None:
         phases.start("plan")
-        plan = _build_plan(typed.graph, build.plan, source.model.shapes, build.max_batch, listener)
+        max_batch = _largest_batch(build, source)
+        plan = _build_plan(typed.graph, build.plan, source.model.shapes, max_batch, listener)
     phases.start("evaluation")
     evaluation = evaluate_graph(typed, build.precision, source.model, captures)
     phases.start("bundle")
@@ -109,6 +116,12 @@ def _build_plan(
     )
 
 
+def _largest_batch(build: ResolvedBuild, source: FloatGraph) -> int:
+    """Return the batch of the plan's profile and of the manifest."""
+    limit = source.max_batch
+    return build.max_batch if limit is None else min(build.max_batch, limit)
+
+
 def _manifest(
     build: ResolvedBuild, source: FloatGraph, evaluation: Evaluation, plan: BuiltPlan | None
 ) -> Manifest:
@@ -143,7 +156,7 @@ def _manifest(
         precision=build.precision,
         operating_points=evaluation.operating_points,
         operating_points_note=evaluation.note,
-        max_batch=build.max_batch,
+        max_batch=_largest_batch(build, source),
         plans=plans,
         golden_tolerance=GOLDEN_TOLERANCE,
         provenance=Provenance(

@@ -53,7 +53,7 @@ def read_source(request: BuildRequest) -> Source:
         UsageError: Source, model and description do not go together.
         CheckpointError: The checkpoint cannot be read.
         ModelError: There is no such model, or the description cannot be read.
-        ExportError: The ONNX file cannot be read.
+        ExportError: The ONNX file cannot be read, or its inputs are not as described.
     """
     is_onnx = request.source.suffix.lower() == ".onnx"
     if request.model != ONNX_IMPORT:
@@ -76,5 +76,8 @@ def read_source(request: BuildRequest) -> Source:
         )
     if not is_onnx:
         raise UsageError(f"{request.source} is not called like an ONNX file: expected .onnx")
+    from fasdk_engines.onnx_import.import_graph import with_sizes
+
     description = read_description(request.preprocess)
-    return DescribedOnnxFile(read_onnx_file(request.source), description)
+    file = read_onnx_file(request.source)
+    return DescribedOnnxFile(file, with_sizes(file, description))

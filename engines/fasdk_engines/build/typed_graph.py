@@ -59,7 +59,11 @@ def convert_graph(source: FloatGraph, precision: Precision, captures: BuildCaptu
 
     batch = to_batch(list(captures.emulation), specs, family.presence_order)
     reference = GraphRunner(source.graph, specs, family.presence_order).batch_logits(batch)
-    report = emulate_fp16(converted, [batch], reference)
+    parts = [batch]
+    if source.max_batch == 1:
+        rows = range(len(reference))
+        parts = [{name: values[i : i + 1] for name, values in batch.items()} for i in rows]
+    report = emulate_fp16(converted, parts, reference)
     _require_accurate(report, family.live_index, on_captures=captures.development is not None)
     return TypedGraph(converted, fp16=report)
 

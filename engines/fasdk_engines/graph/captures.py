@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk_calibration.datasets import CaptureRecord, load_capture, read_list
+from fasdk_calibration.datasets import CaptureRecord, announce_dataset, open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,10 @@ def read_development(path: Path) -> DevelopmentSet:
     Raises:
         DatasetError: The list or a frame is missing or malformed.
     """
-    records = read_list(path)
-    captures = tuple(load_capture(record, path.parent) for record in records)
-    return DevelopmentSet(path.name, tuple(records), captures)
+    dataset = open_dataset(path)
+    announce_dataset(dataset)
+    captures = tuple(dataset.load(record) for record in dataset.records)
+    return DevelopmentSet(path.name, dataset.records, captures)
 
 
 def spread(captures: Sequence[Capture], count: int) -> list[Capture]:

@@ -4,7 +4,7 @@ Source: github.com/onnx/onnx-tensorrt, docs/operators.md at tag release/10.1-GA,
 `versions.OLDEST` by docs/Changelog.md: the release between adds no operator or type, the oldest
 supported one only that `Slice` takes tensor `axes`.
 Operators that a deployment graph never uses are left out: control flow, random numbers, Dropout.
-The opset ceiling there is 20; `MAX_OPSET` stays one below.
+The range of opsets is the one NVIDIA documents for that release.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _HALVES = frozenset(["FLOAT", "FLOAT16"])
 _NUMBERS = _FLOATS | {"INT32", "INT64"}
 _ANY = _NUMBERS | {"BOOL"}
 
-MIN_OPSET, MAX_OPSET = 17, 19
+MIN_OPSET, MAX_OPSET = 9, 20
 MAX_IR_VERSION = 10  # ONNX 1.16, which the oldest supported parser is built with
 
 _BY_TYPES: tuple[tuple[frozenset[str], str], ...] = (

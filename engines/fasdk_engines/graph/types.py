@@ -69,13 +69,18 @@ def parse_graph(graph: bytes | memoryview) -> onnx.ModelProto:
 
 
 def infer_types(
-    model: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    model: onnx.ModelProto,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    strict: bool = True,
 ) -> dict[str, ValueType]:
     """Infer every value's type with ONNX's own rules, weights and inputs included.
 
     Args:
         model: ONNX model, not changed. Its own types of intermediate values are ignored.
         input_shapes: Extents to put in place of the declared ones, by graph input.
+        strict: Whether operands that disagree are an error; otherwise what follows from them is
+            left out.
 
     Raises:
         ExportError: Two operands of a node disagree, or a node has no such types at all.
@@ -88,7 +93,7 @@ def infer_types(
             value.type.tensor_type.shape.dim[axis].dim_value = extent
     try:
         inferred = onnx.shape_inference.infer_shapes(
-            skeleton, check_type=True, strict_mode=True, data_prop=True
+            skeleton, check_type=strict, strict_mode=strict, data_prop=True
         )
     except Exception as error:  # its exceptions share no narrower base
         reason = " ".join(str(error).split())
@@ -103,8 +108,13 @@ def infer_types(
 def subgraph_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes that hold a graph of their own (If, Loop, Scan)."""
     for node in model.graph.node:
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
+        if holds_graph(node):
             yield node
+
+
+def holds_graph(node: onnx.NodeProto) -> bool:
+    """Whether a node holds a graph of its own (If, Loop, Scan)."""
+    return any(a.HasField("g") or a.graphs for a in node.attribute)
 
 
 def label(node: onnx.NodeProto) -> str:

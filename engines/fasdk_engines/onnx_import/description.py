@@ -10,6 +10,8 @@
 
     [inputs.rgb]
     graph_input = "input.1"               # the modality's own name, where left out
+    layout = "nchw"                       # or "nhwc"; read from the file, where left out
+    planes = 3                            # or 1; read from the file, where left out
     width = 112                           # from here on a PreprocessSpec's fields
     height = 112
     crop = "face"
@@ -20,9 +22,14 @@
     [output]
     name = "score"                        # the graph's only output, where left out
     kind = "probability"                  # logits, probabilities, logit or probability
+    reduction = "mean"                    # or "center" or "max": for a map of scores alone
 
-A single score per capture (`logit`, `probability`) is that of the second label. Fields that the
-manifest has too mean the same there.
+    [constants]                           # other inputs of the file, each with its one value
+    length = 1
+
+A single score per capture (`logit`, `probability`) is that of the second label. Modalities that
+name the same graph input are stacked along its channels in the order of `modalities`, each with
+its `planes`. Fields that the manifest has too mean the same there.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ import json
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -49,6 +56,7 @@ else:
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+Constant = bool | int | float | tuple[bool, ...] | tuple[int, ...] | tuple[float, ...]
 _NAMED = 3  # mistakes an error spells out
 
 
@@ -66,19 +74,46 @@ class OutputKind(str, Enum):
         return self in (OutputKind.LOGIT, OutputKind.PROBABILITY)
 
 
+class Reduction(str, Enum):
+    """Reduction of a map of scores to one score per capture."""
+
+    MEAN = "mean"  # over all positions
+    CENTER = "center"  # the score at row height // 2, column width // 2
+    MAX = "max"  # over all positions
+
+
+class Layout(str, Enum):
+    """Order of the axes of an image input."""
+
+    NCHW = "nchw"  # batch, channels, height, width
+    NHWC = "nhwc"  # batch, height, width, channels
+
+
 class InputDescription(PreprocessSpec):
-    """Input of one modality: its preprocessing and its name in the file.
+    """Input of one modality: its preprocessing and its place in the file.
 
     Attributes:
+        width: Tensor width in pixels; 0 reads it from the file's shape.
+        height: Tensor height in pixels; 0 reads it from the file's shape.
         graph_input: Name of the input in the file; None takes the modality's own name.
+        layout: Order of the input's axes; None reads it from the file's shape.
+        planes: Number of planes the network takes of the modality, 3 or 1; None reads it from the
+            file's shape. One plane of RGB is its luma (ITU-R BT.601), of depth and infrared the
+            first of three equal planes.
     """
 
+    width: int = Field(default=0, ge=0, le=4096)
+    height: int = Field(default=0, ge=0, le=4096)
     graph_input: str | None = None
+    layout: Layout | None = None
+    planes: Literal[1, 3] | None = None
 
     @property
     def spec(self) -> PreprocessSpec:
         """The preprocessing alone, as the manifest holds it."""
-        return PreprocessSpec.model_validate(self.model_dump(exclude={"graph_input"}))
+        return PreprocessSpec.model_validate(
+            self.model_dump(exclude={"graph_input", "layout", "planes"})
+        )
 
 
 class OutputDescription(BaseModel):
@@ -87,6 +122,7 @@ class OutputDescription(BaseModel):
     Attributes:
         name: Name of the output in the file; None where the file has only one.
         kind: Content of the output.
+        reduction: Reduction of a map of scores; None where the output is no map.
         reliability: Name of an output [batch, modalities] in [0, 1], or None.
     """
 
@@ -94,6 +130,7 @@ class OutputDescription(BaseModel):
 
     name: str | None = None
     kind: OutputKind = OutputKind.LOGITS
+    reduction: Reduction | None = None
     reliability: str | None = None
 
 
@@ -110,6 +147,8 @@ class ImportDescription(ModelConfig):
         inputs: Input and preprocessing by modality.
         output: Output that holds the scores.
         presence: Graph input [batch, modalities], 1 where a capture holds the modality, or None.
+        constants: Value of every other input of the file, by its name: a number or true or false
+            for all its elements, or a list of its elements in the order of the file.
         float32_islands: Regular expressions found in the names of nodes that stay float32 in a
             half-precision graph.
     """
@@ -123,6 +162,7 @@ class ImportDescription(ModelConfig):
     inputs: dict[Modality, InputDescription]
     output: OutputDescription = OutputDescription()
     presence: str | None = None
+    constants: dict[str, Constant] = Field(default_factory=dict)
     float32_islands: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
 from fasdk_engines.graph.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.names import SCORE_OUTPUT
 from fasdk_engines.onnx_import.scores import class_scores
 
 if TYPE_CHECKING:
@@ -20,20 +19,161 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from fasdk_engines.onnx_import.description import ImportDescription
+    from fasdk_engines.onnx_import.inputs import FileInputs
+
+# Float32 carries a logit of magnitude 10 to some 1e-6; larger ones as much less precisely.
+_ORDINARY_LOGIT = 10.0
+# Half precision has 11 bits, and ONNX Runtime rounds to it wherever a file does.
+HALF_BUDGET = 2e-3
+# How far raw answers may differ, as a share of the largest.
+_ANSWER_BUDGET = 1e-4
+_ALL_BATCHES = 5  # captures of the batches after the first
+_EXTREMES = (8.0, 64.0, 1024.0)  # factors on normalized images
 
 
-def independent_scores(
-    graph: bytes, inputs: Mapping[str, NDArray[np.float32]]
-) -> NDArray[np.float64]:
-    """Return each capture's class scores, having checked that they depend on that capture alone.
+class _Runner(Protocol):
+    def run(self, names: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]: ...
+
+
+def without_batch_extents(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that leaves open each first extent that is written as 0 or -1."""
+    copy = type(model)()
+    copy.CopyFrom(model)
+    for value in (*copy.graph.input, *copy.graph.output):
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.ClearField("dim_value")
+    return copy
+
+
+def open_file(model: onnx.ModelProto) -> _Runner:
+    """Return a runner of a file as it is given: ONNX Runtime, or where that refuses it ONNX's own.
+
+    Raises:
+        BackendError: Neither takes the file.
+    """
+    if any(
+        dim.dim_value < 0 or (dim.HasField("dim_value") and dim.dim_value == 0)
+        for value in model.graph.input
+        for dim in value.type.tensor_type.shape.dim[:1]
+    ):
+        # Some exporters write an open batch so, and ONNX Runtime then takes it for an extent.
+        model = without_batch_extents(model)
+    try:
+        runner: _Runner = open_session(model.SerializeToString(), threads=1, name="the file")
+    except BackendError as refusal:
+        from onnx.reference import ReferenceEvaluator
+
+        try:
+            evaluator: Any = ReferenceEvaluator(model)
+        except Exception:  # noqa: BLE001 - its exceptions share no narrower base
+            raise refusal from None
+        runner = evaluator
+    return runner
+
+
+def file_answers(
+    runner: _Runner,
+    output: str,
+    inputs: FileInputs,
+    captures: Mapping[str, NDArray[np.float32]],
+    *,
+    types: Mapping[str, str] | None = None,
+) -> NDArray[np.generic]:
+    """Return an output of the file for each capture, each run alone.
+
+    Where the file fixes a batch, the capture fills it, and the first row is taken.
+
+    Args:
+        runner: Result of `open_file`.
+        output: Name of the output.
+        inputs: Inputs of the file.
+        captures: float32 [B, ...] by imported input name.
+        types: NumPy types by input, where the model's own differ from the file's.
+
+    Returns:
+        [B, ...], one row a capture.
+
+    Raises:
+        BackendError: The runner fails.
+    """
+    rows = []
+    for index in range(len(next(iter(captures.values())))):
+        repeats = inputs.fixed_batch or 1
+        one = {name: values[[index] * repeats] for name, values in captures.items()}
+        feeds = inputs.feeds(one)
+        if types is not None:
+            feeds = {name: value.astype(types[name]) for name, value in feeds.items()}
+        try:
+            found = np.asarray(runner.run([output], feeds)[0])
+        except Exception as error:
+            first = " ".join((str(error).splitlines() or [""])[0].split())
+            raise BackendError(f"the file as given fails on an image: {first}") from error
+        if repeats > 1 and found.shape[:1] == (repeats,):
+            found = found[:1]
+        rows.append(found)
+    return np.stack(rows)
+
+
+def mixes_batch(
+    runner: _Runner,
+    output: str,
+    inputs: FileInputs,
+    captures: Mapping[str, NDArray[np.float32]],
+    answers: NDArray[np.generic],
+) -> bool:
+    """Whether the file takes several captures at once and answers otherwise for them.
+
+    Args:
+        runner: Result of `open_file`.
+        output: Name of the output.
+        inputs: Inputs of the file, none of a fixed batch.
+        captures: float32 [B, ...] by imported input name.
+        answers: [B, ...], the output for each capture run alone.
+    """
+    few = {name: values[:_ALL_BATCHES] for name, values in captures.items()}
+    try:
+        found = np.asarray(runner.run([output], inputs.feeds(few))[0])
+    except Exception:  # noqa: BLE001 - a file of one capture at a time
+        return False
+    alone = answers[:_ALL_BATCHES]
+    if found.size != alone.size:
+        return False
+    drift = np.abs(found.reshape(alone.shape).astype(np.float64) - alone.astype(np.float64)).max()
+    return bool(drift > HALF_BUDGET * max(1.0, float(np.abs(alone).max())))
+
+
+def extreme_captures(
+    inputs: FileInputs, captures: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]] | None:
+    """Return inputs far outside the range of images, or None where integers cannot be so."""
+    if any(image.is_integer for image in inputs.images):
+        return None
+    count = min(4, len(next(iter(captures.values()))))
+    return {
+        name: np.concatenate(
+            [
+                values[:count] * np.float32(1.0 if name == PRESENCE else sign * factor)
+                for factor in _EXTREMES
+                for sign in (1.0, -1.0)
+            ]
+        )
+        for name, values in captures.items()
+    }
+
+
+def independent_logits(
+    graph: bytes, inputs: Mapping[str, NDArray[np.float32]], *, any_batch: bool = True
+) -> NDArray[np.float32]:
+    """Return each capture's logits, having checked that its scores depend on it alone.
 
     Args:
         graph: Imported graph, a serialized ONNX model.
         inputs: float32 [B, ...] by input name.
+        any_batch: Whether the graph is to take batches; otherwise it is run on single captures.
 
     Returns:
-        float64 [B, classes].
+        float32 [B, classes], the logits of each capture run alone.
 
     Raises:
         ExportError: The graph runs at one batch size alone.
@@ -41,77 +181,127 @@ def independent_scores(
     """
     engine = OnnxRuntimeEngine(graph, threads=1)
 
-    def scores(
+    def logits(
         rows: Sequence[int], values: Mapping[str, NDArray[np.float32]]
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.float32]:
         try:
-            logits = engine.run(
-                {n: np.ascontiguousarray(v[rows]) for n, v in values.items()}
-            ).logits
+            found = engine.run({n: np.ascontiguousarray(v[rows]) for n, v in values.items()}).logits
         except BackendError as error:
             first = str(error).splitlines()[0]
             raise ExportError(
                 f"it fails on a batch of {len(rows)}: {first}; export with a dynamic batch"
             ) from error
-        if len(logits) != len(rows):
-            raise ExportError(f"it gives {len(logits)} rows for a batch of {len(rows)}")
-        if not np.isfinite(logits).all():
+        if len(found) != len(rows):
+            raise ExportError(f"it gives {len(found)} rows for a batch of {len(rows)}")
+        if not np.isfinite(found).all():
             raise ParityError("it gives logits that are not finite on 8-bit images")
-        return class_scores(logits, OutputKind.LOGITS)
+        return found
+
+    def each(values: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate([logits([i], values) for i in everyone])
 
     everyone = list(range(len(next(iter(inputs.values())))))
-    alone = np.concatenate([scores([i], inputs) for i in everyone])
-    for order in (everyone, everyone[::-1], everyone[1:]):
-        drift = float(np.abs(scores(order, inputs) - alone[order]).max())
-        if not drift <= BATCH_BUDGET:
+    raw = each(inputs)
+    alone = class_scores(raw, OutputKind.LOGITS)
+    budget = score_budget(raw)
+    few = everyone[:_ALL_BATCHES]
+    for order in (everyone, few[::-1], few[1:]) if any_batch else ():
+        found = class_scores(logits(order, inputs), OutputKind.LOGITS)
+        drift = float(np.abs(found - alone[order]).max())
+        if not drift <= budget:
             raise ParityError(
                 f"a capture's score moves by {drift:.3g} with its batch-mates, more than "
-                f"{BATCH_BUDGET:.3g}: export in eval mode, without normalization over the batch"
+                f"{budget:.3g}: export in eval mode, without normalization over the batch"
             )
     if PRESENCE in inputs:
         hidden = dict(inputs)
         for column, name in enumerate(n for n in inputs if n != PRESENCE):
             absent = inputs[PRESENCE][:, column] == 0.0
             hidden[name] = np.where(absent[:, None, None, None], np.float32(0.5), inputs[name])
-        drift = float(np.abs(scores(everyone, hidden) - alone).max())
-        if not drift <= BATCH_BUDGET:
+        drift = float(np.abs(class_scores(each(hidden), OutputKind.LOGITS) - alone).max())
+        if not drift <= budget:
             raise ParityError(
                 f"an absent modality's pixels move a score by {drift:.3g}: mask them in "
                 "the graph, or leave presence out and give missing_value"
             )
-    return alone
+    return raw
 
 
-def original_scores(
-    model: onnx.ModelProto,
-    inputs_by_file: Mapping[str, str],
-    outputs_by_file: Mapping[str, str],
-    inputs: Mapping[str, NDArray[np.float32]],
-    description: ImportDescription,
-) -> NDArray[np.float64]:
-    """Return the class scores of the file as it was given, one capture at a time.
+def score_budget(logits: NDArray[np.floating]) -> float:
+    """Return how far two float32 computations of the same scores may differ, in [0, 1].
 
     Args:
-        model: Model of the file.
-        inputs_by_file: Imported input name by the file's.
-        outputs_by_file: Imported output name by the file's.
-        inputs: float32 [B, ...] by imported input name.
-        description: Description of the file.
+        logits: [N, classes], logits of the scores.
+    """
+    return BATCH_BUDGET * max(1.0, float(np.abs(logits).max()) / _ORDINARY_LOGIT)
 
-    Returns:
-        float64 [B, classes].
+
+def require_same_scores(
+    logits: NDArray[np.float32], original: NDArray[np.float64], kind: OutputKind, *, half: bool
+) -> float:
+    """Hold an imported graph against the file as given, and return the score difference.
+
+    Where the file gives logits, these are compared too: saturated scores would hide a difference.
+
+    Args:
+        logits: float32 [B, classes], logits of the imported graph.
+        original: float64 [B, columns], scores as the file gives them.
+        kind: What these are.
+        half: Whether the file computes in half precision.
 
     Raises:
-        BackendError: ONNX Runtime refuses the file or fails on it.
+        ParityError: They differ by more than rounding.
     """
-    answer = next(name for name, new in outputs_by_file.items() if new == SCORE_OUTPUT)
-    session = open_session(model.SerializeToString(), name="the file")
-    try:
-        rows = [
-            session.run([answer], {n: inputs[new][i : i + 1] for n, new in inputs_by_file.items()})
-            for i in range(len(next(iter(inputs.values()))))
-        ]
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime failed on the file: {error}") from error
-    answers = np.concatenate([row[0].reshape(1, -1) for row in rows])
-    return class_scores(answers, description.output.kind)
+    expected = class_scores(original, kind)
+    parity = float(np.abs(class_scores(logits, OutputKind.LOGITS) - expected).max())
+    budget = HALF_BUDGET if half else score_budget(logits)
+    if not parity <= budget:
+        raise ParityError(
+            f"the imported graph's scores differ by {parity:.3g} from those of the file as given, "
+            f"more than {budget:.3g}: do not deploy"
+        )
+    if kind in (OutputKind.LOGITS, OutputKind.LOGIT):
+        found = logits.astype(np.float64)
+        if kind is OutputKind.LOGIT:
+            found = found[:, 1:] - found[:, :1]
+        size = max(1.0, float(np.abs(original).max()))
+        drift = float(np.abs(found - original).max()) / size
+        budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
+        if not drift <= budget:
+            raise ParityError(
+                f"the imported graph's logits differ by {drift:.3g} of their size from those of "
+                f"the file as given, more than {budget:.3g}: do not deploy"
+            )
+    return parity
+
+
+def require_same_answers(
+    found: NDArray[np.generic], given: NDArray[np.generic], *, half: bool, what: str
+) -> None:
+    """Hold the converted file's answers against those of the file as given.
+
+    Args:
+        found: [B, ...], answers of the converted file.
+        given: [B, ...], answers of the file.
+        half: Whether the file computes in half precision.
+        what: Description of the conversion in the error.
+
+    Raises:
+        ParityError: They differ by more than rounding.
+    """
+    if found.shape != given.shape:
+        raise ParityError(
+            f"{what} made the output {list(found.shape[1:])}, which is {list(given.shape[1:])} in "
+            "the file"
+        )
+    a, b = found.astype(np.float64), given.astype(np.float64)
+    if not np.isfinite(b).all():
+        raise ParityError("the file as given has answers that are not finite on 8-bit images")
+    size = max(1.0, float(np.abs(b).max()))
+    drift = float(np.abs(a - b).max()) / size
+    budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
+    if not drift <= budget:
+        raise ParityError(
+            f"{what} changed the output by {drift:.3g} of its size, more than {budget:.3g}: "
+            "export again with opset 17 and float32 weights"
+        )

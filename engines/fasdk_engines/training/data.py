@@ -13,7 +13,13 @@ from torch import Tensor
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk.preprocess import PRESENCE, PreprocessSpec, to_batch
-from fasdk_calibration.datasets import CaptureRecord, Label, load_capture, read_list
+from fasdk_calibration.datasets import (
+    CaptureRecord,
+    Label,
+    announce_dataset,
+    load_capture,
+    open_dataset,
+)
 from fasdk_engines.models.base import Family
 
 _PRELOADED_BYTES = 2**31  # tensors of a larger set are made batch by batch
@@ -65,7 +71,7 @@ class CaptureOnDisk:
 
     Attributes:
         record: Entry of the list.
-        root: Folder of the list.
+        root: Folder that its paths are relative to.
     """
 
     record: CaptureRecord
@@ -108,8 +114,14 @@ class CaptureOnDisk:
 
 
 def captures_of(path: Path) -> list[CaptureOnDisk]:
-    """Return a list's captures, frames left on disk; raises DatasetError as `read_list` does."""
-    return [CaptureOnDisk(record, Path(path).parent) for record in read_list(path)]
+    """Return a list's captures, frames left on disk.
+
+    Raises:
+        DatasetError: The list or one of its frames is missing or malformed.
+    """
+    dataset = open_dataset(path)
+    announce_dataset(dataset)
+    return [CaptureOnDisk(record, dataset.root) for record in dataset.records]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 
-from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.backends.engine import MAX_BATCH_KEY, Backend, EngineOutputs
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError
 
@@ -120,15 +120,29 @@ class OnnxRuntimeEngine:
         self._session: ort.InferenceSession | None = open_session(
             graph, threads=threads, as_written=as_written
         )
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._one_at_a_time = metadata.get(MAX_BATCH_KEY) == "1"
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.input_names = tuple(value.name for value in self._session.get_inputs())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
-        """Run one batch; see `Engine.run`."""
-        if self._session is None:
+        """Run one batch, in calls of one capture where the graph takes no more.
+
+        See `Engine.run`.
+        """
+        session = self._session
+        if session is None:
             raise BackendError("the engine is closed")
+        count = min((len(rows) for rows in inputs.values()), default=0)
         try:
-            values: list[NDArray[Any]] = self._session.run(self._outputs, dict(inputs))
+            if self._one_at_a_time and count > 1:
+                each = [
+                    session.run(self._outputs, {n: rows[i : i + 1] for n, rows in inputs.items()})
+                    for i in range(count)
+                ]
+                values = [np.concatenate(column) for column in zip(*each, strict=True)]
+            else:
+                values = session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
         return EngineOutputs.from_named(dict(zip(self._outputs, values, strict=True)))

@@ -60,7 +60,8 @@ def open_openvino(bundle: Bundle, options: EngineOptions) -> OpenVinoEngine:
     Raises:
         BackendError: OpenVINO refuses the graph.
     """
-    return OpenVinoEngine(bundle.graph, threads=options.threads)
+    one = bundle.manifest.max_batch == 1
+    return OpenVinoEngine(bundle.graph, threads=options.threads, max_batch=1 if one else None)
 
 
 class OpenVinoEngine:
@@ -75,6 +76,7 @@ class OpenVinoEngine:
     Args:
         graph: The ONNX file's bytes, already verified.
         threads: CPU threads; 0 lets OpenVINO take one per core.
+        max_batch: Largest number of captures in one call; None for any.
 
     Raises:
         BackendError: OpenVINO refuses the graph, it reads weights from other files, or it
@@ -83,9 +85,11 @@ class OpenVinoEngine:
 
     backend = Backend.OPENVINO
     version: str = _OV.__version__.partition("-")[0]
-    max_batch: int | None = None
 
-    def __init__(self, graph: bytes | memoryview, *, threads: int = 0) -> None:
+    def __init__(
+        self, graph: bytes | memoryview, *, threads: int = 0, max_batch: int | None = None
+    ) -> None:
+        self.max_batch = max_batch
         data = bytes(graph)
         try:
             require_self_contained(data)

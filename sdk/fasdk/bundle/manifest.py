@@ -98,7 +98,8 @@ class Manifest(_Record):
         operating_points_note: Source of the thresholds, or the reason why there are none.
         score_calibrations: Maps from scores to probabilities, by combination of modalities.
         sequential_tests: Verdicts on several frames, each beside the operating point it belongs to.
-        max_batch: Largest batch a plan is built for.
+        max_batch: Largest batch a plan is built for. Where it is 1, every backend is given one
+            capture at a time.
         golden_tolerance: Largest score difference allowed on the golden captures.
         plans: Plans built on the workstation.
         provenance: Digest of the checkpoint, and versions of the tools.

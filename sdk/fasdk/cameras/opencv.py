@@ -1,61 +1,118 @@
-"""OpenCV camera or video file, color or infrared alone."""
+"""OpenCV camera, stream or video file, color or infrared alone."""
 
 from __future__ import annotations
 
+import logging
+import stat
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.cameras.backlog import Backlog
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
+from fasdk.cameras.emitter import Emitter, LitFrames
+from fasdk.cameras.mode import VideoMode, describe_mode, fourcc_of
 from fasdk.cameras.pacing import Pacer
+from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader
 from fasdk.cameras.pump import Pump
+from fasdk.cameras.source import VideoSource, backend_number, device_source
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_log = logging.getLogger("fasdk.cameras")
 _REOPEN_AFTER_MS = 5000.0
 _RELEASE_WAIT_MS = 2000.0
 # A kernel's first time stamp that is this much older than the arrival is of another clock.
 _PLAUSIBLE_DELAY_MS = 2000.0
+_POSITION_MS = 0  # cv2.CAP_PROP_POS_MSEC, without loading OpenCV for it
+
+
+@dataclass(frozen=True)
+class _Grabbed:
+    """A frame, and the kernel's time of it in milliseconds where the kernel gives one."""
+
+    frame: NDArray[np.uint8]
+    kernel_ms: float | None
+
+
+@dataclass(frozen=True)
+class _OpenDevice:
+    """A device that is open, with what is known of its frames so far."""
+
+    capture: Any
+    pixels: PixelReader
+    has_kernel_times: bool
+    lit: LitFrames | None
+    backlog: Backlog | None
 
 
 class OpenCvCamera(Camera):
-    """A UVC camera by number: frames of one modality, the newest at each read.
+    """A camera, network stream, pipe or pipeline: frames of one modality, the newest at each read.
 
     A frame is stamped with the kernel's time of it where OpenCV reads Video4Linux, whose clock is
     that of `time.monotonic`, and with its arrival elsewhere. Once a kernel's times have been of
     that clock, one long past is kept: its frame was buffered in the driver, or while this process
-    was stopped. A frame that is not read before the next one arrives is dropped.
+    was stopped. Frames that piled up in a stream or a pipe are passed over: see `Backlog`. A frame
+    that is not read before the next one arrives is dropped.
+
+    The mode is asked for, and held against what the device gives, each time it is opened.
 
     Args:
-        index: OpenCV's number of the camera, from 0.
+        source: OpenCV's number of a camera, from 0, or another source.
         modality: RGB, or IR for a near-infrared camera; OpenCV gives no depth.
+        mode: Frame size, rate and pixel format.
+        emitter: How the infrared emitter shines; of a flashing one only lit frames are given, and a
+            warning is logged where that was found out.
+        ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
 
     Raises:
-        UsageError: The modality is depth.
+        UsageError: The modality is depth, or an emitter or a shift is given for color.
     """
 
-    def __init__(self, index: int, *, modality: Modality = Modality.RGB) -> None:
-        _require_one_plane_of_light(modality)
-        self.name = f"OpenCV camera {index}"
+    def __init__(
+        self,
+        source: int | VideoSource,
+        *,
+        modality: Modality = Modality.RGB,
+        mode: VideoMode | None = None,
+        emitter: Emitter = Emitter.AUTO,
+        ir_shift: int | None = None,
+    ) -> None:
+        self._source = device_source(source) if isinstance(source, int) else source
+        self.name = self._source.name
         self.counts = FrameCounts()
-        self._index = index
-        self._modality = modality
-        self._pump: Pump[tuple[NDArray[Any], float | None]] | None = None
+        self._pixels = PixelReader(modality, self.name, ir_shift)
+        self._emitter = _emitter_of(modality, emitter, ir_shift)
+        self._mode = mode or VideoMode()
+        self._pump: Pump[_Grabbed] | None = None
         self._last_frame_ms = 0.0
-        self._stuck: Pump[tuple[NDArray[Any], float | None]] | None = None
+        self._stuck: Pump[_Grabbed] | None = None
         self._kernel_is_monotonic = False
         self._closed = False
+
+    @property
+    def modality(self) -> Modality:
+        """Modality of the frames."""
+        return self._pixels.modality
+
+    @property
+    def is_buffered(self) -> bool:
+        """Whether frames spend an unknown time on their way: those of a stream or a pipe."""
+        return self._source.is_buffered
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
         """Return the newest frame as a capture; see `Camera.read`.
 
         Raises:
-            CameraError: The camera cannot be opened, stopped, or gave nothing in time. After a
-                failure, or five seconds without a frame, the next read opens it again.
+            CameraError: The camera cannot be opened, gives another mode than was asked for,
+                stopped, or gave nothing in time. After a failure, or five seconds without a frame,
+                the next read opens it again.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -63,18 +120,27 @@ class OpenCvCamera(Camera):
         try:
             arrival = pump.take(timeout_ms)
         except CameraError:
-            if not pump.is_running or monotonic_ms() - self._last_frame_ms > _REOPEN_AFTER_MS:
+            quiet_ms = monotonic_ms() - self._last_frame_ms
+            if not pump.is_running or quiet_ms > self._patience_ms(is_open=pump.is_open):
                 pump.stop(0.0)
                 self._stuck = pump if pump.is_running else None
                 self._pump = None
             raise
         finally:
             self.counts.dropped += pump.collect_overwritten()
-        frame, kernel_ms = arrival.value
         self._last_frame_ms = arrival.arrived_ms
         self.counts.delivered += 1
-        taken_ms = self._taken_ms(kernel_ms, arrival.arrived_ms)
-        return _capture(frame, self._modality, taken_ms, self.name)
+        taken_ms = self._taken_ms(arrival.value.kernel_ms, arrival.arrived_ms)
+        return _capture(arrival.value.frame, self._pixels.modality, taken_ms)
+
+    def _patience_ms(self, *, is_open: bool) -> float:
+        """Return after how long without a frame it is opened anew, in milliseconds.
+
+        A pipe waits for its writer, and the opening of a stream has a limit of its own.
+        """
+        source = self._source
+        waits = source.pipe is not None or (source.is_buffered and not is_open)
+        return float("inf") if waits else _REOPEN_AFTER_MS
 
     def _taken_ms(self, kernel_ms: float | None, arrived_ms: float) -> float:
         """Return the kernel's time of a frame where it is one, else the arrival's."""
@@ -91,7 +157,7 @@ class OpenCvCamera(Camera):
             self._pump.stop(_RELEASE_WAIT_MS)
             self._pump = None
 
-    def _running_pump(self) -> Pump[tuple[NDArray[Any], float | None]]:
+    def _running_pump(self) -> Pump[_Grabbed]:
         if self._pump is None:
             if self._stuck is not None and self._stuck.is_running:
                 raise CameraError(
@@ -103,25 +169,77 @@ class OpenCvCamera(Camera):
             self._pump = Pump(self._open, self._grab, _release, self.name)
         return self._pump
 
-    def _open(self) -> object:
+    def _open(self) -> _OpenDevice:
+        device = self._source.open()
+        try:
+            return self._prepare(device)
+        except BaseException:
+            device.release()
+            raise
+
+    def _prepare(self, device: Any) -> _OpenDevice:
         import cv2
 
-        device = cv2.VideoCapture(self._index)
-        if not device.isOpened():
+        backend = device.getBackendName()
+        self._mode.request(device, self.name, self._source.modes_command)
+        format_ = fourcc_of(device) if backend == "V4L2" else None
+        _log.info("%s gives %s by %s", self.name, describe_mode(device, format_), backend)
+        pixels = self._pixels
+        if backend == "V4L2":
+            pixels = _with_format(pixels, device, self.name)
+        buffered = self._source.is_buffered
+        return _OpenDevice(
+            capture=device,
+            pixels=pixels,
+            has_kernel_times=backend == "V4L2",
+            lit=LitFrames.of(self._emitter),
+            backlog=Backlog(float(device.get(cv2.CAP_PROP_FPS))) if buffered else None,
+        )
+
+    def _grab(self, device: _OpenDevice) -> _Grabbed | None:
+        """Return the device's next frame, or None where it is not to be used."""
+        whole, array = device.capture.read()
+        if not whole or array is None:
+            raise CameraError(f"{self.name} gave no frame: {_why_it_ended(self._source)}")
+        arrived_ms = monotonic_ms()
+        if device.backlog is not None:
+            sent_ms = _sent_ms(device.capture) if self._source.has_sent_times else None
+            if not device.backlog.is_fresh(arrived_ms, sent_ms):
+                return None
+        frame = device.pixels.frame(array)
+        self._mode.require_size(frame.shape[1], frame.shape[0], self.name)
+        if device.lit is not None and not _is_lit(device.lit, frame, arrived_ms, self.name):
+            return None
+        return _Grabbed(frame, _sent_ms(device.capture) if device.has_kernel_times else None)
+
+
+def _sent_ms(capture: Any) -> float:
+    """Return the time that a source gives its last frame, in milliseconds of its own clock."""
+    return float(capture.get(_POSITION_MS))
+
+
+def _with_format(pixels: PixelReader, device: Any, name: str) -> PixelReader:
+    """Return the reader for the pixel format that Video4Linux gives, and ask for it unconverted.
+
+    Raises:
+        CameraError: It is gray where color was asked for.
+    """
+    import cv2
+
+    fourcc = fourcc_of(device)
+    if pixels.modality is Modality.RGB:
+        if fourcc in GRAY_FORMATS:
             raise CameraError(
-                f"{self.name} cannot be opened: is it connected, may this user read it, and does "
-                "no other program use it?"
+                f"{name} gives gray frames ({fourcc.strip()}) where color was expected: for an "
+                "infrared camera write modality=ir"
             )
-        return device
-
-    def _grab(self, device: Any) -> tuple[NDArray[Any], float | None]:
-        import cv2
-
-        whole, frame = device.read()
-        if not whole or frame is None:
-            raise CameraError(f"{self.name} gave no frame: it was unplugged or its driver failed")
-        on_kernel_clock = device.getBackendName() == "V4L2"
-        return frame, float(device.get(cv2.CAP_PROP_POS_MSEC)) if on_kernel_clock else None
+        return pixels
+    if fourcc not in RAW_FORMATS:
+        return pixels
+    device.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    width = round(device.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = round(device.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    return replace(pixels, fourcc=fourcc, size=(width, height))
 
 
 class OpenCvFile(Camera):
@@ -132,9 +250,18 @@ class OpenCvFile(Camera):
         modality: Modality of the video: RGB or IR.
         fps: Frames a second; None gives each as soon as it is asked for.
         loop: Begin again after the last.
+        emitter: How the infrared emitter shone; of a flashing one only lit frames are given, and a
+            warning is logged where that was found out.
+        ir_shift: Number of lowest bits to leave out of infrared levels of more than 8 bits.
+        backend: OpenCV's backend that decodes it, such as ffmpeg; None for any.
+
+    Attributes:
+        position_ms: Place of the last frame in the video, in milliseconds from its start.
+        loops: Whether it begins again after the last frame.
 
     Raises:
-        UsageError: No such file, or the modality is depth.
+        UsageError: No such file, the modality is depth, an emitter or a shift is given for color,
+            or this OpenCV has no such backend.
     """
 
     def __init__(
@@ -144,19 +271,28 @@ class OpenCvFile(Camera):
         modality: Modality = Modality.RGB,
         fps: float | None = None,
         loop: bool = False,
+        emitter: Emitter = Emitter.AUTO,
+        ir_shift: int | None = None,
+        backend: str | None = None,
     ) -> None:
-        _require_one_plane_of_light(modality)
-        if not Path(path).is_file():
-            raise UsageError(f"video {path} does not exist: give a camera's number or a file")
+        self._path = _existing_file(Path(path))
         self.name = f"video {path}"
         self.counts = FrameCounts()
-        self._path = Path(path)
-        self._modality = modality
-        self._loop = loop
+        self.position_ms = 0.0
+        self._pixels = PixelReader(modality, self.name, ir_shift)
+        self._emitter = _emitter_of(modality, emitter, ir_shift)
+        self._backend = backend_number(backend)
+        self._lit: LitFrames | None = None
+        self.loops = loop
         self._pacer = Pacer(fps)
         self._video: Any = None
         self._frames_read = 0
         self._closed = False
+
+    @property
+    def modality(self) -> Modality:
+        """Modality of the frames."""
+        return self._pixels.modality
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
         """Return the next frame as a capture; see `Camera.read`.
@@ -169,61 +305,123 @@ class OpenCvFile(Camera):
             raise CameraError(f"{self.name} is closed: make a new camera")
         if self._video is None:
             self._open()
-        self._pacer.wait(timeout_ms, self.name)
-        whole, frame = self._video.read()
-        if not whole and self._loop and self._frames_read:
+        while True:
+            self._pacer.wait(timeout_ms, self.name)
+            frame = self._pixels.frame(self._next_array())
+            position_ms = _sent_ms(self._video)
+            if self._lit is not None and not _is_lit(self._lit, frame, position_ms, self.name):
+                continue
+            self.position_ms = position_ms
+            self.counts.delivered += 1
+            return _capture(frame, self._pixels.modality, monotonic_ms())
+
+    def _next_array(self) -> NDArray[Any]:
+        whole, array = self._video.read()
+        if not whole and self.loops and self._frames_read:
             self._open()
-            whole, frame = self._video.read()
-        if not whole or frame is None:
+            whole, array = self._video.read()
+        if not whole or array is None:
             if not self._frames_read:
                 raise CameraError(f"{self.name} holds no frame that decodes")
             raise EndOfStreamError(f"{self.name} is over after {self._frames_read} frames")
         self._frames_read += 1
-        self.counts.delivered += 1
-        return _capture(frame, self._modality, monotonic_ms(), self.name)
+        return np.asarray(array)
 
     def close(self) -> None:
         """Close the file."""
         self._closed = True
         if self._video is not None:
-            _release(self._video)
+            self._video.release()
             self._video = None
 
     def _open(self) -> None:
         import cv2
 
         if self._video is not None:
-            _release(self._video)
+            self._video.release()
         self._frames_read = 0
-        self._video = cv2.VideoCapture(str(self._path))
+        self._lit = LitFrames.of(self._emitter)
+        self._video = cv2.VideoCapture(str(self._path), self._backend)
         if not self._video.isOpened():
             self._video = None
-            raise CameraError(f"{self.name} cannot be decoded: OpenCV knows no such format")
+            raise CameraError(f"{self.name} cannot be decoded: {_why_not_decoded(self._path)}")
 
 
-def _capture(frame: NDArray[Any], modality: Modality, taken_ms: float, name: str) -> Capture:
-    """Return OpenCV's frame, blue first or gray, as a capture of one modality."""
-    import cv2
+def _capture(frame: NDArray[np.uint8], modality: Modality, taken_ms: float) -> Capture:
+    times = {modality: taken_ms}
+    return (
+        Capture(rgb=frame, taken_ms=times)
+        if modality is Modality.RGB
+        else Capture(ir=frame, taken_ms=times)
+    )
 
-    if frame.dtype != np.uint8 or not (
-        frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in {1, 3})
-    ):
-        raise CameraError(
-            f"{name} gave a {frame.dtype} {list(frame.shape)} frame, expected 8 bits with one or "
-            "three channels"
+
+def _emitter_of(modality: Modality, emitter: Emitter, ir_shift: int | None) -> Emitter:
+    """Return the emitter of a camera, none of which lights a color frame.
+
+    Raises:
+        UsageError: A flashing one, or a shift, is given for color.
+    """
+    emitter = as_choice("emitter", emitter, Emitter)
+    if modality is Modality.IR:
+        return emitter
+    if emitter is Emitter.FLASHING or ir_shift is not None:
+        what = "a shift of levels" if ir_shift is not None else "a flashing emitter"
+        raise UsageError(f"{what} is for infrared: add modality=ir, or leave it out")
+    return Emitter.STEADY
+
+
+def _is_lit(lit: LitFrames, frame: NDArray[np.uint8], now_ms: float, name: str) -> bool:
+    """Return whether a frame should be used, and say when an emitter is found to flash."""
+    was_known = lit.is_flashing
+    is_lit = lit.is_lit(frame, now_ms)
+    if lit.is_flashing and not was_known:
+        _log.warning(
+            "%s: its infrared emitter flashes, so only lit frames are used; write emitter=flashing "
+            "to use no other from the start, emitter=steady to use all",
+            name,
         )
-    color = frame.ndim == 3 and frame.shape[2] == 3
-    if modality is Modality.RGB:
-        code = cv2.COLOR_BGR2RGB if color else cv2.COLOR_GRAY2RGB
-        return Capture(rgb=np.asarray(cv2.cvtColor(frame, code)), taken_ms={modality: taken_ms})
-    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if color else frame.reshape(frame.shape[:2])
-    return Capture(ir=np.asarray(gray), taken_ms={modality: taken_ms})
+    return is_lit
 
 
-def _require_one_plane_of_light(modality: Modality) -> None:
-    if modality is Modality.DEPTH:
-        raise UsageError("OpenCV gives no depth in millimeters: choose modality rgb or ir")
+def _existing_file(path: Path) -> Path:
+    """Return a file's path.
+
+    Raises:
+        UsageError: There is no such file, or it is something else.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UsageError(
+            f"video {path} does not exist: give a camera's number or device node, a file, or an "
+            "address"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"video {path} cannot be reached: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"video {path} exists and is no file: give a file, or a named pipe")
+    return path
 
 
-def _release(device: Any) -> None:
-    device.release()
+def _why_not_decoded(path: Path) -> str:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "OpenCV knows no such format"
+
+
+def _why_it_ended(source: VideoSource) -> str:
+    if source.pipe is not None:
+        return "its writer closed it, or wrote what is no video"
+    if source.is_buffered:
+        return (
+            "it ended, or nothing came for four seconds; the address of a single picture is no "
+            "stream"
+        )
+    return "it was unplugged or its driver failed"
+
+
+def _release(device: _OpenDevice) -> None:
+    device.capture.release()

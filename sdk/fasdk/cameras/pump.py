@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fasdk.capture import monotonic_ms
 from fasdk.errors import CameraError, FasdkError
@@ -31,17 +31,22 @@ class Pump(Generic[T]):
 
     Args:
         open_device: Function that opens the device on the thread and returns it.
-        grab: Returns the device's next frame, however long that takes. A FasdkError it raises, or
-            `open_device`, ends the thread and is what `take` raises.
+        grab: Returns the device's next frame, however long that takes, or None for one to pass
+            over. A FasdkError it raises, or `open_device`, ends the thread and is what `take`
+            raises.
         release: Function that releases the device on the thread at the end, if it was opened.
         name: Name of the device in errors.
+
+    Attributes:
+        overwritten: Frames dropped unread since they were last collected.
+        is_open: Whether the device has been opened.
     """
 
     def __init__(
         self,
-        open_device: Callable[[], object],
-        grab: Callable[[object], T],
-        release: Callable[[object], None],
+        open_device: Callable[[], Any],
+        grab: Callable[[Any], T | None],
+        release: Callable[[Any], None],
         name: str,
     ) -> None:
         self._open_device, self._grab, self._release = open_device, grab, release
@@ -51,6 +56,7 @@ class Pump(Generic[T]):
         self._error: FasdkError | None = None
         self._stopping = False
         self.overwritten = 0
+        self.is_open = False
         self._thread = threading.Thread(target=self._run, name=f"fasdk {name}", daemon=True)
         self._thread.start()
 
@@ -98,10 +104,12 @@ class Pump(Generic[T]):
     def _run(self) -> None:
         try:
             device = self._open_device()
+            self.is_open = True
             try:
                 while not self._stopping:
                     value = self._grab(device)
-                    self._put(Arrival(value, monotonic_ms()))
+                    if value is not None:
+                        self._put(Arrival(value, monotonic_ms()))
             finally:
                 self._release(device)
         except FasdkError as error:

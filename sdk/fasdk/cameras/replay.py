@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from dataclasses import dataclass
+from pathlib import Path
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.pacing import Pacer
-from fasdk.capture import Capture, FaceBox, Modality, monotonic_ms
-from fasdk.errors import CameraError, CaptureError, EndOfStreamError, UsageError
-from fasdk.frames import read_frame
+from fasdk.capture import Capture, Modality, monotonic_ms
+from fasdk.errors import CameraError, CaptureError, DatasetError, EndOfStreamError, UsageError
+from fasdk.lists import read_frame_list
+from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+_LOG = logging.getLogger(__name__)
+DEPTH = Modality.DEPTH
 _FRAME_NAME = re.compile(r"(?P<stem>.+)\.(?P<modality>rgb|depth|ir)\.(png|jpe?g)", re.IGNORECASE)
 
 
@@ -26,8 +24,8 @@ class ReplayCamera(Camera):
 
     Args:
         source: A folder of files STEM.rgb.png, STEM.depth.png and STEM.ir.png, as `fasdk synth`
-            writes them, one capture a stem in the order of their names; or a .jsonl list, whose
-            face boxes are then used.
+            writes them, one capture a stem in the order of their names; or a list of captures
+            (see `fasdk.lists`), whose face boxes are then used.
         fps: Captures a second; None gives each as soon as it is asked for.
         loop: Begin again after the last.
 
@@ -39,17 +37,18 @@ class ReplayCamera(Camera):
         source = Path(source)
         if source.is_dir():
             self._items = _from_folder(source)
-        elif source.suffix == ".jsonl" and source.is_file():
+        elif source.is_file():
             self._items = _from_list(source)
         else:
             raise UsageError(
-                f"{source} cannot be replayed: expected a folder of frames or a .jsonl list"
+                f"{source} cannot be replayed: expected a folder of frames or a list of captures"
             )
         self.name = f"replay of {source}"
         self.counts = FrameCounts()
         self._loop = loop
         self._pacer = Pacer(fps)
         self._next = 0
+        self._said: set[str] = set()
         self._closed = False
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
@@ -71,12 +70,34 @@ class ReplayCamera(Camera):
         item = self._items[self._next]
         self._next += 1
         try:
-            capture = item.load(taken_ms)
+            capture = self._load(item, taken_ms)
         except CaptureError as error:
             self.counts.dropped += 1
-            raise CameraError(f"{self.name}: {error}") from error
+            raise CameraError(f"{self.name}: {item.place}{error}") from error
         self.counts.delivered += 1
         return capture
+
+    def _load(self, item: _Item, taken_ms: float) -> Capture:
+        """Return an item's capture; what is decided about its files is said once a kind.
+
+        Raises:
+            CaptureError: Its files make no capture.
+        """
+        stored = examine_files(item.files)
+        if stored.faults:
+            raise CaptureError(stored.faults[0].reason)
+        for note in stored.notes:
+            if note not in self._said:
+                _LOG.warning("%s: %s", self.name, note)
+        self._said |= set(stored.notes)
+        frames = stored.frames
+        return Capture(
+            rgb=frames.get(Modality.RGB),
+            depth=frames.get(DEPTH),
+            ir=frames.get(Modality.IR),
+            face=stored.face,
+            taken_ms=dict.fromkeys(frames, taken_ms),
+        )
 
     def close(self) -> None:
         """Refuse further reads."""
@@ -85,64 +106,15 @@ class ReplayCamera(Camera):
 
 @dataclass(frozen=True)
 class _Item:
-    """One capture's files, and where the face is: `whole` frames are cut to it."""
+    """One capture's files.
 
-    paths: Mapping[Modality, Path] = field(default_factory=dict)
-    face: tuple[int, int, int, int] | None = None
-    whole: bool = False
+    Attributes:
+        files: File of each modality, and where the face is.
+        place: Line of the list, for messages; "" of a folder.
+    """
 
-    def load(self, taken_ms: float) -> Capture:
-        frames = {modality: read_frame(path, modality) for modality, path in self.paths.items()}
-        face = None if self.face is None else FaceBox(*self.face)
-        if self.whole:
-            height, width = next(frames[m] for m in Modality if m in frames).shape[:2]
-            face = FaceBox(0, 0, width, height)
-        return Capture(
-            rgb=frames.get(Modality.RGB),
-            depth=frames.get(Modality.DEPTH),
-            ir=frames.get(Modality.IR),
-            face=face,
-            taken_ms=dict.fromkeys(frames, taken_ms),
-        )
-
-
-class _Line(BaseModel):
-    """Fields that a replay reads of a list's line; labels and the rest are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    rgb: str | None = None
-    depth: str | None = None
-    ir: str | None = None
-    face: tuple[int, int, int, int] | None = None
-    face_crop: bool = False
-    depth_unit: str = "millimeter"
-
-    @field_validator("rgb", "depth", "ir")
-    @classmethod
-    def _stays_below_the_list(cls, path: str | None) -> str | None:
-        if path is None:
-            return path
-        there = PureWindowsPath(path)  # which knows either slash
-        if there.anchor or ".." in there.parts:
-            raise ValueError(f"path {path!r} must lie below the list's folder")
-        if "\0" in path:
-            raise ValueError(f"path {path!r} holds a zero byte")
-        return path
-
-    @field_validator("depth_unit")
-    @classmethod
-    def _is_millimeter(cls, unit: str) -> str:
-        if unit != "millimeter":
-            raise ValueError(f"depth in {unit}s is no camera's: only millimeters can be replayed")
-        return unit
-
-    def item(self, root: Path) -> _Item:
-        names = {Modality.RGB: self.rgb, Modality.DEPTH: self.depth, Modality.IR: self.ir}
-        paths = {modality: root / name for modality, name in names.items() if name is not None}
-        if not paths:
-            raise ValueError("names no frame: give at least one of rgb, depth, ir")
-        return _Item(paths, self.face, self.face_crop)
+    files: CaptureFiles
+    place: str = ""
 
 
 def _from_folder(folder: Path) -> list[_Item]:
@@ -164,27 +136,23 @@ def _from_folder(folder: Path) -> list[_Item]:
             else "expected files such as 000000.rgb.png, 000000.depth.png, 000000.ir.png"
         )
         raise UsageError(f"folder {folder} holds no frames: {fix}")
-    return [_Item(paths) for _, paths in sorted(by_stem.items())]
+    return [
+        _Item(CaptureFiles({m: paths[m] for m in Modality if m in paths}))
+        for _, paths in sorted(by_stem.items())
+    ]
 
 
 def _from_list(path: Path) -> list[_Item]:
-    items = []
     try:
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise UsageError(f"list {path} cannot be read: {why}") from error
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            items.append(_Line.model_validate_json(text).item(path.parent))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
-        except ValueError as error:
-            raise UsageError(f"{path}:{number}: {error}") from error
-    if not items:
-        raise UsageError(f"list {path} names no capture")
-    return items
+        listed = read_frame_list(path)
+    except DatasetError as error:
+        raise UsageError(f"list {path} cannot be replayed: {error}") from error
+    if listed.notes:
+        _LOG.warning("%s is read so: %s", path, "; ".join(listed.notes))
+    levels = [row.line for row in listed.rows if row.depth_unit == LEVEL and DEPTH in row.paths]
+    if levels:
+        raise UsageError(
+            f"{path}:{levels[0]}: depth_unit: depth in levels is no camera's: only millimeters can "
+            "be replayed"
+        )
+    return [_Item(row.files(listed.root), f"line {row.line}: ") for row in listed.rows]

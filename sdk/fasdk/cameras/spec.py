@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING
 
+from fasdk.cameras.address import scheme_of, without_credentials
+from fasdk.cameras.options import SpecOptions, split_members, split_target
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from typing import TypeAlias
 
     from fasdk.cameras.camera import Camera
+    from fasdk.cameras.mode import VideoMode
+    from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 
-T = TypeVar("T")
+    OpenCvSource: TypeAlias = OpenCvCamera | OpenCvFile
+
+
+_NUMBER = re.compile("[0-9]{1,4}")
 
 
 def open_camera(spec: str) -> Camera:
@@ -26,73 +34,156 @@ def open_camera(spec: str) -> Camera:
         spec: KIND[:TARGET][?OPTION=VALUE&...], one of
 
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
-            - `opencv:NUMBER`, option `modality` (rgb or ir);
-            - `opencv:FILE`, options `modality`, `fps` and `loop`;
+            - `opencv:NUMBER` or `opencv:/dev/NODE`, options `modality` (rgb or ir), `width`,
+              `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (auto, steady or
+              flashing) and `ir_shift` (bits to leave out of levels of more than 8);
+            - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `ir_shift`;
+            - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality` and `emitter`,
+              and `opencv:http://ADDRESS` likewise without the first;
+            - `opencv:PIPELINE` of GStreamer, which holds a `!` and ends in an appsink, and
+              `opencv:PIPE`, a named pipe; options `modality` and `emitter`, and a pipeline's
+              `ir_shift`;
             - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT) and
               `fps`;
-            - `realsense:FILE.bag` or `.db3`, option `loop`.
+            - `realsense:FILE.bag` or `.db3`, option `loop`;
+            - `pair:rgb=SPEC;ir=SPEC` of two opencv cameras, option `skew_ms`.
+
+            A target that holds a `?`, and a nested SPEC that has options, is put in quotes, single
+            or double.
 
     Raises:
         UsageError: No such kind, option or file, or a library the kind needs is not installed.
     """
-    word, _, query = spec.partition("?")
-    kind, _, target = word.partition(":")
+    kind, _, rest = spec.partition(":")
+    if "?" in kind:  # options and no target
+        kind, rest = spec[: spec.index("?")], spec[spec.index("?") :]
     found = next((each for each in KINDS if each.name == kind), None)
     if found is None:
         forms = ", ".join(form for each in KINDS for form in each.forms)
-        raise UsageError(f"camera {spec!r} is of no known kind: choose among {forms}")
-    options = _Options(spec, dict(parse_qsl(query, keep_blank_values=True)))
-    if not target and kind not in found.forms:
-        raise UsageError(f"camera {spec!r} names no source: expected {' or '.join(found.forms)}")
-    camera = found.open(target, options)
-    options.require_all_taken()
-    return camera
+        raise UsageError(
+            f"camera {without_credentials(spec)!r} is of no known kind: choose among {forms}"
+        )
+    return found.open(rest, spec)
 
 
-class _Options:
-    """The options of a spec; each is taken once, and what is left over is a mistake."""
+def _one_target(
+    name: str, forms: tuple[str, ...], make: Callable[[str, SpecOptions], Camera]
+) -> CameraKind:
+    """Return a kind whose specification is one target with options."""
 
-    def __init__(self, spec: str, values: Mapping[str, str]) -> None:
-        self.spec = spec
-        self._left = dict(values)
-        self._known: list[str] = []
-
-    def take(self, name: str, convert: Callable[[str], T], expected: str) -> T | None:
-        self._known.append(name)
-        text = self._left.pop(name, None)
-        if text is None:
-            return None
-        try:
-            return convert(text)
-        except (ValueError, KeyError):
+    def opened(rest: str, spec: str) -> Camera:
+        target, options = split_target(rest, spec)
+        if not target and name not in forms:
             raise UsageError(
-                f"camera {self.spec!r}: {name} is {text!r}, expected {expected}"
-            ) from None
-
-    def require_all_taken(self) -> None:
-        if self._left:
-            raise UsageError(
-                f"camera {self.spec!r} has no option {next(iter(self._left))!r}: "
-                f"choose among {', '.join(self._known)}"
+                f"camera {options.shown!r} names no source: expected {' or '.join(forms)}"
             )
+        camera = make(target, options)
+        options.require_all_taken()
+        return camera
+
+    return CameraKind(name, forms, opened)
 
 
-def _replay(target: str, options: _Options) -> Camera:
+def _replay(target: str, options: SpecOptions) -> Camera:
     from fasdk.cameras.replay import ReplayCamera
 
     return ReplayCamera(Path(target), fps=_fps(options), loop=_loop(options))
 
 
-def _opencv(target: str, options: _Options) -> Camera:
+def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -> OpenCvSource:
+    from fasdk.cameras import source
+    from fasdk.cameras.emitter import Emitter
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 
-    modality = options.take("modality", Modality, "rgb or ir") or Modality.RGB
-    if target.isdecimal():
-        return OpenCvCamera(int(target), modality=modality)
-    return OpenCvFile(Path(target), modality=modality, fps=_fps(options), loop=_loop(options))
+    modality = options.take("modality", Modality, "rgb or ir") or usual
+    emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
+    if scheme_of(target) is not None:
+        transport = None
+        if scheme_of(target) == "rtsp":
+            transport = options.take("transport", source.Transport, "tcp or udp")
+        stream = source.stream_source(target, transport)
+        return OpenCvCamera(stream, modality=modality, emitter=emitter)
+    kind = _kind_of_file(target)
+    if stat.S_ISFIFO(kind):
+        return OpenCvCamera(source.pipe_source(Path(target)), modality=modality, emitter=emitter)
+    ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
+    if "!" in target:
+        options.take("backend", {"gstreamer": ""}.__getitem__, "gstreamer")
+        pipeline = source.pipeline_source(target)
+        return OpenCvCamera(pipeline, modality=modality, emitter=emitter, ir_shift=ir_shift)
+    backend = options.take("backend", str, "a backend of OpenCV")
+    number = int(target) if _NUMBER.fullmatch(target) else None
+    if number is not None or target.startswith("/dev/") or stat.S_ISCHR(kind):
+        return OpenCvCamera(
+            source.device_source(Path(target) if number is None else number, backend),
+            modality=modality,
+            mode=_mode(options),
+            emitter=emitter,
+            ir_shift=ir_shift,
+        )
+    return OpenCvFile(
+        Path(target),
+        modality=modality,
+        fps=_fps(options),
+        loop=_loop(options),
+        emitter=emitter,
+        ir_shift=ir_shift,
+        backend=backend,
+    )
 
 
-def _realsense(target: str, options: _Options) -> Camera:
+def _kind_of_file(path: str) -> int:
+    """Return the kind of file, as `stat` has it; 0 where there is none, or it cannot be reached."""
+    try:
+        return stat.S_IFMT(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return 0
+
+
+def _mode(options: SpecOptions) -> VideoMode:
+    from fasdk.cameras.mode import VideoMode
+
+    return VideoMode(
+        width_px=options.take("width", int, "pixels, such as 1280"),
+        height_px=options.take("height", int, "pixels, such as 720"),
+        fps=_fps(options),
+        fourcc=options.take("fourcc", str, "four characters, such as MJPG"),
+    )
+
+
+def _pair(rest: str, spec: str) -> Camera:
+    from fasdk.cameras.pair import USUAL_SKEW_MS, PairCamera
+
+    members, options = split_members(rest, spec)
+    skew_ms = options.take("skew_ms", float, "milliseconds, such as 20")
+    options.require_all_taken()
+    if set(members) != {"rgb", "ir"}:
+        raise UsageError(
+            f"camera {options.shown!r} has {', '.join(members)}: expected "
+            "pair:rgb=SPEC;ir=SPEC, which are its two members"
+        )
+    return PairCamera(
+        rgb=_member(members["rgb"], Modality.RGB),
+        ir=_member(members["ir"], Modality.IR),
+        skew_ms=USUAL_SKEW_MS if skew_ms is None else skew_ms,
+    )
+
+
+def _member(spec: str, modality: Modality) -> OpenCvSource:
+    kind, _, rest = spec.partition(":")
+    if kind != "opencv":
+        raise UsageError(
+            f"camera {without_credentials(spec)!r} cannot be one of a pair: expected opencv:TARGET"
+        )
+    target, options = split_target(rest, spec)
+    if not target:
+        raise UsageError(f"camera {options.shown!r} names no source: expected opencv:TARGET")
+    camera = _opencv(target, options, usual=modality)
+    options.require_all_taken()
+    return camera
+
+
+def _realsense(target: str, options: SpecOptions) -> Camera:
     from fasdk.cameras.profiles import StreamRequest
     from fasdk.cameras.realsense import RECORDING_SUFFIXES, RealSenseCamera
 
@@ -100,7 +191,7 @@ def _realsense(target: str, options: _Options) -> Camera:
         return RealSenseCamera.recording(Path(target), loop=_loop(options))
     if target and not target.isalnum():
         raise UsageError(
-            f"camera {options.spec!r}: {target!r} is neither a serial number nor a recording, "
+            f"camera {options.shown!r}: {target!r} is neither a serial number nor a recording, "
             f"whose name ends in {' or '.join(RECORDING_SUFFIXES)}"
         )
     request = StreamRequest(
@@ -111,11 +202,11 @@ def _realsense(target: str, options: _Options) -> Camera:
     return RealSenseCamera.attached(target or None, request=request)
 
 
-def _fps(options: _Options) -> float | None:
+def _fps(options: SpecOptions) -> float | None:
     return options.take("fps", float, "frames a second, such as 15")
 
 
-def _loop(options: _Options) -> bool:
+def _loop(options: SpecOptions) -> bool:
     return bool(options.take("loop", {"1": True, "0": False}.__getitem__, "1 or 0"))
 
 
@@ -131,17 +222,31 @@ class CameraKind:
     Attributes:
         name: The specification's first word.
         forms: Ways to write it, without options; one that is the name alone needs no target.
-        open: Returns the camera of a target and options; imports what it needs.
+        open: Returns the camera of what follows the name and of the whole specification; imports
+            what it needs.
     """
 
     name: str
     forms: tuple[str, ...]
-    open: Callable[[str, _Options], Camera]
+    open: Callable[[str, str], Camera]
 
 
 KINDS = (
-    CameraKind("replay", ("replay:DIR", "replay:LIST.jsonl"), _replay),
-    CameraKind("opencv", ("opencv:NUMBER", "opencv:FILE"), _opencv),
-    CameraKind("realsense", ("realsense", "realsense:SERIAL", "realsense:FILE.bag"), _realsense),
+    _one_target("replay", ("replay:DIR", "replay:LIST.jsonl"), _replay),
+    _one_target(
+        "opencv",
+        (
+            "opencv:NUMBER",
+            "opencv:/dev/NODE",
+            "opencv:FILE",
+            "opencv:rtsp://ADDRESS",
+            "opencv:http://ADDRESS",
+            "opencv:PIPELINE",
+            "opencv:PIPE",
+        ),
+        _opencv,
+    ),
+    _one_target("realsense", ("realsense", "realsense:SERIAL", "realsense:FILE.bag"), _realsense),
+    CameraKind("pair", ("pair:rgb=SPEC;ir=SPEC",), _pair),
 )
 """Every kind of camera, in the order in which messages name them."""

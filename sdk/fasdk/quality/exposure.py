@@ -1,4 +1,4 @@
-"""Brightness, sharpness and depth of the middle of a face."""
+"""Brightness, sharpness and depth of the middle of a face, and light of a whole frame."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fasdk.capture import FaceBox
 
 THUMBNAIL_PX = 64  # the middle of a face is scaled to a square of this side
+_WHOLE_FRAME_PX = 96  # a whole frame is looked at on a grid of about this many rows
 _MID_GRAY = 128.0
 _CLIPPED = 250  # 8-bit values from here on count as saturated
 
@@ -49,6 +50,19 @@ def spans_at_most(frame: NDArray[Any], span: int) -> bool:
     lowest, highest = frame.min(axis=0), frame.max(axis=0)
     found = highest.max(axis=0).astype(np.int32) - lowest.min(axis=0).astype(np.int32)
     return bool((found <= span).all())
+
+
+def is_unlit(frame: NDArray[np.uint8], least: int) -> bool:
+    """Return whether almost all of an infrared frame is dark, as between two flashes of an emitter.
+
+    Args:
+        frame: uint8 [H, W].
+        least: Level that at least 1 % of a lit frame's pixels reach: its 99th percentile.
+    """
+    step = max(1, min(frame.shape) // _WHOLE_FRAME_PX)
+    grid = frame[::step, ::step]
+    # A hundredth of the pixels, and at least one, since a small frame may have fewer than 100.
+    return int(np.count_nonzero(grid >= least)) < max(1.0, 0.01 * grid.size)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fasdk.capture import LARGEST_IN_METERS, FaceBox, Modality
-from fasdk.quality.exposure import face_depth, face_light, saturated_share, spans_at_most
+from fasdk.quality.exposure import (
+    face_depth,
+    face_light,
+    is_unlit,
+    saturated_share,
+    spans_at_most,
+)
 from fasdk.quality.freshness import untimely
 from fasdk.quality.pose import head_angles
 from fasdk.reasons import Finding, Reason, by_rank
@@ -24,8 +30,10 @@ class QualityLimits(BaseModel):
     """Quality limits on a capture; None switches a limit off.
 
     Light, sharpness and distance are measured on the middle of the face: `exposure.middle_of`.
-    There is no limit on how dark the infrared frame or how flat the face is: that is how a screen
-    or a print looks, so the model must call it a spoof; a gate would turn it into a RETRY.
+    There is no limit on how dark the face is in infrared or how flat it is: that is how a screen or
+    a print looks, so the model must call it a spoof; a gate would turn it into a RETRY. An infrared
+    frame that is dark all over, hands, clothes and background too, shows no screen: the emitter was
+    off.
 
     Attributes:
         require_face: Whether a capture without a face is refused.
@@ -50,6 +58,8 @@ class QualityLimits(BaseModel):
         max_depth_holes: Greatest fraction of the face without depth.
         max_blank_span: Greatest difference between the largest and smallest value of an 8-bit frame
             that counts as blank; a depth frame is blank where it has one value all over.
+        min_ir_frame_level: Least 99th percentile of the whole infrared frame, 8-bit; below it the
+            emitter was off, as between two flashes.
         max_age_ms: Greatest age of a frame with a time, in milliseconds.
         max_skew_ms: Greatest difference between the times of a capture's frames, in milliseconds.
         require_times: Whether a frame without a time is stale.
@@ -74,6 +84,7 @@ class QualityLimits(BaseModel):
     max_ir_saturated: float | None = Field(default=0.2, ge=0.0, le=1.0)
     max_depth_holes: float | None = Field(default=0.3, ge=0.0, le=1.0)
     max_blank_span: int | None = Field(default=2, ge=0, le=255)
+    min_ir_frame_level: int | None = Field(default=12, ge=0, le=255)
     max_age_ms: float | None = Field(default=500.0, ge=0.0, allow_inf_nan=False)
     max_skew_ms: float | None = Field(default=50.0, ge=0.0, allow_inf_nan=False)
     require_times: bool = False
@@ -102,8 +113,11 @@ class QualityLimits(BaseModel):
 
     @classmethod
     def faults(cls) -> QualityLimits:
-        """Return limits on faults of a rig alone: stale or skewed frames, depth in meters."""
-        kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm")
+        """Return limits on faults of a rig alone.
+
+        They find stale or skewed frames, depth in meters, infrared frames without their emitter.
+        """
+        kept = ("max_age_ms", "max_skew_ms", "min_plausible_depth_mm", "min_ir_frame_level")
         usual = cls()
         return cls.off().model_copy(update={name: getattr(usual, name) for name in kept})
 
@@ -147,6 +161,7 @@ def assess(
             max_skew_ms=limits.max_skew_ms,
             require_times=limits.require_times,
         ),
+        *_ir_unlit(capture, limits, blank),
     ]
     if capture.face is None and limits.require_face:
         found.append(Finding(Reason.NO_FACE, "no face in view: step in front of the camera"))
@@ -182,6 +197,20 @@ def _no_image(capture: Capture, blank: frozenset[Modality]) -> Iterator[Finding]
             yield Finding(
                 Reason.NO_IMAGE, f"the {modality.value} frame is {value} everywhere: {fix}"
             )
+
+
+def _ir_unlit(
+    capture: Capture, limits: QualityLimits, blank: frozenset[Modality]
+) -> Iterator[Finding]:
+    least = limits.min_ir_frame_level
+    if least is None or Modality.IR not in capture.present or Modality.IR in blank:
+        return
+    if is_unlit(capture.frame(Modality.IR), least):
+        yield Finding(
+            Reason.IR_UNLIT,
+            f"99% of the whole ir frame is below {least} of 255, so its emitter was off: for one "
+            "that flashes use every lit frame alone (emitter=flashing), else check the emitter",
+        )
 
 
 def _several_faces(capture: Capture, limits: QualityLimits) -> Iterator[Finding]:

@@ -128,21 +128,17 @@ def test_a_repeated_row_is_kept_under_an_id_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "does not split"),
-        ("a/color/1.jpg a/depth/1.jpg 1", "does not split"),
-        ("a/color/1.jpg  a/depth/1.jpg a/ir/1.jpg 1", "does not split"),
-        (WMCA.format("001_01_000_0_00", 1).replace(" ", "\t"), "does not split"),
-        (WMCA.format("001_01_000_0_00", "1 "), "does not split"),
-        (WMCA.format("001_01_000_0_00", 2), "label is '2', expected 0 or 1"),
-        (WMCA.format("001_01_000_0_00", "live"), "label is 'live', expected 0 or 1"),
+        ("a/color/1.jpg a/depth/1.jpg a/ir/1.jpg 1", "no capture of a known data set"),
+        (WMCA.format("001_01_000_0_00", 2), "label: labels are '1', '2', and nothing says"),
+        (WMCA.format("001_01_000_0_00", "live"), "label: labels are '1', 'live', numbers and"),
         (WMCA.format("001_01_000_0_00", 0), "label 0 is not what .* says, bona fide"),
         (WMCA.format("001_01_000_3_01", 1), "label 1 is not what .* says, print"),
         (WMCA.format("001_01_000_2_74", 0), "type and PAI 2_74, which WMCA does not define"),
         (WMCA.format("somebody", 0), "no capture of a known data set"),
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/thermal/"), "folder 'thermal'"),
         (WMCA.format("001_01_000_0_00", 1).replace("/ir/", "/depth/"), "in the column of ir"),
-        ("../x.npz\t1", "below the list's folder"),
-        ("a.npz b.npz c.npz 1", "holds all modalities and stands beside other paths"),
+        ("a/color/1.jpg a/depth/1.jpg 1", "does not split as the other lines do"),
+        ("../x.npz\t1", "does not split as the other lines do"),
     ],
 )
 def test_a_line_that_is_not_understood_is_named_by_file_and_line(tmp_path, line, message):
@@ -152,10 +148,33 @@ def test_a_line_that_is_not_understood_is_named_by_file_and_line(tmp_path, line,
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        WMCA.format("002_01_000_0_00", 1).replace(" ", "  "),
+        WMCA.format("002_01_000_0_00", 1).replace(" ", "\t"),
+        WMCA.format("002_01_000_0_00", "1 "),
+    ],
+)
+def test_spaces_and_empty_lines_between_captures_do_not_matter(tmp_path, line):
+    good = WMCA.format("001_01_000_0_00", 1)
+    records = open_dataset(write(tmp_path / "l.txt", good, line, good)).records
+    assert [record.subject for record in records] == ["WMCA/001", "WMCA/002", "WMCA/001"][
+        :: 1 if line else 2
+    ]
+
+
+def test_a_path_of_an_archive_leads_nowhere_else(tmp_path):
+    with pytest.raises(DatasetError, match=r"l\.txt:1: .*below the list's folder"):
+        open_dataset(write(tmp_path / "l.txt", "../x.npz\t1"))
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "is empty"),
+        (b"\xff", "not UTF-8"),
     ],
 )
 def test_benchmark_list_refuses_empty_and_binary_files(tmp_path, content, message):
@@ -234,7 +253,7 @@ def test_a_malformed_ground_truth_is_named_by_line(tmp_path, change, message):
 
 def test_a_source_of_another_kind_says_what_is_expected(tmp_path):
     (tmp_path / "l.xml").write_text("<a/>")
-    with pytest.raises(DatasetError, match=r"expected a name ending in \.jsonl, \.csv"):
+    with pytest.raises(DatasetError, match=r"l\.xml:1: '<a/>' is neither a header"):
         open_dataset(tmp_path / "l.xml")
     good = write(tmp_path / "w.txt", WMCA.format("001_01_000_0_00", 1))
     with pytest.raises(DatasetError, match=r"root .*nowhere does not exist"):
@@ -245,7 +264,9 @@ def test_a_wrong_root_names_the_first_ten_missing_files(tmp_path):
     lines = [WMCA.format(f"{client:03d}_01_000_0_00", 1) for client in range(5)]
     path = write(tmp_path / "w.txt", *lines)
     dataset = open_dataset(path, tmp_path)
-    with pytest.raises(DatasetError, match=r"w: 15 frames are not below .*0012\.jpg, \.\.\.:") as e:
+    with pytest.raises(
+        DatasetError, match=r"w: 15 frames are not below .*0012\.jpg \(line 4\), \.\.\.:"
+    ) as e:
         dataset.require_files()
     assert str(e.value).count("0012.jpg") == 10
     for record in dataset.records:

@@ -52,13 +52,12 @@ def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(t
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        (HEADER, ROW.replace("attack", "spoof"), r"csv:2: label: Input should be 'bona fide' or"),
-        (HEADER, ROW.replace("attack", "1"), r"csv:2: label: "),
+        (HEADER, ROW.replace("attack", "cat"), r"csv:2: label: labels are 'cat', and nothing says"),
         (HEADER, ROW.replace("attack", "bona fide"), r"csv:2: line: .*contradict"),
         (HEADER, ROW.replace('"print, flat"', ""), r"csv:2: species: Field required"),
         (HEADER, ROW.replace('"print, flat"', "bona fide"), r"csv:2: line: .*contradict"),
         (HEADER, ROW.replace("1,2,3,4", "1,2,3"), r"csv:2: face"),
-        (HEADER, ROW.replace("1,2,3,4", "1,2,x,4"), r"csv:2: face.2"),
+        (HEADER, ROW.replace("1,2,3,4", "1,2,x,4"), r"csv:2: face: .*'x'"),
         (HEADER, ROW.replace("a.png", "../a.png"), r"csv:2: rgb: .*below the list's folder"),
         (HEADER, ROW + ",more", r"csv:2: has 11 cells, the header 10"),
         (HEADER, ROW.removesuffix(",p1"), r"csv:2: has 9 cells, the header 10"),
@@ -66,16 +65,15 @@ def test_columns_stand_in_any_order_and_a_spreadsheets_mark_is_no_part_of_them(t
         (HEADER, ROW + '\nb,"a', r"csv:3: unexpected end of data"),
         (HEADER, "", r"is empty: a header and one row a capture"),
         ("", "", r"is empty"),
-        (HEADER + ",color", ROW + ",red", r"csv:1: column 'color' is unknown"),
+        (HEADER.replace("subject", "subjct"), ROW, r"csv:1: column 'subjct' is unknown: is it"),
         (HEADER + ",id", ROW + ",b", r"csv:1: column 'id' is repeated"),
-        (HEADER.replace("subject", "depth_unit"), ROW, r"csv:1: column 'subject' is missing"),
         (
             HEADER + ",present",
             ROW + ",rgb+depth",
             r"states depth\+rgb and gives .* ir\+rgb",
         ),
         (HEADER + ",present", ROW + ",rgb+sonar", r"csv:2: present.1: Input should be 'rgb'"),
-        (HEADER + ",depth_unit", ROW + ",inch", r"csv:2: depth_unit: Input should be 'millimeter'"),
+        (HEADER + ",depth_unit", ROW + ",inch", r"csv:2: depth_unit: 'inch' is neither millimeter"),
         (HEADER + ",face_crop", ROW + ",true", r"csv:2: line: .*face box and states .* face crops"),
     ],
 )
@@ -108,7 +106,7 @@ def records(draw: st.DrawFn) -> CaptureRecord:
     is_live = draw(st.booleans())
     frames = draw(st.tuples(paths, paths, paths).filter(any))
     face_crop = draw(st.booleans())
-    boxes = st.tuples(*[st.integers(0, 5000)] * 4)
+    boxes = st.tuples(st.integers(0, 5000), st.integers(0, 5000), *[st.integers(200, 400)] * 2)
     return CaptureRecord(
         id=draw(words),
         rgb=frames[0],

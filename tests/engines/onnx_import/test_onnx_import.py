@@ -256,7 +256,11 @@ BRANCH = """
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (graph("plain = MatMul (both, two) score = Dropout (plain)"), "Dropout .* eval mode"),
+        (
+            graph("on = Constant <value = bool {1}> () half = Constant <value = float {0.5}> () "
+                  "plain = MatMul (both, two) score = Dropout (plain, half, on)"),
+            "no bundle holds such a graph: node Dropout .* eval mode",
+        ),
         (
             graph("plain = MatMul (both, two) noise = RandomNormalLike (plain) "
                   "score = Add (plain, noise)"),
@@ -267,35 +271,31 @@ BRANCH = """
                   "score = Add (plain, noise)"),
             "RandomNormal .* is random",
         ),
-        (graph("plain = MatMul (both, two)" + BRANCH), "If 'score' is control flow: export witho"),
+        (graph("plain = MatMul (both, two)" + BRANCH), "RandomNormalLike .* is random"),
+        (
+            graph("plain = MatMul (both, two) least = ReduceMin <keepdims = 0> (plain) "
+                  "flag = Cast <to = 9> (least)" + BRANCH.split("()", 1)[1]),
+            "If 'score' is control flow: export witho",
+        ),
         (graph("score = Unique (both)"), "Unique 'score' is not a supported operator"),
-        (
-            graph(PLAIN, rgb="1,3,8,12"),
-            "input 'input.1' fixes the batch at 1: export with a dynamic first axis, in torch dyn",
-        ),
-        (
-            graph("one_row = Constant <value_ints = [1, 2]> () s = MatMul (both, two) "
-                  "score = Reshape (s, one_row)"),
-            "the graph fixes the batch of 'logits' at 1: export with a dynamic first axis",
-        ),
-        (graph(PLAIN, rgb="N,3,8,8"), r"is \[\?, 3, 8, 8\], expected \[batch, 3, 8, 12\]"),
-        (graph(PLAIN, rgb="N,8,12,3"), r"expected \[batch, 3, 8, 12\]: correct the description's"),
+        (graph(PLAIN, rgb="N,3,8,8"), "says width 12 and height 8: write width = 8 and height = 8"),
+        (graph(PLAIN, rgb="N,5,8,12"), r"is \[\?, 5, 8, 12\], expected \[batch, 3, 8, 12\]:"),
         (graph(PLAIN, rgb="N,3,96"), r"'input.1' is \[\?, 3, 96\], expected \[batch, 3, 8, 12\]"),
         (graph(PLAIN, extra=", float[N,2] age"), "nothing is described for graph input 'age'"),
         (
-            graph(PLAIN).replace('"" : 17', '"" : 13'),
-            "opset 13, expected 17 to 19: export with opset 19",
+            graph(PLAIN).replace('"" : 17', '"" : 8'),
+            "opset 8 is older than 9, the oldest that can be converted: export again with opset 17",
         ),
         (
             graph("score = ReduceMean <axes = [3], keepdims = 0> (ir)", "N,3,8"),
-            r"output 'score' is \[\?, 3, 8\], expected \[batch, 2\], one column a label.* reduce a",
+            r"output 'score' is \[batch, 3, 8\], which holds no axis of 2, one column a label",
         ),
-        (graph(ENDS["logit"], "N,1"), r"'score' is \[\?, 1\], expected \[batch, 2\]"),
+        (graph(ENDS["logit"], "N,1"), r"'score' is \[batch, 1\], one score .*: write kind ="),
         (
             graph("s = MatMul (both, two) score = Cast <to = 7> (s)").replace(
                 "float[batch,2] score", "int64[batch,2] score"
             ),
-            "output 'score' is INT64, expected FLOAT",
+            "output 'score' is int64, which are no scores: name an output of scores",
         ),
     ],
 )  # fmt: skip
@@ -326,13 +326,6 @@ def test_an_operator_of_another_domain_is_refused(tmp_path):
         import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
 
 
-def test_an_input_of_half_precision_is_refused(tmp_path):
-    parsed = model(graph(PLAIN))
-    parsed.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    with pytest.raises(ExportError, match=r"'input.1' is FLOAT16, expected FLOAT: export the flo"):
-        import_graph(read_onnx_file(saved(tmp_path, parsed)), described(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -342,7 +335,10 @@ def test_an_input_of_half_precision_is_refused(tmp_path):
             "no output 'prob', only 'score': correct output",
         ),
         (('name = "score"', 'reliability = "score"'), "has outputs 'score': say which one in out"),
-        (('"input.1"', '"ir"'), "feeds one graph input twice"),
+        (
+            ('"input.1"', '"ir"'),
+            r"\[inputs.rgb\] and \[inputs.ir\] share input 'ir' but have different width: wr",
+        ),
     ],
 )
 def test_a_description_of_another_graph_is_refused(change, complaint, tmp_path):
@@ -354,7 +350,11 @@ def test_a_description_of_another_graph_is_refused(change, complaint, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "end", "complaint"),
     [
-        ("probability", ENDS["logit"], "holds .*, which are no probabilities: correct output.kind"),
+        (
+            "probability",
+            ENDS["logit"],
+            "holds .*, which are no probabilities: write kind = .logit. under",
+        ),
         (
             "probabilities",
             "raw = MatMul (both, two) score = Sigmoid (raw)",
@@ -460,7 +460,6 @@ def test_a_file_onnx_runtime_cannot_run_is_refused(tmp_path):
     ("change", "complaint"),
     [
         (("width = 12", "widht = 12"), "unknown field inputs.rgb.widht: known here are width, he"),
-        (("width = 12", "widht = 12"), "field inputs.rgb.width is missing: add it"),
         (("width = 12", 'width = "12"'), "field inputs.rgb.width: .*integer, found '12'"),
         (("width = 12", "width = 2024-01-01"), "field inputs.rgb.width: .*found '2024-01-01'"),
         (("live_index = 1", "live_index = 2"), "live_index 2 is outside labels"),

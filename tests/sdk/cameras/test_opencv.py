@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import cv2
@@ -14,6 +13,8 @@ from fasdk.cameras import opencv as opencv_cameras
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Modality
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
+
+from support.fake_video_device import FakeVideoDevice, color_frame
 
 RGB, IR = Modality.RGB, Modality.IR
 
@@ -85,57 +86,9 @@ def test_a_video_cut_short_ends_early(tmp_path, video):
             camera.read()
 
 
-class FakeDevice:
-    """Fake of cv2.VideoCapture; the test decides when frames come."""
-
-    def __init__(self, backend="V4L2"):
-        self.frames = []
-        self.backend = backend
-        self.kernel_ms = 0.0
-        self.opened = 0
-        self.released = 0
-        self.is_there = True
-        self.hang = threading.Event()
-        self.hang.set()
-        self._came = threading.Condition()
-
-    def __call__(self, _index):
-        self.opened += 1
-        return self
-
-    def isOpened(self):  # noqa: N802 - OpenCV's name
-        return self.is_there
-
-    def getBackendName(self):  # noqa: N802 - OpenCV's name
-        return self.backend
-
-    def get(self, _property):
-        return self.kernel_ms
-
-    def release(self):
-        self.released += 1
-
-    def give(self, *frames):
-        with self._came:
-            self.frames += frames
-            self._came.notify_all()
-
-    def read(self):
-        self.hang.wait(10)
-        with self._came:
-            if not self._came.wait_for(lambda: self.frames, timeout=10):
-                return False, None
-            frame = self.frames.pop(0)
-        return (False, None) if frame is None else (True, frame)
-
-
-def frame(number):
-    return np.full((48, 64, 3), (0, 0, number), np.uint8)
-
-
 @pytest.fixture
 def device(monkeypatch):
-    fake = FakeDevice()
+    fake = FakeVideoDevice()
     monkeypatch.setattr(cv2, "VideoCapture", fake)
     yield fake
     fake.hang.set()
@@ -151,14 +104,14 @@ def _wait_until(condition):
 
 def test_a_camera_gives_the_newest_frame_once(device):
     with OpenCvCamera(0) as camera:
-        device.give(frame(1))
+        device.give(color_frame(1))
         assert camera.read(2000).rgb[0, 0].tolist() == [1, 0, 0]
-        device.give(frame(2), frame(3), frame(4))
+        device.give(color_frame(2), color_frame(3), color_frame(4))
         _wait_until(lambda: camera._pump.overwritten == 2)
         assert int(camera.read(2000).rgb[0, 0, 0]) == 4
         with pytest.raises(CameraError, match="no frame from OpenCV camera 0 within 30 ms"):
             camera.read(30)
-        device.give(frame(5))
+        device.give(color_frame(5))
         assert int(camera.read(2000).rgb[0, 0, 0]) == 5
         assert (camera.counts.delivered, camera.counts.dropped) == (3, 2)
         device.give(None)
@@ -167,9 +120,9 @@ def test_a_camera_gives_the_newest_frame_once(device):
 
 def test_a_frame_that_waited_longer_than_the_timeout_is_old(device):
     with OpenCvCamera(0) as camera:
-        device.give(frame(1))
+        device.give(color_frame(1))
         camera.read(2000)
-        device.give(frame(2))
+        device.give(color_frame(2))
         _wait_until(lambda: camera._pump._newest is not None)
         time.sleep(0.06)
         with pytest.raises(CameraError, match="within 20 ms"):
@@ -181,11 +134,11 @@ def test_a_frame_that_waited_longer_than_the_timeout_is_old(device):
 def test_the_kernels_time_is_taken_where_it_is_plausible(device):
     with OpenCvCamera(0) as camera:
         device.kernel_ms = time.monotonic() * 1000 - 8
-        device.give(frame(1))
+        device.give(color_frame(1))
         assert camera.read(2000).taken_ms[RGB] == device.kernel_ms
         for implausible in (0.0, time.monotonic() * 1000 + 1e6):
             device.kernel_ms = implausible
-            device.give(frame(2))
+            device.give(color_frame(2))
             assert camera.read(2000).taken_ms[RGB] == pytest.approx(
                 time.monotonic() * 1000, abs=500
             )
@@ -195,11 +148,11 @@ def test_the_kernels_time_is_taken_where_it_is_plausible(device):
 def test_a_frame_that_lay_about_for_long_is_not_stamped_as_new(device):
     with OpenCvCamera(0) as camera:
         device.kernel_ms = time.monotonic() * 1000 - 8
-        device.give(frame(1))
+        device.give(color_frame(1))
         camera.read(2000)
         # As after a stop: the driver's buffers still hold what was seen before it.
         device.kernel_ms -= 10_000.0
-        device.give(frame(2))
+        device.give(color_frame(2))
         assert camera.read(2000).taken_ms[RGB] == device.kernel_ms
         device.give(None)
 
@@ -207,7 +160,7 @@ def test_a_frame_that_lay_about_for_long_is_not_stamped_as_new(device):
 def test_a_kernel_of_another_clock_stamps_the_arrival(device):
     with OpenCvCamera(0) as camera:
         device.kernel_ms = time.monotonic() * 1000 - 10_000.0
-        device.give(frame(1))
+        device.give(color_frame(1))
         assert camera.read(2000).taken_ms[RGB] > device.kernel_ms + 9000.0
         device.give(None)
 
@@ -215,14 +168,14 @@ def test_a_kernel_of_another_clock_stamps_the_arrival(device):
 def test_other_backends_stamp_the_arrival(device):
     device.backend, device.kernel_ms = "FFMPEG", time.monotonic() * 1000 - 500
     with OpenCvCamera(0) as camera:
-        device.give(frame(1))
+        device.give(color_frame(1))
         assert camera.read(2000).taken_ms[RGB] > device.kernel_ms + 400
         device.give(None)
 
 
 def test_unplugged_and_plugged_in_again(device):
     with OpenCvCamera(0) as camera:
-        device.give(frame(1))
+        device.give(color_frame(1))
         camera.read(2000)
         device.give(None)
         with pytest.raises(CameraError, match="gave no frame: it was unplugged"):
@@ -231,7 +184,7 @@ def test_unplugged_and_plugged_in_again(device):
         with pytest.raises(CameraError, match="camera 0 cannot be opened"):
             camera.read(2000)
         device.is_there = True
-        device.give(frame(2))
+        device.give(color_frame(2))
         assert int(camera.read(2000).rgb[0, 0, 0]) == 2
         device.give(None)
     assert device.opened == 3
@@ -251,7 +204,7 @@ def test_a_driver_that_hangs_never_holds_the_caller(device, monkeypatch):
     device.hang.set()
     device.give(None)
     _wait_until(lambda: not stuck.is_running)
-    device.give(frame(7))
+    device.give(color_frame(7))
     assert int(camera.read(2000).rgb[0, 0, 0]) == 7
     device.hang.clear()
     camera.close()

@@ -229,7 +229,12 @@ def test_a_door_outlives_an_unplugged_camera(soft, bundle_path):
             return super().read(timeout_ms)
 
     with (
-        fasdk.open(bundle_path, backend=fasdk.Backend.ONNXRUNTIME, threads=1) as session,
+        fasdk.open(
+            bundle_path,
+            backend=fasdk.Backend.ONNXRUNTIME,
+            threads=1,
+            limits=fasdk.QualityLimits.off(),
+        ) as session,
         Person(soft.connect, "person") as camera,
     ):
         found = run_captures(camera, session, timeout_ms=50, sleep=lambda _: None)

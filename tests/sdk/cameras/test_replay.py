@@ -146,7 +146,7 @@ def test_a_closed_replay_says_so(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"captures.jsonl:2: the line: Invalid JSON"),
+        ("{", r"captures.jsonl:2: is no JSON object"),
         ({"id": "x"}, r"captures.jsonl:2: names no frame"),
         ({"rgb": "../x.png"}, r"captures.jsonl:2: rgb: .*must lie below the list's folder"),
         ({"rgb": "/x.png"}, r"must lie below the list's folder"),
@@ -162,10 +162,42 @@ def test_a_malformed_line_is_named(folder, text, message):
         ReplayCamera(write_list(folder, line(0), text))
 
 
+def test_a_list_of_others_is_replayed_as_the_check_reads_it(folder, caplog):
+    rows = [f"frames/{n:06}.rgb.png;frames/{n:06}.ir.png;{n};2;{n + 20};20" for n in range(3)]
+    path = folder.parent / "l.csv"
+    path.write_text("\n".join(["color;nir;x1;y1;x2;y2", *rows]))
+    captures = list(ReplayCamera(path))
+    assert [capture.face for capture in captures] == [FaceBox(n, 2, 20, 18) for n in range(3)]
+    assert [capture.present for capture in captures] == [(RGB, IR)] * 3
+    assert "face boxes are corners" in caplog.text
+
+
+def test_a_box_is_clipped_or_refused_by_its_line_as_the_check_does(folder, caplog):
+    path = write_list(
+        folder,
+        line(0, face=[-2, 2, 20, 18]),
+        line(1, face=[30, 2, 20, 18]),
+        line(2, face=[-2, 2, 20, 18]),
+        *[line(0, face=[4, 2, 20, 18], id=f"more{n}") for n in range(9)],
+    )
+    camera = ReplayCamera(path)
+    assert camera.read().face == FaceBox(0, 2, 18, 18)
+    with pytest.raises(CameraError, match=r"line 2: face box 30,2,20,18 leaves the 32x24 frame"):
+        camera.read()
+    assert camera.read().face == FaceBox(0, 2, 18, 18)
+    assert caplog.text.count("are clipped to them") == 1
+
+
+def test_units_of_a_list_hold_for_its_replay(folder):
+    path = write_list(folder, "# fasdk: depth_scale_mm=0.25", line(0), line(1, depth_scale_mm=2))
+    depths = [int(capture.depth[0, 0]) for capture in ReplayCamera(path)]
+    assert depths == [125, 1002]
+
+
 def test_a_list_that_is_no_text_is_named(folder):
     path = write_list(folder, line(0))
-    path.write_bytes(b"\xff\xfe" + path.read_bytes())
-    with pytest.raises(UsageError, match=r"captures\.jsonl cannot be read: it is no UTF-8 text"):
+    path.write_bytes(b"\xff" + path.read_bytes())
+    with pytest.raises(UsageError, match=r"captures\.jsonl:1: is not UTF-8 text"):
         ReplayCamera(path)
 
 
@@ -187,5 +219,5 @@ def test_sources_that_cannot_be_replayed(tmp_path, folder):
     for name in ("nowhere", "nowhere.jsonl"):
         with pytest.raises(UsageError, match="cannot be replayed: expected a folder"):
             ReplayCamera(tmp_path / name)
-    with pytest.raises(UsageError, match="names no capture"):
+    with pytest.raises(UsageError, match="is empty"):
         ReplayCamera(write_list(folder, ""))

@@ -209,6 +209,11 @@ ONE_FAULT = {
         Reason.NO_IMAGE,
         "ir",
     ),
+    "infrared emitter off": (
+        lambda _: {"ir": checkered(0, 11, 20)},
+        Reason.IR_UNLIT,
+        r"99% of the whole ir frame is below 12 of 255.*emitter=flashing",
+    ),
     "old": (
         lambda _: {"taken_ms": times(-501, -501, -501)},
         Reason.STALE,
@@ -248,7 +253,7 @@ def test_every_limit_is_reached_by_a_fault_above():
         Reason.NO_FACE, Reason.SEVERAL_FACES, Reason.TOO_FAR, Reason.TOO_CLOSE, Reason.NOT_FRONTAL,
         Reason.OUT_OF_FRAME, Reason.BLURRED, Reason.TOO_DARK, Reason.TOO_BRIGHT,
         Reason.IR_SATURATED, Reason.DEPTH_HOLES, Reason.NO_IMAGE, Reason.STALE,
-        Reason.OUT_OF_STEP, Reason.DEPTH_UNITS,
+        Reason.OUT_OF_STEP, Reason.DEPTH_UNITS, Reason.IR_UNLIT,
     }  # fmt: skip
     assert all(value is not None for value in limits.values())
 
@@ -283,6 +288,7 @@ def test_a_limit_switched_on_alone_finds_a_fault_above(clean, name):
         ({"other_faces": (FaceBox(200, 40, 39, 60), FaceBox(250, 40, 12, 16))}, {}),  # passers-by
         ({"landmarks": None, "taken_ms": {}}, {}),
         ({"face": None, "landmarks": None}, {"require_face": False}),
+        ({"ir": checkered(0, 12, 20)}, {}),
     ],
 )
 def test_capture_exactly_at_a_limit_passes(clean, change, limits):
@@ -380,6 +386,28 @@ def test_without_color_the_infrared_frame_tells_blur_and_nothing_of_the_room_s_l
     (found,) = assess(blurred, now_ms=NOW_MS)
     assert found.reason is Reason.BLURRED
     assert "the ir frame" in found.message
+
+
+@pytest.mark.parametrize("limits", [QualityLimits(), QualityLimits.faults()])
+def test_an_unlit_infrared_frame_says_nothing_about_a_person(clean, limits):
+    unlit = np.random.default_rng(3).normal(2.0, 1.5, (240, 320)).clip(0, 255).astype(np.uint8)
+    (found,) = assess(replace(clean, ir=unlit), limits, now_ms=NOW_MS)
+    assert found.reason is Reason.IR_UNLIT
+    assert found.reason.retry_helps
+
+
+def test_a_dark_face_in_a_lit_infrared_frame_is_left_to_the_model(clean):
+    screen = np.where(np.indices((240, 320))[1] < 316, 2, 60).astype(np.uint8)
+    screen[::2] += 1
+    assert assess(replace(clean, ir=screen), now_ms=NOW_MS) == ()
+
+
+def test_no_synthetic_attack_is_taken_for_an_unlit_frame():
+    """A screen swallows infrared light; what holds it does not."""
+    for index in range(24):
+        capture = generate(5, index, Split.TRAIN, species=Species.REPLAY).capture
+        found = assess(capture, QualityLimits.faults(), now_ms=NOW_MS)
+        assert Reason.IR_UNLIT not in [finding.reason for finding in found], index
 
 
 def test_gates_ignore_the_surroundings_of_the_face(clean):

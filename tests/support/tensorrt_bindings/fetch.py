@@ -120,7 +120,15 @@ def main() -> None:
             )
         elif not bindings.is_ready:
             sys.stderr.write(f"Fetching TensorRT {bindings.version} bindings (1 MB)\n")
-            fetch(bindings)
+            try:
+                fetch(bindings)
+            except subprocess.CalledProcessError as error:
+                sys.exit(
+                    f"TensorRT {bindings.version} bindings: {Path(error.cmd[0]).name} failed with "
+                    f"status {error.returncode}: check that the package registry has "
+                    f"{bindings.package}=={bindings.version} and that binutils and a C compiler "
+                    "are installed"
+                )
 
 
 if __name__ == "__main__":

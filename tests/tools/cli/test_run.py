@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from support import tiny_bundle
+from support.video_servers import Picture, serving
 
 BRIGHT, DARK = 200, 60
 # Each capture by itself, and whatever it looks like.
@@ -272,3 +273,60 @@ def test_a_reader_that_goes_away_is_a_normal_end(tiny, folder):
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_pair_with_a_flashing_emitter_is_never_a_spoof(fasdk, tmp_path):
+    """Color at 15 frames a second, infrared at 30, dark in every other frame."""
+    points = (
+        tiny_bundle.point(),
+        tiny_bundle.point(modalities=(tiny_bundle.Modality.RGB, tiny_bundle.Modality.IR)),
+    )
+    door = tiny_bundle.write(tmp_path / "door.fasb", operating_points=points)
+
+    def video(name, levels, fps):
+        writer = cv2.VideoWriter(
+            str(tmp_path / name), cv2.VideoWriter_fourcc(*"MJPG"), fps, (64, 48)
+        )
+        for level in levels:
+            writer.write(np.full((48, 64, 3), level, np.uint8))
+        writer.release()
+        return tmp_path / name
+
+    color = video("color.avi", [150] * 12, 15)
+    infrared = video("ir.avi", [200, 2] * 12, 30)
+    for member, verdicts in (
+        (f"opencv:{infrared}", {"live", "retry"}),
+        (f"'opencv:{infrared}?emitter=flashing'", {"live"}),
+    ):
+        spec = f"pair:rgb=opencv:{color};ir={member}?skew_ms=50"
+        ran = fasdk(*PLAIN, door, "--camera", spec, "--json")
+        assert ran.status == 0
+        found = [json.loads(line)["verdict"] for line in ran.stdout.splitlines()]
+        assert len(found) >= 6
+        assert {*found} == verdicts
+        assert "has no rig: the face is looked for at the same place" in ran.error_lines[0]
+
+
+def test_a_password_is_in_no_line(tiny):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    camera = f"opencv:rtsp://joe:hush@127.0.0.1:{port}/x"
+    with started(tiny, camera, "--json") as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert f"127.0.0.1 does not answer at port {port}" in first
+    assert "hush" not in first + out + err
+
+
+def test_a_track_is_named_without_a_password(fasdk, tiny):
+    picture = Picture("joe:hush")
+    with serving("http", picture) as where:
+        camera = f"opencv:http://joe:hush@{where}/x"
+        words = ("--backend", "onnxruntime", "--max-captures", "1", "--face", "4,3,40,30")
+        ran = fasdk("run", tiny, "--camera", camera, *words, "--json")
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert last["capture"] == 1
+    assert last["camera_id"] == f"opencv:http://***@{where}/x"
+    assert "hush" not in ran.stdout + ran.stderr

@@ -370,7 +370,9 @@ def test_tune_passes_on_the_notes_of_the_list(fasdk, source, write_list, tmp_pat
 
     real = module.open_dataset
     note = "the list names no subjects"
-    monkeypatch.setattr(module, "open_dataset", lambda *a: replace(real(*a), notes=(note,)))
+    monkeypatch.setattr(
+        module, "open_dataset", lambda *a, **k: replace(real(*a, **k), notes=(note,))
+    )
     out = tmp_path / "tuned.fasb"
     ran, document = tune(fasdk, source, out, write_list(development()), "--level", "standard")
     assert ran.error_lines == [f"fasdk: note: {note}"]

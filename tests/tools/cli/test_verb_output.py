@@ -153,7 +153,7 @@ def test_the_stored_list_of_models_is_that_of_today(fasdk, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_stored_output_has_the_shape_of_todays_demo(tmp_path, width):
     found = generator.transcripts(tmp_path, width)

@@ -15,6 +15,7 @@ from fasdk.errors import (
     TrustError,
     UsageError,
 )
+from fasdk_tools.cli.list_options import DepthScaleOption, IrShiftOption
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BackendOption,
@@ -214,6 +215,8 @@ def check(
     face: Annotated[
         str | None, typer.Option(help="x,y,w,h in pixels of the first frame given.")
     ] = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
     backend: BackendOption = "auto",
     key: KeyOption = None,
@@ -223,13 +226,17 @@ def check(
     from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
     from fasdk.decision import Verdict
-    from fasdk.frames import read_frame
+    from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.session import open as open_session
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
-    frames: dict[str, Any] = {
-        m.value: read_frame(path, m) for m, path in paths.items() if path is not None
+    units = FrameUnits(depth_scale_mm, ir_shift)
+    read = {
+        m.value: read_noted_frame(path, m, units) for m, path in paths.items() if path is not None
     }
+    for note in dict.fromkeys(note for each in read.values() for note in each.notes):
+        STDERR.print(f"fasdk: warning: {note}", markup=False, soft_wrap=True)
+    frames: dict[str, Any] = {name: each.frame for name, each in read.items()}
     capture = Capture(**frames, face=None if face is None else parse_face(face))
     with open_session(
         bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    list_options,
+)
 from fasdk_tools.cli.root import EXIT_NO, JsonOption, Panel, app
 from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import (
@@ -37,7 +44,8 @@ def check(
         Path,
         typer.Argument(
             metavar="LIST",
-            help="A list (.jsonl, .csv, or the benchmark's .txt, .txt.gz) or a data set's folder.",
+            help="A list (JSON Lines, JSON, CSV or other text with columns, .gz too) or a data "
+            "set's folder.",
         ),
     ],
     root: Annotated[
@@ -48,23 +56,25 @@ def check(
         list[Path] | None,
         typer.Option(help="Another split, which must not share a subject. Repeatable."),
     ] = None,
-    live_label: Annotated[
-        str, typer.Option(help="What a .txt list writes for a bona fide row: 1 or 0.")
-    ] = "1",
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count captures and find missing or damaged frames and shared subjects.
+    """Count captures and find every row that another verb would stumble on.
 
-    Exit 1 for a fault: frames missing or unreadable, subjects shared, rows that contradict.
+    Exit 1 for a fault: frames missing or unreadable, face boxes outside, subjects shared, rows that
+    contradict. What a list leaves open may also stand in it: `# fasdk: live_label=0 face=xyxy`.
     """
-    from fasdk_calibration.datasets import open_dataset, parse_convention
+    from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.datasets.check import check_dataset
 
-    convention = parse_convention(live_label)
-    opened = open_dataset(source, root, convention)
-    others = [open_dataset(other, None, convention) for other in against or ()]
-    # A list in the benchmark's form does not state where its frames lie; the others do.
-    with_frames = root is not None or not source.name.endswith((".txt", ".txt.gz"))
+    options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
+    opened = open_dataset(source, root, options=options)
+    others = [open_dataset(other, None, options=options) for other in against or ()]
+    # A published list does not state where its frames lie; the others do.
+    with_frames = root is not None or not opened.is_bare or not opened.missing_files(1)
     with progress_view() as view:
         report = check_dataset(
             opened,
@@ -95,6 +105,8 @@ def _print_report(report: DatasetReport) -> None:
         "domains": report.domains,
         "modalities": report.modalities,
     }
+    if report.reading:
+        fields["read as"] = "; ".join(report.reading)
     for shared in report.shared_subjects:
         fields[f"shared with {shared.against}"] = shared.subjects
     if report.frames is None:
@@ -103,7 +115,10 @@ def _print_report(report: DatasetReport) -> None:
         fields["files"] = report.frames.files
         fields["missing"] = report.frames.missing
         fields["unreadable"] = report.frames.unreadable
+        fields["boxes outside"] = report.frames.boxes
         fields["mixed sizes"] = report.frames.mixed_sizes
+        if report.frames.face_distance_mm is not None:
+            fields["face distance"] = f"{report.frames.face_distance_mm:.0f} mm (median)"
     faults, warnings = len(report.faults), len(report.warnings)
     print_answer(
         f"{report.name}: {count_of(faults, 'fault') if faults else 'no fault'} in "

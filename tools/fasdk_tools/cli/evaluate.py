@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    list_options,
+)
 from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
@@ -35,6 +42,10 @@ def evaluate(
     root: Annotated[
         Path | None, typer.Option(help="Folder the lists' paths are relative to.")
     ] = None,
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,6 +108,7 @@ def evaluate(
         allow_overlap=allow_overlap,
         worst=worst,
         threads=threads,
+        options=list_options(live_label, face_form, depth_scale_mm, ir_shift),
     )
     with progress_view() as view:
         run = run_evaluation(request, view)

@@ -39,8 +39,11 @@ def run(
         str,
         typer.Option(
             metavar="SPEC",
-            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:FILE, realsense, "
-            "realsense:SERIAL or realsense:FILE.bag; options as in replay:DIR?fps=15&loop=1.",
+            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
+            "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
+            "realsense, realsense:SERIAL, realsense:FILE.bag or pair:rgb=SPEC;ir=SPEC; options "
+            "follow a ?, as in opencv:0?width=1280&height=720, and quotes go around a SPEC that "
+            "has some, or an address.",
         ),
     ],
     face: Annotated[
@@ -87,6 +90,7 @@ def run(
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.cameras import open_camera
+    from fasdk.cameras.address import without_credentials
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
@@ -115,7 +119,7 @@ def run(
         _require_level(liveness.bundle, bundle, level)
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(camera),
+            liveness if each_frame else liveness.track(without_credentials(camera)),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    list_options,
+)
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BundleArgument,
@@ -47,6 +54,10 @@ def tune(
     root: Annotated[
         Path | None, typer.Option(help="Folder the list's paths are relative to.")
     ] = None,
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     level: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +111,7 @@ def tune(
         trust=trust_policy(key),
         threads=threads,
         time_limit_ms=time_limit_ms,
+        options=list_options(live_label, face_form, depth_scale_mm, ir_shift),
     )
     with progress_view() as view:
         report = choose(request, view)

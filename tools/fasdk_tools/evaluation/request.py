@@ -12,7 +12,7 @@ from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, UsageError
-from fasdk_calibration.datasets import Dataset
+from fasdk_calibration.datasets import Dataset, ListOptions
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
@@ -41,6 +41,7 @@ class EvaluationRequest:
         allow_overlap: Whether people seen before may stand in the lists.
         worst: Number of worst-scored captures to name for each list and class.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
+        options: What the lines of the lists leave open.
     """
 
     bundle: Bundle
@@ -54,6 +55,7 @@ class EvaluationRequest:
     allow_overlap: bool = False
     worst: int = 6
     threads: int = 0
+    options: ListOptions | None = None
 
 
 def parse_missing(texts: Sequence[str]) -> tuple[Missing, ...] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION, EVALUATION
-from fasdk_calibration.datasets import Dataset, open_dataset
+from fasdk_calibration.datasets import Dataset, announce_dataset, open_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
     build_cases,
@@ -82,17 +82,21 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
     """
     bundle = request.bundle
     require_level(bundle, request.level)
-    datasets = tuple(open_dataset(path, request.root) for path in request.protocols)
+    datasets = tuple(
+        open_dataset(path, request.root, options=request.options) for path in request.protocols
+    )
     require_protocol(request, datasets)
     development = (
-        None if request.development is None else open_dataset(request.development, request.root)
+        None
+        if request.development is None
+        else open_dataset(request.development, request.root, options=request.options)
     )
     overlap = find_overlap(bundle, datasets, development)
     if not request.allow_overlap:
         require_new_subjects(overlap)
     every = (*datasets, *(() if development is None else (development,)))
     for dataset in every:
-        dataset.require_files()
+        announce_dataset(dataset, bundle.manifest.modalities)
     tasks = [dataset.name for dataset in datasets]
     tasks += [] if development is None else [f"{development.name} (development)"]
     missing, not_evaluated = choose_missing(request, every)
@@ -221,6 +225,11 @@ def _limits(
                 "of them is in these lists could not be checked."
             )
     notes += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
+    notes += [
+        f"{dataset.name} is read so: {'; '.join(dataset.reading)}"
+        for dataset in datasets
+        if dataset.reading
+    ]
     if overlap:
         notes.append(
             "These lists hold people seen before, as was allowed: every figure is likely too good."

@@ -43,7 +43,11 @@ class _StderrLog(logging.Handler):
 
 def log_to_stderr() -> None:
     """Show what a build drops or replaces, and every warning, on stderr; once a process."""
-    for name, level in (("fasdk_engines", logging.INFO), ("fasdk", logging.WARNING)):
+    for name, level in (
+        ("fasdk_engines", logging.INFO),
+        ("fasdk_calibration", logging.WARNING),
+        ("fasdk", logging.WARNING),
+    ):
         logger = logging.getLogger(name)
         if not any(isinstance(handler, _StderrLog) for handler in logger.handlers):
             logger.addHandler(_StderrLog())

@@ -18,7 +18,7 @@ from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.bundle.trust import TrustPolicy, sign
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
-from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets import ListOptions, announce_dataset, open_dataset
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.metrics import Scores, fuse
 from fasdk_calibration.protocols import NONE_MISSING, Missing
@@ -75,6 +75,7 @@ class TuneRequest:
         trust: Signatures the bundle must carry; None asks for none.
         threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
+        options: What the lines of the list leave open.
     """
 
     bundle: Path
@@ -88,6 +89,7 @@ class TuneRequest:
     trust: TrustPolicy | None = None
     threads: int = 0
     time_limit_ms: float = 5_000.0
+    options: ListOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     """
     bundle = open_bundle(request.bundle, request.trust)
     _require_writable(request)
-    dataset = open_dataset(request.protocol, request.root)
+    dataset = open_dataset(request.protocol, request.root, options=request.options)
     _require_both_classes(dataset)
     require_none_shared(
         shared_subjects(dataset.subjects, known_subjects(bundle, CALIBRATION) or frozenset()),
@@ -139,6 +141,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
         other=f"the calibration of {bundle.path}",
         fix="tune on other people",
     )
+    announce_dataset(dataset, bundle.manifest.modalities)
 
     scored = score_subsets(
         bundle,

@@ -20,7 +20,7 @@ from fasdk_calibration.calibration_set.selection import (
     take_all,
     thin,
 )
-from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets import announce_dataset, open_dataset
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
@@ -117,6 +117,7 @@ def open_calibration(
             name,
             dataset.records[0].label.value,
         )
+    announce_dataset(dataset, modalities)
     return dataset
 
 

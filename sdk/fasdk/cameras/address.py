@@ -1,0 +1,30 @@
+"""Addresses of network streams, and texts with their credentials left out."""
+
+from __future__ import annotations
+
+import re
+
+SCHEMES = ("rtsp", "rtsps", "http", "https")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_AFTER_SCHEME = re.compile(r"(?<=://).*@", re.DOTALL)
+_QUERY = re.compile(r"(://[^?]*)\?.*", re.DOTALL)
+# Properties of a GStreamer element, such as rtspsrc's user-id and user-pw.
+_PROPERTY = re.compile(
+    r"""([\w-]*(?:user|pw|pass|token|secret|key)[\w-]*\s*=\s*)("[^"]*"|'[^']*'|\S+)""",
+    re.IGNORECASE,
+)
+
+
+def scheme_of(text: str) -> str | None:
+    """Return the scheme that a text begins with, in lower case, or None where it has none."""
+    found = _SCHEME.match(text)
+    return found[1].lower() if found else None
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with the secrets of the addresses and pipelines in it replaced.
+
+    All between `://` and the last `@` may be a name and a password, whatever signs they hold, and
+    all after a `?` may hold a token.
+    """
+    return _PROPERTY.sub(r"\1***", _QUERY.sub(r"\1?***", _AFTER_SCHEME.sub("***@", text)))

@@ -1,0 +1,151 @@
+"""Frames of one capture of a list, with every fault of its files and its face box.
+
+`examine_files` alone decides whether files make a capture: the check of a data set reports its
+faults, a replay and every offline verb refuse the capture for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fasdk.capture import FaceBox, Modality
+from fasdk.errors import CaptureError
+from fasdk.frames import FrameUnits, NotedFrame, read_depth_levels, read_noted_frame
+from fasdk.lists.boxes import clip_to_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CLIPPED = "face boxes that reach out of their frames are clipped to them"
+LEVEL = "level"  # depth_unit of depth drawn in 8 bits
+
+
+@dataclass(frozen=True)
+class CaptureFault:
+    """One reason why files make no capture.
+
+    Attributes:
+        file: Path of the frame it is about.
+        reason: What is wrong with it, and how to fix it.
+        is_missing: Whether the file does not exist.
+        is_box: Whether the file is sound, and the face box does not lie in it.
+    """
+
+    file: str
+    reason: str
+    is_missing: bool = False
+    is_box: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCapture:
+    """Frames of a capture as they are kept, and what is wrong with them.
+
+    Attributes:
+        frames: Frames that could be read; depth may still be 8-bit levels.
+        face: Face in pixels of the first frame read, within it, or None.
+        faults: Why they make no capture; empty where they do.
+        notes: What was decided about the files, each a kind of remark.
+    """
+
+    frames: Mapping[Modality, NDArray[Any]]
+    face: FaceBox | None
+    faults: tuple[CaptureFault, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaptureFiles:
+    """Files of a capture, and how they are to be read.
+
+    Attributes:
+        paths: File of each modality, in the order rgb, depth, ir.
+        face: x, y, width, height in pixels of the first frame, or None.
+        face_crop: Whether the frames are cut to the face, which then fills each of them.
+        depth_unit: "millimeter", or "level" for depth drawn in 8 bits.
+        units: Units of the depth and infrared files.
+    """
+
+    paths: Mapping[Modality, Path]
+    face: tuple[int, int, int, int] | None = None
+    face_crop: bool = False
+    depth_unit: str = "millimeter"
+    units: FrameUnits | None = None
+
+    def read(self, modality: Modality) -> NotedFrame:
+        """Return one frame as it is kept: depth may still be 8-bit levels.
+
+        Raises:
+            CaptureError: The frame is unreadable or of another kind than its modality.
+        """
+        path = self.paths[modality]
+        if modality is Modality.DEPTH and self.depth_unit == LEVEL:
+            return NotedFrame(read_depth_levels(path))
+        return read_noted_frame(path, modality, self.units)
+
+
+def examine_files(
+    files: CaptureFiles,
+    modalities: Collection[Modality] = tuple(Modality),
+    read: Callable[[Modality], NotedFrame] | None = None,
+) -> StoredCapture:
+    """Return the frames of a capture with every fault of its files and its face box.
+
+    Args:
+        files: Files to read.
+        modalities: Frames of no other modality are opened.
+        read: Reads one frame; `files.read` by default.
+    """
+    read = read or files.read
+    frames: dict[Modality, NDArray[Any]] = {}
+    faults: list[CaptureFault] = []
+    notes: dict[str, None] = {}
+    for modality, path in files.paths.items():
+        if modality not in modalities:
+            continue
+        try:
+            found = read(modality)
+        except CaptureError as error:
+            faults.append(CaptureFault(str(path), str(error), is_missing=not path.is_file()))
+        else:
+            frames[modality] = found.frame
+            notes |= dict.fromkeys(found.notes)
+    face = None
+    if frames and not faults:
+        try:
+            face, is_clipped = _face(files, frames, read)
+        except CaptureError as error:
+            first = str(next(iter(files.paths.values())))
+            faults.append(CaptureFault(first, str(error), is_box=True))
+        else:
+            notes |= {CLIPPED: None} if is_clipped else {}
+    return StoredCapture(frames, face, tuple(faults), tuple(notes))
+
+
+def _face(
+    files: CaptureFiles,
+    frames: Mapping[Modality, NDArray[Any]],
+    read: Callable[[Modality], NotedFrame],
+) -> tuple[FaceBox | None, bool]:
+    """Return the face in pixels of the first frame loaded, and whether it had to be clipped."""
+    size = _size(next(iter(frames.values())))
+    if files.face_crop:
+        return FaceBox(0, 0, *size), False
+    if files.face is None:
+        return None, False
+    first = next(iter(files.paths))
+    if first in frames:
+        return clip_to_frame(FaceBox(*files.face), size)
+    # The box is in pixels of a frame that is not wanted: its size is.
+    size_of_first = _size(read(first).frame)
+    box, is_clipped = clip_to_frame(FaceBox(*files.face), size_of_first)
+    return box.scaled_to(size_of_first, size), is_clipped
+
+
+def _size(frame: NDArray[Any]) -> tuple[int, int]:
+    """Return a frame's (width, height) in pixels."""
+    return frame.shape[1], frame.shape[0]

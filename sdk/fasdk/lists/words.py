@@ -1,0 +1,157 @@
+"""Words of lists: column names, labels and modalities as people write them."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from fasdk.capture import Modality
+
+
+class Column(str, Enum):
+    """Column of a capture list, by the name that fasdk writes."""
+
+    ID = "id"
+    RGB = "rgb"
+    DEPTH = "depth"
+    IR = "ir"
+    FACE = "face"
+    LABEL = "label"
+    SPECIES = "species"
+    SUBJECT = "subject"
+    DOMAIN = "domain"
+    PRESENTATION = "presentation"
+    DEPTH_UNIT = "depth_unit"
+    FACE_CROP = "face_crop"
+    PRESENT = "present"
+    DEPTH_SCALE_MM = "depth_scale_mm"
+    IR_SHIFT = "ir_shift"
+
+
+LIVE_WORDS = frozenset(
+    {"bona fide", "bonafide", "live", "real", "genuine", "authentic", "client", "living", "alive"}
+)
+ATTACK_WORDS = frozenset(
+    {
+        "attack",
+        "spoof",
+        "spoofing",
+        "fake",
+        "imposter",
+        "impostor",
+        "presentation attack",
+        "spoofed",
+        "not live",
+        "nonlive",
+        "non live",
+        "not real",
+    }
+)
+# Of a label column: 1, true or yes in it says bona fide, or says attack.
+LIVE_COLUMNS = LIVE_WORDS | {"liveness", *(f"is {word}" for word in LIVE_WORDS)}
+ATTACK_COLUMNS = ATTACK_WORDS | {f"is {word}" for word in ATTACK_WORDS}
+# Columns that say a row holds one frame of a capture, of the modality they name.
+ONE_FRAME_COLUMNS = frozenset({"modality", "sensor", "stream", "channel"})
+
+_SYNONYMS: dict[Column, frozenset[str]] = {
+    Column.ID: frozenset({"capture id", "capture", "uid", "key", "sample", "sample id", "index"}),
+    Column.RGB: frozenset({"color", "colour", "vis", "visible", "profile"}),
+    Column.DEPTH: frozenset({"depth map"}),
+    Column.IR: frozenset({"nir", "infrared", "near infrared"}),
+    Column.FACE: frozenset({"bbox", "box", "face box", "bounding box", "face bbox", "rect", "roi"}),
+    Column.LABEL: frozenset({"class", "target", "y", "ground truth", "gt", "truth", "labels"})
+    | LIVE_COLUMNS
+    | ATTACK_COLUMNS,
+    Column.SPECIES: frozenset(
+        {"attack type", "spoof type", "pai", "pai species", "type", "instrument", "attack species"}
+    ),
+    Column.SUBJECT: frozenset({"subject id", "person", "person id", "identity", "client id"}),
+    Column.DOMAIN: frozenset({"dataset", "data set", "site", "source"}),
+    Column.PRESENTATION: frozenset({"video", "video id", "clip", "presentation id", "sequence"}),
+    Column.DEPTH_UNIT: frozenset(),
+    Column.FACE_CROP: frozenset({"cropped", "is cropped"}),
+    Column.PRESENT: frozenset(),
+    Column.DEPTH_SCALE_MM: frozenset({"depth scale"}),
+    Column.IR_SHIFT: frozenset(),
+}
+_FRAME_COLUMNS = {Column.RGB: Modality.RGB, Column.DEPTH: Modality.DEPTH, Column.IR: Modality.IR}
+# A column of paths that does not say of which modality.
+PATH_COLUMNS = frozenset(
+    {"path", "file", "filename", "file name", "file path", "filepath", "image", "img", "frame"}
+    | {"image path", "img path", "image file", "frame path", "picture", "photo"}
+)
+_PATH_WORDS = ("path", "file", "image", "img", "frame", "filename")
+_HINTS = {
+    "rgb": Modality.RGB,
+    "color": Modality.RGB,
+    "colour": Modality.RGB,
+    "profile": Modality.RGB,
+    "depth": Modality.DEPTH,
+    "ir": Modality.IR,
+    "nir": Modality.IR,
+    "infrared": Modality.IR,
+}
+_FRAME_SUFFIX = re.compile(
+    r"\.(png|jpe?g|bmp|tiff?|webp|p[bgpn]m|pfm|npy|npz|exr|jp2|jfif|gif|avif)$", re.IGNORECASE
+)
+
+
+def normal_word(text: str) -> str:
+    """Return a word in lower case, underscores and hyphens as spaces, `isLive` as `is live`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.strip().lstrip("#").strip())
+    return re.sub(r"[\s_\-]+", " ", spaced).strip().lower()
+
+
+def column_of(name: str) -> Column | None:
+    """Return the column that a header's word names, None for no known one."""
+    word = normal_word(name)
+    for column, synonyms in _SYNONYMS.items():
+        own = normal_word(column.value)
+        if word == own or word in synonyms:
+            return column
+        if column in _FRAME_COLUMNS and any(
+            word in (f"{stem} {kind}", f"{kind} {stem}")
+            for stem in (own, *synonyms)
+            for kind in _PATH_WORDS
+        ):
+            return column
+    return None
+
+
+def modality_of(column: Column) -> Modality | None:
+    """Return the modality whose paths a column holds, None for another column."""
+    return _FRAME_COLUMNS.get(column)
+
+
+def column_of_modality(modality: Modality) -> Column:
+    """Return the column of a modality's paths."""
+    return next(column for column, each in _FRAME_COLUMNS.items() if each is modality)
+
+
+def is_frame_path(text: str) -> bool:
+    """Return whether text ends as the name of an image file does."""
+    return _FRAME_SUFFIX.search(text.strip()) is not None
+
+
+def hinted_modality(path: str) -> Modality | None:
+    """Return the modality that a path's last telling word names, None where none does."""
+    for token in reversed(re.split(r"[/\\._\-\s]+", path.lower())):
+        if token in _HINTS:
+            return _HINTS[token]
+    return None
+
+
+def is_label(text: str) -> bool:
+    """Return whether text is a label: a known word, or a whole number written in any usual way."""
+    return (
+        normal_word(text) in LIVE_WORDS | ATTACK_WORDS
+        or re.fullmatch(r"[+-]?[012](\.0*)?", text.strip()) is not None
+    )
+
+
+def is_number(text: str) -> bool:
+    """Return whether text is a finite number."""
+    try:
+        return float(text) not in (float("inf"), float("-inf")) and float(text) == float(text)
+    except ValueError:
+        return False

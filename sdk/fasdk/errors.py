@@ -105,5 +105,9 @@ class DatasetError(FasdkError):
     """A folder or list of captures is missing, malformed or too small for what was asked."""
 
 
+class NoThresholdError(DatasetError):
+    """The scores of labeled captures allow no threshold that would let a person in."""
+
+
 class TrainingError(FasdkError):
     """A training cannot start as asked, cannot be resumed, or diverged."""

@@ -143,7 +143,9 @@ def manifest(**changes) -> Manifest:
         "max_batch": 4,
         "golden_tolerance": 0.01,
         "provenance": Provenance(
-            checkpoint_sha256=hashlib.sha256(b"averages").hexdigest(), tools={"onnx": "1"}
+            checkpoint_sha256=hashlib.sha256(b"averages").hexdigest(),
+            tools={"onnx": "1"},
+            notes=("made up",),
         ),
     }
     return Manifest(**(settings | changes))

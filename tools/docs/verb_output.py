@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
+from fasdk.bundle.bundle import open_bundle
 from fasdk_tools import cli
 from fasdk_tools.terminal.tables import wrap
 
@@ -89,6 +91,7 @@ EXAMPLES = (
     Example("metrics", ("scores.csv",)),
     Example("dataset check", (DEVELOPMENT,)),
     Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
+    Example("describe", ("net.onnx", "--reference", DEVELOPMENT), statuses=(0, 1)),
     Example("keygen", ("key.pem",)),
     Example(
         "build-engine",
@@ -207,7 +210,17 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write the scores for `metrics`, which no command writes: two species of attack."""
+    """Write what no command writes: an ONNX file whose names say nothing, and scores.
+
+    The file is the demo's graph; the scores, for `metrics`, are of two species of attack.
+    """
+    model = onnx.load_from_string(bytes(open_bundle(folder / BUNDLE).graph))
+    scrubbed = {value.name: f"input.{n}" for n, value in enumerate(model.graph.input)}
+    for node in model.graph.node:
+        node.input[:] = [scrubbed.get(name, name) for name in node.input]
+    for value in model.graph.input:
+        value.name = scrubbed[value.name]
+    onnx.save(model, folder / "net.onnx")
     rng = np.random.default_rng(0)
     with (folder / "scores.csv").open("w", newline="") as file:
         writer = csv.writer(file)

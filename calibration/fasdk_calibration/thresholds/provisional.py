@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.decision import OperatingPoint
-from fasdk.errors import DatasetError
+from fasdk.errors import DatasetError, NoThresholdError
 from fasdk_calibration.metrics import apcer_by_species, bpcer, logit
 from fasdk_calibration.metrics.curves import lowest_threshold
 from fasdk_calibration.thresholds.operating_points import (
@@ -59,7 +59,8 @@ def provisional_point(
 
     Raises:
         DatasetError: A class is absent, a score is not in [0, 1], or `max_apcer` is outside its
-            range, or every bona fide capture would be refused.
+            range.
+        NoThresholdError: Every bona fide capture would be refused.
     """
     scores = np.asarray(scores, np.float64)
     labels = np.asarray(labels, bool)
@@ -78,7 +79,7 @@ def provisional_point(
     )
     threshold = middle_threshold(lowest, scores, labels)
     if threshold is None:
-        raise DatasetError(
+        raise NoThresholdError(
             f"no bona fide capture scores above {lowest:.4f}, which the attacks ask for: "
             "no threshold is of use, train the model further"
         )

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Precision
+from fasdk.errors import NoThresholdError
 from fasdk_engines.build.captures import GOLDEN_COUNT
 from fasdk_engines.build.golden import choose_golden
 from fasdk_engines.build.thresholds import NO_EVALUATION, choose_provisional_points
 from fasdk_engines.graph.runner import GraphRunner
+from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -31,22 +35,37 @@ class Evaluation:
         operating_points: Provisional operating points; empty without development captures.
         note: Origin of the operating points, or the reason why there are none.
         document: Content of evaluation.json; None without development captures.
+        doubt: Reason why development captures gave no threshold, or None.
     """
 
     golden: tuple[GoldenCapture, ...]
     operating_points: tuple[OperatingPoint, ...]
     note: str
     document: dict[str, Any] | None
+    doubt: str | None = None
 
 
 def evaluate_graph(
-    typed: TypedGraph, precision: Precision, model: ResolvedModel, captures: BuildCaptures
+    typed: TypedGraph,
+    precision: Precision,
+    model: ResolvedModel,
+    captures: BuildCaptures,
+    instead: Callable[[], Precision],
 ) -> Evaluation:
     """Run a finished graph on its golden and development captures.
 
+    Args:
+        typed: The graph.
+        precision: Precision of the graph.
+        model: Model of the graph.
+        captures: Captures of the build.
+        instead: Returns the float precision that an error advises.
+
+    Development captures whose scores do not separate the classes give no threshold and a doubt.
+
     Raises:
         PrecisionError: No golden captures of an INT8 graph keep their scores under FP16 rounding.
-        DatasetError: The development captures allow no threshold.
+        DatasetError: The development captures lack a class.
         BackendError: ONNX Runtime fails on the graph.
     """
     family = model.family
@@ -61,6 +80,7 @@ def evaluate_graph(
             model,
             min(GOLDEN_COUNT, len(golden)),
             _rounded_logits(typed, captures),
+            instead,
         )
         golden, logits = [golden[index] for index in kept], logits[list(kept)]
     chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))
@@ -68,14 +88,19 @@ def evaluate_graph(
     if development is None:
         return Evaluation(chosen, (), NO_EVALUATION, None)
     measured = None if typed.int8 is None else typed.int8.development_logits
-    points, note, document = choose_provisional_points(
-        development,
-        runner.logits(development.captures) if measured is None else measured,
-        family.live_index,
-        family.modalities,
-        runner.graph_sha256,
-    )
-    return Evaluation(chosen, points, note, document)
+    rows = runner.logits(development.captures) if measured is None else measured
+    found = measure_separation(development, rows, family)
+    doubt = None if found is None else found.doubt
+    if doubt is None:
+        try:
+            points, note, document = choose_provisional_points(
+                development, rows, family.live_index, family.modalities, runner.graph_sha256
+            )
+        except NoThresholdError as error:
+            doubt = str(error) if found is None else f"{error} (AUC {found.auc:.4f})"
+        else:
+            return Evaluation(chosen, points, note, document)
+    return Evaluation(chosen, (), f"no threshold: {doubt}", None, doubt)
 
 
 def _rounded_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:

@@ -40,6 +40,8 @@ class BuildRequest:
         preprocess: TOML file that describes an ONNX file; None for a checkpoint.
         required: Modalities without which a capture is refused, besides the model's own.
         int8: Calibration and liveness budget of an INT8 precision; None for the others.
+        accept_units: Whether a description's mean and std are taken although the network's
+            weights speak against them.
     """
 
     source: Path
@@ -56,6 +58,7 @@ class BuildRequest:
     preprocess: Path | None = None
     required: tuple[Modality, ...] = ()
     int8: Int8Request | None = None
+    accept_units: bool = False
 
     def require_consistent(self) -> None:
         """Check the options against each other.

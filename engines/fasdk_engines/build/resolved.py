@@ -78,6 +78,8 @@ class ResolvedBuild:
         plan: TensorRT plan to build, or None for a bundle without one.
         max_batch: Largest batch of the plan's optimization profile.
         development: List of labeled captures to choose an operating point on, or None.
+        accept_units: Whether a description's mean and std are taken although the network's
+            weights speak against them.
     """
 
     out: Path
@@ -88,6 +90,7 @@ class ResolvedBuild:
     plan: PlanTarget | None
     max_batch: int
     development: Path | None
+    accept_units: bool = False
 
 
 def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
@@ -112,6 +115,7 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
         plan=_resolve_plan(request),
         max_batch=request.max_batch,
         development=request.development,
+        accept_units=request.accept_units,
     )
 
 

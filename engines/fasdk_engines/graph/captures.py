@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fasdk_calibration.datasets import CaptureRecord, announce_dataset, open_dat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+T = TypeVar("T")
 _SEEDED_SIZE = (320, 240)  # width, height in pixels
 
 
@@ -44,8 +45,8 @@ def read_development(path: Path) -> DevelopmentSet:
     return DevelopmentSet(path.name, dataset.records, captures)
 
 
-def spread(captures: Sequence[Capture], count: int) -> list[Capture]:
-    """Return `count` captures evenly spread over the sequence, or all if there are fewer."""
+def spread(captures: Sequence[T], count: int) -> list[T]:
+    """Return `count` items evenly spread over the sequence, or all if there are fewer."""
     if len(captures) <= count:
         return list(captures)
     return [captures[i] for i in np.linspace(0, len(captures) - 1, count).round().astype(int)]

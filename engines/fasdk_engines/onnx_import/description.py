@@ -35,6 +35,7 @@ its `planes`. Fields that the manifest has too mean the same there.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -228,6 +229,11 @@ def read_description(path: Path) -> ImportDescription:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        unfilled = re.findall(r"(?m)^\s*([\w\".-]+)\s*=\s*\?", text)
+        if unfilled:
+            raise ModelError(
+                f"{path}: fill in {', '.join(unfilled)}: each line with = ? says what it may be"
+            ) from None
         raise ModelError(f"{path} is not a TOML file: {error}") from None
     try:
         # Through JSON, so that strict types still let a string name an enum's member.

@@ -71,10 +71,13 @@ class Provenance(_Record):
     Attributes:
         checkpoint_sha256: Digest of the checkpoint file as it was read.
         tools: Version of each tool that shaped the graph, by name.
+        notes: Plain sentences, each on one thing of the source that the build converted, read from
+            it, measured or assumed.
     """
 
     checkpoint_sha256: str = Field(pattern=_SHA256)
     tools: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(_Record):
@@ -102,7 +105,7 @@ class Manifest(_Record):
             capture at a time.
         golden_tolerance: Largest score difference allowed on the golden captures.
         plans: Plans built on the workstation.
-        provenance: Digest of the checkpoint, and versions of the tools.
+        provenance: Digest of the source, versions of the tools, and notes of the build.
         members: SHA-256 of every other member but the signature.
     """
 

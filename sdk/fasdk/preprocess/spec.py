@@ -111,6 +111,17 @@ class PreprocessSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _in_8_bit_units(self) -> PreprocessSpec:
+        largest_mean, largest_std = (max(map(abs, v)) for v in (self.mean, self.std))
+        if largest_mean <= 1.0 and (largest_std < 1.0 or (largest_mean > 0 and largest_std <= 1)):
+            mean, std = ([round(255.0 * v, 4) for v in values] for values in (self.mean, self.std))
+            raise ValueError(
+                f"mean {list(self.mean)} and std {list(self.std)} are in units of 0 to 1, expected "
+                f"8-bit levels: multiply by 255 and write mean = {mean} and std = {std}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _composite_is_infrared(self) -> PreprocessSpec:
         if self.ir_composite is not IrComposite.PLAIN:
             if self.depth is not None:

@@ -21,6 +21,7 @@ from fasdk_tools.cli import (  # noqa: F401
     data,
     dataset,
     debug_parity,
+    describe,
     evaluate,
     metrics,
     models,

@@ -20,6 +20,7 @@ from fasdk_tools.cli.root import (
     parse_modalities,
     require_build_half,
 )
+from fasdk_tools.terminal.description import show_description
 from fasdk_tools.terminal.output import progress_view
 
 if TYPE_CHECKING:
@@ -98,6 +99,13 @@ def build_engine(
             help="Modalities a capture must hold, such as rgb,depth,ir; others may be absent."
         ),
     ] = None,
+    accept_units: Annotated[
+        bool,
+        typer.Option(
+            "--accept-units",
+            help="Take mean and std of --preprocess although the weights speak against them.",
+        ),
+    ] = False,
     key: KeyOption = None,
     wide: WideOption = False,
     as_json: JsonOption = False,
@@ -119,9 +127,17 @@ def build_engine(
     from fasdk_engines.build.pipeline import build_bundle
     from fasdk_engines.build.request import BuildRequest
     from fasdk_engines.graph.fp16 import parse_precision
+    from fasdk_engines.models.registry import ONNX_IMPORT
+    from fasdk_engines.onnx_import.describe import describe_onnx
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+    from fasdk_tools.cli.describe import missing_description
     from fasdk_tools.terminal.build_report import show_build, show_missed_budget
 
+    if model == ONNX_IMPORT and preprocess is None and source.suffix.lower() == ".onnx":
+        found = describe_onnx(source, reference=development)
+        if not as_json:
+            show_description(source, found, None, as_json=False, wide=wide)
+        raise missing_description(source, found)
     search = precision == "auto"
     limits = BudgetLimits(max_flips, max_drift, max_rate_change)
     request = BuildRequest(
@@ -141,6 +157,7 @@ def build_engine(
         int8=_int8_request(
             calibration, calibration_root, calibration_size, range_method, limits, search=search
         ),
+        accept_units=accept_units,
     )
     try:
         with progress_view() as view:
@@ -149,6 +166,8 @@ def build_engine(
         show_missed_budget(error, as_json=as_json, wide=wide)
         raise typer.Exit(EXIT_NO) from None
     show_build(report, as_json=as_json, wide=wide)
+    if development is not None and not report.operating_points:
+        raise typer.Exit(EXIT_NO)
 
 
 def _parse_base(name: str) -> Precision:

@@ -28,6 +28,7 @@ from fasdk_tools.cli.root import (
     parse_face,
     trust_policy,
 )
+from fasdk_tools.terminal.build_report import SUMMARY_TITLE
 from fasdk_tools.terminal.numbers import (
     count_of,
     format_bytes,
@@ -62,14 +63,18 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show the manifest of a bundle: model, operating points, members and provenance."""
+    from fasdk.bundle.summary import summarize
+
     opened = _open(bundle, key)
     manifest = opened.manifest
+    summary = summarize(manifest)
     document = {
         "bundle": str(bundle),
         "bundle_id": opened.id,
         "size_bytes": opened.size_bytes,
         "signed": opened.is_signed,
         "signed_by": opened.signed_by,
+        "summary": summary,
         "manifest": manifest.model_dump(mode="json"),
         "member_bytes": opened.member_sizes,
     }
@@ -82,6 +87,7 @@ def inspect(
         + (f"levels {', '.join(levels)}" if levels else "no operating point: run `fasdk tune`")
     )
     print_fields("", _manifest_fields(opened))
+    print_fields(SUMMARY_TITLE, summary)
     _print_thresholds(manifest, wide=wide)
     print_rows(
         "Members",

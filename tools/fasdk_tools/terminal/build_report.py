@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from fasdk_tools.terminal.output import (
 from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fasdk.errors import BudgetError
     from fasdk_engines.build.report import BuildReport
@@ -31,14 +32,21 @@ if TYPE_CHECKING:
     from fasdk_engines.quantization.mixed_precision.pipeline import MissedBudget
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
+SUMMARY_TITLE = "Taken to be (compare with the model's training code)"
 _SHOWN = 3  # names of a long list
 
 
 def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> None:
-    """Print the report of a build on stdout."""
+    """Print the report of a build on stdout, ending with what to compare; doubts on stderr."""
     if as_json:
         print_json(asdict(report))
-        return
+    else:
+        _print_build(report, wide=wide)
+    for doubt in report.doubts:
+        STDERR.print(f"fasdk: warning: {doubt}", markup=False, soft_wrap=True)
+
+
+def _print_build(report: BuildReport, *, wide: bool) -> None:
     points = len(report.operating_points)
     print_answer(
         f"Built {report.bundle}: {report.model} in {report.precision}, "
@@ -54,6 +62,7 @@ def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> Non
             "parity": ", ".join(_parity(report)),
             "half precision": _half_precision(report),
             "plan": _plan(report),
+            "time on this CPU": None if report.comparison is None else report.comparison.times,
             "operating points": report.operating_points,
             "from": report.operating_points_note,
             "time": f"{sum(report.phase_seconds.values()):.1f} s",
@@ -66,6 +75,7 @@ def show_build(report: BuildReport, *, as_json: bool, wide: bool = False) -> Non
         print_fields("INT8", _int8_fields(report.int8, wide=wide))
         if report.int8.budget is not None:
             _print_budget(report.int8.budget, wide=wide)
+    print_fields(SUMMARY_TITLE, report.summary)
 
 
 def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False) -> None:
@@ -119,9 +129,10 @@ def show_missed_budget(error: BudgetError, *, as_json: bool, wide: bool = False)
 def _parity(report: BuildReport) -> Iterator[str]:
     if report.torch_parity is not None:
         yield f"{report.torch_parity:.1e} published against deployed form"
-    yield f"{report.graph_parity:.1e} deployed form against graph"
-    if report.torch_parity is not None:
+        yield f"{report.graph_parity:.1e} deployed form against graph"
         yield f"{report.score_parity:.1e} in softmax"
+    else:
+        yield f"{report.graph_parity:.1e} file as given against graph"
 
 
 def _half_precision(report: BuildReport) -> str | None:
@@ -130,7 +141,16 @@ def _half_precision(report: BuildReport) -> str | None:
     return (
         f"drift {format_share(report.half_drift_ratio)} of the logits' standard deviation, "
         f"largest activation {format_number(report.half_max_activation)}"
+        + _float32_nodes(report.float32_nodes)
     )
+
+
+def _float32_nodes(nodes: Mapping[str, str]) -> str:
+    """Return how many nodes stay float32 and why, or nothing where none was added."""
+    if not nodes:
+        return ""
+    reasons = ", ".join(f"{count} for {why}" for why, count in Counter(nodes.values()).items())
+    return f", {count_of(len(nodes), 'node')} kept in float32 ({reasons})"
 
 
 def _plan(report: BuildReport) -> str | None:

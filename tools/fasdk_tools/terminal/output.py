@@ -85,6 +85,12 @@ def print_text(text: str) -> None:
     _print_lines(map(Text, wrap(text, terminal_width())))
 
 
+def print_document(title: str, text: str) -> None:
+    """Print a text on stdout below a title, its lines as they are, to be copied."""
+    _print_title(title)
+    _print_lines(map(Text, text.splitlines()))
+
+
 def print_fields(title: str, fields: Mapping[str, object]) -> None:
     """Print names and values on stdout below a title; an empty title is left out."""
     _print_title(title)

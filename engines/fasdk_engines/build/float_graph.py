@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fasdk_engines.build.phases import Phases
     from fasdk_engines.build.resolved import ResolvedModel
     from fasdk_engines.build.source import DescribedOnnxFile
+    from fasdk_engines.graph.parity import Parity
     from fasdk_engines.models.checkpoint import Checkpoint
 
 _FOLD_BUDGET = 5e-6  # of any class score, between a graph and its folded form
@@ -24,12 +25,14 @@ class DeployedModel:
     Attributes:
         module: The deployed form.
         source_sha256: SHA-256 of the checkpoint.
-        torch_parity: Largest logit difference, published form against deployed form.
+        torch_parity: Largest differences, published form against deployed form.
+        notes: What was chosen, converted or dropped of the checkpoint, a sentence each.
     """
 
     module: nn.Module
     source_sha256: str
-    torch_parity: float
+    torch_parity: Parity
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,10 @@ class FloatGraph:
             None for an imported ONNX file.
         graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
             imported file the largest score difference, file as given against the FP32 graph.
+        score_parity: Largest softmax difference of both comparisons; for an imported file that of
+            `graph_parity`.
+        logit_spread: Largest difference between two logits of one capture, at least 1, by which the
+            budgets of logits are multiplied; None for an imported file.
         notes: Plain lines, each on one thing of the source that was converted, read or assumed.
         max_batch: Largest batch the graph takes; None for any.
     """
@@ -55,6 +62,8 @@ class FloatGraph:
     source_sha256: str
     torch_parity: float | None
     graph_parity: float
+    score_parity: float
+    logit_spread: float | None = None
     notes: tuple[str, ...] = ()
     max_batch: int | None = None
 
@@ -81,6 +90,7 @@ def import_onnx_file(source: DescribedOnnxFile, model: ResolvedModel, phases: Ph
         source_sha256=source.file.sha256,
         torch_parity=None,
         graph_parity=imported.parity,
+        score_parity=imported.parity,
         notes=imported.notes,
         max_batch=imported.interpretation.max_batch,
     )
@@ -101,11 +111,12 @@ def deploy_checkpoint(
     family, config = model.family, model.config
     phases.start("checkpoint")
     published = family.build(config).eval()
-    load_into(published, checkpoint, family)
+    notes = load_into(published, checkpoint, family)
     phases.start("torch parity")
     deployed = published.deployed().eval()
     inputs = [tensor[:2] for tensor in _parity_inputs(model)]
-    return DeployedModel(deployed, checkpoint.sha256, torch_parity(published, deployed, inputs))
+    parity = torch_parity(published, deployed, inputs)
+    return DeployedModel(deployed, checkpoint.sha256, parity, notes)
 
 
 def export_deployed(deployed: DeployedModel, model: ResolvedModel, phases: Phases) -> FloatGraph:
@@ -123,13 +134,17 @@ def export_deployed(deployed: DeployedModel, model: ResolvedModel, phases: Phase
     phases.start("export")
     graph = export_graph(deployed.module, family, config)
     phases.start("graph parity")
+    parity = graph_parity(graph, deployed.module, _parity_inputs(model))
     return FloatGraph(
         graph=graph,
         model=model,
         parameters=sum(p.numel() for p in deployed.module.parameters()),
         source_sha256=deployed.source_sha256,
-        torch_parity=deployed.torch_parity,
-        graph_parity=graph_parity(graph, deployed.module, _parity_inputs(model)),
+        torch_parity=deployed.torch_parity.logits,
+        graph_parity=parity.logits,
+        score_parity=max(deployed.torch_parity.scores, parity.scores),
+        logit_spread=max(deployed.torch_parity.spread, parity.spread),
+        notes=deployed.notes,
     )
 
 

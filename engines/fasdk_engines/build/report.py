@@ -37,6 +37,9 @@ class BuildReport:
         graph_parity: Largest logit difference, deployed form against its FP32 graph; for an
             imported file the largest score difference, file as given against the graph in the
             bundle.
+        score_parity: Largest softmax difference of both comparisons.
+        logit_spread: Largest difference between two logits of one capture, at least 1, by which the
+            budgets of the parity are multiplied; None for an imported ONNX file.
         half_drift: Largest logit difference, FP32 graph against the half-precision graph with
             every operator's output rounded; None in other precisions.
         half_drift_ratio: `half_drift` over the standard deviation of the logits; None in other
@@ -66,6 +69,8 @@ class BuildReport:
     size_bytes: int
     torch_parity: float | None
     graph_parity: float
+    score_parity: float
+    logit_spread: float | None
     half_drift: float | None
     half_drift_ratio: float | None
     float32_nodes: dict[str, str]
@@ -116,6 +121,8 @@ def make_report(
         size_bytes=bundle.stat().st_size,
         torch_parity=source.torch_parity,
         graph_parity=source.graph_parity,
+        score_parity=source.score_parity,
+        logit_spread=source.logit_spread,
         half_drift=None if half is None else half.report.logit_drift,
         half_drift_ratio=None if half is None else half.report.drift_ratio,
         float32_nodes={} if typed.half is None else typed.half.reasons,

@@ -28,6 +28,8 @@ class BuildRequest:
         model: Registered model name; `ONNX_IMPORT` for an ONNX file.
         config: Name of a config, or path of a JSON file; None takes the one stored in the
             checkpoint, else the published one.
+        weights: Which of several sets of weights in a checkpoint to load: a key in the file, "ema",
+            "raw", or None to find the one that fits.
         precision: Numeric types of the graph.
         backend: Backend whose plan goes into the bundle; one that builds no plans gives a bundle
             without, None builds a plan where a TensorRT flavor is installed.
@@ -47,6 +49,7 @@ class BuildRequest:
     out: Path
     model: str
     config: str | None = None
+    weights: str | None = None
     precision: Precision = Precision.FP32
     backend: Backend | None = None
     max_batch: int = 8

@@ -125,7 +125,7 @@ def _resolve_model(request: BuildRequest, source: Source) -> ResolvedModel:
         return ResolvedModel(family, source.description, _required(request, family))
     required = _required(request, source.family)
     config = resolve_config(source.family, source.checkpoint, request.config)
-    return ResolvedModel(source.family, config, required)
+    return ResolvedModel(source.family.configured(config), config, required)
 
 
 def _required(request: BuildRequest, family: Family) -> tuple[Modality, ...]:

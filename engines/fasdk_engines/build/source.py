@@ -66,7 +66,9 @@ def read_source(request: BuildRequest) -> Source:
                 f"{request.source} is an ONNX file, which needs --model {ONNX_IMPORT} and "
                 "--preprocess FILE.toml; other models are built from a checkpoint"
             )
-        return TrainedWeights(get_family(request.model), load_checkpoint(request.source))
+        return TrainedWeights(
+            get_family(request.model), load_checkpoint(request.source, request.weights)
+        )
     if request.preprocess is None or request.config is not None:
         raise UsageError(
             f"--model {ONNX_IMPORT} takes --preprocess FILE.toml, which describes inputs and "

@@ -3,11 +3,15 @@
 Where a model selects experts by rank, the second form is made to use the experts the first one
 selected: the outputs are then held to the same budget, and the experts of the first form may score
 only `TIE_BUDGET` worse in the second, so that two forms differ in them only at near ties.
+
+Budgets of logits are relative to their spread: float32 keeps seven digits, of logits that reach 400
+as of those that reach 4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,15 +29,34 @@ from fasdk_engines.models.expert_selection import (
     recording,
 )
 
-# Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6; a wrong
-# fold differs by far more. The last is how far a score may depend on its batch-mates.
+# Two orders of summation of one float32 network, twelve blocks deep, differ by a few 1e-6 of the
+# logits' spread; a wrong fold differs by far more. The last is how far a score may depend on its
+# batch-mates.
 TORCH_BUDGET = 1e-4
 GRAPH_BUDGET = 1e-4
 BATCH_BUDGET = 1e-5
+# Largest difference of a softmax, whatever the spread.
+SCORE_BUDGET = 1e-3
 # How much worse a selection of experts may score than the best, in standard deviations of the
 # scores: reordered sums were seen to cost 3e-7.
 TIE_BUDGET = 1e-4
 _BATCH_SIZES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences between two forms of a model.
+
+    Attributes:
+        logits: Of any logit or reliability.
+        scores: Of any softmax of the logits.
+        spread: Largest difference between two logits of one capture, at least 1; budgets of logits
+            are multiplied by it.
+    """
+
+    logits: float
+    scores: float
+    spread: float
 
 
 def torch_parity(
@@ -41,17 +64,18 @@ def torch_parity(
     deployed: nn.Module,
     inputs: Sequence[Tensor],
     budget: float = TORCH_BUDGET,
-) -> float:
-    """Return the largest difference of any output, published form against deployed form.
+) -> Parity:
+    """Return the largest differences of the outputs, published form against deployed form.
 
     Args:
         published: Published form, weights loaded.
         deployed: Deployed form of the same weights.
         inputs: float32 [B, 3, H, W] per modality.
-        budget: Largest logit difference that passes.
+        budget: Largest logit difference that passes, as a share of the logits' spread.
 
     Raises:
-        ParityError: They differ by more, or an output is not finite.
+        ParityError: They differ by more, a softmax by more than `SCORE_BUDGET`, or an output is not
+            finite.
     """
     if not expert_selections(deployed):
         expected, found = _one_by_one(published, inputs), _one_by_one(deployed, inputs)
@@ -73,8 +97,8 @@ def graph_parity(
     inputs: Sequence[Tensor],
     budget: float = GRAPH_BUDGET,
     threads: int = 2,
-) -> float:
-    """Return the largest difference of any output, module against its graph in ONNX Runtime.
+) -> Parity:
+    """Return the largest differences of the outputs, module against its graph in ONNX Runtime.
 
     The graph is run on one capture and on three, the module on each alone; the first capture's
     outputs must not depend on who else is in the batch.
@@ -83,11 +107,12 @@ def graph_parity(
         graph: A serialized ONNX model.
         module: Deployed module that the graph was exported from.
         inputs: float32 [B, 3, H, W] per graph input, in graph order, B at least 3.
-        budget: Largest logit difference that passes.
+        budget: Largest logit difference that passes, as a share of the logits' spread.
         threads: CPU threads for ONNX Runtime.
 
     Raises:
-        ParityError: They differ by more, an output is not finite, or a score depends on its batch.
+        ParityError: They differ by more, a softmax by more than `SCORE_BUDGET`, an output is not
+            finite, or a score depends on its batch.
         BackendError: ONNX Runtime refuses the graph.
     """
     if expert_selections(module):
@@ -96,7 +121,7 @@ def graph_parity(
         expected = _one_by_one(module, inputs)
     engine = OnnxRuntimeEngine(graph, threads=threads)
     try:
-        largest = 0.0
+        measured: list[Parity] = []
         alone: list[NDArray[np.float32]] = []
         for size in _BATCH_SIZES:
             part = [tensor[:size] for tensor in inputs]
@@ -114,10 +139,14 @@ def graph_parity(
             first = [output[:1] for output in found]
             _compare("a capture among others", first, alone, BATCH_BUDGET)
             rows = [output[:size] for output in expected]
-            largest = max(largest, _compare(f"the graph at batch {size}", found, rows, budget))
+            measured.append(_compare(f"the graph at batch {size}", found, rows, budget))
     finally:
         engine.close()
-    return largest
+    return Parity(
+        logits=max(parity.logits for parity in measured),
+        scores=max(parity.scores for parity in measured),
+        spread=max(parity.spread for parity in measured),
+    )
 
 
 def _one_by_one(module: nn.Module, inputs: Sequence[Tensor]) -> list[NDArray[np.float32]]:
@@ -204,15 +233,35 @@ def _compare(
     found: Sequence[NDArray[np.float32]],
     expected: Sequence[NDArray[np.float32]],
     budget: float,
-) -> float:
-    largest = 0.0
+) -> Parity:
+    differences = []
     for index, (a, b) in enumerate(zip(found, expected, strict=True)):
         name = ("logits", "reliability")[index]
         if a.shape != b.shape:
             raise ParityError(f"{what}: {name} is {list(a.shape)}, expected {list(b.shape)}")
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             raise ParityError(f"{what}: {name} is not finite: the weights overflow float32")
-        largest = max(largest, float(np.abs(a - b).max(initial=0.0)))
-    if largest > budget:
-        raise ParityError(f"{what} differs by {largest:.3g}, more than {budget:.3g}: do not deploy")
-    return largest
+        differences.append(float(np.abs(a - b).max(initial=0.0)))
+    spread = max(1.0, float(np.ptp(expected[0], axis=-1).max(initial=0.0)))
+    scores = float(np.abs(_softmax(found[0]) - _softmax(expected[0])).max(initial=0.0))
+    parity = Parity(max(differences), scores, spread)
+    # Reliability, where there is one, lies in [0, 1] whatever the logits are.
+    if differences[0] > budget * spread or any(other > budget for other in differences[1:]):
+        raise ParityError(
+            f"{what} differs by {parity.logits:.3g}, more than {budget:.3g}"
+            f"{f' of the logits spread {spread:.3g}' if spread > 1.0 else ''} (softmax by "
+            f"{scores:.3g}): do not deploy"
+        )
+    if scores > SCORE_BUDGET:
+        raise ParityError(
+            f"{what} differs by {scores:.3g} in softmax, more than {SCORE_BUDGET:.3g} (logits by "
+            f"{parity.logits:.3g}, which spread over {spread:.3g}): do not deploy"
+        )
+    return parity
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponents = np.exp(shifted)
+    result: NDArray[np.float64] = exponents / exponents.sum(axis=-1, keepdims=True)
+    return result

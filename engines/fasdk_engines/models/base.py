@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,6 +73,12 @@ class Family:
         research_only: Regular expressions of published keys that deployment drops.
         older_names: (regular expression, replacement) pairs that turn other spellings of the
             published keys into the module's own.
+        tied_names: (name, alias) pairs of one tensor under two published keys; a file may hold the
+            alias alone.
+        classes: Returns the class names in logit order and the index of the bona fide logit for
+            given settings; None where no setting changes `labels` and `live_index`.
+        settings_of: Returns the settings that shapes by name tell, None for those of them that
+            shapes do not tell; None where the family reads none.
         float32_islands: Regular expressions found in the names of the graph's nodes that stay
             float32 in a half-precision graph; node names follow the deployed form's module names.
     """
@@ -92,6 +98,16 @@ class Family:
     required: tuple[Modality, ...] = ()
     takes_presence: bool = False
     float32_islands: tuple[str, ...] = ()
+    tied_names: tuple[tuple[str, str], ...] = ()
+    classes: Callable[[Any], tuple[tuple[str, ...], int]] | None = None
+    settings_of: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any] | None] | None = None
+
+    def configured(self, config: ModelConfig) -> Family:
+        """Return the family with the classes that its settings state."""
+        if self.classes is None:
+            return self
+        labels, live_index = self.classes(config)
+        return replace(self, labels=labels, live_index=live_index)
 
     def __post_init__(self) -> None:
         """Take the modalities as their members."""

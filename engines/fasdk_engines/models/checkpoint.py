@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import pickle
-import re
-import zipfile
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,114 +17,98 @@ from torch import Tensor, nn
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import CheckpointError, ModelError
+from fasdk_engines.checkpoints.content import read_content
+from fasdk_engines.checkpoints.tensors import named_tensors
 from fasdk_engines.models.base import Family, ModelConfig
+from fasdk_engines.models.weight_choice import Choice, Fit, NamedWeights, choose_weights
 
 _log = logging.getLogger(__name__)
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _MODEL_KEY, _CONFIG_KEY = "fasdk.model", "fasdk.config"
+_CONSTANT_SHARE = 0.5  # of the matrices and kernels; a trained network has hardly any
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights of one file, as they were read.
+    """Tensors of one file, as they were read.
 
     Attributes:
         path: File they were read from.
-        sha256: SHA-256 of the file's bytes, in hexadecimal.
-        tensors: Weights by name, a common `module.` prefix removed.
+        sha256: SHA-256 of the file's bytes, in hexadecimal; of an index, over it and its shards.
+        tensors: Every tensor by full name, the keys of nested mappings joined by dots.
         metadata: Metadata of the file; only safetensors has any.
+        owners: Full name of the mapping that each tensor stands in; a name without an entry is at
+            the top of the file.
+        weights: Which of several sets of weights to load: a key in the file, "ema", "raw", or None
+            to find the one that fits.
     """
 
     path: Path
     sha256: str
     tensors: Mapping[str, Tensor] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict, repr=False)
+    weights: str | None = None
 
 
-def load_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a .safetensors file, or a .pth or .pt file that holds nothing but tensors and settings.
+def load_checkpoint(path: Path | str, weights: str | None = None) -> Checkpoint:
+    """Read a checkpoint: safetensors, a torch file or TorchScript archive, or an index of shards.
 
-    A state dict is found bare or under `state_dict`, `model_state_dict` or `model`.
+    The bytes decide, not the name. Nothing in the file is run, imported or called.
+
+    Args:
+        path: File to read.
+        weights: Which of several sets of weights `load_into` takes: a key in the file, "ema",
+            "raw", or None.
 
     Raises:
-        CheckpointError: No such file, it is truncated, it contains code, or it holds no weights.
+        CheckpointError: No such file, it is of another kind or truncated, it contains code, or it
+            holds no weights; the message has the command that helps.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix != ".safetensors" and suffix not in _TORCH_SUFFIXES:
-        raise CheckpointError(
-            f"{path} is not called like a checkpoint: expected .safetensors, "
-            f"{', '.join(_TORCH_SUFFIXES)}"
-        )
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    digest = sha256(data).hexdigest()
-    if suffix == ".safetensors":
-        tensors, metadata = _from_safetensors(path, data)
-    else:
-        tensors, metadata = _state_dict(path, _from_torch(path, data)), {}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors: give a trained model's state dict")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return Checkpoint(path, digest, tensors, metadata)
+    content = read_content(path)
+    tensors, owners = named_tensors(path, content.value)
+    return Checkpoint(path, content.sha256, tensors, content.metadata, owners, weights)
 
 
-def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> None:
+def load_into(module: nn.Module, checkpoint: Checkpoint, family: Family) -> tuple[str, ...]:
     """Copy a checkpoint's weights into a module of `family`: all of them, or none.
 
-    Weights that the family lists as research-only are dropped, with a log line.
+    The weights are found by content: under whatever prefix the module's names stand. Weights that
+    the family lists as research-only, and other modules beside it, are dropped.
+
+    Returns:
+        What was chosen, renamed, filled in, converted or dropped, a sentence each; also logged.
 
     Raises:
-        CheckpointError: A weight is missing, unknown, of another shape or type, or not finite; the
-            module is unchanged.
+        CheckpointError: A weight is missing, unknown, of another shape or type, or not finite;
+            most are constant; or several sets fit. The module is unchanged.
     """
-    tensors = _renamed(checkpoint, family)
-    dropped = {n: value for n, value in tensors.items() if family.is_research_only(n)}
-    tensors = {name: value for name, value in tensors.items() if name not in dropped}
     own = module.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unknown = [name for name in tensors if name not in own]
-    misshapen = [
-        f"{name} is {list(value.shape)}, expected {list(own[name].shape)}"
-        for name, value in tensors.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    complaints = [
-        f"{len(names)} {what}: {_some(names)}"
-        for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen))
-        if names
-    ]
-    if complaints:
+    given = NamedWeights(
+        checkpoint.path, checkpoint.tensors, checkpoint.owners, checkpoint.metadata
+    )
+    choice = choose_weights(given, own, family, checkpoint.weights)
+    fit = choice.fit
+    if not fit.is_exact:
         raise CheckpointError(
-            f"{checkpoint.path} does not fit this {family.name}: {'; '.join(complaints)}"
-            f"{_hint(checkpoint, module)}"
+            f"{checkpoint.path} does not fit this {family.name}: {_misfits(fit)}"
+            f"{_hint(fit, given, module, family)}"
         )
-    for name, value in tensors.items():
-        if value.is_floating_point() != own[name].is_floating_point() or value.is_complex():
-            raise CheckpointError(
-                f"{checkpoint.path}: {name} is {value.dtype}, expected {own[name].dtype}"
-            )
-        if not torch.isfinite(value.to(own[name].dtype)).all():
-            raise CheckpointError(
-                f"{checkpoint.path}: {name} holds NaN or infinity: the training diverged, or the "
-                "file is damaged"
-            )
-    if dropped:
-        _log.info(
-            "%s: dropped %s; %s parameters that %s does not use once trained",
-            checkpoint.path,
-            _by_stem(dropped),
-            f"{sum(value.numel() for value in dropped.values()):,}",
-            family.name,
-        )
-    module.load_state_dict(tensors)
+    for name, value in fit.tensors.items():
+        _require_usable(checkpoint, name, value, own[name])
+    constant = _constant_weights(checkpoint, choice)
+    notes = (
+        *choice.notes,
+        *fit.notes,
+        *_conversions(fit, own),
+        *constant,
+        *_dropped(fit, family),
+    )
+    for note in notes:
+        _log.info("%s: %s", checkpoint.path, note)
+    module.load_state_dict(dict(fit.tensors))
+    return notes
 
 
 def resolve_config(
@@ -208,93 +188,86 @@ def _in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[start:]
 
 
-def _from_safetensors(path: Path, data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    import safetensors.torch
-
-    try:
-        tensors = safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or damaged: {error}: copy it again") from error
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tensors, dict(header.get("__metadata__") or {})
+def _misfits(fit: Fit) -> str:
+    unknown = tuple(fit.unknown)
+    lists = (("missing", fit.missing), ("unknown", unknown), ("misshapen", fit.misshapen))
+    return "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in lists if names)
 
 
-def _from_torch(path: Path, data: bytes) -> object:
-    _refuse_compressed(path, data)
-    try:
-        # There is no fallback: what this refuses would run code.
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
-            raise CheckpointError(
-                f"{path} contains code ({found[1]}) and is not loaded: "
-                "save the bare state dict, best as .safetensors"
-            ) from None
-        raise CheckpointError(_damaged(path)) from error
-    except Exception as error:
-        if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path} is a TorchScript program, which is code, and is not loaded: "
-                "save the state dict, best as .safetensors"
-            ) from None
-        # Damaged pickles surface as almost any exception.
-        raise CheckpointError(_damaged(path)) from error
+def _require_usable(checkpoint: Checkpoint, name: str, value: Tensor, own: Tensor) -> None:
+    """Refuse a tensor whose numbers a module cannot take.
 
-
-def _damaged(path: Path) -> str:
-    return f"{path} is truncated, damaged or no PyTorch checkpoint: copy or save it again"
-
-
-def _refuse_compressed(path: Path, data: bytes) -> None:
-    """Refuse compressed members, which torch.save never writes and which inflate to any size."""
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(_damaged(path)) from error
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or (
-        sum(m.file_size for m in members) > len(data)
-    ):
+    Raises:
+        CheckpointError: It is sparse, quantized or without data, of another type, or not finite.
+    """
+    where = f"{checkpoint.path}: {name}"
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        kind = "quantized" if value.is_quantized else "without data" if value.is_meta else "sparse"
+        raise CheckpointError(f"{where} is {kind}: save the float weights, dense")
+    if value.is_floating_point() != own.is_floating_point() or value.is_complex():
         raise CheckpointError(
-            f"{path} has compressed members, which torch.save does not write: save it again"
+            f"{where} is {value.dtype}, expected {own.dtype}: save the float weights, before any "
+            "quantization"
+        )
+    if not torch.isfinite(value.to(own.dtype)).all():
+        raise CheckpointError(
+            f"{where} holds NaN or infinity: the training diverged, or the file is damaged"
         )
 
 
-def _state_dict(path: Path, loaded: object) -> dict[str, Tensor]:
-    if isinstance(loaded, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(loaded.get(wrapper), Mapping):
-                loaded = loaded[wrapper]
-                break
-    if not isinstance(loaded, Mapping):
+def _constant_weights(checkpoint: Checkpoint, choice: Choice) -> tuple[str, ...]:
+    """Return a note on constant matrices and kernels.
+
+    Raises:
+        CheckpointError: Most are constant, such as all zero: nothing was trained or saved there.
+    """
+    fit = choice.fit
+    kernels = {n: v for n, v in fit.tensors.items() if v.dim() >= 2 and v.numel() > 1}
+    constant = [n for n, v in kernels.items() if bool((v == v.flatten()[0]).all())]
+    if constant and len(constant) >= _CONSTANT_SHARE * len(kernels):
         raise CheckpointError(
-            f"{path} holds no tensors by name but a {type(loaded).__name__}: "
-            f"give a state dict, bare or under {', '.join(_WRAPPERS)}"
+            f"{checkpoint.path}: {len(constant)} of {len(kernels)} weight matrices"
+            f"{f' under {fit.key!r}' if fit.key else ''} are constant: these are no trained "
+            f"weights; {_advice(choice.others)}"
         )
-    others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if not constant:
+        return ()
+    return (f"constant weight matrices: {_some(constant)}",)
+
+
+def _advice(others: Sequence[str]) -> str:
     if others:
-        raise CheckpointError(
-            f"{path} holds {len(others)} entries that are no tensors ({_some(others)}): "
-            f"give a state dict, bare or under {', '.join(_WRAPPERS)}"
-        )
-    odd = [str(name) for name, value in loaded.items() if value.layout != torch.strided]
-    if odd:
-        raise CheckpointError(f"{path} holds tensors that are not dense: {_some(odd)}")
-    return {str(name): value for name, value in loaded.items()}
+        first = shlex.quote(others[0])
+        return f"the file also holds {', '.join(others)}: choose with --weights {first}"
+    return "give the file that the training wrote last"
 
 
-def _renamed(checkpoint: Checkpoint, family: Family) -> dict[str, Tensor]:
-    """Return the tensors under the family's own spelling of their names."""
-    renamed: dict[str, Tensor] = {}
-    for name, value in checkpoint.tensors.items():
-        current = family.own_name(name)
-        if current in renamed:
-            raise CheckpointError(f"{checkpoint.path} holds {current} twice, under two spellings")
-        renamed[current] = value
-    return renamed
+def _conversions(fit: Fit, own: Mapping[str, Tensor]) -> tuple[str, ...]:
+    counts = Counter(
+        (value.dtype, own[name].dtype)
+        for name, value in fit.tensors.items()
+        if value.dtype != own[name].dtype
+    )
+    return tuple(
+        f"{count} tensors are converted from {_type(a)} to {_type(b)}"
+        for (a, b), count in counts.items()
+        if a.is_floating_point
+    )
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _dropped(fit: Fit, family: Family) -> tuple[str, ...]:
+    dropped = {**fit.siblings, **fit.research_only}
+    if not dropped:
+        return ()
+    parameters = sum(value.numel() for value in dropped.values())
+    return (
+        f"dropped {_by_stem(dropped)}; {parameters:,} parameters that {family.name} does not use "
+        "once trained",
+    )
 
 
 def _config_from_file(family: Family, path: Path) -> ModelConfig:
@@ -323,13 +296,32 @@ def _config(family: Family, text: str, source: str) -> ModelConfig:
         ) from None
 
 
-def _hint(checkpoint: Checkpoint, module: nn.Module) -> str:
-    """Return the part of an error that names the registered model and config that fit best."""
-    from fasdk_engines.models.matching import nearest_model
+def _hint(fit: Fit, given: NamedWeights, module: nn.Module, family: Family) -> str:
+    """Return the part of an error that names the settings, or the model and config, that fit."""
+    from fasdk_engines.models.matching import fitting_settings, nearest_model
 
-    shapes = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
-    nearest = nearest_model(shapes, module)
-    return "" if nearest is None else f"; {nearest}"
+    found = {name: tuple(v.shape) for name, v in {**fit.tensors, **fit.unknown}.items()}
+    settings = fitting_settings(family, found)
+    if settings is not None:
+        return f"; {settings}"
+    names = {name: tuple(value.shape) for name, value in given.largest_mapping().items()}
+    for shapes in (found, *_without_common_parts(names)):
+        nearest = nearest_model(shapes, module)
+        if nearest is not None:
+            return f"; {nearest}"
+    if fit.unknown and not (fit.missing or fit.misshapen):
+        return "; if only the training uses what is unknown, save the file without it"
+    return ""
+
+
+def _without_common_parts(
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Iterable[Mapping[str, tuple[int, ...]]]:
+    """Yield shapes by name, then by the names without each part that all begin with."""
+    yield shapes
+    while len({name.partition(".")[0] for name in shapes}) == 1 and all("." in n for n in shapes):
+        shapes = {name.partition(".")[2]: shape for name, shape in shapes.items()}
+        yield shapes
 
 
 def _by_stem(names: Iterable[str]) -> str:
@@ -338,5 +330,5 @@ def _by_stem(names: Iterable[str]) -> str:
     return ", ".join(f"{stem} ({n} tensors)" if n > 1 else stem for stem, n in stems.items())
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -14,25 +14,21 @@ from pydantic import Field, model_validator
 
 from fasdk.capture import Modality
 from fasdk.preprocess import (
-    CropRule,
+    ChannelOrder,
     DepthEncoding,
     DepthPolarity,
     IrComposite,
     PreprocessSpec,
 )
-from fasdk_engines.models.base import ModelConfig
+from fasdk_engines.models.input_settings import InputConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
 
-Channels = tuple[float, float, float]
-_CENTER: Channels = (127.5, 127.5, 127.5)
-_SCALE: Channels = (128.0, 128.0, 128.0)
 
-
-class FaceCropConfig(ModelConfig):
+class FaceCropConfig(InputConfig):
     """Settings every vision transformer here has; the defaults are ViT-B/16's.
 
     Attributes:
@@ -88,38 +84,37 @@ class FaceCropConfig(ModelConfig):
 
 
 def face_crops(
-    config: FaceCropConfig,
-    modalities: Sequence[Modality],
-    *,
-    missing_value: float,
-    mean: Channels = _CENTER,
-    std: Channels = _SCALE,
+    config: FaceCropConfig, modalities: Sequence[Modality], *, missing_value: float
 ) -> dict[Modality, PreprocessSpec]:
-    """Return the preprocessing of the benchmark's published loaders, by modality.
+    """Return the preprocessing by modality: by default that of the benchmark's published loaders.
 
     Args:
-        config: Side of the crop in pixels and depth range in mm.
+        config: Side of the crop in pixels, depth range in mm, and settings of the input.
         modalities: Modalities in model order.
-        missing_value: Value of every element of an absent modality's tensor, after normalization.
-        mean: Mean of each channel, in 8-bit levels.
-        std: Standard deviation of each channel, in 8-bit levels.
+        missing_value: Value of every element of an absent modality's tensor, after normalization,
+            where the settings state none.
     """
+    if config.missing_value is not None:
+        missing_value = config.missing_value
     encoding = DepthEncoding(
         near_mm=config.depth_near_mm,
         far_mm=config.depth_far_mm,
         polarity=config.depth_polarity,
     )
-    return {
-        modality: PreprocessSpec(
+    mean, std = config.plane_statistics
+    specs = {}
+    for modality in modalities:
+        color = modality is Modality.RGB
+        specs[modality] = PreprocessSpec(
             width=config.image_size,
             height=config.image_size,
-            crop=CropRule.FACE,
-            crop_scale=1.0,
+            crop=config.crop,
+            crop_scale=config.crop_scale,
+            channel_order=config.channel_order if color else ChannelOrder.RGB,
             depth=encoding if modality is Modality.DEPTH else None,
             ir_composite=config.ir_composite if modality is Modality.IR else IrComposite.PLAIN,
             mean=mean,
             std=std,
             missing_value=missing_value,
         )
-        for modality in modalities
-    }
+    return specs

@@ -1,7 +1,8 @@
-"""Identification of the registered model that a state dict fits, by names and shapes alone."""
+"""Identification of the registered model and settings that a state dict fits."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,6 +84,34 @@ def nearest_model(found: _Shapes, asked: nn.Module) -> ModelMatch | None:
         return None
     nearest, is_asked = max(candidates, key=lambda pair: pair[0].rank)
     return nearest if (nearest.is_same or nearest.is_near) and not is_asked else None
+
+
+def fitting_settings(family: Family, found: _Shapes) -> str | None:
+    """Return advice that names the settings of a family that give exactly these shapes.
+
+    Args:
+        family: Family that the weights did not fit with the settings asked for.
+        found: Shape by the family's own name.
+
+    Returns:
+        None where the family reads no settings from shapes, or none fit.
+    """
+    read = None if family.settings_of is None else family.settings_of(found)
+    if not read:
+        return None
+    told = {name: value for name, value in read.items() if value is not None}
+    untold = [name for name in read if name not in told]
+    with suppress(Exception):  # settings that no module has
+        with torch.device("meta"):
+            own = _shapes(family.build(family.config_type.model_construct(**told)))
+        if own == dict(found):
+            more = f", and {', '.join(untold)}, which weights do not tell" if untold else ""
+            return (
+                f"it fits with these settings: give --config FILE.json with {json.dumps(told)}"
+                f"{more}; its input is taken as published unless the file states another "
+                "(normalization, channel_order, crop_scale)"
+            )
+    return None
 
 
 def _matches(found: _Shapes) -> Iterator[tuple[ModelMatch, _Shapes]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fasdk.errors import CheckpointError, TrainingError
+from fasdk_engines.checkpoints.tensors import prefixes
 from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.models.checkpoint import Checkpoint, load_checkpoint
 from fasdk_engines.models.layers import TORCHVISION_OLDER_NAMES
@@ -74,13 +75,12 @@ def initialize(module: PublishedModule, family: Family, initial: InitialWeights)
             them, or they do not fit the module's settings.
     """
     path = initial.checkpoint.path
-    tensors = dict(initial.checkpoint.tensors)
     if family.name not in _STARTS:
         raise TrainingError(
             f"{family.name!r} has no pretrained weights to start from: leave out --init-from"
         )
     source, targets, needed = _STARTS[family.name]
-    found = next((s for s, mark in _MARKS.items() if mark in tensors), None)
+    found, tensors = _pretrained(initial.checkpoint)
     if found != source:
         raise CheckpointError(
             f"{path} holds {found or 'neither torchvision nor CLIP weights'}: "
@@ -115,6 +115,25 @@ def initialize(module: PublishedModule, family: Family, initial: InitialWeights)
     fresh = tuple(name for name in own if name not in loaded)
     _log.info("%s: %d tensors set, unused: %s", path, len(loaded), ", ".join(unused) or "none")
     return Initialized(tuple(loaded), tuple(unused), fresh, text)
+
+
+def _pretrained(checkpoint: Checkpoint) -> tuple[str | None, dict[str, Tensor]]:
+    """Return whose weights a checkpoint holds, and its tensors without the prefix of their names.
+
+    Raises:
+        CheckpointError: It holds such weights several times.
+    """
+    for source, mark in _MARKS.items():
+        found = list(prefixes(checkpoint.tensors, {mark}))
+        if len(found) > 1:
+            raise CheckpointError(
+                f"{checkpoint.path} holds {source} weights {len(found)} times, under "
+                f"{', '.join(repr(prefix) for prefix in found)}: give a file with one of them"
+            )
+        for prefix in found:
+            names = (name for name in checkpoint.tensors if name.startswith(prefix))
+            return source, {name[len(prefix) :]: checkpoint.tensors[name] for name in names}
+    return None, {}
 
 
 def _mmdg(name: str, blocks: int) -> tuple[str, ...]:

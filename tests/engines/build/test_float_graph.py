@@ -36,6 +36,7 @@ def source() -> FloatGraph:
         source_sha256="0" * 64,
         torch_parity=None,
         graph_parity=0.0,
+        score_parity=0.0,
         notes=("converted",),
     )
 

@@ -39,11 +39,47 @@ def tiny() -> tuple[PublishedModule, nn.Module, bytes, tuple[Tensor, ...]]:
 def test_every_form_of_every_model_agrees(name):
     family, model, inputs = trained(name)
     deployed = model.deployed()
-    with torch.no_grad():
-        scale = max(1.0, float(model(*inputs)[0].abs().max()))
-    assert torch_parity(model, deployed, inputs, budget=1e-5 * scale) >= 0.0
+    assert torch_parity(model, deployed, inputs, budget=1e-5).logits >= 0.0
     graph = export_graph(deployed, family, list(family.configs.values())[-1])
-    assert graph_parity(graph, deployed, inputs, budget=1e-5 * scale) >= 0.0
+    assert graph_parity(graph, deployed, inputs, budget=1e-5).logits >= 0.0
+
+
+class Scaled(nn.Module):
+    """Logits of a form times a factor, with an error beside."""
+
+    def __init__(self, factor: float, error: float = 0.0) -> None:
+        super().__init__()
+        self.factor, self.error = factor, error
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        left = self.factor * torch.sin(rgb.mean((2, 3))[:, :2])
+        return (torch.cat([left + self.error, -left], 1),)
+
+
+def test_the_budget_grows_with_the_spread_of_the_logits_and_says_the_softmax():
+    inputs = (torch.rand(2, 3, 8, 8),)
+    with pytest.raises(ParityError, match=r"differs by 0\.0003\d*, more than 0\.0001.*softmax by"):
+        torch_parity(Scaled(0.1), Scaled(0.1, 3.66e-4), inputs)
+    parity = torch_parity(Scaled(400.0), Scaled(400.0, 3.66e-4), inputs)
+    assert parity.logits == pytest.approx(3.66e-4, rel=0.1)
+    assert parity.spread > 100
+    assert parity.scores < 1e-4
+    with pytest.raises(ParityError, match=r"more than 0\.0001 of the logits spread"):
+        torch_parity(Scaled(400.0), Scaled(400.0, 0.2), inputs)
+
+
+def test_two_near_equal_logits_are_held_to_the_softmax_whatever_the_spread():
+    class Tied(nn.Module):
+        def __init__(self, error: float) -> None:
+            super().__init__()
+            self.error = error
+
+        def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
+            row = torch.tensor([0.0, self.error, -400.0])
+            return (row.expand(len(rgb), 3),)
+
+    with pytest.raises(ParityError, match=r"differs by 0\.\d+ in softmax, more than 0\.001"):
+        torch_parity(Tied(0.0), Tied(0.02), (torch.rand(2, 3, 8, 8),))
 
 
 @pytest.mark.parametrize("name", ["fc_all.0.weight", "adapter_2_1_2.0.adapter_up.weight"])

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.capture import FaceBox, Modality
+from fasdk.errors import CheckpointError
 from fasdk.preprocess import to_tensor
 from fasdk_engines.graph.export import export_graph
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
 from fasdk_engines.models.registry import get_family
+
+from support.requirements import Requirement
 
 FILES = {
     "minifasnet-v2": "2.7_80x80_MiniFASNetV2.pth",
@@ -30,6 +33,14 @@ def trained(name: str, folder: Path) -> PublishedModule:
     model = family.build(resolve_config(family, checkpoint))
     load_into(model, checkpoint, family)
     return model.eval()
+
+
+def published_file(folder: Path, name: str) -> Path:
+    """Return a file of those that people publish, or skip where it is absent."""
+    path = folder / "onnx" / name
+    if not path.is_file():
+        Requirement.PUBLISHED_FILES.skip(f"no {name}")
+    return path
 
 
 def photographs(name: str, folder: Path) -> tuple[torch.Tensor, np.ndarray]:
@@ -59,6 +70,43 @@ def test_every_form_reproduces_the_published_softmax(name, reference):
         }
     for form, logits in forms.items():
         np.testing.assert_allclose(logits.softmax(-1), expected, atol=1e-4, err_msg=form)
+
+
+def test_a_file_with_both_networks_gives_each_its_own(reference):
+    """Both networks of one published file, held against the project's own two files."""
+    folder = reference / "silent-face"
+    path = published_file(reference, "fasnet_v1se_v2.pth.tar")
+    for name in FILES:
+        family = get_family(name)
+        model = family.build(family.default_config)
+        notes = load_into(model, load_checkpoint(path), family)
+        assert any(note.startswith("weights are those under 'MiniFASNet") for note in notes)
+        inputs, expected = photographs(name, folder)
+        with torch.no_grad():
+            softmax = model.eval()(inputs)[0].softmax(-1)
+        np.testing.assert_allclose(softmax, expected, atol=1e-4, err_msg=name)
+
+
+def test_a_training_checkpoint_equals_its_published_graph(reference, tmp_path):
+    path = published_file(reference, "minifasnet_128_training.pth")
+    family = get_family("minifasnet-v2")
+    checkpoint = load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r'"image_size": 128, "classes": 2, "squeeze_ex'):
+        load_into(family.build(family.default_config), checkpoint, family)
+    settings = {"image_size": 128, "classes": 2, "squeeze_excite": True, "live_index": 0}
+    (tmp_path / "128.json").write_text(json.dumps({**settings, "normalization": "unit"}))
+    config = resolve_config(family, checkpoint, tmp_path / "128.json")
+    model = family.build(config)
+    load_into(model, checkpoint, family)
+    deployed = model.eval().deployed()
+    inputs = family.example_inputs(config, batch=4)
+    given = open_session((path.parent / "minifasnet_128_opset13.onnx").read_bytes())
+    logits = torch.from_numpy(given.run(None, {"input": inputs[0].numpy()})[0])
+    with torch.no_grad():
+        for form in (model, deployed):
+            np.testing.assert_allclose(
+                form(*inputs)[0].softmax(-1), logits.softmax(-1), rtol=0, atol=1e-4
+            )
 
 
 @pytest.mark.parametrize("name", FILES)

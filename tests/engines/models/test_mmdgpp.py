@@ -81,8 +81,11 @@ def full(published: PublishedReference) -> Mmdgpp:
 
 
 def checkpoint(shapes: dict[str, list[int]]) -> Checkpoint:
-    """Return weights of those names and shapes that take no memory."""
-    tensors = {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+    """Return weights of those names and shapes that take hardly any memory."""
+    tensors = {
+        name: torch.arange(float(shape[-1])).expand(shape) if shape else torch.zeros(())
+        for name, shape in shapes.items()
+    }
     return Checkpoint(Path("mmdgpp.pth"), "0" * 64, tensors)
 
 
@@ -111,6 +114,18 @@ def test_every_published_key_is_loaded_or_dropped_by_name(published, caplog):
         load_into(model, checkpoint(shapes), FAMILY)
     assert "dropped" in caplog.text
     assert sum(p.numel() for p in model.parameters()) <= 89_000_000
+
+
+def test_a_class_token_kept_under_its_other_name_alone_is_taken(tiny, caplog):
+    tensors = dict(tiny.state_dict())
+    token = tensors.pop("model.visual.class_embedding")
+    other = Mmdgpp(TINY)
+    with caplog.at_level(logging.INFO):
+        load_into(
+            other, Checkpoint(Path("w"), "0" * 64, {**tensors, "class_token_1": token}), FAMILY
+        )
+    assert torch.equal(other.model.visual.class_embedding, token)
+    assert "model.visual.class_embedding is taken from class_token_1" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -407,7 +422,7 @@ def test_a_variance_beyond_half_precision_needs_the_island(islands, finite):
         ({"adapter_dim": 9}, "adapter_dim 9 is not a multiple of adapter_heads 8"),
         ({"depth_near_mm": 1500}, "depth_near_mm 1500 must be less than depth_far_mm"),
         ({"exp_rate": 0.0}, "exp_rate"),
-        ({"normalization": "imagenet"}, "normalization"),
+        ({"normalization": "sepia"}, "normalization"),
         ({"num_sample": 50}, "num_sample"),
     ],
 )

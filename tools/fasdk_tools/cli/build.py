@@ -44,6 +44,10 @@ def build_engine(
     config: Annotated[
         str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights to take of a file that holds several: ema, raw or their key."),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -141,6 +145,7 @@ def build_engine(
         out=out,
         model=model,
         config=config,
+        weights=weights,
         precision=_parse_base(auto_base) if search else parse_precision(precision),
         backend=parse_backend(backend),
         max_batch=max_batch,

@@ -21,6 +21,10 @@ def debug_parity(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model name, for a checkpoint.")] = None,
     config: Annotated[str | None, typer.Option(help="Settings, for a checkpoint.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights to take of a file that holds several: ema, raw or their key."),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -35,7 +39,7 @@ def debug_parity(
     from fasdk_tools.diagnostics.debug_parity import compare
 
     with progress_view() as view:
-        result = compare(source, against, model, config, tolerance, view.phase)
+        result = compare(source, against, model, config, tolerance, view.phase, weights)
     if as_json:
         print_json(result)
     elif result["diverges"]:

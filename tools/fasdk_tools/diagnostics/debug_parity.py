@@ -27,6 +27,7 @@ def compare(
     config: str | None,
     tolerance: float | None,
     on_phase: Callable[[str], None],
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Compare two graphs layer by layer on seeded inputs.
 
@@ -38,6 +39,7 @@ def compare(
         tolerance: Largest difference, relative to a tensor's own largest magnitude; None takes
             1e-3, or 0.05 against the half-precision form.
         on_phase: Callback with the name of each phase as it begins.
+        weights: Which of several sets of weights of a checkpoint to load; see `load_checkpoint`.
 
     Returns:
         `diverges`, the names compared, and `divergence` (tensor, operator, node, differences).
@@ -49,7 +51,7 @@ def compare(
     from fasdk_engines.graph.divergence import first_divergence
 
     on_phase(f"graph of {source.name}")
-    first = _graph_of(source, model, config)
+    first = _graph_of(source, model, config, weights)
     if against is None:
         from fasdk.bundle.manifest import Precision
         from fasdk_engines.graph.fp16 import convert
@@ -60,7 +62,7 @@ def compare(
         second, second_name = convert(first, Precision.FP16, islands), f"{source} in fp16"
     else:
         on_phase(f"graph of {against.name}")
-        second, second_name = _graph_of(against, model, config), str(against)
+        second, second_name = _graph_of(against, model, config, weights), str(against)
     if tolerance is None:
         tolerance = _HALF_TOLERANCE if against is None else _TOLERANCE
     on_phase("layer by layer")
@@ -75,7 +77,7 @@ def compare(
     }
 
 
-def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
+def _graph_of(path: Path, model: str | None, config: str | None, weights: str | None) -> bytes:
     if path.suffix == ".plan":
         raise UsageError(f"{path} is a TensorRT plan, which is never loaded here: give its bundle")
     if path.suffix == ".fasb":
@@ -94,11 +96,11 @@ def _graph_of(path: Path, model: str | None, config: str | None) -> bytes:
     from fasdk_engines.models.registry import get_family
 
     family = get_family(model)
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, weights)
     settings = resolve_config(family, checkpoint, config)
     module = family.build(settings).eval()
     load_into(module, checkpoint, family)
-    return export_graph(module.deployed().eval(), family, settings)
+    return export_graph(module.deployed().eval(), family.configured(settings), settings)
 
 
 def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:

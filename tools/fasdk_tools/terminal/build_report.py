@@ -130,6 +130,7 @@ def _parity(report: BuildReport) -> Iterator[str]:
     if report.torch_parity is not None:
         yield f"{report.torch_parity:.1e} published against deployed form"
         yield f"{report.graph_parity:.1e} deployed form against graph"
+        yield f"{report.score_parity:.1e} in softmax"
     else:
         yield f"{report.graph_parity:.1e} file as given against graph"
 

@@ -124,6 +124,7 @@ def run_training(request: TrainRequest) -> TrainReport:
     family = get_family(request.model)
     method = get_method(request.method, family).name
     config = find_config(family, request.config) if request.config else family.default_config
+    family = family.configured(config)
     _require_fitting(request)
     log = (request.log or request.out.parent) / f"{request.out.stem}.csv"
     log.parent.mkdir(parents=True, exist_ok=True)

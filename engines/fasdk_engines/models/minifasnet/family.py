@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 from fasdk.capture import Modality
-from fasdk.preprocess import ChannelOrder, CropRule, PreprocessSpec
+from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.models.base import Family
 from fasdk_engines.models.minifasnet.config import (
-    INPUT_SIZE,
     V1SE_STAGES,
     V2_STAGES,
     MiniFasNetConfig,
+    MiniFasNetV1SeConfig,
+    MiniFasNetV2Config,
     Stages,
+    settings_of,
 )
 from fasdk_engines.models.minifasnet.published import MiniFasNet
 
 
-def _preprocess(crop_scale: float) -> dict[Modality, PreprocessSpec]:
-    """Return how the published loader makes its tensor: BGR, 0 to 255, not scaled."""
+def _preprocess(config: MiniFasNetConfig) -> dict[Modality, PreprocessSpec]:
+    """Return how the tensor is made; the published loader gives BGR, 0 to 255, not scaled."""
+    mean, std = config.plane_statistics
     return {
         Modality.RGB: PreprocessSpec(
-            width=INPUT_SIZE,
-            height=INPUT_SIZE,
-            crop=CropRule.FACE,
-            crop_scale=crop_scale,
-            channel_order=ChannelOrder.BGR,
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
+            width=config.image_size,
+            height=config.image_size,
+            crop=config.crop,
+            crop_scale=config.crop_scale,
+            channel_order=config.channel_order,
+            mean=mean,
+            std=std,
+            missing_value=config.missing_value or 0.0,
         )
     }
 
 
-def _family(name: str, stages: Stages, *, squeeze: bool, crop: float) -> Family:
+def _family(name: str, stages: Stages, settings: type[MiniFasNetConfig]) -> Family:
+    published = settings()
     return Family(
         name=name,
         published_in="Minivision, Silent-Face-Anti-Spoofing, 2020",
         modalities=(Modality.RGB,),
         required=(Modality.RGB,),
-        # The project names only class 1; it does not name the kinds of attack of the others.
-        labels=("attack-0", "live", "attack-2"),
-        live_index=1,
+        labels=published.labels,
+        live_index=published.live,
         has_reliability=False,
-        config_type=MiniFasNetConfig,
-        configs={"published": MiniFasNetConfig()},
-        build=lambda _config: MiniFasNet(stages, squeeze=squeeze),
-        preprocess=lambda _config: _preprocess(crop),
+        config_type=settings,
+        configs={"published": published},
+        build=lambda config: MiniFasNet(stages, config),
+        preprocess=_preprocess,
+        # The generator of Fourier spectra that the training has beside the network.
+        research_only=(r"FTGenerator\..+",),
+        classes=lambda config: (config.labels, config.live),
+        settings_of=settings_of,
     )
 
 
 FAMILIES = (
-    _family("minifasnet-v2", V2_STAGES, squeeze=False, crop=2.7),
-    _family("minifasnet-v1se", V1SE_STAGES, squeeze=True, crop=4.0),
+    _family("minifasnet-v2", V2_STAGES, MiniFasNetV2Config),
+    _family("minifasnet-v1se", V1SE_STAGES, MiniFasNetV1SeConfig),
 )

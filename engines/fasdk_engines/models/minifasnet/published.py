@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fasdk_engines.models.base import PublishedModule
-from fasdk_engines.models.minifasnet.config import INPUT_SIZE, Stages
+from fasdk_engines.models.minifasnet.config import MiniFasNetConfig, Stages
 from fasdk_engines.models.minifasnet.deployed import (
     ChannelGate,
     DeployedMiniFasNet,
@@ -22,7 +22,6 @@ from fasdk_engines.models.minifasnet.deployed import (
 )
 
 _EMBEDDING = 128
-_CLASSES = 3
 
 
 class ConvUnit(nn.Module):
@@ -134,11 +133,12 @@ class MiniFasNet(PublishedModule):
 
     Args:
         stages: The channels of its three stages.
-        squeeze: Gate each stage's last unit, as the SE variant does.
+        config: Settings of the model.
     """
 
-    def __init__(self, stages: Stages, *, squeeze: bool) -> None:
+    def __init__(self, stages: Stages, config: MiniFasNetConfig) -> None:
         super().__init__()
+        self.classes = config.classes
         self.conv1 = ConvUnit((3, 32), 3, stride=2, padding=1)
         self.conv2_dw = ConvUnit((32, 32), 3, padding=1, groups=32)
         channels = 32
@@ -150,17 +150,21 @@ class MiniFasNet(PublishedModule):
                 units,
                 _Units(
                     [
-                        BottleneckUnit((stage.out, inner, stage.out), squeeze=squeeze and i == last)
+                        self._unit(stage.out, inner, gated=config.squeeze_excite and i == last)
                         for i, inner in enumerate(stage.units)
                     ]
                 ),
             )
             channels = stage.out
         self.conv_6_sep = ConvUnit((channels, 512))
-        self.conv_6_dw = ConvUnit((512, 512), (INPUT_SIZE + 15) // 16, groups=512, linear=True)
+        self.conv_6_dw = ConvUnit((512, 512), config.last_side, groups=512, linear=True)
         self.linear = nn.Linear(512, _EMBEDDING, bias=False)
         self.bn = nn.BatchNorm1d(_EMBEDDING)
-        self.prob = nn.Linear(_EMBEDDING, _CLASSES, bias=False)
+        self.prob = nn.Linear(_EMBEDDING, config.classes, bias=False)
+
+    @staticmethod
+    def _unit(channels: int, inner: int, *, gated: bool) -> BottleneckUnit:
+        return BottleneckUnit((channels, inner, channels), squeeze=gated)
 
     @staticmethod
     def _stage_names() -> tuple[tuple[str, str], ...]:
@@ -188,7 +192,7 @@ class MiniFasNet(PublishedModule):
                 steps.append(step.deployed())
         scale, shift = batch_norm_affine(self.bn)
         prob = self.prob.weight.detach().double()
-        classify = nn.Linear(512, _CLASSES)
+        classify = nn.Linear(512, self.classes)
         weight = prob @ (scale[:, None] * self.linear.weight.detach().double())
         classify.weight.data.copy_(weight)
         classify.bias.data.copy_(prob @ shift)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fasdk.capture import Modality
 from fasdk_engines.models.face_crops import FaceCropConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
 LAMBDA_INIT = 0.8 - 0.6 * math.exp(-0.3 * 12)  # that of a 12th layer, whatever the depth
@@ -53,3 +57,13 @@ class MmdaConfig(FaceCropConfig):
     attention_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     routing: Routing = Routing.EXPECTED
     threshold: float = Field(default=0.2, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _absent_is_one_value(self) -> Self:
+        _ = self.absent
+        return self
+
+    @property
+    def absent(self) -> float:
+        """Value of an absent modality's tensor: a black image's, where none is stated."""
+        return self.black if self.missing_value is None else self.missing_value

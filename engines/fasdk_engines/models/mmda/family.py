@@ -12,7 +12,7 @@ from fasdk_engines.models.mmda.published import Mmda
 
 def _preprocess(config: MmdaConfig) -> dict[Modality, PreprocessSpec]:
     """Return how captures become tensors; an absent modality is a black image, normalized."""
-    return face_crops(config, MODALITIES, missing_value=-127.5 / 128.0)
+    return face_crops(config, MODALITIES, missing_value=config.absent)
 
 
 FAMILIES = (

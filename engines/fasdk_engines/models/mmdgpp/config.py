@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from itertools import permutations
 
 from pydantic import Field
@@ -15,17 +14,10 @@ MODALITIES = (Modality.RGB, Modality.DEPTH, Modality.IR)
 DIRECTIONS = tuple(permutations(range(len(MODALITIES)), 2))
 
 
-class Normalization(str, Enum):
-    """Normalization of 8-bit levels to the tower's input; a checkpoint's own is not published."""
-
-    SYMMETRIC = "symmetric"
-    """(x - 127.5) / 128, as the benchmark's published loaders do."""
-    CLIP = "clip"
-    """CLIP's own channel means and deviations."""
-
-
 class MmdgppConfig(FaceCropConfig):
     """Settings of MMDG++; the defaults are the published ones.
+
+    `normalization` is not published: "symmetric" is the benchmark's, "clip" the tower's own.
 
     Attributes:
         feature_width: Width of one modality's feature.
@@ -33,7 +25,6 @@ class MmdgppConfig(FaceCropConfig):
         adapter_heads: Heads of an adapter's cross-attention.
         adapter_theta: Share of the central difference in an adapter's convolution.
         exp_rate: Factor on a token's variance: its certainty is exp(-exp_rate * variance).
-        normalization: Normalization of 8-bit levels to the model's input.
     """
 
     multiples = (("adapter_dim", "adapter_heads"),)
@@ -43,4 +34,3 @@ class MmdgppConfig(FaceCropConfig):
     adapter_heads: int = Field(default=8, ge=1, le=64)
     adapter_theta: float = Field(default=0.5, ge=0.0, le=1.0)
     exp_rate: float = Field(default=2.5, gt=0.0, le=100.0)
-    normalization: Normalization = Normalization.SYMMETRIC

@@ -1,0 +1,1 @@
+"""Checkpoint files: their kinds, their content as data, and the tensors in it."""

@@ -23,7 +23,8 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.graph.export import export_graph
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.models.registry import get_family
 
 if TYPE_CHECKING:

@@ -64,7 +64,8 @@ def measure(bundle: Bundle, source: Path, sets: Sequence[Sequence[str]]) -> list
     from fasdk.bundle.manifest import Precision
     from fasdk.decision import live_score, log_odds
     from fasdk_engines.graph.emulation import emulated_model
-    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.fp16 import convert
+    from fasdk_engines.graph.islands import islands_matching
     from fasdk_engines.graph.types import parse_graph
     from fasdk_engines.quantization.mixed_precision.budget import expected_flips
 

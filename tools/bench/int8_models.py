@@ -269,7 +269,8 @@ def make_float16_plan(prepared: Prepared, family: str, max_batch: int = 8) -> in
     from fasdk.bundle.bundle import open_bundle
     from fasdk.bundle.manifest import Precision
     from fasdk_engines.build.resolved import DEFAULT_COMPUTE_CAPABILITIES
-    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.fp16 import convert
+    from fasdk_engines.graph.islands import islands_matching
     from fasdk_engines.models.registry import get_family
 
     kept = Path(prepared.float_bundle).with_suffix(".fp16-plan")

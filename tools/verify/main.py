@@ -190,7 +190,8 @@ def half_precision_claims(folder: Path) -> Iterator[Claim]:
     from fasdk.bundle.manifest import Precision
     from fasdk_engines.graph.emulation import emulate_fp16
     from fasdk_engines.graph.export import export_graph
-    from fasdk_engines.graph.fp16 import convert, islands_matching
+    from fasdk_engines.graph.fp16 import convert
+    from fasdk_engines.graph.islands import islands_matching
     from fasdk_engines.graph.lint import lint_tensorrt
     from fasdk_engines.models.checkpoint import load_checkpoint, load_into, resolve_config
     from fasdk_engines.models.registry import get_family

@@ -15,6 +15,8 @@ from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.graph.separation import measure_separation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -44,9 +46,20 @@ class Evaluation:
 
 
 def evaluate_graph(
-    typed: TypedGraph, precision: Precision, model: ResolvedModel, captures: BuildCaptures
+    typed: TypedGraph,
+    precision: Precision,
+    model: ResolvedModel,
+    captures: BuildCaptures,
+    instead: Callable[[], Precision],
 ) -> Evaluation:
     """Run a finished graph on its golden and development captures.
+
+    Args:
+        typed: The graph.
+        precision: Precision of the graph.
+        model: Model of the graph.
+        captures: Captures of the build.
+        instead: Returns the float precision that an error advises.
 
     Development captures whose scores do not separate the classes give no threshold and a doubt.
 
@@ -67,6 +80,7 @@ def evaluate_graph(
             model,
             min(GOLDEN_COUNT, len(golden)),
             _rounded_logits(typed, captures),
+            instead,
         )
         golden, logits = [golden[index] for index in kept], logits[list(kept)]
     chosen = tuple(GoldenCapture(capture, row) for capture, row in zip(golden, logits, strict=True))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.bundle.manifest import Precision
 from fasdk.decision import class_scores
 from fasdk.errors import PrecisionError
 from fasdk.preprocess import to_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ def choose_golden(
     model: ResolvedModel,
     count: int,
     rounded: NDArray[np.float32] | None = None,
+    instead: Callable[[], Precision] = lambda: Precision.FP32,
 ) -> tuple[int, ...]:
     """Return the captures of an INT8 graph whose scores FP16 rounding moves least.
 
@@ -43,6 +45,7 @@ def choose_golden(
         model: Model of the graph.
         count: Number of captures to choose.
         rounded: float32 [N, classes] with every operator's output rounded, or None to compute it.
+        instead: Returns the float precision that an error advises: one that works for this graph.
 
     Returns:
         Indices into `candidates`, ascending.
@@ -66,7 +69,8 @@ def choose_golden(
     if not worst <= GOLDEN_TOLERANCE:
         raise PrecisionError(
             f"rounding to float16 moves the score of a golden capture by {worst:.4f}, more than "
-            f"{GOLDEN_TOLERANCE}: a device would refuse the bundle, build with --precision fp16"
+            f"{GOLDEN_TOLERANCE}: a device would refuse the bundle, build with --precision "
+            f"{instead().value}"
         )
     return tuple(chosen)
 

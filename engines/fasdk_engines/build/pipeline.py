@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,23 @@ from fasdk.bundle.bundle import write_bundle
 from fasdk.bundle.manifest import Manifest, ModelInfo, PlanEntry, Provenance
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.errors import UsageError
-from fasdk_engines.build.captures import read_captures
+from fasdk_engines.build.captures import GOLDEN_COUNT, read_captures
 from fasdk_engines.build.evaluation import evaluate_graph
-from fasdk_engines.build.float_graph import deploy_checkpoint, export_deployed, import_onnx_file
+from fasdk_engines.build.float_graph import (
+    deploy_checkpoint,
+    export_deployed,
+    fold_graph,
+    import_onnx_file,
+)
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE
 from fasdk_engines.build.phases import Phases
 from fasdk_engines.build.plausibility import check_plausibility
+from fasdk_engines.build.precision_choice import build_graph
 from fasdk_engines.build.report import make_report
 from fasdk_engines.build.resolved import resolve_build
 from fasdk_engines.build.source import DescribedOnnxFile, read_source
-from fasdk_engines.build.typed_graph import convert_graph, quantize_graph
-from fasdk_engines.graph.lint import lint_tensorrt
+from fasdk_engines.build.typed_graph import working_precision
+from fasdk_engines.graph.captures import spread
 from fasdk_engines.quantization.work_folder import WorkFolder
 
 if TYPE_CHECKING:
@@ -30,9 +37,10 @@ if TYPE_CHECKING:
     from fasdk_engines.build.float_graph import FloatGraph
     from fasdk_engines.build.phases import BuildListener
     from fasdk_engines.build.plausibility import Plausibility
+    from fasdk_engines.build.precision_choice import BuiltGraph
     from fasdk_engines.build.report import BuildReport
     from fasdk_engines.build.request import BuildRequest
-    from fasdk_engines.build.resolved import PlanTarget, ResolvedBuild
+    from fasdk_engines.build.resolved import ResolvedBuild
     from fasdk_engines.build.typed_graph import TypedGraph
 
 _RTX_PLAN = "plans/tensorrt-rtx.plan"
@@ -52,36 +60,35 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     request.require_consistent()
     phases = Phases(listener)
     build, captures, source, plausible = _prepare(request, phases)
-    phases.start("precision")
     if build.int8 is not None and source.max_batch is not None:
         raise UsageError(
             f"the graph takes {source.max_batch} capture at a time, and INT8 is calibrated in "
             "batches: build with --precision fp16 or fp32, or export it with a dynamic batch"
         )
-    if build.int8 is None:
-        typed = convert_graph(source, build.precision, captures)
-    else:
-        typed = quantize_graph(source, build, captures, phases)
-    lint_tensorrt(typed.graph)
-    plan = None
-    if build.plan is not None:
-        phases.start("plan")
-        max_batch = _largest_batch(build, source)
-        plan = _build_plan(typed.graph, build.plan, source.model.shapes, max_batch, listener)
+    built = build_graph(source, build, captures, phases)
+    typed, plan = built.typed, built.plan
+    if built.precision is not build.precision:
+        captures = replace(captures, golden=spread(captures.golden, GOLDEN_COUNT))
     phases.start("evaluation")
-    evaluation = evaluate_graph(typed, build.precision, source.model, captures)
+    evaluation = evaluate_graph(
+        typed,
+        built.precision,
+        source.model,
+        captures,
+        lambda: working_precision(source, built.precision, captures),
+    )
     phases.start("bundle")
     manifest = write_bundle(
         build.out,
-        _manifest(build, source, (*source.notes, *plausible.notes), evaluation, plan),
+        _manifest(build, source, plausible.notes, evaluation, built),
         _members(typed, evaluation, plan),
         build.sign_key,
     )
-    if typed.int8 is not None:
+    if build.int8 is not None:
         WorkFolder(build.out).remove()
     phases.stop()
     doubts = plausible.doubts if evaluation.doubt is None else (*plausible.doubts, evaluation.doubt)
-    return make_report(build.out, manifest, source, typed, plan, phases.seconds, doubts)
+    return make_report(build.out, manifest, source, built, phases.seconds, doubts)
 
 
 def _prepare(
@@ -105,32 +112,8 @@ def _prepare(
     plausible = check_plausibility(
         graph.graph, graph.model, captures, described=described, accept_units=build.accept_units
     )
-    return build, captures, graph, plausible
-
-
-def _build_plan(
-    graph: bytes,
-    target: PlanTarget,
-    shapes: dict[str, tuple[int, ...]],
-    max_batch: int,
-    listener: BuildListener | None,
-) -> BuiltPlan:
-    from fasdk.backends.tensorrt.plan import build_plan
-
-    return build_plan(
-        graph,
-        target.backend,
-        shapes=shapes,
-        max_batch=max_batch,
-        compute_capabilities=target.compute_capabilities,
-        progress=listener,
-    )
-
-
-def _largest_batch(build: ResolvedBuild, source: FloatGraph) -> int:
-    """Return the batch of the plan's profile and of the manifest."""
-    limit = source.max_batch
-    return build.max_batch if limit is None else min(build.max_batch, limit)
+    # What is plausible shows in the batch norm's statistics, which folding removes.
+    return build, captures, fold_graph(graph, captures), plausible
 
 
 def _manifest(
@@ -138,9 +121,9 @@ def _manifest(
     source: FloatGraph,
     notes: tuple[str, ...],
     evaluation: Evaluation,
-    plan: BuiltPlan | None,
+    built: BuiltGraph,
 ) -> Manifest:
-    family = source.model.family
+    family, plan = source.model.family, built.plan
     tools = {name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
     plans: tuple[PlanEntry, ...] = ()
     if plan is not None:
@@ -168,16 +151,16 @@ def _manifest(
         live_index=family.live_index,
         reliability=family.has_reliability,
         presence=family.takes_presence,
-        precision=build.precision,
+        precision=built.precision,
         operating_points=evaluation.operating_points,
         operating_points_note=evaluation.note,
-        max_batch=_largest_batch(build, source),
+        max_batch=source.largest_batch(build.max_batch),
         plans=plans,
         golden_tolerance=GOLDEN_TOLERANCE,
         provenance=Provenance(
             checkpoint_sha256=source.source_sha256,
             tools={"fasdk": version("fasdk"), **tools},
-            notes=notes,
+            notes=(*source.notes, *notes, *built.notes),
         ),
     )
 

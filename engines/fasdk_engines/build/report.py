@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from fasdk.backends.tensorrt.plan import BuiltPlan
     from fasdk.bundle.manifest import Manifest
+    from fasdk_engines.build.comparison import Comparison
     from fasdk_engines.build.float_graph import FloatGraph
-    from fasdk_engines.build.typed_graph import TypedGraph
+    from fasdk_engines.build.precision_choice import BuiltGraph
     from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 
@@ -41,6 +41,7 @@ class BuildReport:
             every operator's output rounded; None in other precisions.
         half_drift_ratio: `half_drift` over the standard deviation of the logits; None in other
             precisions.
+        float32_nodes: Reason by node that stays float32 beyond the model's own islands.
         half_max_activation: Largest magnitude of any half-precision tensor; None in other
             precisions.
         plan: TensorRT flavor and release the plan was built with, or None.
@@ -50,6 +51,7 @@ class BuildReport:
         operating_points_note: Origin of the operating points, or the reason why there are none.
         phase_seconds: Duration by phase, in seconds.
         int8: Calibration and liveness budget; None without INT8.
+        comparison: A quantized graph beside the float graph it would replace; None without one.
         summary: What the build took its source to be, by topic.
         doubts: Plain lines, each on one thing that may be wrong.
     """
@@ -66,6 +68,7 @@ class BuildReport:
     graph_parity: float
     half_drift: float | None
     half_drift_ratio: float | None
+    float32_nodes: dict[str, str]
     half_max_activation: float | None
     plan: str | None
     plan_targets: tuple[str, ...]
@@ -74,6 +77,7 @@ class BuildReport:
     operating_points_note: str
     phase_seconds: dict[str, float]
     int8: Int8Summary | None = None
+    comparison: Comparison | None = None
     summary: dict[str, str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -82,8 +86,7 @@ def make_report(
     bundle: Path,
     manifest: Manifest,
     source: FloatGraph,
-    typed: TypedGraph,
-    plan: BuiltPlan | None,
+    built: BuiltGraph,
     phase_seconds: Mapping[str, float],
     doubts: tuple[str, ...] = (),
 ) -> BuildReport:
@@ -93,14 +96,15 @@ def make_report(
         bundle: Path of the bundle.
         manifest: Manifest in it.
         source: FP32 graph it was built from.
-        typed: Graph in it.
-        plan: Plan in it, or None.
+        built: Graph and plan in it.
         phase_seconds: Duration by phase, in seconds.
         doubts: Plain lines, each on one thing that may be wrong.
     """
     from fasdk_engines.graph.export import count_nodes
 
-    fp16, int8 = typed.fp16, typed.int8
+    typed, plan = built.typed, built.plan
+    int8 = typed.int8
+    half = None if int8 is not None else typed.half
     return BuildReport(
         bundle=str(bundle),
         bundle_id=sha256(manifest.to_bytes()).hexdigest(),
@@ -112,9 +116,10 @@ def make_report(
         size_bytes=bundle.stat().st_size,
         torch_parity=source.torch_parity,
         graph_parity=source.graph_parity,
-        half_drift=None if fp16 is None else fp16.logit_drift,
-        half_drift_ratio=None if fp16 is None else fp16.drift_ratio,
-        half_max_activation=None if fp16 is None else fp16.max_activation,
+        half_drift=None if half is None else half.report.logit_drift,
+        half_drift_ratio=None if half is None else half.report.drift_ratio,
+        float32_nodes={} if typed.half is None else typed.half.reasons,
+        half_max_activation=None if half is None else half.report.max_activation,
         plan=None if plan is None else f"{plan.backend.value} {plan.version}",
         plan_targets=() if plan is None else plan.compute_capabilities,
         plan_bytes=0 if plan is None else len(plan.data),
@@ -122,6 +127,7 @@ def make_report(
         operating_points_note=manifest.operating_points_note,
         phase_seconds=dict(phase_seconds),
         int8=None if int8 is None else int8.record.summary(),
+        comparison=built.comparison,
         summary=summarize(manifest),
         doubts=doubts,
     )

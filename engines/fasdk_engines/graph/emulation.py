@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.backends.onnxruntime import Optimization, open_session
+from fasdk.decision import class_scores
 from fasdk.errors import BackendError, PrecisionError
 from fasdk_engines.graph.types import infer_types, parse_graph
 
@@ -60,6 +61,8 @@ class Fp16Report:
             with the largest magnitude.
         logit_drift: Largest absolute difference of any logit; infinity where one is not finite.
         drift_ratio: `logit_drift` over the standard deviation of the reference logits.
+        offending: Names of the half-precision tensors that are not finite or exceed
+            `MAX_ACTIVATION`, in graph order.
         logits: float32 [N, classes], with every operator's output rounded.
         reference_logits: float32 [N, classes], of the float32 graph.
     """
@@ -69,8 +72,27 @@ class Fp16Report:
     worst_tensor: str
     logit_drift: float
     drift_ratio: float
+    offending: tuple[str, ...]
     logits: NDArray[np.float32]
     reference_logits: NDArray[np.float32]
+
+    @property
+    def score_drift(self) -> float:
+        """Largest difference of any class score in [0, 1]; infinity where one is not finite."""
+        return largest_score_drift(self.logits, self.reference_logits)
+
+
+def largest_score_drift(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Return the largest difference of any class score, in [0, 1]; infinity where not finite.
+
+    Args:
+        logits: float32 [N, classes].
+        reference: float32 [N, classes], logits they are compared with.
+    """
+    if not np.isfinite(logits).all():
+        return float("inf")
+    pairs = zip(logits, reference, strict=True)
+    return max(float(np.abs(class_scores(a) - class_scores(b)).max()) for a, b in pairs)
 
 
 def emulate_fp16(
@@ -143,7 +165,7 @@ def require_fp16_accuracy(report: Fp16Report, *, check_drift: bool = True) -> No
     Raises:
         PrecisionError: A limit is exceeded; the error names the tensor and the figure.
     """
-    fix = "make the node that writes it a float32 island, or build with --precision fp32"
+    fix = "build with --precision fp32"
     if not report.finite:
         raise PrecisionError(
             f"half precision overflows: tensor {report.worst_tensor!r} is not finite: {fix}"
@@ -157,7 +179,7 @@ def require_fp16_accuracy(report: Fp16Report, *, check_drift: bool = True) -> No
         raise PrecisionError(
             f"half precision moves a logit by {report.logit_drift:.3g}, "
             f"{report.drift_ratio:.2%} of the logits' standard deviation, above "
-            f"{MAX_DRIFT_RATIO:.0%}: build with --precision fp32, or train longer"
+            f"{MAX_DRIFT_RATIO:.0%}: {fix}"
         )
 
 
@@ -288,6 +310,8 @@ def _report(
         )
     broken = np.flatnonzero(~(np.isfinite(magnitudes) & np.isfinite(sums)))
     worst = int(broken[0]) if broken.size else int(np.argmax(magnitudes))
+    with np.errstate(invalid="ignore"):
+        over = ~(np.isfinite(sums) & (magnitudes <= MAX_ACTIVATION))
     finite = not broken.size and bool(np.isfinite(logits).all())
     drift = float(np.abs(logits - reference).max()) if np.isfinite(logits).all() else float("inf")
     return Fp16Report(
@@ -296,6 +320,7 @@ def _report(
         worst_tensor=watched[worst],
         logit_drift=drift,
         drift_ratio=drift / spread,
+        offending=tuple(watched[int(index)] for index in np.flatnonzero(over)),
         logits=logits,
         reference_logits=np.asarray(reference, np.float32),
     )

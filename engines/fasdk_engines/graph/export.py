@@ -82,7 +82,7 @@ def count_nodes(graph: bytes) -> int:
 
 
 def clean(model: onnx.ModelProto) -> None:
-    """Fold small constants, remove unread nodes and weights, and remove the exporter's traces.
+    """Fold small constants, drop what is unread, name every node, and remove traces.
 
     The model is changed in place. Values keep the exporter's names, which come from the module's
     own structure.
@@ -97,6 +97,7 @@ def clean(model: onnx.ModelProto) -> None:
     del graph.value_info[:]  # inferred again by each reader, and named after the exporter
     del graph.metadata_props[:]
     for node in graph.node:
+        node.name = node.name or node.output[0]  # float32 islands are chosen by name
         node.doc_string = ""
         del node.metadata_props[:]
 

@@ -8,7 +8,6 @@ two.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
+from fasdk_engines.graph.islands import DEFAULT_ISLANDS, Islands, keep_in_float32
 from fasdk_engines.graph.types import MOVEMENT, infer_types, label, parse_graph, subgraph_nodes
 
 if TYPE_CHECKING:
@@ -56,37 +56,38 @@ _UNSUPPORTED = frozenset(["Bernoulli", "CastLike", "EyeLike", "RandomNormal", "R
 
 
 @dataclass(frozen=True)
-class Islands:
-    """Nodes that stay float32 in a half-precision graph.
-
-    `LayerNormalization` and `Softmax` are no islands: they take and give float16, and no model here
-    drifts less for having them in float32 than rounding at random explains.
+class LostWeight:
+    """A weight of which half precision keeps nothing.
 
     Attributes:
-        operators: Operator types that stay float32. The default is the reductions: long sums, which
-            a kernel may accumulate in the type it is given, where no rounding of outputs would show
-            it.
-        nodes: Names of nodes that stay float32.
-        outputs: Whether the nodes that write the graph's outputs are islands. They are small, and
-            rounding a logit of 4 costs 0.002, a good part of the whole budget.
+        name: Name of the weight in the graph.
+        nodes: Names of the nodes that read it in half precision, in graph order.
+        largest: Its value of the largest magnitude: below 6e-8 it becomes 0, above 65504 infinite.
     """
 
-    operators: frozenset[str] = frozenset(
-        [
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceSumSquare",
-        ]
-    )
-    nodes: frozenset[str] = frozenset()
-    outputs: bool = True
+    name: str
+    nodes: tuple[str, ...]
+    largest: float
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether every value becomes 0; else one becomes infinite."""
+        return abs(self.largest) < 1.0
 
 
-DEFAULT_ISLANDS = Islands()
+@dataclass(frozen=True, eq=False)
+class HalfGraph:
+    """A graph in half precision.
+
+    Attributes:
+        graph: Serialized ONNX model.
+        lost: Weights that became 0 or infinite, by order of use.
+        halves: Number of values that nodes compute in half precision.
+    """
+
+    graph: bytes
+    lost: tuple[LostWeight, ...]
+    halves: int
 
 
 def parse_precision(name: str) -> Precision:
@@ -104,30 +105,6 @@ def parse_precision(name: str) -> Precision:
         raise PrecisionError(f"unknown precision {name!r}: choose one of {choices}") from None
 
 
-def islands_matching(graph: bytes, patterns: Sequence[str]) -> Islands:
-    """Return the default islands and every node in whose name one of `patterns` is found.
-
-    Args:
-        graph: Serialized ONNX model.
-        patterns: Regular expressions, such as a family's `float32_islands`.
-
-    Raises:
-        PrecisionError: A pattern is found in no node's name, so that it would protect nothing.
-        ExportError: The graph is not ONNX.
-    """
-    names = [node.name for node in parse_graph(graph).graph.node] if patterns else []
-    found: set[str] = set()
-    for pattern in patterns:
-        matching = {name for name in names if re.search(pattern, name)}
-        if not matching:
-            raise PrecisionError(
-                f"float32 island {pattern!r} is found in no node's name: "
-                "name nodes as the graph does"
-            )
-        found |= matching
-    return Islands(nodes=frozenset(found))
-
-
 def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLANDS) -> bytes:
     """Return the graph in another precision, with the same float32 inputs and outputs.
 
@@ -141,7 +118,8 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
 
     Raises:
         PrecisionError: The precision needs captures, which this function does not take, a weight
-            does not fit into half precision, or an island names no node.
+            is beyond half precision, or an island names no node. A weight that vanishes is no
+            error here: what it costs is measured (`fasdk_engines.graph.half_precision`).
         ExportError: The graph is not one that can be converted: its types do not fit together, it
             holds subgraphs, local functions, sparse or external weights, or half-precision parts.
     """
@@ -152,6 +130,27 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
             f"precision {precision.value!r} needs calibration captures: "
             "give --calibration LIST, or choose fp32 or fp16"
         )
+    half = convert_to_half(graph, islands)
+    for weight in half.lost:
+        if not weight.vanishes:
+            raise PrecisionError(
+                f"weight {weight.name!r} of node {weight.nodes[0]!r} holds {weight.largest:g}, "
+                f"beyond half precision's 65504: {keep_in_float32(weight.nodes)}"
+            )
+    return half.graph
+
+
+def convert_to_half(graph: bytes, islands: Islands = DEFAULT_ISLANDS) -> HalfGraph:
+    """Return a float32 graph in half precision with the weights that it loses.
+
+    Args:
+        graph: ONNX file, float32 throughout.
+        islands: Nodes and values that stay float32.
+
+    Raises:
+        PrecisionError: A weight is not finite, or an island names no node.
+        ExportError: The graph is not one that can be converted; see `convert`.
+    """
     model = parse_graph(graph)
     _refuse_unconvertible(model)
     _hoist_constants(model)
@@ -159,8 +158,8 @@ def convert(graph: bytes, precision: Precision, islands: Islands = DEFAULT_ISLAN
     half.rewrite()
     del model.graph.value_info[:]
     half.check()
-    converted: bytes = model.SerializeToString(deterministic=True)
-    return converted
+    halves = sum(element == _FLOAT16 for element in half.produced.values())
+    return HalfGraph(model.SerializeToString(deterministic=True), tuple(half.lost), halves)
 
 
 def _refuse_unconvertible(model: onnx.ModelProto) -> None:
@@ -237,6 +236,7 @@ class _HalfConversion:
         wide: Indices of the nodes that compute in float32.
         produced: Element type each float value has after conversion, by name.
         wanted: Names of the weights each region reads, by element type, in order of first use.
+        lost: Weights that became 0 or infinite, in order of use.
     """
 
     model: onnx.ModelProto
@@ -246,7 +246,9 @@ class _HalfConversion:
     wide: set[int] = field(init=False)
     produced: dict[str, int] = field(init=False)
     wanted: dict[int, dict[str, str]] = field(init=False)
+    lost: list[LostWeight] = field(default_factory=list)
     _names: set[str] = field(init=False)
+    _readers: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         types = infer_types(self.model)
@@ -349,7 +351,10 @@ class _HalfConversion:
             if original not in self.floats:
                 continue
             if original in self.weights:
-                node.input[slot] = self._weight(original, self._wanted(node, slot, element))
+                wanted = self._wanted(node, slot, element)
+                node.input[slot] = self._weight(original, wanted)
+                if wanted == _FLOAT16:
+                    self._readers.setdefault(original, []).append(node.name)
                 continue
             name = node.input[slot] = renamed.get(original, original)
             wanted = self._wanted(node, slot, element)
@@ -368,7 +373,7 @@ class _HalfConversion:
         if node.op_type == "Cast" and node.output[0] in self.floats:
             next(a for a in node.attribute if a.name == "to").i = element
         if node.op_type == "ConstantOfShape" and node.output[0] in self.floats:
-            _retype_fill(node, element)
+            self._retype_fill(node, element)
 
     def _wanted(self, node: onnx.NodeProto, slot: int, element: int) -> int:
         return element if self._takes_half(node, slot, out=False) else _FLOAT
@@ -406,13 +411,44 @@ class _HalfConversion:
             if narrow is None:
                 continue
             value = onnx.numpy_helper.to_array(tensor)
-            narrowed = onnx.numpy_helper.from_array(_to_half(value, name), narrow)
+            half = self._to_half(value, name, self._readers.get(name, ()))
+            narrowed = onnx.numpy_helper.from_array(half, narrow)
             if wide is not None and wide != name:
                 self.model.graph.initializer.append(onnx.numpy_helper.from_array(value, wide))
             if narrow == name:
                 tensor.CopyFrom(narrowed)
             else:
                 self.model.graph.initializer.append(narrowed)
+
+    def _to_half(
+        self,
+        value: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+        name: str,
+        nodes: Sequence[str],
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
+        if not np.isfinite(value).all():
+            worst = float(value.flat[int(np.argmin(np.isfinite(value)))])
+            raise PrecisionError(
+                f"weight {name!r} holds {worst:g}, which no precision can use: "
+                "train again, or repair the checkpoint"
+            )
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if not np.isfinite(half).all() or (value.any() and not half.any()):
+            largest = float(value.flat[int(np.argmax(np.abs(value)))])
+            self.lost.append(LostWeight(name, tuple(dict.fromkeys(nodes)), largest))
+        return half
+
+    def _retype_fill(self, node: onnx.NodeProto, element: int) -> None:
+        import onnx
+
+        fill = next((a for a in node.attribute if a.name == "value"), None)
+        value = np.zeros(1, np.float32) if fill is None else onnx.numpy_helper.to_array(fill.t)
+        if element == _FLOAT16:
+            value = self._to_half(value, node.output[0], [node.name])
+        made = onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(value))
+        del node.attribute[:]
+        node.attribute.append(made)
 
     def _fresh(self, name: str) -> str:
         candidate, number = name, 1
@@ -434,38 +470,6 @@ class _HalfConversion:
                     f"value {name!r} came out as element type {types[name].element}, "
                     f"expected {expected}: its operator is not one that can be converted"
                 )
-
-
-def _to_half(
-    value: np.ndarray[tuple[int, ...], np.dtype[np.float32]], name: str
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
-    with np.errstate(over="ignore"):
-        half = value.astype(np.float16)
-    if not np.isfinite(half).all():
-        worst = float(value.flat[int(np.argmin(np.isfinite(half)))])
-        raise PrecisionError(
-            f"weight {name!r} holds {worst:g}, beyond half precision's 65504: "
-            "make the node that reads it a float32 island, or build with --precision fp32"
-        )
-    if value.any() and not half.any():
-        largest = float(np.abs(value).max())
-        raise PrecisionError(
-            f"weight {name!r} vanishes in half precision: its largest magnitude is {largest:g}, "
-            "below 6e-8: make the node that reads it a float32 island, "
-            "or build with --precision fp32"
-        )
-    return half
-
-
-def _retype_fill(node: onnx.NodeProto, element: int) -> None:
-    import onnx
-
-    fill = next((a for a in node.attribute if a.name == "value"), None)
-    value = np.zeros(1, np.float32) if fill is None else onnx.numpy_helper.to_array(fill.t)
-    if element == _FLOAT16:
-        value = _to_half(value, node.output[0])
-    del node.attribute[:]
-    node.attribute.append(onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(value)))
 
 
 def _cast(source: str, target: str, element: int) -> onnx.NodeProto:

@@ -305,7 +305,7 @@ class _Freeing:
         elif node.op_type == "MatMul" or node.op_type in _ELEMENTWISE:
             if not self._takes_more_axes(node, name):
                 return False
-        elif node.op_type not in _ONE_BY_ONE:
+        elif node.op_type not in _ONE_BY_ONE and node.op_type != "Reshape":
             return False
         return self._leads_out(node.output[0])
 

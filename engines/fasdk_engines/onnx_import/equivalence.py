@@ -89,7 +89,7 @@ def file_answers(
         output: Name of the output.
         inputs: Inputs of the file.
         captures: float32 [B, ...] by imported input name.
-        types: NumPy types by input, where the model's own differ from the file's.
+        types: NumPy type of each input, where the model's own are not the file's.
 
     Returns:
         [B, ...], one row a capture.
@@ -101,9 +101,7 @@ def file_answers(
     for index in range(len(next(iter(captures.values())))):
         repeats = inputs.fixed_batch or 1
         one = {name: values[[index] * repeats] for name, values in captures.items()}
-        feeds = inputs.feeds(one)
-        if types is not None:
-            feeds = {name: value.astype(types[name]) for name, value in feeds.items()}
+        feeds = inputs.feeds(one, types)
         try:
             found = np.asarray(runner.run([output], feeds)[0])
         except Exception as error:
@@ -145,20 +143,27 @@ def mixes_batch(
 
 def extreme_captures(
     inputs: FileInputs, captures: Mapping[str, NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]] | None:
-    """Return inputs far outside the range of images, or None where integers cannot be so."""
-    if any(image.is_integer for image in inputs.images):
-        return None
+) -> dict[str, NDArray[np.float32]]:
+    """Return inputs far outside the range of images."""
     count = min(4, len(next(iter(captures.values()))))
+    whole = {m.value for image in inputs.images if image.is_integer for m in image.modalities}
+    extreme = {}
+    for name, values in captures.items():
+        factors = [sign * factor for factor in _EXTREMES for sign in (1.0, -1.0)]
+        if name == PRESENCE:
+            factors = [1.0] * len(factors)
+        parts = np.concatenate([values[:count] * np.float32(factor) for factor in factors])
+        extreme[name] = np.rint(parts) if name in whole else parts
+    return extreme
+
+
+def input_types(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the NumPy type of each input of a model."""
+    from onnx import helper
+
     return {
-        name: np.concatenate(
-            [
-                values[:count] * np.float32(1.0 if name == PRESENCE else sign * factor)
-                for factor in _EXTREMES
-                for sign in (1.0, -1.0)
-            ]
-        )
-        for name, values in captures.items()
+        value.name: np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
+        for value in model.graph.input
     }
 
 

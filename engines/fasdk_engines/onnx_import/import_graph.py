@@ -19,6 +19,7 @@ from fasdk_engines.onnx_import.equivalence import (
     extreme_captures,
     file_answers,
     independent_logits,
+    input_types,
     mixes_batch,
     open_file,
     require_same_answers,
@@ -231,11 +232,8 @@ def _run_original(
     require_kind_of_graph(converted, answer, description.output.kind, by_class=by_class)
     scores = read_score_map(answer, answers, inputs.fixed_batch or 1, description)
     found = scores.reduce(answers)
-    extreme = np.zeros((0, found.shape[1]))
-    outside = extreme_captures(inputs, captures)
-    if outside is not None:
-        extreme = scores.reduce(file_answers(runner, answer, inputs, outside))
-    require_kind_of_values(description.output.kind, found, extreme)
+    extreme = _extreme_answers(converted, inputs, answer, captures)
+    require_kind_of_values(description.output.kind, found, scores.reduce(extreme))
     half = (
         answers.dtype == np.float16
         or any(tensor.data_type in _HALF_TYPES for tensor in model.graph.initializer)
@@ -251,6 +249,19 @@ def _run_original(
         half,
         inputs.fixed_batch is None and mixes_batch(runner, answer, inputs, captures, answers),
     )
+
+
+def _extreme_answers(
+    converted: onnx.ModelProto,
+    inputs: FileInputs,
+    answer: str,
+    captures: Mapping[str, NDArray[np.float32]],
+) -> NDArray[np.generic]:
+    """Return the output far outside the range of images, of the graph that takes such inputs."""
+    model = _copy(converted)
+    fix_inputs(model, inputs, inputs.fixed_batch or 1)
+    extreme = extreme_captures(inputs, captures)
+    return file_answers(open_file(model), answer, inputs, extreme, types=input_types(model))
 
 
 _HALF_TYPES = (10, 16)  # onnx.TensorProto.FLOAT16 and BFLOAT16, fixed parts of the file format
@@ -278,12 +289,7 @@ def _proof_captures(inputs: FileInputs) -> dict[str, NDArray[np.float32]]:
 def _hold_conversion(
     converted: onnx.ModelProto, original: _Original, answer: str, what: str
 ) -> None:
-    from onnx import helper
-
-    types = {
-        value.name: np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name
-        for value in converted.graph.input
-    }
+    types = input_types(converted)
     runner = open_file(converted)
     found = file_answers(runner, answer, original.inputs, original.captures, types=types)
     require_same_answers(found, original.answers, half=original.half, what=what)

@@ -121,12 +121,17 @@ class FileInputs:
                 first += planes
         return tuple(found[modality] for modality in self.description.modalities)
 
-    def feeds(self, captures: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.generic]]:
+    def feeds(
+        self,
+        captures: Mapping[str, NDArray[np.float32]],
+        types: Mapping[str, str] | None = None,
+    ) -> dict[str, NDArray[np.generic]]:
         """Return the file's inputs for a batch of captures, computed apart from any graph.
 
         Args:
             captures: float32 [B, 3, H, W] by modality and, where it is taken, presence
                 [B, modalities].
+            types: NumPy type of each input to feed, where they are not all the file's own.
 
         Returns:
             Arrays in the file's types and layouts by the file's names.
@@ -151,7 +156,8 @@ class FileInputs:
                 stacked = stacked.transpose(0, 2, 3, 1)
             if not image.batched:
                 stacked = stacked[0]
-            element = {"bfloat16": "float32"}.get(image.declared.element, image.declared.element)
+            element = (types or {}).get(image.name, image.declared.element)
+            element = {"bfloat16": "float32"}.get(element, element)
             fed[image.name] = np.ascontiguousarray(stacked.astype(element))
         if self.presence is not None:
             fed[self.presence] = captures[PRESENCE]
@@ -160,6 +166,8 @@ class FileInputs:
             if constant.by_capture:
                 values = np.broadcast_to(values, (count, *values.shape[1:]))
             fed[constant.name] = np.ascontiguousarray(values)
+        if types is not None:
+            fed = {name: value.astype(types[name]) for name, value in fed.items() if name in types}
         return fed
 
 

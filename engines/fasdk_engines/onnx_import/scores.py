@@ -129,13 +129,14 @@ def require_kind_of_values(
     spread = f"{found.min():.3g} to {found.max():.3g}"
     bounded = bool(((found >= 0.0) & (found <= 1.0)).all())
     always = bool(((every >= 0.0) & (every <= 1.0)).all())
+    proven = len(every) > len(found)  # by inputs that images are not
     sums = np.abs(found.sum(axis=1) - 1.0).max() <= _SUM_SLACK
     if kind is OutputKind.LOGITS and bounded and sums:
         raise ExportError(
             f"the output holds {spread} on images and every row sums to 1, so it holds "
             f'probabilities: write kind = "probabilities" under [output]'
         )
-    if kind is OutputKind.LOGIT and always:
+    if kind is OutputKind.LOGIT and always and proven:
         raise ExportError(
             f"the output holds {spread} on images and stays within 0 to 1 on inputs far outside "
             'their range, so it is a probability: write kind = "probability" under [output]'

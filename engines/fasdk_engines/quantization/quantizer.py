@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import PrecisionError
 from fasdk_calibration.calibration_set.ranges import RangeMethod
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.quantization.calibration.group_recipe import make_group_recipe
 from fasdk_engines.quantization.calibration.options import QuantizerOptions
 from fasdk_engines.quantization.calibration.residual import choose_residual_layers
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 _MACS_PER_RUN = 4_000_000_000  # bounds the time and memory of one run on captures
 _MAX_CAPTURES_PER_RUN = 32
+
+
+class NoInt8LayerError(PrecisionError):
+    """No layer of a graph can compute in INT8."""
 
 
 class ActivationForm(str, Enum):
@@ -128,7 +133,8 @@ class Quantizer:
 
         Raises:
             PrecisionError: Another precision, no captures, an activation that is not finite, an
-                island that matches no node, or no layer that can compute in INT8.
+                island that matches no node.
+            NoInt8LayerError: No layer can compute in INT8.
             ExportError: The graph cannot be read or its types do not fit together.
             BackendError: ONNX Runtime refuses or fails to run it.
         """
@@ -141,9 +147,8 @@ class Quantizer:
         shapes = {name: (1, *array.shape[1:]) for name, array in batches[0].items()}
         nodes = find_layers(model, shapes, islands)
         if not any(node.layer.quantized for node in nodes):
-            raise PrecisionError(
-                f"none of the {len(nodes)} Linear and Conv layers can compute in INT8: "
-                "build with --precision fp16"
+            raise NoInt8LayerError(
+                f"none of the {len(nodes)} Linear and Conv layers can compute in INT8"
             )
         groups = find_activation_groups(model, nodes, specs)
         per_run = _MACS_PER_RUN // max(1, sum(node.layer.macs for node in nodes))

@@ -19,7 +19,8 @@ from fasdk.backends.tensorrt.plan import build_plan
 from fasdk.bundle.manifest import Precision
 from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.graph.types import infer_types, parse_graph
 from fasdk_engines.models.checkpoint import Checkpoint, load_into

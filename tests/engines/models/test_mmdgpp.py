@@ -20,7 +20,8 @@ from fasdk.capture import Modality
 from fasdk.errors import CheckpointError
 from fasdk_engines.graph.emulation import emulate_fp16
 from fasdk_engines.graph.export import count_nodes, export_graph
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
 from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig

@@ -278,3 +278,23 @@ def test_an_opset_outside_the_converters_range_is_refused(opset, tmp_path):
     model.opset_import[0].version = opset
     with pytest.raises(FasdkError, match=rf"opset {opset} is (older|newer) than"):
         imported(model, tmp_path)
+
+
+def test_a_logit_of_8_bit_images_is_told_by_levels_that_no_image_has(tmp_path):
+    b = Builder(17, 0)
+    x = b.op("Div", b.op("Cast", "image", to=TensorProto.FLOAT), b.constant(255.0))
+    small = b.op("Mul", network(b, x, columns=1), b.constant(1e-2))
+    out = b.op("Add", small, b.constant(0.5))
+    image = value_info("image", TensorProto.UINT8, ["N", 3, SIZE, SIZE])
+    model = b.model([image], [value_info(out, TensorProto.FLOAT, None)], 8)
+    raw = TOML.replace("127.5", "0.0").replace("128.0", "1.0").replace("CONSTANTS", "")
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    file = read_onnx_file(tmp_path / "net.onnx")
+    for kind, complaint in (("logit", None), ("probability", 'write kind = "logit"')):
+        (tmp_path / "net.toml").write_text(raw.replace("KIND", kind))
+        description = read_description(tmp_path / "net.toml")
+        if complaint is None:
+            assert import_graph(file, description).parity < 1e-6
+            continue
+        with pytest.raises(ExportError, match=complaint):
+            import_graph(file, description)

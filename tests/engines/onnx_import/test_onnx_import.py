@@ -13,7 +13,8 @@ from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import BackendError, ExportError, ModelError, ParityError
 from fasdk.preprocess import PRESENCE
-from fasdk_engines.graph.fp16 import convert, islands_matching
+from fasdk_engines.graph.fp16 import convert
+from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.onnx_import.description import ImportDescription, OutputKind, read_description
 from fasdk_engines.onnx_import.import_graph import import_graph

@@ -52,7 +52,8 @@ def compare(
     first = _graph_of(source, model, config)
     if against is None:
         from fasdk.bundle.manifest import Precision
-        from fasdk_engines.graph.fp16 import convert, islands_matching
+        from fasdk_engines.graph.fp16 import convert
+        from fasdk_engines.graph.islands import islands_matching
 
         on_phase("half-precision form")
         islands = islands_matching(first, _float32_islands(source, model))

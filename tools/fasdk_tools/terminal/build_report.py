@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from fasdk_tools.terminal.output import (
 from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fasdk.errors import BudgetError
     from fasdk_engines.build.report import BuildReport
@@ -61,6 +62,7 @@ def _print_build(report: BuildReport, *, wide: bool) -> None:
             "parity": ", ".join(_parity(report)),
             "half precision": _half_precision(report),
             "plan": _plan(report),
+            "time on this CPU": None if report.comparison is None else report.comparison.times,
             "operating points": report.operating_points,
             "from": report.operating_points_note,
             "time": f"{sum(report.phase_seconds.values()):.1f} s",
@@ -138,7 +140,16 @@ def _half_precision(report: BuildReport) -> str | None:
     return (
         f"drift {format_share(report.half_drift_ratio)} of the logits' standard deviation, "
         f"largest activation {format_number(report.half_max_activation)}"
+        + _float32_nodes(report.float32_nodes)
     )
+
+
+def _float32_nodes(nodes: Mapping[str, str]) -> str:
+    """Return how many nodes stay float32 and why, or nothing where none was added."""
+    if not nodes:
+        return ""
+    reasons = ", ".join(f"{count} for {why}" for why, count in Counter(nodes.values()).items())
+    return f", {count_of(len(nodes), 'node')} kept in float32 ({reasons})"
 
 
 def _plan(report: BuildReport) -> str | None:

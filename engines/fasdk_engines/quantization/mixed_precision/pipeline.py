@@ -41,7 +41,7 @@ from fasdk_engines.quantization.mixed_precision.sensitivity import (
     measure_sensitivity,
     working_seconds,
 )
-from fasdk_engines.quantization.quantizer import Quantizer
+from fasdk_engines.quantization.quantizer import NoInt8LayerError, Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +80,7 @@ class Int8Job:
         development: Captures to evaluate the budget on, or None.
         choose_points: Returns the float graph's operating points from its logits on the development
             captures, float32 [N, classes].
+        instead: Returns the float precision that an error advises: one that works for this graph.
     """
 
     request: Int8Request
@@ -90,6 +91,7 @@ class Int8Job:
     calibration: Dataset
     development: DevelopmentSet | None
     choose_points: ChoosePoints
+    instead: Callable[[], Precision] = lambda: Precision.FP32
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,7 @@ def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
     Raises:
         BudgetError: The budget is missed; the error carries a `MissedBudget`.
         DatasetError: The captures are unfit for calibration, or choose no threshold.
+        NoInt8LayerError: No layer can compute in INT8.
         FasdkError: The graph cannot be quantized or run.
     """
     request = job.request
@@ -191,16 +194,19 @@ def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
         progress,
     )
     method = request.method or RangeMethod.MSE
-    quantizer = Quantizer.prepare(
-        job.graph,
-        chosen.batches,
-        job.specs,
-        precision=job.precision,
-        method=method,
-        float32_islands=job.family.float32_islands,
-        cache=work.section("activations").path,
-        progress=progress,
-    )
+    try:
+        quantizer = Quantizer.prepare(
+            job.graph,
+            chosen.batches,
+            job.specs,
+            precision=job.precision,
+            method=method,
+            float32_islands=job.family.float32_islands,
+            cache=work.section("activations").path,
+            progress=progress,
+        )
+    except NoInt8LayerError as error:
+        raise NoInt8LayerError(f"{error}: build with --precision {job.instead().value}") from error
     if evaluator is None or job.development is None:
         record = _record(job, chosen, method, quantizer, _Outcome(None))
         return Int8Graph(quantizer.write(), record, None)
@@ -216,6 +222,35 @@ def quantize(job: Int8Job, work: WorkFolder, progress: Progress) -> Int8Graph:
     graph = candidates.write(outcome.candidate.assignment)
     record = _record(job, chosen, method, quantizer, outcome)
     return Int8Graph(graph, record, outcome.candidate.evaluation.logits)
+
+
+def evaluate_float_graph(
+    job: Int8Job, graph: bytes, work: WorkFolder, progress: Progress
+) -> BudgetEvaluation:
+    """Evaluate a half-precision graph against the same liveness budget, every operator rounded.
+
+    Args:
+        job: Inputs and settings of the quantization; it has development captures.
+        graph: Half-precision graph.
+        work: Stores intermediate results.
+        progress: Receives the captures evaluated, of how many.
+
+    Raises:
+        DatasetError: The development captures choose no threshold.
+        BackendError: The graph cannot be run.
+    """
+    assert job.development is not None  # noqa: S101  # `auto` needs them: `require_consistent`
+    evaluator = _open_evaluator(job, job.development, work, progress)
+    section = work.section(
+        "half precision", sha256(graph).hexdigest(), captures_digest(job.development.captures)
+    )
+    return evaluator.evaluate(
+        lambda: QdqReferenceRunner(graph).logits,
+        section,
+        "logits",
+        progress=progress,
+        task="half precision",
+    )
 
 
 def _open_evaluator(
@@ -407,7 +442,10 @@ def _missed(
             f"none of {len(record.trials)} candidates holds, not even with "
             f"{len(last.float_layers)} layers in floating point"
         )
-        fix = "train longer, give more development captures, or build with --precision fp16"
+        fix = (
+            "train longer, give more development captures, or build with --precision "
+            f"{job.instead().value}"
+        )
     else:
         tried, fix = f"{job.precision.value} misses it", f"build with --precision auto{base}"
     return BudgetError(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -216,6 +217,20 @@ def test_a_planted_mistake_is_refused_and_its_fix_works(fasdk, tmp_path, name):
         given.toml.write_text(wrong.replace(before, after.format(*found.groups())))
         ran = build(fasdk, given, out)
         assert ran.status == 0, ran.stderr
+
+
+def test_depth_in_another_unit_is_said_with_the_setting_to_write(fasdk, tmp_path):
+    given = write_files(tmp_path, trained_network())
+    tenths = np.full((48, 48), 6000, np.uint16)  # 600 mm in units of 0.1 mm
+    cv2.imwrite(str(tmp_path / "depth.png"), tenths)
+    rows = [json.loads(line) for line in given.captures.read_text().splitlines()]
+    text = "".join(json.dumps({**row, "depth": "depth.png"}) + "\n" for row in rows)
+    given.captures.write_text(text)
+    (line,) = build(fasdk, given, tmp_path / "out.fasb").error_lines
+    assert "faces are 6000 mm away" in line and "depth_scale_mm=0.1" in line
+    given.captures.write_text(f"# fasdk: depth_scale_mm=0.1\n{text}")
+    ran = build(fasdk, given, tmp_path / "fixed.fasb")
+    assert "mm away" not in ran.stderr and ran.status == 0
 
 
 @pytest.mark.parametrize("units", ["levels", "level/255", "torchvision", "levels minus mean"])

@@ -70,6 +70,7 @@ class FaceCropConfig(InputConfig):
                 f"depth_near_mm {self.depth_near_mm} must be less than "
                 f"depth_far_mm {self.depth_far_mm}"
             )
+        face_crops(self, (Modality.IR,), missing_value=0.0)  # refuses a composite of other crops
         return self
 
     @property
@@ -108,13 +109,12 @@ def face_crops(
         specs[modality] = PreprocessSpec(
             width=config.image_size,
             height=config.image_size,
-            crop=config.crop,
-            crop_scale=config.crop_scale,
             channel_order=config.channel_order if color else ChannelOrder.RGB,
             depth=encoding if modality is Modality.DEPTH else None,
             ir_composite=config.ir_composite if modality is Modality.IR else IrComposite.PLAIN,
             mean=mean,
             std=std,
             missing_value=missing_value,
+            **config.crop_settings,
         )
     return specs

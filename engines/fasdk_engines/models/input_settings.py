@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
 from fasdk.preprocess import ChannelOrder, CropRule, PreprocessSpec
+from fasdk.preprocess.spec import Border, CropBounds, CropShape, Fit, Interpolation, Point
 from fasdk_engines.models.base import ModelConfig
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ _MEAN_STD: dict[Normalization, tuple[Channels, Channels]] = {
 }
 
 
+_OTHER_FIELDS = {"mean", "std", "channel_order", "missing_value"}  # with rules of their own
+
+
 class InputConfig(ModelConfig):
     """Settings of a model's input; each family states the published values as defaults.
 
@@ -61,7 +65,15 @@ class InputConfig(ModelConfig):
         std: Divisors of the planes after that, in 8-bit levels; given together with `mean`.
         channel_order: Order of the color planes of the RGB modality.
         crop: Part of the frame that the model sees.
-        crop_scale: Factor on the face box's width and height, about its center.
+        crop_scale: Factor on the face box's width and height, about its center; an aligned face
+            has none.
+        crop_shape: Shape of a face crop.
+        crop_bounds: What becomes of a face crop that leaves the frame.
+        landmark_positions: Tensor positions of the landmarks, for `crop` landmarks.
+        border: Pixels outside the frame, where the crop may leave it, and around a letterbox.
+        border_level: 8-bit level of a constant border.
+        fit: How the crop becomes as large as the tensor.
+        interpolation: Interpolation of the resize.
         missing_value: Value of an absent modality's tensor, after normalization; None takes the
             published rule of the family.
     """
@@ -72,6 +84,15 @@ class InputConfig(ModelConfig):
     channel_order: ChannelOrder = ChannelOrder.RGB
     crop: CropRule = CropRule.FACE
     crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
+    crop_shape: CropShape = CropShape.BOX
+    crop_bounds: CropBounds = CropBounds.SHIFT
+    landmark_positions: tuple[Point | None, ...] | None = Field(
+        default=None, min_length=5, max_length=5
+    )
+    border: Border = Border.CONSTANT
+    border_level: int = Field(default=0, ge=0, le=255)
+    fit: Fit = Fit.STRETCH
+    interpolation: Interpolation = Interpolation.BILINEAR
     missing_value: float | None = Field(default=None, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -80,8 +101,19 @@ class InputConfig(ModelConfig):
             given, lacking = ("mean", "std") if self.std is None else ("std", "mean")
             raise ValueError(f"{given} is given without {lacking}: give both, in 8-bit levels")
         mean, std = self.channel_statistics
-        PreprocessSpec(width=8, height=8, crop=self.crop, mean=mean, std=std)
+        side = getattr(self, "image_size", 112)
+        PreprocessSpec(width=side, height=side, mean=mean, std=std, **self.crop_settings)
         return self
+
+    @property
+    def crop_settings(self) -> dict[str, Any]:
+        """Fields of a `PreprocessSpec` that say how the crop is made."""
+        shared = InputConfig.model_fields.keys() & PreprocessSpec.model_fields.keys()
+        settings = {name: getattr(self, name) for name in shared - _OTHER_FIELDS}
+        published = type(self).model_fields["crop_scale"].default
+        if self.crop is CropRule.LANDMARKS and self.crop_scale == published:
+            settings["crop_scale"] = 1.0  # the published factor is of the face box
+        return settings
 
     @property
     def channel_statistics(self) -> tuple[Channels, Channels]:

@@ -82,6 +82,32 @@ def test_a_normalization_maps_black_and_white(normalization, low, high):
     assert (spec.table[:, 255] == np.float32(high)).all()
 
 
+def test_every_way_to_make_a_crop_is_a_setting():
+    """What a specification can say of a crop, a built-in model can be told."""
+    own = {"width", "height", "depth", "ir_composite"}  # from the size and the modality
+    assert PreprocessSpec.model_fields.keys() - own <= InputConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", ["mmdg", "minifasnet-v2"])
+def test_a_square_crop_padded_by_reflection_comes_from_a_file(name, tmp_path):
+    square = {"crop_shape": "square", "crop_bounds": "pad", "border": "reflect-101"}
+    (tmp_path / "a.json").write_text(json.dumps({**square, "interpolation": "area"}))
+    family = get_family(name)
+    for spec in family.preprocess(find_config(family, tmp_path / "a.json")).values():
+        assert (spec.crop_shape.value, spec.crop_bounds.value) == ("square", "pad")
+        assert (spec.border.value, spec.interpolation.value) == ("reflect-101", "area")
+
+
+def test_faces_are_aligned_without_the_published_factor(tmp_path):
+    (tmp_path / "a.json").write_text('{"crop": "landmarks", "image_size": 112}')
+    family = get_family("minifasnet-v2")
+    config = find_config(family, tmp_path / "a.json")
+    spec = family.preprocess(config)[Modality.RGB]
+    assert spec.crop_scale == 1.0
+    assert spec.landmark_positions is not None
+    assert family.config_type.model_validate_json(config.model_dump_json()) == config
+
+
 def test_clip_and_imagenet_are_means_of_red_first():
     red = spec_of("mmdgpp", normalization="clip").mean[0]
     assert red == 255.0 * 0.48145466
@@ -104,6 +130,7 @@ def test_mean_and_std_replace_the_normalization_and_follow_the_channel_order():
         ({"mean": [0, 0, 0], "std": [1, 0, 1]}, "give finite values and no std of 0"),
         ({"normalization": "0..1"}, "normalization"),
         ({"crop_scale": 0}, "crop_scale"),
+        ({"border": "reflect"}, "border reflect has no effect without"),
     ],
 )
 def test_an_input_that_cannot_be_made_is_named(settings, complaint, tmp_path):

@@ -24,12 +24,11 @@ def _preprocess(config: MiniFasNetConfig) -> dict[Modality, PreprocessSpec]:
         Modality.RGB: PreprocessSpec(
             width=config.image_size,
             height=config.image_size,
-            crop=config.crop,
-            crop_scale=config.crop_scale,
             channel_order=config.channel_order,
             mean=mean,
             std=std,
             missing_value=config.missing_value or 0.0,
+            **config.crop_settings,
         )
     }
 

@@ -155,6 +155,8 @@ class Capture:
             object.__setattr__(self, "face", FaceBox.of(self.face))
         faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
         object.__setattr__(self, "faces", faces)
+        points = {_modality(m, "frame_landmarks"): p for m, p in self.frame_landmarks.items()}
+        object.__setattr__(self, "frame_landmarks", points)
         if not all(isinstance(name, Modality) for name in self.taken_ms):
             taken_ms = {_modality(name, "taken_ms"): at for name, at in self.taken_ms.items()}
             object.__setattr__(self, "taken_ms", taken_ms)
@@ -164,7 +166,6 @@ class Capture:
             _require_time(modality, time_ms)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
-        points = {_modality(m, "frame_landmarks"): p for m, p in self.frame_landmarks.items()}
         for modality, found in points.items():
             self.frame(modality)
             if not _are_landmarks(found):
@@ -172,7 +173,6 @@ class Capture:
                     f"frame_landmarks of {modality.value} must be five finite (x, y) pairs in "
                     "pixels: [5, 2]"
                 )
-        object.__setattr__(self, "frame_landmarks", points)
 
     def require_sound(self) -> None:
         """Check the frames and boxes again: arrays can be reshaped in place after construction.
@@ -246,12 +246,16 @@ class Capture:
         box = FaceBox.of(self.face)
         return box.scaled_to(self.size_of(self.present[0]), self.size_of(modality))
 
-    def landmarks_in(self, modality: Modality) -> NDArray[np.float32] | None:
+    def landmarks_in(self, modality: Modality | str) -> NDArray[np.float32] | None:
         """Return the landmarks in pixels of that modality's frame, or None if none are known.
 
         Scaled ones are known only where the face box is scaled too: a frame with a box of its own
         shows another view.
+
+        Raises:
+            CaptureError: There is no modality of that name.
         """
+        modality = _modality(modality, "modality")
         own = self.frame_landmarks.get(modality)
         if own is not None:
             return own

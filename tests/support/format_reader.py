@@ -1,4 +1,4 @@
-"""Bundle reader written from docs/design/bundle-format.md alone: no fasdk, 165 lines at most."""
+"""Bundle reader written from docs/design/bundle-format.md alone: no fasdk, 150 lines at most."""
 
 import hashlib
 import json
@@ -33,13 +33,11 @@ def read_container(data):
     while data[at : at + 4] == b"PK\x03\x04":
         require(at + 30 <= len(data), "truncated")
         size, length = struct.unpack_from("<IH", data, at + 22)
-        name = data[at + 30 : at + 30 + length]
-        end = at + 30 + length + size
+        name, end = data[at + 30 : at + 30 + length], at + 30 + length + size
         require(end <= len(data), "truncated")
         require(NAME.fullmatch(name) and name.decode() not in members, "not a bundle: name")
-        content = data[end - size : end]
-        crc = zlib.crc32(content)
-        common = struct.pack("<5HIII2H", 20, 0, 0, 0, 0x21, crc, size, size, length, 0)
+        content, crc32 = data[end - size : end], zlib.crc32(data[end - size : end])
+        common = struct.pack("<5HIII2H", 20, 0, 0, 0, 0x21, crc32, size, size, length, 0)
         require(data[at : at + 30] == b"PK\x03\x04" + common, "altered: local header or content")
         tail = struct.pack("<3HII", 0, 0, 0, 0x81A40000, at)
         headers.append(b"PK\x01\x02" + struct.pack("<H", 0x0314) + common + tail + name)
@@ -49,12 +47,6 @@ def read_container(data):
     directory += b"PK\x05\x06" + struct.pack("<4HIIH", 0, 0, n, n, len(directory), at, 0)
     require(data[at:] == directory, "altered or truncated: directory")
     return members
-
-
-def position(name):
-    kind = re.sub(r"^(plans/).*\.plan$|^(golden/).*\.npz$", r"\1\2", name)
-    require(kind in ORDER, f"not a bundle: member {name}")
-    return ORDER.index(kind), name
 
 
 def check_schema(value, schema, root, where="manifest"):
@@ -70,8 +62,8 @@ def check_schema(value, schema, root, where="manifest"):
         require(value > schema.get("exclusiveMinimum", value - 1), where)
         require(value < schema.get("exclusiveMaximum", value + 1), where)
     if isinstance(value, list):
-        least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
-        require(least <= len(value) <= most, where)
+        least = schema.get("minItems", 0)
+        require(least <= len(value) <= schema.get("maxItems", len(value)), where)
         fixed = schema.get("prefixItems", [])
         for item, inner in zip(value, fixed + [schema.get("items", {})] * len(value), strict=False):
             check_schema(item, inner or {}, root, where)
@@ -81,8 +73,7 @@ def check_schema(value, schema, root, where="manifest"):
         for key, item in value.items():
             inner = known.get(key, others)
             require(inner is not False, f"{where}.{key} is unknown")
-            absent = isinstance(inner, dict) and "default" in inner and inner["default"] == item
-            require(not absent, f"{where}.{key} is written at its default")
+            require(inner is True or inner.get("default", root) != item, f"{where}.{key}: default")
             check_schema(key, schema.get("propertyNames", {}), root, f"{where}.{key}")
             check_schema(item, {} if inner is True else inner, root, f"{where}.{key}")
 
@@ -94,7 +85,6 @@ def parse_manifest(data, graph_digest):
         written = json.dumps(m, allow_nan=False, **form).encode()
     except ValueError as error:
         raise RefusedError(f"not readable: {error}") from None
-    require(isinstance(m, dict) and m.get("schema_version") == 1, "not readable: schema version")
     root = json.loads(SCHEMA.read_text("utf-8"))
     check_schema(m, root, root)
     require(written == data, "not readable: not canonical")
@@ -111,13 +101,12 @@ def parse_manifest(data, graph_digest):
         planes = zip(entry["mean"], entry["std"], strict=True)
         largest = max((255 + abs(mean)) / (abs(std) or 1e-99) for mean, std in planes)
         require(max(largest, abs(entry["missing_value"])) < 3.4028235e38, "rule 9")
-        crop, pads = entry["crop"], entry.get("crop_bounds") == "pad"
-        aligns, fills = crop == "landmarks", pads or crop == "landmarks" or "fit" in entry
-        idle = {"crop_shape", "crop_bounds"} if crop != "face" else set()
-        idle |= {"fit", "interpolation"} if aligns else set()
-        idle |= {"border_level"} if "border" in entry or not fills else set()
-        idle |= set() if fills else {"border"}
-        require(not idle & set(entry) and (not aligns or entry["crop_scale"] == 1), "rule 17")
+        aligns, pads = entry["crop"] == "landmarks", entry.get("crop_bounds") == "pad"
+        face, fills = entry["crop"] == "face", aligns or pads or "fit" in entry
+        useful = {"crop_shape": face, "crop_bounds": face, "fit": not aligns, "border": fills}
+        useful |= {"interpolation": not aligns, "border_level": fills and "border" not in entry}
+        require(all(useful.get(n, True) for n in entry), "rule 17")
+        require(not aligns or entry["crop_scale"] == 1, "rule 17")
         points = {tuple(p) for p in entry.get("landmark_positions", []) if p}
         require(aligns == (len(points) > 1) == ("landmark_positions" in entry), "rule 18")
         require(plain or not (pads or aligns), "rule 19")
@@ -129,17 +118,16 @@ def parse_manifest(data, graph_digest):
             seen.append((kind, entry.get("level"), held))
             require(entry["graph_sha256"] == graph_digest, "rule 12")
     require(len(set(seen)) == len(seen), "rule 11")
-    for point in m["operating_points"]:
-        require(point["calibrated"] == (frozenset(point["modalities"]) in calibrated), "rule 13")
     points = {(p["level"], *p["modalities"]): p["calibrated"] for p in m["operating_points"]}
-    for test in m["sequential_tests"]:
-        require(points.get((test["level"], *test["modalities"])), "rule 14")
+    require(all(c == (frozenset(k[1:]) in calibrated) for k, c in points.items()), "rule 13")
+    require(all(points.get((t["level"], *t["modalities"])) for t in m["sequential_tests"]), "14")
     return m
 
 
 def open_bundle(data, trusted=()):
-    """Return (manifest, members) of a valid bundle; `trusted` are PEM public keys."""
     members = read_container(data)
+    kinds = {n: re.sub(r"^(plans/).*\.plan$|^(golden/).*\.npz$", r"\1\2", n) for n in members}
+    require(set(kinds.values()) <= set(ORDER), "not a bundle: a member of another name")
     require(next(iter(members)) == "manifest.json", "not a bundle: first member")
     manifest, signature = members["manifest.json"], members.get("manifest.sig", b"")
     keys = [load_pem_public_key(pem) for pem in trusted]
@@ -147,7 +135,7 @@ def open_bundle(data, trusted=()):
     require("model.onnx" in members, "not readable: no model.onnx")
     own = {n: hashlib.sha256(c).hexdigest() for n, c in members.items() if n not in ORDER[:2]}
     m = parse_manifest(manifest, own["model.onnx"])
-    require(list(members) == sorted(members, key=position), "not a bundle: order")
+    require(list(members) == sorted(members, key=lambda n: (ORDER.index(kinds[n]), n)), "order")
     require(own == m["members"], "altered: digest, or not readable: rule 15")
     plans = sorted(n for n in members if n.startswith("plans/"))
     require(sorted(p["member"] for p in m["plans"]) == plans, "not readable: rule 16")

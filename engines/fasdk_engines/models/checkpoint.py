@@ -223,7 +223,7 @@ def _constant_weights(checkpoint: Checkpoint, choice: Choice) -> tuple[str, ...]
     """
     fit = choice.fit
     kernels = {n: v for n, v in fit.tensors.items() if v.dim() >= 2 and v.numel() > 1}
-    constant = [n for n, v in kernels.items() if bool((v == v.flatten()[0]).all())]
+    constant = sorted(n for n, v in kernels.items() if bool((v == v.flatten()[0]).all()))
     if constant and len(constant) >= _CONSTANT_SHARE * len(kernels):
         raise CheckpointError(
             f"{checkpoint.path}: {len(constant)} of {len(kernels)} weight matrices"

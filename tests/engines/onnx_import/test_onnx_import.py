@@ -466,7 +466,10 @@ def test_a_file_onnx_runtime_cannot_run_is_refused(tmp_path):
         (("live_index = 1", "live_index = 2"), "live_index 2 is outside labels"),
         (("live_index = 1", "live = 1"), "unknown field live: known here are name, published_in"),
         (("labels =", "label ="), "field labels is missing: add it"),
-        (('crop = "face"', 'crop = "head"'), "field inputs.rgb.crop: .*'frame' or 'face'"),
+        (
+            ('crop = "face"', 'crop = "head"'),
+            "field inputs.rgb.crop: .*'face' or 'landmarks'",
+        ),
         (('"rgb", "ir"]', '"rgb", "thermal"]'), "field modalities.1: .*'rgb', 'depth' or 'ir'"),
         (('"rgb", "ir"]', '"rgb"]'), "modalities are rgb but there are sections for .*inputs.ir"),
         (('"rgb", "ir"]', '"rgb", "rgb", "ir"]'), "modalities names one thing twice"),

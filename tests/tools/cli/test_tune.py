@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -366,8 +367,7 @@ def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_pa
 
 
 def test_tune_passes_on_the_notes_of_the_list(fasdk, source, write_list, tmp_path, monkeypatch):
-    from fasdk_tools.tuning import tune as module
-
+    module = import_module("fasdk_tools.tuning.tune")
     real = module.open_dataset
     note = "the list names no subjects"
     monkeypatch.setattr(

@@ -187,7 +187,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--model", "minifasnet-v2"], "no published training method here: choose --method plain"),
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
         (["-o", "absent/model.safetensors"], "the folder absent does not exist"),
-        (["--development", "absent.jsonl"], "cannot read capture list absent.jsonl"),
+        (["--development", "absent.jsonl"], "cannot read list absent.jsonl"),
         (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasdk_engines.quantization import Layer
+from fasdk_engines.quantization.graph.layers import ExclusionReason
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
 from fasdk_engines.quantization.mixed_precision.evaluator import BudgetEvaluation
 from fasdk_engines.quantization.mixed_precision.search import (
@@ -197,7 +198,7 @@ def test_without_a_margin_the_most_fallbacks_are_made_that_hold():
 
 
 def test_the_share_counts_work_not_layers():
-    found = [*layers(90, 9), Layer("head", "Gemm", 1, False, "matrix-vector product")]
+    found = [*layers(90, 9), Layer("head", "Gemm", 1, ExclusionReason.MATRIX_VECTOR)]
     assert int8_share(found, ()) == pytest.approx(0.99)
     assert int8_share(found, ("l1",)) == pytest.approx(0.90)
     assert int8_share([], ()) == 0.0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk_engines.graph.editing import fresh_name
 from fasdk_engines.graph.types import infer_types, subgraph_nodes
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class _Folding:
                 return nodes
         source, result = node.input[0], node.output[0]
         shape = (-1, *(1,) * (self._ranks[source] - 2))
-        product = self._fresh(f"{result}_scaled")
+        product = fresh_name(f"{result}_scaled", self._names)
         name = node.name or result
         return [
             self._node("Mul", source, affine.scale.reshape(shape), product, f"{name}/scale"),
@@ -283,17 +284,10 @@ class _Folding:
     def _constant(self, name: str, value: NDArray[np.float64]) -> str:
         from onnx import numpy_helper
 
-        fresh, narrow = self._fresh(name), value.astype(np.float32)
+        fresh, narrow = fresh_name(name, self._names), value.astype(np.float32)
         self._constants[fresh] = narrow
         self.model.graph.initializer.append(numpy_helper.from_array(narrow, fresh))
         return fresh
-
-    def _fresh(self, name: str) -> str:
-        candidate, number = name, 1
-        while candidate in self._names:
-            candidate, number = f"{name}_{number}", number + 1
-        self._names.add(candidate)
-        return candidate
 
 
 def _is_inference(node: onnx.NodeProto) -> bool:

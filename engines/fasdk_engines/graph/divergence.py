@@ -16,6 +16,7 @@ import numpy as np
 
 from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError, ParityError
+from fasdk_engines.graph.editing import expose_values
 from fasdk_engines.graph.emulation import emulated_model
 from fasdk_engines.graph.types import infer_types, parse_graph
 
@@ -219,10 +220,8 @@ class _Session:
     names: list[str]
 
     def __call__(self) -> Any:
-        import onnx
-
         del self.model.graph.output[:]
-        self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names)
+        expose_values(self.model, self.names)
         try:
             # A fused layer would no longer write the values that are compared.
             return open_session(

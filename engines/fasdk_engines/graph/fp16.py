@@ -15,6 +15,7 @@ import numpy as np
 
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import ExportError, PrecisionError
+from fasdk_engines.graph.editing import fresh_name
 from fasdk_engines.graph.islands import DEFAULT_ISLANDS, Islands, keep_in_float32
 from fasdk_engines.graph.types import MOVEMENT, infer_types, label, parse_graph, subgraph_nodes
 
@@ -330,7 +331,7 @@ class _HalfConversion:
             for slot, name in enumerate(node.output):
                 if name in outputs and self.produced.get(name) == _FLOAT16:
                     # The contract's name belongs to the float32 side of the border.
-                    inner = self._fresh(f"{name}_fp16")
+                    inner = fresh_name(f"{name}_fp16", self._names)
                     node.output[slot] = renamed[name] = inner
                     self.produced[inner], self.produced[name] = _FLOAT16, _FLOAT
                     casts[inner, _FLOAT] = name
@@ -362,7 +363,7 @@ class _HalfConversion:
                 continue
             if (name, wanted) not in casts:
                 suffix = "fp16" if wanted == _FLOAT16 else "fp32"
-                casts[name, wanted] = self._fresh(f"{name}_{suffix}")
+                casts[name, wanted] = fresh_name(f"{name}_{suffix}", self._names)
                 rewritten.append(_cast(name, casts[name, wanted], wanted))
             node.input[slot] = casts[name, wanted]
 
@@ -397,7 +398,9 @@ class _HalfConversion:
             other = _FLOAT if element == _FLOAT16 else _FLOAT16
             suffix = "fp16" if element == _FLOAT16 else "fp32"
             taken = name in self.wanted[other]
-            self.wanted[element][name] = self._fresh(f"{name}_{suffix}") if taken else name
+            self.wanted[element][name] = (
+                fresh_name(f"{name}_{suffix}", self._names) if taken else name
+            )
         return self.wanted[element][name]
 
     def _retype_weights(self) -> None:
@@ -449,13 +452,6 @@ class _HalfConversion:
         made = onnx.helper.make_attribute("value", onnx.numpy_helper.from_array(value))
         del node.attribute[:]
         node.attribute.append(made)
-
-    def _fresh(self, name: str) -> str:
-        candidate, number = name, 1
-        while candidate in self._names:
-            candidate, number = f"{name}_{number}", number + 1
-        self._names.add(candidate)
-        return candidate
 
     def check(self) -> None:
         """Hold what was written against ONNX's own type inference.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.backends.onnxruntime import open_session
+from fasdk_engines.graph.editing import constants_of, expose_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +87,7 @@ class UnitsProbe:
         import onnx
 
         model = onnx.load_from_string(graph)
-        weights = _constants(model.graph)
+        weights = constants_of(model.graph)
         self._norms = _first_norms(model.graph, weights)
         self._firsts = [
             (node.input[0], node.output[0], 1 if node.op_type == "Conv" else -1)
@@ -96,11 +97,8 @@ class UnitsProbe:
         watched = {name for before, after, _ in self._firsts for name in (before, after)}
         watched |= set(self._norms)
         inputs = {value.name for value in model.graph.input}
-        present = {value.name for value in model.graph.output}
         self._watched = [model.graph.output[0].name, *sorted(watched - inputs)]
-        for name in self._watched:
-            if name not in present:
-                model.graph.output.append(onnx.ValueInfoProto(name=name))  # of whatever type
+        expose_values(model, self._watched)
         self._session = open_session(model.SerializeToString(), name="the probe of input units")
 
     def logits(self, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -109,12 +107,7 @@ class UnitsProbe:
         Args:
             inputs: float32 [B, ...] by input name.
         """
-        count = len(next(iter(inputs.values())))
-        rows = [
-            self._session.run(self._watched[:1], {n: x[i : i + 1] for n, x in inputs.items()})[0]
-            for i in range(count)
-        ]
-        return np.concatenate(rows)
+        return self._values(self._watched[:1], inputs)[0]
 
     def evidence(self, inputs: Mapping[str, NDArray[np.float32]]) -> UnitsEvidence:
         """Return what the activations on captures tell.
@@ -122,13 +115,8 @@ class UnitsProbe:
         Args:
             inputs: float32 [B, ...] by input name.
         """
-        rows = [
-            self._session.run(self._watched, {n: x[i : i + 1] for n, x in inputs.items()})
-            for i in range(len(next(iter(inputs.values()))))
-        ]
-        values = dict(inputs)
-        for name, parts in zip(self._watched, zip(*rows, strict=True), strict=True):
-            values[name] = np.concatenate(parts)
+        found = self._values(self._watched, inputs)
+        values = {**inputs, **dict(zip(self._watched, found, strict=True))}
         spreads = [
             float(np.median(_by_channel(values[after], axis).std(axis=1)))
             for _, after, axis in self._firsts
@@ -146,6 +134,16 @@ class UnitsProbe:
             else None,
             logit_spread=logit_spread(values[self._watched[0]]),
         )
+
+    def _values(
+        self, names: Sequence[str], inputs: Mapping[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        """Return values inside the graph, float32 [B, ...] each, of captures run one by one."""
+        rows = [
+            self._session.run(names, {n: x[i : i + 1] for n, x in inputs.items()})
+            for i in range(len(next(iter(inputs.values()))))
+        ]
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
 def better_units(
@@ -219,18 +217,6 @@ def _reached(graph: onnx.GraphProto, name: str) -> Iterator[onnx.NodeProto]:
         if reached.intersection(node.input):
             reached.update(node.output)
             yield node
-
-
-def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
-    from onnx import numpy_helper
-
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    found[node.output[0]] = numpy_helper.to_array(attribute.t)
-    return found
 
 
 def _first_linear(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
-from fasdk_engines.graph.types import infer_types, label
-from fasdk_engines.onnx_import.editing import (
+from fasdk_engines.graph.editing import (
     Additions,
     attribute_of,
-    constants_of,
+    constant_of,
+    copy_of,
     replace_nodes,
     set_attribute,
 )
+from fasdk_engines.graph.types import infer_types, label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,7 +235,7 @@ class _Freeing:
         return True
 
     def _shape_of(self, node: onnx.NodeProto) -> list[int] | None:
-        known = constants_of(self._graph).get(node.input[1])
+        known = constant_of(self._graph, node.input[1])
         return None if known is None else [int(extent) for extent in np.ravel(known)]
 
     def _change_expand(self, node: onnx.NodeProto) -> bool:
@@ -258,7 +259,7 @@ class _Freeing:
             return False
         axes = list(range(len(given)))
         if len(node.input) > 1 and node.input[1]:
-            known = constants_of(self._graph).get(node.input[1])
+            known = constant_of(self._graph, node.input[1])
             if known is None:
                 return False
             axes = [int(i) % len(given) for i in np.ravel(known)]
@@ -275,7 +276,7 @@ class _Freeing:
 
     def _change_gather(self, node: onnx.NodeProto) -> bool:
         """Take the rows of a batch of one, not its only row, where that leads to an output."""
-        index = constants_of(self._graph).get(node.input[1])
+        index = constant_of(self._graph, node.input[1])
         axis = self._axis(node.input[0])
         chosen = attribute_of(node, "axis", 0)
         if self._batch != 1 or axis != chosen or index is None or index.ndim != 0:
@@ -320,8 +321,7 @@ class _Freeing:
     def _change_slice(self, node: onnx.NodeProto) -> bool:
         axis = self._axis(node.input[0])
         given = self._known(self._before, node.input[0])
-        known = constants_of(self._graph)
-        operands = [known.get(name) if name else None for name in node.input[1:]]
+        operands = [constant_of(self._graph, name) if name else None for name in node.input[1:]]
         if axis is None or given is None or operands[0] is None or operands[1] is None:
             return False
         starts, ends = (np.ravel(one).astype(np.int64) for one in operands[:2] if one is not None)
@@ -342,7 +342,7 @@ class _Freeing:
 
     def _change_resize(self, node: onnx.NodeProto) -> bool:
         axis = self._axis(node.input[0])
-        sizes = constants_of(self._graph).get(node.input[3]) if len(node.input) > 3 else None
+        sizes = constant_of(self._graph, node.input[3]) if len(node.input) > 3 else None
         if axis is None or sizes is None or attribute_of(node, "axes") is not None:
             return False
         added = Additions(self._graph, "batch")
@@ -475,8 +475,7 @@ def _shapes_at(model: onnx.ModelProto, batch: int) -> dict[str, ValueType]:
     for value in model.graph.input:
         extents = value.type.tensor_type.shape.dim
         sizes[value.name] = (batch, *(d.dim_value for d in extents[1:]))
-    copy = type(model)()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")

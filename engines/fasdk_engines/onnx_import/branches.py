@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_engines.graph.types import holds_graph, infer_types
-from fasdk_engines.onnx_import.editing import (
+from fasdk_engines.graph.editing import (
     ADDED,
     attribute_of,
     constant_value,
@@ -15,6 +14,7 @@ from fasdk_engines.onnx_import.editing import (
     replace_nodes,
     substitute,
 )
+from fasdk_engines.graph.types import holds_graph, infer_types
 
 if TYPE_CHECKING:
     import onnx

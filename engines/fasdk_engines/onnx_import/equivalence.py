@@ -9,6 +9,7 @@ import numpy as np
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine, open_session
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk.preprocess import PRESENCE
+from fasdk_engines.graph.editing import copy_of
 from fasdk_engines.graph.parity import BATCH_BUDGET
 from fasdk_engines.onnx_import.description import OutputKind
 from fasdk_engines.onnx_import.scores import class_scores
@@ -37,8 +38,7 @@ class _Runner(Protocol):
 
 def without_batch_extents(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy that leaves open each first extent that is written as 0 or -1."""
-    copy = type(model)()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     for value in (*copy.graph.input, *copy.graph.output):
         for dim in value.type.tensor_type.shape.dim[:1]:
             if dim.HasField("dim_value") and dim.dim_value < 1:
@@ -269,9 +269,7 @@ def require_same_scores(
         found = logits.astype(np.float64)
         if kind is OutputKind.LOGIT:
             found = found[:, 1:] - found[:, :1]
-        size = max(1.0, float(np.abs(original).max()))
-        drift = float(np.abs(found - original).max()) / size
-        budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
+        drift, budget = _answer_drift(found, original), _answer_budget(half=half)
         if not drift <= budget:
             raise ParityError(
                 f"the imported graph's logits differ by {drift:.3g} of their size from those of "
@@ -302,11 +300,18 @@ def require_same_answers(
     a, b = found.astype(np.float64), given.astype(np.float64)
     if not np.isfinite(b).all():
         raise ParityError("the file as given has answers that are not finite on 8-bit images")
-    size = max(1.0, float(np.abs(b).max()))
-    drift = float(np.abs(a - b).max()) / size
-    budget = 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET
+    drift, budget = _answer_drift(a, b), _answer_budget(half=half)
     if not drift <= budget:
         raise ParityError(
             f"{what} changed the output by {drift:.3g} of its size, more than {budget:.3g}: "
             "export again with opset 17 and float32 weights"
         )
+
+
+def _answer_drift(found: NDArray[np.float64], given: NDArray[np.float64]) -> float:
+    """Return the largest difference, as a share of the largest answer given or of 1."""
+    return float(np.abs(found - given).max()) / max(1.0, float(np.abs(given).max()))
+
+
+def _answer_budget(*, half: bool) -> float:
+    return 5.0 * HALF_BUDGET if half else _ANSWER_BUDGET

@@ -8,10 +8,10 @@ import numpy as np
 
 from fasdk.errors import ExportError
 from fasdk.preprocess import PRESENCE
+from fasdk_engines.graph.editing import Additions, attribute_of, rename, replace_nodes
 from fasdk_engines.graph.export import BATCH
 from fasdk_engines.graph.types import MOVEMENT, label
 from fasdk_engines.onnx_import.description import Layout
-from fasdk_engines.onnx_import.editing import Additions, attribute_of, rename, replace_nodes
 from fasdk_engines.onnx_import.inputs import LUMA
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import numpy as np
 
 from fasdk.backends.engine import MAX_BATCH_KEY
 from fasdk.errors import BackendError, ExportError, ParityError
+from fasdk_engines.graph.editing import copy_of, rename
 from fasdk_engines.graph.export import clean
 from fasdk_engines.graph.lint import lint_operators, lint_tensorrt
 from fasdk_engines.graph.types import parse_graph
 from fasdk_engines.onnx_import.batch import BatchReading, free_batch, state_squeezed_axes
 from fasdk_engines.onnx_import.branches import fold_known_values, take_known_branches
-from fasdk_engines.onnx_import.editing import rename
 from fasdk_engines.onnx_import.equivalence import (
     extreme_captures,
     file_answers,
@@ -258,7 +258,7 @@ def _extreme_answers(
     captures: Mapping[str, NDArray[np.float32]],
 ) -> NDArray[np.generic]:
     """Return the output far outside the range of images, of the graph that takes such inputs."""
-    model = _copy(converted)
+    model = copy_of(converted)
     fix_inputs(model, inputs, inputs.fixed_batch or 1)
     extreme = extreme_captures(inputs, captures)
     return file_answers(open_file(model), answer, inputs, extreme, types=input_types(model))
@@ -331,7 +331,7 @@ def _deployable(
     reason: Exception | None = None
     batched = all(image.batched for image in inputs.images)
     for reading in BatchReading if batched else ():
-        model = _copy(converted)
+        model = copy_of(converted)
         fix_inputs(model, inputs, batch)
         try:
             changed = free_batch(model, batch, reading)
@@ -346,7 +346,7 @@ def _deployable(
             "a capture's score moves with its batch-mates: export in eval mode, without "
             "normalization over the batch"
         )
-    model = _copy(converted)
+    model = copy_of(converted)
     fix_inputs(model, inputs, batch)
     state_squeezed_axes(model)
     finished = _finished(model, original, family, batch=batch)
@@ -380,9 +380,3 @@ def _finished(
     logits = independent_logits(graph, original.captures, any_batch=batch is None)
     kind = description.output.kind
     return graph, require_same_scores(logits, original.found, kind, half=original.half)
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = type(model)()
-    copy.CopyFrom(model)
-    return copy

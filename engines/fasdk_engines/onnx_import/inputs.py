@@ -10,8 +10,8 @@ import numpy as np
 
 from fasdk.errors import ExportError
 from fasdk.preprocess import PRESENCE, ChannelOrder
+from fasdk_engines.graph.editing import attribute_of
 from fasdk_engines.onnx_import.description import Layout
-from fasdk_engines.onnx_import.editing import attribute_of
 from fasdk_engines.onnx_import.interpretation import (
     DeclaredValue,
     InputInterpretation,

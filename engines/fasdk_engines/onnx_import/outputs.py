@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.editing import Additions, replace_nodes
 from fasdk_engines.graph.export import BATCH
 from fasdk_engines.graph.types import infer_types
 from fasdk_engines.onnx_import.description import Reduction
-from fasdk_engines.onnx_import.editing import Additions, replace_nodes
 from fasdk_engines.onnx_import.interpretation import element_name, opset_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.editing import attribute_of, rename, substitute
 from fasdk_engines.graph.types import infer_types
 from fasdk_engines.onnx_import.description import OutputKind
-from fasdk_engines.onnx_import.editing import attribute_of, rename, substitute
 from fasdk_engines.onnx_import.outputs import LOGITS, SCORE_OUTPUT
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.editing import all_graphs, all_nodes, copy_of, replace_nodes
 from fasdk_engines.graph.operators import MAX_IR_VERSION, OPERATOR_TYPES
 from fasdk_engines.graph.types import label
-from fasdk_engines.onnx_import.editing import all_graphs, all_nodes, replace_nodes
 from fasdk_engines.onnx_import.interpretation import element_name, opset_of
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def simplify(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
             f"opset {opset} is newer than {newest}, the newest that the installed onnx knows: "
             f"export with opset {NEWEST_OPSET}"
         )
-    copy = type(model)()
-    copy.CopyFrom(model)
+    copy = copy_of(model)
     notes: list[str] = []
     if copy.functions:
         copy = _inline_local_functions(copy)

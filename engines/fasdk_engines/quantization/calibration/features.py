@@ -8,6 +8,7 @@ import numpy as np
 
 from fasdk.backends.onnxruntime import open_session
 from fasdk.errors import BackendError, ExportError
+from fasdk_engines.graph.editing import expose_values
 from fasdk_engines.graph.types import parse_graph
 
 if TYPE_CHECKING:
@@ -35,12 +36,10 @@ class FeatureExtractor:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 0) -> None:
-        import onnx
-
         model = parse_graph(graph)
         self.value = last_linear_input(model)
         del model.graph.output[:]
-        model.graph.output.append(onnx.ValueInfoProto(name=self.value))
+        expose_values(model, [self.value])
         self._session = open_session(
             model.SerializeToString(), threads=threads, name="the feature graph"
         )

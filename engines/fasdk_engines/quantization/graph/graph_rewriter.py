@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk_engines.graph.editing import fresh_name
 from fasdk_engines.quantization.graph.layers import weight_matrix
 
 if TYPE_CHECKING:
@@ -71,11 +72,7 @@ class GraphRewriter:
 
     def fresh(self, name: str) -> str:
         """Return an unused name that starts with `name`."""
-        candidate, number = name, 1
-        while candidate in self._taken:
-            candidate, number = f"{name}_{number}", number + 1
-        self._taken.add(candidate)
-        return candidate
+        return fresh_name(name, self._taken)
 
     def insert(
         self, before: str, operator: str, inputs: Iterable[str], stem: str, **attributes: int

@@ -12,6 +12,7 @@ import numpy as np
 
 from fasdk.backends.onnxruntime import Optimization, open_session
 from fasdk.errors import BackendError
+from fasdk_engines.graph.editing import copy_of, expose_values
 from fasdk_engines.graph.types import infer_types, parse_graph
 
 if TYPE_CHECKING:
@@ -85,14 +86,8 @@ def run_qdq_reference(
 
 def session_with_outputs(model: onnx.ModelProto, values: Sequence[str]) -> Any:
     """Return a session of a float32 graph whose outputs include the values named."""
-    import onnx
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    own = {output.name for output in watched.graph.output}
-    for name in values:
-        if name not in own:
-            watched.graph.output.append(onnx.ValueInfoProto(name=name))
+    watched = copy_of(model)
+    expose_values(watched, values)
     return open_session(
         watched.SerializeToString(),
         optimization=Optimization.BASIC,

@@ -33,6 +33,30 @@ def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         yield from function.node
 
 
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model."""
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
+
+
+def expose_values(model: onnx.ModelProto, names: Iterable[str]) -> None:
+    """Make outputs of the values named that are none yet, whatever their types."""
+    from onnx import ValueInfoProto
+
+    present = {output.name for output in model.graph.output}
+    model.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in present)
+
+
+def fresh_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or where it is taken `name_1` and so on, and add it to those taken."""
+    candidate, number = name, 1
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    taken.add(candidate)
+    return candidate
+
+
 def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
     """Put other nodes, in topological order, in place of a graph's own."""
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
@@ -68,21 +92,36 @@ def substitute(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
             named.name = renamed.get(named.name, named.name)
 
 
-def constants_of(graph: onnx.GraphProto, largest: int = 4096) -> dict[str, NDArray[np.generic]]:
-    """Return the values of initializers and Constant nodes of at most so many elements."""
+def constants_of(
+    graph: onnx.GraphProto, largest: int | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """Return the values of initializers and Constant nodes, of at most so many elements if said."""
     from onnx import numpy_helper
 
     known = {
         t.name: numpy_helper.to_array(t)
         for t in graph.initializer
-        if np.prod(t.dims, dtype=np.int64) <= largest
+        if largest is None or np.prod(t.dims, dtype=np.int64) <= largest
     }
     for node in graph.node:
         if node.op_type == "Constant":
             value = constant_value(node)
-            if value is not None and value.size <= largest:
+            if value is not None and (largest is None or value.size <= largest):
                 known[node.output[0]] = value
     return known
+
+
+def constant_of(graph: onnx.GraphProto, name: str) -> NDArray[np.generic] | None:
+    """Return the value of one initializer or Constant node; None where `name` is neither."""
+    from onnx import numpy_helper
+
+    for tensor in graph.initializer:
+        if tensor.name == name:
+            return np.asarray(numpy_helper.to_array(tensor))
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            return constant_value(node)
+    return None
 
 
 def constant_value(node: onnx.NodeProto) -> NDArray[np.generic] | None:

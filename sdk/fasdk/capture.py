@@ -267,8 +267,7 @@ class Capture:
         from_size, to_size = self.size_of(first), self.size_of(modality)
         if from_size == to_size:
             return self.landmarks
-        zoom = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1]], np.float32)
-        return np.asarray(self.landmarks * zoom, np.float32)
+        return scaled_landmarks(self.landmarks, from_size, to_size)
 
     def _field(self, modality: Modality) -> NDArray[Any] | None:
         if modality is Modality.RGB:
@@ -290,6 +289,20 @@ def _whole(value: object, name: str) -> int:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return int(value)
     raise CaptureError(f"face box {name} is {value!r}, expected a whole number of pixels")
+
+
+def scaled_landmarks(
+    points: NDArray[np.float32], from_size: tuple[int, int], to_size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return landmarks of one frame in pixels of another that shows the same view.
+
+    Args:
+        points: float32 [5, 2], x and y in pixels of the first frame.
+        from_size: Width and height of that frame in pixels.
+        to_size: Width and height of the other frame in pixels.
+    """
+    zoom = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1]], np.float32)
+    return np.asarray(points * zoom, np.float32)
 
 
 def _modality(name: object, where: str) -> Modality:

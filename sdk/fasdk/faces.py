@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import Capture, FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError, FaceFinderError
 
 if TYPE_CHECKING:
@@ -151,12 +151,11 @@ class FaceFinder:
             return capture
         first = capture.present[0]
         sizes = capture.size_of(seen), capture.size_of(first)
-        zoom = np.array([sizes[1][0] / sizes[0][0], sizes[1][1] / sizes[0][1]], np.float32)
         return replace(
             capture,
             face=faces[0].box.scaled_to(*sizes),
             faces=dict(capture.faces) | ({} if seen is first else {seen: faces[0].box}),
-            landmarks=faces[0].landmarks * zoom,
+            landmarks=scaled_landmarks(faces[0].landmarks, *sizes),
             frame_landmarks={} if seen is first else {seen: faces[0].landmarks},
             other_faces=tuple(face.box.scaled_to(*sizes) for face in faces[1:]),
         )

@@ -6,8 +6,9 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fasdk.cameras.address import scheme_of, without_credentials
 from fasdk.cameras.options import SpecOptions, split_members, split_target
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     OpenCvSource: TypeAlias = OpenCvCamera | OpenCvFile
 
-
+CameraT = TypeVar("CameraT", bound="Camera")
 _NUMBER = re.compile("[0-9]{1,4}")
 
 
@@ -70,18 +71,30 @@ def _one_target(
     name: str, forms: tuple[str, ...], make: Callable[[str, SpecOptions], Camera]
 ) -> CameraKind:
     """Return a kind whose specification is one target with options."""
+    expected = "" if name in forms else " or ".join(forms)
+    return CameraKind(name, forms, lambda rest, spec: _open_target(rest, spec, expected, make))
 
-    def opened(rest: str, spec: str) -> Camera:
-        target, options = split_target(rest, spec)
-        if not target and name not in forms:
-            raise UsageError(
-                f"camera {options.shown!r} names no source: expected {' or '.join(forms)}"
-            )
-        camera = make(target, options)
-        options.require_all_taken()
-        return camera
 
-    return CameraKind(name, forms, opened)
+def _open_target(
+    rest: str, spec: str, expected: str, make: Callable[[str, SpecOptions], CameraT]
+) -> CameraT:
+    """Return the camera of a target with options, all of which it takes.
+
+    Args:
+        rest: Target and options.
+        spec: The whole specification, for errors.
+        expected: Forms with a target, for the error where there is none; "" where none is needed.
+        make: Makes the camera of the target and takes its options.
+
+    Raises:
+        UsageError: The target is missing, or an option is unknown or wrong.
+    """
+    target, options = split_target(rest, spec)
+    if expected and not target:
+        raise UsageError(f"camera {options.shown!r} names no source: expected {expected}")
+    camera = make(target, options)
+    options.require_all_taken()
+    return camera
 
 
 def _replay(target: str, options: SpecOptions) -> Camera:
@@ -175,12 +188,7 @@ def _member(spec: str, modality: Modality) -> OpenCvSource:
         raise UsageError(
             f"camera {without_credentials(spec)!r} cannot be one of a pair: expected opencv:TARGET"
         )
-    target, options = split_target(rest, spec)
-    if not target:
-        raise UsageError(f"camera {options.shown!r} names no source: expected opencv:TARGET")
-    camera = _opencv(target, options, usual=modality)
-    options.require_all_taken()
-    return camera
+    return _open_target(rest, spec, "opencv:TARGET", partial(_opencv, usual=modality))
 
 
 def _realsense(target: str, options: SpecOptions) -> Camera:

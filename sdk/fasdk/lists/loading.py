@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.capture import FaceBox, Modality
+from fasdk.capture import FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError
 from fasdk.frames import FrameUnits, NotedFrame, read_depth_levels, read_noted_frame
 from fasdk.lists.boxes import clip_to_frame
@@ -165,7 +165,7 @@ def _landmarks(
     if first in frames:
         return points
     given_in, size = _size(read(first).frame), _size(next(iter(frames.values())))
-    return points * np.array([size[0] / given_in[0], size[1] / given_in[1]], np.float32)
+    return scaled_landmarks(points, given_in, size)
 
 
 def _size(frame: NDArray[Any]) -> tuple[int, int]:

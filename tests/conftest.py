@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,3 +53,20 @@ def simulator() -> Iterator[Simulator]:
     driver.reset()
     yield driver
     driver.reset()
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    """Puts back the levels and handlers of fasdk's loggers, which a verb sets for its process."""
+    before = {log.name: (log.level, list(log.handlers)) for log in _own_loggers()}
+    yield
+    for log in _own_loggers():
+        level, log.handlers = before.get(log.name, (logging.NOTSET, []))
+        log.setLevel(level)
+
+
+def _own_loggers() -> list[logging.Logger]:
+    named = list(logging.getLogger().manager.loggerDict.items())
+    return [
+        log for name, log in named if name.startswith("fasdk") and isinstance(log, logging.Logger)
+    ]

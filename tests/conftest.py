@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fasdk.home import HOME_VARIABLE
+
 from support.cuda_sim.simulated_cuda import Simulator, load
 from support.requirements import Requirement, summary
 

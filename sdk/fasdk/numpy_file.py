@@ -89,6 +89,29 @@ def load_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> NDArray[
         raise ValueError(str(error) or "it is damaged") from error
 
 
+def read_member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
+    """Return one member of a zip archive.
+
+    Args:
+        archive: The archive.
+        name: Name of the member.
+        max_bytes: Most bytes that it may have; more than 16 MiB may be at most 100 times what is
+            stored of it.
+
+    Raises:
+        ValueError: It has more bytes, or it is damaged.
+    """
+    info = archive.getinfo(name)
+    if info.file_size > min(max_bytes, max(2**24, 100 * info.compress_size)):
+        raise ValueError(f"its member {name[:60]!r} states {info.file_size} bytes, too many")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"its member {name[:60]!r} is neither stored nor deflated")
+    try:
+        return archive.read(info)
+    except DAMAGED_ZIP as error:
+        raise ValueError(str(error) or "it is damaged") from error
+
+
 def load_npz(data: bytes | memoryview, max_bytes: int) -> dict[str, NDArray[Any]]:
     """Return the arrays of an .npz file by name, without the .npy of each.
 

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from fasdk.errors import CheckpointError
+from fasdk.numpy_file import bounded_zip
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 
 _SCAN = 4096  # bytes at the start that tell a text's kind
@@ -130,7 +131,7 @@ def _refuse_text(path: Path, data: bytes) -> None:
         return
     try:
         json.loads(data)
-    except (UnicodeDecodeError, ValueError):
+    except (ValueError, RecursionError):
         kind = "a text file"
     else:
         kind = "JSON without a weight_map"
@@ -184,7 +185,7 @@ def zip_members(data: bytes) -> list[zipfile.ZipInfo] | None:
     if not data.startswith(b"PK"):
         return None
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with bounded_zip(data) as archive:
             return archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ValueError:
         return None

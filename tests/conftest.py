@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fasdk.home import HOME_VARIABLE
+
 from support.cuda_sim.simulated_cuda import Simulator, load
 from support.requirements import Requirement, summary
 
@@ -46,6 +48,18 @@ def reference() -> Path:
     return REFERENCE
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Gives the run, and every process it starts, a fasdk home of its own: keys, trust, state."""
+    before = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(tmp_path_factory.mktemp("fasdk-home"))
+    yield
+    if before is None:
+        del os.environ[HOME_VARIABLE]
+    else:
+        os.environ[HOME_VARIABLE] = before
+
+
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """The simulated CUDA driver, reset, with pycuda on it; only for tests marked `cuda_sim`."""
@@ -56,13 +70,11 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    """Puts back the levels and handlers of fasdk's loggers, which a verb sets for its process."""
-    before = {log.name: (log.level, list(log.handlers)) for log in _own_loggers()}
-    yield
+def _logging_as_imported() -> None:
+    """Every logger of fasdk as importing leaves it: a verb sets levels for its whole process."""
     for log in _own_loggers():
-        level, log.handlers = before.get(log.name, (logging.NOTSET, []))
-        log.setLevel(level)
+        log.handlers = []
+        log.setLevel(logging.NOTSET)
 
 
 def _own_loggers() -> list[logging.Logger]:

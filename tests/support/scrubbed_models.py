@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from fasdk.bundle.bundle import open_bundle
-from fasdk.bundle.manifest import Manifest
+from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.capture import Modality
+from fasdk.preprocess import PRESENCE
 from fasdk_calibration.datasets import write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.onnx_import.describe import describe_onnx
@@ -107,12 +107,12 @@ def scrubbed(graph: bytes) -> onnx.ModelProto:
     return model
 
 
-def judged(model: str, trial: Trial, manifest: Manifest) -> Chosen:
+def judged(model: str, trial: Trial, bundle: Bundle) -> Chosen:
     """Return a choice beside the manifest of the bundle that the graph came from."""
-    setting = trial.setting
+    setting, manifest = trial.setting, bundle.manifest
     wrong = []
-    right_order = tuple(m for m in manifest.inputs)
-    if setting.modalities != right_order:
+    inputs = [value.name for value in onnx.load_from_string(bytes(bundle.graph)).graph.input]
+    if [m.value for m in setting.modalities] != [name for name in inputs if name != PRESENCE]:
         wrong.append("modalities")
     for modality, spec in manifest.inputs.items():
         found = setting.spec(modality, (spec.width, spec.height))
@@ -148,7 +148,7 @@ def choose(model: str, folder: Path, reference: Path) -> Chosen:
         found = describe_onnx(path, reference=reference)
     if found.table is None or found.table.chosen is None:
         raise RuntimeError(f"{model}: nothing was chosen: {found.problem}")
-    return judged(model, found.table.chosen, opened.manifest)
+    return judged(model, found.table.chosen, opened)
 
 
 def main() -> None:

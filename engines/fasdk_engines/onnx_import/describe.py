@@ -95,12 +95,14 @@ class _Told:
         modalities: Modalities of its inputs in the file's order; empty where they are not known.
         size: Width and height in pixels of inputs whose size is dynamic, or None.
         output: Name of the output that is taken for the scores, or None.
+        is_masked: Whether an input of one number an image is taken for the presence mask.
     """
 
     file: OnnxFile
     modalities: tuple[Modality, ...]
     size: tuple[int, int] | None
     output: str | None = None
+    is_masked: bool = True
 
     def draft(self, modalities: Sequence[Modality] = ()) -> Draft:
         """Return the draft, with modalities in place of those told where some are given."""
@@ -109,6 +111,7 @@ class _Told:
             modalities=modalities or self.modalities,
             size=self.size,
             output=self.output,
+            is_masked=self.is_masked,
         )
 
 
@@ -124,7 +127,11 @@ def _best_output(told: _Told, development: DevelopmentSet) -> FileDescription | 
         if found.table is not None and found.table.chosen is not None
     }
     if not best:
-        return None
+        said = [
+            f"output {name}: {found.problem or 'separates the captures no better than chance'}"
+            for name, found in tried.items()
+        ]
+        return FileDescription(told.draft(), None, "; ".join(said)) if said else None
     first = ranked(list(best))[0]
     name = best[first]
     found = tried[name]
@@ -149,7 +156,9 @@ def _described(told: _Told, development: DevelopmentSet | None) -> FileDescripti
     try:
         graph, kind = _open(told.file, assigned)
     except FasdkError as error:
-        return FileDescription(draft, None, str(error))
+        if draft.value("presence") is None:
+            return FileDescription(draft, None, str(error))
+        return _described(replace(told, is_masked=False), development)
     if kind is not None:
         draft, assigned = draft.updated([kind]), assigned.updated([kind])
     if development is None:

@@ -161,6 +161,7 @@ def draft_description(
     modalities: Sequence[Modality] = (),
     size: tuple[int, int] | None = None,
     output: str | None = None,
+    is_masked: bool = True,
 ) -> Draft:
     """Return what an ONNX file tells of its description.
 
@@ -170,6 +171,8 @@ def draft_description(
         size: Width and height in pixels of inputs whose size is dynamic, or None.
         output: Name of the output that is taken for the scores; None takes the only one, or the
             only one whose name says scores.
+        is_masked: Whether an input of one number an image is taken for the presence mask; else
+            for a constant, 1.
     """
     signature = read_signature(file.model)
     images = [value for value in signature.inputs if _is_image(value)]
@@ -189,7 +192,7 @@ def draft_description(
         fields.append(DraftField("", "modalities", names, origin, where))
     scores, answer = _output_fields(file, signature.outputs, output)
     fields += _label_fields(answer)
-    if len(masks) == 1:
+    if len(masks) == 1 and is_masked:
         others.remove(masks[0])
         comment = f"one number an image, 1 where the capture has it: {masks[0]}"
         fields.append(DraftField("", "presence", masks[0].name, Origin.GUESS, comment))
@@ -200,8 +203,8 @@ def draft_description(
         DraftField(
             "constants",
             json.dumps(value.name) if not re.fullmatch(r"[\w-]+", value.name) else value.name,
-            None,
-            Origin.MISSING,
+            1.0 if value in masks else None,
+            Origin.GUESS if value in masks else Origin.MISSING,
             f"value of input {value}, which is no image",
         )
         for value in others

@@ -156,7 +156,7 @@ def frame_size(path: Path) -> tuple[int, int] | None:
         if size is not None:
             return size
         planes = decode(read_bytes(path)).planes
-    except (OSError, CaptureError):
+    except (OSError, ValueError, CaptureError):  # no file has a name with half a surrogate pair
         return None
     return planes.shape[1], planes.shape[0]
 

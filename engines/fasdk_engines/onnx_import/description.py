@@ -229,6 +229,8 @@ def read_description(path: Path) -> ImportDescription:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         document = tomllib.loads(text)
+    except RecursionError:
+        raise ModelError(f"{path} is not a description: its values are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         unfilled = re.findall(r"(?m)^\s*([\w\".-]+)\s*=\s*\?", text)
         if unfilled:
@@ -236,8 +238,6 @@ def read_description(path: Path) -> ImportDescription:
                 f"{path}: fill in {', '.join(unfilled)}: each line with = ? says what it may be"
             ) from None
         raise ModelError(f"{path} is not a TOML file: {error}") from None
-    except RecursionError:
-        raise ModelError(f"{path} is nested too deeply: no description is") from None
     try:
         # Through JSON, so that strict types still let a string name an enum's member.
         return ImportDescription.model_validate_json(json.dumps(document, default=str), strict=True)

@@ -129,7 +129,7 @@ def run(
             if as_json:
                 print_json_line(document_of(result))
             else:
-                print(text_of(result, terminal_width()), flush=True)
+                print(plain(text_of(result, terminal_width())), flush=True)
             watchdog.notify_decision(result.decision)
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

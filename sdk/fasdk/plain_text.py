@@ -37,12 +37,11 @@ def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     if not _acts(character):
         return character
-    code = ord(character)
     if character == "\t":
         return " "
-    return (
-        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    )
+    if ord(character) < 256:
+        return f"\\x{ord(character):02x}"
+    return character.encode("ascii", "backslashreplace").decode()
 
 
 def _escaped_in_json(found: re.Match[str]) -> str:

@@ -16,13 +16,24 @@ from pathlib import Path
 
 import pytest
 
-from fasdk.bundle.archive import write_archive
+from fasdk.bundle.archive import read_archive, write_archive
 from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.manifest import MAX_MANIFEST_BYTES
 from fasdk.errors import BundleError
 
+from support import tiny_bundle
 from support.archive_attacks import raw_member
 from support.bounded_reading import readings, require_bounded
+
+
+@pytest.fixture
+def bundle_path(tmp_path: Path) -> Path:
+    return tiny_bundle.write(tmp_path / "tiny.fasb")
+
+
+@pytest.fixture
+def bundle_members(bundle_path: Path) -> dict[str, bytes]:
+    return {k: bytes(v) for k, v in read_archive(bundle_path.read_bytes(), "tiny").items()}
 
 
 def header(name: bytes, size: int, crc: int = 0) -> bytes:

@@ -32,7 +32,7 @@ ACTING = {
     "byte of a file name": "a\udc9bb",
 }
 MARKUP = ["[/b]", "[red]", "[link=https://example.org]x[/link]", ":smiley:", "[[bold]]", "\\[b]"]
-HARMLESS = "Zoë Ødegård 李小龍 می\u200cخواهم [1]"
+HARMLESS = "Zoë Ødegård 李小龍 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 [1]"
 
 
 def acts(text: str) -> bool:

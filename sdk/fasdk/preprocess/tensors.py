@@ -79,7 +79,7 @@ def to_tensor(
     using = implementation() if using is None else as_choice("using", using, Implementation)
     _require_frame(frame, spec)
     if not frame.flags.aligned:
-        # Such as depth in a buffer after a header of odd length: samples of 16 bits at odd addresses.
+        # Such as depth behind a header of odd length: 16-bit samples at odd addresses.
         frame = frame.copy()
     view = view_of((frame.shape[1], frame.shape[0]), face, landmarks, spec)
     if spec.ir_composite is not IrComposite.PLAIN and not isinstance(view, Alignment):

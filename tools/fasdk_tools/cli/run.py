@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk.plain_text import plain
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,

@@ -213,7 +213,8 @@ class Track:
         return missing_finding(self.policy.missing, bundle.manifest.modalities, capture.present)
 
     def _refused(self, finding: Finding) -> Decision:
-        return refused([finding], bundle_id=self._session.bundle.id)
+        bundle = self._session.bundle
+        return refused([finding], bundle_id=bundle.id, trust=bundle.trust)
 
     def _settle(self, pending: _PendingFrame, frame: Decision) -> None:
         """Take the decision on a frame by itself, and give out every answer whose turn has come."""

@@ -1,8 +1,8 @@
 """Thresholds altered by whoever can write the bundle's file, who has no key.
 
-They set a threshold to 0 and strip the signature, keep the old one, put other bytes in its place, or
-sign with a key of their own. Every way to open the file refuses it, and says how a bundle that is
-meant to be opened would be.
+They set a threshold to 0 and strip the signature, keep the old one, put other bytes in its place,
+or sign with a key of their own. Every way to open the file refuses it, and says how a bundle that
+is meant to be opened would be.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def own_signature(folder, manifest):
 
 
 SIGNATURES = {
-    "kept": lambda folder, members: members[SIGNATURE],
-    "stripped": lambda folder, members: None,
-    "empty": lambda folder, members: b"",
-    "garbage": lambda folder, members: b"garbage",
-    "zeros": lambda folder, members: bytes(64),
-    "longer": lambda folder, members: members[SIGNATURE] + b"\0",
+    "kept": lambda _, members: members[SIGNATURE],
+    "stripped": lambda *_: None,
+    "empty": lambda *_: b"",
+    "garbage": lambda *_: b"garbage",
+    "zeros": lambda *_: bytes(64),
+    "longer": lambda _, members: members[SIGNATURE] + b"\0",
     "foreign": lambda folder, members: own_signature(folder, members[MANIFEST]),
 }
 

@@ -95,7 +95,7 @@ def test_a_key_is_trusted_through_its_last_day_and_not_after(vendor):
     "spoil", ["not a fingerprint\n", "ABCDEF" * 10 + "ABCD\n", "00" * 31 + "\n", "\xff\n"]
 )
 def test_nothing_is_trusted_while_the_list_of_revocations_cannot_be_read(vendor, home, spoil):
-    public, bundle = vendor
+    public, _ = vendor
     add_key(public)
     (home / "trust" / "revoked").write_text(spoil, "latin-1")
     for policy in (TrustPolicy.installed, lambda: TrustPolicy.from_files(public)):
@@ -129,7 +129,7 @@ def test_a_copied_home_brings_no_build_key_along(tmp_path, home, monkeypatch):
     shutil.copytree(home, tmp_path / "copy")
     monkeypatch.setenv("FASDK_HOME", str(tmp_path / "copy"))
     assert open_bundle(bundle).signed_by == first  # the same machine
-    monkeypatch.setattr(signing, "machine_tag", lambda purpose: "another machine")
+    monkeypatch.setattr(signing, "machine_tag", lambda _: "another machine")
     assert read_store().keys == ()
     with pytest.raises(TrustError, match="fits no trusted key"):
         open_bundle(bundle)

@@ -1,7 +1,8 @@
-"""A bundle altered on the workstation before `fasdk tune --sign-key`, which signs what it carries over.
+"""A bundle altered on the workstation before `fasdk tune --sign-key`, which signs what it takes over.
 
-The attacker lowers a threshold or replaces the prebuilt plan, which is native code, and waits for the
-vendor to tune. Nothing is signed; where the vendor says --unsigned, the plan is left out all the same.
+The attacker lowers a threshold or replaces the prebuilt plan, which is native code, and waits for
+the vendor to tune. Nothing is signed; where the vendor says --unsigned, the plan is left out all the
+same.
 """
 
 from __future__ import annotations

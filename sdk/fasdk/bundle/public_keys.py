@@ -10,10 +10,9 @@ from datetime import date, datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
+from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import TrustError
 
-MAX_KEY_BYTES = 16_384
-"""Largest key file in bytes; a PEM file of an Ed25519 key has some hundred."""
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _KEY_ID_DIGITS = 16
 
@@ -108,33 +107,25 @@ def load_public_key(path: Path) -> TrustedKey:
 
 
 def read_guarded(
-    path: Path, what: str, *, is_secret: bool = False, max_bytes: int = MAX_KEY_BYTES
+    path: Path, what: str, *, is_secret: bool = False, kind: FileKind = FileKind.KEY
 ) -> bytes:
     """Return the bytes of a small file that only root and this account can have written.
 
     Args:
-        path: File to read; it is opened without waiting for a writer.
+        path: File to read.
         what: Description of the file in error messages, such as "public key".
         is_secret: Whether nobody else may read it either.
-        max_bytes: Largest size accepted.
+        kind: Kind of the file, which bounds its size.
 
     Raises:
         TrustError: It is absent, no regular file, too large, of another owner, or open to others.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise TrustError(f"cannot read {what} {path}: not a regular file")
-            _require_own(path, what, found, is_secret=is_secret)
-            data = file.read(max_bytes + 1)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise TrustError(f"cannot read {what} {path}: {why}") from error
-    if len(data) > max_bytes:
-        raise TrustError(f"{path}: more than {max_bytes} bytes, a {what} file is smaller")
-    return data
+        with open_bounded(path, kind) as file:
+            _require_own(path, what, os.fstat(file.fileno()), is_secret=is_secret)
+            return file.read()
+    except OSError as error:
+        raise TrustError(f"cannot read {what} {path}: {error.strerror or error}") from error
 
 
 def _require_own(path: Path, what: str, found: os.stat_result, *, is_secret: bool) -> None:

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from fasdk.atomic import atomic_write
+from fasdk.bounded_file import FileKind
 from fasdk.bundle.public_keys import TrustedKey, load_public_key, read_guarded
 from fasdk.bundle.signing import build_key_path, public_path
 from fasdk.errors import TrustError, UsageError
@@ -23,7 +24,6 @@ from fasdk.home import existing_folder, home_folder
 SYSTEM_FOLDER = Path("/etc/fasdk/trust")
 _TRUST, _KEYS = "trust", "keys"
 _SUFFIX, _REVOKED = ".pub", "revoked"
-_MAX_REVOKED_BYTES = 1 << 20  # some 16,000 revocations
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{16,64}")
 
@@ -209,7 +209,7 @@ def _read_revoked(path: Path) -> tuple[str, ...]:
         return ()
     except OSError as error:
         raise TrustError(f"cannot look at {path}: {error.strerror}") from error
-    data = read_guarded(path, "revocation list", max_bytes=_MAX_REVOKED_BYTES)
+    data = read_guarded(path, "revocation list", kind=FileKind.STATE)
     lines = data.decode("ascii", "replace").splitlines()
     for number, line in enumerate(lines, 1):
         if not _FINGERPRINT.fullmatch(line):

@@ -118,7 +118,7 @@ class BrokenSigner(Signer):
 
     public_raw = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 
-    def sign(self, message):
+    def sign(self, _message):
         return bytes(64)
 
 

@@ -251,7 +251,6 @@ def check(
     """Decide on one capture; exit 0 only for LIVE."""
     from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
-    from fasdk.decision import Verdict
     from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.session import open as open_session
 
@@ -297,7 +296,7 @@ def check(
                 "trust": decision.trust,
             },
         )
-    if decision.verdict is not Verdict.LIVE:
+    if not decision.is_live:
         raise typer.Exit(EXIT_NO)
 
 

@@ -10,11 +10,19 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk.capture import monotonic_ms
-from fasdk.decision import Decision, Verdict, add_findings, missing_finding, refused
+from fasdk.decision import (
+    Decision,
+    MissingModalities,
+    Verdict,
+    add_findings,
+    missing_finding,
+    refused,
+)
 from fasdk.faults import finding_of
 from fasdk.ordering import InOrder
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
+from fasdk.tracking.combinations import ShownCombinations
 from fasdk.tracking.face_watch import FaceWatch
 from fasdk.tracking.lockout import LockOut
 from fasdk.tracking.policy import TrackPolicy
@@ -126,6 +134,11 @@ class Track:
         self._latest_ms = 0.0
         self._face = FaceWatch(self.policy.face_lost_ms, self.policy.min_overlap)
         self._lock_out = LockOut(self.policy.lock_out)
+        self._combinations = (
+            ShownCombinations(camera_id, self.policy.combinations)
+            if self.policy.missing is MissingModalities.DEGRADE
+            else None
+        )
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._unscored_frames = 0  # frames in a row
@@ -210,7 +223,11 @@ class Track:
         return self._latest_ms
 
     def _missing(self, capture: Capture, bundle: Bundle) -> Finding | None:
-        return missing_finding(self.policy.missing, bundle.manifest.modalities, capture.present)
+        modalities = bundle.manifest.modalities
+        missing = missing_finding(self.policy.missing, modalities, capture.present)
+        if missing is None and self._combinations is not None:
+            missing = self._combinations.finding(capture.present, modalities)
+        return missing
 
     def _refused(self, finding: Finding) -> Decision:
         return refused([finding], bundle_id=self._session.bundle.id)

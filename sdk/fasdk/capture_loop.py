@@ -147,9 +147,7 @@ def run_captures(
         faults = 0
         captures += 1
         decision = _check(capture, checker, locator, camera if rig is None else rig)
-        taken_ms = min(capture.taken_ms.values(), default=None)
-        latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
-        yield CaptureResult(captures, decision, latency_ms, time.time())
+        yield CaptureResult(captures, decision, _latency_ms(capture), time.time())
 
 
 def _read(camera: Camera, timeout_ms: float) -> Capture:
@@ -158,6 +156,14 @@ def _read(camera: Camera, timeout_ms: float) -> Capture:
         kind = type(found).__name__
         raise CameraError(f"{camera.name} gave a {kind}, expected a fasdk.Capture")
     return found
+
+
+def _latency_ms(capture: Capture) -> float | None:
+    try:
+        taken_ms = min(capture.taken_ms.values(), default=None)
+        return None if taken_ms is None else monotonic_ms() - taken_ms
+    except Exception:  # noqa: BLE001 - a driver may have changed the times after they were checked
+        return None
 
 
 def _check(

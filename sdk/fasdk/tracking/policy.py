@@ -91,11 +91,6 @@ class TrackPolicy:
             raise UsageError(f"track min_overlap is {share!r}, expected a share in [0, 1]")
         missing = as_choice("track missing", self.missing, MissingModalities)
         object.__setattr__(self, "missing", missing)
-        if isinstance(self.combinations, str):
-            raise UsageError(
-                f"track combinations is {self.combinations!r}, expected several, such as "
-                '(("rgb", "ir"),)'
-            )
         known = tuple(as_choices("track combinations", c, Modality) for c in self.combinations)
         if not all(known):
             raise UsageError("track combinations has an empty one: name its modalities")

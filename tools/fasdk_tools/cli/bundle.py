@@ -22,10 +22,12 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    MissingOption,
     Panel,
     UnsignedOption,
     WideOption,
     app,
+    missing_policy,
     parse_face,
     parse_landmarks,
     trust_policy,
@@ -243,6 +245,7 @@ def check(
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -268,7 +271,11 @@ def check(
         landmarks=None if landmarks is None else parse_landmarks(landmarks),
     )
     with open_session(
-        bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key, unsigned)
+        bundle,
+        backend=parse_backend(backend),
+        level=level,
+        trust=trust_policy(key, unsigned),
+        missing=missing_policy(missing_modalities),
     ) as liveness:
         liveness.require(capture)
         decision = liveness.check(capture)

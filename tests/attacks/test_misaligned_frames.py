@@ -6,6 +6,9 @@ The tensor of a misaligned frame is that of a copy; a region that is none is ref
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -38,30 +41,43 @@ def test_depth_at_odd_addresses_gives_the_same_tensor(using: Implementation) -> 
     assert np.array_equal(to_tensor(misaligned(depth), face, spec, using=using), expected)
 
 
-@native
-@pytest.mark.parametrize("pad", [False, True])
-@pytest.mark.parametrize(
-    "region",
-    [
-        (MOST, 0, LEAST, 3),
-        (0, MOST, 3, LEAST),
-        (MOST, MOST, LEAST, LEAST),
-        (LEAST, LEAST, MOST, MOST),
-        (1, 0, LEAST, 3),
-        (3, 0, 2, 3),
-        (0, 0, MOST, MOST),
-        (LEAST, 0, LEAST, 0),
-    ],
-)
-def test_a_region_that_is_none_is_refused(region: tuple[int, int, int, int], *, pad: bool) -> None:
-    module = native_module()
-    assert module is not None
-    one = module.Pass(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), swap=False, pad=pad)
-    frame, out = np.zeros((8, 8, 3), np.uint8), np.zeros((3, 4, 4), np.float32)
-    for call in (one.image, one.composite):
-        given = frame if call == one.image else frame[..., 0]
-        with pytest.raises(ValueError, match="region"):
+REGIONS = [
+    (MOST, 0, LEAST, 3),
+    (0, MOST, 3, LEAST),
+    (MOST, MOST, LEAST, LEAST),
+    (LEAST, LEAST, MOST, MOST),
+    (1, 0, LEAST, 3),
+    (3, 0, 2, 3),
+    (0, 0, MOST, MOST),
+    (LEAST, 0, LEAST, 0),
+]
+# In a process of its own: what is not refused crashes it.
+PROGRAM = """
+import sys
+import numpy as np
+from fasdk.preprocess.native import native_module
+region = tuple(map(int, sys.argv[1:]))
+frame, out = np.zeros((8, 8, 3), np.uint8), np.zeros((3, 4, 4), np.float32)
+for pad in (False, True):
+    settings = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), swap=False, pad=pad)
+    one = native_module().Pass(**settings)
+    for call, given in ((one.image, frame), (one.composite, frame[..., 0])):
+        try:
             call(given, region, out)
+        except ValueError as error:
+            print(error)
+"""
+
+
+@native
+def test_a_region_that_is_none_is_refused() -> None:
+    for region in REGIONS:
+        words = [sys.executable, "-c", PROGRAM, *map(str, region)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        said = done.stdout.splitlines()
+        assert done.returncode == 0, (region, done.stderr)
+        assert len(said) == 4, (region, said)
+        assert all("region" in line for line in said), (region, said)
 
 
 @native

@@ -37,6 +37,10 @@ class PlainConsole(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text made plain; rich would leave some control characters out."""
+        return super().render_str(plain(text), **options)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
@@ -109,7 +113,7 @@ def print_text(text: str) -> None:
 def print_document(title: str, text: str) -> None:
     """Print a text on stdout below a title, its lines as they are, to be copied."""
     _print_title(title)
-    _print_lines(map(Text, text.splitlines()))
+    _print_lines(map(Text, plain(text).split("\n")))
 
 
 def print_fields(title: str, fields: Mapping[str, object]) -> None:
@@ -168,7 +172,7 @@ class ProgressView:
     def phase(self, name: str) -> None:
         """Finish the running phase and begin another."""
         self.finish_phase()
-        self._phase = self._progress.add_task(name, total=None)
+        self._phase = self._progress.add_task(plain(name), total=None)
 
     def finish_phase(self) -> None:
         """Mark the running phase done."""
@@ -179,7 +183,7 @@ class ProgressView:
     def update(self, name: str, step: int, steps: int) -> None:
         """Move the bar called `name` to `step` of `steps`."""
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=steps)
+            self._tasks[name] = self._progress.add_task(plain(name), total=steps)
         self._progress.update(self._tasks[name], completed=step, total=steps)
 
 

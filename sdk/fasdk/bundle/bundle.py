@@ -146,8 +146,11 @@ def _read(reader: ArchiveReader, path: Path, trust: TrustPolicy | None) -> Bundl
     signature = bytes(members[SIGNATURE]) if SIGNATURE in members else None
     signed_by = _check_signature(raw_manifest, signature, trust, name)
     manifest = parse_manifest(raw_manifest, name)
+    last = MANIFEST
     while (member := reader.next_member()) is not None:
-        _rank(member, name)
+        if _rank(member, name) < _rank(last, name):
+            raise BundleError(f"{name}: members are not in canonical order")
+        last = member
         if member not in manifest.sizes:
             raise BundleError(f"{name}: members and manifest disagree about {member}")
         if reader.size_of(member) != manifest.sizes[member]:

@@ -558,7 +558,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         os.close(keep_open)
     with pytest.raises(BundleError, match=r"absent\.fasb: No such file"):
         open_bundle(tmp_path / "absent.fasb")
-    with pytest.raises(BundleError, match="Is a directory"):
+    with pytest.raises(BundleError, match="it is a directory"):
         open_bundle(tmp_path)
     with pytest.raises(BundleError, match="null"):
         open_bundle("a\0b")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from fasdk.capture import Capture
     from fasdk.progress import Progress
+    from fasdk.reasons import Finding
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
@@ -191,6 +192,10 @@ class Liveness:
             return self._lanes().submit(capture)
         except Exception as error:  # noqa: BLE001 - every capture gets an answer
             return self._answered(error)
+
+    def late(self, capture: Capture) -> Finding | None:
+        """Return why a LIVE on a capture would come too late at present; see `Scorer.late`."""
+        return self._loaded.scorer.late(capture)
 
     def _answered(self, error: Exception) -> Future[Decision]:
         future: Future[Decision] = Future()

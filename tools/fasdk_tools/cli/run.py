@@ -95,6 +95,7 @@ def run(
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.session import open as open_session
+    from fasdk.tracking.policy import TrackPolicy
     from fasdk.watchdog import Watchdog
     from fasdk_tools.terminal.decisions import document_of, text_of
 
@@ -119,7 +120,15 @@ def run(
         _require_level(liveness.bundle, bundle, level)
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(without_credentials(camera)),
+            (
+                liveness
+                if each_frame
+                else liveness.track(
+                    without_credentials(camera),
+                    # A recording opens no door: judging it twice gives the same answers twice.
+                    TrackPolicy(on_disk=not camera.startswith("replay:")),
+                )
+            ),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

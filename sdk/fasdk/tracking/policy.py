@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from fasdk.capture import Modality
 from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
-from fasdk.settings import as_choice, require_ms, require_whole
+from fasdk.settings import as_choice, as_choices, require_ms, require_whole
 
 _LARGEST_EXPONENT = 700.0
 _MOST_FAILED = 1_000  # even where the wait grows by one in a thousand
@@ -158,6 +159,9 @@ class TrackPolicy:
         remembered_frames: Number of last frames that no frame may repeat bit for bit; frames must
             also be in the order of their times. 0 for no check.
         missing: Treatment of a capture that lacks one of the model's modalities.
+        combinations: Combinations of the model's modalities that the camera may show besides all
+            of them, where `missing` is DEGRADE; empty for the one that it showed first. Any other
+            is an ERROR (new-combination): a sensor failed, or somebody covers one.
         attempts: Schedule of the attempts without a LIVE; None for unlimited attempts at once,
             with which an attack passes in the end.
         lock_out: Lock-out after repeated spoofs; None for none.
@@ -175,7 +179,8 @@ class TrackPolicy:
     face_lost_ms: float = 1_000.0
     min_overlap: float = 0.3
     remembered_frames: int = 64
-    missing: MissingModalities = MissingModalities.DEGRADE
+    missing: MissingModalities = MissingModalities.REQUIRE
+    combinations: tuple[tuple[Modality, ...], ...] = ()
     attempts: AttemptPolicy | None = field(default_factory=AttemptPolicy)
     lock_out: LockOutPolicy | None = field(default_factory=LockOutPolicy)
     on_disk: bool = True
@@ -194,3 +199,12 @@ class TrackPolicy:
             raise UsageError(f"track min_overlap is {share!r}, expected a share in [0, 1]")
         missing = as_choice("track missing", self.missing, MissingModalities)
         object.__setattr__(self, "missing", missing)
+        known = tuple(as_choices("track combinations", c, Modality) for c in self.combinations)
+        if not all(known):
+            raise UsageError("track combinations has an empty one: name its modalities")
+        if known and missing is not MissingModalities.DEGRADE:
+            raise UsageError(
+                f"track combinations are given with missing={missing.value}, under which no "
+                "modality may be absent: give missing=MissingModalities.DEGRADE, or leave them out"
+            )
+        object.__setattr__(self, "combinations", known)

@@ -154,7 +154,7 @@ class TrackState:
         run = self._run
         assert run is not None  # noqa: S101 - it was begun
         self._scored_ms = at_ms
-        step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, at_ms))
+        step = run.add(ScoredFrame(frame.score, frame.is_live, at_ms))
         if step is Step.LIVE and (late := self._late(capture)) is not None:
             self._end_run(Step.OUT_OF_TIME, now_ms)
             return self._answer(add_findings(frame, [late]), frame, now_ms, run)

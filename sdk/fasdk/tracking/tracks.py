@@ -21,10 +21,12 @@ class Tracks:
 
     Args:
         session: Session that scores the frames.
+        usual: Policy of a track that is made without one; None for the defaults.
     """
 
-    def __init__(self, session: FrameScorer) -> None:
+    def __init__(self, session: FrameScorer, usual: TrackPolicy | None = None) -> None:
         self._session = session
+        self._usual = usual
         self._lock = threading.Lock()
         self._tracks: dict[str, Track] = {}
 
@@ -34,7 +36,7 @@ class Tracks:
         Args:
             camera_id: Name of the camera.
             policy: Rules by which its frames make a verdict; None for those it has, or the
-                defaults.
+                usual ones.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -45,7 +47,7 @@ class Tracks:
         with self._lock:
             track = self._tracks.get(camera_id)
             if track is None:
-                policy = policy or TrackPolicy()
+                policy = policy or self._usual or TrackPolicy()
                 account = account_of(camera_id, policy)
                 track = Track(self._session, camera_id, policy, account=account)
                 self._tracks[camera_id] = track

@@ -37,14 +37,16 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 from support import tiny_bundle
-from support.scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
+from support.scripted_engine import LIVE, SECONDS, FakeEngine, Gate, Script, live, until
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
 
 @pytest.fixture
 def session(bundle_path):
-    with fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME, threads=1) as opened:
+    with fasdk.open(
+        bundle_path, backend=Backend.ONNXRUNTIME, threads=1, missing="degrade"
+    ) as opened:
         yield opened
 
 
@@ -122,7 +124,8 @@ def test_a_graph_that_takes_presence_hears_it_in_model_order_for_each_capture(bu
 def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
     only_rgb = {"modalities": (RGB,), "inputs": {RGB: bundle.manifest.inputs[RGB]}, "required": ()}
     manifest = bundle.manifest.model_copy(update=only_rgb)
-    session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
+    only_rgb = dataclasses.replace(bundle, manifest=manifest)
+    session = Liveness(only_rgb, FakeEngine(live), missing="degrade")
     decision = session.check(tiny_bundle.capture(200, (IR,)))
     assert decision.verdict is Verdict.ERROR
     assert "holds ir, this bundle uses rgb" in decision.reasons[0]
@@ -130,14 +133,16 @@ def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
 
 def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
     engine = FakeEngine(live)
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB,)))
+    decision = Liveness(bundle, engine, missing="degrade").check(tiny_bundle.capture(200, (RGB,)))
     assert decision.verdict is Verdict.LIVE
     assert decision.operating_point == "standard/rgb"
     assert decision.threshold == 0.9
     assert decision.modalities == (RGB,)
     assert (engine.batches[0]["depth"] == -1.0).all()
     assert (engine.batches[0]["ir"] == 0.0).all()
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB, IR)))
+    decision = Liveness(bundle, engine, missing="degrade").check(
+        tiny_bundle.capture(200, (RGB, IR))
+    )
     assert decision.verdict is Verdict.ERROR
     assert "no operating point for standard/rgb+ir" in decision.reasons[0]
 
@@ -270,14 +275,31 @@ def test_a_row_that_is_not_finite_is_error_for_that_capture_alone(bundle):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_being_told_to_stop_is_no_fault_to_answer(bundle, stop):
+def test_what_an_engine_raises_is_a_fault_and_no_order_to_stop(bundle, stop):
     session = Liveness(bundle, FakeEngine(stop()))
-    with pytest.raises(stop):
-        session.check_batch([tiny_bundle.capture()])
-    # A lane's thread is told nothing: there it is one more thing an engine may raise.
-    decision = session.check(tiny_bundle.capture())
-    assert decision.verdict is Verdict.ERROR
-    assert decision.codes == (Reason.UNEXPECTED,)
+    for decision in (
+        session.check(tiny_bundle.capture()),
+        *session.check_batch([tiny_bundle.capture()]),
+    ):
+        assert decision.verdict is Verdict.ERROR
+        assert decision.codes == (Reason.UNEXPECTED,)
+
+
+@pytest.mark.parametrize("ask", [Liveness.check, lambda s, capture: s.check_batch([capture])])
+def test_ctrl_c_reaches_a_caller_that_waits_for_the_engine(bundle, ask):
+    gate = Gate()
+    session = Liveness(bundle, FakeEngine(gate))
+    threading.Thread(target=_interrupt_when, args=(lambda: gate.inside,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ask(session, tiny_bundle.capture())
+    gate.open()
+    assert session.check(tiny_bundle.capture()).verdict is Verdict.LIVE
+    session.close()
+
+
+def _interrupt_when(holds):
+    until(holds)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
@@ -607,7 +629,7 @@ def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
             ),
             score_calibrations=(calibration,),
         )
-        with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        with fasdk.open(path, backend=Backend.ONNXRUNTIME, missing="degrade") as session:
             decision = session.check(tiny_bundle.capture(200))
             alone = session.check(tiny_bundle.capture(200, (RGB,)))
         assert decision.verdict is verdict

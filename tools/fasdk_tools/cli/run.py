@@ -18,8 +18,10 @@ from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
     KeyOption,
+    MissingOption,
     Panel,
     app,
+    missing_policy,
     parse_face,
     trust_policy,
 )
@@ -71,6 +73,7 @@ def run(
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many captures.")
     ] = None,
@@ -104,6 +107,9 @@ def run(
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
     locator = _locator(face, face_model)
+    missing = missing_policy(missing_modalities)
+    # A recording opens no door: judged twice, it gets the same answers twice.
+    policy = TrackPolicy(missing=missing, on_disk=not camera.startswith("replay:"))
     counts: Counter[str] = Counter()
     watchdog = Watchdog.from_environment()
     with (
@@ -114,21 +120,14 @@ def run(
             level=level,
             trust=trust_policy(key),
             limits=QualityLimits() if gates else None,
+            missing=missing,
         ) as liveness,
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
         for result in run_captures(
             opened_camera,
-            (
-                liveness
-                if each_frame
-                else liveness.track(
-                    without_credentials(camera),
-                    # A recording opens no door: judging it twice gives the same answers twice.
-                    TrackPolicy(on_disk=not camera.startswith("replay:")),
-                )
-            ),
+            liveness if each_frame else liveness.track(without_credentials(camera), policy),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

@@ -72,7 +72,7 @@ class Door:
         self.session = Liveness(
             bundle,
             self.engine,
-            limits=QualityLimits(),
+            limits=QualityLimits(max_age_ms=20_000),  # longer than any pause of a busy machine
             batching=BatchingPolicy(
                 lanes=1,
                 max_batch=1,
@@ -294,7 +294,7 @@ FAULTS = [
         "stale",
         RETRY,
         Reason.STALE,
-        lambda: replace(good(), taken_ms=taken(rgb=5000, depth=5000, ir=5000)),
+        lambda: replace(good(), taken_ms=taken(rgb=60_000, depth=60_000, ir=60_000)),
     ),
     Fault("of the future", RETRY, Reason.STALE, lambda: replace(good(), taken_ms=taken(rgb=-5000))),
     Fault(

@@ -34,6 +34,7 @@ class FakeBundle:
 
     manifest: object
     id: str = "a bundle"
+    trust: str = "key of a test"
 
 
 def plain_bundle() -> FakeBundle:

@@ -59,7 +59,7 @@ def test_a_lock_out_until_released_outlives_restarts_and_days():
 def test_the_time_without_power_does_not_count(monkeypatch, clock_ms):
     door = AttackDoor(plain_bundle())
     for _ in range(4):
-        door.see(-1.0, after_ms=POLICY.longest_wait_ms)
+        door.see(-1.0, after_ms=POLICY.wait_ms(4))
     monkeypatch.setattr(attempt_files, "boot_id", lambda: "the next boot")
     door.clock.now_ms = clock_ms  # the machine's clock begins anew with each boot
     door.restart()

@@ -131,7 +131,10 @@ class FileStore:
         write_record(
             self.path,
             AttemptRecord(
-                camera_id=self.camera_id, boot_id=boot_id(), written_ms=now_ms, state=state
+                camera_id=self.camera_id.encode("utf-8", "backslashreplace").decode(),
+                boot_id=boot_id(),
+                written_ms=now_ms,
+                state=state,
             ),
         )
         self._signature, self._is_sound = self._find_signature(), True

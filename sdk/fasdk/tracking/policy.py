@@ -10,7 +10,6 @@ from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
 from fasdk.settings import as_choice, as_choices, require_ms, require_whole
 
-_LARGEST_EXPONENT = 700.0
 _MOST_FAILED = 1_000  # even where the wait grows by one in a thousand
 
 
@@ -72,11 +71,11 @@ class AttemptPolicy:
 
     first_wait_ms: float = 1_000.0
     growth: float = 2.0
-    longest_wait_ms: float = 60_000.0
+    longest_wait_ms: float = 300_000.0
     forgive_ms: float | None = 600_000.0
-    raise_nats: float = 1.5
+    raise_nats: float = 2.5
     raise_frames: int = 1
-    most_raises: int = 3
+    most_raises: int = 1
     least_frame_ms: float = 50.0
 
     def __post_init__(self) -> None:
@@ -98,11 +97,13 @@ class AttemptPolicy:
 
     def wait_ms(self, attempts: int) -> float:
         """Return the wait in milliseconds after that many attempts in a row; 0 after none."""
-        if attempts < 1:
+        if attempts < 1 or self.first_wait_ms == 0.0:
             return 0.0
-        # By its logarithm, limited so that a large growth does not overflow.
-        factor = math.exp(min((attempts - 1) * math.log(self.growth), _LARGEST_EXPONENT))
-        return float(min(self.first_wait_ms * factor, self.longest_wait_ms))
+        try:
+            grown = self.first_wait_ms * float(self.growth) ** (attempts - 1)
+        except OverflowError:
+            return float(self.longest_wait_ms)
+        return float(min(grown, self.longest_wait_ms))
 
     @property
     def most_failed(self) -> int:

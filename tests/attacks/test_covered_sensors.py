@@ -51,7 +51,7 @@ def show(track, modalities, level=PERSUASIVE, frames=1):
     return answers[-1]
 
 
-ONE = {"frames_required": 1, "lock_out": None}
+ONE = {"frames_required": 1, "attempts": None, "lock_out": None}
 
 
 @pytest.mark.parametrize("shown", [(RGB,), (RGB, IR), (RGB, DEPTH), (DEPTH, IR), (IR,)])

@@ -15,6 +15,7 @@ import time
 import pytest
 
 import fasdk
+from fasdk.capture_loop import run_captures
 from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import UsageError
 from fasdk.reasons import Reason
@@ -75,7 +76,7 @@ def test_by_default_nothing_is_decided_without_every_modality(door, home, shown)
             session.check(capture),
             session.submit(capture).result(),
             track.check(capture),
-            *(r.decision for r in fasdk.capture_loop.run_captures(ScriptedCamera(capture), track)),
+            *(r.decision for r in run_captures(ScriptedCamera(capture), track)),
         ]
         assert session.track("other", TrackPolicy()).check(capture).codes == answers[0].codes
     for answer in answers:

@@ -54,7 +54,11 @@ class TrustError(BundleError):
 
 
 class RollbackError(BundleError):
-    """A bundle of a lower revision than the one that serves was to take its place."""
+    """A bundle falls short of the one whose place it takes: older, or it lacks what that one had."""
+
+
+class StateError(FasdkError):
+    """What a machine remembers of earlier runs is damaged, locked or open to others."""
 
 
 class HomeError(FasdkError):

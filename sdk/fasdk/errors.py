@@ -54,7 +54,7 @@ class TrustError(BundleError):
 
 
 class RollbackError(BundleError):
-    """A bundle falls short of the one whose place it takes: older, or it lacks what that one had."""
+    """A bundle falls short of the one whose place it takes: it is older, or lacks what that had."""
 
 
 class StateError(FasdkError):

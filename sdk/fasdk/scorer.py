@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, monotonic_ms
@@ -24,11 +25,13 @@ from fasdk.decision import (
 )
 from fasdk.errors import (
     CaptureError,
+    FasdkError,
     OperatingPointError,
     PlanError,
     PreprocessError,
 )
 from fasdk.faults import finding_of
+from fasdk.own_thread import raise_unless_repeated
 from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
@@ -86,6 +89,7 @@ class Scorer:
         self.level = level
         self.limits = limits or QualityLimits.faults()
         self.missing = as_choice("missing", missing, MissingModalities)
+        self._trust = bundle.trust
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
         self._names = tuple(m.value for m in bundle.manifest.modalities)
 
@@ -117,18 +121,26 @@ class Scorer:
         Checked in turn: what `Capture` itself requires, the quality limits against
         `time.monotonic`, whose findings a person can act on, and what `refuse` requires. Every
         finding is part of the refusal, so none can be found and then let through.
+
+        It runs in the caller's thread. What a signal handler of the application raises meanwhile
+        reaches the application.
         """
         try:
-            _require_sound(capture)
-            findings = assess(capture, self.limits, now_ms=monotonic_ms())
-            missing = self._missing(capture)
-            if missing is not None:
-                findings = (missing, *findings)
-            if not findings:
-                self._require_fit(capture)
-                return None
-        except Exception as error:  # noqa: BLE001 - a gate that fails must not pass the capture
+            return self._gate(capture)
+        except FasdkError as error:
             return self.error(error)
+        except Exception as error:  # noqa: BLE001 - a gate that fails must not pass the capture
+            return self.error(raise_unless_repeated(error, partial(self._gate, capture)))
+
+    def _gate(self, capture: Capture) -> Decision | None:
+        _require_sound(capture)
+        findings = assess(capture, self.limits, now_ms=monotonic_ms())
+        missing = self._missing(capture)
+        if missing is not None:
+            findings = (missing, *findings)
+        if not findings:
+            self._require_fit(capture)
+            return None
         return self.refused(*findings, modalities=capture.present)
 
     def _missing(self, capture: Capture) -> Finding | None:
@@ -242,6 +254,7 @@ class Scorer:
             modalities=rules.used,
             reliability=dict(zip(self._names, reliability, strict=False)),
             bundle_id=self.bundle.id,
+            trust=self._trust,
         )
         return add_findings(decision, findings)
 
@@ -251,7 +264,7 @@ class Scorer:
 
     def refused(self, *findings: Finding, modalities: tuple[Modality, ...] = ()) -> Decision:
         """Return this bundle's refusal of a capture; see `fasdk.decision.refused`."""
-        return refused(findings, bundle_id=self.bundle.id, modalities=modalities)
+        return refused(findings, bundle_id=self.bundle.id, trust=self._trust, modalities=modalities)
 
     def replay_golden(
         self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]

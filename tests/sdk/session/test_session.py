@@ -20,7 +20,8 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
-from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.bundle.signing import generate_key
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.capture import Modality
 from fasdk.decision import Decision, MissingModalities, Verdict
 from fasdk.errors import (
@@ -37,7 +38,7 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 from support import tiny_bundle
-from support.scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
+from support.scripted_engine import LIVE, SECONDS, FakeEngine, Gate, Script, live, until
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -270,14 +271,31 @@ def test_a_row_that_is_not_finite_is_error_for_that_capture_alone(bundle):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_being_told_to_stop_is_no_fault_to_answer(bundle, stop):
+def test_what_an_engine_raises_is_a_fault_and_no_order_to_stop(bundle, stop):
     session = Liveness(bundle, FakeEngine(stop()))
-    with pytest.raises(stop):
-        session.check_batch([tiny_bundle.capture()])
-    # A lane's thread is told nothing: there it is one more thing an engine may raise.
-    decision = session.check(tiny_bundle.capture())
-    assert decision.verdict is Verdict.ERROR
-    assert decision.codes == (Reason.UNEXPECTED,)
+    for decision in (
+        session.check(tiny_bundle.capture()),
+        *session.check_batch([tiny_bundle.capture()]),
+    ):
+        assert decision.verdict is Verdict.ERROR
+        assert decision.codes == (Reason.UNEXPECTED,)
+
+
+@pytest.mark.parametrize("ask", [Liveness.check, lambda s, capture: s.check_batch([capture])])
+def test_ctrl_c_reaches_a_caller_that_waits_for_the_engine(bundle, ask):
+    gate = Gate()
+    session = Liveness(bundle, FakeEngine(gate))
+    threading.Thread(target=_interrupt_when, args=(lambda: gate.inside,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ask(session, tiny_bundle.capture())
+    gate.open()
+    assert session.check(tiny_bundle.capture()).verdict is Verdict.LIVE
+    session.close()
+
+
+def _interrupt_when(holds):
+    until(holds)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):
@@ -652,7 +670,7 @@ def test_a_golden_capture_that_makes_no_sense_fails(tmp_path, capture, logits, w
 def test_opening_holds_the_bundle_to_the_trust_asked_for(bundle_path, tmp_path):
     public, key_id = generate_key(tmp_path / "vendor.pem")
     trust = TrustPolicy.from_files(public)
-    with pytest.raises(TrustError, match="is not signed"):
+    with pytest.raises(TrustError, match="fits none"):
         fasdk.open(bundle_path, trust=trust)
     signed = tiny_bundle.write(tmp_path / "signed.fasb", tmp_path / "vendor.pem")
     with fasdk.open(signed, trust=trust, backend=Backend.ONNXRUNTIME) as session:

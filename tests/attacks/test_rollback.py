@@ -494,6 +494,8 @@ def test_every_change_can_be_allowed_by_name_and_nothing_else(vendor: Vendor) ->
     vendor.put()
     with pytest.raises(TypeError, match="unexpected keyword argument 'allow_all'"):
         vendor.start(allow_all=True)
-    with fasdk.open(vendor.door, trust=vendor.trust, backend="onnxruntime") as session:
-        with pytest.raises(TypeError, match="unexpected keyword argument 'limit'"):
-            session.swap(vendor.door, limit=3)  # type: ignore[call-arg]
+    with (
+        fasdk.open(vendor.door, trust=vendor.trust, backend="onnxruntime") as session,
+        pytest.raises(TypeError, match="unexpected keyword argument 'limit'"),
+    ):
+        session.swap(vendor.door, limit=3)  # type: ignore[call-arg]

@@ -275,7 +275,7 @@ class RevisionState:
             _make_system_folder(file.path.parent)
         else:
             file = self._account(True)
-        _take(file, bundle, trusted, allowed, reset=reset)
+        _take(file, bundle, trusted, allowed, reset=reset, by_hand=True)
         return file.path
 
 
@@ -327,11 +327,12 @@ def _take(
     allowed: Collection[BundleChange],
     *,
     reset: bool = False,
+    by_hand: bool = False,
 ) -> None:
     with file.locked():
         known = None if reset else _require(file, bundle, trusted, allowed)
         new, signed_by = BundleIdentity.of(bundle), str(bundle.signed_by)
-        if known is None and not reset:
+        if known is None and not by_hand:
             _log.warning(
                 "%s does not exist, so nothing tells which bundles this machine took before: "
                 "%s is recorded as the first, product %s, revision %d",

@@ -83,7 +83,7 @@ def test_a_key_is_trusted_through_its_last_day_and_not_after(vendor):
     assert last.is_expired(noon + timedelta(days=1))
     text = public.read_text()
     public.write_text(f"Expires: {TODAY - timedelta(days=1)}\n{text}")
-    with pytest.raises(TrustError, match=r"expired on .* fasdk trust add"):
+    with pytest.raises(TrustError, match=r"expired on .*`fasdk trust add"):
         open_bundle(bundle, TrustPolicy.from_files(public))
     with pytest.raises(TrustError, match="expired on"):
         add_key(public)

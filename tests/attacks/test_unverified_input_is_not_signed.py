@@ -1,8 +1,7 @@
-"""A bundle altered on the workstation before `fasdk tune --sign-key`, which signs what it takes over.
+"""A bundle altered on the workstation before `fasdk tune --sign-key`, which signs what it keeps.
 
 The attacker lowers a threshold or replaces the prebuilt plan, which is native code, and waits for
-the vendor to tune. Nothing is signed; where the vendor says --unsigned, the plan is left out all the
-same.
+the vendor to tune. Nothing is signed; with --unsigned said outright the plan is left out anyway.
 """
 
 from __future__ import annotations

@@ -88,7 +88,10 @@ def open_token(text: str, ask: AskPassphrase | None) -> TokenSigner:
     pin = os.fsdecode(ask_for(f"token {address.token}", ask))
     try:
         token = pkcs11.lib(address.module).get_token(token_label=address.token)
-        session = token.open(user_pin=pin)
+        try:
+            session = token.open(user_pin=pin)
+        except pkcs11.exceptions.UserAlreadyLoggedIn:  # a process logs in once for all sessions
+            session = token.open()
         found = {"label": address.label, "key_type": pkcs11.KeyType.EC_EDWARDS}
         private = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **found)
         public = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **found)

@@ -84,12 +84,13 @@ def _bundle() -> Callable[[bytes], None]:
     from fasdk.bundle.bundle import open_bundle
     from fasdk.bundle.calibration import read_calibration
     from fasdk.bundle.members import EVALUATION
+    from fasdk.bundle.trust import TrustPolicy
 
     path = scratch_folder() / "input.fasb"
 
     def run(data: bytes) -> None:
         path.write_bytes(data)
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, TrustPolicy.unsigned())
         read_calibration(bundle)
         bundle.document(EVALUATION)
         for golden in bundle.golden:
@@ -155,7 +156,7 @@ def mutate_npz(data: bytes, rng: random.Random) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, zlib.error):
+    except UNREADABLE:
         return mutate_bytes(data, rng)
     if not members:
         return mutate_bytes(data, rng)
@@ -207,13 +208,24 @@ def _key() -> Callable[[bytes], None]:
 
 
 def _key_seeds() -> list[bytes]:
-    from fasdk.bundle.trust import generate_key
+    from fasdk.bundle.signing import generate_key
 
     folder = scratch_folder()
     if not (folder / "seed").exists():
         generate_key(folder / "seed")
     return [(folder / "seed.pub").read_bytes(), (folder / "seed").read_bytes()]
 
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    ValueError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+)
+"""Exceptions of zipfile on a damaged archive."""
 
 TARGETS = (
     Target("archive", _archive, _archive_seeds),

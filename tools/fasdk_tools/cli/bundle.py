@@ -24,10 +24,12 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    MissingOption,
     Panel,
     UnsignedOption,
     WideOption,
     app,
+    missing_policy,
     parse_face,
     parse_landmarks,
     trust_policy,
@@ -251,6 +253,7 @@ def check(
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -283,6 +286,7 @@ def check(
         level=level,
         trust=trust_policy(key, unsigned),
         **allowing(allow or []),
+        missing=missing_policy(missing_modalities),
     ) as liveness:
         liveness.require(capture)
         decision = liveness.check(capture)

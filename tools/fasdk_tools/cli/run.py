@@ -19,9 +19,11 @@ from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
     KeyOption,
+    MissingOption,
     Panel,
     UnsignedOption,
     app,
+    missing_policy,
     parse_face,
     trust_policy,
 )
@@ -73,6 +75,7 @@ def run(
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many captures.")
     ] = None,
@@ -119,6 +122,7 @@ def run(
             trust=trust_policy(key, unsigned),
             **allowing(allow or []),
             limits=QualityLimits() if gates else None,
+            missing=missing_policy(missing_modalities),
         ) as liveness,
         _until_told_to_stop(),
     ):

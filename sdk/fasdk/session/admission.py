@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import Bundle, open_bundle
+from fasdk.bundle.revisions import RevisionState
 from fasdk.bundle.succession import BundleChange, BundleIdentity, require_successor
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import OperatingPointError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from fasdk.bundle.revisions import RevisionState
-    from fasdk.bundle.trust import TrustPolicy
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,19 @@ class Admission:
 
     trust: TrustPolicy
     revisions: RevisionState
+
+    @classmethod
+    def of(cls, trust: TrustPolicy | None, revisions: RevisionState | None) -> Admission:
+        """Return the rules that are given, and this machine's own in place of None.
+
+        Raises:
+            TrustError: The machine's trust store cannot be read.
+            HomeError: The account's folder is not its own.
+        """
+        return cls(
+            TrustPolicy.installed() if trust is None else trust,
+            RevisionState.installed() if revisions is None else revisions,
+        )
 
     @property
     def trusted(self) -> frozenset[str]:

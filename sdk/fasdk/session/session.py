@@ -101,9 +101,7 @@ class Liveness:
         self.missing = missing
         self.batching = batching or BatchingPolicy()
         self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
-        self._admission = Admission(
-            trust or TrustPolicy.installed(), revisions or RevisionState.installed()
-        )
+        self._admission = Admission.of(trust, revisions)
         self._loader = loader or partial(open_engine, backend=engine.backend)
         self._loaded = LoadedBundle(bundle, engine, self._scorer_of(bundle))
         self._lock = threading.Lock()  # of the fields below, and of `_loaded`
@@ -517,7 +515,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
     allowed = allowed_changes(allow)
-    admission = Admission(trust or TrustPolicy.installed(), revisions or RevisionState.installed())
+    admission = Admission.of(trust, revisions)
     bundle = admission.verify(path)
     admission.check(bundle, allowed)  # before a plan takes minutes
     _log.log(

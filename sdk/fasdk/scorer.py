@@ -34,6 +34,7 @@ from fasdk.faults import finding_of
 from fasdk.own_thread import raise_unless_repeated
 from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
+from fasdk.quality.agreement import disagreement
 from fasdk.reasons import Finding, Reason
 from fasdk.settings import as_choice
 
@@ -255,6 +256,25 @@ class Scorer:
             bundle_id=self.bundle.id,
         )
         return add_findings(decision, findings)
+
+    def answer(
+        self, capture: Capture, logits: Sequence[float], reliability: Sequence[float]
+    ) -> Decision:
+        """Return the decision on one row for a camera's capture, which passed `gate`.
+
+        As `score_row`, but LIVE only where the sensors show one face, if the limits ask for that.
+        A SPOOF stays one, so that no attack is excused.
+
+        Args:
+            capture: Capture the row belongs to.
+            logits: Logits, as for `score_row`.
+            reliability: The model's certainty, as for `score_row`.
+        """
+        decision = self.score_row(capture, logits, reliability)
+        if not (decision.is_live and self.limits.sensors_agree):
+            return decision
+        finding = disagreement(capture)
+        return decision if finding is None else add_findings(decision, [finding])
 
     def error(self, error: BaseException) -> Decision:
         """Return the refusal of a capture on which an exception was raised."""

@@ -34,6 +34,7 @@ RETRY_HELPS = {
     "too-dark",
     "too-bright",
     "blurred",
+    "sensors-disagree",
     "ir-saturated",
     "depth-holes",
     "undecided",

@@ -73,9 +73,9 @@ def disagreement(capture: Capture) -> Finding | None:
 
 def margins(capture: Capture) -> dict[Pair, float]:
     """Return the margin of each pair of maps that the capture's sensors have."""
-    maps = {m: found for m in capture.present if (found := _map(capture, m)) is not None}
+    maps = {m: edges for m in capture.present if (edges := _map(capture, m)) is not None}
     depth, lights = maps.get(Modality.DEPTH), [m for m in maps if m is not Modality.DEPTH]
-    found = {}
+    found: dict[Pair, float] = {}
     if len(lights) == 2:
         found[Pair.RGB_IR] = _margin(_correlation(maps[Modality.RGB], maps[Modality.IR]))
     if depth is not None and lights:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends.engine import MAX_BATCH_KEY
+from fasdk.bundle.graph import MAX_BATCH_KEY
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.editing import copy_of, rename
 from fasdk_engines.graph.export import clean

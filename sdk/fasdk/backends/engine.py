@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-MAX_BATCH_KEY = "fasdk.max_batch"
-"""Key of the ONNX metadata of a graph that takes but so many captures in one call: 1."""
-
-
 class Backend(str, Enum):
     """Name of a library that can run a bundle; see the table in `fasdk.backends.registry`."""
 

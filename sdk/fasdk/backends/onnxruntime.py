@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from fasdk.backends.engine import MAX_BATCH_KEY, Backend, EngineOutputs
+from fasdk.backends.engine import Backend, EngineOutputs
+from fasdk.bundle.graph import MAX_BATCH_KEY
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.backends.engine import Backend, EngineOutputs
-from fasdk.backends.onnx_file import require_self_contained
+from fasdk.bundle.graph import require_self_contained
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fasdk.home import HOME_VARIABLE
+
 from support.cuda_sim.simulated_cuda import Simulator, load
 from support.requirements import Requirement, summary
 
@@ -44,6 +46,18 @@ def reference() -> Path:
     if not REFERENCE.is_dir():
         Requirement.PUBLISHED_FILES.skip("no such folder")
     return REFERENCE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Gives the run, and every process it starts, a fasdk home of its own: keys, trust, state."""
+    before = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(tmp_path_factory.mktemp("fasdk-home"))
+    yield
+    if before is None:
+        del os.environ[HOME_VARIABLE]
+    else:
+        os.environ[HOME_VARIABLE] = before
 
 
 @pytest.fixture

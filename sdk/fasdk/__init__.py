@@ -4,7 +4,7 @@
 
     with fasdk.open("lobby.fasb") as liveness:
         decision = liveness.check(fasdk.Capture(rgb=rgb, depth=depth_mm, ir=ir, face=(x, y, w, h)))
-        if decision.verdict is fasdk.Verdict.LIVE:
+        if decision.is_live:
             ...
 
 The public names are those of `fasdk._public`, loaded when the first of them is used, so that

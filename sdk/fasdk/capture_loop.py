@@ -14,6 +14,7 @@ from fasdk.faults import finding_of
 from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
 from fasdk.tracking.track import Track
+from fasdk.truth import NoTruthValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,8 +76,8 @@ class Backoff:
 
 
 @dataclass(frozen=True)
-class CaptureResult:
-    """Result of one turn of the capture loop.
+class CaptureResult(NoTruthValue):
+    """Result of one turn of the capture loop; `if result` raises TypeError.
 
     Attributes:
         capture: Number of the capture, from 1; None where the camera gave none.

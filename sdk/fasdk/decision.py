@@ -14,6 +14,7 @@ from fasdk.capture import Modality
 from fasdk.errors import OperatingPointError, UsageError
 from fasdk.reasons import Finding, Reason, by_rank
 from fasdk.settings import take_choices
+from fasdk.truth import NoTruthValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Verdict(str, Enum):
-    """Outcome a door may act on. Only LIVE opens it."""
+class Verdict(NoTruthValue, str, Enum):
+    """Outcome a door may act on. Only LIVE opens it; `if verdict` raises TypeError."""
 
     LIVE = "live"
     SPOOF = "spoof"
@@ -31,8 +32,8 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Answer on one capture.
+class Decision(NoTruthValue):
+    """Answer on one capture; `if decision.is_live` opens a door, `if decision` raises TypeError.
 
     Attributes:
         verdict: Verdict; only LIVE opens a door.
@@ -73,6 +74,11 @@ class Decision:
                 f"a LIVE decision has the codes {', '.join(self.codes)}, expected none: "
                 "make it with add_findings, which answers RETRY or ERROR"
             )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the verdict is LIVE, the only one on which a door may open."""
+        return self.verdict is Verdict.LIVE
 
 
 def add_findings(decision: Decision, findings: Iterable[Finding]) -> Decision:

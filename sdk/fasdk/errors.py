@@ -57,6 +57,10 @@ class RollbackError(BundleError):
     """A bundle of a lower revision than the one that serves was to take its place."""
 
 
+class HomeError(FasdkError):
+    """The account's folder cannot be created or read, or another account could have filled it."""
+
+
 class OperatingPointError(FasdkError):
     """No threshold was tuned for what was asked, so nothing may be decided."""
 

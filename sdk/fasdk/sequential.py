@@ -29,9 +29,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fasdk.capture import Modality
 from fasdk.decision import distinct, point_id
 from fasdk.errors import UsageError
+from fasdk.truth import NoTruthValue
 
 
-class Step(str, Enum):
+class Step(NoTruthValue, str, Enum):
     """State of a run after a frame; every step but UNDECIDED ends it."""
 
     UNDECIDED = "undecided"

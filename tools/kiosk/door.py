@@ -13,7 +13,7 @@ finder, watchdog = fasdk.FaceFinder(face_model), Watchdog.from_environment()
 with fasdk.open(bundle, trust=trust, limits=limits) as lobby, open_camera(source) as camera:
     for result in run_captures(camera, lobby.track("lobby"), finder):
         watchdog.notify_decision(result.decision)
-        if result.decision.verdict is fasdk.Verdict.LIVE:
+        if result.decision.is_live:
             print("open the door", flush=True)
         elif result.decision.codes:
             print("show", result.decision.codes[0].value, flush=True)

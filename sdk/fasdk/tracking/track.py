@@ -237,7 +237,9 @@ class Track:
         bundle = self._session.bundle  # read once: a swap may come at any moment
         unscored = self._unscored(pending.capture, frame, bundle)
         if pending.resets != self._resets:
-            return self._answer(unscored or add_findings(frame, [_BEFORE_RESET]), frame)
+            if unscored is None:
+                unscored = add_findings(frame, [_BEFORE_RESET])
+            return self._answer(unscored, frame)
         same = self._face.is_same(
             pending.capture, frame.codes, pending.at_ms, is_scored=unscored is None
         )
@@ -253,7 +255,7 @@ class Track:
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
         run = self._run or self._begin_run(rules, bundle)
-        step = run.add(ScoredFrame(frame.score, frame.verdict is Verdict.LIVE, pending.at_ms))
+        step = run.add(ScoredFrame(frame.score, frame.is_live, pending.at_ms))
         if step is not Step.UNDECIDED:
             self._end_run(step)
         if step is Step.SPOOF:

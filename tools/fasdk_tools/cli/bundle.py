@@ -239,7 +239,6 @@ def check(
     """Decide on one capture; exit 0 only for LIVE."""
     from fasdk.backends.registry import parse_backend
     from fasdk.capture import Capture, Modality
-    from fasdk.decision import Verdict
     from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.session import open as open_session
 
@@ -284,7 +283,7 @@ def check(
                 "bundle id": decision.bundle_id,
             },
         )
-    if decision.verdict is not Verdict.LIVE:
+    if not decision.is_live:
         raise typer.Exit(EXIT_NO)
 
 

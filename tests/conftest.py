@@ -70,13 +70,11 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    """Puts back the levels and handlers of fasdk's loggers, which a verb sets for its process."""
-    before = {log.name: (log.level, list(log.handlers)) for log in _own_loggers()}
-    yield
+def _logging_as_imported() -> None:
+    """Every logger of fasdk as importing leaves it: a verb sets levels for its whole process."""
     for log in _own_loggers():
-        level, log.handlers = before.get(log.name, (logging.NOTSET, []))
-        log.setLevel(level)
+        log.handlers = []
+        log.setLevel(logging.NOTSET)
 
 
 def _own_loggers() -> list[logging.Logger]:

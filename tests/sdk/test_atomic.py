@@ -108,9 +108,8 @@ def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path):
 
 def test_a_private_file_is_private_from_the_first_byte(tmp_path):
     path = tmp_path / "key"
-    with atomic_write(path, mode=0o600):
-        (part,) = tmp_path.iterdir()
-        assert part.stat().st_mode & 0o777 == 0o600
+    with atomic_write(path, mode=0o600) as file:
+        assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
     assert path.stat().st_mode & 0o777 == 0o600
 
 

@@ -25,7 +25,7 @@ def device(monkeypatch):
 
 
 def test_the_mode_is_asked_for_in_the_order_drivers_need(device, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="fasdk.cameras")
     with open_camera("opencv:0?fps=15&width=1280&height=720&fourcc=MJPG") as camera:
         device.give(color_frame(7, HD))
         assert camera.read(2000).rgb.shape == (720, 1280, 3)

@@ -27,6 +27,7 @@ from fasdk.errors import (
 )
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
+from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -140,6 +141,25 @@ class Liveness:
             # A batch under way is finished; one that hangs leaves the engine when it returns.
             if loaded.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
                 loaded.turn.release()
+            loaded.leave()
+
+    def prove(self) -> None:
+        """Replay the golden captures, as `fasdk.open` does, unless they were reproduced here before.
+
+        Proofs are remembered by bundle, backend, its version, machine and account; see
+        `fasdk.session.proof`.
+
+        Raises:
+            PlanError: The engine does not reproduce the bundle, or the bundle holds no golden
+                capture.
+            BackendError: The engine failed, or the session is closed.
+            BundleError: A golden capture cannot be read.
+        """
+        loaded = self._enter()
+        try:
+            with loaded.turn:
+                require_proven(loaded.scorer, loaded.engine)
+        finally:
             loaded.leave()
 
     def start(self) -> Liveness:
@@ -424,6 +444,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         UsageError: The policy asks for larger batches than the engine takes, `backend` is no
             backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed or refuses the graph.
+        PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
     if backend is not None:
@@ -442,6 +463,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         loader=partial(load, backend=engine.backend),
     )
     try:
+        liveness.prove()
         return liveness.start()
     except BaseException:
         liveness.close()

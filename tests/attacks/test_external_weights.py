@@ -188,14 +188,15 @@ def test_a_file_that_is_of_another_format_to_a_backend_is_refused(mark):
         require_self_contained(body + field(7, b""))
 
 
-def test_depth_and_work_are_bounded():
+def test_depth_and_work_are_bounded(monkeypatch):
     deep = b""
-    for _ in range(3000):
+    for _ in range(120):
         deep = field(1, field(5, field(6, deep)))
     with pytest.raises(BundleError, match="nested deeper"):
         require_self_contained(key(1, 0) + b"\x08" + field(7, deep))
-    many = key(1, 0) + b"\x08" + field(7, field(16, b"") * 1_100_000)
-    with pytest.raises(BundleError, match="more than 1000000 fields"):
+    monkeypatch.setattr("fasdk.bundle.wire._MAX_FIELDS", 1000)
+    many = key(1, 0) + b"\x08" + field(7, field(16, b"") * 1001)
+    with pytest.raises(BundleError, match="more than 1000 fields"):
         require_self_contained(many)
 
 
@@ -203,7 +204,7 @@ def test_random_damage_never_raises_anything_else():
     rng = np.random.default_rng(5)
     graph = tiny_bundle.graph_bytes()
     limit = sys.getrecursionlimit()
-    for _ in range(400):
+    for _ in range(150):
         data = bytearray(graph)
         for place in rng.integers(0, len(data), rng.integers(1, 6)):
             data[place] = rng.integers(0, 256)

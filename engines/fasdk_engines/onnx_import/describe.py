@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
@@ -11,6 +12,7 @@ from fasdk.preprocess import ChannelOrder, CropRule
 from fasdk.preprocess.units import UNITS
 from fasdk_engines.graph.captures import read_development, seeded_captures
 from fasdk_engines.onnx_import.draft import Draft, DraftField, Origin, draft_description
+from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 from fasdk_engines.onnx_import.reference_trial import (
     Setting,
@@ -68,6 +70,16 @@ def describe_onnx(
         DatasetError: The list or a frame is missing or malformed.
     """
     file = read_onnx_file(path)
+    described = partial(_describe, file, reference, modalities, size)
+    return run_guarded(described, str(path), file.model.ByteSize())
+
+
+def _describe(
+    file: OnnxFile,
+    reference: Path | None,
+    modalities: Sequence[Modality],
+    size: tuple[int, int] | None,
+) -> FileDescription:
     draft = draft_description(file, modalities=modalities, size=size)
     development = None if reference is None else read_development(reference)
     assigned = draft

@@ -72,7 +72,10 @@ class EngineOutputs:
 
 
 def _as_float32(name: str, values: object) -> NDArray[np.float32]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise BackendError(f"output {name} is no tensor: {error}") from error
     if array.dtype.kind != "f":
         raise BackendError(f"output {name} is {array.dtype}, expected floating point")
     return array.astype(np.float32, copy=False)

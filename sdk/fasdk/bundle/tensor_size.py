@@ -72,8 +72,8 @@ class TensorSize:
         elements = 1
         for extent in self.dims:
             elements *= extent
-        if elements > MAX_ELEMENTS:
-            return f"{shown}, {elements} elements, expected at most {MAX_ELEMENTS}"
+        if elements > MAX_ELEMENTS or max(self.dims, default=0) > MAX_ELEMENTS:
+            return f"{shown}, expected at most {MAX_ELEMENTS} elements"
         if self.fields > 1:
             return f"its values in {self.fields} fields, expected one"
         return self._fault_of_content(elements, shown)

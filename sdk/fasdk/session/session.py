@@ -144,7 +144,7 @@ class Liveness:
             loaded.leave()
 
     def prove(self) -> None:
-        """Replay the golden captures, as `fasdk.open` does, unless they were reproduced here before.
+        """Replay the golden captures, as `fasdk.open` does, unless they were reproduced here.
 
         Proofs are remembered by bundle, backend, its version, machine and account; see
         `fasdk.session.proof`.

@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust fuzz clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -90,6 +90,14 @@ verify-structure: $(STAMP) bindings  ## The same for structure, unchanged behavi
 
 verify-bring: $(STAMP)  ## The same for files as people bring them
 	$(RECORDED)$(BIN)/python tools/verify/bring.py
+
+verify-trust: $(STAMP)  ## The same for trust and endurance; hours at full size, OPTIONS="--only flips" measures a part
+	$(RECORDED)$(BIN)/python tools/verify/trust.py $(OPTIONS)
+
+fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executions 10000" for fewer
+	@for target in $$(PYTHONPATH=tests $(BIN)/python -m fuzz --names); do \
+		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep tests/output/fuzz $(OPTIONS) || failed=1; \
+	done; test -z "$$failed"
 
 clean:  ## Remove everything made here
 	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Capture, monotonic_ms
@@ -24,11 +25,13 @@ from fasdk.decision import (
 )
 from fasdk.errors import (
     CaptureError,
+    FasdkError,
     OperatingPointError,
     PlanError,
     PreprocessError,
 )
 from fasdk.faults import finding_of
+from fasdk.own_thread import raise_unless_repeated
 from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
 from fasdk.reasons import Finding, Reason
@@ -117,18 +120,26 @@ class Scorer:
         Checked in turn: what `Capture` itself requires, the quality limits against
         `time.monotonic`, whose findings a person can act on, and what `refuse` requires. Every
         finding is part of the refusal, so none can be found and then let through.
+
+        It runs in the caller's thread. What a signal handler of the application raises meanwhile
+        reaches the application.
         """
         try:
-            _require_sound(capture)
-            findings = assess(capture, self.limits, now_ms=monotonic_ms())
-            missing = self._missing(capture)
-            if missing is not None:
-                findings = (missing, *findings)
-            if not findings:
-                self._require_fit(capture)
-                return None
-        except Exception as error:  # noqa: BLE001 - a gate that fails must not pass the capture
+            return self._gate(capture)
+        except FasdkError as error:
             return self.error(error)
+        except Exception as error:  # noqa: BLE001 - a gate that fails must not pass the capture
+            return self.error(raise_unless_repeated(error, partial(self._gate, capture)))
+
+    def _gate(self, capture: Capture) -> Decision | None:
+        _require_sound(capture)
+        findings = assess(capture, self.limits, now_ms=monotonic_ms())
+        missing = self._missing(capture)
+        if missing is not None:
+            findings = (missing, *findings)
+        if not findings:
+            self._require_fit(capture)
+            return None
         return self.refused(*findings, modalities=capture.present)
 
     def _missing(self, capture: Capture) -> Finding | None:

@@ -243,7 +243,8 @@ def test_a_guarded_answer_comes_back_whole():
     assert answer == (bytes(3_000_000), {"a": 1})
 
 
-BUILD = "build-engine small.onnx -o o.fasb --model onnx --preprocess small.toml".split()
+BUILD = ["build-engine", "small.onnx", "-o", "o.fasb"]
+BUILD += ["--model", "onnx", "--preprocess", "small.toml"]
 
 
 def test_the_command_says_one_line_and_exits_2(tmp_path):

@@ -79,6 +79,19 @@ def describe_claims() -> Iterator[Claim]:
     yield pytest_claim(claim, DESCRIBE_TESTS, *_QUICK_AND_SLOW)
 
 
+def scrubbed_claims() -> Iterator[Claim]:
+    """Built-in models without a name in their files, described from 40 labeled captures."""
+    found = support_json("support.scrubbed_models")
+    for one in found["models"]:
+        claim = f"{one['model']} without names: what describe --reference chose wrongly"
+        chosen = (
+            f"{one['units']}, {one['order']}, class {one['live_index']}, "
+            f"{'+'.join(one['modalities'])}; AUC {one['auc']} on {found['captures']} captures"
+        )
+        note = f"{chosen}; wrong: {', '.join(one['wrong']) or 'nothing'}"
+        yield Claim(claim, len(one["wrong"]), "==", 0, note)
+
+
 def crop_claims() -> Iterator[Claim]:
     """Random crops by every rule, against OpenCV."""
     found = support_json("support.crop_rules", "--cases", CROP_CASES)
@@ -103,6 +116,7 @@ def main() -> int:
         **{kind.replace(" ", "-"): partial(form_claims, kind) for kind in kinds},
         "mistakes": mistake_claims,
         "describe": describe_claims,
+        "scrubbed": scrubbed_claims,
         "crops": crop_claims,
     }
     parser = argparse.ArgumentParser(description=__doc__)

@@ -47,10 +47,10 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk.lists import FrameList, FrameRow, ListOptions, read_frame_list
 from fasdk.lists.frame_list import raise_faults
-from fasdk.lists.words import Column, normal_word
+from fasdk.lists.words import Column
 from fasdk_calibration.datasets.labels import (
-    NO_SPECIES,
     Polarity,
+    names_no_attack,
     odd_label,
     polarity_of,
 )
@@ -278,14 +278,11 @@ def _of_columns(frames: FrameList) -> CaptureList:
 
 def _labels_of_species(frames: FrameList) -> list[Label]:
     species = [row.values.get(Column.SPECIES) for row in frames.rows]
-    if None in species or not any(normal_word(str(s)) in NO_SPECIES for s in species):
+    if None in species or not any(names_no_attack(s) for s in species):
         raise DatasetError(
             f"{frames.path} has no labels: add a column label that holds bona fide or attack"
         )
-    return [
-        Label.BONA_FIDE if normal_word(str(kind)) in NO_SPECIES else Label.ATTACK
-        for kind in species
-    ]
+    return [Label.BONA_FIDE if names_no_attack(kind) else Label.ATTACK for kind in species]
 
 
 def _record(
@@ -309,7 +306,7 @@ def _record(
         if column in row.values or column not in given
     }
     species = row.values.get(Column.SPECIES)
-    if is_live and (species is None or normal_word(str(species)) in NO_SPECIES):
+    if is_live and (species is None or names_no_attack(species)):
         species = BONA_FIDE_SPECIES
     elif species is None and Column.SPECIES not in given:
         species = UNSPECIFIED_SPECIES

@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fasdk.errors import DatasetError
+from fasdk.lists.class_words import means_bona_fide
 from fasdk.lists.options import line_to_write
-from fasdk.lists.words import (
-    ATTACK_COLUMNS,
-    ATTACK_WORDS,
-    LIVE_COLUMNS,
-    LIVE_WORDS,
-    is_number,
-    normal_word,
-)
+from fasdk.lists.words import is_number, normal_word
 from fasdk_calibration.datasets.records import Label
 
 _YES, _NO = frozenset({"1", "true", "yes", "y", "t"}), frozenset({"0", "false", "no", "n", "f"})
-# Species of a bona fide row, as lists of attacks write that there is none.
-NO_SPECIES = LIVE_WORDS | {"", "none", "n/a", "na", "-", "null", "nan", "no attack"}
+_NOTHING = frozenset({"", "none", "n/a", "na", "-", "null", "nan"})
 
 
 @dataclass(frozen=True)
@@ -49,11 +42,22 @@ def plain_label(raw: Any) -> str:
     return normal_word(text)
 
 
+def names_no_attack(species: Any) -> bool:
+    """Return whether a row's species is one of a bona fide row, which has none."""
+    word = normal_word(str(species))
+    return word in _NOTHING or means_bona_fide(word) is True
+
+
 def odd_label(raw_labels: Sequence[Any]) -> int:
     """Return the index of the first label that is none of the usual, or not of the first's kind."""
     plain = list(map(plain_label, raw_labels))
-    usual = LIVE_WORDS | ATTACK_WORDS | {"0", "1", "-1"}
-    odd = (i for i, p in enumerate(plain) if p not in usual or is_number(p) != is_number(plain[0]))
+    coded = [is_number(label) for label in plain]
+    odd = (
+        i
+        for i, label in enumerate(plain)
+        if coded[i] != coded[0]
+        or not (label in {"0", "1", "-1"} if coded[i] else means_bona_fide(label) is not None)
+    )
     return next(odd, 0)
 
 
@@ -83,13 +87,13 @@ def polarity_of(
     kinds = tuple(dict.fromkeys(map(plain_label, raw_labels)))
     if told is not None:
         return _as_told(kinds, told)
-    if all(kind in LIVE_WORDS | ATTACK_WORDS for kind in kinds):
-        live = [kind for kind in kinds if kind in LIVE_WORDS]
+    if all(means_bona_fide(kind) is not None for kind in kinds):
+        live = [kind for kind in kinds if means_bona_fide(kind)]
         own = set(kinds) <= {label.value for label in Label}
         return _polarity(kinds, live, "", is_said=not own)
-    word = "" if column is None else normal_word(column)
-    if set(kinds) <= _YES | _NO and word in LIVE_COLUMNS | ATTACK_COLUMNS:
-        wanted = _YES if word in LIVE_COLUMNS else _NO
+    says = None if column is None else means_bona_fide(column)
+    if set(kinds) <= _YES | _NO and says is not None:
+        wanted = _YES if says else _NO
         return _polarity(kinds, [k for k in kinds if k in wanted], f", by the column {column!r}")
     if "-1" in kinds and set(kinds) <= {"1", "-1"}:
         return _polarity(kinds, ["1"], ", as +1 and -1 are used")
@@ -109,7 +113,9 @@ def _as_told(kinds: Sequence[str], told: str) -> Polarity:
             f"live_label is {told!r}, and the labels are {', '.join(map(repr, kinds))}: leave it "
             "out, or name the one that is bona fide"
         )
-    contrary = live in ATTACK_WORDS or any(kind in LIVE_WORDS - {live} for kind in kinds)
+    contrary = means_bona_fide(live) is False or any(
+        means_bona_fide(kind) for kind in kinds if kind != live
+    )
     if contrary:
         raise DatasetError(
             f"live_label {told!r} contradicts the labels {', '.join(map(repr, kinds))}, which say "
@@ -122,7 +128,7 @@ def _by_species(raw_labels: Sequence[Any], species: Sequence[Any]) -> Polarity |
     """Return the polarity that the species show, None where they contradict the labels."""
     shown: dict[str, set[bool]] = {}
     for raw, kind in zip(raw_labels, species, strict=True):
-        shown.setdefault(plain_label(raw), set()).add(normal_word(str(kind)) in NO_SPECIES)
+        shown.setdefault(plain_label(raw), set()).add(names_no_attack(kind))
     if any(len(seen) > 1 for seen in shown.values()):
         return None
     live = [kind for kind, seen in shown.items() if True in seen]
@@ -144,14 +150,14 @@ def _polarity(
 
 def _open(kinds: Sequence[str]) -> DatasetError:
     found = ", ".join(map(repr, kinds[:5]))
-    unknown = [k for k in kinds if k not in LIVE_WORDS | ATTACK_WORDS and not is_number(k)]
-    if unknown and any(kind in LIVE_WORDS for kind in kinds):
-        live = next(kind for kind in kinds if kind in LIVE_WORDS)
+    unknown = [k for k in kinds if means_bona_fide(k) is None and not is_number(k)]
+    live = next((kind for kind in kinds if means_bona_fide(kind)), None)
+    if unknown and live is not None:
         return DatasetError(
             f"label is {unknown[0]!r}, expected bona fide or attack: where all but {live!r} are "
             f"attacks, write the first line {line_to_write(live_label=live)}"
         )
-    if any(map(is_number, kinds)) and any(kind in LIVE_WORDS | ATTACK_WORDS for kind in kinds):
+    if any(map(is_number, kinds)) and any(means_bona_fide(kind) is not None for kind in kinds):
         return DatasetError(
             f"labels are {found}, numbers and words: write bona fide or attack in every row"
         )

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from fasdk.errors import DatasetError
+from fasdk.lists.class_words import says_bona_fide
 from fasdk.settings import take_choices
-from fasdk_calibration.class_words import says_bona_fide
 from fasdk_calibration.datasets.records import BONA_FIDE_SPECIES
 from fasdk_calibration.metrics.curves import auc
 from fasdk_calibration.metrics.score_columns import Columns, Role

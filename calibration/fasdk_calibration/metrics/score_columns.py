@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.class_words import says_bona_fide, split_words
+from fasdk.lists.class_words import says_bona_fide, split_words
 from fasdk_calibration.metrics.score_labels import is_label
 from fasdk_calibration.metrics.score_numbers import is_number
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fasdk.errors import DatasetError
+from fasdk.lists.class_words import says_bona_fide
 from fasdk.settings import take_choices
-from fasdk_calibration.class_words import says_bona_fide
 from fasdk_calibration.metrics.score_assembly import HigherIs, LabeledTable, ScoreFile
 from fasdk_calibration.metrics.score_columns import (
     ColumnChoice,

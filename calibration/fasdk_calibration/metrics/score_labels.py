@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
-from fasdk_calibration.class_words import names_only_its_class, near_class_word, says_bona_fide
+from fasdk.lists.class_words import names_only_its_class, near_class_word, says_bona_fide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fasdk_calibration.class_words import says_bona_fide
+from fasdk.lists.class_words import says_bona_fide
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,20 @@ from fasdk.errors import FasdkError
 from fasdk.preprocess import ChannelOrder, CropRule
 from fasdk.preprocess.units import UNITS
 from fasdk_engines.graph.captures import read_development, seeded_captures
-from fasdk_engines.onnx_import.draft import Draft, DraftField, Origin, draft_description
+from fasdk_engines.onnx_import.draft import (
+    Draft,
+    DraftField,
+    Origin,
+    draft_description,
+    score_outputs,
+)
 from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 from fasdk_engines.onnx_import.reference_trial import (
     Setting,
     TrialTable,
     open_draft,
+    ranked,
     try_settings,
 )
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.onnx_import.draft import TomlValue
     from fasdk_engines.onnx_import.onnx_file import OnnxFile
     from fasdk_engines.onnx_import.reference_trial import TriedGraph
@@ -70,29 +78,93 @@ def describe_onnx(
         DatasetError: The list or a frame is missing or malformed.
     """
     file = read_onnx_file(path)
-    described = partial(_describe, file, reference, modalities, size)
-    return run_guarded(described, str(path), file.model.ByteSize())
+    told = _Told(file, tuple(modalities), size)
+    return run_guarded(partial(_described_by, told, reference), str(path), file.model.ByteSize())
 
 
-def _describe(
-    file: OnnxFile,
-    reference: Path | None,
-    modalities: Sequence[Modality],
-    size: tuple[int, int] | None,
-) -> FileDescription:
-    draft = draft_description(file, modalities=modalities, size=size)
-    development = None if reference is None else read_development(reference)
+def _described_by(told: _Told, reference: Path | None) -> FileDescription:
+    if reference is None:
+        return _described(told, None)
+    development = read_development(reference)
+    found = told.draft().get("output.name")
+    if found is None or found.origin is not Origin.MISSING:
+        return _described(told, development)
+    return _best_output(told, development) or _described(told, development)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An ONNX file with what its caller told of it.
+
+    Attributes:
+        file: The file.
+        modalities: Modalities of its inputs in the file's order; empty where they are not known.
+        size: Width and height in pixels of inputs whose size is dynamic, or None.
+        output: Name of the output that is taken for the scores, or None.
+        is_masked: Whether an input of one number an image is taken for the presence mask.
+    """
+
+    file: OnnxFile
+    modalities: tuple[Modality, ...]
+    size: tuple[int, int] | None
+    output: str | None = None
+    is_masked: bool = True
+
+    def draft(self, modalities: Sequence[Modality] = ()) -> Draft:
+        """Return the draft, with modalities in place of those told where some are given."""
+        return draft_description(
+            self.file,
+            modalities=modalities or self.modalities,
+            size=self.size,
+            output=self.output,
+            is_masked=self.is_masked,
+        )
+
+
+def _best_output(told: _Told, development: DevelopmentSet) -> FileDescription | None:
+    """Return the description with the output that separates labeled captures best, if one does."""
+    tried = {
+        name: _described(replace(told, output=name), development)
+        for name in score_outputs(told.file)
+    }
+    best = {
+        found.table.chosen: name
+        for name, found in tried.items()
+        if found.table is not None and found.table.chosen is not None
+    }
+    if not best:
+        said = [
+            f"output {name}: {found.problem or 'separates the captures no better than chance'}"
+            for name, found in tried.items()
+        ]
+        return FileDescription(told.draft(), None, "; ".join(said)) if said else None
+    first = ranked(list(best))[0]
+    name = best[first]
+    found = tried[name]
+    line = found.draft.get("output.name")
+    assert line is not None  # noqa: S101 - a file of several outputs has it
+    others = ", ".join(f"{best_of.auc:.4f} of {of}" for best_of, of in best.items() if of != name)
+    others = others or "nothing of " + ", ".join(of for of in tried if of != name)
+    comment = f"{line.comment}: AUC {first.auc:.4f} on captures, {others}"
+    measured = replace(line, origin=Origin.MEASURED, comment=comment)
+    return replace(found, draft=found.draft.updated([measured]))
+
+
+def _described(told: _Told, development: DevelopmentSet | None) -> FileDescription:
+    draft = told.draft()
     assigned = draft
     if draft.value("modalities") is None and development is not None:
         # Any assignment will do to open the file; the trial finds the right one.
         held = {m for capture in development.captures for m in capture.present}
         placeholder = [m for m in Modality if m in held][: draft.images]
         if len(placeholder) == draft.images:
-            assigned = draft_description(file, modalities=placeholder, size=size)
+            assigned = told.draft(placeholder)
     try:
-        graph, kind = _open(file, assigned)
+        graph, kind = _open(told.file, assigned)
     except FasdkError as error:
-        return FileDescription(draft, None, str(error))
+        if draft.value("presence") is None:
+            return FileDescription(draft, None, str(error))
+        return _described(replace(told, is_masked=False), development)
     if kind is not None:
         draft, assigned = draft.updated([kind]), assigned.updated([kind])
     if development is None:
@@ -104,8 +176,7 @@ def _describe(
     if table.chosen is None:
         return FileDescription(draft, table, None)
     if draft.value("modalities") is None:
-        found = table.chosen.setting.modalities
-        draft = draft_description(file, modalities=found, size=size)
+        draft = told.draft(table.chosen.setting.modalities)
         draft = draft if kind is None else draft.updated([kind])
     return FileDescription(draft.updated(list(_measured(draft, table))), table, None)
 

@@ -34,6 +34,7 @@ _SCORES = re.compile(r"logit|score|prob|softmax|class|cls|live|spoof|pred", re.I
 _IMAGE_AXES = 4
 _WIDTH = 78  # columns of the document
 _LARGEST_STACK = 9
+_MOST_CLASSES = 16  # an output of more numbers is an embedding
 
 
 class Origin(Enum):
@@ -159,6 +160,8 @@ def draft_description(
     *,
     modalities: Sequence[Modality] = (),
     size: tuple[int, int] | None = None,
+    output: str | None = None,
+    is_masked: bool = True,
 ) -> Draft:
     """Return what an ONNX file tells of its description.
 
@@ -166,10 +169,15 @@ def draft_description(
         file: The file.
         modalities: Modalities of its inputs in the file's order, as far as they were told.
         size: Width and height in pixels of inputs whose size is dynamic, or None.
+        output: Name of the output that is taken for the scores; None takes the only one, or the
+            only one whose name says scores.
+        is_masked: Whether an input of one number an image is taken for the presence mask; else
+            for a constant, 1.
     """
     signature = read_signature(file.model)
     images = [value for value in signature.inputs if _is_image(value)]
     others = [value for value in signature.inputs if not _is_image(value)]
+    masks = [value for value in others if _is_mask(value, len(images))]
     stem = file.path.stem
     fields = [
         DraftField("", "name", stem, Origin.FREE, "free; here the file's name"),
@@ -182,17 +190,21 @@ def draft_description(
         names = tuple(m.value for m, _ in assigned)
         origin = Origin.FILE if not where else Origin.GUESS
         fields.append(DraftField("", "modalities", names, origin, where))
-    output, answer = _output_fields(file, signature.outputs)
+    scores, answer = _output_fields(file, signature.outputs, output)
     fields += _label_fields(answer)
+    if len(masks) == 1 and is_masked:
+        others.remove(masks[0])
+        comment = f"one number an image, 1 where the capture has it: {masks[0]}"
+        fields.append(DraftField("", "presence", masks[0].name, Origin.GUESS, comment))
     for modality, value in assigned or ():
         fields += _input_fields(modality, value, size, shared=len(assigned or ()) > len(images))
-    fields += output
+    fields += scores
     fields += [
         DraftField(
             "constants",
             json.dumps(value.name) if not re.fullmatch(r"[\w-]+", value.name) else value.name,
-            None,
-            Origin.MISSING,
+            1.0 if value in masks else None,
+            Origin.GUESS if value in masks else Origin.MISSING,
             f"value of input {value}, which is no image",
         )
         for value in others
@@ -210,6 +222,26 @@ def _legend() -> tuple[str, ...]:
 
 def _is_image(value: DeclaredValue) -> bool:
     return value.shape is None or len(value.shape) == _IMAGE_AXES
+
+
+def _is_mask(value: DeclaredValue, images: int) -> bool:
+    """Return whether an input has one number for each of several images."""
+    return images > 1 and value.shape is not None and value.shape[1:] == (images,)
+
+
+def score_outputs(file: OnnxFile) -> tuple[str, ...]:
+    """Return the names of the outputs that can be scores: at most a few numbers a capture."""
+    return tuple(
+        value.name
+        for value in read_signature(file.model).outputs
+        if value.shape is None
+        or len(value.shape) == 1
+        or (len(value.shape) == 2 and not _is_long(value.shape[1]))
+    )
+
+
+def _is_long(extent: object) -> bool:
+    return isinstance(extent, int) and extent > _MOST_CLASSES
 
 
 def layout_of(value: DeclaredValue) -> Layout | None:
@@ -355,9 +387,13 @@ class Answer:
 
 
 def _output_fields(
-    file: OnnxFile, outputs: Sequence[DeclaredValue]
+    file: OnnxFile, outputs: Sequence[DeclaredValue], told: str | None
 ) -> tuple[list[DraftField], Answer | None]:
-    named = [value for value in outputs if _SCORES.search(value.name)]
+    named = [
+        value
+        for value in outputs
+        if (_SCORES.search(value.name) if told is None else value.name == told)
+    ]
     chosen = outputs[0] if len(outputs) == 1 else named[0] if len(named) == 1 else None
     fields = []
     if chosen is None:

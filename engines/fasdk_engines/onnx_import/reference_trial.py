@@ -15,6 +15,7 @@ from fasdk.capture import Modality
 from fasdk.decision import class_scores
 from fasdk.errors import ExportError
 from fasdk.preprocess import (
+    PRESENCE,
     ChannelOrder,
     CropRule,
     DepthEncoding,
@@ -161,17 +162,19 @@ class TriedGraph:
         inputs: Name and size (width and height in pixels) of each of its inputs in file order.
         probe: The graph.
         labels: Number of classes.
+        takes_presence: Whether it has an input that says which modalities a capture holds.
     """
 
     inputs: tuple[tuple[str, tuple[int, int]], ...]
     probe: UnitsProbe
     labels: int
+    takes_presence: bool = False
 
     def tensors(
         self, captures: Sequence[Capture], setting: Setting
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the graph's inputs, float32 [B, 3, H, W] by name."""
-        found = {}
+        """Return the graph's inputs, float32 [B, 3, H, W] and presence [B, modalities], by name."""
+        found: dict[str, NDArray[np.float32]] = {}
         for (name, size), modality in zip(self.inputs, setting.modalities, strict=True):
             spec = setting.spec(modality, size)
             found[name] = np.stack(
@@ -182,6 +185,9 @@ class TriedGraph:
                     for one in captures
                 ]
             )
+        if self.takes_presence:
+            held = [[m in one.present for m in setting.modalities] for one in captures]
+            found[PRESENCE] = np.array(held, np.float32)
         return found
 
     def evidence(self, captures: Sequence[Capture], setting: Setting) -> UnitsEvidence:
@@ -205,7 +211,12 @@ def open_draft(file: OnnxFile, draft: Draft) -> TriedGraph:
         (m.value, (description.inputs[m].width, description.inputs[m].height))
         for m in description.modalities
     )
-    return TriedGraph(inputs, UnitsProbe(imported.graph), len(description.labels))
+    return TriedGraph(
+        inputs,
+        UnitsProbe(imported.graph),
+        len(description.labels),
+        takes_presence=description.presence is not None,
+    )
 
 
 _SHAPING = frozenset(

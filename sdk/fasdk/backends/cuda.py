@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.cuda_graph import capture
+from fasdk.backends.cuda_uuid import gpu_uuid
 from fasdk.errors import BackendError
 from fasdk.extras import how_to_install
 
@@ -125,6 +126,7 @@ class PyCudaDriver:
                 name=str(gpu.name()),
                 compute_capability=f"{major}.{minor}",
                 driver_version=f"{driver // 1000}.{driver % 1000 // 10}",
+                uuid=gpu_uuid(ordinal),
             )
         except native.Error as error:
             raise BackendError(f"cannot use GPU {ordinal}: {error}") from error

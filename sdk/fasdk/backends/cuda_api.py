@@ -21,11 +21,13 @@ class CudaDevice:
         name: Name of the GPU as the driver gives it, such as "Orin".
         compute_capability: Compute capability of the GPU, such as "8.7".
         driver_version: Newest CUDA version the driver knows, such as "12.6".
+        uuid: UUID of this very GPU in 32 hexadecimal digits, or "" where the driver gives none.
     """
 
     name: str
     compute_capability: str
     driver_version: str
+    uuid: str = ""
 
 
 class DeviceBuffer(Protocol):

@@ -5,20 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
 from contextlib import suppress
+from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from fasdk.batching.group import LaneGroup
 from fasdk.batching.policy import BatchingPolicy, WhenFull
 from fasdk.batching.request import CallerOrder, Request, overdue
 from fasdk.errors import ClosedError
+from fasdk.own_thread import in_own_thread
 from fasdk.reasons import Finding, Reason
 from fasdk.telemetry import Stage, StageClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fasdk.answer_future import AnswerFuture
     from fasdk.batching.loaded_bundle import LoadedBundle
     from fasdk.batching.worker import LaneWorker
     from fasdk.capture import Capture
@@ -39,13 +42,20 @@ class MicroBatcher:
     - A future resolves to a Decision, never to an exception, and does so by the capture's deadline.
     - Of the captures one thread submits, those that are queued resolve in the order of submission.
       One that is refused (it cannot be scored, the queue is full, the session is closed) never
-      joins that order: its future is resolved when `submit` returns.
+      joins that order: its future is resolved when `submit` returns, unless the queue fills or the
+      session closes at that very moment.
+    - An exception that ends `submit` at any instruction, as a signal handler's does, holds up
+      nobody: the capture was queued whole or not at all.
     - A capture whose future is cancelled, or whose deadline passes, while it waits is not run.
     - A capture's arrays are read until its future resolves, never after; do not change them before.
     - An engine that raises fails the batch it was called with; a lane that hangs is abandoned and
       replaced. The next capture is scored as if nothing had happened.
 
     Callbacks of a future run in a lane's thread: a slow one delays that lane.
+
+    Callers put captures into a `SimpleQueue`, one call into C, and ring a bell; every lock below is
+    taken by threads of the session alone. One idle worker, the leader, waits for the bell, the
+    others at a condition. Whoever holds the lock moves what has arrived into the queue.
 
     Calls go one way, from the batcher to its lane groups and from those to their workers; each of
     them has a lock of its own, taken in that order. Workers call back without holding one.
@@ -63,15 +73,19 @@ class MicroBatcher:
         self.policy = policy
         self._deadline_ns = round(policy.deadline_ms * _NS_PER_MS)
         self._max_wait_ns = round(policy.max_wait_ms * _NS_PER_MS)
+        self._arrivals: SimpleQueue[Request] = SimpleQueue()
+        self._bell: SimpleQueue[None] = SimpleQueue()  # wakes the leader
+        self._alarm: SimpleQueue[None] = SimpleQueue()  # wakes the watchdog early
         self._lock = threading.Lock()  # of the queue, the groups and the fields below
         self._work = threading.Condition(self._lock)  # something to take, or a reason to leave
-        self._room = threading.Condition(self._lock)  # a place in the queue, or none to come
-        self._alarm = threading.Condition(self._lock)  # wakes the watchdog early
         self._left = threading.Condition(self._lock)  # a worker has left or hangs
+        self._has_leader = False
         self._queue: deque[Request] = deque()
+        self._refused: list[tuple[Request, Decision]] = []  # for the watchdog to settle
         self._order = CallerOrder()
         self._closing = False
         self._abandoned = False
+        self._ended = False  # whether no thread is left that looks at what arrives
         self._look_ns = 0  # when the watchdog looks next
         self._group = LaneGroup.open(loaded, policy, self._order, self)
         self._groups = [self._group]  # those with a worker left
@@ -79,10 +93,16 @@ class MicroBatcher:
             self._group.start()
         threading.Thread(target=self._watch, name="fasdk-watchdog", daemon=True).start()
 
-    def submit(self, capture: Capture) -> Future[Decision]:
-        """Queue a capture and return the future of its Decision; never raises.
+    @property
+    def in_callback(self) -> bool:
+        """Whether the current thread is inside a callback of one of its futures."""
+        return self._order.in_callback
 
-        What can be refused without an engine is refused here, in the caller's thread.
+    def submit(self, capture: Capture) -> AnswerFuture[Decision]:
+        """Queue a capture and return the future of its Decision.
+
+        What can be refused without an engine is refused here, in the caller's thread. It raises
+        nothing of its own.
         """
         clock = StageClock()
         arrived_ns = time.perf_counter_ns()
@@ -92,18 +112,22 @@ class MicroBatcher:
         clock.add(Stage.GATES, gated_ns - arrived_ns)
         request = Request(capture, scorer, clock, gated_ns, arrived_ns + self._deadline_ns)
         if refusal is None:
-            with self._lock:
-                refusal = self._refusal(request)
-                if refusal is None:
-                    self._order.join(request)
-                    self._queue.append(request)
-                    self._work.notify()
-                    if request.deadline_ns < self._look_ns:  # it waited long to be queued
-                        self._alarm.notify()
-                    return request.future
-        clock.add(Stage.QUEUE, time.perf_counter_ns() - gated_ns)
-        refusal.timings_ms.update(clock.finish())
-        request.future.set_result(refusal)
+            is_full = self._waiting >= self.policy.queue_limit
+            refusal = self._refusal(request, is_full=is_full)
+        if refusal is not None:
+            clock.add(Stage.QUEUE, time.perf_counter_ns() - gated_ns)
+            refusal.timings_ms.update(clock.finish())
+            request.future.set_result(refusal)
+            return request.future
+        if is_full:
+            request.need_room()
+        self._arrivals.put(request)
+        self._bell.put(None)
+        if request.deadline_ns < self._look_ns or self._group.lost:  # it waited long to be queued
+            self._alarm.put(None)
+        if self._ended:
+            in_own_thread(self._refuse_arrivals)
+        request.wait_for_room()
         return request.future
 
     def swap(self, loaded: LoadedBundle) -> None:
@@ -122,40 +146,39 @@ class MicroBatcher:
                 self._group = group
                 self._groups.append(group)
                 group.start()
-                self._work.notify_all()
-                self._room.notify_all()
+                self._wake_workers()
                 return
         group.release()
         raise ClosedError(CLOSED)
 
-    def close(self, *, drain: bool = True) -> None:
+    def close(self, *, drain: bool = True, wait: bool = True) -> None:
         """Answer every capture and let the lanes go; a second call waits as well.
 
         Returns once every future is resolved and no lane runs, within `deadline_ms`; a lane that
-        hangs in the engine keeps that open until its call returns. Called from a future's callback
-        it does not wait.
+        hangs in the engine keeps that open until its call returns.
 
         Args:
             drain: Whether queued captures are scored; else they are answered ERROR (closed). Those
                 in a lane are finished either way.
+            wait: Whether to wait; a callback of one of the futures must not.
         """
-        dropped: list[Request] = []
         with self._lock:
             self._begin_closing()
             if not drain:
-                dropped = list(self._queue)
+                self._refused += [(r, _closed(r.scorer)) for r in self._queue]
                 self._queue.clear()
-        for request in dropped:
-            self._order.settle(request, _closed(request.scorer))
-        if self._order.in_callback:
+            dropped, self._refused = self._refused, []
+        self._settle(dropped)
+        if not wait:
             return
         self._order.wait_until_empty()
         with self._lock:
             self._left.wait_for(lambda: not self._is_active)
 
     def abandon(self) -> None:
-        """Close some time soon, without waiting and without a lock: for a garbage collector."""
+        """Close soon, without waiting and without a lock: for a garbage collector."""
         self._abandoned = True
+        self._alarm.put(None)
 
     def next_batch(self, group: LaneGroup, worker: LaneWorker) -> Sequence[Request] | None:
         """Return the next batch for a worker, or None when it is to leave; see `BatchSource`."""
@@ -163,10 +186,11 @@ class MicroBatcher:
             with self._lock:
                 group.assign(worker, ())
                 if not self._wait_for_batch(group, worker):
+                    self._work.notify()  # it may have been woken for what others are to take
                     return None
                 popped = [self._queue.popleft() for _ in range(self._share(group))]
                 group.assign(worker, popped)
-                self._room.notify(len(popped))
+                self._give_room()
                 if self._queue:
                     self._work.notify()
             now_ns = time.perf_counter_ns()
@@ -193,7 +217,7 @@ class MicroBatcher:
                 self._groups.remove(group)
             dropped = self._check_lost(group, "" if fault is None else f": {fault}")
             self._left.notify_all()
-            self._alarm.notify_all()
+        self._alarm.put(None)
         for request in dropped:
             self._order.settle(request, _no_lane(request.scorer, group))
         if is_empty:
@@ -204,47 +228,103 @@ class MicroBatcher:
         """Whether a worker is left that does not hang."""
         return any(group.active for group in self._groups)
 
-    def _begin_closing(self) -> None:
-        self._closing = True
-        self._work.notify_all()
-        self._room.notify_all()
-        self._alarm.notify_all()
+    @property
+    def _waiting(self) -> int:
+        """Number of captures that wait for a lane; approximate without the lock."""
+        return self._arrivals.qsize() + len(self._queue)
 
-    def _refusal(self, request: Request) -> Decision | None:
-        """Wait for room if the policy says so; return why it cannot be queued, or None."""
-        while True:
-            if self._closing:
-                return _closed(request.scorer)
-            if self._group.lost:
-                return _no_lane(request.scorer, self._group)
-            if len(self._queue) < self.policy.queue_limit:
-                return None
-            if self.policy.when_full is WhenFull.REJECT:
-                message = (
-                    f"{len(self._queue)} captures wait already, queue_limit allows no more: "
-                    "submit fewer at once, or give batching more lanes"
-                )
-                return request.scorer.refused(Finding(Reason.QUEUE_FULL, message))
-            left_ns = request.deadline_ns - time.perf_counter_ns()
-            if left_ns <= 0:
-                return overdue(request.scorer, "the queue stayed full")
-            self._room.wait(left_ns / 1e9)
+    def _begin_closing(self) -> None:
+        """Take no more captures; those that wait for room get none."""
+        self._admit_arrivals()
+        self._closing = True
+        for request in [r for r in self._queue if r.needs_room]:
+            self._queue.remove(request)
+            self._refused.append((request, _closed(request.scorer)))
+        self._wake_workers()
+        self._alarm.put(None)
+
+    def _wake_workers(self) -> None:
+        self._work.notify_all()
+        self._bell.put(None)
+
+    def _refusal(self, request: Request, *, is_full: bool) -> Decision | None:
+        """Return why a request cannot be queued, or None."""
+        if self._closing:
+            return _closed(request.scorer)
+        if self._group.lost:
+            return _no_lane(request.scorer, self._group)
+        if is_full and self.policy.when_full is WhenFull.REJECT:
+            message = (
+                f"{self.policy.queue_limit} captures wait already, queue_limit allows no more: "
+                "submit fewer at once, or give batching more lanes"
+            )
+            return request.scorer.refused(Finding(Reason.QUEUE_FULL, message))
+        return None
+
+    def _admit_arrivals(self) -> None:
+        """Move what has arrived into the queue."""
+        is_rung = _empty(self._bell)  # before the queue: what comes after this rings again
+        with suppress(Empty):
+            while True:
+                self._admit(self._arrivals.get_nowait())
+        if is_rung and self._has_leader:
+            self._bell.put(None)  # it was for the leader, who has not heard it
+
+    def _admit(self, request: Request) -> None:
+        """Put a request into the queue; others may have filled it since it was submitted."""
+        self._order.join(request)
+        is_full = len(self._queue) >= self.policy.queue_limit
+        refusal = self._refusal(request, is_full=is_full)
+        if refusal is not None:
+            self._refused.append((request, refusal))
+            self._alarm.put(None)
+            return
+        self._queue.append(request)
+        if not is_full:
+            request.give_room()
+
+    def _give_room(self) -> None:
+        for request in islice(self._queue, self.policy.queue_limit):
+            request.give_room()
+
+    def _refuse_arrivals(self) -> None:
+        """Refuse what has arrived after the last thread has left."""
+        with self._lock:
+            self._admit_arrivals()
+            refused, self._refused = self._refused, []
+        self._settle(refused)
 
     def _wait_for_batch(self, group: LaneGroup, worker: LaneWorker) -> bool:
         """Wait until a worker should take from the queue; False when it is to leave."""
         if not group.resume(worker, self.policy.lanes):
             return False
         while group is self._group:
+            self._admit_arrivals()
             if not self._queue:
                 if self._closing:
                     return False
-                self._work.wait()
+                self._wait_for_work(None)
                 continue
             wait_ns = self._queue[0].queued_ns + self._max_wait_ns - time.perf_counter_ns()
             if wait_ns <= 0 or len(self._queue) >= group.max_batch or self._closing:
                 return True
-            self._work.wait(wait_ns / 1e9)
+            self._wait_for_work(wait_ns / 1e9)
         return False
+
+    def _wait_for_work(self, timeout_s: float | None) -> None:
+        """Wait for a capture or another reason to look, without the lock; at most for a time."""
+        if self._has_leader:
+            self._work.wait(timeout_s)
+            return
+        self._has_leader = True
+        self._lock.release()
+        try:
+            with suppress(Empty):
+                self._bell.get(timeout=timeout_s)
+        finally:
+            self._lock.acquire()
+            self._has_leader = False
+        self._work.notify()  # the next leader
 
     def _share(self, group: LaneGroup) -> int:
         """Return how many queued requests a worker takes.
@@ -272,24 +352,31 @@ class MicroBatcher:
         )
         dropped = list(self._queue)
         self._queue.clear()
-        self._room.notify_all()
         return dropped
 
     def _watch(self) -> None:
         """Answer overdue requests and replace lanes that hang, until the last lane has left."""
         while True:
             with self._lock:
-                if self._abandoned:
+                if self._abandoned and not self._closing:
                     self._begin_closing()
+                self._admit_arrivals()
                 now_ns = time.perf_counter_ns()
-                answers = self._overdue(now_ns) + self._abandon(now_ns)
+                answers = self._overdue(now_ns) + self._abandon(now_ns) + self._refused
+                self._refused = []
                 if not answers:
-                    if self._closing and not self._is_active:
+                    if self._ended:
                         return
+                    if self._closing and not self._is_active:
+                        self._ended = True  # what arrives after this is refused by its caller
+                        continue
                     self._look_ns = self._next_look_ns(now_ns)
-                    self._alarm.wait((self._look_ns - now_ns) / 1e9)
-                    continue
-            self._settle_apart(answers)
+            if answers:
+                self._settle_apart(answers)
+                continue
+            with suppress(Empty):
+                self._alarm.get(timeout=(self._look_ns - now_ns) / 1e9)
+            _empty(self._alarm)
 
     def _settle_apart(self, answers: Sequence[tuple[Request, Decision]]) -> None:
         """Settle in one thread per caller: a callback that hangs delays that caller alone."""
@@ -317,7 +404,7 @@ class MicroBatcher:
             self._queue.remove(request)
             request.clock.add(Stage.QUEUE, now_ns - request.queued_ns)
             answers.append((request, _waited(request)))
-        self._room.notify(len(late))
+        self._give_room()
         for group in self._groups:
             scorer = group.loaded.scorer
             answers += [
@@ -350,12 +437,23 @@ class MicroBatcher:
         return max(min(due), now_ns + _NS_PER_MS)
 
 
+def _empty(signals: SimpleQueue[None]) -> bool:
+    """Take every signal that waits; False where none does."""
+    found = False
+    with suppress(Empty):
+        while True:
+            signals.get_nowait()
+            found = True
+    return found
+
+
 def _closed(scorer: Scorer) -> Decision:
     return scorer.refused(Finding(Reason.CLOSED, CLOSED))
 
 
 def _waited(request: Request) -> Decision:
-    return overdue(request.scorer, "it waited too long for a lane")
+    missed = "the queue stayed full" if request.needs_room else "it waited too long for a lane"
+    return overdue(request.scorer, missed)
 
 
 def _no_lane(scorer: Scorer, group: LaneGroup) -> Decision:

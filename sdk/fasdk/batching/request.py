@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fasdk.answer_future import AnswerFuture
 from fasdk.ordering import InOrder
 from fasdk.reasons import Finding, Reason
 
@@ -30,13 +33,14 @@ class Request:
         queued_ns: Time at which it was queued, in nanoseconds of `time.perf_counter_ns`.
         deadline_ns: Time by which it must have an answer, on the same clock.
         future: Future of its answer.
-        caller: Identifier of the submitting thread, once it has joined a `CallerOrder`.
+        caller: Identifier of the submitting thread.
     """
 
     __slots__ = (
         "_is_abandoned",
         "_place",
         "_queue",
+        "_room",
         "caller",
         "capture",
         "clock",
@@ -54,11 +58,35 @@ class Request:
         self.clock = clock
         self.queued_ns = queued_ns
         self.deadline_ns = deadline_ns
-        self.future: Future[Decision] = Future()
-        self.caller = 0
+        self.future: AnswerFuture[Decision] = AnswerFuture()
+        self.caller = threading.get_ident()
         self._queue: InOrder | None = None  # the caller's
         self._place: Place | None = None
         self._is_abandoned = False
+        self._room: _thread.LockType | None = None
+
+    def need_room(self) -> None:
+        """Note that its caller waits for room in the queue; before it is queued."""
+        self._room = _thread.allocate_lock()
+        self._room.acquire()
+
+    def wait_for_room(self) -> None:
+        """Wait until it has room in the queue or an answer; once, in its caller's thread."""
+        room = self._room
+        if room is not None:
+            room.acquire()
+
+    @property
+    def needs_room(self) -> bool:
+        """Whether its caller waits for room in the queue."""
+        return self._room is not None
+
+    def give_room(self) -> None:
+        """Let its caller go on, if it waits; a thread of the batcher calls it."""
+        room, self._room = self._room, None
+        if room is not None:
+            with suppress(RuntimeError):  # another thread has just done so
+                room.release()
 
     @property
     def is_open(self) -> bool:
@@ -66,10 +94,9 @@ class Request:
         is_settled = self._place is not None and self._place.is_settled
         return not (is_settled or self._is_abandoned)
 
-    def join(self, queue: InOrder, caller: int) -> None:
+    def join(self, queue: InOrder) -> None:
         """Take the next place in the queue of its caller."""
-        self._queue, self.caller = queue, caller
-        self._place = queue.take_place()
+        self._queue, self._place = queue, queue.take_place()
 
     def settle(self, resolve: partial[None]) -> None:
         """Have its future resolved in its caller's order; only the first call counts."""
@@ -83,9 +110,9 @@ class Request:
         return is_open
 
     def claim(self) -> bool:
-        """Take the request up for scoring; False when its future was cancelled before."""
+        """Take the request up for scoring; False when nobody waits for its answer any more."""
         try:
-            return self.future.set_running_or_notify_cancel()
+            return not self.future.is_withdrawn and self.future.set_running_or_notify_cancel()
         except (InvalidStateError, RuntimeError):  # its owner resolved it and needs no answer
             return False
 
@@ -93,10 +120,10 @@ class Request:
 class CallerOrder:
     """Resolves the futures of each caller in the order in which that caller submitted.
 
-    A caller is a thread. An answer that is ready before an earlier one of the same caller waits for
-    it; callers never wait for one another. A cancelled request holds back the ones behind it only
-    until it is taken from the queue. Callbacks of a future run in the thread that resolves it, with
-    no lock held.
+    A caller is a thread; the batcher's threads alone call this. An answer that is ready before an
+    earlier one of the same caller waits for it; callers never wait for one another. A cancelled
+    request holds back the ones behind it only until it is taken from the queue. Callbacks of a
+    future run in the thread that resolves it, with no lock held.
     """
 
     def __init__(self) -> None:
@@ -117,13 +144,12 @@ class CallerOrder:
         return self._count
 
     def join(self, request: Request) -> None:
-        """Append a request to the current thread's queue; it must be settled some day."""
-        caller = threading.get_ident()
+        """Append a request to its caller's queue; it must be settled some day."""
         with self._lock:
-            queue = self._queues.get(caller)
+            queue = self._queues.get(request.caller)
             if queue is None:
-                queue = self._queues[caller] = InOrder()
-            request.join(queue, caller)
+                queue = self._queues[request.caller] = InOrder()
+            request.join(queue)
             self._count += 1
 
     def settle(self, request: Request, answer: Decision | None) -> None:
@@ -136,6 +162,7 @@ class CallerOrder:
             answer: Decision of this request alone: its timings are filled in here.
         """
         request.settle(partial(self._resolve, request, answer))
+        request.give_room()
 
     def wait_until_empty(self) -> None:
         """Return once every request that joined has its answer."""

@@ -6,6 +6,7 @@ import re
 from enum import Enum
 
 from fasdk.capture import Modality
+from fasdk.lists.class_words import means_bona_fide
 
 
 class Column(str, Enum):
@@ -29,28 +30,6 @@ class Column(str, Enum):
     IR_SHIFT = "ir_shift"
 
 
-LIVE_WORDS = frozenset(
-    {"bona fide", "bonafide", "live", "real", "genuine", "authentic", "client", "living", "alive"}
-)
-ATTACK_WORDS = frozenset(
-    {
-        "attack",
-        "spoof",
-        "spoofing",
-        "fake",
-        "imposter",
-        "impostor",
-        "presentation attack",
-        "spoofed",
-        "not live",
-        "nonlive",
-        "non live",
-        "not real",
-    }
-)
-# Of a label column: 1, true or yes in it says bona fide, or says attack.
-LIVE_COLUMNS = LIVE_WORDS | {"liveness", *(f"is {word}" for word in LIVE_WORDS)}
-ATTACK_COLUMNS = ATTACK_WORDS | {f"is {word}" for word in ATTACK_WORDS}
 # Columns that say a row holds one frame of a capture, of the modality they name.
 ONE_FRAME_COLUMNS = frozenset({"modality", "sensor", "stream", "channel"})
 
@@ -61,9 +40,7 @@ _SYNONYMS: dict[Column, frozenset[str]] = {
     Column.IR: frozenset({"nir", "infrared", "near infrared"}),
     Column.FACE: frozenset({"bbox", "box", "face box", "bounding box", "face bbox", "rect", "roi"}),
     Column.LANDMARKS: frozenset({"landmark", "keypoints", "kps"}),
-    Column.LABEL: frozenset({"class", "target", "y", "ground truth", "gt", "truth", "labels"})
-    | LIVE_COLUMNS
-    | ATTACK_COLUMNS,
+    Column.LABEL: frozenset({"class", "target", "y", "ground truth", "gt", "truth", "labels"}),
     Column.SPECIES: frozenset(
         {"attack type", "spoof type", "pai", "pai species", "type", "instrument", "attack species"}
     ),
@@ -117,7 +94,7 @@ def column_of(name: str) -> Column | None:
             for kind in _PATH_WORDS
         ):
             return column
-    return None
+    return None if means_bona_fide(name) is None else Column.LABEL
 
 
 def modality_of(column: Column) -> Modality | None:
@@ -146,7 +123,7 @@ def hinted_modality(path: str) -> Modality | None:
 def is_label(text: str) -> bool:
     """Return whether text is a label: a known word, or a whole number written in any usual way."""
     return (
-        normal_word(text) in LIVE_WORDS | ATTACK_WORDS
+        means_bona_fide(text) is not None
         or re.fullmatch(r"[+-]?[012](\.0*)?", text.strip()) is not None
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fasdk.answer_future import AnswerFuture
 from fasdk.backends.engine import Backend, Engine, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
@@ -21,10 +22,13 @@ from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
     BackendError,
     ClosedError,
+    FasdkError,
     OperatingPointError,
+    PlanError,
     RollbackError,
     TrustError,
 )
+from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
 from fasdk.session.proof import require_proven
@@ -32,7 +36,7 @@ from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -132,11 +136,16 @@ class Liveness:
         """
         if self._process != os.getpid():
             return
+        batcher = self._batcher
+        wait = batcher is None or not batcher.in_callback
+        in_own_thread(partial(self._close, drain=drain, wait=wait))
+
+    def _close(self, *, drain: bool, wait: bool) -> None:
         with self._lock:
             first, self._closed = not self._closed, True
             batcher, loaded = self._batcher, self._loaded
         if batcher is not None:
-            batcher.close(drain=drain)
+            batcher.close(drain=drain, wait=wait)
         if first:
             # A batch under way is finished; one that hangs leaves the engine when it returns.
             if loaded.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
@@ -169,7 +178,11 @@ class Liveness:
             UsageError: The engine takes no batch as large as the policy asks for.
             BackendError: A lane cannot be opened, or the session is closed.
         """
-        self._lanes()
+        lanes = self._lanes()
+        if isinstance(lanes, FasdkError):
+            raise lanes
+        if isinstance(lanes, BaseException):
+            raise BackendError(f"no lane can be opened: {_unexpected(lanes)}") from lanes
         return self
 
     def track(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
@@ -182,7 +195,12 @@ class Liveness:
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
+            ClosedError: This is a forked child process.
         """
+        self._require_own_process()
+        return in_own_thread(partial(self._track, camera_id, policy))
+
+    def _track(self, camera_id: str, policy: TrackPolicy | None) -> Track:
         from fasdk.tracking.tracks import Tracks
 
         with self._lock:
@@ -199,21 +217,24 @@ class Liveness:
         """
         self._loaded.scorer.require(capture)
 
-    def submit(self, capture: Capture) -> Future[Decision]:
+    def submit(self, capture: Capture) -> AnswerFuture[Decision]:
         """Queue a capture and return the future of its Decision.
 
         Never raises, and neither does the future: every fault becomes a Decision with RETRY or
         ERROR, never LIVE, by the policy's `deadline_ms`. Cancelling the future of a capture that
         still waits withdraws it. Do not change the capture's arrays until the future resolves; they
         are not read after that.
-        """
-        try:
-            return self._lanes().submit(capture)
-        except Exception as error:  # noqa: BLE001 - every capture gets an answer
-            return self._answered(error)
 
-    def _answered(self, error: Exception) -> Future[Decision]:
-        future: Future[Decision] = Future()
+        An exception of the application's own, such as one that a signal handler raises, reaches it
+        and holds up no other capture.
+        """
+        lanes = self._lanes()
+        if isinstance(lanes, BaseException):
+            return self._answered(lanes)
+        return lanes.submit(capture)
+
+    def _answered(self, error: BaseException) -> AnswerFuture[Decision]:
+        future: AnswerFuture[Decision] = AnswerFuture()
         future.set_result(
             replace(self._loaded.scorer.error(error), timings_ms=StageClock().finish())
         )
@@ -223,13 +244,13 @@ class Liveness:
         """Score one capture and wait for the answer; see `submit`."""
         future = self.submit(capture)
         try:
-            return future.result()
+            return future.wait()
         except BaseException:  # such as Ctrl-C while it waits
-            future.cancel()
+            future.withdraw()
             raise
 
     def check_batch(self, captures: Sequence[Capture]) -> list[Decision]:
-        """Score captures in one engine call, in the caller's thread and without a deadline.
+        """Score captures in one engine call, without a deadline.
 
         For evaluation and profiling: it bypasses the lanes, the queue and the quality limits.
 
@@ -238,6 +259,11 @@ class Liveness:
             fault of the engine refuses all. All carry the same timings.
         """
         captures = list(captures)
+        if self._process != os.getpid():
+            return [self._answered(self._forked()).result() for _ in captures]
+        return in_own_thread(partial(self._check_batch, captures))
+
+    def _check_batch(self, captures: list[Capture]) -> list[Decision]:
         clock = StageClock()
         try:
             loaded = self._enter()
@@ -245,7 +271,7 @@ class Liveness:
                 decisions = self._score(loaded, captures, clock)
             finally:
                 loaded.leave()
-        except Exception as error:  # noqa: BLE001 - every capture gets an answer
+        except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             decisions = [self._loaded.scorer.error(error) for _ in captures]
         timings = clock.finish()
         return [replace(decision, timings_ms=dict(timings)) for decision in decisions]
@@ -259,9 +285,16 @@ class Liveness:
             BackendError: The engine failed, or the session is closed.
             BundleError: A golden capture cannot be read.
         """
+        self._require_own_process()
+        return in_own_thread(self._replay_golden)
+
+    def _replay_golden(self) -> float:
         loaded = self._enter()
         try:
-            return loaded.scorer.replay_golden(lambda batch: self._run(loaded, batch, StageClock()))
+            with _faults_as_plan_errors(loaded.bundle):
+                return loaded.scorer.replay_golden(
+                    lambda batch: self._run(loaded, batch, StageClock())
+                )
         finally:
             loaded.leave()
 
@@ -279,6 +312,9 @@ class Liveness:
         either; each Decision names its bundle. The old engine is closed when its last batch is
         done.
 
+        An exception that a signal handler raises meanwhile ends the wait for the swap alone, which
+        goes on to its end: `bundle` says which one is in force.
+
         Args:
             bundle: Path of a `.fasb` file, or a bundle opened before.
             trust: Signatures it must carry; None for those the session was opened with.
@@ -289,28 +325,45 @@ class Liveness:
             TrustError: A required signature is absent or does not hold.
             RollbackError: Its revision is lower and `allow_rollback` was not given.
             OperatingPointError: It has no threshold for the session's level, the old one has.
-            PlanError: It does not reproduce its golden captures here, or holds none.
+            PlanError: It does not reproduce its golden captures here, or holds none; or its engine
+                fails in a way that no backend should.
             BackendError: The backend refuses it, has no memory for both, or the session is closed.
         """
         self._require_own_process()
+        in_own_thread(
+            partial(self._swap, bundle, trust=trust or self._trust, allow_rollback=allow_rollback)
+        )
+
+    def _swap(
+        self, bundle: str | Path | Bundle, *, trust: TrustPolicy, allow_rollback: bool
+    ) -> None:
         with self._swapping:
             if self._closed:
                 raise ClosedError(CLOSED)
-            opened = _verified(bundle, trust or self._trust)
+            opened = _verified(bundle, trust)
             self._require_successor(opened, allow_rollback)
-            loaded = LoadedBundle(opened, self._loader(opened), self._scorer_of(opened))
+            with _faults_as_plan_errors(opened):
+                loaded = LoadedBundle(opened, self._loader(opened), self._scorer_of(opened))
             try:
-                loaded.scorer.replay_golden(loaded.engine.run)
-                with self._lock:
-                    if self._closed:
-                        raise ClosedError(CLOSED)
-                    if self._batcher is not None:
-                        self._batcher.swap(loaded)
-                    old, self._loaded = self._loaded, loaded
+                with _faults_as_plan_errors(opened):
+                    loaded.scorer.replay_golden(loaded.engine.run)
+                    old = self._replace(loaded)
             except BaseException:
-                loaded.leave()
+                with suppress(Exception):  # the engine is at fault already
+                    loaded.leave()
                 raise
-            old.leave()
+            with suppress(Exception):  # the new one serves
+                old.leave()
+
+    def _replace(self, loaded: LoadedBundle) -> LoadedBundle:
+        """Put a loaded bundle in force and return the one that was."""
+        with self._lock:
+            if self._closed:
+                raise ClosedError(CLOSED)
+            if self._batcher is not None:
+                self._batcher.swap(loaded)
+            old, self._loaded = self._loaded, loaded
+            return old
 
     def _require_successor(self, new: Bundle, allow_rollback: bool) -> None:
         old = self.bundle
@@ -335,28 +388,38 @@ class Liveness:
             ClosedError: It is one.
         """
         if self._process != os.getpid():
-            raise ClosedError(
-                f"this session belongs to process {self._process}, of which this is a fork: open "
-                "the bundle again here"
-            )
+            raise self._forked()
 
-    def _lanes(self) -> MicroBatcher:
-        self._require_own_process()
-        batcher = self._batcher
-        if batcher is not None and not self._closed:
-            return batcher
-        with self._lock:
-            if self._closed:
-                raise ClosedError(CLOSED)
-            if self._batcher is None:
-                self._batcher = MicroBatcher(self._loaded, self.batching)
-                # A session that is collected without being closed leaves no thread running.
-                weakref.finalize(self, self._batcher.abandon).atexit = False
-            return self._batcher
+    def _forked(self) -> ClosedError:
+        return ClosedError(
+            f"this session belongs to process {self._process}, of which this is a fork: open "
+            "the bundle again here"
+        )
+
+    def _lanes(self) -> MicroBatcher | BaseException:
+        """Return the lanes, opened with the first capture, or why there are none."""
+        if self._process != os.getpid():
+            return self._forked()
+        if self._closed:
+            return ClosedError(CLOSED)
+        return self._batcher or in_own_thread(self._open_lanes)
+
+    def _open_lanes(self) -> MicroBatcher | BaseException:
+        try:
+            with self._lock:
+                if self._closed:
+                    raise ClosedError(CLOSED)
+                if self._batcher is None:
+                    batcher = MicroBatcher(self._loaded, self.batching)
+                    # A session that is collected without being closed leaves no thread running.
+                    weakref.finalize(self, batcher.abandon).atexit = False
+                    self._batcher = batcher
+                return self._batcher
+        except BaseException as error:  # noqa: BLE001 - the caller's thread answers with it
+            return error
 
     def _enter(self) -> LoadedBundle:
         """Return the loaded bundle in force, kept open until its `leave`."""
-        self._require_own_process()
         with self._lock:
             if self._closed or not self._loaded.enter():
                 raise ClosedError(CLOSED)
@@ -395,6 +458,26 @@ class Liveness:
             with clock.stage(Stage.ENGINE):
                 outputs = loaded.engine.run(batch)
         return loaded.scorer.require_outputs(outputs, size)
+
+
+@contextmanager
+def _faults_as_plan_errors(bundle: Bundle) -> Iterator[None]:
+    """Raise what an engine should never raise as a PlanError; in a thread of the session's own.
+
+    There, SystemExit and the like come from the engine as well.
+    """
+    try:
+        yield
+    except FasdkError:
+        raise
+    except BaseException as error:
+        raise PlanError(
+            f"{bundle.path}: its engine does not answer as an engine must: {_unexpected(error)}"
+        ) from error
+
+
+def _unexpected(error: BaseException) -> str:
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
@@ -443,7 +526,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         TrustError: A required signature is absent or does not hold.
         UsageError: The policy asks for larger batches than the engine takes, `backend` is no
             backend's name, or `missing` is none of `MissingModalities`.
-        BackendError: The backend is not installed or refuses the graph.
+        BackendError: The backend is not installed, refuses the graph, or fails in a way that no
+            backend should.
         PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
@@ -451,7 +535,12 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         backend = as_choice("backend", backend, Backend)
     bundle = open_bundle(Path(path), trust)
     load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
-    engine = load(bundle, backend)
+    try:
+        engine = load(bundle, backend)
+    except FasdkError:
+        raise
+    except Exception as error:
+        raise BackendError(f"{bundle.path} cannot be loaded: {_unexpected(error)}") from error
     liveness = Liveness(
         bundle,
         engine,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from fasdk.answer_future import AnswerFuture
 from fasdk.capture import monotonic_ms
 from fasdk.decision import Decision, Verdict, add_findings, missing_finding, refused
+from fasdk.errors import ClosedError, FasdkError
 from fasdk.faults import finding_of
-from fasdk.ordering import InOrder
+from fasdk.own_thread import in_own_thread, raise_unless_repeated, start_in_background
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.tracking.face_watch import FaceWatch
@@ -22,11 +27,12 @@ from fasdk.tracking.policy import TrackPolicy
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
-    from fasdk.ordering import Place
     from fasdk.sequential import Run
 
+T = TypeVar("T")
 Clock = Callable[[], float]
 
+_IDLE_S = 1.0  # how long a track's thread waits for another frame before it ends
 _BEFORE_RESET = Finding(Reason.UNDECIDED, "the frame was submitted before the reset: go on")
 
 
@@ -62,35 +68,35 @@ class TrackDecision(Decision):
     frame: Decision | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class _PendingFrame:
     """One frame between `submit` and its answer.
 
     Attributes:
         capture: Capture of the frame.
         at_ms: Time of submission, in milliseconds of the track's clock.
-        resets: Number of resets of the track before it was submitted.
-        place: Place in the order of submission.
+        period: Period between two resets of the track that it was submitted in.
+        scored: Future of the session's decision on it; a finding where it is not scored, None where
+            it is to be submitted unless the camera is locked out.
         future: Future of the track's decision after it.
     """
 
-    __slots__ = ("at_ms", "capture", "future", "place", "resets")
-
-    def __init__(self, capture: Capture, at_ms: float, resets: int, place: Place) -> None:
-        self.capture = capture
-        self.at_ms = at_ms
-        self.resets = resets
-        self.place = place
-        self.future: Future[TrackDecision] = Future()
-        self.future.set_running_or_notify_cancel()  # its frame counts: it cannot be cancelled
+    capture: Capture
+    at_ms: float
+    period: object
+    scored: Future[Decision] | Finding | None
+    future: AnswerFuture[TrackDecision]
 
 
 class Track:
     """Multi-frame state of one camera; made by `liveness.track(camera_id)`.
 
     Every method may be called from any thread. Frames count in the order in which they were
-    submitted, and their futures resolve in that order, whatever order the session answers in.
-    Callbacks run in the thread that resolves the future, with no lock held; `check` called there
-    would wait for itself.
+    submitted, and their futures resolve in that order, whatever order the session answers in. They
+    are taken in by a thread of the track's own, which ends when no frame comes for a while, so that
+    an exception of a signal handler leaves no frame half taken in. Callbacks run in that thread,
+    with no lock held; `check` called there would wait for itself. In a forked child process the
+    track is closed.
 
     What was gathered belongs to the face in view, and to one bundle and one combination of
     modalities: it is dropped when the face is lost (see `FaceWatch`), when a verdict was given,
@@ -121,15 +127,20 @@ class Track:
         self.policy = policy or TrackPolicy()
         self._session = session
         self._clock = clock
-        self._lock = threading.Lock()  # of every field below but the order, which has its own
-        self._order = InOrder()
+        self._process = os.getpid()
+        self._frames: SimpleQueue[_PendingFrame] = SimpleQueue()
+        self._serving = threading.Lock()  # held by the thread that takes frames in
+        self._period = object()  # another one after each reset
+        self._seems_locked = False  # as of the last frame; read without the lock
+        self._lock = threading.Lock()  # of every field below; never taken in a caller's thread
+        self._served_period = self._period
         self._latest_ms = 0.0
+        self._latest_at_ms = 0.0  # of the frames
         self._face = FaceWatch(self.policy.face_lost_ms, self.policy.min_overlap)
         self._lock_out = LockOut(self.policy.lock_out)
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._unscored_frames = 0  # frames in a row
-        self._resets = 0
         # Of the face in view: sequential tests without a LIVE, how the last ended, and whether a
         # SPOOF was counted.
         self._runs = 0
@@ -139,13 +150,16 @@ class Track:
     @property
     def is_locked_out(self) -> bool:
         """Whether every frame is answered ERROR (locked-out) at present."""
-        with self._lock:
-            return self._lock_out.is_locked(self._now_ms())
+        return not self._is_own_process or in_own_thread(self._check_locked_out)
 
     def unlock(self) -> None:
-        """Release a lock-out before its time."""
-        with self._lock:
-            self._lock_out.unlock()
+        """Release a lock-out before its time.
+
+        Raises:
+            ClosedError: This is a forked child process.
+        """
+        self._require_own_process()
+        in_own_thread(self._unlock)
 
     def reset(self) -> None:
         """Drop what was gathered and treat the next face as another one; keeps the lock-out.
@@ -153,35 +167,25 @@ class Track:
         Frames still under way belong to the face before: none of them counts, and a LIVE or SPOOF
         among them becomes RETRY.
         """
-        with self._lock:
-            self._resets += 1
-            self._forget()
+        self._period = object()
 
     def check(self, capture: Capture) -> TrackDecision:
         """Take in one frame and wait for the answer; every fault becomes a decision, never LIVE."""
-        return self.submit(capture).result()
+        return self.submit(capture).wait()
 
-    def submit(self, capture: Capture) -> Future[TrackDecision]:
-        """Take in one frame and return the future of the answer; never raises."""
-        pending, locked = self._enter(capture)
-        if locked is not None:
-            self._settle(pending, self._refused(locked))
-            return pending.future
-        try:
-            missing = self._missing(capture, self._session.bundle)
-            if missing is not None:
-                self._settle(pending, self._refused(missing))
-            else:
-                # No lock is held: the session may make its caller wait for room in its queue.
-                scored = self._session.submit(capture)
-                scored.add_done_callback(lambda done: self._settle(pending, _result(done)))
-        except Exception as error:  # noqa: BLE001 - every frame gets an answer
-            self._settle(pending, refused([finding_of(error)]))
-        except BaseException as error:
-            # Without an answer every later frame would wait for this one.
-            self._settle(pending, refused([finding_of(error)]))
-            raise
-        return pending.future
+    def submit(self, capture: Capture) -> AnswerFuture[TrackDecision]:
+        """Take in one frame and return the future of the answer; never raises.
+
+        An exception of the application's own, such as one that a signal handler raises, reaches it;
+        the frame may then count or not.
+        """
+        if not self._is_own_process:
+            return self._closed()
+        at_ms, period = self._time_ms(), self._period
+        scored: Future[Decision] | Finding | None = None
+        if not self._seems_locked:
+            scored = self._missing(capture) or self._submit(capture)
+        return self._enter(capture, at_ms, period, scored)
 
     def missed(self, capture: Capture, finding: Finding) -> TrackDecision:
         """Take in a frame that could not be scored, such as one on which a face detector failed.
@@ -193,60 +197,157 @@ class Track:
             capture: Frame as it came; its face box counts if it has one.
             finding: Why it was not scored.
         """
-        pending, locked = self._enter(capture)
-        self._settle(pending, self._refused(locked or finding))
-        return pending.future.result()
+        if not self._is_own_process:
+            return self._closed().wait()
+        return self._enter(capture, self._time_ms(), self._period, finding).wait()
 
-    def _enter(self, capture: Capture) -> tuple[_PendingFrame, Finding | None]:
-        """Give a frame its place in the order; return why it is locked out, if it is."""
+    @property
+    def _is_own_process(self) -> bool:
+        """Whether this is not a forked child, which has no thread that takes frames in."""
+        return self._process == os.getpid()
+
+    def _require_own_process(self) -> None:
+        if not self._is_own_process:
+            raise ClosedError(
+                f"this track belongs to process {self._process}, of which this is a fork: open the "
+                "bundle again here"
+            )
+
+    def _closed(self) -> AnswerFuture[TrackDecision]:
+        future: AnswerFuture[TrackDecision] = AnswerFuture()
+        try:
+            self._require_own_process()
+        except ClosedError as error:
+            future.set_result(self._extend(self._refused(finding_of(error)), None))
+        return future
+
+    def _missing(self, capture: Capture) -> Finding | None:
+        """Return which modalities the policy misses in a frame, in a caller's thread."""
+        return self._try(lambda: self._find_missing(capture, self._session.bundle))
+
+    def _submit(self, capture: Capture) -> Future[Decision] | Finding:
+        """Submit a frame to the session, in a caller's thread."""
+        return self._try(lambda: self._session.submit(capture))
+
+    def _try(self, step: Callable[[], T]) -> T | Finding:
+        """Return what a step returns or why it failed; raise what was not of its own making."""
+        try:
+            return step()
+        except FasdkError as error:
+            return finding_of(error)
+        except Exception as error:  # noqa: BLE001 - every frame gets an answer
+            return finding_of(raise_unless_repeated(error, step))
+
+    def _find_missing(self, capture: Capture, bundle: Bundle) -> Finding | None:
+        return missing_finding(self.policy.missing, bundle.manifest.modalities, capture.present)
+
+    def _enter(
+        self,
+        capture: Capture,
+        at_ms: float,
+        period: object,
+        scored: Future[Decision] | Finding | None,
+    ) -> AnswerFuture[TrackDecision]:
+        """Queue a frame with all it takes to answer it, in one call that nothing can interrupt."""
+        future: AnswerFuture[TrackDecision] = AnswerFuture()
+        future.set_running_or_notify_cancel()  # its frame counts: it cannot be cancelled
+        self._frames.put(_PendingFrame(capture, at_ms, period, scored, future))
+        if not self._serving.locked():
+            start_in_background(self._serve, f"fasdk-track-{self.camera_id}")
+        return future
+
+    def _serve(self) -> None:
+        """Take in frames until none has come for a while, unless another thread does."""
+        while not self._frames.empty() and self._serving.acquire(blocking=False):
+            try:
+                while self._serve_one():
+                    pass
+            finally:
+                self._serving.release()
+
+    def _serve_one(self) -> bool:
+        try:
+            pending = self._frames.get(timeout=_IDLE_S)
+        except Empty:
+            return False
+        answer = self._answer_frame(pending)
+        with suppress(BaseException):  # what a callback raises, SystemExit included
+            pending.future.set_result(answer)
+        return True
+
+    def _answer_frame(self, pending: _PendingFrame) -> TrackDecision:
+        try:
+            frame = self._score(pending)
+            with self._lock:
+                try:
+                    return self._take_in(pending, frame)
+                except BaseException:
+                    self._forget()
+                    raise
+                finally:
+                    self._seems_locked = self._lock_out.is_locked(self._latest_ms)
+        except BaseException as error:  # noqa: BLE001 - every frame gets an answer
+            return self._extend(refused([finding_of(error)]), None)
+
+    def _score(self, pending: _PendingFrame) -> Decision:
+        """Return the decision on a frame by itself; it waits for the session's."""
+        scored = pending.scored
+        if scored is None:
+            with self._lock:
+                locked = self._locked_out(self._now_ms())
+            if locked is not None:
+                return self._refused(locked)
+            scored = self._missing(pending.capture) or self._submit(pending.capture)
+        if isinstance(scored, Finding):
+            return self._refused(scored)
+        try:
+            return scored.result()
+        except BaseException as error:  # noqa: BLE001 - one that failed or was cancelled
+            return refused([finding_of(error)])
+
+    def _check_locked_out(self) -> bool:
         with self._lock:
-            now_ms = self._now_ms()
-            pending = _PendingFrame(capture, now_ms, self._resets, self._order.take_place())
-            return pending, self._locked_out(now_ms)
+            return self._lock_out.is_locked(self._now_ms())
+
+    def _unlock(self) -> None:
+        with self._lock:
+            self._lock_out.unlock()
+            self._seems_locked = False
 
     def _now_ms(self) -> float:
         """Return the time; it stands still rather than run backwards or become NaN."""
-        self._latest_ms = max(self._latest_ms, self._clock())  # in this order a NaN is not taken
+        self._latest_ms = self._time_ms()
         return self._latest_ms
 
-    def _missing(self, capture: Capture, bundle: Bundle) -> Finding | None:
-        return missing_finding(self.policy.missing, bundle.manifest.modalities, capture.present)
+    def _time_ms(self) -> float:
+        """Return `_now_ms` as a caller's thread may read it, which notes nothing."""
+        return max(self._latest_ms, self._clock())  # in this order a NaN is not taken
 
     def _refused(self, finding: Finding) -> Decision:
         return refused([finding], bundle_id=self._session.bundle.id)
 
-    def _settle(self, pending: _PendingFrame, frame: Decision) -> None:
-        """Take the decision on a frame by itself, and give out every answer whose turn has come."""
-        self._order.settle(pending.place, lambda: self._deliver(pending, frame))
-
-    def _deliver(self, pending: _PendingFrame, frame: Decision) -> None:
-        with self._lock:
-            try:
-                answer = self._take_in(pending, frame)
-            except Exception as error:  # noqa: BLE001 - every frame gets an answer
-                self._forget()
-                answer = self._extend(refused([finding_of(error)]), None)
-        pending.future.set_result(answer)
-
     def _take_in(self, pending: _PendingFrame, frame: Decision) -> TrackDecision:
         now_ms = self._now_ms()
+        at_ms = self._latest_at_ms = max(self._latest_at_ms, pending.at_ms)
+        period = self._period  # read once: a reset may come at any moment
+        if period is not self._served_period:
+            self._served_period = period
+            self._forget()
         locked = self._locked_out(now_ms)
         if locked is not None:
             self._forget()
             return self._answer(add_findings(frame, [locked]), frame)
         bundle = self._session.bundle  # read once: a swap may come at any moment
         unscored = self._unscored(pending.capture, frame, bundle)
-        if pending.resets != self._resets:
+        if pending.period is not period:
             if unscored is None:
                 unscored = add_findings(frame, [_BEFORE_RESET])
             return self._answer(unscored, frame)
-        same = self._face.is_same(
-            pending.capture, frame.codes, pending.at_ms, is_scored=unscored is None
-        )
+        same = self._face.is_same(pending.capture, frame.codes, at_ms, is_scored=unscored is None)
         if not same:
             self._begin_face()
         if unscored is not None:
-            return self._pass_over(pending, frame, unscored)
+            return self._pass_over(at_ms, frame, unscored)
         self._unscored_frames = 0
         assert frame.operating_point is not None  # noqa: S101 - see _unscored
         rules = (frame.bundle_id, frame.operating_point)
@@ -255,7 +356,7 @@ class Track:
         if self._runs >= self.policy.runs_per_face:
             return self._turn_away(frame, now_ms)
         run = self._run or self._begin_run(rules, bundle)
-        step = run.add(ScoredFrame(frame.score, frame.is_live, pending.at_ms))
+        step = run.add(ScoredFrame(frame.score, frame.is_live, at_ms))
         if step is not Step.UNDECIDED:
             self._end_run(step)
         if step is Step.SPOOF:
@@ -299,14 +400,12 @@ class Track:
             finding = Finding(Reason.UNDECIDED, message)
         else:
             # Checked again: a bundle swapped in after the frame may use more modalities.
-            finding = self._missing(capture, bundle)
+            finding = self._find_missing(capture, bundle)
         return None if finding is None else add_findings(frame, [finding])
 
-    def _pass_over(
-        self, pending: _PendingFrame, frame: Decision, unscored: Decision
-    ) -> TrackDecision:
+    def _pass_over(self, at_ms: float, frame: Decision, unscored: Decision) -> TrackDecision:
         self._unscored_frames += 1
-        expired = self._run is not None and self._run.is_expired(pending.at_ms)
+        expired = self._run is not None and self._run.is_expired(at_ms)
         if self._run is not None and (expired or self._unscored_frames > self.policy.max_unscored):
             self._end_run(Step.OUT_OF_TIME)
         return self._answer(unscored, frame)
@@ -368,11 +467,3 @@ class Track:
         return Finding(
             Reason.LOCKED_OUT, f"camera {self.camera_id} is locked out {until}: repeated spoofs"
         )
-
-
-def _result(done: Future[Decision]) -> Decision:
-    """Return the result of a session's future; a cancelled or failed one is refused."""
-    try:
-        return done.result(timeout=0)
-    except BaseException as error:  # noqa: BLE001 - every frame gets an answer
-        return refused([finding_of(error)])

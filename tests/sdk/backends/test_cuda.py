@@ -192,8 +192,9 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePyCuda]:
     _primary_context.cache_clear()
 
 
-def test_the_device_is_described(pycuda: FakePyCuda) -> None:
-    assert PyCudaDriver().device == CudaDevice("Orin", "8.7", "12.6")
+def test_the_device_is_described(pycuda: FakePyCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fasdk.backends.cuda.gpu_uuid", lambda ordinal: f"uuid of {ordinal}")
+    assert PyCudaDriver().device == CudaDevice("Orin", "8.7", "12.6", "uuid of 0")
 
 
 def test_the_primary_context_is_retained_once_for_all_drivers_of_a_gpu(pycuda: FakePyCuda) -> None:

@@ -27,6 +27,7 @@ def key(**changes: Any) -> PlanKey:
         "cuda": "12.6",
         "device": "Orin",
         "compute_capability": "8.7",
+        "gpu_uuid": "1" * 32,
         "shapes": {"rgb": (3, 16, 16), "ir": (3, 16, 16)},
         "max_batch": 4,
         "workspace_mib": 1024,
@@ -67,6 +68,7 @@ def test_only_this_account_can_read_any_of_it(cache: PlanCache) -> None:
         {"cuda": "13.2"},
         {"device": "Orin Nano"},
         {"compute_capability": "8.9"},
+        {"gpu_uuid": "2" * 32},
         {"shapes": {"rgb": (3, 16, 16)}},
         {"shapes": {"rgb": (3, 16, 32), "ir": (3, 16, 16)}},
         {"max_batch": 8},
@@ -163,17 +165,24 @@ def test_a_plan_without_its_record_is_deleted(cache: PlanCache) -> None:
     assert not plan.exists()
 
 
-def test_a_plan_that_cannot_be_read_or_deleted_is_named(cache: PlanCache) -> None:
+def test_a_plan_that_cannot_be_read_or_deleted_is_named(
+    cache: PlanCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = cache.store(key(), PLAN)
-    plan.unlink()
-    plan.mkdir()
-    with pytest.raises(PlanError, match=f"cannot read plan .*{plan.name}"):
+
+    def refuse(path: Path | str, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(FasdkError, match=f"cannot delete plan .*{plan.stem}.*by hand"):
+            cache.discard(key())
+    monkeypatch.setattr("fasdk.backends.tensorrt.cache.open_bounded", refuse)
+    with pytest.raises(PlanError, match=f"cannot read plan .*{plan.stem}"):
         cache.load(key())
-    with pytest.raises(FasdkError, match=f"cannot delete plan .*{plan.name}"):
-        cache.discard(key())
 
 
 def test_a_folder_that_cannot_be_made_is_named(cache: PlanCache) -> None:
-    cache.folder.write_text("in the way")
+    cache = PlanCache(cache.folder / "absent" / "plans")
     with pytest.raises(FasdkError, match="cannot make plan cache"):
         cache.store(key(), PLAN)

@@ -37,7 +37,7 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 from support import tiny_bundle
-from support.scripted_engine import LIVE, SECONDS, FakeEngine, Script, live, until
+from support.scripted_engine import LIVE, SECONDS, FakeEngine, Gate, Script, live, until
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
@@ -272,14 +272,31 @@ def test_a_row_that_is_not_finite_is_error_for_that_capture_alone(bundle):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_being_told_to_stop_is_no_fault_to_answer(bundle, stop):
+def test_what_an_engine_raises_is_a_fault_and_no_order_to_stop(bundle, stop):
     session = Liveness(bundle, FakeEngine(stop()))
-    with pytest.raises(stop):
-        session.check_batch([tiny_bundle.capture()])
-    # A lane's thread is told nothing: there it is one more thing an engine may raise.
-    decision = session.check(tiny_bundle.capture())
-    assert decision.verdict is Verdict.ERROR
-    assert decision.codes == (Reason.UNEXPECTED,)
+    for decision in (
+        session.check(tiny_bundle.capture()),
+        *session.check_batch([tiny_bundle.capture()]),
+    ):
+        assert decision.verdict is Verdict.ERROR
+        assert decision.codes == (Reason.UNEXPECTED,)
+
+
+@pytest.mark.parametrize("ask", [Liveness.check, lambda s, capture: s.check_batch([capture])])
+def test_ctrl_c_reaches_a_caller_that_waits_for_the_engine(bundle, ask):
+    gate = Gate()
+    session = Liveness(bundle, FakeEngine(gate))
+    threading.Thread(target=_interrupt_when, args=(lambda: gate.inside,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        ask(session, tiny_bundle.capture())
+    gate.open()
+    assert session.check(tiny_bundle.capture()).verdict is Verdict.LIVE
+    session.close()
+
+
+def _interrupt_when(holds):
+    until(holds)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_fault_in_preprocessing_is_error(bundle, monkeypatch):

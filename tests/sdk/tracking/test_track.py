@@ -20,6 +20,7 @@ from fasdk.tracking.track import Track, TrackDecision
 from fasdk.tracking.tracks import Tracks
 
 from support import tiny_bundle
+from support.scripted_engine import SECONDS
 from support.sequential_tests import sigmoid
 from support.track_fakes import (
     POINT,
@@ -317,7 +318,7 @@ def test_frames_under_way_when_it_locks_are_locked_out_too():
     futures = [track.submit(capture()) for _ in range(2)]
     session.futures[1].set_result(scored(0.9))
     session.futures[0].set_result(scored(0.1))
-    assert [future.result(0).verdict for future in futures] == [SPOOF, ERROR]
+    assert [future.result(SECONDS).verdict for future in futures] == [SPOOF, ERROR]
 
 
 @pytest.mark.parametrize("backwards", [-1e9, math.nan])
@@ -361,7 +362,7 @@ def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_a
     future = track.submit(capture(modalities=(Modality.RGB,)))
     session.bundle = FakeBundle(tiny_bundle.manifest(), "its successor")
     session.futures[0].set_result(scored(0.99, bundle="its successor"))
-    found = future.result(0)
+    found = future.result(SECONDS)
     assert (found.verdict, found.codes) == (RETRY, (Reason.MODALITY_MISSING,))
 
 
@@ -382,8 +383,8 @@ def test_answers_come_in_the_order_of_submission():
     session.futures[1].set_result(scored(sigmoid(STRONG)))
     assert not any(future.done() for future in futures)
     session.futures[0].set_result(scored(sigmoid(STRONG)))
-    assert [future.result(0).verdict for future in futures] == [RETRY, LIVE, SPOOF]
-    assert [future.result(0).frames for future in futures] == [1, 2, 1]
+    assert [future.result(SECONDS).verdict for future in futures] == [RETRY, LIVE, SPOOF]
+    assert [future.result(SECONDS).frames for future in futures] == [1, 2, 1]
 
 
 def test_a_frame_cannot_be_taken_back():
@@ -393,7 +394,10 @@ def test_a_frame_cannot_be_taken_back():
     assert not future.cancel()
     session.futures[0].cancel()
     session.futures[0].set_running_or_notify_cancel()
-    assert (future.result(0).verdict, future.result(0).codes) == (ERROR, (Reason.UNEXPECTED,))
+    assert (future.result(SECONDS).verdict, future.result(SECONDS).codes) == (
+        ERROR,
+        (Reason.UNEXPECTED,),
+    )
 
 
 def test_a_session_that_raises_or_fails_is_an_error_and_the_next_frame_works():
@@ -401,15 +405,15 @@ def test_a_session_that_raises_or_fails_is_an_error_and_the_next_frame_works():
     track = Track(session, "door", NEVER, clock=Hand())
     failing = track.submit(capture())
     session.futures[0].set_exception(RuntimeError("lost"))
-    assert failing.result(0).codes == (Reason.UNEXPECTED,)
+    assert failing.result(SECONDS).codes == (Reason.UNEXPECTED,)
     whole, session.submit = session.submit, None  # type: ignore[method-assign]
-    assert track.submit(capture()).result(0).verdict is ERROR
+    assert track.submit(capture()).result(SECONDS).verdict is ERROR
     session.submit = whole  # type: ignore[method-assign]
     track.submit(capture())
     last = track.submit(capture())
     for future in session.futures[1:]:
         future.set_result(scored(sigmoid(STRONG)))
-    assert last.result(0).verdict is LIVE
+    assert last.result(SECONDS).verdict is LIVE
 
 
 @pytest.mark.parametrize(
@@ -425,7 +429,7 @@ def test_a_track_answers_an_exception_as_a_session_does(raised, verdict, code):
     track = Track(session, "door", NEVER, clock=Hand())
     future = track.submit(capture())
     session.futures[0].set_exception(raised)
-    assert (future.result(0).verdict, future.result(0).codes) == (verdict, (code,))
+    assert (future.result(SECONDS).verdict, future.result(SECONDS).codes) == (verdict, (code,))
     session.submit = Mock(side_effect=raised)  # type: ignore[method-assign]
     found = track.check(capture())
     assert (found.verdict, found.codes) == (verdict, (code,))
@@ -443,7 +447,7 @@ def test_an_interrupt_in_submit_leaves_no_frame_waiting():
     session.submit = whole  # type: ignore[method-assign]
     future = track.submit(capture())
     session.futures[0].set_result(scored(0.9))
-    assert future.done()
+    assert future.result(SECONDS).verdict is not ERROR
 
 
 def test_a_callback_may_submit_and_may_raise():
@@ -460,9 +464,9 @@ def test_a_callback_may_submit_and_may_raise():
     future = door.track.submit(capture())
     future.add_done_callback(again)
     held.futures[0].set_result(door.answer)
-    assert future.result(0).verdict is RETRY
+    assert future.result(SECONDS).verdict is RETRY
     held.futures[1].set_result(door.answer)
-    assert inner[0].result(0).verdict is LIVE
+    assert inner[0].result(SECONDS).verdict is LIVE
 
 
 def test_a_bundle_that_cannot_be_read_is_an_error():
@@ -499,9 +503,12 @@ def test_frames_under_way_at_a_reset_are_no_evidence_for_whoever_comes_next():
     after = [track.submit(capture()) for _ in range(2)]
     for future in session.futures:
         future.set_result(scored(sigmoid(STRONG)))
-    found = before.result(0)
+    found = before.result(SECONDS)
     assert (found.verdict, found.codes, found.frames) == (RETRY, (Reason.UNDECIDED,), 0)
-    assert [(f.result(0).verdict, f.result(0).frames) for f in after] == [(RETRY, 1), (LIVE, 2)]
+    assert [(f.result(SECONDS).verdict, f.result(SECONDS).frames) for f in after] == [
+        (RETRY, 1),
+        (LIVE, 2),
+    ]
 
 
 def test_camera_has_a_single_track_and_policy():

@@ -251,3 +251,61 @@ def test_an_input_of_integers_takes_levels(fasdk, tmp_path):
     told = ("--development", given.captures)
     ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", *told)
     assert (ran.status, ran.error_lines) == (0, [])
+
+
+@pytest.mark.parametrize("is_masked", [True, False], ids=["a mask", "numbers without effect"])
+def test_scores_and_presence_without_telling_names_are_found_on_captures(
+    fasdk, tmp_path, is_masked
+):
+    """Outputs: a constant, the scores and an embedding; one input has a number an image."""
+    opset = '<ir_version: 8, opset_import: ["" : 17]>'
+    head = f"""
+    {opset}
+    head (float[N,3,32,32] x0, float[N,3,32,32] x1, float[N,2] x2)
+      => (float[N,3,32,32] seen0, float[N,3,32,32] seen1)
+    <int64[4] column = {{-1, 1, 1, 1}}, int64[2] parts = {{1, 1}}, float[1] least = {{0.0}}>
+    {{
+      left, right = Split <axis = 1> (x2, parts)
+      shaped0 = Reshape (left, column)
+      shaped1 = Reshape (right, column)
+      {"" if is_masked else "held0 = Mul (shaped0, least) held1 = Mul (shaped1, least)"}
+      seen0 = {"Mul (x0, shaped0)" if is_masked else "Add (x0, held0)"}
+      seen1 = {"Mul (x1, shaped1)" if is_masked else "Add (x1, held1)"}
+    }}
+    """
+    tail = f"""
+    {opset}
+    tail (float[N,2] answer) => (float[N,2] y0, float[N,2] y1, float[N,32] y2)
+    <float[1] none = {{0.0}}, int64[2] times = {{1, 16}}>
+    {{ y0 = Mul (answer, none) y1 = Identity (answer) y2 = Tile (answer, times) }}
+    """
+    network = trained_network("torchvision", BGR, live=0, modalities=(IR, COLOR))
+    for value in (*network.graph.input, *network.graph.output):
+        value.name = value.name.replace("x", "in")
+    for node in network.graph.node:
+        node.input[:] = [name.replace("x", "in") for name in node.input]
+    model = onnx.compose.merge_models(
+        onnx.compose.merge_models(
+            onnx.parser.parse_model(head), network, io_map=[("seen0", "in0"), ("seen1", "in1")]
+        ),
+        onnx.parser.parse_model(tail),
+        io_map=[("answer", "answer")],
+    )
+    given = write_files(tmp_path, model, infrared=True)
+    asked = json.loads(fasdk("describe", given.onnx, "--json").stdout)
+    assert "output.name" in asked["missing"]
+    toml = tmp_path / "found.toml"
+    ran = fasdk("describe", given.onnx, "--reference", given.captures, "-o", toml, "--json")
+    assert ran.status == 0, ran.stdout
+    found = json.loads(ran.stdout)
+    assert 'name = "y1"' in found["toml"]
+    assert ('presence = "x2"' if is_masked else "x2 = 1.0") in found["toml"]
+    chosen = found["reference"]["chosen"]
+    assert (chosen["units"], chosen["channel_order"], chosen["live_index"]) == (
+        "torchvision",
+        "bgr",
+        0,
+    )
+    told = ("--development", given.captures)
+    ran = build(fasdk, given.onnx, toml, tmp_path / "x.fasb", *told)
+    assert ran.status == 0, ran.stderr

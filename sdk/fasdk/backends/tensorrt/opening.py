@@ -64,7 +64,8 @@ def open_tensorrt_engine(
 
     Raises:
         BackendError: TensorRT or pycuda is not installed, or the device failed.
-        PlanError: No plan can be built, or it does not reproduce the golden captures.
+        PlanError: No plan can be built, it does not reproduce the golden captures, or one must be
+            built and this account cannot keep it in the cache.
         FasdkError: The new plan cannot be written to the cache.
     """
     trt = load_module(backend)
@@ -95,8 +96,10 @@ def open_tensorrt_engine(
         try:
             return proved(kept, PlanSource.CACHE)
         except PlanError:
-            cache.discard(key)
+            if cache.is_writable:
+                cache.discard(key)
             raise
+    cache.require_writable()  # before a build that takes minutes
     if progress is None:
         progress = LoggedProgress(f"{bundle.path.name} on {driver.device.name}")
     with driver.current():
@@ -131,6 +134,7 @@ def _plan_key(
         cuda=device.driver_version,
         device=device.name,
         compute_capability=device.compute_capability,
+        gpu_uuid=device.uuid,
         shapes=layout.inputs,
         max_batch=bundle.manifest.max_batch,
         workspace_mib=WORKSPACE_MIB,

@@ -213,6 +213,13 @@ CUresult CUDAAPI cuDeviceGetPCIBusId(char *id, int size, CUdevice ordinal) {
     return known_device(ordinal);
 }
 
+CUresult CUDAAPI cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice ordinal) {
+    Call call("cuDeviceGetUuid_v2", Needs::kDriver);
+    if (call.failed()) return call.result;
+    for (int i = 0; i < 16; ++i) uuid->bytes[i] = static_cast<char>(i + 1);
+    return known_device(ordinal);
+}
+
 CUresult CUDAAPI cuDeviceCanAccessPeer(int *can, CUdevice, CUdevice) {
     *can = 0;
     return CUDA_SUCCESS;

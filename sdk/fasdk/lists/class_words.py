@@ -7,14 +7,16 @@ import re
 from functools import lru_cache
 
 _LIVE = frozenset(
-    {"live", "liveness", "alive", "real", "genuine", "bonafide", "authentic", "human"}
+    {"live", "liveness", "alive", "living", "real", "genuine", "bonafide", "authentic", "human"}
 )
 _ATTACK = frozenset(
     {"attack", "attacks", "spoof", "spoofs", "spoofed", "spoofing", "fake", "impostor", "imposter"}
     | {"nonlive", "pa", "forged", "forgery"}
 )
 _NEGATIONS = frozenset({"not", "non", "no"})
-_FILLERS = frozenset({"presentation", "face", "image", "sample", "class"})
+_FILLERS = frozenset({"presentation", "face", "image", "sample", "class", "is"})
+# As Idiap's lists write the bona fide class; in a longer name it is a person.
+_LIVE_ALONE = "client"
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 
 
@@ -42,6 +44,13 @@ def says_bona_fide(text: str) -> bool | None:
     if live == attack or "anti" in words:
         return None
     return live is not bool(_NEGATIONS.intersection(words))
+
+
+def means_bona_fide(text: str) -> bool | None:
+    """Return what a name that is nothing but its class means; None for any other."""
+    if text.strip().lower() == _LIVE_ALONE:
+        return True
+    return says_bona_fide(text) if names_only_its_class(text) else None
 
 
 def names_only_its_class(text: str) -> bool:

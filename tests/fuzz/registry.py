@@ -1,0 +1,12 @@
+"""Every fuzz target by name."""
+
+from __future__ import annotations
+
+from fuzz.target import Target
+from fuzz.targets import bundles, captures, lists, models
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for module in (bundles, captures, lists, models)
+    for target in module.TARGETS
+}

@@ -1,0 +1,1 @@
+"""Targets by the kind of what is read."""

@@ -1,0 +1,226 @@
+"""Targets of the bundle: archive, manifest, golden captures, keys."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from fuzz.bytes_mutation import mutate_bytes
+from fuzz.json_mutation import changed_document, mutate_json
+from fuzz.target import Target, mixed, on_file, scratch_folder
+
+
+def _archive() -> Callable[[bytes], None]:
+    from fasdk.bundle.archive import read_archive, write_archive
+
+    def run(data: bytes) -> None:
+        members = read_archive(data, "input")
+        again = io.BytesIO()
+        write_archive(again, {name: bytes(content) for name, content in members.items()})
+        if again.getvalue() != data:
+            raise AssertionError("an archive was accepted that is not canonical")
+
+    return run
+
+
+def _archive_seeds() -> list[bytes]:
+    from support.archive_attacks import ATTACKS, canonical
+
+    built = [attack.build() for attack in ATTACKS.values()]
+    return [canonical(), *(data for data in built if len(data) < 4096)]
+
+
+def repaired(data: bytes, rng: random.Random) -> bytes:
+    """Return an archive with a member changed, and checksums and offsets that fit again."""
+    from fasdk.bundle.archive import read_archive, write_archive
+    from fasdk.errors import BundleError
+
+    try:
+        members = {k: bytes(v) for k, v in read_archive(data, "input").items()}
+    except BundleError:
+        return mutate_bytes(data, rng)
+    name = rng.choice(list(members))
+    members[name] = mutate_bytes(members[name], rng)
+    out = io.BytesIO()
+    write_archive(out, members)
+    written = out.getvalue()
+    return mutate_bytes(written, rng) if rng.random() < 0.2 else written
+
+
+def _manifest() -> Callable[[bytes], None]:
+    from fasdk.bundle.manifest import parse_manifest
+
+    return lambda data: (parse_manifest(data, "input"), None)[1]
+
+
+def _manifest_seeds() -> list[bytes]:
+    from support import tiny_bundle
+
+    return [tiny_bundle.manifest().to_bytes()]
+
+
+def mutate_manifest(data: bytes, rng: random.Random) -> bytes:
+    """Return a changed manifest in the canonical form, which the parser asks for."""
+    try:
+        return _canonical(changed_document(json.loads(data), rng))
+    except (ValueError, RecursionError):
+        return mutate_bytes(data, rng)
+
+
+def _canonical(document: object) -> bytes:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bundle() -> Callable[[bytes], None]:
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk.bundle.calibration import read_calibration
+    from fasdk.bundle.members import EVALUATION
+
+    path = scratch_folder() / "input.fasb"
+
+    def run(data: bytes) -> None:
+        path.write_bytes(data)
+        bundle = open_bundle(path)
+        read_calibration(bundle)
+        bundle.document(EVALUATION)
+        for golden in bundle.golden:
+            golden.to_bytes()
+
+    return run
+
+
+@cache
+def _tiny() -> bytes:
+    from support import tiny_bundle
+
+    return tiny_bundle.write(scratch_folder() / "seed.fasb").read_bytes()
+
+
+def with_digests(data: bytes, rng: random.Random) -> bytes:
+    """Return a bundle with a member changed and digests, checksums and offsets that fit again."""
+    from fasdk.bundle.archive import read_archive, write_archive
+    from fasdk.errors import BundleError
+
+    try:
+        members = {k: bytes(v) for k, v in read_archive(data, "input").items()}
+        manifest = json.loads(members["manifest.json"])
+    except (BundleError, ValueError, KeyError, RecursionError):
+        return mutate_bytes(data, rng)
+    members.pop("manifest.sig", None)
+    name = rng.choice(list(members))
+    if name == "manifest.json":
+        manifest = changed_document(manifest, rng)
+    elif name.endswith(".json"):
+        members[name] = mutate_json(members[name], rng)
+    elif name.endswith(".npz"):
+        members[name] = mutate_npz(members[name], rng)
+    else:
+        members[name] = mutate_bytes(members[name], rng)
+    if isinstance(manifest, dict) and isinstance(manifest.get("members"), dict):
+        digests = {k: hashlib.sha256(v).hexdigest() for k, v in members.items()}
+        manifest["members"] = {k: v for k, v in digests.items() if k != "manifest.json"}
+    members["manifest.json"] = _canonical(manifest)
+    out = io.BytesIO()
+    write_archive(out, members)
+    return out.getvalue()
+
+
+def _golden() -> Callable[[bytes], None]:
+    from fasdk.bundle.golden import GoldenCapture
+
+    return lambda data: (GoldenCapture.from_bytes(data, "input"), None)[1]
+
+
+def _golden_seeds() -> list[bytes]:
+    from fasdk.bundle.golden import GoldenCapture
+
+    from support import tiny_bundle
+
+    logits = np.zeros(2, np.float32)
+    captures = [tiny_bundle.capture(face=(4, 3, 20, 15)), tiny_bundle.capture()]
+    return [GoldenCapture(each, logits).to_bytes() for each in captures]
+
+
+def mutate_npz(data: bytes, rng: random.Random) -> bytes:
+    """Return an npz archive with an array's header, type, shape or name changed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, zlib.error):
+        return mutate_bytes(data, rng)
+    if not members:
+        return mutate_bytes(data, rng)
+    name = rng.choice(list(members))
+    match rng.randrange(6):
+        case 0:
+            members[rng.choice(("face.npy", "logits.npy", "x.npy", "rgb", "../x.npy"))] = members[
+                name
+            ]
+        case 1:
+            del members[name]
+        case 2:
+            members[name] = _header_changed(members[name], rng)
+        case 3:
+            members[name] = _array_bytes(rng)
+        case _:
+            members[name] = mutate_bytes(members[name], rng)
+    out = io.BytesIO()
+    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for each, content in members.items():
+            archive.writestr(each, content)
+    return out.getvalue()
+
+
+_HEADER_WORDS = (b"<u2", b"|u1", b"<f4", b"|O", b"<U9", b"<M8", b"True", b"False", b"(24, 32)")
+_HEADER_WORDS += (b"(24, 32, 3)", b"(2,)", b"()", b"(-1,)", b"(0,)", b"(99999999999,)", b"[]")
+
+
+def _header_changed(data: bytes, rng: random.Random) -> bytes:
+    present = [word for word in _HEADER_WORDS if word in data[:128]]
+    if not present:
+        return mutate_bytes(data, rng)
+    return data.replace(rng.choice(present), rng.choice(_HEADER_WORDS), 1)
+
+
+def _array_bytes(rng: random.Random) -> bytes:
+    kind = rng.choice(("u1", "u2", "f4", "f8", "i8", "b1", "c8", "U3", "S4"))
+    shape = tuple(rng.choice((0, 1, 2, 3, 4, 24, 32)) for _ in range(rng.randrange(4)))
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, kind))
+    return file.getvalue()
+
+
+def _key() -> Callable[[bytes], None]:
+    from fasdk.bundle.trust import TrustPolicy
+
+    return on_file(TrustPolicy.from_files, ".pub")
+
+
+def _key_seeds() -> list[bytes]:
+    from fasdk.bundle.trust import generate_key
+
+    folder = scratch_folder()
+    if not (folder / "seed").exists():
+        generate_key(folder / "seed")
+    return [(folder / "seed.pub").read_bytes(), (folder / "seed").read_bytes()]
+
+
+TARGETS = (
+    Target("archive", _archive, _archive_seeds),
+    Target("archive-repaired", _archive, _archive_seeds, repaired),
+    Target("manifest", _manifest, _manifest_seeds, mixed(mutate_manifest, mutate_json)),
+    Target("bundle", _bundle, lambda: [_tiny()], mutate_bytes),
+    Target("bundle-repaired", _bundle, lambda: [_tiny()], with_digests),
+    Target("golden", _golden, _golden_seeds, mixed(mutate_npz, mutate_bytes)),
+    Target("public-key", _key, _key_seeds),
+)

@@ -1,0 +1,156 @@
+"""Claims about trust and endurance, measured: `make verify-trust`.
+
+Run from the project's root in its virtual environment. Attacks on the bundle, the attempts, the
+files and the process are tried, and every one must get its stated answer. `--only GROUP` measures
+one group. Some groups take hours at their full size: `--fuzz-executions`, `--soak-minutes` and
+`--kills` measure a shorter run, whose claims then say so and are missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from claims import Claim, report
+from measuring import ROOT, bench_json, fasdk_json, fasdk_run, pytest_claim, support_json
+
+ATTACKS = ROOT / "tests" / "attacks"
+LARGEST_FLIPPED_BYTES = 65_536
+DEMO_FLIPS = 20_000
+FUZZ_EXECUTIONS = 1_000_000
+FUZZ_PEAK_MB = 512
+KILLS = 1_000
+SOAK_MINUTES = 30
+SOAK_DRIFT_PERCENT = 1.0
+BOMB_SECONDS, BOMB_MB = 1.0, 64.0
+BPCER_RISE_POINTS = 1.0
+
+_QUICK_AND_SLOW = ("-m", "not gpu and not cuda_sim", "--timeout=900")
+
+
+def attack_claims() -> Iterator[Claim]:
+    """Every file of tests/attacks: the attack that its docstring states gets its answer."""
+    files = sorted(ATTACKS.glob("test_*.py"))
+    if not files:
+        yield Claim("attacks that are tried", 0, ">=", 1)
+    for file in files:
+        claim = f"{attack_of(file)}: tests that fail or skip"
+        yield pytest_claim(claim, str(file.relative_to(ROOT)), *_QUICK_AND_SLOW)
+
+
+def attack_of(file: Path) -> str:
+    """Return the first line of a file's docstring, which states the attack."""
+    stated = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or file.stem
+    return stated.splitlines()[0].rstrip(".")
+
+
+def gaming_claims() -> Iterator[Claim]:
+    """Simulated artefacts that are shown by strategies, to the tracking that is shipped."""
+    found = bench_json("gaming.py")
+    for row in found["claims"]:
+        yield Claim(row["claim"], row["measured"], row["comparison"], row["limit"], row["note"])
+
+
+def flip_claims() -> Iterator[Claim]:
+    """Flipped bits of signed bundles, with the archive's checksums repaired too."""
+    with tempfile.TemporaryDirectory() as name:
+        demo = Path(name) / "demo"
+        fasdk_json("demo", "--out", demo)
+        runs = {
+            "small bundle, every bit": support_json("support.flips", "small"),
+            f"demo's bundle, {DEMO_FLIPS} random bits": support_json(
+                "support.flips", "random", "--bundle", demo / "demo.fasb", "--flips", DEMO_FLIPS
+            ),
+        }
+    for what, found in runs.items():
+        if what.startswith("small"):
+            yield Claim("small bundle: bytes", found["bytes"], "<=", LARGEST_FLIPPED_BYTES)
+        for way, counted in found["ways"].items():
+            name = f"{what}, {way}"
+            note = f"{counted['flips']} flips"
+            yield Claim(f"{name}: accepted", counted["accepted"], "==", 0, note)
+            yield Claim(f"{name}: payloads parsed", counted["parsed"], "==", 0, note)
+            other = counted["unwrapped"]
+            yield Claim(f"{name}: answers that are no FasdkError", len(other), "==", 0, str(other))
+
+
+def fuzz_claims(executions: int) -> Iterator[Claim]:
+    """Every parser of a file or a text that others wrote, with mutated input."""
+    for name in support_json("fuzz", "--list")["targets"]:
+        found = support_json("fuzz", name, "--executions", executions)
+        what = f"fuzzing, {name}"
+        yield Claim(f"{what}: executions", found["executions"], ">=", FUZZ_EXECUTIONS)
+        note = "; ".join(found["failures"])[:400]
+        yield Claim(
+            f"{what}: crashes, hangs, other exceptions", len(found["failures"]), "==", 0, note
+        )
+        yield Claim(f"{what}: peak resident MB", found["peak_mb"], "<=", FUZZ_PEAK_MB)
+
+
+def kill_claims(kills: int) -> Iterator[Claim]:
+    """Processes that are killed while they write state."""
+    found = support_json("support.kills", "--kills", kills)
+    yield Claim("kills", found["kills"], ">=", KILLS, str(found.get("by_what", "")))
+    broken = "; ".join(map(str, found["broken"]))[:400]
+    yield Claim(
+        "kills: neither previous nor whole new state", len(found["broken"]), "==", 0, broken
+    )
+    yield Claim("kills: files left behind after the next run", found["litter"], "==", 0)
+
+
+def soak_claims(minutes: float) -> Iterator[Claim]:
+    """A session under load with faults and swaps, for a long time."""
+    ran = fasdk_run("soak", "--hours", minutes / 60, ok_status=(0, 1))
+    found: dict[str, Any] = ran.document
+    note = f"{found['captures']} captures, {found['swaps']} swaps, {found['faults']} faults"
+    yield Claim("soak: minutes", ran.seconds / 60, ">=", SOAK_MINUTES)
+    yield Claim("soak: wrong verdicts", found["wrong"], "==", 0, note)
+    yield Claim("soak: LIVE on a faulted capture", found["live_on_fault"], "==", 0)
+    yield Claim("soak: answers past the deadline", found["late"], "==", 0)
+    drift = found["rss_drift_percent"]
+    yield Claim("soak: RSS drift after warm-up, percent", drift, "<=", SOAK_DRIFT_PERCENT)
+    yield Claim("soak: change of the number of threads", found["thread_drift"], "==", 0)
+    yield Claim("soak: change of the number of descriptors", found["descriptor_drift"], "==", 0)
+
+
+def bomb_claims() -> Iterator[Claim]:
+    """Files that are no files, or claim or expand to more than they should, for every reader."""
+    for row in support_json("support.bombs")["bombs"]:
+        what = f"{row['reader']}, {row['bomb']}"
+        yield Claim(f"{what}: refused with", row["answer"], "==", "FasdkError", row["message"])
+        yield Claim(f"{what}: seconds", row["seconds"], "<=", BOMB_SECONDS)
+        yield Claim(f"{what}: resident MB above the start", row["mb"], "<=", BOMB_MB)
+
+
+def main() -> int:
+    """Measure every group, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fuzz-executions", type=int, default=FUZZ_EXECUTIONS)
+    parser.add_argument("--soak-minutes", type=float, default=SOAK_MINUTES)
+    parser.add_argument("--kills", type=int, default=KILLS)
+    groups: dict[str, Callable[[], Iterator[Claim]]] = {
+        "attacks": attack_claims,
+        "gaming": gaming_claims,
+        "flips": flip_claims,
+        "bombs": bomb_claims,
+    }
+    sized = ("fuzz", "kills", "soak")
+    parser.add_argument("--only", choices=sorted((*groups, *sized)))
+    options = parser.parse_args()
+    groups |= {
+        "fuzz": partial(fuzz_claims, options.fuzz_executions),
+        "kills": partial(kill_claims, options.kills),
+        "soak": partial(soak_claims, options.soak_minutes),
+    }
+    only: str | None = options.only
+    return report(groups if only is None else {only: groups[only]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,9 +17,10 @@ from onnx import numpy_helper
 
 import fasdk
 from fasdk import machine
-from fasdk.bundle.bundle import write_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.members import GRAPH
-from fasdk.errors import PlanError
+from fasdk.errors import HomeError, PlanError
+from fasdk.home import home_path
 from fasdk.scorer import Scorer
 from fasdk.session import proof
 
@@ -32,7 +33,7 @@ BACKENDS = ["onnxruntime", "openvino"]
 def home(tmp_path, monkeypatch):
     """A home that knows the run's keys and has proven nothing."""
     folder = tmp_path / "home"
-    run = fasdk.home.home_path()
+    run = home_path()
     if run.is_dir():
         shutil.copytree(run, folder, ignore=shutil.ignore_patterns("proven"))
     monkeypatch.setenv("FASDK_HOME", str(folder))
@@ -190,7 +191,7 @@ def test_without_a_home_to_write_captures_are_replayed_each_time(tmp_path, repla
     path = tiny_bundle.write(tmp_path / "a.fasb")
 
     def unwritable(*_: str):
-        raise fasdk.errors.HomeError("no home here")
+        raise HomeError("no home here")
 
     monkeypatch.setattr(proof, "home_folder", unwritable)
     opened(path)
@@ -202,4 +203,4 @@ def test_the_graph_is_what_the_record_is_of(tmp_path):
     """The altered graph is sound by itself: nothing but its golden captures gives it away."""
     onnx.checker.check_model(hostile_bundle.model())
     path = altered(tmp_path / "a.fasb")
-    assert fasdk.bundle.bundle.open_bundle(path).manifest.operating_points
+    assert open_bundle(path).manifest.operating_points

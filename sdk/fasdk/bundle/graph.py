@@ -19,7 +19,7 @@ from fasdk.bundle.wire import FIXED32, FIXED64, LENGTH, VARINT, WireError, WireR
 from fasdk.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from fasdk.bundle.manifest import Manifest
 
@@ -228,10 +228,9 @@ class _Walk:
 
     def _fields(
         self, data: memoryview, message: _Message, depth: int
-    ) -> list[tuple[int, int | memoryview]]:
+    ) -> Iterator[tuple[int, int | memoryview]]:
         wires, single = _WIRES[message], _SINGLE.get(message, frozenset())
         seen: set[int] = set()
-        found = []
         for number, wire, value in self._reader.fields(data, depth):
             if number in wires and wire not in wires[number]:
                 raise WireError(f"field {number} of {message.value} has wire type {wire}")
@@ -239,8 +238,7 @@ class _Walk:
                 if number in seen:
                     raise WireError(f"field {number} of {message.value} occurs twice")
                 seen.add(number)
-            found.append((number, value))
-        return found
+            yield number, value
 
     def _refuse(self, what: str) -> None:
         if self._deployed:
@@ -249,14 +247,14 @@ class _Walk:
     def model(self, data: memoryview) -> None:
         """Read a whole model."""
         fields = self._fields(data, _Message.MODEL, 0)
-        if not fields or fields[0][0] != 1:
+        if next(fields, (0, 0))[0] != 1:
             raise WireError("it does not start with its IR version")
-        graphs = [_bytes(value) for number, value in fields if number == 7]
-        if not graphs:
-            raise WireError("it holds no graph")
-        self._graph(graphs[0], 1, self.summary)
+        holds_graph = False
         for number, value in fields:
-            if number == 14:
+            if number == 7:
+                self._graph(_bytes(value), 1, self.summary)
+                holds_graph = True
+            elif number == 14:
                 key, text = self._entry(_bytes(value), 1)
                 self.summary.metadata[key] = text
             elif number == 20:
@@ -271,6 +269,8 @@ class _Walk:
                     elif inner == 11:
                         self._attribute(_bytes(part), 2)
                 self._refuse("a local function")
+        if not holds_graph:
+            raise WireError("it holds no graph")
 
     def _graph(self, data: memoryview, depth: int, summary: GraphSummary | None = None) -> None:
         weights = set()
@@ -289,11 +289,12 @@ class _Walk:
             summary.inputs.extend(one for one in inputs if one.name not in weights)
 
     def _node(self, data: memoryview, depth: int) -> None:
-        fields = self._fields(data, _Message.NODE, depth)
-        for number, value in fields:
+        domain = ""
+        for number, value in self._fields(data, _Message.NODE, depth):
             if number == 5:
                 self._attribute(_bytes(value), depth + 1)
-        domain = next((_text(value) for number, value in fields if number == 7), "")
+            elif number == 7:
+                domain = _text(value)
         if domain not in ("", "ai.onnx"):
             self._refuse(f"an operator of domain {_shown(domain)}")
 

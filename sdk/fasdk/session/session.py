@@ -164,9 +164,12 @@ class Liveness:
             BackendError: The engine failed, or the session is closed.
             BundleError: A golden capture cannot be read.
         """
+        in_own_thread(self._prove)
+
+    def _prove(self) -> None:
         loaded = self._enter()
         try:
-            with loaded.turn:
+            with loaded.turn, _faults_as_plan_errors(loaded.bundle):
                 require_proven(loaded.scorer, loaded.engine)
         finally:
             loaded.leave()

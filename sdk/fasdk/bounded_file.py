@@ -10,7 +10,7 @@ import stat
 import zlib
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +55,24 @@ class FileKind(Enum):
     def max_bytes(self) -> int:
         """Largest size in bytes that is read."""
         return self.value[1]
+
+
+def is_file(path: PurePath | str) -> bool:
+    """Return whether a regular file is there; a name that no file can have is none."""
+    return stat.S_ISREG(_mode_of(path))
+
+
+def is_folder(path: PurePath | str) -> bool:
+    """Return whether a folder is there; a name that no folder can have is none."""
+    return stat.S_ISDIR(_mode_of(path))
+
+
+def _mode_of(path: PurePath | str) -> int:
+    # Path.is_file raises for a name that is too long, and for a folder that may not be looked into.
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 @contextmanager

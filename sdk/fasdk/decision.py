@@ -135,9 +135,11 @@ class MissingModalities(str, Enum):
 
     The modalities a bundle's manifest requires are required under each of these.
 
-    - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it.
+    - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it. The default,
+      since whoever may choose which sensors to cover gets the combination that suits an attack.
     - DEGRADE: Scored on the modalities present, at the operating point tuned for exactly that
       combination; ERROR (no-operating-point) without one, never another combination's threshold.
+      A track answers ERROR (new-combination) to one that its camera is not known to show.
     - REFUSE: ERROR (bad-capture) that names it: the rig is not the one this door was set up with,
       and the person in front of it cannot fix that.
     """
@@ -249,11 +251,16 @@ def missing_finding(
         present: Modalities of the capture.
     """
     absent = ", ".join(m.value for m in modalities if m not in present)
-    if not absent or policy is MissingModalities.DEGRADE:
+    # A capture without any frame is none, whatever the policy: the session says so.
+    if not absent or not present or policy is MissingModalities.DEGRADE:
         return None
     asked = ", ".join(m.value for m in modalities)
     if policy is MissingModalities.REQUIRE:
-        message = f"the capture lacks {absent}, every one of {asked} is required: try again"
+        message = (
+            f"the capture lacks {absent}, every one of {asked} is required: try again; for a rig "
+            "without that sensor open the session with missing=MissingModalities.DEGRADE (on the "
+            "command line --missing-modalities degrade)"
+        )
         return Finding(Reason.MODALITY_MISSING, message)
     message = (
         f"the capture lacks {absent}, captures without every one of {asked} are refused: fix the "

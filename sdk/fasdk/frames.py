@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import is_file, is_folder
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
 from fasdk.image_file import Image, decode, read_bytes, stored_size
@@ -155,15 +156,15 @@ def frame_size(path: Path) -> tuple[int, int] | None:
         if size is not None:
             return size
         planes = decode(read_bytes(path)).planes
-    except (OSError, CaptureError):
+    except (OSError, ValueError, CaptureError):  # no file has a name with half a surrogate pair
         return None
     return planes.shape[1], planes.shape[0]
 
 
 def _open(path: Path, modality: Modality) -> tuple[Image, list[str]]:
     """Return a file's image without opacity, and the notes on it."""
-    if not path.is_file():
-        why = "it is a directory" if path.is_dir() else "No such file or directory"
+    if not is_file(path):
+        why = "it is a directory" if is_folder(path) else "No such file or directory"
         raise CaptureError(f"cannot read {modality.value} frame {path}: {why}")
     data = read_bytes(path)
     try:

@@ -83,7 +83,7 @@ class Scorer:
         bundle: Bundle,
         level: str,
         limits: QualityLimits | None = None,
-        missing: MissingModalities | str = MissingModalities.DEGRADE,
+        missing: MissingModalities | str = MissingModalities.REQUIRE,
     ) -> None:
         self.bundle = bundle
         self.level = level

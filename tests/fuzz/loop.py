@@ -82,7 +82,7 @@ def fuzz(
                     break
                 continue
             deaths += 1
-            if not current.exists():
+            if not current.exists() or current.stat().st_size < _HEAD.size:
                 said = ended.stderr.decode(errors="replace").strip()[-300:]
                 counts[f"no execution: exit status {ended.returncode}: {said}"] += 1
                 break

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fasdk.bounded_file import is_file, is_folder
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
 from fasdk.lists import ListOptions
@@ -124,14 +125,14 @@ class Dataset:
                 if name not in seen:
                     seen.add(name)
                     path = self.root / name
-                    if not path.is_file():
+                    if not is_file(path):
                         missing[path] = self.lines.get(record.id)
         return missing
 
 
 def _why_missing(path: Path) -> str:
     """Return what may be wrong with a path: its letters' case, its suffix, or the root."""
-    if path.parent.is_dir():
+    if is_folder(path.parent):
         for there in sorted(path.parent.iterdir()):
             if there.name.lower() == path.name.lower() or (
                 there.stem == path.stem and there.suffix.lower() in (".jpg", ".jpeg", ".png")
@@ -164,11 +165,11 @@ def open_dataset(
     if convention is not None:
         convention = as_choice("convention", convention, LabelConvention)
     source = Path(source)
-    if source.is_dir():
+    if is_folder(source):
         if root is not None:
             raise DatasetError(f"{source} is a folder: a root goes with a list only")
         return _open_folder(source)
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not is_folder(Path(root)):
         raise DatasetError(f"root {root} does not exist or is no folder")
     if convention is not None:
         live = "1" if convention is LabelConvention.ONE_IS_LIVE else "0"

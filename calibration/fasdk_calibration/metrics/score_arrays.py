@@ -44,8 +44,10 @@ def read_npz(data: bytes, path: Path) -> Table:
     for name in archive.files:
         try:
             array = archive[name]
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # numpy raises almost anything on a damaged header
             raise DatasetError(_refusal(path, error, f"array {name!r}")) from error
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(f"scores {path}: {name!r} is no array of numpy: {_SAVE_FIX}")
         if array.ndim and array.size:
             columns[name] = array
     return _table(columns, path, named=True)
@@ -54,7 +56,7 @@ def read_npz(data: bytes, path: Path) -> Table:
 def _loaded(data: bytes, path: Path) -> Any:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy raises almost anything on a damaged header
         raise DatasetError(_refusal(path, error, "the array")) from error
 
 
@@ -76,6 +78,8 @@ def _table(arrays: Mapping[str, NDArray[Any]], path: Path, *, named: bool) -> Ta
             f"scores {path}: arrays differ in length ({shown}): one entry a row in each"
         )
     rows = tuple(zip(*(texts for _, texts in columns), strict=True))
+    if not rows:
+        raise DatasetError(f"scores {path}: no array has a row: {_SAVE_FIX}")
     return Table(
         path=path,
         names=tuple(name for name, _ in columns) if named else None,
@@ -94,16 +98,23 @@ def _columns(name: str, array: NDArray[Any], path: Path) -> Iterator[tuple[str, 
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 1:
-        yield name, tuple(_text(value) for value in array.tolist())
+        yield name, _texts(name, array, path)
     elif array.ndim == 2:
         for index in range(array.shape[1]):
             shown = f"{name} {index}".strip()
-            yield shown, tuple(_text(value) for value in array[:, index].tolist())
+            yield shown, _texts(name, array[:, index], path)
     else:
         raise DatasetError(
             f"scores {path}: array {name!r} has shape {list(array.shape)}, expected [rows] or "
             f"[rows, columns]: {_SAVE_FIX}"
         )
+
+
+def _texts(name: str, column: NDArray[Any], path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(_text(value) for value in column.tolist())
+    except (SystemError, ValueError) as error:  # text of code points that Unicode does not have
+        raise DatasetError(_refusal(path, error, f"array {name!r}")) from error
 
 
 def _text(value: object) -> str:

@@ -46,7 +46,10 @@ def read_json(text: str, path: Path) -> Table:
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_unique)
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fasdk.bounded_file import is_file
 from fasdk.errors import CheckpointError
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 from fasdk_engines.checkpoints.kinds import (
@@ -127,7 +128,7 @@ def _read_shards(path: Path, data: bytes, names: tuple[str, ...]) -> Content:
     tensors: dict[object, object] = {}
     for name in names:
         shard = path.parent / name
-        if not shard.is_file():
+        if not is_file(shard):
             raise CheckpointError(
                 f"{path} lists the shard {name}, which is not beside it: copy every shard there"
             )

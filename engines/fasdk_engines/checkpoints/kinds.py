@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from fasdk.bounded_file import is_folder
 from fasdk.errors import CheckpointError
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 
@@ -38,7 +39,7 @@ _TAR_LEGACY = {"sys_info", "pickle", "storages", "tensors"}
 
 def refuse_folder(path: Path) -> None:
     """Raise a CheckpointError that names the file to give, where a path is a folder."""
-    if not path.is_dir():
+    if not is_folder(path):
         return
     if (path / ".metadata").is_file() and any(path.glob("*.distcp")):
         raise CheckpointError(

@@ -228,6 +228,8 @@ def read_description(path: Path) -> ImportDescription:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         document = tomllib.loads(text)
+    except RecursionError:
+        raise ModelError(f"{path} is not a description: its values are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         unfilled = re.findall(r"(?m)^\s*([\w\".-]+)\s*=\s*\?", text)
         if unfilled:

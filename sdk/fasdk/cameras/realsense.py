@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import is_file
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.clock import DeviceClock
 from fasdk.cameras.profiles import StreamRequest, choose_profiles
@@ -99,7 +100,7 @@ class RealSenseCamera(Camera):
         """
         rs = require_realsense()
         path = Path(path)
-        if not path.is_file():
+        if not is_file(path):
             raise UsageError(f"RealSense recording {path} does not exist")
         return cls(
             lambda: rs.context().load_device(str(path)),

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fasdk.bounded_file import is_file, is_folder
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, Modality, monotonic_ms
@@ -42,9 +43,9 @@ class ReplayCamera(Camera):
 
     def __init__(self, source: Path, *, fps: float | None = None, loop: bool = False) -> None:
         source = Path(source)
-        if source.is_dir():
+        if is_folder(source):
             self._items = _from_folder(source)
-        elif source.is_file():
+        elif is_file(source):
             self._items = _from_list(source)
         else:
             raise UsageError(

@@ -88,7 +88,7 @@ def parse_box(value: Any, line: int) -> ListedBox | None:
         value = text.replace(",", " ").replace(";", " ").split()
     try:
         numbers = [float(number) for number in value]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise DatasetError(f"face: {value!r} is not four numbers: write x, y, width, height alone")

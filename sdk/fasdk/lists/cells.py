@@ -310,6 +310,8 @@ def _names_frames(rows: Sequence[CellRow]) -> bool:
 def _no_separator(text: str, candidates: Sequence[str], path: Path) -> DatasetError:
     for mark in candidates:
         rows = list(_rows(text, mark, path, False))
+        if not rows:
+            continue
         widths = Counter(len(row.cells) for row in rows)
         usual = widths.most_common(1)[0][0]
         if usual > 1 and any(map(is_frame_path, rows[0].cells)):

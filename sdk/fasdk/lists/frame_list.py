@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fasdk.bounded_file import is_folder
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError, DatasetError
 from fasdk.frames import FrameUnits, frame_size
@@ -165,7 +166,7 @@ def read_frame_list(
     notes += columns.notes
     if root is None:
         root = path.parent if options.root is None else path.parent / options.root
-    if not root.is_dir():
+    if not is_folder(root):
         raise DatasetError(f"{path}: root {root} does not exist or is no folder")
     resolver = PathResolver(root, path.parent, options.strip)
     rows = _rows(path, root, raw, columns, options, resolver, notes)
@@ -312,7 +313,7 @@ def _landmarks_of(value: Any) -> tuple[tuple[float, float], ...] | None:
         numbers = re.split(r"[\s,;]+", re.sub(r"[\[\]()]", " ", value).strip(" ,;"))
     try:
         points = np.array(numbers, np.float64).reshape(5, 2)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.full((5, 2), np.nan)
     if not np.isfinite(points).all():
         raise DatasetError(

@@ -82,7 +82,7 @@ def read_json_rows(text: str, path: Path) -> JsonRows:
 def _is_one_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line.strip().rstrip(",")), dict)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         # A first line that is cut off is a fault of that line, if it looks whole.
         return line.strip().startswith("{") and line.strip().endswith("}")
 
@@ -90,8 +90,9 @@ def _is_one_object(line: str) -> bool:
 def _value(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line.strip().rstrip(","), object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}:{number}: is no JSON object: {error.msg}") from error
+    except ValueError as error:  # a number of more digits than Python takes is no decode error
+        why = getattr(error, "msg", error)
+        raise DatasetError(f"{path}:{number}: is no JSON object: {why}") from error
     except _RepeatedKeyError as error:
         raise DatasetError(f"{path}:{number}: key {error} appears twice") from error
     except RecursionError as error:
@@ -127,6 +128,8 @@ def _values(text: str, path: Path) -> list[tuple[int, Any]]:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise DatasetError(f"{path}:{error.lineno}: is no JSON: {error.msg}") from error
+        except ValueError as error:  # a number of more digits than Python takes
+            raise DatasetError(f"{path}:{line}: is no JSON: {error}") from error
         except _RepeatedKeyError as error:
             raise DatasetError(f"{path}:{line}: key {error} appears twice") from error
         except RecursionError as error:

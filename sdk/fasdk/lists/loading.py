@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import is_file
 from fasdk.capture import FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError
 from fasdk.frames import FrameUnits, NotedFrame, read_depth_levels, read_noted_frame
@@ -116,7 +117,7 @@ def examine_files(
         try:
             found = read(modality)
         except CaptureError as error:
-            faults.append(CaptureFault(str(path), str(error), is_missing=not path.is_file()))
+            faults.append(CaptureFault(str(path), str(error), is_missing=not is_file(path)))
         else:
             frames[modality] = found.frame
             notes |= dict.fromkeys(found.notes)

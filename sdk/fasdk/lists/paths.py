@@ -7,6 +7,7 @@ import posixpath
 import re
 from pathlib import Path, PurePosixPath
 
+from fasdk.bounded_file import is_file, is_folder
 from fasdk.errors import DatasetError
 from fasdk.lists.options import line_to_write
 
@@ -52,7 +53,7 @@ class PathResolver:
             if not path.startswith(self._strip):
                 raise DatasetError(f"path {text!r} does not begin with strip={self._strip!r}")
             path = path[len(self._strip) :].lstrip("/")
-        elif _ADDRESS.match(path) or (_DRIVE.match(path) and not (self._root / text).is_file()):
+        elif _ADDRESS.match(path) or (_DRIVE.match(path) and not is_file(self._root / text)):
             raise DatasetError(self._elsewhere(text, path))
         if path.startswith("/"):
             path = self._below_root(text, path)
@@ -62,7 +63,7 @@ class PathResolver:
         return plain
 
     def _with_slashes(self, text: str) -> str:
-        if "\\" not in text or (self._root / text).is_file():
+        if "\\" not in text or is_file(self._root / text):
             return text
         self.notes[BACKSLASHES] = None
         return text.replace("\\", "/")
@@ -74,13 +75,13 @@ class PathResolver:
             if plain.is_relative_to(root):
                 self.notes[ABSOLUTE] = None
                 return str(plain.relative_to(root))
-        if Path(plain).exists():
+        if is_file(plain) or is_folder(plain):
             raise DatasetError(
                 f"path {text!r} must lie below the list's folder or the root, {self._root}: give "
                 f"--root {plain.parent}, or a folder above it, or write the first line "
                 f"{line_to_write(root=plain.parent)}"
             )
-        if (self._root / path.lstrip("/")).is_file():
+        if is_file(self._root / path.lstrip("/")):
             self.notes[LEADING_SLASH] = None
             return path.lstrip("/")
         raise DatasetError(self._elsewhere(text, path))
@@ -90,7 +91,7 @@ class PathResolver:
         parts = path.split("/")
         prefix = posixpath.dirname(path) + "/"
         for index in range(1, len(parts)):
-            if (self._root / "/".join(parts[index:])).is_file():
+            if is_file(self._root / "/".join(parts[index:])):
                 prefix = "/".join(parts[:index]) + "/"
                 break
         return (

@@ -156,8 +156,11 @@ class Homography(_Record):
 
     @model_validator(mode="after")
     def _invertible(self) -> Homography:
+        # Scaled first: the cube of a large number overflows.
         matrix = np.array(self.from_rgb)
-        if not abs(float(np.linalg.det(matrix))) > 1e-12 * float(np.abs(matrix).max()) ** 3:
+        largest = float(np.abs(matrix).max())
+        scaled = matrix / largest if largest > 0.0 else matrix
+        if not abs(float(np.linalg.det(scaled))) > 1e-12:
             raise ValueError("from_rgb has no inverse, so it maps no picture onto another")
         return self
 

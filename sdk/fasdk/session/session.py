@@ -61,6 +61,7 @@ class Liveness:
 
     Attributes:
         level: Security level whose thresholds are used.
+        missing: Treatment of a capture that lacks one of the model's modalities.
         batching: Settings by which captures share the engine.
 
     Args:
@@ -84,12 +85,13 @@ class Liveness:
         *,
         batching: BatchingPolicy | None = None,
         limits: QualityLimits | None = None,
-        missing: MissingModalities | str = MissingModalities.DEGRADE,
+        missing: MissingModalities | str = MissingModalities.REQUIRE,
         trust: TrustPolicy | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
         missing = as_choice("missing", missing, MissingModalities)
         self.level = level
+        self.missing = missing
         self.batching = batching or BatchingPolicy()
         self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
         self._trust = trust or TrustPolicy()
@@ -194,7 +196,7 @@ class Liveness:
         Args:
             camera_id: Name of the camera.
             policy: Rules by which its frames make a verdict; None for those it has, or the
-                defaults.
+                defaults with the session's `missing`.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -204,11 +206,12 @@ class Liveness:
         return in_own_thread(partial(self._track, camera_id, policy))
 
     def _track(self, camera_id: str, policy: TrackPolicy | None) -> Track:
+        from fasdk.tracking.policy import TrackPolicy
         from fasdk.tracking.tracks import Tracks
 
         with self._lock:
             if self._tracks is None:
-                self._tracks = Tracks(self)
+                self._tracks = Tracks(self, TrackPolicy(missing=self.missing))
         return self._tracks.of(camera_id, policy)
 
     def require(self, capture: Capture) -> None:
@@ -504,7 +507,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     progress: Progress | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
-    missing: MissingModalities | str = MissingModalities.DEGRADE,
+    missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.

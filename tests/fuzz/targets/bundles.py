@@ -155,7 +155,7 @@ def mutate_npz(data: bytes, rng: random.Random) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, zlib.error):
+    except UNREADABLE:
         return mutate_bytes(data, rng)
     if not members:
         return mutate_bytes(data, rng)
@@ -214,6 +214,17 @@ def _key_seeds() -> list[bytes]:
         generate_key(folder / "seed")
     return [(folder / "seed.pub").read_bytes(), (folder / "seed").read_bytes()]
 
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    ValueError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+)
+"""Exceptions of zipfile on a damaged archive."""
 
 TARGETS = (
     Target("archive", _archive, _archive_seeds),

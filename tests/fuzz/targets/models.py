@@ -7,7 +7,6 @@ import json
 import random
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import changed_document
 from fuzz.target import Target, mixed, on_file, scratch_folder
+from fuzz.targets.bundles import UNREADABLE
 
 if TYPE_CHECKING:
     import onnx
@@ -115,7 +115,7 @@ def mutate_torch(data: bytes, rng: random.Random) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, zlib.error):
+    except UNREADABLE:
         return changed(data, rng)
     if not members:
         return changed(data, rng)

@@ -182,7 +182,11 @@ def test_a_batch_under_way_keeps_its_engine_through_a_swap(bundle, newer):
 def test_a_capture_let_in_under_old_rules_is_held_to_the_new_ones(bundle, tmp_path):
     gate = Gate()
     session = Liveness(
-        bundle, FakeEngine(gate), batching=BatchingPolicy(lanes=1, max_batch=1), loader=Proved
+        bundle,
+        FakeEngine(gate),
+        batching=BatchingPolicy(lanes=1, max_batch=1),
+        missing=MissingModalities.DEGRADE,
+        loader=Proved,
     )
     session.submit(GOOD)
     until(lambda: gate.inside == 1)

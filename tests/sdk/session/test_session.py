@@ -44,7 +44,9 @@ RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
 @pytest.fixture
 def session(bundle_path):
-    with fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME, threads=1) as opened:
+    with fasdk.open(
+        bundle_path, backend=Backend.ONNXRUNTIME, threads=1, missing="degrade"
+    ) as opened:
         yield opened
 
 
@@ -122,7 +124,8 @@ def test_a_graph_that_takes_presence_hears_it_in_model_order_for_each_capture(bu
 def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
     only_rgb = {"modalities": (RGB,), "inputs": {RGB: bundle.manifest.inputs[RGB]}, "required": ()}
     manifest = bundle.manifest.model_copy(update=only_rgb)
-    session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
+    only_rgb = dataclasses.replace(bundle, manifest=manifest)
+    session = Liveness(only_rgb, FakeEngine(live), missing="degrade")
     decision = session.check(tiny_bundle.capture(200, (IR,)))
     assert decision.verdict is Verdict.ERROR
     assert "holds ir, this bundle uses rgb" in decision.reasons[0]
@@ -130,14 +133,16 @@ def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
 
 def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
     engine = FakeEngine(live)
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB,)))
+    decision = Liveness(bundle, engine, missing="degrade").check(tiny_bundle.capture(200, (RGB,)))
     assert decision.verdict is Verdict.LIVE
     assert decision.operating_point == "standard/rgb"
     assert decision.threshold == 0.9
     assert decision.modalities == (RGB,)
     assert (engine.batches[0]["depth"] == -1.0).all()
     assert (engine.batches[0]["ir"] == 0.0).all()
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB, IR)))
+    decision = Liveness(bundle, engine, missing="degrade").check(
+        tiny_bundle.capture(200, (RGB, IR))
+    )
     assert decision.verdict is Verdict.ERROR
     assert "no operating point for standard/rgb+ir" in decision.reasons[0]
 
@@ -626,7 +631,7 @@ def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
             ),
             score_calibrations=(calibration,),
         )
-        with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        with fasdk.open(path, backend=Backend.ONNXRUNTIME, missing="degrade") as session:
             decision = session.check(tiny_bundle.capture(200))
             alone = session.check(tiny_bundle.capture(200, (RGB,)))
         assert decision.verdict is verdict

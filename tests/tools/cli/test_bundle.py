@@ -117,6 +117,11 @@ def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk
 def test_a_missing_modality_is_scored_and_asks_for_a_threshold_of_its_own(fasdk, bundle, frames):
     given = ("--rgb", frames.rgb, "--ir", frames.ir)
     decision = document(fasdk("check", bundle, *given, *FACE, "--json"), status=1)
+    assert decision["codes"] == ["modality-missing"]
+    option = "--missing-modalities degrade"
+    assert option in decision["reasons"][0]
+    asked = ("check", bundle, *given, *FACE, *option.split())
+    decision = document(fasdk(*asked, "--json"), status=1)
     assert decision["modalities"] == ["rgb", "ir"]
     assert 0 < decision["score"] < 1
     assert "no operating point for standard/rgb+ir" in decision["reasons"][0]

@@ -22,9 +22,11 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    MissingOption,
     Panel,
     WideOption,
     app,
+    missing_policy,
     parse_face,
     parse_landmarks,
     trust_policy,
@@ -232,6 +234,7 @@ def check(
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     backend: BackendOption = "auto",
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -256,7 +259,11 @@ def check(
         landmarks=None if landmarks is None else parse_landmarks(landmarks),
     )
     with open_session(
-        bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
+        bundle,
+        backend=parse_backend(backend),
+        level=level,
+        trust=trust_policy(key),
+        missing=missing_policy(missing_modalities),
     ) as liveness:
         liveness.require(capture)
         decision = liveness.check(capture)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import FaceBox, Modality
+    from fasdk.decision import MissingModalities
 
 
 class Panel(str, Enum):
@@ -67,6 +68,14 @@ BackendOption = Annotated[
         help="auto (TensorRT if installed), tensorrt, tensorrt-rtx, onnxruntime or openvino."
     ),
 ]
+MissingOption = Annotated[
+    str,
+    typer.Option(
+        "--missing-modalities",
+        help="A capture without one of the model's modalities: require (RETRY), degrade (decided "
+        "on what is there) or refuse (ERROR).",
+    ),
+]
 KeyOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -89,6 +98,14 @@ def _root(
     ] = False,
 ) -> None:
     """Turn face-liveness checkpoints into verified TensorRT bundles, and ask for verdicts."""
+
+
+def missing_policy(name: str) -> MissingModalities:
+    """Return the treatment of missing modalities that `--missing-modalities` names."""
+    from fasdk.decision import MissingModalities
+    from fasdk.settings import as_choice
+
+    return as_choice("--missing-modalities", name, MissingModalities)
 
 
 def trust_policy(keys: list[Path] | None) -> TrustPolicy | None:

@@ -18,8 +18,10 @@ from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
     KeyOption,
+    MissingOption,
     Panel,
     app,
+    missing_policy,
     parse_face,
     trust_policy,
 )
@@ -71,6 +73,7 @@ def run(
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many captures.")
     ] = None,
@@ -113,6 +116,7 @@ def run(
             level=level,
             trust=trust_policy(key),
             limits=QualityLimits() if gates else None,
+            missing=missing_policy(missing_modalities),
         ) as liveness,
         _until_told_to_stop(),
     ):

@@ -119,7 +119,7 @@ class Case:
         list: Name of the list, or several joined where they are evaluated together.
         missing: Modalities taken away, such as "depth+ir", or "none".
         modalities: Modalities the captures held then, in model order.
-        thresholds_note: Reason why there is no operating point, else empty.
+        thresholds_note: Reason why there is no operating point or when it applies, else empty.
         figures: Error rates of the case.
     """
 

@@ -233,7 +233,7 @@ def test_a_build_with_such_a_batch_is_refused_first():
     from fasdk_engines.build.request import BuildRequest
 
     with pytest.raises(UsageError, match="--max-batch is 1000000000: it must be 1 to 1024"):
-        BuildRequest(Path("x.pth"), Path("x.fasb"), "mmdg", max_batch=10**9)
+        BuildRequest(Path("x.pth"), Path("x.fasb"), "mmdg", max_batch=10**9).require_consistent()
 
 
 @pytest.mark.parametrize("shape", [(3, None, 16), (3, "height", 16), (3, -1, 16), (0,)])

@@ -48,6 +48,8 @@ class Decision(NoTruthValue):
         modalities: Modalities the capture held and the model used, in model order.
         reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
         bundle_id: Identifier of the bundle that answered.
+        trust: Trust mode the bundle was opened in: "key" and the id of the key that signed it, or
+            "unsigned"; empty where no bundle answered.
         timings_ms: Milliseconds by stage, and `end_to_end`.
 
     Raises:
@@ -64,6 +66,7 @@ class Decision(NoTruthValue):
     modalities: tuple[Modality, ...] = ()
     reliability: dict[str, float] = field(default_factory=dict)
     bundle_id: str = ""
+    trust: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,16 +109,23 @@ def add_findings(decision: Decision, findings: Iterable[Finding]) -> Decision:
 
 
 def refused(
-    findings: Iterable[Finding], *, bundle_id: str = "", modalities: tuple[Modality, ...] = ()
+    findings: Iterable[Finding],
+    *,
+    bundle_id: str = "",
+    trust: str = "",
+    modalities: tuple[Modality, ...] = (),
 ) -> Decision:
     """Return the decision on a capture that was not scored; see `add_findings` for the verdict.
 
     Args:
         findings: Why it was not scored; ERROR without codes where there are none.
         bundle_id: Identifier of the bundle in force, or empty.
+        trust: Trust mode of that bundle, or empty.
         modalities: Modalities of the capture.
     """
-    unscored = Decision(verdict=Verdict.ERROR, bundle_id=bundle_id, modalities=modalities)
+    unscored = Decision(
+        verdict=Verdict.ERROR, bundle_id=bundle_id, trust=trust, modalities=modalities
+    )
     return add_findings(unscored, findings)
 
 

@@ -337,7 +337,8 @@ class Track:
         return max(self._latest_ms, self._clock())  # in this order a NaN is not taken
 
     def _refused(self, finding: Finding) -> Decision:
-        return refused([finding], bundle_id=self._session.bundle.id)
+        bundle = self._session.bundle
+        return refused([finding], bundle_id=bundle.id, trust=bundle.trust)
 
     def _take_in(self, pending: _PendingFrame, frame: Decision) -> TrackDecision:
         now_ms = self._now_ms()

@@ -30,11 +30,8 @@ from fasdk.errors import (
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
-<<<<<<< HEAD
-from fasdk.session.proof import require_proven
-=======
 from fasdk.session.admission import Admission
->>>>>>> main
+from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -570,14 +567,10 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         loader=partial(load, backend=engine.backend),
     )
     try:
-<<<<<<< HEAD
         liveness.prove()
-        return liveness.start()
-=======
         liveness.start()
         admission.record(bundle, allowed)  # last: what does not open here locks nothing out
         return liveness
->>>>>>> main
     except BaseException:
         liveness.close()
         raise

@@ -37,6 +37,8 @@ class BuildRequest:
         compute_capabilities: GPU generations of a TensorRT-RTX plan, such as "8.6"; empty takes
             `DEFAULT_COMPUTE_CAPABILITIES`.
         development: List of labeled captures to choose an operating point on, or None.
+        golden: List of captures that golden captures may come from, of people who agreed to have
+            their frames in every copy of the bundle; None takes synthetic ones.
         sign_key: PEM file of an Ed25519 private key, or None for an unsigned bundle.
         preprocess: TOML file that describes an ONNX file; None for a checkpoint.
         required: Modalities without which a capture is refused, besides the model's own.
@@ -55,6 +57,7 @@ class BuildRequest:
     max_batch: int = 8
     compute_capabilities: tuple[str, ...] = ()
     development: Path | None = None
+    golden: Path | None = None
     sign_key: Path | None = None
     preprocess: Path | None = None
     required: tuple[Modality, ...] = ()

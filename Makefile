@@ -8,7 +8,7 @@ RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
 # A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
 # qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
 SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
-	libusb-1.0-0 systemd
+	libusb-1.0-0 softhsm2 systemd
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help

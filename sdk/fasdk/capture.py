@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import numpy as np
 from fasdk.errors import CaptureError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 
+_MOST_FACES = 1000  # a picture of a crowd has fewer
 # Depth values below this are in meters: no face sensor reaches 20 m, and none measures at 20 mm.
 LARGEST_IN_METERS = 20
 
@@ -72,7 +74,7 @@ class FaceBox:
         if isinstance(box, FaceBox):
             return box
         try:
-            values = tuple(box)
+            values = tuple(islice(box, 5))
         except TypeError:
             values = ()
         if len(values) != 4:
@@ -153,16 +155,15 @@ class Capture:
         """Check dtypes, shapes and face boxes on construction."""
         if self.face is not None:
             object.__setattr__(self, "face", FaceBox.of(self.face))
-        faces = {_modality(name, "faces"): FaceBox.of(box) for name, box in self.faces.items()}
-        object.__setattr__(self, "faces", faces)
-        points = {_modality(m, "frame_landmarks"): p for m, p in self.frame_landmarks.items()}
+        boxes = _by_modality(self.faces, "faces", "face boxes")
+        object.__setattr__(self, "faces", {m: FaceBox.of(box) for m, box in boxes.items()})
+        points = _by_modality(self.frame_landmarks, "frame_landmarks", "landmarks")
         object.__setattr__(self, "frame_landmarks", points)
-        if not all(isinstance(name, Modality) for name in self.taken_ms):
-            taken_ms = {_modality(name, "taken_ms"): at for name, at in self.taken_ms.items()}
-            object.__setattr__(self, "taken_ms", taken_ms)
+        times = _by_modality(self.taken_ms, "taken_ms", "milliseconds of time.monotonic")
+        object.__setattr__(self, "taken_ms", times)
         self.require_sound()
-        object.__setattr__(self, "other_faces", tuple(map(FaceBox.of, self.other_faces)))
-        for modality, time_ms in self.taken_ms.items():
+        object.__setattr__(self, "other_faces", _boxes(self.other_faces))
+        for modality, time_ms in times.items():
             _require_time(modality, time_ms)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
@@ -198,9 +199,8 @@ class Capture:
         landmarks: NDArray[np.float32] | None = None,
     ) -> Capture:
         """Return a capture of frames by modality; see the attributes for what they must be."""
-        for name in frames:
-            _modality(name, "frames")
-        rgb, depth, ir = (frames.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
+        given = _by_modality(frames, "frames", "frames")
+        rgb, depth, ir = (given.get(m) for m in (Modality.RGB, Modality.DEPTH, Modality.IR))
         return cls(rgb=rgb, depth=depth, ir=ir, face=face, landmarks=landmarks)
 
     @property
@@ -315,12 +315,54 @@ def _modality(name: object, where: str) -> Modality:
         raise CaptureError(f"{where} names {name!r}, expected one of {known}") from None
 
 
+def _by_modality(values: object, name: str, of: str) -> dict[Modality, Any]:
+    """Return a copy of a field that holds something for each modality, keys as members.
+
+    Args:
+        values: The field as it was given.
+        name: Name of the field.
+        of: What it holds, in words.
+    """
+    if not isinstance(values, Mapping):
+        raise CaptureError(
+            f"{name} is {_shown(values)}, expected {of} by modality; leave it out for none"
+        )
+    return {_modality(key, name): value for key, value in values.items()}
+
+
+def _boxes(values: object) -> tuple[FaceBox, ...]:
+    try:
+        boxes: tuple[Any, ...] = tuple(islice(values, _MOST_FACES + 1))  # type: ignore[call-overload]
+    except TypeError:
+        raise CaptureError(
+            f"other_faces is {_shown(values)}, expected several face boxes; leave it out for none"
+        ) from None
+    if len(boxes) > _MOST_FACES:
+        raise CaptureError(f"other_faces has more than {_MOST_FACES:,} face boxes: give those near")
+    return tuple(map(FaceBox.of, boxes))
+
+
+def _shown(value: object) -> str:
+    """Return a value of the wrong type for a message: None, or the name of its type."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
 def _require_time(modality: Modality, time_ms: object) -> None:
     """Check that a time is a number; whether it is recent is for the quality gates."""
-    if isinstance(time_ms, bool) or not isinstance(time_ms, (int, float, np.integer, np.floating)):
+    is_number = isinstance(time_ms, (int, float, np.integer, np.floating))
+    if isinstance(time_ms, bool) or not is_number or not _fits_float(time_ms):
         raise CaptureError(
-            f"{modality.value} was taken at {time_ms!r}, expected milliseconds of time.monotonic"
+            f"{modality.value} was taken at {time_ms!r:.40}, expected milliseconds of "
+            "time.monotonic"
         )
+
+
+def _fits_float(number: Any) -> bool:
+    try:
+        float(number)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
+    return True
 
 
 def _are_landmarks(points: object) -> bool:
@@ -335,7 +377,8 @@ def _are_landmarks(points: object) -> bool:
 def _require(modality: Modality, frame: object, dtype: type[np.generic], expected: str) -> None:
     if frame is None:
         return
-    if not isinstance(frame, np.ndarray):
+    # Other arrays calculate otherwise: a masked one leaves pixels out, a matrix keeps its rows.
+    if type(frame) is not np.ndarray and not isinstance(frame, np.memmap):
         raise CaptureError(
             f"{modality.value} is a {type(frame).__name__}, expected a NumPy array {expected}"
         )

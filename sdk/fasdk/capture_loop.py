@@ -11,6 +11,7 @@ from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import Decision, Verdict, refused
 from fasdk.errors import BadCaptureError, CameraError, EndOfStreamError
 from fasdk.faults import finding_of
+from fasdk.quality.freshness import untimed_finding
 from fasdk.reasons import Finding, Reason
 from fasdk.registration import Rig
 from fasdk.tracking.track import Track
@@ -109,7 +110,9 @@ def run_captures(
 
     No exception of a camera, a locator or a checker ends the loop, and none of them becomes LIVE.
     Every capture passes locator, rig and checker in turn. A recording's capture that cannot be read
-    is an ERROR at once: it counts among the captures, and the next is read without a pause.
+    is an ERROR at once: it counts among the captures, and the next is read without a pause. A
+    capture with a frame that the camera gave no time of exposure is RETRY (stale), whatever the
+    limits: nobody can tell how old it is.
 
     Args:
         camera: Source of the captures.
@@ -144,9 +147,7 @@ def run_captures(
         faults = 0
         captures += 1
         decision = _check(capture, checker, locator, camera if rig is None else rig)
-        taken_ms = min(capture.taken_ms.values(), default=None)
-        latency_ms = None if taken_ms is None else monotonic_ms() - taken_ms
-        yield CaptureResult(captures, decision, latency_ms, time.time())
+        yield CaptureResult(captures, decision, _latency_ms(capture), time.time())
 
 
 def _read(camera: Camera, timeout_ms: float) -> Capture:
@@ -157,10 +158,21 @@ def _read(camera: Camera, timeout_ms: float) -> Capture:
     return found
 
 
+def _latency_ms(capture: Capture) -> float | None:
+    try:
+        taken_ms = min(capture.taken_ms.values(), default=None)
+        return None if taken_ms is None else monotonic_ms() - taken_ms
+    except Exception:  # noqa: BLE001 - a driver may have changed the times after they were checked
+        return None
+
+
 def _check(
     capture: Capture, checker: Checker, locator: FaceLocator | None, registrar: Rig | Camera
 ) -> Decision:
     try:
+        untimed = untimed_finding(capture)
+        if untimed is not None:
+            return _refused(capture, checker, untimed)
         if locator is not None:
             capture = locator.locate(capture)
             if capture.face is None:
@@ -169,6 +181,10 @@ def _check(
         return checker.check(capture if rig is None else rig.register(capture))
     except Exception as error:  # noqa: BLE001 - every capture gets an answer
         finding = finding_of(error)
+    return _refused(capture, checker, finding)
+
+
+def _refused(capture: Capture, checker: Checker, finding: Finding) -> Decision:
     if isinstance(checker, Track):
         return checker.missed(capture, finding)
     return refused([finding])

@@ -48,6 +48,8 @@ class Decision(NoTruthValue):
         modalities: Modalities the capture held and the model used, in model order.
         reliability: The model's own certainty by modality, in [0, 1]; empty where it has none.
         bundle_id: Identifier of the bundle that answered.
+        trust: Trust mode the bundle was opened in: "key" and the id of the key that signed it, or
+            "unsigned"; empty where no bundle answered.
         timings_ms: Milliseconds by stage, and `end_to_end`.
 
     Raises:
@@ -64,6 +66,7 @@ class Decision(NoTruthValue):
     modalities: tuple[Modality, ...] = ()
     reliability: dict[str, float] = field(default_factory=dict)
     bundle_id: str = ""
+    trust: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,16 +109,23 @@ def add_findings(decision: Decision, findings: Iterable[Finding]) -> Decision:
 
 
 def refused(
-    findings: Iterable[Finding], *, bundle_id: str = "", modalities: tuple[Modality, ...] = ()
+    findings: Iterable[Finding],
+    *,
+    bundle_id: str = "",
+    trust: str = "",
+    modalities: tuple[Modality, ...] = (),
 ) -> Decision:
     """Return the decision on a capture that was not scored; see `add_findings` for the verdict.
 
     Args:
         findings: Why it was not scored; ERROR without codes where there are none.
         bundle_id: Identifier of the bundle in force, or empty.
+        trust: Trust mode of that bundle, or empty.
         modalities: Modalities of the capture.
     """
-    unscored = Decision(verdict=Verdict.ERROR, bundle_id=bundle_id, modalities=modalities)
+    unscored = Decision(
+        verdict=Verdict.ERROR, bundle_id=bundle_id, trust=trust, modalities=modalities
+    )
     return add_findings(unscored, findings)
 
 
@@ -135,9 +145,11 @@ class MissingModalities(str, Enum):
 
     The modalities a bundle's manifest requires are required under each of these.
 
-    - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it.
+    - REQUIRE: RETRY (modality-missing) that names it: the next capture may hold it. The default,
+      since whoever may choose which sensors to cover gets the combination that suits an attack.
     - DEGRADE: Scored on the modalities present, at the operating point tuned for exactly that
       combination; ERROR (no-operating-point) without one, never another combination's threshold.
+      A track answers ERROR (new-combination) to one that its camera is not known to show.
     - REFUSE: ERROR (bad-capture) that names it: the rig is not the one this door was set up with,
       and the person in front of it cannot fix that.
     """
@@ -249,11 +261,16 @@ def missing_finding(
         present: Modalities of the capture.
     """
     absent = ", ".join(m.value for m in modalities if m not in present)
-    if not absent or policy is MissingModalities.DEGRADE:
+    # A capture without any frame is none, whatever the policy: the session says so.
+    if not absent or not present or policy is MissingModalities.DEGRADE:
         return None
     asked = ", ".join(m.value for m in modalities)
     if policy is MissingModalities.REQUIRE:
-        message = f"the capture lacks {absent}, every one of {asked} is required: try again"
+        message = (
+            f"the capture lacks {absent}, every one of {asked} is required: try again; for a rig "
+            "without that sensor open the session with missing=MissingModalities.DEGRADE (on the "
+            "command line --missing-modalities degrade)"
+        )
         return Finding(Reason.MODALITY_MISSING, message)
     message = (
         f"the capture lacks {absent}, captures without every one of {asked} are refused: fix the "

@@ -91,7 +91,9 @@ def _is_sound(folder: Path) -> bool:
         return False
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise HomeError(f"cannot look at {folder}: {why}") from error
+        raise HomeError(
+            f"cannot look at {folder}: {why}: name another folder in {HOME_VARIABLE}"
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise HomeError(f"{folder} is no folder: remove it, or name another in {HOME_VARIABLE}")
     if found.st_uid not in (os.geteuid(), 0):

@@ -65,6 +65,7 @@ class Reason(str, Enum):
 
     BAD_CAPTURE = _Definition("bad-capture", Remedy.OPERATOR)
     MODALITY_MISSING = _Definition("modality-missing", Remedy.RETRY)
+    NEW_COMBINATION = _Definition("new-combination", Remedy.OPERATOR)
     DEPTH_UNITS = _Definition("depth-units", Remedy.OPERATOR)
     NO_IMAGE = _Definition("no-image", Remedy.RETRY)
     STALE = _Definition("stale", Remedy.RETRY)

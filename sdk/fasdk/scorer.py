@@ -83,12 +83,13 @@ class Scorer:
         bundle: Bundle,
         level: str,
         limits: QualityLimits | None = None,
-        missing: MissingModalities | str = MissingModalities.DEGRADE,
+        missing: MissingModalities | str = MissingModalities.REQUIRE,
     ) -> None:
         self.bundle = bundle
         self.level = level
         self.limits = limits or QualityLimits.faults()
         self.missing = as_choice("missing", missing, MissingModalities)
+        self._trust = bundle.trust
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
         self._names = tuple(m.value for m in bundle.manifest.modalities)
 
@@ -253,6 +254,7 @@ class Scorer:
             modalities=rules.used,
             reliability=dict(zip(self._names, reliability, strict=False)),
             bundle_id=self.bundle.id,
+            trust=self._trust,
         )
         return add_findings(decision, findings)
 
@@ -262,7 +264,7 @@ class Scorer:
 
     def refused(self, *findings: Finding, modalities: tuple[Modality, ...] = ()) -> Decision:
         """Return this bundle's refusal of a capture; see `fasdk.decision.refused`."""
-        return refused(findings, bundle_id=self.bundle.id, modalities=modalities)
+        return refused(findings, bundle_id=self.bundle.id, trust=self._trust, modalities=modalities)
 
     def replay_golden(
         self, run: Callable[[Mapping[str, NDArray[np.float32]]], EngineOutputs]

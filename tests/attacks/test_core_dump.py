@@ -31,7 +31,7 @@ session.close()
 @pytest.mark.parametrize(("asked", "dumpable"), [("", "0"), ("allowed", "1")])
 def test_a_process_with_a_session_is_not_dumped_unless_asked(asked, dumpable, tmp_path):
     bundle = tiny_bundle.write(tmp_path / "tiny.fasb")
-    code = PROGRAM.replace("UNSIGNED", "TrustPolicy()")
+    code = PROGRAM.replace("UNSIGNED", "TrustPolicy.unsigned()")
     ran = subprocess.run(
         [sys.executable, "-c", code, str(bundle), asked],
         capture_output=True,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fasdk
+from fasdk.capture import monotonic_ms
 
 from support import tiny_bundle
 
@@ -27,7 +28,8 @@ def sharp_capture(level):
     depth = np.full((240, 320), 1400, np.uint16)
     depth[50:200, 90:220] = 500 + rng.integers(0, 5, (150, 130))
     light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
-    return light, depth, np.ascontiguousarray(light[..., 0]), FACE
+    taken_ms = dict.fromkeys(fasdk.Modality, monotonic_ms())
+    return light, depth, np.ascontiguousarray(light[..., 0]), FACE, taken_ms
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 import fasdk
 import fasdk.batching
-from fasdk.bundle.trust import generate_key
+from fasdk.bundle.signing import generate_key
 from fasdk.capture import FaceBox
 from fasdk.capture_loop import FixedFace
 from fasdk.errors import TrustError

@@ -144,4 +144,4 @@ def test_no_gate_finds_a_fault_and_lets_the_capture_through(reason, monkeypatch,
     assert (refusal.verdict is Verdict.RETRY) == reason.retry_helps
     assert refusal.verdict in {Verdict.RETRY, Verdict.ERROR}
     assert refusal.codes == (reason,)
-    assert scorer.missing is MissingModalities.DEGRADE
+    assert scorer.missing is MissingModalities.REQUIRE

@@ -14,6 +14,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "manifest.schema.jso
 NAME = re.compile(rb"[a-z0-9][a-z0-9._-]{0,99}(/[a-z0-9][a-z0-9._-]{0,99})?")
 ORDER = ["manifest.json", "manifest.sig", "model.onnx", "plans/", "golden/"]
 ORDER += ["calibration.json", "evaluation.json"]
+CONTEXT = b"fasdk bundle signature, schema 2\n"
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 TYPES |= {"integer": int, "number": float}
 
@@ -71,8 +72,7 @@ def check_schema(value, schema, root, where="manifest"):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         require(set(schema.get("required", [])) <= set(value), f"{where}: a field is missing")
         for key, item in value.items():
-            inner = known.get(key, others)
-            require(inner is not False, f"{where}.{key} is unknown")
+            require((inner := known.get(key, others)) is not False, f"{where}.{key} is unknown")
             require(inner is True or inner.get("default", root) != item, f"{where}.{key}: default")
             check_schema(key, schema.get("propertyNames", {}), root, f"{where}.{key}")
             check_schema(item, {} if inner is True else inner, root, f"{where}.{key}")
@@ -130,14 +130,14 @@ def open_bundle(data, trusted=()):
     require(set(kinds.values()) <= set(ORDER), "not a bundle: a member of another name")
     require(next(iter(members)) == "manifest.json", "not a bundle: first member")
     manifest, signature = members["manifest.json"], members.get("manifest.sig", b"")
-    keys = [load_pem_public_key(pem) for pem in trusted]
-    require(not keys or any(holds(k.verify, signature, manifest) for k in keys), "not trusted")
+    valid = [holds(load_pem_public_key(p).verify, signature, CONTEXT + manifest) for p in trusted]
+    require(any(valid) or not valid, "not trusted")
     require("model.onnx" in members, "not readable: no model.onnx")
     own = {n: hashlib.sha256(c).hexdigest() for n, c in members.items() if n not in ORDER[:2]}
     m = parse_manifest(manifest, own["model.onnx"])
     require(list(members) == sorted(members, key=lambda n: (ORDER.index(kinds[n]), n)), "order")
     require(own == m["members"], "altered: digest, or not readable: rule 15")
-    plans = sorted(n for n in members if n.startswith("plans/"))
+    plans = [n for n in members if n.startswith("plans/")]
     require(sorted(p["member"] for p in m["plans"]) == plans, "not readable: rule 16")
     return m, members
 

@@ -43,6 +43,7 @@ class Requirement(Enum):
     BUILD_TOOLS = _Need("native code by itself (cmake, c++)", "make setup-system", on_ci=True)
     ARM_TOOLS = _Need("native code for aarch64 (cross compiler, qemu)", "make setup-system", True)
     SYSTEMD = _Need("systemd unit (systemd-analyze)", "make setup-system")
+    SOFTHSM = _Need("keys in a hardware token (SoftHSM)", "make setup-system install")
     NVCC = _Need("CUDA kernel (nvcc)", "install the CUDA 13 toolkit, then make clean install")
     TENSORRT_RTX = _Need("TensorRT-RTX compiler", "make install")
     BINDINGS = _Need("TensorRT bindings of two releases", "make bindings", on_ci=True)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fasdk.cameras import Camera, FrameCounts
+from fasdk.capture import Capture, monotonic_ms
 from fasdk.errors import EndOfStreamError
 
 
 class ScriptedCamera(Camera):
-    """Gives, makes, or raises one item a read, and then is over."""
+    """Gives, makes, or raises one item a read, and then is over.
+
+    Args:
+        script: The items; a capture without times gets that of its read, as every camera gives one.
+        stamps: Whether it does.
+    """
 
     name = "scripted"
 
-    def __init__(self, *script):
+    def __init__(self, *script, stamps=True):
         self.counts = FrameCounts()
+        self._stamps = stamps
         self._script = list(script)
 
     def read(self, timeout_ms=1000.0):  # noqa: ARG002 - it never waits
@@ -23,6 +32,8 @@ class ScriptedCamera(Camera):
             item = item()
         if isinstance(item, Exception):
             raise item
+        if self._stamps and isinstance(item, Capture) and not item.taken_ms and item.present:
+            return replace(item, taken_ms=dict.fromkeys(item.present, monotonic_ms()))
         return item
 
     def close(self):

@@ -17,6 +17,7 @@ from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
 from fasdk.bundle.members import CALIBRATION, GRAPH
+from fasdk.bundle.signing import open_signer
 from fasdk.capture import Capture, Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
 from fasdk.preprocess import (
@@ -123,6 +124,7 @@ def manifest(**changes) -> Manifest:
     graph = graph_sha256(changes.get("reliability", True))
     encoding = DepthEncoding(near_mm=250, far_mm=750, polarity=DepthPolarity.NEAR_BRIGHT)
     settings = {
+        "product": "averages",
         "model": ModelInfo(family="averages", config={}, parameters=18, published_in="this test"),
         "modalities": ALL,
         "required": (Modality.RGB,),
@@ -178,7 +180,7 @@ def members(described: Manifest) -> dict[str, bytes]:
 
 
 def write(path: Path, sign_key: Path | None = None, **changes) -> Path:
-    """Write the tiny bundle, its manifest changed as asked."""
+    """Write the tiny bundle, its manifest changed as asked, signed by the build key or another."""
     described = manifest(**changes)
-    write_bundle(path, described, members(described), sign_key)
+    write_bundle(path, described, members(described), open_signer(sign_key))
     return path

@@ -32,6 +32,7 @@ class FakeBundle:
 
     manifest: object
     id: str = "a bundle"
+    trust: str = "key of a test"
 
 
 def plain_bundle() -> FakeBundle:

@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 
 from fasdk.bundle.bundle import open_bundle
+from fasdk.home import HOME_VARIABLE
 from fasdk_tools import cli
 from fasdk_tools.terminal.tables import wrap
 
@@ -93,6 +94,9 @@ EXAMPLES = (
     Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
     Example("describe", ("net.onnx", "--reference", DEVELOPMENT), statuses=(0, 1)),
     Example("keygen", ("key.pem",)),
+    Example("trust add", ("key.pem.pub", "--expires", "2999-12-31")),
+    Example("trust list"),
+    Example("trust revoke", ("key.pem.pub",)),
     Example(
         "build-engine",
         (
@@ -120,6 +124,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
     (r"\b\d+ calls\b", "N calls"),
+    (r"\bkey [0-9a-f]{8}\b", "key xxxxxxxx"),
     (
         r"\b(onnxruntime|fasdk|numpy|onnx|onnxscript|torch|polygraphy|tensorrt[a-z_-]*) \d[\w.+]*",
         r"\1 X.Y",
@@ -264,7 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=verbs, action="append", help="only this verb's file")
     asked = parser.parse_args(arguments).only or verbs
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as home:
+        os.environ[HOME_VARIABLE] = home
         found = transcripts(Path(folder), WIDTH, lambda each: each.verb in {"demo", *asked})
     OUTPUT.mkdir(parents=True, exist_ok=True)
     for verb in asked:

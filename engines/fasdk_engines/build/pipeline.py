@@ -76,13 +76,15 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
         build.out,
         _manifest(build, source, (*plausible.notes, captures.golden_note), evaluation, built),
         _members(typed, evaluation, plan),
-        build.sign_key,
+        build.signer,
     )
     if build.int8 is not None:
         WorkFolder(build.out).remove()
     phases.stop()
     doubts = plausible.doubts if evaluation.doubt is None else (*plausible.doubts, evaluation.doubt)
-    return make_report(build.out, manifest, source, built, phases.seconds, doubts)
+    return make_report(
+        build.out, manifest, source, built, phases.seconds, build.signer.key_id, doubts
+    )
 
 
 def _prepare(
@@ -132,6 +134,7 @@ def _manifest(
             )
             plans = (entry,)
     return Manifest(
+        product=build.product or family.name,
         model=ModelInfo(
             family=family.name,
             config=source.model.config.model_dump(mode="json"),

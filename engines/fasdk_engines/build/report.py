@@ -55,6 +55,7 @@ class BuildReport:
         phase_seconds: Duration by phase, in seconds.
         int8: Calibration and liveness budget; None without INT8.
         comparison: A quantized graph beside the float graph it would replace; None without one.
+        signed_by: Id of the key that signed it.
         summary: What the build took its source to be, by topic.
         doubts: Plain lines, each on one thing that may be wrong.
     """
@@ -83,6 +84,7 @@ class BuildReport:
     phase_seconds: dict[str, float]
     int8: Int8Summary | None = None
     comparison: Comparison | None = None
+    signed_by: str = ""
     summary: dict[str, str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -93,6 +95,7 @@ def make_report(
     source: FloatGraph,
     built: BuiltGraph,
     phase_seconds: Mapping[str, float],
+    signed_by: str,
     doubts: tuple[str, ...] = (),
 ) -> BuildReport:
     """Return the report on a bundle that has been written.
@@ -103,6 +106,7 @@ def make_report(
         source: FP32 graph it was built from.
         built: Graph and plan in it.
         phase_seconds: Duration by phase, in seconds.
+        signed_by: Id of the key that signed it.
         doubts: Plain lines, each on one thing that may be wrong.
     """
     from fasdk_engines.graph.export import count_nodes
@@ -135,6 +139,7 @@ def make_report(
         phase_seconds=dict(phase_seconds),
         int8=None if int8 is None else int8.record.summary(),
         comparison=built.comparison,
+        signed_by=signed_by,
         summary=summarize(manifest),
         doubts=doubts,
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends.engine import Backend
-from fasdk.bundle.manifest import Precision
+from fasdk.bundle.manifest import PRODUCT_PATTERN, Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 from fasdk.settings import take_choices
 
 if TYPE_CHECKING:
+    from fasdk.bundle.signer import Signer
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 INT8_PRECISIONS = (Precision.INT8, Precision.INT8_FP32)
@@ -39,7 +41,8 @@ class BuildRequest:
         development: List of labeled captures to choose an operating point on, or None.
         golden: List of captures that golden captures may come from, of people who agreed to have
             their frames in every copy of the bundle; None takes synthetic ones.
-        sign_key: PEM file of an Ed25519 private key, or None for an unsigned bundle.
+        signer: Key that signs the bundle; None for the account's build key.
+        product: Name of what the bundle is for; None for the model's name.
         preprocess: TOML file that describes an ONNX file; None for a checkpoint.
         required: Modalities without which a capture is refused, besides the model's own.
         int8: Calibration and liveness budget of an INT8 precision; None for the others.
@@ -58,7 +61,8 @@ class BuildRequest:
     compute_capabilities: tuple[str, ...] = ()
     development: Path | None = None
     golden: Path | None = None
-    sign_key: Path | None = None
+    signer: Signer | None = None
+    product: str | None = None
     preprocess: Path | None = None
     required: tuple[Modality, ...] = ()
     int8: Int8Request | None = None
@@ -79,6 +83,11 @@ class BuildRequest:
             UsageError: An option is out of its range, missing, or belongs to another precision;
                 or the folder of `out` does not exist.
         """
+        if self.product is not None and re.fullmatch(PRODUCT_PATTERN, self.product) is None:
+            raise UsageError(
+                f"--product {self.product!r}: expected at most 64 lower-case letters, digits, "
+                "dots, hyphens and underscores, such as lobby-door"
+            )
         if self.max_batch < 1:
             raise UsageError(f"--max-batch is {self.max_batch}: it must be at least 1")
         if self.precision not in INT8_PRECISIONS:

@@ -11,6 +11,8 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.registry import installed_backends, require_installed
 from fasdk.backends.specs import BACKENDS, spec_of
 from fasdk.bundle.manifest import Precision
+from fasdk.bundle.signer import Signer
+from fasdk.bundle.signing import open_signer
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 from fasdk_engines.build.source import DescribedOnnxFile
@@ -71,7 +73,8 @@ class ResolvedBuild:
 
     Attributes:
         out: Bundle to write.
-        sign_key: PEM file of an Ed25519 private key, or None for an unsigned bundle.
+        signer: Key that signs the bundle.
+        product: Name of what the bundle is for; None for the model's name.
         model: Family, settings and required modalities.
         precision: Numeric types of the graph.
         int8: Calibration and liveness budget of an INT8 precision; None for the others.
@@ -84,7 +87,8 @@ class ResolvedBuild:
     """
 
     out: Path
-    sign_key: Path | None
+    signer: Signer
+    product: str | None
     model: ResolvedModel
     precision: Precision
     int8: Int8Request | None
@@ -110,7 +114,8 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
     """
     return ResolvedBuild(
         out=request.out,
-        sign_key=request.sign_key,
+        signer=request.signer or open_signer(None),
+        product=request.product,
         model=_resolve_model(request, source),
         precision=request.precision,
         int8=request.int8,

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasdk.errors import ExportError
-from fasdk_engines.graph.editing import all_graphs, all_nodes, copy_of, replace_nodes
+from fasdk_engines.graph.editing import (
+    all_graphs,
+    all_nodes,
+    copy_of,
+    fresh_name,
+    replace_nodes,
+)
 from fasdk_engines.graph.operators import MAX_IR_VERSION, OPERATOR_TYPES
 from fasdk_engines.graph.types import label
 from fasdk_engines.onnx_import.interpretation import element_name, opset_of
@@ -236,6 +242,7 @@ def to_known_opset(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, 
                 f"with opset {target}"
             ) from error
         converted = _relabeled(model, target)
+    _name_nodes(converted.graph)
     if opset <= _ASYMMETRIC_OPSET:
         _map_pixels_as_before(converted.graph)
     converted.ir_version = min(max(converted.ir_version, 8), MAX_IR_VERSION)
@@ -359,8 +366,10 @@ def _map_pixels_as_before(graph: onnx.GraphProto) -> None:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node a name of its own, as ONNX Runtime wants it; adapters give names twice."""
+    taken: set[str] = set()
     for index, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+        node.name = fresh_name(node.name or f"{node.op_type}_{index}", taken)
 
 
 def _first_line(error: Exception) -> str:

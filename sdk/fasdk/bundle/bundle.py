@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from fasdk.atomic import atomic_write
 from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import (
+    SCHEMA_VERSION,
     Manifest,
     PlanEntry,
+    other_schema,
     parse_manifest,
     parse_object,
 )
@@ -32,8 +35,10 @@ from fasdk.bundle.members import (
     missing_from,
     rank_of,
 )
-from fasdk.bundle.trust import TrustPolicy, sign
-from fasdk.errors import BundleError, TamperedError
+from fasdk.bundle.signer import Signer
+from fasdk.bundle.signing import open_signer, sign_manifest
+from fasdk.bundle.trust import TrustPolicy, trust_mode
+from fasdk.errors import BundleError, TamperedError, TrustError
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Bundle:
         id: SHA-256 of the manifest's bytes; it names graph, thresholds and preprocessing at once.
         size_bytes: Size of the file.
         signed_by: Id of the trusted key that signed it, or None where no signature was asked for.
-        is_signed: Whether it carries a signature at all.
+        has_signature: Whether it carries a signature at all, checked or not.
     """
 
     path: Path
@@ -54,8 +59,13 @@ class Bundle:
     id: str
     size_bytes: int
     signed_by: str | None
-    is_signed: bool
+    has_signature: bool
     _members: dict[str, memoryview] = field(repr=False)
+
+    @property
+    def trust(self) -> str:
+        """Trust mode it was opened in: "key" and the id of its signer, or "unsigned"."""
+        return trust_mode(self.signed_by)
 
     @property
     def graph(self) -> memoryview:
@@ -101,11 +111,14 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
 
     Args:
         path: The `.fasb` file.
-        trust: Policy of required signatures; None requires none.
+        trust: Policy of required signatures; None for `TrustPolicy.installed()`, the keys of this
+            machine's trust store.
 
     Raises:
         BundleError: Missing, truncated, altered, or of another schema version.
-        TrustError: A required signature is absent or does not hold.
+        TrustError: A required signature is absent or does not hold, or the trust store cannot be
+            read.
+        HomeError: The account's folder is not its own.
     """
     path = Path(path)
     name = str(path)
@@ -115,7 +128,7 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         raise BundleError(f"{name} is not a fasdk bundle: its first member is not {MANIFEST}")
     raw_manifest = bytes(members[MANIFEST])
     signature = bytes(members[SIGNATURE]) if SIGNATURE in members else None
-    signed_by = (trust or TrustPolicy()).check(raw_manifest, signature, name)
+    signed_by = _check_signature(raw_manifest, signature, trust, name)
     manifest = parse_manifest(raw_manifest, name)
     _check_members(manifest, members, name)
     return Bundle(
@@ -124,13 +137,13 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         id=hashlib.sha256(raw_manifest).hexdigest(),
         size_bytes=len(data),
         signed_by=signed_by,
-        is_signed=signature is not None,
+        has_signature=signature is not None,
         _members=members,
     )
 
 
 def write_bundle(
-    path: Path, manifest: Manifest, members: dict[str, bytes], sign_key: Path | None = None
+    path: Path, manifest: Manifest, members: dict[str, bytes], signer: Signer | None = None
 ) -> Manifest:
     """Write a bundle atomically and return its manifest with the members' digests filled in.
 
@@ -138,12 +151,13 @@ def write_bundle(
         path: File to write; an older bundle there stays intact unless all goes well.
         manifest: Manifest without the digests of its members.
         members: Bytes by name of every member but the manifest and its signature; see `MemberKind`.
-        sign_key: PEM file of an Ed25519 private key, or None to leave it unsigned.
+        signer: Key that signs it; None for the account's build key, which is made if absent.
 
     Raises:
         BundleError: The members and the manifest do not make a bundle `open_bundle` would read.
         FasdkError: The disk is full or the folder is not writable.
         TrustError: The key is unusable.
+        HomeError: The account's folder cannot hold a build key.
     """
     for own in members:
         if not is_digested(own):
@@ -152,14 +166,26 @@ def write_bundle(
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
     manifest = manifest.model_copy(update={"members": digests})
     head = {MANIFEST: manifest.to_bytes()}
-    if sign_key is not None:
-        head[SIGNATURE] = sign(head[MANIFEST], sign_key)
+    head[SIGNATURE] = sign_manifest(head[MANIFEST], signer or open_signer(None))
     # What is written must open: no later reader gets a bundle this writer would refuse.
     views = {member: memoryview(content) for member, content in (head | ordered).items()}
     _check_members(parse_manifest(head[MANIFEST], str(path)), views, str(path))
     with atomic_write(path) as file:
         write_archive(file, head | ordered)
     return manifest
+
+
+def _check_signature(
+    manifest: bytes, signature: bytes | None, trust: TrustPolicy | None, name: str
+) -> str | None:
+    try:
+        return (trust or TrustPolicy.installed()).check(manifest, signature, name)
+    except TrustError:
+        # Only to say why: nothing else is done with what a manifest that is not trusted states.
+        stated = re.search(rb'"schema_version":(\d{1,9})[,}]', manifest)
+        if stated is not None and int(stated[1]) != SCHEMA_VERSION:
+            raise other_schema(name, int(stated[1])) from None
+        raise
 
 
 def _rank(member: str, name: str) -> tuple[int, str]:

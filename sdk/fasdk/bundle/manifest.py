@@ -15,7 +15,8 @@ from fasdk.errors import BundleError
 from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.sequential import SequentialTest
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -85,6 +86,8 @@ class Manifest(_Record):
 
     Attributes:
         schema_version: Version of this layout.
+        product: Name of what the bundle is for, such as "lobby-door"; a bundle of another product
+            does not take its place.
         revision: Rises by one with every change; a device may refuse an older one.
         model: Identity of the model.
         modalities: Modalities in model order.
@@ -109,7 +112,8 @@ class Manifest(_Record):
         members: SHA-256 of every other member but the signature.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
+    product: str = Field(pattern=PRODUCT_PATTERN)
     revision: int = Field(default=1, ge=1)
     model: ModelInfo
     modalities: tuple[Modality, ...] = Field(min_length=1)
@@ -236,6 +240,14 @@ def parse_object(raw: bytes, name: str) -> dict[str, Any]:
     return parsed
 
 
+def other_schema(name: str, version: object) -> BundleError:
+    """Return the error about a bundle that states another schema version than this fasdk reads."""
+    return BundleError(
+        f"{name}: schema version {str(version)[:40]!r}, this fasdk reads {SCHEMA_VERSION}: "
+        "build it again with `fasdk build-engine`"
+    )
+
+
 def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Return the manifest, if these are its canonical bytes.
 
@@ -245,10 +257,7 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
     """
     version = parse_object(raw, f"{name}: {MANIFEST}").get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{name}: schema version {str(version)[:40]!r}, this fasdk reads {SCHEMA_VERSION}: "
-            "build it again with `fasdk build-engine`"
-        )
+        raise other_schema(name, version)
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:

@@ -1,135 +1,152 @@
-"""Bundle signatures and trust: Ed25519 over the manifest's exact bytes."""
+"""Trust policy of a device: whose signatures a bundle must carry, or that none is asked for."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fasdk.atomic import atomic_write
-from fasdk.errors import TrustError
+from fasdk.bundle.public_keys import TrustedKey, load_public_key
+from fasdk.bundle.signing import CONTEXT
+from fasdk.bundle.trust_store import read_store
+from fasdk.errors import TrustError, UsageError
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+UNSIGNED = "unsigned"
+"""Trust mode of a bundle whose signature, if it has any, was not checked."""
 
 
 @dataclass(frozen=True)
 class TrustPolicy:
     """Signatures that a device accepts.
 
+    Made by `installed`, `from_files` or `unsigned`. A policy without a key that is not `unsigned`
+    accepts no bundle.
+
     Attributes:
-        keys: Trusted public keys. Empty means no signature is asked for; one or more means a
-            bundle must carry a signature by one of them.
+        keys: Trusted public keys, of which one must have signed a bundle.
+        revoked: Fingerprints of keys whose signatures are refused although they are among `keys`.
+        accepts_unsigned: Whether no signature is asked for and none is checked.
     """
 
-    keys: tuple[Ed25519PublicKey, ...] = ()
+    keys: tuple[TrustedKey, ...] = ()
+    revoked: frozenset[str] = frozenset()
+    accepts_unsigned: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that names keys and then does not ask for them.
+
+        Raises:
+            UsageError: There are keys and `accepts_unsigned`.
+        """
+        if self.keys and self.accepts_unsigned:
+            raise UsageError(
+                "a trust policy has keys and accepts unsigned bundles: give keys, or make it with "
+                "TrustPolicy.unsigned()"
+            )
 
     @classmethod
-    def from_files(cls, *paths: Path) -> TrustPolicy:
-        """Trust the public keys in these PEM files.
+    def installed(cls) -> TrustPolicy:
+        """Trust the keys in this machine's trust store; see `fasdk trust list`.
+
+        They are those in /etc/fasdk/trust, those this account added with `fasdk trust add`, and the
+        account's own build key, which signs what it builds here.
 
         Raises:
-            TrustError: No file is given, or one is unreadable or holds no Ed25519 public key.
+            TrustError: A key or a list of revocations is unreadable, malformed or open to others.
+            HomeError: The account's folder is not its own.
+        """
+        store = read_store()
+        return cls(tuple(stored.key for stored in store.keys), store.revoked)
+
+    @classmethod
+    def from_files(cls, *paths: str | Path) -> TrustPolicy:
+        """Trust the public keys in these PEM files alone, but for those the store has as revoked.
+
+        Raises:
+            TrustError: No file is given; one is unreadable, open to others, or holds no sound
+                Ed25519 public key; or the store's list of revocations cannot be read.
+            HomeError: The account's folder is not its own.
         """
         if not paths:
-            # An empty policy asks for no signature; a key folder found empty must not become one.
+            # A key folder that was found empty must not become another policy.
             raise TrustError(
-                "no public key file was given: name at least one, or use TrustPolicy()"
+                "no public key file was given: name at least one, or use TrustPolicy.installed()"
             )
-        return cls(tuple(_load_public(Path(path)) for path in paths))
+        return cls(tuple(load_public_key(Path(path)) for path in paths), read_store().revoked)
+
+    @classmethod
+    def unsigned(cls) -> TrustPolicy:
+        """Ask for no signature: whoever can write a bundle's file decides who is let in."""
+        return cls(accepts_unsigned=True)
 
     def check(self, manifest: bytes, signature: bytes | None, name: str) -> str | None:
-        """Return the id of the key that signed, or None when no signature is asked for.
+        """Return the id of the key that signed, or None where no signature is asked for.
+
+        Args:
+            manifest: The manifest's exact bytes.
+            signature: The bundle's signature, or None where it has none.
+            name: Name of the bundle in error messages.
 
         Raises:
-            TrustError: A signature is required and absent, or fits none of the trusted keys.
+            TrustError: The signature is absent, fits none of the trusted keys, or was made with one
+                that is revoked or expired.
         """
-        if not self.keys:
+        if self.accepts_unsigned:
             return None
         if signature is None:
-            raise TrustError(f"{name} is not signed and a signature is required: sign it first")
-        from cryptography.exceptions import InvalidSignature
-
+            raise TrustError(
+                f"{name} is not signed: build it again with this release, which signs it, or say "
+                f"that no signature is asked for: {_UNSIGNED_FIX}"
+            )
+        message = CONTEXT + manifest
         for key in self.keys:
-            try:
-                key.verify(signature, manifest)
-            except InvalidSignature:
-                continue
-            return key_id(key)
+            if key.verifies(signature, message):
+                self._require_valid(key, name)
+                return key.id
+        trusted = f"none of the {len(self.keys)} trusted keys" if self.keys else "no trusted key"
         raise TrustError(
-            f"{name}: the signature fits none of the {len(self.keys)} trusted keys: "
-            "the bundle was altered or signed by someone else"
+            f"{name}: the signature fits {trusted}: the bundle was altered or signed by someone "
+            f"else; if its signer is to be trusted, `fasdk trust add KEY.pub`, or {_UNSIGNED_FIX}"
         )
 
+    def require_signer(self, signed_by: str | None, name: str) -> None:
+        """Check that a bundle that was opened before fits this policy.
 
-def key_id(key: Ed25519PublicKey) -> str:
-    """Return a short name for a public key: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+        Args:
+            signed_by: Id of the key it was verified with, or None where it was opened unsigned.
+            name: Name of the bundle in error messages.
 
-
-def sign(manifest: bytes, key_file: Path) -> bytes:
-    """Return the Ed25519 signature (64 bytes) of a manifest's exact bytes.
-
-    Raises:
-        TrustError: The file is unreadable or holds no Ed25519 private key.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        key = load_pem_private_key(Path(key_file).read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        Raises:
+            TrustError: It was not verified with one of this policy's keys, or that is no longer
+                valid.
+        """
+        if self.accepts_unsigned:
+            return
+        for key in self.keys:
+            if key.id == signed_by:
+                self._require_valid(key, name)
+                return
         raise TrustError(
-            f"{key_file}: not a readable, unencrypted PEM private key: {error}"
-        ) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise TrustError(f"{key_file}: not an Ed25519 key: make one with `fasdk keygen`")
-    return key.sign(manifest)
+            f"{name} was not opened with one of the {len(self.keys)} keys this session trusts: "
+            "open it with the session's TrustPolicy, or give its path"
+        )
+
+    def _require_valid(self, key: TrustedKey, name: str) -> None:
+        if key.fingerprint in self.revoked:
+            raise TrustError(
+                f"{name} is signed by key {key.id}, which is revoked: use a bundle that is signed "
+                "with another trusted key"
+            )
+        if key.is_expired():
+            raise TrustError(
+                f"{name} is signed by key {key.id}, which expired on {key.expires}: use a bundle "
+                "that is signed with another trusted key, or add this one again with a later day "
+                "by `fasdk trust add KEY.pub --expires YYYY-MM-DD`"
+            )
 
 
-def generate_key(private_file: Path) -> tuple[Path, str]:
-    """Write a new key pair as PEM files and return the public file and the key's id.
-
-    The private file is readable by its owner alone; the public one stands beside it with `.pub`.
-
-    Raises:
-        TrustError: A file of that name exists already; a key is never overwritten.
-        FasdkError: The folder is not writable or the disk is full; no half pair is left.
-    """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-
-    private_file = Path(private_file)
-    public_file = private_file.with_name(private_file.name + ".pub")
-    for path in (private_file, public_file):
-        if path.exists():
-            raise TrustError(f"{path} exists: choose another name, a key is never overwritten")
-    key = Ed25519PrivateKey.generate()
-    # The public file is written first but named last: it appears only if the private one did.
-    with atomic_write(public_file) as public:
-        public.write(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        public.flush()
-        with atomic_write(private_file, mode=0o600) as private:
-            private.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return public_file, key_id(key.public_key())
+_UNSIGNED_FIX = "--unsigned on the command line, TrustPolicy.unsigned() in a program"
 
 
-def _load_public(path: Path) -> Ed25519PublicKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise TrustError(f"{path}: not a readable PEM public key: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise TrustError(f"{path}: not an Ed25519 public key")
-    return key
+def trust_mode(signed_by: str | None) -> str:
+    """Return the trust mode of a bundle as decisions and logs state it: its key, or "unsigned"."""
+    return UNSIGNED if signed_by is None else f"key {signed_by}"

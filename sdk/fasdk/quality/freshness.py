@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fasdk.reasons import Finding, Reason
@@ -10,6 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.capture import Capture
+
+
+def untimed_finding(capture: Capture) -> Finding | None:
+    """Return STALE for a capture with a frame that has no time of exposure, or None."""
+    untimed = [
+        m.value for m in capture.present if not math.isfinite(capture.taken_ms.get(m, math.nan))
+    ]
+    if not untimed:
+        return None
+    return Finding(
+        Reason.STALE, f"{', '.join(untimed)} has no time of exposure: fill Capture.taken_ms"
+    )
 
 
 def untimely(
@@ -32,10 +45,8 @@ def untimely(
         require_times: Whether a frame without a time is STALE.
     """
     times = {m: float(capture.taken_ms[m]) for m in capture.present if m in capture.taken_ms}
-    untimed = [m.value for m in capture.present if m not in times]
-    stale = []
-    if require_times and untimed:
-        stale.append(f"{', '.join(untimed)} has no time of exposure: fill taken_ms")
+    untimed = untimed_finding(capture) if require_times else None
+    stale = [] if untimed is None else [untimed.message]
     if max_age_ms is not None:
         for modality, taken_ms in times.items():
             age_ms = now_ms - taken_ms

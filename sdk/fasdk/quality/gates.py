@@ -62,7 +62,8 @@ class QualityLimits(BaseModel):
             emitter was off, as between two flashes.
         max_age_ms: Greatest age of a frame with a time, in milliseconds.
         max_skew_ms: Greatest difference between the times of a capture's frames, in milliseconds.
-        require_times: Whether a frame without a time is stale.
+        require_times: Whether a frame without a time is stale; without times a camera that stands
+            still shows the same face for ever.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +88,7 @@ class QualityLimits(BaseModel):
     min_ir_frame_level: int | None = Field(default=12, ge=0, le=255)
     max_age_ms: float | None = Field(default=500.0, ge=0.0, allow_inf_nan=False)
     max_skew_ms: float | None = Field(default=50.0, ge=0.0, allow_inf_nan=False)
-    require_times: bool = False
+    require_times: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> QualityLimits:

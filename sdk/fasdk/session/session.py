@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -17,7 +18,7 @@ from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.bundle import Bundle, open_bundle
-from fasdk.bundle.trust import TrustPolicy, key_id
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
@@ -27,7 +28,6 @@ from fasdk.errors import (
     OperatingPointError,
     PlanError,
     RollbackError,
-    TrustError,
 )
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decision", "Liveness", "open"]
 
+_log = logging.getLogger("fasdk.session")
+
 
 class Liveness:
     """Session on one bundle; made by `fasdk.open`, used as a context manager.
@@ -61,6 +63,7 @@ class Liveness:
 
     Attributes:
         level: Security level whose thresholds are used.
+        missing: Treatment of a capture that lacks one of the model's modalities.
         batching: Settings by which captures share the engine.
 
     Args:
@@ -71,7 +74,8 @@ class Liveness:
         limits: Quality limits: `check` and `submit` answer RETRY or ERROR for a capture that misses
             one. None for `QualityLimits.faults()`.
         missing: Treatment of a capture that lacks one of the model's modalities.
-        trust: Signatures required of a bundle that is swapped in; None requires none.
+        trust: Signatures required of a bundle that is swapped in; None for the keys of this
+            machine's trust store.
         loader: Function that loads a bundle that is swapped in on an engine; None loads it on the
             engine's backend.
     """
@@ -84,15 +88,16 @@ class Liveness:
         *,
         batching: BatchingPolicy | None = None,
         limits: QualityLimits | None = None,
-        missing: MissingModalities | str = MissingModalities.DEGRADE,
+        missing: MissingModalities | str = MissingModalities.REQUIRE,
         trust: TrustPolicy | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
         missing = as_choice("missing", missing, MissingModalities)
         self.level = level
+        self.missing = missing
         self.batching = batching or BatchingPolicy()
         self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
-        self._trust = trust or TrustPolicy()
+        self._trust = trust or TrustPolicy.installed()
         self._loader = loader or partial(open_engine, backend=engine.backend)
         self._loaded = LoadedBundle(bundle, engine, self._scorer_of(bundle))
         self._lock = threading.Lock()  # of the fields below, and of `_loaded`
@@ -172,7 +177,7 @@ class Liveness:
         Args:
             camera_id: Name of the camera.
             policy: Rules by which its frames make a verdict; None for those it has, or the
-                defaults.
+                defaults with the session's `missing`.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -182,11 +187,12 @@ class Liveness:
         return in_own_thread(partial(self._track, camera_id, policy))
 
     def _track(self, camera_id: str, policy: TrackPolicy | None) -> Track:
+        from fasdk.tracking.policy import TrackPolicy
         from fasdk.tracking.tracks import Tracks
 
         with self._lock:
             if self._tracks is None:
-                self._tracks = Tracks(self)
+                self._tracks = Tracks(self, TrackPolicy(missing=self.missing))
         return self._tracks.of(camera_id, policy)
 
     def require(self, capture: Capture) -> None:
@@ -464,11 +470,7 @@ def _unexpected(error: BaseException) -> str:
 def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
     if not isinstance(bundle, Bundle):
         return open_bundle(Path(bundle), trust)
-    if trust.keys and bundle.signed_by not in [key_id(key) for key in trust.keys]:
-        raise TrustError(
-            f"{bundle.path} was not opened with one of the {len(trust.keys)} keys this session "
-            "trusts: open it with the session's TrustPolicy, or give its path"
-        )
+    trust.require_signer(bundle.signed_by, str(bundle.path))
     return bundle
 
 
@@ -482,7 +484,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     progress: Progress | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
-    missing: MissingModalities | str = MissingModalities.DEGRADE,
+    missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
     allow_core_dumps: bool = False,
 ) -> Liveness:
@@ -493,7 +495,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         backend: Backend to load it on, such as "onnxruntime", or None for TensorRT where installed
             and ONNX Runtime elsewhere.
         level: Security level whose thresholds to use.
-        trust: Signatures required of the bundle; None requires none.
+        trust: Signatures required of the bundle; None for `TrustPolicy.installed()`, the keys of
+            this machine's trust store. `TrustPolicy.unsigned()` asks for none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
         progress: Receiver of the phases of a TensorRT plan's build, where one is needed.
         batching: Settings by which captures from several threads share the engine; None for the
@@ -507,7 +510,9 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
-        TrustError: A required signature is absent or does not hold.
+        TrustError: A required signature is absent or does not hold, or the trust store cannot be
+            read.
+        HomeError: The account's folder is not its own.
         UsageError: The policy asks for larger batches than the engine takes, `backend` is no
             backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed, refuses the graph, or fails in a way that no
@@ -518,7 +523,14 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         forbid_core_dumps()
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
+    trust = trust or TrustPolicy.installed()
     bundle = open_bundle(Path(path), trust)
+    _log.log(
+        logging.WARNING if bundle.signed_by is None else logging.INFO,
+        "%s: opened with trust: %s",
+        bundle.path,
+        bundle.trust,
+    )
     load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
     try:
         engine = load(bundle, backend)

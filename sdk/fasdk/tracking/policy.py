@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fasdk.capture import Modality
 from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
-from fasdk.settings import as_choice, require_ms, require_whole
+from fasdk.settings import as_choice, as_choices, require_ms, require_whole
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class TrackPolicy:
         min_overlap: Least intersection over union of the face boxes of two consecutive frames, in
             [0, 1]; a box that moves further counts as another face.
         missing: Treatment of a capture that lacks one of the model's modalities.
+        combinations: Combinations of the model's modalities that the camera may show besides all
+            of them, where `missing` is DEGRADE; empty for the one that it showed first. Any other
+            is an ERROR (new-combination): a sensor failed, or somebody covers one.
         lock_out: Lock-out after repeated spoofs; None for none.
 
     Raises:
@@ -71,7 +75,8 @@ class TrackPolicy:
     max_unscored: int = 5
     face_lost_ms: float = 1_000.0
     min_overlap: float = 0.3
-    missing: MissingModalities = MissingModalities.DEGRADE
+    missing: MissingModalities = MissingModalities.REQUIRE
+    combinations: tuple[tuple[Modality, ...], ...] = ()
     lock_out: LockOutPolicy | None = field(default_factory=LockOutPolicy)
 
     def __post_init__(self) -> None:
@@ -86,3 +91,12 @@ class TrackPolicy:
             raise UsageError(f"track min_overlap is {share!r}, expected a share in [0, 1]")
         missing = as_choice("track missing", self.missing, MissingModalities)
         object.__setattr__(self, "missing", missing)
+        known = tuple(as_choices("track combinations", c, Modality) for c in self.combinations)
+        if not all(known):
+            raise UsageError("track combinations has an empty one: name its modalities")
+        if known and missing is not MissingModalities.DEGRADE:
+            raise UsageError(
+                f"track combinations are given with missing={missing.value}, under which no "
+                "modality may be absent: give missing=MissingModalities.DEGRADE, or leave them out"
+            )
+        object.__setattr__(self, "combinations", known)

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fasdk.answer_future import AnswerFuture
 from fasdk.capture import monotonic_ms
-from fasdk.decision import Decision, Verdict, add_findings, missing_finding, refused
+from fasdk.decision import (
+    Decision,
+    MissingModalities,
+    Verdict,
+    add_findings,
+    missing_finding,
+    refused,
+)
 from fasdk.errors import ClosedError, FasdkError
 from fasdk.faults import finding_of
 from fasdk.own_thread import in_own_thread, raise_unless_repeated, start_in_background
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
+from fasdk.tracking.combinations import ShownCombinations
 from fasdk.tracking.face_watch import FaceWatch
 from fasdk.tracking.lockout import LockOut
 from fasdk.tracking.policy import TrackPolicy
@@ -138,6 +146,11 @@ class Track:
         self._latest_at_ms = 0.0  # of the frames
         self._face = FaceWatch(self.policy.face_lost_ms, self.policy.min_overlap)
         self._lock_out = LockOut(self.policy.lock_out)
+        self._combinations = (
+            ShownCombinations(camera_id, self.policy.combinations)
+            if self.policy.missing is MissingModalities.DEGRADE
+            else None
+        )
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._unscored_frames = 0  # frames in a row
@@ -324,7 +337,8 @@ class Track:
         return max(self._latest_ms, self._clock())  # in this order a NaN is not taken
 
     def _refused(self, finding: Finding) -> Decision:
-        return refused([finding], bundle_id=self._session.bundle.id)
+        bundle = self._session.bundle
+        return refused([finding], bundle_id=bundle.id, trust=bundle.trust)
 
     def _take_in(self, pending: _PendingFrame, frame: Decision) -> TrackDecision:
         now_ms = self._now_ms()
@@ -401,6 +415,9 @@ class Track:
         else:
             # Checked again: a bundle swapped in after the frame may use more modalities.
             finding = self._find_missing(capture, bundle)
+            if finding is None and self._combinations is not None:
+                present, modalities = capture.present, bundle.manifest.modalities
+                finding = self._combinations.finding(present, modalities)
         return None if finding is None else add_findings(frame, [finding])
 
     def _pass_over(self, at_ms: float, frame: Decision, unscored: Decision) -> TrackDecision:

@@ -18,10 +18,12 @@ class Tracks:
 
     Args:
         session: Session that scores the frames.
+        usual: Policy of a track that is made without one; None for the defaults.
     """
 
-    def __init__(self, session: FrameScorer) -> None:
+    def __init__(self, session: FrameScorer, usual: TrackPolicy | None = None) -> None:
         self._session = session
+        self._usual = usual
         self._lock = threading.Lock()
         self._tracks: dict[str, Track] = {}
 
@@ -31,7 +33,7 @@ class Tracks:
         Args:
             camera_id: Name of the camera.
             policy: Rules by which its frames make a verdict; None for those it has, or the
-                defaults.
+                usual ones.
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
@@ -41,7 +43,8 @@ class Tracks:
         with self._lock:
             track = self._tracks.get(camera_id)
             if track is None:
-                track = self._tracks[camera_id] = Track(self._session, camera_id, policy)
+                track = Track(self._session, camera_id, policy or self._usual)
+                self._tracks[camera_id] = track
             elif policy is not None and policy != track.policy:
                 raise UsageError(
                     f"camera {camera_id!r} has a track with {track.policy}, found "

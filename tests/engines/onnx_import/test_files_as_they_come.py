@@ -89,3 +89,8 @@ def test_a_published_file_is_imported_as_it_is(name, reference, tmp_path):
         softmax(found.astype(np.float64)), softmax(given.astype(np.float64)), atol=1e-5
     )
     np.testing.assert_allclose(found, given, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [9, 12])
+def test_nodes_that_an_adapter_adds_get_names_of_their_own(opset, tmp_path):
+    assert try_file(Recipe("resnet", opset, head="log-softmax"), tmp_path).right

@@ -66,7 +66,8 @@ def opened(bundle):
     sessions = []
 
     def make(engine, **policy):
-        session = Liveness(bundle, engine, batching=BatchingPolicy(**policy)).start()
+        batching = BatchingPolicy(**policy)
+        session = Liveness(bundle, engine, batching=batching, missing="degrade").start()
         sessions.append(session)
         return session
 

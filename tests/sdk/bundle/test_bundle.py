@@ -23,7 +23,8 @@ from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import PlanEntry, Precision, parse_manifest
 from fasdk.bundle.members import GRAPH, MANIFEST, SIGNATURE
-from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.bundle.signing import build_signer, generate_key
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import BundleError, FasdkError, TrustError
 from fasdk.preprocess import PreprocessSpec
@@ -33,11 +34,14 @@ from support.archive_attacks import canonical
 
 
 def refuse(tmp_path, members, *words, trust=None):
-    """Write these members canonically and expect `open_bundle` to refuse them in these words."""
+    """Write these members canonically and expect `open_bundle` to refuse them in these words.
+
+    No signature is asked for unless `trust` says so: what is refused is what the words name.
+    """
     path = tmp_path / "altered.fasb"
     path.write_bytes(canonical(members))
     with pytest.raises(BundleError) as refusal:
-        open_bundle(path, trust)
+        open_bundle(path, trust or TrustPolicy.unsigned())
     for word in ("altered.fasb", *words):
         assert word in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -58,9 +62,10 @@ def test_a_bundle_opens_with_what_was_written(bundle, bundle_path, bundle_member
     assert bundle.id == hashlib.sha256(bundle_members[MANIFEST]).hexdigest()
     assert bundle.size_bytes == bundle_path.stat().st_size
     assert bytes(bundle.graph) == tiny_bundle.graph_bytes()
-    assert (bundle.is_signed, bundle.signed_by) == (False, None)
+    assert (bundle.has_signature, bundle.signed_by) == (True, build_signer().key_id)
     assert list(bundle.member_sizes) == [
         MANIFEST,
+        SIGNATURE,
         GRAPH,
         "golden/0.npz",
         "golden/1.npz",
@@ -98,7 +103,7 @@ def test_a_missing_or_extra_member_is_named(tmp_path, bundle_members):
     for member in (GRAPH, "golden/1.npz"):
         fewer = {k: v for k, v in bundle_members.items() if k != member}
         refuse(tmp_path, fewer, "members and manifest disagree", member)
-    more = dict(list(bundle_members.items())[:5]) | {"golden/9.npz": b""}
+    more = dict(list(bundle_members.items())[:6]) | {"golden/9.npz": b""}
     more |= {k: v for k, v in bundle_members.items() if k not in more}
     refuse(tmp_path, more, "disagree", "golden/9.npz")
 
@@ -128,16 +133,16 @@ def test_member_order_and_names_are_fixed(tmp_path, bundle_members):
         (b"1" * 5000, "not JSON"),
         (b"[]", "a JSON list, expected an object"),
         (b"null", "a JSON NoneType"),
-        (b"{}", "schema version 'None', this fasdk reads 1"),
+        (b"{}", "schema version 'None', this fasdk reads 2"),
         (
             b'{"schema_version":0}',
-            "schema version '0', this fasdk reads 1: build it again with `fasdk build-engine`",
+            "schema version '0', this fasdk reads 2: build it again with `fasdk build-engine`",
         ),
-        (b'{"schema_version":2}', "schema version '2'"),
+        (b'{"schema_version":1}', "schema version '1', this fasdk reads 2"),
         (b'{"schema_version":true}', "schema version 'True'"),
         (b'{"schema_version":1.0}', "schema version '1.0'"),
         (b'{"schema_version":"' + b"9" * 9999 + b'"}', "schema version"),
-        (b'{"schema_version":1}', "Field required"),
+        (b'{"schema_version":2}', "Field required"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path, bundle_members, raw, words):
@@ -309,7 +314,7 @@ def test_a_threshold_of_calibrated_scores_needs_that_calibration_and_no_other_ha
 
 def test_the_members_are_handed_out_without_what_write_bundle_writes(bundle, bundle_members):
     assert {k: bytes(v) for k, v in bundle.members.items()} == {
-        k: v for k, v in bundle_members.items() if k != MANIFEST
+        k: v for k, v in bundle_members.items() if k not in (MANIFEST, SIGNATURE)
     }
 
 
@@ -370,15 +375,17 @@ def signed(tmp_path):
 def test_a_signed_bundle_names_its_key(signed):
     path, trust, key_id, _ = signed
     opened = open_bundle(path, trust)
-    assert (opened.is_signed, opened.signed_by) == (True, key_id)
-    unasked = open_bundle(path)
-    assert (unasked.is_signed, unasked.signed_by) == (True, None)
+    assert (opened.trust, opened.signed_by) == (f"key {key_id}", key_id)
+    unasked = open_bundle(path, TrustPolicy.unsigned())
+    assert (unasked.trust, unasked.signed_by, unasked.has_signature) == ("unsigned", None, True)
 
 
 def test_a_signature_that_does_not_hold_is_refused(signed, tmp_path, bundle_path):
     path, trust, _, members = signed
-    with pytest.raises(TrustError, match="is not signed"):
+    with pytest.raises(TrustError, match="fits none"):
         open_bundle(bundle_path, trust)
+    stripped = {name: content for name, content in members.items() if name != SIGNATURE}
+    refuse(tmp_path, stripped, "is not signed", trust=trust)
     refuse(tmp_path, members | {SIGNATURE: bytes(64)}, "fits none", trust=trust)
     refuse(tmp_path, members | {SIGNATURE: b""}, "fits none", trust=trust)
 

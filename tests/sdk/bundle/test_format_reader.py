@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasdk.bundle.archive import read_archive
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.manifest import parse_manifest
-from fasdk.bundle.trust import generate_key
+from fasdk.bundle.members import SIGNATURE
+from fasdk.bundle.signing import generate_key, open_signer
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import BundleError
 
 from support import format_reader, tiny_bundle
@@ -31,30 +34,23 @@ def keys(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def unsigned(tmp_path_factory) -> Path:
-    """A small bundle, or the one that FASDK_BUNDLE names, without a signature."""
-    path = tmp_path_factory.mktemp("unsigned") / "unsigned.fasb"
+def signed(tmp_path_factory, keys) -> bytes:
+    """A small bundle, or the one that FASDK_BUNDLE names, signed by that key."""
+    path = tmp_path_factory.mktemp("signed") / "signed.fasb"
     if given := os.environ.get("FASDK_BUNDLE"):
-        bundle = open_bundle(given)
-        write_bundle(
-            path,
-            bundle.manifest,
-            {name: bytes(data) for name, data in bundle.members.items()},
-            None,
-        )
-        return path
-    return tiny_bundle.write(path)
+        bundle = open_bundle(Path(given), TrustPolicy.unsigned())
+        members = {name: bytes(data) for name, data in bundle.members.items()}
+        write_bundle(path, bundle.manifest, members, open_signer(keys[0]))
+    else:
+        tiny_bundle.write(path, keys[0])
+    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")
-def signed(unsigned, tmp_path_factory, keys) -> bytes:
-    """The same bundle, signed."""
-    bundle = open_bundle(unsigned)
-    path = tmp_path_factory.mktemp("signed") / "signed.fasb"
-    write_bundle(
-        path, bundle.manifest, {name: bytes(data) for name, data in bundle.members.items()}, keys[0]
-    )
-    return path.read_bytes()
+def unsigned(signed) -> bytes:
+    """The same bundle without its signature."""
+    members = {name: bytes(data) for name, data in read_archive(signed, "signed").items()}
+    return canonical({name: data for name, data in members.items() if name != SIGNATURE})
 
 
 def test_reader_is_short_and_independent_of_fasdk():
@@ -63,9 +59,9 @@ def test_reader_is_short_and_independent_of_fasdk():
     assert not re.search(r"^\s*(from|import) fasdk", source, flags=re.MULTILINE)
 
 
-def test_reader_sees_what_fasdk_sees(signed, tmp_path):
+def test_reader_sees_what_fasdk_sees(signed, keys, tmp_path):
     (tmp_path / "bundle.fasb").write_bytes(signed)
-    own = open_bundle(tmp_path / "bundle.fasb")
+    own = open_bundle(tmp_path / "bundle.fasb", TrustPolicy.from_files(keys[1]))
     manifest, members = format_reader.open_bundle(signed)
     assert members["manifest.json"] == own.manifest.to_bytes()
     assert members["model.onnx"] == own.graph
@@ -82,10 +78,9 @@ def test_signature_verifies_under_its_key_and_no_other(signed, keys, tmp_path):
 
 
 def test_unsigned_bundle_is_not_trusted_where_a_key_is_asked_for(unsigned, keys):
-    data = unsigned.read_bytes()
-    format_reader.open_bundle(data)
+    format_reader.open_bundle(unsigned)
     with pytest.raises(format_reader.RefusedError, match="not trusted"):
-        format_reader.open_bundle(data, [keys[1].read_bytes()])
+        format_reader.open_bundle(unsigned, [keys[1].read_bytes()])
 
 
 ALIGNED = {"crop": "landmarks", "landmark_positions": [[1.0, 2.0], [9.0, 3.5], None, None, None]}

@@ -10,7 +10,6 @@ from fasdk.bundle.archive import read_archive
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.manifest import PlanEntry
 from fasdk.bundle.members import GRAPH, MemberKind, is_digested, kind_of, missing_from, rank_of
-from fasdk.bundle.trust import generate_key
 from fasdk.errors import BundleError
 
 from support import tiny_bundle
@@ -44,7 +43,6 @@ def test_no_other_name_is_a_member(name):
 
 
 def test_a_bundle_with_every_kind_holds_them_in_the_tables_order(tmp_path):
-    key, _ = generate_key(tmp_path / "key.pem")
     entry = PlanEntry(
         member="plans/rtx.plan", compute_capabilities=("8.6",), version="1", max_batch=4
     )
@@ -52,10 +50,9 @@ def test_a_bundle_with_every_kind_holds_them_in_the_tables_order(tmp_path):
     members = tiny_bundle.members(described) | {"plans/rtx.plan": b"plan"}
     path = tmp_path / "all.fasb"
     shuffled = dict(sorted(members.items(), reverse=True))
-    write_bundle(path, described, shuffled, tmp_path / "key.pem")
+    write_bundle(path, described, shuffled)
     kinds = [kind_of(name) for name in open_bundle(path).member_sizes]
     assert list(dict.fromkeys(kinds)) == list(MemberKind)
-    assert key.is_file()
 
 
 def test_only_the_manifest_and_its_signature_have_no_digest(tmp_path):

@@ -1,4 +1,4 @@
-"""Trust in bundles: required signatures, and the warning where none is required."""
+"""Trust in bundles: required signatures, the keys that make and check them, and their files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fasdk.bundle.trust import TrustPolicy, generate_key, sign
+from fasdk.bundle.signing import generate_key, open_signer, sign_manifest
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import FasdkError, TrustError
 
-MANIFEST = b'{"schema_version":1}'
+MANIFEST = b'{"schema_version":2}'
+
+
+def sign(manifest, private):
+    return sign_manifest(manifest, open_signer(private))
 
 
 @pytest.fixture
@@ -68,12 +73,16 @@ def test_a_signature_holds_for_its_own_manifest_and_key_alone(keys, tmp_path):
         TrustPolicy.from_files(other).check(MANIFEST, signature, "x")
 
 
-def test_no_policy_asks_for_no_signature():
-    assert TrustPolicy().check(MANIFEST, None, "x") is None
-    assert TrustPolicy().check(MANIFEST, b"not one", "x") is None
+def test_only_an_unsigned_policy_asks_for_no_signature(keys):
+    unsigned = TrustPolicy.unsigned()
+    assert unsigned.check(MANIFEST, None, "x") is None
+    assert unsigned.check(MANIFEST, b"not one", "x") is None
+    for signature in (None, b"not one", sign(MANIFEST, keys[0])):
+        with pytest.raises(TrustError, match=r"TrustPolicy\.unsigned\(\)"):
+            TrustPolicy().check(MANIFEST, signature, "x")
 
 
-def test_an_empty_list_of_key_files_does_not_become_no_policy():
+def test_an_empty_list_of_key_files_does_not_become_another_policy():
     with pytest.raises(TrustError, match="no public key file"):
         TrustPolicy.from_files()
 
@@ -94,16 +103,16 @@ def test_a_new_private_key_is_its_owners_alone_and_never_overwritten(keys):
 def test_a_key_pair_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(FasdkError, match="cannot write"):
         generate_key(tmp_path / "absent" / "key.pem")
-    from fasdk.bundle import trust
+    from fasdk.bundle import signing
 
-    real = trust.atomic_write
+    real = signing.atomic_write
 
     def full_disk(path, mode=0o666):
         if mode == 0o600:
             raise FasdkError(f"cannot write {path}: No space left on device")
         return real(path, mode=mode)
 
-    monkeypatch.setattr(trust, "atomic_write", full_disk)
+    monkeypatch.setattr(signing, "atomic_write", full_disk)
     with pytest.raises(FasdkError, match="No space left"):
         generate_key(tmp_path / "key.pem")
     assert not list(tmp_path.iterdir())

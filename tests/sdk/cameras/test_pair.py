@@ -239,20 +239,22 @@ def door(tmp_path_factory):
 
 @pytest.mark.parametrize("limits", [None, QualityLimits.faults()])
 def test_a_dark_infrared_frame_is_a_retry_and_never_a_spoof(door, limits):
-    with fasdk.open(door, backend="onnxruntime", limits=limits) as session:
+    with fasdk.open(door, backend="onnxruntime", missing="degrade", limits=limits) as session:
         found = [session.check(person(n, lit=bool(n % 2))) for n in range(8)]
     assert [decision.verdict for decision in found] == [Verdict.RETRY, Verdict.LIVE] * 4
     assert {decision.codes for decision in found[::2]} == {(Reason.IR_UNLIT,)}
 
 
 def test_without_the_gate_it_would_be_a_spoof(door):
-    with fasdk.open(door, backend="onnxruntime", limits=QualityLimits.off()) as session:
+    with fasdk.open(
+        door, backend="onnxruntime", missing="degrade", limits=QualityLimits.off()
+    ) as session:
         assert session.check(person(0, lit=False)).verdict is Verdict.SPOOF
 
 
 def test_a_person_before_a_flashing_emitter_passes_the_door(door):
     captures = [lambda n=n: person(n, lit=bool(n % 2)) for n in range(12)]
-    with fasdk.open(door, backend="onnxruntime") as session:
+    with fasdk.open(door, backend="onnxruntime", missing="degrade") as session:
         results = list(run_captures(ScriptedCamera(*captures), session.track("door")))
     verdicts = [result.decision.verdict for result in results]
     assert Verdict.LIVE in verdicts
@@ -261,6 +263,6 @@ def test_a_person_before_a_flashing_emitter_passes_the_door(door):
 
 
 def test_an_attack_before_a_flashing_emitter_is_a_spoof_in_each_lit_frame(door):
-    with fasdk.open(door, backend="onnxruntime") as session:
+    with fasdk.open(door, backend="onnxruntime", missing="degrade") as session:
         found = [session.check(person(n, lit=bool(n % 2), color=60)) for n in range(8)]
     assert [decision.verdict for decision in found] == [Verdict.RETRY, Verdict.SPOOF] * 4

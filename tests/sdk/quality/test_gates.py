@@ -83,7 +83,7 @@ def times(rgb: float = -20.0, depth: float = -20.0, ir: float = -20.0) -> dict[M
 
 
 def test_a_clean_capture_passes_every_gate(clean):
-    assert assess(clean, QualityLimits(require_times=True), now_ms=NOW_MS) == ()
+    assert assess(clean, QualityLimits(), now_ms=NOW_MS) == ()
 
 
 # What is changed about the clean capture, what is found, and words of the message.
@@ -260,7 +260,7 @@ def test_every_limit_is_reached_by_a_fault_above():
 
 @pytest.mark.parametrize("name", QualityLimits.model_fields)
 def test_a_limit_switched_on_alone_finds_a_fault_above(clean, name):
-    limit = getattr(QualityLimits(require_times=True), name)
+    limit = getattr(QualityLimits(), name)
     alone = QualityLimits.off().model_copy(update={name: limit})
     captures = [replace(clean, taken_ms={})]
     captures += [replace(clean, **change(clean)) for change, _, _ in ONE_FAULT.values()]
@@ -286,7 +286,8 @@ def test_a_limit_switched_on_alone_finds_a_fault_above(clean, name):
         ({"taken_ms": times(-500.0, -500.0, -500.0)}, {}),
         ({"taken_ms": times(depth=-70.0)}, {}),
         ({"other_faces": (FaceBox(200, 40, 39, 60), FaceBox(250, 40, 12, 16))}, {}),  # passers-by
-        ({"landmarks": None, "taken_ms": {}}, {}),
+        ({"landmarks": None}, {}),
+        ({"taken_ms": {}}, {"require_times": False}),
         ({"face": None, "landmarks": None}, {"require_face": False}),
         ({"ir": checkered(0, 12, 20)}, {}),
     ],
@@ -311,13 +312,16 @@ def test_capture_exactly_at_a_limit_passes(clean, change, limits):
     ],
 )
 def test_a_time_that_is_none_is_stale_and_never_in_step(clean, taken_ms, now_ms, reasons):
-    found = assess(replace(clean, taken_ms=taken_ms), now_ms=now_ms)
+    limits = QualityLimits(require_times=False)
+    found = assess(replace(clean, taken_ms=taken_ms), limits, now_ms=now_ms)
     assert [finding.reason for finding in found] == reasons
 
 
-def test_times_may_be_required_of_the_frames_there_are(clean):
-    limits = QualityLimits(require_times=True)
-    capture = replace(clean, taken_ms={Modality.RGB: NOW_MS})
+@pytest.mark.parametrize("depth_ms", [None, math.nan, math.inf])
+def test_times_are_required_of_the_frames_there_are(clean, depth_ms):
+    limits = QualityLimits(max_age_ms=None, max_skew_ms=None)
+    of_depth = {} if depth_ms is None else {Modality.DEPTH: depth_ms}
+    capture = replace(clean, taken_ms={Modality.RGB: NOW_MS, **of_depth})
     (found,) = assess(capture, limits, now_ms=NOW_MS)
     assert found.reason is Reason.STALE
     assert "depth, ir has no time" in found.message
@@ -445,7 +449,8 @@ def test_bona_fide_captures_pass_the_defaults():
     """A tenth of synthetic people wear glasses, lamps and noise vary: none is turned away."""
     for index in range(24):
         capture = generate(11, index, Split.TRAIN, species=Species.BONA_FIDE).capture
-        assert assess(capture, now_ms=NOW_MS) == (), index
+        timed = replace(capture, taken_ms=dict.fromkeys(capture.present, NOW_MS))
+        assert assess(timed, now_ms=NOW_MS) == (), index
 
 
 def test_the_same_captures_blurred_dimmed_or_far_do_not():

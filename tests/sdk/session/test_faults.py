@@ -284,8 +284,8 @@ FAULTS = [
     ),
     Fault(
         "a required modality is absent",
-        ERROR,
-        Reason.BAD_CAPTURE,
+        RETRY,
+        Reason.MODALITY_MISSING,
         lambda: replace(good(), rgb=None),
     ),
     Fault(

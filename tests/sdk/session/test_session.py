@@ -20,7 +20,8 @@ from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
-from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.bundle.signing import generate_key
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.capture import Modality
 from fasdk.decision import Decision, MissingModalities, Verdict
 from fasdk.errors import (
@@ -44,7 +45,9 @@ RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
 
 @pytest.fixture
 def session(bundle_path):
-    with fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME, threads=1) as opened:
+    with fasdk.open(
+        bundle_path, backend=Backend.ONNXRUNTIME, threads=1, missing="degrade"
+    ) as opened:
         yield opened
 
 
@@ -122,7 +125,8 @@ def test_a_graph_that_takes_presence_hears_it_in_model_order_for_each_capture(bu
 def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
     only_rgb = {"modalities": (RGB,), "inputs": {RGB: bundle.manifest.inputs[RGB]}, "required": ()}
     manifest = bundle.manifest.model_copy(update=only_rgb)
-    session = Liveness(dataclasses.replace(bundle, manifest=manifest), FakeEngine(live))
+    only_rgb = dataclasses.replace(bundle, manifest=manifest)
+    session = Liveness(only_rgb, FakeEngine(live), missing="degrade")
     decision = session.check(tiny_bundle.capture(200, (IR,)))
     assert decision.verdict is Verdict.ERROR
     assert "holds ir, this bundle uses rgb" in decision.reasons[0]
@@ -130,14 +134,16 @@ def test_a_capture_with_nothing_the_model_looks_at_is_error(bundle):
 
 def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
     engine = FakeEngine(live)
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB,)))
+    decision = Liveness(bundle, engine, missing="degrade").check(tiny_bundle.capture(200, (RGB,)))
     assert decision.verdict is Verdict.LIVE
     assert decision.operating_point == "standard/rgb"
     assert decision.threshold == 0.9
     assert decision.modalities == (RGB,)
     assert (engine.batches[0]["depth"] == -1.0).all()
     assert (engine.batches[0]["ir"] == 0.0).all()
-    decision = Liveness(bundle, engine).check(tiny_bundle.capture(200, (RGB, IR)))
+    decision = Liveness(bundle, engine, missing="degrade").check(
+        tiny_bundle.capture(200, (RGB, IR))
+    )
     assert decision.verdict is Verdict.ERROR
     assert "no operating point for standard/rgb+ir" in decision.reasons[0]
 
@@ -624,7 +630,7 @@ def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
             ),
             score_calibrations=(calibration,),
         )
-        with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
+        with fasdk.open(path, backend=Backend.ONNXRUNTIME, missing="degrade") as session:
             decision = session.check(tiny_bundle.capture(200))
             alone = session.check(tiny_bundle.capture(200, (RGB,)))
         assert decision.verdict is verdict
@@ -669,7 +675,7 @@ def test_a_golden_capture_that_makes_no_sense_fails(tmp_path, capture, logits, w
 def test_opening_holds_the_bundle_to_the_trust_asked_for(bundle_path, tmp_path):
     public, key_id = generate_key(tmp_path / "vendor.pem")
     trust = TrustPolicy.from_files(public)
-    with pytest.raises(TrustError, match="is not signed"):
+    with pytest.raises(TrustError, match="fits none"):
         fasdk.open(bundle_path, trust=trust)
     signed = tiny_bundle.write(tmp_path / "signed.fasb", tmp_path / "vendor.pem")
     with fasdk.open(signed, trust=trust, backend=Backend.ONNXRUNTIME) as session:

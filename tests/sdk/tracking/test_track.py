@@ -366,10 +366,11 @@ def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_a
     assert (found.verdict, found.codes) == (RETRY, (Reason.MODALITY_MISSING,))
 
 
-def test_by_default_the_session_judges_what_is_there():
+def test_by_default_every_modality_is_required():
     door = Door()
-    door.see(STRONG, modalities=SOME)
-    assert door.session.judged == 1
+    found = door.see(STRONG, modalities=SOME)
+    assert (found.verdict, found.codes) == (RETRY, (Reason.MODALITY_MISSING,))
+    assert door.session.judged == 0
 
 
 # Order, faults of the session, one track a camera.

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from fasdk.bundle.signing import build_signer
 from fasdk.telemetry import Stage
 
 from support.requirements import Requirement
@@ -65,7 +66,8 @@ def test_inspect_shows_the_manifest(fasdk, bundle):
     shown = document(fasdk("inspect", bundle, "--json"))
     assert shown["manifest"]["model"]["family"] == "mmdg"
     assert shown["manifest"]["modalities"] == ["rgb", "depth", "ir"]
-    assert shown["signed"] is False
+    assert shown["signed"] is True
+    assert shown["trust"] == f"key {build_signer().key_id}" == f"key {shown['signed_by']}"
     assert sum(shown["member_bytes"].values()) < shown["size_bytes"]
     assert "model.onnx" in fasdk("inspect", bundle).stdout
 
@@ -87,7 +89,9 @@ def test_verify_says_no_to_an_altered_bundle(fasdk, bundle, tmp_path):
     assert "altered.fasb" in verified["reason"]
 
 
-def test_a_signature_is_required_once_a_key_is_trusted(fasdk, checkpoint, bundle, tmp_path):
+def test_a_bundle_of_another_signer_is_refused_until_its_key_is_trusted(
+    fasdk, checkpoint, bundle, tmp_path
+):
     key, other, out = tmp_path / "key.pem", tmp_path / "other.pem", tmp_path / "signed.fasb"
     made = document(fasdk("keygen", key, "--json"))
     fasdk("keygen", other)
@@ -100,6 +104,21 @@ def test_a_signature_is_required_once_a_key_is_trusted(fasdk, checkpoint, bundle
     assert shown["signed_by"] == made["key_id"]
     assert fasdk("verify", out, "--key", f"{other}.pub").status == 1
     assert fasdk("verify", bundle, "--key", f"{key}.pub").status == 1
+    assert "fasdk trust add" in fasdk("verify", out).stderr
+    assert document(fasdk("trust", "add", f"{key}.pub", "--json"))["key_id"] == made["key_id"]
+    assert document(fasdk("verify", out, "--json"))["signed_by"] == made["key_id"]
+    assert fasdk("trust", "revoke", made["key_id"]).status == 0
+    assert "revoked" in fasdk("verify", out, "--key", f"{key}.pub").stderr
+
+
+def test_a_signature_that_is_not_checked_is_none(fasdk, bundle):
+    shown = document(fasdk("inspect", bundle, "--unsigned", "--json"))
+    assert (shown["signed"], shown["signature_unchecked"]) == (False, True)
+    assert (shown["signed_by"], shown["trust"]) == (None, "unsigned")
+    verified = document(fasdk("verify", bundle, "--unsigned", "--json"), status=1)
+    assert (verified["ok"], verified["signed"]) == (False, False)
+    assert "leave --unsigned out" in verified["reason"]
+    assert "exclude each other" in fasdk("inspect", bundle, "--unsigned", "--key", "x").stderr
 
 
 def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk, bundle, frames):
@@ -117,6 +136,11 @@ def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk
 def test_a_missing_modality_is_scored_and_asks_for_a_threshold_of_its_own(fasdk, bundle, frames):
     given = ("--rgb", frames.rgb, "--ir", frames.ir)
     decision = document(fasdk("check", bundle, *given, *FACE, "--json"), status=1)
+    assert decision["codes"] == ["modality-missing"]
+    option = "--missing-modalities degrade"
+    assert option in decision["reasons"][0]
+    asked = ("check", bundle, *given, *FACE, *option.split())
+    decision = document(fasdk(*asked, "--json"), status=1)
     assert decision["modalities"] == ["rgb", "ir"]
     assert 0 < decision["score"] < 1
     assert "no operating point for standard/rgb+ir" in decision["reasons"][0]

@@ -18,7 +18,8 @@ from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import PlanEntry
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
-from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.bundle.signing import build_signer, generate_key
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.capture import Modality
 
 from support import tiny_bundle
@@ -125,7 +126,7 @@ def test_a_tuned_bundle_carries_thresholds_bounds_and_a_calibration(
     assert standard.graph_sha256 == after.manifest.members[GRAPH]
     (calibration,) = after.manifest.score_calibrations
     assert calibration.slope > 0
-    assert not after.is_signed
+    assert after.signed_by == build_signer().key_id
 
     (subset,) = document["subsets"]
     assert (subset["modalities"], subset["refused"]) == (["rgb", "depth", "ir"], [])
@@ -405,33 +406,25 @@ def test_a_golden_capture_on_a_threshold_is_pointed_out(
     assert len(ran.error_lines) == len(named)
 
 
-def test_signatures_are_asked_for_and_made_only_when_named(fasdk, write_list, tmp_path):
+def test_the_input_is_verified_and_the_output_signed_by_the_key_named(fasdk, write_list, tmp_path):
     vendor, tuner = tmp_path / "vendor.pem", tmp_path / "tuner.pem"
-    vendor_public, _ = generate_key(vendor)
+    vendor_public, vendor_id = generate_key(vendor)
     tuner_public, tuner_id = generate_key(tuner)
     source = tiny_bundle.write(tmp_path / "signed.fasb", sign_key=vendor)
     protocol = write_list(development())
     options = ["--level", "standard", "--key", vendor_public]
-    unsigned, signed = tmp_path / "unsigned.fasb", tmp_path / "resigned.fasb"
-    ran, document = tune(fasdk, source, unsigned, protocol, *options)
-    assert (ran.status, document["signed"]) == (0, False)
-    assert not open_bundle(unsigned).is_signed
-    ran, document = tune(fasdk, source, signed, protocol, *options, "--sign-key", tuner)
-    assert (ran.status, document["signed"]) == (0, True)
-    assert open_bundle(signed, TrustPolicy.from_files(tuner_public)).signed_by == tuner_id
-    refused(
-        fasdk(
-            "tune",
-            unsigned,
-            "-o",
-            tmp_path / "x.fasb",
-            "--protocol",
-            protocol,
-            "--key",
-            vendor_public,
-        ),
-        "not signed",
-    )
+    own, resigned = tmp_path / "own.fasb", tmp_path / "resigned.fasb"
+    ran, document = tune(fasdk, source, own, protocol, *options)
+    assert (ran.status, document["signed_by"]) == (0, build_signer().key_id)
+    assert document["trust"] == f"key {vendor_id}"
+    assert open_bundle(own).signed_by == build_signer().key_id
+    ran, document = tune(fasdk, source, resigned, protocol, *options, "--sign-key", tuner)
+    assert (ran.status, document["signed_by"]) == (0, tuner_id)
+    assert open_bundle(resigned, TrustPolicy.from_files(tuner_public)).signed_by == tuner_id
+    out = tmp_path / "x.fasb"
+    words = ("-o", out, "--protocol", protocol, "--key", vendor_public)
+    refused(fasdk("tune", own, *words), "fits none")
+    assert not out.exists()
 
 
 def test_tune_refuses_subjects_that_calibrated_the_bundle(fasdk, write_list, tmp_path):

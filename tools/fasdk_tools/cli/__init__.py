@@ -26,6 +26,7 @@ from fasdk_tools.cli import (  # noqa: F401
     metrics,
     models,
     train,
+    trust,
     tune,
 )
 from fasdk_tools.cli import run as run_verb  # noqa: F401 - the entry point below is `run`

@@ -15,10 +15,13 @@ from fasdk_tools.cli.root import (
     JsonOption,
     KeyOption,
     Panel,
+    SignKeyOption,
+    UnsignedOption,
     WideOption,
     app,
     parse_modalities,
     require_build_half,
+    signer_of,
 )
 from fasdk_tools.terminal.description import show_description
 from fasdk_tools.terminal.output import progress_view
@@ -96,7 +99,14 @@ def build_engine(
     auto_base: Annotated[
         str, typer.Option(help="Precision that auto starts from: int8, or int8-fp32 for CPUs.")
     ] = "int8",
-    sign_key: Annotated[Path | None, typer.Option(help="PEM private key to sign with.")] = None,
+    sign_key: SignKeyOption = None,
+    product: Annotated[
+        str | None,
+        typer.Option(
+            help="What the bundle is for, such as lobby-door; a bundle of another product does not "
+            "take its place. By default the model's name."
+        ),
+    ] = None,
     preprocess: Annotated[
         Path | None,
         typer.Option(help="TOML description of an ONNX file, for --model onnx."),
@@ -115,6 +125,7 @@ def build_engine(
         ),
     ] = False,
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,7 +136,7 @@ def build_engine(
                 f"-o {out} does not go with a bundle: a device never writes one; "
                 "the plan goes into the cache beside it"
             )
-        build_plan(source, backend, key, as_json=as_json)
+        build_plan(source, backend, key, unsigned, as_json=as_json)
         return
     if out is None or model is None:
         raise UsageError("building from a checkpoint needs -o OUT.fasb and --model NAME")
@@ -160,7 +171,8 @@ def build_engine(
         compute_capabilities=tuple(compute_capability or ()),
         development=development,
         golden=golden,
-        sign_key=sign_key,
+        signer=signer_of(sign_key),
+        product=product,
         preprocess=preprocess,
         required=parse_modalities(require, "--require"),
         int8=_int8_request(

@@ -10,6 +10,7 @@ from fasdk_tools.cli.root import (
     JsonOption,
     KeyOption,
     Panel,
+    UnsignedOption,
     app,
     trust_policy,
 )
@@ -18,16 +19,19 @@ from fasdk_tools.terminal.output import print_answer, print_fields, print_json, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fasdk.bundle.trust import TrustPolicy
+
 
 @app.command("build-plan", rich_help_panel=Panel.RUN)
 def build_plan(
     bundle: BundleArgument,
     backend: BackendOption = "auto",
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build this machine's plan of a bundle and replay the golden captures on it."""
-    document = _plan_and_replay(bundle, backend, key)
+    document = _plan_and_replay(bundle, backend, trust_policy(key, unsigned))
     if as_json:
         print_json(document)
     else:
@@ -39,19 +43,20 @@ def build_plan(
             "",
             {
                 "bundle id": document["bundle_id"],
+                "trust": document["trust"],
                 "plan": document["plan"],
                 "largest score drift": document["golden_drift"],
             },
         )
 
 
-def _plan_and_replay(bundle: Path, backend: str, keys: list[Path] | None) -> dict[str, Any]:
+def _plan_and_replay(bundle: Path, backend: str, trust: TrustPolicy) -> dict[str, Any]:
     """Open a bundle, which builds its plan or takes it from the cache, and replay its captures.
 
     Args:
         bundle: A .fasb file.
         backend: Backend name, or "auto".
-        keys: PEM files of the public keys to trust, or None.
+        trust: Signatures the bundle must carry.
 
     Returns:
         What `build-plan --json` prints.
@@ -65,7 +70,7 @@ def _plan_and_replay(bundle: Path, backend: str, keys: list[Path] | None) -> dic
     with (
         progress_view() as view,
         open_session(
-            bundle, backend=parse_backend(backend), trust=trust_policy(keys), progress=view
+            bundle, backend=parse_backend(backend), trust=trust, progress=view
         ) as liveness,
     ):
         view.phase("golden captures")
@@ -74,6 +79,7 @@ def _plan_and_replay(bundle: Path, backend: str, keys: list[Path] | None) -> dic
         return {
             "bundle": str(bundle),
             "bundle_id": liveness.bundle.id,
+            "trust": liveness.bundle.trust,
             "backend": engine.backend.value,
             "version": engine.version,
             "plan": getattr(engine, "plan_source", None) or "none needed",

@@ -1,4 +1,4 @@
-"""Verbs on a bundle: inspect, verify, check, profile, and keygen for the key that signs it."""
+"""Verbs on a bundle: inspect, verify, check and profile."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from fasdk_tools.cli.root import (
     BundleArgument,
     JsonOption,
     KeyOption,
+    MissingOption,
     Panel,
+    UnsignedOption,
     WideOption,
     app,
+    missing_policy,
     parse_face,
     parse_landmarks,
     trust_policy,
@@ -60,21 +63,23 @@ if TYPE_CHECKING:
 def inspect(
     bundle: BundleArgument,
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the manifest of a bundle: model, operating points, members and provenance."""
+    from fasdk.bundle.bundle import open_bundle
+    from fasdk.bundle.members import MANIFEST
     from fasdk.bundle.summary import summarize
 
-    opened = _open(bundle, key)
+    opened = open_bundle(bundle, trust_policy(key, unsigned))
     manifest = opened.manifest
     summary = summarize(manifest)
     document = {
         "bundle": str(bundle),
         "bundle_id": opened.id,
         "size_bytes": opened.size_bytes,
-        "signed": opened.is_signed,
-        "signed_by": opened.signed_by,
+        **_signature_fields(opened),
         "summary": summary,
         "manifest": manifest.model_dump(mode="json"),
         "member_bytes": opened.member_sizes,
@@ -90,11 +95,12 @@ def inspect(
     print_fields("", _manifest_fields(opened))
     print_fields(SUMMARY_TITLE, summary)
     _print_thresholds(manifest, wide=wide)
+    digests = {MANIFEST: opened.id, **manifest.members}
     print_rows(
         "Members",
         ("member", "size", "sha256"),
         [
-            (name, format_bytes(size), manifest.members.get(name, opened.id)[: 64 if wide else 16])
+            (name, format_bytes(size), digests.get(name, "-")[: 64 if wide else 16])
             for name, size in opened.member_sizes.items()
         ],
     )
@@ -107,6 +113,7 @@ def _manifest_fields(opened: Bundle) -> dict[str, object]:
         "bundle id": opened.id,
         "size": format_bytes(opened.size_bytes),
         "signature": _signature_text(opened),
+        "product": manifest.product,
         "revision": manifest.revision,
         "model": f"{manifest.model.family} ({manifest.model.published_in})",
         "parameters": format_count(manifest.model.parameters),
@@ -165,6 +172,7 @@ def verify(
     bundle: BundleArgument,
     backend: BackendOption = "onnxruntime",
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle's bytes and signature, then replay its golden captures."""
@@ -174,18 +182,23 @@ def verify(
     parsed = parse_backend(backend)
     document: dict[str, Any] = {"bundle": str(bundle), "ok": False, "reason": None}
     _require_file(bundle)
+    trust = trust_policy(key, unsigned)
     try:
-        with open_session(bundle, backend=parsed, trust=trust_policy(key)) as liveness:
+        with open_session(bundle, backend=parsed, trust=trust) as liveness:
             opened = liveness.bundle
             document |= {
                 "bundle_id": opened.id,
-                "signed": opened.is_signed,
-                "signed_by": opened.signed_by,
+                **_signature_fields(opened),
                 "members": len(opened.member_sizes),
                 "backend": liveness.engine.backend.value,
                 "golden_captures": len(opened.golden),
                 "golden_drift": liveness.replay_golden(),
             }
+            if opened.has_signature and opened.signed_by is None:
+                raise TrustError(
+                    f"{bundle}: its signature was not checked: leave --unsigned out, and give "
+                    "--key KEY.pub where its key is not in `fasdk trust list`"
+                )
             document["ok"] = True
     except (TamperedError, TrustError, PlanError) as error:
         document["reason"] = str(error)
@@ -232,8 +245,10 @@ def check(
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     backend: BackendOption = "auto",
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Decide on one capture; exit 0 only for LIVE."""
@@ -256,7 +271,11 @@ def check(
         landmarks=None if landmarks is None else parse_landmarks(landmarks),
     )
     with open_session(
-        bundle, backend=parse_backend(backend), level=level, trust=trust_policy(key)
+        bundle,
+        backend=parse_backend(backend),
+        level=level,
+        trust=trust_policy(key, unsigned),
+        missing=missing_policy(missing_modalities),
     ) as liveness:
         liveness.require(capture)
         decision = liveness.check(capture)
@@ -281,6 +300,7 @@ def check(
                 "reliability": decision.reliability,
                 "latency": f"{format_ms(decision.timings_ms['end_to_end'])} end to end",
                 "bundle id": decision.bundle_id,
+                "trust": decision.trust,
             },
         )
     if not decision.is_live:
@@ -311,6 +331,7 @@ def profile(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
     backend: BackendOption = "auto",
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the latency of a bundle on this machine, stage by stage."""
@@ -322,7 +343,10 @@ def profile(
     with (
         progress_view() as view,
         open_session(
-            bundle, backend=parse_backend(backend), trust=trust_policy(key), threads=threads
+            bundle,
+            backend=parse_backend(backend),
+            trust=trust_policy(key, unsigned),
+            threads=threads,
         ) as liveness,
     ):
         captures = [item.capture for item in liveness.bundle.golden]
@@ -345,6 +369,7 @@ def profile(
         document = {
             "bundle": str(bundle),
             "bundle_id": liveness.bundle.id,
+            "trust": liveness.bundle.trust,
             "backend": engine.backend.value,
             "version": engine.version,
             "precision": liveness.bundle.manifest.precision.value,
@@ -355,10 +380,14 @@ def profile(
     if as_json:
         print_json(document)
         return
-    _print_profile(f"{engine.backend.value} {engine.version}, {document['precision']}", runs)
+    _print_profile(
+        f"{engine.backend.value} {engine.version}, {document['precision']}",
+        liveness.bundle.trust,
+        runs,
+    )
 
 
-def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
+def _print_profile(what: str, trust: str, runs: Sequence[ProfileRun]) -> None:
     first, best = runs[0], max(runs, key=lambda run: run.captures_per_second)
     print_answer(
         f"{format_ms(first.end_to_end.p50_ms)} median, {format_ms(first.end_to_end.p99_ms)} at the "
@@ -368,6 +397,7 @@ def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
         "",
         {
             "measured on": what,
+            "trust": trust,
             "highest throughput": f"{best.captures_per_second:.1f} captures/s with batch "
             f"{best.batch}, streams {best.streams}",
         },
@@ -385,31 +415,20 @@ def _print_profile(what: str, runs: Sequence[ProfileRun]) -> None:
         )
 
 
-@app.command(rich_help_panel=Panel.BUILD)
-def keygen(
-    private_key: Annotated[Path, typer.Argument(metavar="KEY", help="PEM file to write.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Generate an Ed25519 key pair: KEY signs bundles, KEY.pub goes to the devices."""
-    from fasdk.bundle.trust import generate_key
-
-    public, identity = generate_key(private_key)
-    document = {"private_key": str(private_key), "public_key": str(public), "key_id": identity}
-    if as_json:
-        print_json(document)
-    else:
-        print_answer(f"Wrote {private_key} (private, signs bundles) and {public} (for devices)")
-        print_fields("", {"key id": identity})
+def _signature_fields(bundle: Bundle) -> dict[str, object]:
+    """Return what JSON says about a bundle's signature; one that was not checked is none."""
+    return {
+        "signed": bundle.signed_by is not None,
+        "signed_by": bundle.signed_by,
+        "signature_unchecked": bundle.has_signature and bundle.signed_by is None,
+        "trust": bundle.trust,
+    }
 
 
 def _signature_text(bundle: Bundle) -> str:
-    if not bundle.is_signed:
-        return "none"
-    return (
-        f"by trusted key {bundle.signed_by}"
-        if bundle.signed_by
-        else "present, not checked: give --key"
-    )
+    if bundle.signed_by is not None:
+        return f"by trusted key {bundle.signed_by}"
+    return "present, not checked (unsigned)" if bundle.has_signature else "none (unsigned)"
 
 
 def _require_file(path: Path) -> None:
@@ -425,9 +444,3 @@ def _parse_numbers(option: str, text: str) -> list[int]:
     if not numbers or min(numbers) < 1:
         raise UsageError(f"{option} {text!r} is not a list of whole numbers from 1 on, such as 1,4")
     return numbers
-
-
-def _open(path: Path, keys: list[Path] | None) -> Bundle:
-    from fasdk.bundle.bundle import open_bundle
-
-    return open_bundle(path, trust_policy(keys))

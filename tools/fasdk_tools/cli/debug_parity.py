@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from fasdk_tools.cli.root import EXIT_NO, JsonOption, Panel, app, require_build_half
+from fasdk_tools.cli.root import (
+    EXIT_NO,
+    JsonOption,
+    KeyOption,
+    Panel,
+    UnsignedOption,
+    app,
+    require_build_half,
+    trust_policy,
+)
 from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
 
 
@@ -32,14 +41,17 @@ def debug_parity(
             "0.001, or 0.05 against the half-precision form."
         ),
     ] = None,
+    key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the first layer where two graphs of one model diverge; exit 1 if one does."""
     require_build_half()
     from fasdk_tools.diagnostics.debug_parity import compare
 
+    trust = trust_policy(key, unsigned)
     with progress_view() as view:
-        result = compare(source, against, model, config, tolerance, view.phase, weights)
+        result = compare(source, against, model, config, tolerance, view.phase, weights, trust)
     if as_json:
         print_json(result)
     elif result["diverges"]:

@@ -21,6 +21,7 @@ from fasdk_tools.cli.root import (
     JsonOption,
     KeyOption,
     Panel,
+    UnsignedOption,
     WideOption,
     app,
     trust_policy,
@@ -86,6 +87,7 @@ def evaluate(
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one a core.")] = 0,
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     wide: WideOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,7 +107,7 @@ def evaluate(
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"--report {report}: its folder does not exist")
     request = EvaluationRequest(
-        bundle=open_bundle(bundle, trust_policy(key)),
+        bundle=open_bundle(bundle, trust_policy(key, unsigned)),
         protocols=tuple(protocol),
         root=root,
         missing=parse_missing(missing or ()),

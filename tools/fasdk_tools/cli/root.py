@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasdk.bundle.signer import Signer
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import FaceBox, Modality
+    from fasdk.decision import MissingModalities
 
 
 class Panel(str, Enum):
@@ -67,10 +70,30 @@ BackendOption = Annotated[
         help="auto (TensorRT if installed), tensorrt, tensorrt-rtx, onnxruntime or openvino."
     ),
 ]
+MissingOption = Annotated[
+    str,
+    typer.Option(
+        "--missing-modalities",
+        help="A capture without one of the model's modalities: require (RETRY), degrade (decided "
+        "on what is there) or refuse (ERROR).",
+    ),
+]
 KeyOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--key", help="PEM public key to trust; then a signature is required. Repeatable."
+        "--key",
+        help="PEM public key to trust instead of those of `fasdk trust list`. Repeatable.",
+    ),
+]
+UnsignedOption = Annotated[
+    bool,
+    typer.Option("--unsigned", help="Ask for no signature: whoever wrote the file is trusted."),
+]
+SignKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="PEM private key to sign with, or a pkcs11: address; by default this account's "
+        "build key."
     ),
 ]
 
@@ -91,11 +114,45 @@ def _root(
     """Turn face-liveness checkpoints into verified TensorRT bundles, and ask for verdicts."""
 
 
-def trust_policy(keys: list[Path] | None) -> TrustPolicy | None:
-    """Return the policy that trusts these keys alone, or None where none was given."""
+def missing_policy(name: str) -> MissingModalities:
+    """Return the treatment of missing modalities that `--missing-modalities` names."""
+    from fasdk.decision import MissingModalities
+    from fasdk.settings import as_choice
+
+    return as_choice("--missing-modalities", name, MissingModalities)
+
+
+def trust_policy(keys: list[Path] | None, unsigned: bool) -> TrustPolicy:
+    """Return the policy of --key and --unsigned; that of the trust store where neither was given.
+
+    Raises:
+        UsageError: Both were given.
+        TrustError: A key or the trust store cannot be read.
+    """
     from fasdk.bundle.trust import TrustPolicy
 
-    return TrustPolicy.from_files(*keys) if keys else None
+    if keys and unsigned:
+        raise UsageError("--key and --unsigned exclude each other: give one of them")
+    if unsigned:
+        return TrustPolicy.unsigned()
+    return TrustPolicy.from_files(*keys) if keys else TrustPolicy.installed()
+
+
+def signer_of(where: str | None) -> Signer:
+    """Return the key that --sign-key names; a passphrase is asked for on a terminal.
+
+    Raises:
+        TrustError: The key cannot be used.
+    """
+    from fasdk.bundle.signing import open_signer
+
+    return open_signer(where, _ask if sys.stdin.isatty() else None)
+
+
+def _ask(what: str) -> bytes:
+    from getpass import getpass
+
+    return getpass(f"Passphrase of {what}: ").encode()
 
 
 def require_build_half() -> None:

@@ -18,8 +18,11 @@ from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
     KeyOption,
+    MissingOption,
     Panel,
+    UnsignedOption,
     app,
+    missing_policy,
     parse_face,
     trust_policy,
 )
@@ -71,6 +74,7 @@ def run(
         ),
     ] = False,
     level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    missing_modalities: MissingOption = "require",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many captures.")
     ] = None,
@@ -79,6 +83,7 @@ def run(
     ] = 1000.0,
     backend: BackendOption = "auto",
     key: KeyOption = None,
+    unsigned: UnsignedOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
@@ -111,12 +116,14 @@ def run(
             bundle,
             backend=parse_backend(backend),
             level=level,
-            trust=trust_policy(key),
+            trust=trust_policy(key, unsigned),
             limits=QualityLimits() if gates else None,
+            missing=missing_policy(missing_modalities),
         ) as liveness,
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
+        trust = liveness.bundle.trust
         for result in run_captures(
             opened_camera,
             liveness if each_frame else liveness.track(without_credentials(camera)),
@@ -127,9 +134,9 @@ def run(
         ):
             counts[result.decision.verdict.value] += 1  # first: what is printed was counted
             if as_json:
-                print_json_line(document_of(result))
+                print_json_line(document_of(result, trust))
             else:
-                print(text_of(result, terminal_width()), flush=True)
+                print(text_of(result, terminal_width(), trust), flush=True)
             watchdog.notify_decision(result.decision)
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.bundle.trust import TrustPolicy
+
 _SEED = 7
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
 
@@ -28,6 +30,7 @@ def compare(
     tolerance: float | None,
     on_phase: Callable[[str], None],
     weights: str | None = None,
+    trust: TrustPolicy | None = None,
 ) -> dict[str, Any]:
     """Compare two graphs layer by layer on seeded inputs.
 
@@ -40,6 +43,7 @@ def compare(
             1e-3, or 0.05 against the half-precision form.
         on_phase: Callback with the name of each phase as it begins.
         weights: Which of several sets of weights of a checkpoint to load; see `load_checkpoint`.
+        trust: Signatures a bundle must carry; None for the keys of the machine's trust store.
 
     Returns:
         `diverges`, the names compared, and `divergence` (tensor, operator, node, differences).
@@ -51,18 +55,18 @@ def compare(
     from fasdk_engines.graph.divergence import first_divergence
 
     on_phase(f"graph of {source.name}")
-    first = _graph_of(source, model, config, weights)
+    first = _graph_of(source, model, config, weights, trust)
     if against is None:
         from fasdk.bundle.manifest import Precision
         from fasdk_engines.graph.fp16 import convert
         from fasdk_engines.graph.islands import islands_matching
 
         on_phase("half-precision form")
-        islands = islands_matching(first, _float32_islands(source, model))
+        islands = islands_matching(first, _float32_islands(source, model, trust))
         second, second_name = convert(first, Precision.FP16, islands), f"{source} in fp16"
     else:
         on_phase(f"graph of {against.name}")
-        second, second_name = _graph_of(against, model, config, weights), str(against)
+        second, second_name = _graph_of(against, model, config, weights, trust), str(against)
     if tolerance is None:
         tolerance = _HALF_TOLERANCE if against is None else _TOLERANCE
     on_phase("layer by layer")
@@ -77,13 +81,19 @@ def compare(
     }
 
 
-def _graph_of(path: Path, model: str | None, config: str | None, weights: str | None) -> bytes:
+def _graph_of(
+    path: Path,
+    model: str | None,
+    config: str | None,
+    weights: str | None,
+    trust: TrustPolicy | None,
+) -> bytes:
     if path.suffix == ".plan":
         raise UsageError(f"{path} is a TensorRT plan, which is never loaded here: give its bundle")
     if path.suffix == ".fasb":
         from fasdk.bundle.bundle import open_bundle
 
-        return bytes(open_bundle(path).graph)
+        return bytes(open_bundle(path, trust).graph)
     if path.suffix == ".onnx":
         try:
             return path.read_bytes()
@@ -103,14 +113,14 @@ def _graph_of(path: Path, model: str | None, config: str | None, weights: str | 
     return export_graph(module.deployed().eval(), family.configured(settings), settings)
 
 
-def _float32_islands(path: Path, model: str | None) -> tuple[str, ...]:
+def _float32_islands(path: Path, model: str | None, trust: TrustPolicy | None) -> tuple[str, ...]:
     """Return what the source's family keeps in float32; nothing where there is no family."""
     from fasdk_engines.models.registry import family_names, get_family
 
     if path.suffix == ".fasb":
         from fasdk.bundle.bundle import open_bundle
 
-        model = open_bundle(path).manifest.model.family
+        model = open_bundle(path, trust).manifest.model.family
     return get_family(model).float32_islands if model in family_names() else ()
 
 

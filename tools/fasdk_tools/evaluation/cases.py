@@ -120,6 +120,12 @@ def _thresholds_for(
             level = f" at level {request.level}" if request.level else ""
             what += f" for {_joined(present)}{level}"
         notes.append(f"{what}: on a device such captures are answered ERROR")
+    modalities = request.bundle.manifest.modalities
+    if points and frozenset(present) != frozenset(modalities):
+        notes.append(
+            f"a device decides without {_joined(tuple(m for m in modalities if m not in present))} "
+            "with MissingModalities.DEGRADE alone, and answers RETRY by default"
+        )
     chosen = development.get((missing, present))
     if isinstance(chosen, NamedThreshold):
         points.append(chosen)

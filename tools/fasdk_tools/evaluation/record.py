@@ -38,8 +38,8 @@ class BundleIdentity:
         path: File it was read from.
         id: SHA-256 of its manifest.
         revision: Revision of the bundle.
-        is_signed: Whether it carries a signature.
-        signed_by: Id of the trusted key, or None where the signature was not checked.
+        has_signature: Whether it carries a signature, checked or not.
+        signed_by: Id of the trusted key that signed it, or None where none was asked for.
         model: Name of the model family.
         published_in: Paper or project that defines the model.
         precision: Precision of the graph.
@@ -54,7 +54,7 @@ class BundleIdentity:
     path: str
     id: str
     revision: int
-    is_signed: bool
+    has_signature: bool
     signed_by: str | None
     model: str
     published_in: str
@@ -119,7 +119,7 @@ class Case:
         list: Name of the list, or several joined where they are evaluated together.
         missing: Modalities taken away, such as "depth+ir", or "none".
         modalities: Modalities the captures held then, in model order.
-        thresholds_note: Reason why there is no operating point, else empty.
+        thresholds_note: Reason why there is no operating point or when it applies, else empty.
         figures: Error rates of the case.
     """
 

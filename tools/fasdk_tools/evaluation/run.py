@@ -154,7 +154,7 @@ def _identify(bundle: Bundle) -> BundleIdentity:
         path=str(bundle.path),
         id=bundle.id,
         revision=manifest.revision,
-        is_signed=bundle.is_signed,
+        has_signature=bundle.has_signature,
         signed_by=bundle.signed_by,
         model=manifest.model.family,
         published_in=manifest.model.published_in,

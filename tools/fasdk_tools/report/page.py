@@ -222,12 +222,12 @@ def _capture(record: Evaluation, index: int, worst: WorstCapture, pictures: Pict
 
 def _bundle(record: Evaluation) -> Markup:
     identity = record.bundle
-    if not identity.is_signed:
-        signature = "none"
-    elif identity.signed_by:
+    if identity.signed_by:
         signature = f"by trusted key {identity.signed_by}"
+    elif identity.has_signature:
+        signature = "present, not checked (unsigned)"
     else:
-        signature = "present, not checked: give --key to check it"
+        signature = "none (unsigned)"
     return fields(
         [
             ("File", identity.path),

@@ -57,6 +57,7 @@ def _print_build(report: BuildReport, *, wide: bool) -> None:
         "",
         {
             "bundle id": report.bundle_id,
+            "signed by": report.signed_by,
             "parameters": format_count(report.parameters),
             "graph": count_of(report.nodes, "node"),
             "parity": ", ".join(_parity(report)),

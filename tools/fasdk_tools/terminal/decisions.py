@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from fasdk.capture_loop import CaptureResult
     from fasdk.decision import Decision
 
+_TRUST_WIDTH = len("key ") + 8  # digits of the key's id, as many as a line of 80 columns holds
 
-def text_of(result: CaptureResult, width: int) -> str:
+
+def text_of(result: CaptureResult, width: int, trust: str) -> str:
     """Return one decision as a line, and its reasons as indented lines below it.
 
     Args:
         result: The decision and when it was made.
         width: Width of the terminal in character cells.
+        trust: Trust mode of the bundle in force, for a fault that no bundle answered.
     """
     decision = result.decision
     at = time.strftime("%H:%M:%S", time.localtime(result.unix_s))
@@ -27,7 +30,8 @@ def text_of(result: CaptureResult, width: int) -> str:
     latency = "-" if result.latency_ms is None else f"{result.latency_ms:.1f} ms"
     line = (
         f"{at}.{int(result.unix_s % 1 * 1000):03}  {decision.verdict.value.upper():<5}  "
-        f"score {score:>6}  threshold {threshold:>6}  {latency:>9}"
+        f"score {score:>6}  threshold {threshold:>6}  {latency:>9}  "
+        f"{(decision.trust or trust)[:_TRUST_WIDTH]}"
     )
     reasons = [
         reason
@@ -37,8 +41,8 @@ def text_of(result: CaptureResult, width: int) -> str:
     return "\n".join((line, *reasons))
 
 
-def document_of(result: CaptureResult) -> dict[str, Any]:
-    """Return the same for programs, as JSON takes it."""
+def document_of(result: CaptureResult, trust: str) -> dict[str, Any]:
+    """Return the same for programs, as JSON takes it; `trust` as for `text_of`."""
     decision = result.decision
     return {
         "capture": result.capture,
@@ -55,6 +59,7 @@ def document_of(result: CaptureResult) -> dict[str, Any]:
         "reliability": decision.reliability,
         "timings_ms": decision.timings_ms,
         "bundle_id": decision.bundle_id,
+        "trust": decision.trust or trust,
     } | _track_of(decision)
 
 

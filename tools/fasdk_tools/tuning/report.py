@@ -138,7 +138,8 @@ class TuneReport:
         bundle: File of the new bundle.
         bundle_id: SHA-256 of its manifest, or None where it was not written.
         revision: Revision of the new bundle.
-        signed: Whether it is signed.
+        trust: Trust mode the bundle was read in: "key" and the id of the key, or "unsigned".
+        signed_by: Id of the key that signed the new bundle, or None where it was not written.
         graph_sha256: The graph the thresholds belong to.
         protocol: Name of the development list.
         captures: Captures in it.
@@ -153,7 +154,8 @@ class TuneReport:
     bundle: str
     bundle_id: str | None
     revision: int
-    signed: bool
+    trust: str
+    signed_by: str | None
     graph_sha256: str
     protocol: str
     captures: int

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.bundle.bundle import open_bundle, write_bundle
-from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
-from fasdk.bundle.trust import TrustPolicy, sign
+from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH, MemberKind, kind_of
+from fasdk.bundle.signer import Signer
+from fasdk.bundle.signing import open_signer
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk_calibration.datasets import ListOptions, announce_dataset, open_dataset
@@ -38,7 +40,7 @@ from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_repor
 
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
-    from fasdk.bundle.manifest import Manifest
+    from fasdk.bundle.manifest import Manifest, PlanEntry
     from fasdk.capture import Modality
     from fasdk.decision import OperatingPoint, ScoreCalibration
     from fasdk.progress import Progress
@@ -72,8 +74,8 @@ class TuneRequest:
         targets: Levels, and the bound each is held to.
         missing: Sets of modalities to take away, besides what the list's captures lack.
         allow_missing_levels: Write what can be supported where not everything can.
-        sign_key: PEM file of an Ed25519 private key, or None to leave the new bundle unsigned.
-        trust: Signatures the bundle must carry; None asks for none.
+        signer: Key that signs the new bundle; None for the account's build key.
+        trust: Signatures the bundle must carry; None for the keys of the machine's trust store.
         threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
         options: What the lines of the list leave open.
@@ -86,7 +88,7 @@ class TuneRequest:
     targets: tuple[LevelTarget, ...] = DEFAULT_TARGETS
     missing: tuple[Missing, ...] = ()
     allow_missing_levels: bool = False
-    sign_key: Path | None = None
+    signer: Signer | None = None
     trust: TrustPolicy | None = None
     threads: int = 0
     time_limit_ms: float = 5_000.0
@@ -140,8 +142,10 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
         UsageError: A modality to take away is not the model's, or the output cannot be written.
         FasdkError: The bundle, its signature or the key is not as it should be.
     """
+    # What is carried over is signed anew, so it is verified before anything else is done with it.
     bundle = open_bundle(request.bundle, request.trust)
     _require_writable(request)
+    signer = request.signer or open_signer(None)
     dataset = open_dataset(request.protocol, request.root, options=request.options)
     _require_both_classes(dataset)
     require_none_shared(
@@ -165,18 +169,24 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
         for subset in _subsets(bundle.manifest, dataset, scored)
     ]
     chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
-    notes = (*dataset.notes, *golden_near_thresholds(bundle, chosen))
+    plans = _plans_to_keep(bundle, signer)
+    notes = (
+        *dataset.notes,
+        *golden_near_thresholds(bundle, chosen),
+        *_dropped_plans(bundle, plans),
+    )
     supported = any(each.points for each in tuned)
     complete = not any(each.refusals for each in tuned)
     written = None
     if supported and (complete or request.allow_missing_levels):
-        written = _write(request, bundle, dataset, tuned, notes)
+        written = _write(request, bundle, dataset, tuned, notes, plans, signer)
     return TuneReport(
         written=written is not None,
         bundle=str(request.out),
         bundle_id=None if written is None else hashlib.sha256(written.to_bytes()).hexdigest(),
         revision=bundle.manifest.revision + 1,
-        signed=written is not None and request.sign_key is not None,
+        trust=bundle.trust,
+        signed_by=None if written is None else signer.key_id,
         graph_sha256=graph,
         protocol=request.protocol.name,
         captures=len(dataset.records),
@@ -197,8 +207,26 @@ def _require_writable(request: TuneRequest) -> None:
         raise UsageError(
             f"--time-limit-ms {request.time_limit_ms}: expected milliseconds above 0, such as 5000"
         )
-    if request.sign_key is not None:
-        sign(b"", request.sign_key)
+
+
+def _plans_to_keep(bundle: Bundle, signer: Signer) -> tuple[PlanEntry, ...]:
+    """Return the plans that the new bundle may carry.
+
+    A plan is native code that no tuning looks into. Only one that this signer, or a build of this
+    account on this machine, has signed before is signed again.
+    """
+    own = {signer.key_id, open_signer(None).key_id}
+    return bundle.manifest.plans if bundle.signed_by in own else ()
+
+
+def _dropped_plans(bundle: Bundle, kept: tuple[PlanEntry, ...]) -> tuple[str, ...]:
+    dropped = [entry.member for entry in bundle.manifest.plans if entry not in kept]
+    if not dropped:
+        return ()
+    return (
+        f"{', '.join(dropped)} left out: built elsewhere (the bundle was read with trust: "
+        f"{bundle.trust}); the device builds its own, or build the bundle again here",
+    )
 
 
 def _require_both_classes(dataset: Dataset) -> None:
@@ -310,8 +338,10 @@ def _write(
     dataset: Dataset,
     tuned: Sequence[_Tuned],
     notes: Sequence[str],
+    plans: tuple[PlanEntry, ...],
+    signer: Signer,
 ) -> Manifest:
-    """Write the bundle with its thresholds; graph, plans and golden captures stay."""
+    """Write the bundle with its thresholds and these plans; graph and golden captures stay."""
     points = tuple(point.point for each in tuned for point in each.points)
     calibrations = tuple(each.calibration for each in tuned if each.calibration and each.points)
     refused = [refusal.id for each in tuned for refusal in each.refusals]
@@ -321,7 +351,12 @@ def _write(
     )
     if refused:
         note += f"; not supported: {', '.join(refused)}"
-    members = {name: bytes(content) for name, content in bundle.members.items()}
+    kept = {entry.member for entry in plans}
+    members = {
+        name: bytes(content)
+        for name, content in bundle.members.items()
+        if kind_of(name) is not MemberKind.PLAN or name in kept
+    }
     members[EVALUATION] = json.dumps(
         _evaluation(request, bundle, dataset, tuned, points, notes), indent=1, sort_keys=True
     ).encode()
@@ -331,10 +366,11 @@ def _write(
             "operating_points": points,
             "operating_points_note": note,
             "score_calibrations": calibrations,
+            "plans": plans,
             "sequential_tests": tuple(found.test for each in tuned for found in each.tests),
         }
     )
-    return write_bundle(request.out, manifest, members, request.sign_key)
+    return write_bundle(request.out, manifest, members, signer)
 
 
 def _evaluation(

@@ -118,6 +118,8 @@ def _brought_plan(
 ) -> memoryview | None:
     if not spec_of(backend).cross_builds:
         return None
+    if bundle.signed_by is None:
+        return None  # a plan is native code: none is loaded that nobody signed
     for entry in bundle.manifest.plans:
         if entry.version == version and device.compute_capability in entry.compute_capabilities:
             return bundle.plan(entry)

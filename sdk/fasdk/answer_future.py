@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import Future
 from typing import TypeVar
 
+from fasdk.own_thread import is_raised_here
+
 T = TypeVar("T")
 
 # Methods of a future hold its lock for microseconds; on a machine that is overloaded, for longer.
@@ -70,8 +72,9 @@ class _RecoverableLock:
         """Release the lock; a holder that has lost it releases nothing."""
         try:
             self._lock.release()
-        except RuntimeError:
-            return
+        except RuntimeError as error:
+            if not is_raised_here(error):
+                raise
 
     def __enter__(self) -> bool:
         """Take the lock."""

@@ -26,15 +26,7 @@ def in_own_thread(function: Callable[[], T]) -> T:
     An exception that a signal handler raises meanwhile ends the wait; the function runs on to its
     end. Where the process can start no more threads the function runs in the caller's.
     """
-    call = _Call(function)
-    try:
-        _thread.start_new_thread(call.start, ())
-    except RuntimeError as error:
-        if not _is_raised_here(error):
-            raise
-        return function()
-    call.done.acquire()
-    return call.result()
+    return _finished(function).result()
 
 
 def start_in_background(function: Callable[[], None], name: str) -> None:
@@ -46,13 +38,7 @@ def start_in_background(function: Callable[[], None], name: str) -> None:
         function: Function to run.
         name: Name of the thread.
     """
-    call = _Call(function, name)
-    try:
-        _thread.start_new_thread(call.start, ())
-    except RuntimeError as error:
-        if not _is_raised_here(error):
-            raise
-        function()
+    _start(_Call(function, name))
 
 
 def raise_unless_repeated(error: Exception, function: Callable[[], object]) -> Exception:
@@ -68,17 +54,31 @@ def raise_unless_repeated(error: Exception, function: Callable[[], object]) -> E
     Raises:
         Exception: `error` itself, where the function does not raise one of its type again.
     """
-    try:
-        in_own_thread(function)
-    except Exception as again:  # noqa: BLE001 - it is returned
-        if type(again) is type(error):
-            return again
+    again = _finished(function).error
+    if isinstance(again, Exception) and type(again) is type(error):
+        return again
     raise error
 
 
-def _is_raised_here(error: BaseException) -> bool:
+def is_raised_here(error: BaseException) -> bool:
     """Whether C code called by the function that catches it raised it, and no signal handler."""
     return error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+def _finished(function: Callable[[], T]) -> _Call[T]:
+    call = _Call(function)
+    _start(call)
+    call.done.acquire()
+    return call
+
+
+def _start(call: _Call[T]) -> None:
+    try:
+        _thread.start_new_thread(call.start, ())
+    except RuntimeError as error:
+        if not is_raised_here(error):
+            raise
+        call.run()  # the process may start no more threads
 
 
 class _Call(Generic[T]):
@@ -86,28 +86,30 @@ class _Call(Generic[T]):
 
     Attributes:
         done: Lock that is released when the function has ended.
+        error: Exception that ended it, or None.
     """
 
     def __init__(self, function: Callable[[], T], name: str = "fasdk-call") -> None:
         self._function = function
         self._name = name
         self._values: list[T] = []
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self.done = _thread.allocate_lock()
         self.done.acquire()
 
     def start(self) -> None:
         """Run in a thread that `threading` knows; called in a bare one."""
         try:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            threading.Thread(target=self.run, name=self._name, daemon=True).start()
         except RuntimeError:  # the process may start no more threads
-            self._run()
+            self.run()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Run the function in this thread."""
         try:
             self._values.append(self._function())
         except BaseException as error:  # noqa: BLE001 - its caller receives it
-            self._error = error
+            self.error = error
         finally:
             with suppress(AttributeError):
                 del self._function  # and what it refers to
@@ -115,6 +117,6 @@ class _Call(Generic[T]):
 
     def result(self) -> T:
         """Return or raise what the function did, once it has ended."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self._values.pop()

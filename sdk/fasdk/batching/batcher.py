@@ -221,7 +221,8 @@ class MicroBatcher:
         for request in dropped:
             self._order.settle(request, _no_lane(request.scorer, group))
         if is_empty:
-            group.release()
+            with suppress(Exception):  # an engine that cannot be closed concerns nobody any more
+                group.release()
 
     @property
     def _is_active(self) -> bool:

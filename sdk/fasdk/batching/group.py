@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from fasdk.batching.worker import LaneWorker
@@ -83,7 +84,8 @@ class LaneGroup:
                 opened.append(loaded.engine.open_lane(max_batch))
         except BaseException:
             for lane in opened:
-                lane.close()
+                with suppress(Exception):  # the engine is at fault already
+                    lane.close()
             loaded.leave()
             raise
         return cls(loaded, max_batch, opened, order, source)
@@ -108,7 +110,8 @@ class LaneGroup:
     def release(self) -> None:
         """Close the lanes without a worker and leave the loaded bundle, once no worker is left."""
         for lane in self._lanes:
-            lane.close()
+            with suppress(Exception):  # the engine is left all the same
+                lane.close()
         self._lanes.clear()
         self.loaded.leave()
 

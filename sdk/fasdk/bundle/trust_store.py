@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind
-from fasdk.bundle.public_keys import TrustedKey, load_public_key, read_guarded
+from fasdk.bundle.public_keys import TrustedKey, load_public_key, public_pem, read_guarded
 from fasdk.bundle.signing import build_key_path, public_path
 from fasdk.errors import TrustError, UsageError
 from fasdk.home import existing_folder, home_folder
@@ -128,11 +128,9 @@ def add_key(
             f"{source}: key {key.id} expired on {stored.expires}: ask its owner for the new one, "
             "or give a later day with --expires"
         )
-    block = source.read_bytes()
-    block = block[block.index(b"-----BEGIN") :]
     header = "" if stored.expires is None else f"Expires: {stored.expires.isoformat()}\n"
     with atomic_write(path, mode=0o644) as file:
-        file.write(header.encode() + block)
+        file.write(header.encode() + public_pem(key.raw))
     return StoredKey(load_public_key(path), scope, is_revoked=False)
 
 

@@ -523,7 +523,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         forbid_core_dumps()
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
-    trust = trust or TrustPolicy.installed()
+    if trust is None:
+        trust = TrustPolicy.installed()
     bundle = open_bundle(Path(path), trust)
     _log.log(
         logging.WARNING if bundle.signed_by is None else logging.INFO,

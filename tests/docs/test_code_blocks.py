@@ -71,7 +71,7 @@ def test_the_integration_guides_fragments_run_on_its_session(tmp_path):
         assert names["policy"].lock_out.spoofs == 3
         assert isinstance(names["track"], fasdk.Track)
         revised = tiny_bundle.write(tmp_path / "lobby-2.fasb", revision=2)
-        swapped = swap.replace("/var/lib/fasdk/lobby-2.fasb", str(revised))
+        swapped = swap.replace("/opt/fasdk/lobby-2.fasb", str(revised))
         assert swapped != swap
         exec(compile(swapped, "page", "exec"), names)  # noqa: S102 - our own page
         assert lobby.bundle.manifest.revision == 2

@@ -93,13 +93,30 @@ def read_store() -> TrustStore:
         if folder is not None
         for path in sorted(folder.glob(f"*{_SUFFIX}"))
     ]
-    if existing_folder(_KEYS) is not None:
-        build_key = public_path(build_key_path())
-        if build_key.exists():
-            found.append((load_public_key(build_key), TrustScope.BUILD))
+    build_key = _build_key()
+    if build_key is not None:
+        found.append((build_key, TrustScope.BUILD))
     return TrustStore(
         tuple(StoredKey(key, scope, key.fingerprint in revoked) for key, scope in found), revoked
     )
+
+
+def build_key_id() -> str | None:
+    """Return the id of this account's build key, or None where no build has made one.
+
+    Raises:
+        TrustError: The key is unreadable, malformed or open to others.
+        HomeError: The account's folder is not its own.
+    """
+    key = _build_key()
+    return None if key is None else key.id
+
+
+def _build_key() -> TrustedKey | None:
+    if existing_folder(_KEYS) is None:
+        return None
+    path = public_path(build_key_path())
+    return load_public_key(path) if path.exists() else None
 
 
 def add_key(

@@ -15,6 +15,7 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import (
+    AllowOption,
     BackendOption,
     BundleArgument,
     KeyOption,
@@ -84,6 +85,7 @@ def run(
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
+    allow: AllowOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
@@ -94,6 +96,7 @@ def run(
     of decisions alone. Exit 0 at the end, 2 for wrong input.
     """
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.succession import allowing
     from fasdk.cameras import open_camera
     from fasdk.cameras.address import without_credentials
     from fasdk.capture_loop import run_captures
@@ -117,6 +120,7 @@ def run(
             backend=parse_backend(backend),
             level=level,
             trust=trust_policy(key, unsigned),
+            **allowing(allow or []),
             limits=QualityLimits() if gates else None,
             missing=missing_policy(missing_modalities),
         ) as liveness,

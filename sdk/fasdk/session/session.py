@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.succession import AllowedChanges, BundleChange
     from fasdk.capture import Capture
     from fasdk.progress import Progress
+    from fasdk.reasons import Finding
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
@@ -224,6 +225,10 @@ class Liveness:
         if isinstance(lanes, BaseException):
             return self._answered(lanes)
         return lanes.submit(capture)
+
+    def late(self, capture: Capture) -> Finding | None:
+        """Return why a LIVE on a capture would come too late at present; see `Scorer.late`."""
+        return self._loaded.scorer.late(capture)
 
     def _answered(self, error: BaseException) -> AnswerFuture[Decision]:
         future: AnswerFuture[Decision] = AnswerFuture()

@@ -69,6 +69,10 @@ class OperatingPointError(FasdkError):
     """No threshold was tuned for what was asked, so nothing may be decided."""
 
 
+class AttemptError(FasdkError):
+    """A camera's attempts cannot be read or recorded, so no attempt may begin."""
+
+
 class BackendError(FasdkError):
     """A backend is not installed, cannot load the graph, or failed while running it."""
 

@@ -84,6 +84,7 @@ EXAMPLES = (
             *("--backend", "onnxruntime"),
         ),
     ),
+    Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
     Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
     Example(

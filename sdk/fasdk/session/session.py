@@ -20,6 +20,7 @@ from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.revisions import RevisionState
 from fasdk.bundle.succession import allowed_changes
 from fasdk.bundle.trust import TrustPolicy
+from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
     BackendError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.succession import AllowedChanges, BundleChange
     from fasdk.capture import Capture
     from fasdk.progress import Progress
+    from fasdk.reasons import Finding
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
@@ -246,6 +248,10 @@ class Liveness:
         if isinstance(lanes, BaseException):
             return self._answered(lanes)
         return lanes.submit(capture)
+
+    def late(self, capture: Capture) -> Finding | None:
+        """Return why a LIVE on a capture would come too late at present; see `Scorer.late`."""
+        return self._loaded.scorer.late(capture)
 
     def _answered(self, error: BaseException) -> AnswerFuture[Decision]:
         future: AnswerFuture[Decision] = AnswerFuture()
@@ -497,6 +503,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     limits: QualityLimits | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
+    allow_core_dumps: bool = False,
     **allow: Unpack[AllowedChanges],
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
@@ -518,6 +525,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             None only against stale or skewed frames and depth that cannot be millimeters.
         missing: Treatment of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
+        allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
+            and be looked into by debuggers of the same account; see `forbid_core_dumps`.
         allow: Changes against the bundles that this machine took before that are accepted, such as
             `allow_rollback=True`; see `AllowedChanges`. What is accepted is remembered.
 
@@ -536,6 +545,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    if not allow_core_dumps:
+        forbid_core_dumps()
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
     allowed = allowed_changes(allow)

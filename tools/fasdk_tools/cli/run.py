@@ -103,6 +103,7 @@ def run(
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.session import open as open_session
+    from fasdk.tracking.policy import TrackPolicy
     from fasdk.watchdog import Watchdog
     from fasdk_tools.terminal.decisions import document_of, text_of
 
@@ -111,6 +112,9 @@ def run(
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
     locator = _locator(face, face_model)
+    missing = missing_policy(missing_modalities)
+    # A recording opens no door: judged twice, it gets the same answers twice.
+    policy = TrackPolicy(missing=missing, on_disk=not camera.startswith("replay:"))
     counts: Counter[str] = Counter()
     watchdog = Watchdog.from_environment()
     with (
@@ -122,7 +126,7 @@ def run(
             trust=trust_policy(key, unsigned),
             **allowing(allow or []),
             limits=QualityLimits() if gates else None,
-            missing=missing_policy(missing_modalities),
+            missing=missing,
         ) as liveness,
         _until_told_to_stop(),
     ):
@@ -130,7 +134,7 @@ def run(
         trust = liveness.bundle.trust
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(without_credentials(camera)),
+            liveness if each_frame else liveness.track(without_credentials(camera), policy),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

@@ -334,10 +334,8 @@ class Scorer:
         """
         worst = 0.0
         manifest = self.bundle.manifest
-        golden = self.bundle.golden
-        if not golden:
-            raise PlanError(f"{self.bundle.path} holds no golden capture to prove an engine with")
-        for number, item in enumerate(golden):
+        number = -1
+        for number, item in enumerate(self.bundle.iter_golden()):
             where = f"{self.bundle.path}: golden capture {number}"
             if item.logits.shape != (len(manifest.labels),):
                 raise PlanError(
@@ -354,6 +352,11 @@ class Scorer:
             self.require_outputs(outputs, rows)
             for row in range(rows):
                 worst = max(worst, self._golden_drift(where, item, outputs, row))
+        if number < 0:
+            raise PlanError(
+                f"{self.bundle.path} holds no golden capture to prove an engine with: build it "
+                "again with `fasdk build-engine`"
+            )
         return worst
 
     def _golden_drift(

@@ -37,7 +37,7 @@ def write_archive(file: IO[bytes], members: Mapping[str, bytes]) -> None:
         BundleError: There is no member, or too many; a name is not canonical; or the archive
             would pass 4 GiB. Nothing is written then.
     """
-    _check_writable(members)
+    require_writable(members)
     central = bytearray()
     offset = 0
     for name, content in members.items():
@@ -211,7 +211,13 @@ class _Header:
     central: bytes
 
 
-def _check_writable(members: Mapping[str, bytes]) -> None:
+def require_writable(members: Mapping[str, bytes]) -> None:
+    """Check that members make a canonical archive.
+
+    Raises:
+        BundleError: There is no member, or too many; a name is not canonical; or the archive
+            would pass 4 GiB.
+    """
     if not 1 <= len(members) <= _MAX_MEMBERS:
         raise BundleError(f"{len(members)} members, a bundle has 1 to {_MAX_MEMBERS}")
     total = _END.size

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends.engine import Backend
-from fasdk.bundle.manifest import PRODUCT_PATTERN, Precision
+from fasdk.bundle.manifest import MAX_BATCH, PRODUCT_PATTERN, Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 from fasdk.settings import take_choices
@@ -39,6 +39,8 @@ class BuildRequest:
         compute_capabilities: GPU generations of a TensorRT-RTX plan, such as "8.6"; empty takes
             `DEFAULT_COMPUTE_CAPABILITIES`.
         development: List of labeled captures to choose an operating point on, or None.
+        golden: List of captures that golden captures may come from, of people who agreed to have
+            their frames in every copy of the bundle; None takes synthetic ones.
         signer: Key that signs the bundle; None for the account's build key.
         product: Name of what the bundle is for; None for the model's name.
         preprocess: TOML file that describes an ONNX file; None for a checkpoint.
@@ -58,6 +60,7 @@ class BuildRequest:
     max_batch: int = 8
     compute_capabilities: tuple[str, ...] = ()
     development: Path | None = None
+    golden: Path | None = None
     signer: Signer | None = None
     product: str | None = None
     preprocess: Path | None = None
@@ -85,8 +88,8 @@ class BuildRequest:
                 f"--product {self.product!r}: expected at most 64 lower-case letters, digits, "
                 "dots, hyphens and underscores, such as lobby-door"
             )
-        if self.max_batch < 1:
-            raise UsageError(f"--max-batch is {self.max_batch}: it must be at least 1")
+        if not 1 <= self.max_batch <= MAX_BATCH:
+            raise UsageError(f"--max-batch is {self.max_batch}: it must be 1 to {MAX_BATCH}")
         if self.precision not in INT8_PRECISIONS:
             if self.int8 is not None:
                 raise UsageError(

@@ -20,6 +20,7 @@ from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.revisions import RevisionState
 from fasdk.bundle.succession import allowed_changes
 from fasdk.bundle.trust import TrustPolicy
+from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
     BackendError,
@@ -31,6 +32,7 @@ from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
 from fasdk.session.admission import Admission
+from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -160,6 +162,28 @@ class Liveness:
             # A batch under way is finished; one that hangs leaves the engine when it returns.
             if loaded.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
                 loaded.turn.release()
+            loaded.leave()
+
+    def prove(self) -> None:
+        """Replay the golden captures, as `fasdk.open` does, unless they were reproduced here.
+
+        Proofs are remembered by bundle, backend, its version, machine and account; see
+        `fasdk.session.proof`.
+
+        Raises:
+            PlanError: The engine does not reproduce the bundle, or the bundle holds no golden
+                capture.
+            BackendError: The engine failed, or the session is closed.
+            BundleError: A golden capture cannot be read.
+        """
+        in_own_thread(self._prove)
+
+    def _prove(self) -> None:
+        loaded = self._enter()
+        try:
+            with loaded.turn, _faults_as_plan_errors(loaded.bundle):
+                require_proven(loaded.scorer, loaded.engine)
+        finally:
             loaded.leave()
 
     def start(self) -> Liveness:
@@ -479,6 +503,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     limits: QualityLimits | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
+    allow_core_dumps: bool = False,
     **allow: Unpack[AllowedChanges],
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
@@ -500,6 +525,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             None only against stale or skewed frames and depth that cannot be millimeters.
         missing: Treatment of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
+        allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
+            and be looked into by debuggers of the same account; see `forbid_core_dumps`.
         allow: Changes against the bundles that this machine took before that are accepted, such as
             `allow_rollback=True`; see `AllowedChanges`. What is accepted is remembered.
 
@@ -515,8 +542,11 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed, refuses the graph, or fails in a way that no
             backend should.
+        PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    if not allow_core_dumps:
+        forbid_core_dumps()
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
     allowed = allowed_changes(allow)
@@ -548,6 +578,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         loader=partial(load, backend=engine.backend),
     )
     try:
+        liveness.prove()
         liveness.start()
         admission.record(bundle, allowed)  # last: what does not open here locks nothing out
         return liveness

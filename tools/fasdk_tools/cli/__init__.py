@@ -25,6 +25,7 @@ from fasdk_tools.cli import (  # noqa: F401
     evaluate,
     metrics,
     models,
+    soak,
     train,
     trust,
     tune,

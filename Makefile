@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust fuzz clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -99,5 +99,25 @@ fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executio
 		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep tests/output/fuzz $(OPTIONS) || failed=1; \
 	done; test -z "$$failed"
 
+AUDIT := .venv-audit
+$(AUDIT)/.installed: constraints.txt
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt cyclonedx-bom pip-audit
+	@touch $@
+
+sbom: $(STAMP) $(AUDIT)/.installed  ## Bill of materials of .venv as build/sbom.json (CycloneDX), licenses as build/licenses.txt
+	@mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --sv 1.6 --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+	$(BIN)/python tools/docs/licenses.py build/sbom.json > build/licenses.txt
+
+lock: $(STAMP)  ## Make tools/kiosk/requirements.txt: the device install with hashes, of the releases in constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes -c constraints.txt \
+		--no-header --no-annotate -q -o build/requirements.txt
+	(echo "# Every release that the device install needs, with the SHA-256 of its files. Made by \`make lock\`."; \
+		cat build/requirements.txt) > tools/kiosk/requirements.txt
+
+audit: $(AUDIT)/.installed  ## Ask the published advisories about the releases in constraints.txt; needs the network
+	$(AUDIT)/bin/pip-audit --disable-pip --no-deps -r constraints.txt
+
 clean:  ## Remove everything made here
-	rm -rf $(VENV) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fasdk.home import HOME_VARIABLE
+from fasdk.home import HOME_VARIABLE, home_path
 
 from support.cuda_sim.simulated_cuda import Simulator, load
 from support.requirements import Requirement, summary
@@ -58,6 +59,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ[HOME_VARIABLE]
     else:
         os.environ[HOME_VARIABLE] = before
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts_before() -> None:
+    """No camera has an account of attempts from the test before."""
+    shutil.rmtree(home_path() / "state" / "attempts", ignore_errors=True)
 
 
 @pytest.fixture

@@ -54,7 +54,11 @@ class TrustError(BundleError):
 
 
 class RollbackError(BundleError):
-    """A bundle of a lower revision than the one that serves was to take its place."""
+    """A bundle falls short of the one whose place it takes: it is older, or lacks what that had."""
+
+
+class StateError(FasdkError):
+    """What a machine remembers of earlier runs is damaged, locked or open to others."""
 
 
 class HomeError(FasdkError):
@@ -63,6 +67,10 @@ class HomeError(FasdkError):
 
 class OperatingPointError(FasdkError):
     """No threshold was tuned for what was asked, so nothing may be decided."""
+
+
+class AttemptError(FasdkError):
+    """A camera's attempts cannot be read or recorded, so no attempt may begin."""
 
 
 class BackendError(FasdkError):

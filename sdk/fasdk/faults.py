@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fasdk.errors import (
+    AttemptError,
     BackendError,
     BadCaptureError,
     CaptureError,
@@ -23,6 +24,7 @@ _REASONS: dict[type[Exception], Reason] = {
     RigError: Reason.BAD_CAPTURE,
     FaceFinderError: Reason.CAMERA,
     PreprocessError: Reason.BAD_CAPTURE,
+    AttemptError: Reason.UNRECORDED,
     ClosedError: Reason.CLOSED,
     BackendError: Reason.ENGINE_FAULT,
 }

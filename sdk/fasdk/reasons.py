@@ -69,6 +69,7 @@ class Reason(str, Enum):
     DEPTH_UNITS = _Definition("depth-units", Remedy.OPERATOR)
     NO_IMAGE = _Definition("no-image", Remedy.RETRY)
     STALE = _Definition("stale", Remedy.RETRY)
+    NOT_NEW = _Definition("not-new", Remedy.RETRY)
     OUT_OF_STEP = _Definition("out-of-step", Remedy.RETRY)
     IR_UNLIT = _Definition("ir-unlit", Remedy.RETRY)
     NO_FACE = _Definition("no-face", Remedy.RETRY)
@@ -85,8 +86,10 @@ class Reason(str, Enum):
     NOT_FINITE = _Definition("not-finite", Remedy.RESTART)
     NO_OPERATING_POINT = _Definition("no-operating-point", Remedy.OPERATOR)
     UNDECIDED = _Definition("undecided", Remedy.RETRY)
-    LOCKED_OUT = _Definition("locked-out", Remedy.OPERATOR)  # a restart would lift it
-    CAMERA = _Definition("camera", Remedy.RESTART)
+    WAIT = _Definition("wait", Remedy.RETRY)
+    LOCKED_OUT = _Definition("locked-out", Remedy.OPERATOR)  # kept on disk: no restart lifts it
+    UNRECORDED = _Definition("unrecorded", Remedy.OPERATOR)
+    CAMERA = _Definition("camera", Remedy.OPERATOR)  # read again after a pause, without a restart
     ENGINE_FAULT = _Definition("engine-fault", Remedy.RESTART)
     QUEUE_FULL = _Definition("queue-full", Remedy.RESTART)
     DEADLINE = _Definition("deadline", Remedy.RESTART)

@@ -34,6 +34,7 @@ from fasdk.faults import finding_of
 from fasdk.own_thread import raise_unless_repeated
 from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
+from fasdk.quality.freshness import untimely
 from fasdk.reasons import Finding, Reason
 from fasdk.settings import as_choice
 
@@ -257,6 +258,33 @@ class Scorer:
             trust=self._trust,
         )
         return add_findings(decision, findings)
+
+    def late(self, capture: Capture) -> Finding | None:
+        """Return why a LIVE on a capture would come too late at present, or None.
+
+        Its frames were fresh when it was submitted, but an engine may take its time, and a door
+        opens for whoever is in front of it when LIVE is said.
+        """
+        if self.limits.max_age_ms is None:
+            return None
+        found = untimely(
+            capture,
+            now_ms=monotonic_ms(),
+            max_age_ms=self.limits.max_age_ms,
+            max_skew_ms=None,
+            require_times=False,
+        )
+        return next(found, None)
+
+    def in_time(self, capture: Capture, decision: Decision) -> Decision:
+        """Return a decision as it may be said at present: RETRY (stale) for a LIVE that is late."""
+        if decision.verdict is not Verdict.LIVE:
+            return decision
+        try:
+            late = self.late(capture)
+        except Exception as error:  # noqa: BLE001 - a check that fails must not pass the capture
+            return self.error(error)
+        return decision if late is None else add_findings(decision, [late])
 
     def error(self, error: BaseException) -> Decision:
         """Return the refusal of a capture on which an exception was raised."""

@@ -198,11 +198,15 @@ class SequentialRun(_Timed):
     Args:
         test: Sequential test to run.
         max_ms: Further time limit in milliseconds; the shorter of both holds.
+        raised_nats: Log-likelihood ratio that LIVE takes beyond the test's bound, in nats.
     """
 
-    def __init__(self, test: SequentialTest, max_ms: float = math.inf) -> None:
+    def __init__(
+        self, test: SequentialTest, max_ms: float = math.inf, raised_nats: float = 0.0
+    ) -> None:
         super().__init__(min(test.max_ms, max_ms))
         self._test = test
+        self._live_bound = test.live_bound + raised_nats
         self._total = 0.0
 
     @property
@@ -214,7 +218,7 @@ class SequentialRun(_Timed):
         test = self._test
         self._total += test.evidence.of_frame(frame.score)
         ratio = test.evidence.ratio(self._total, self.frames)
-        if ratio > test.live_bound:
+        if ratio > self._live_bound:
             return Step.LIVE
         if ratio <= test.spoof_bound:
             return Step.SPOOF

@@ -19,7 +19,7 @@ from fasdk.bundle.members import MANIFEST, SIGNATURE
 from fasdk.bundle.signing import generate_key, open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.decision import Verdict
-from fasdk.errors import TrustError
+from fasdk.errors import TrustError, UsageError
 from fasdk_tools import cli
 
 from support import tiny_bundle
@@ -78,6 +78,9 @@ def test_the_library_opens_none_of_them(altered):
             refuse(altered)
     with pytest.raises(TrustError):
         open_bundle(altered, TrustPolicy())
+    for no_policy in (False, "unsigned", ()):
+        with pytest.raises(UsageError, match="expected a TrustPolicy"):
+            fasdk.open(altered, trust=no_policy)
     with fasdk.open(tiny_bundle.write(altered.with_name("right.fasb")), threads=1) as session:
         with pytest.raises(TrustError):
             session.swap(altered)

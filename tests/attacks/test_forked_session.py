@@ -100,7 +100,8 @@ def run_child(session, track) -> int:
 def test_a_child_forked_under_load_is_closed_and_never_hangs(bundle, forks):
     slow = FakeEngine(lambda size: (time.sleep(0.0005), live(size))[1])
     session = Liveness(bundle, slow, batching=BatchingPolicy(lanes=2)).start()
-    track = session.track("door", TrackPolicy(frames_required=1, lock_out=None))
+    policy = TrackPolicy(frames_required=1, remembered_frames=0, attempts=None, lock_out=None)
+    track = session.track("door", policy)
     enough = threading.Event()
     verdicts = set()
 

@@ -29,7 +29,7 @@ from support.scripted_engine import SECONDS, Proved
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 GOOD = tiny_bundle.capture(200)
-POLICY = TrackPolicy(frames_required=1)
+POLICY = TrackPolicy(frames_required=1, attempts=None, remembered_frames=0)
 
 
 @dataclass

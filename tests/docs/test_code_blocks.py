@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def sharp_capture(level):
     return light, depth, np.ascontiguousarray(light[..., 0]), FACE, taken_ms
 
 
+def paced_capture(level):
+    """Return a sharp capture, later than the last by the time after which a frame counts."""
+    time.sleep(0.06)
+    return sharp_capture(level)
+
+
 @pytest.fixture
 def shown(tmp_path, monkeypatch):
     """Run a page's program beside lobby.fasb; return what it did at the door."""
@@ -41,7 +48,7 @@ def shown(tmp_path, monkeypatch):
     def run(block, levels):
         did = []
         names = {
-            "your_camera": lambda: map(sharp_capture, levels),
+            "your_camera": lambda: map(paced_capture, levels),
             "open_the_door": lambda: did.append("open"),
             "show": did.append,
         }
@@ -71,7 +78,7 @@ def test_the_integration_guides_fragments_run_on_its_session(tmp_path):
         assert names["policy"].lock_out.spoofs == 3
         assert isinstance(names["track"], fasdk.Track)
         revised = tiny_bundle.write(tmp_path / "lobby-2.fasb", revision=2)
-        swapped = swap.replace("/var/lib/fasdk/lobby-2.fasb", str(revised))
+        swapped = swap.replace("/opt/fasdk/lobby-2.fasb", str(revised))
         assert swapped != swap
         exec(compile(swapped, "page", "exec"), names)  # noqa: S102 - our own page
         assert lobby.bundle.manifest.revision == 2

@@ -195,7 +195,7 @@ class BlindFor:
 def test_a_track_hears_of_frames_on_which_the_finder_fails(failures, frames):
     # Meanwhile somebody else may have stepped in front: too many drop what was gathered.
     session = FakeSession(plain_bundle(), lambda _: scored(0.9))
-    policy = TrackPolicy(frames_required=3, max_unscored=2, lock_out=None)
+    policy = TrackPolicy(frames_required=3, max_unscored=2, attempts=None, lock_out=None)
     track = Track(session, "door", policy, clock=Hand())
     captures = [capture() for _ in range(1 + failures + 1)]
     found = list(run_captures(ScriptedCamera(*captures), track, BlindFor(1, failures)))

@@ -23,6 +23,7 @@ RETRY_HELPS = {
     "modality-missing",
     "no-image",
     "stale",
+    "not-new",
     "out-of-step",
     "ir-unlit",
     "no-face",
@@ -37,6 +38,7 @@ RETRY_HELPS = {
     "ir-saturated",
     "depth-holes",
     "undecided",
+    "wait",
 }
 
 

@@ -16,7 +16,6 @@ from fasdk.watchdog import Watchdog
 LIVE = Decision(verdict=Verdict.LIVE)
 # Reasons with which no person can pass and which a restart may remove.
 FAULTS = {
-    Reason.CAMERA,
     Reason.ENGINE_FAULT,
     Reason.NOT_FINITE,
     Reason.DEADLINE,

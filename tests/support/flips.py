@@ -27,7 +27,8 @@ from unittest import mock
 from fasdk.bundle import bundle as bundle_module
 from fasdk.bundle.archive import read_archive, write_archive
 from fasdk.bundle.bundle import open_bundle, write_bundle
-from fasdk.bundle.trust import TrustPolicy, generate_key
+from fasdk.bundle.signing import generate_key, open_signer
+from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import FasdkError
 
 from support import tiny_bundle
@@ -176,9 +177,9 @@ def main() -> None:
 
 def signed_again(bundle: Path, folder: Path) -> Path:
     """Return a copy of a bundle that is signed with the key of the folder."""
-    given = open_bundle(bundle, TrustPolicy())
+    given = open_bundle(bundle)
     members = {name: bytes(content) for name, content in given.members.items()}
-    write_bundle(folder / "signed.fasb", given.manifest, members, folder / "key")
+    write_bundle(folder / "signed.fasb", given.manifest, members, open_signer(folder / "key"))
     return folder / "signed.fasb"
 
 

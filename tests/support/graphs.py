@@ -89,6 +89,7 @@ def write_small_bundle(path: Path, *, golden: int = 2, **changes: Any) -> Path:
     ):
         members[f"golden/{index}.npz"] = GoldenCapture(item, logits).to_bytes()
     manifest = Manifest(
+        product="small",
         model=ModelInfo(family="small", config={}, parameters=116, published_in="nowhere"),
         modalities=(Modality.RGB,),
         required=(Modality.RGB,),

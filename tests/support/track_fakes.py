@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -13,11 +14,12 @@ import numpy as np
 
 from fasdk.capture import Capture
 from fasdk.decision import Decision, Verdict, point_id
-from fasdk.reasons import Reason
+from fasdk.reasons import Finding, Reason
 
 from support import tiny_bundle
 from support.sequential_tests import sequential_test
 
+_SERIALS = itertools.count(1)
 FACE = (20, 10, 20, 20)
 POINT = point_id("standard", tiny_bundle.ALL)
 CALIBRATED = {
@@ -55,14 +57,16 @@ class Hand:
         return self.now_ms
 
 
-def capture(number: int = 0, face=FACE, modalities=tiny_bundle.ALL) -> Capture:
-    """Return a capture; `number` is what its first pixel says."""
+def capture(number: int = 0, face=FACE, modalities=tiny_bundle.ALL, **fields) -> Capture:
+    """Return a capture; `number` is what its first pixel says, the last row differs in each."""
     frames = {
         "rgb": np.full((48, 64, 3), number, np.uint8),
         "depth": np.full((48, 64), 500, np.uint16),
         "ir": np.full((48, 64), number, np.uint8),
     }
-    return Capture(**{m.value: frames[m.value] for m in modalities}, face=face)
+    serial = np.frombuffer(next(_SERIALS).to_bytes(8, "little"), np.uint8)
+    frames["rgb"][-1, :8, 0] = frames["depth"][-1, :8] = frames["ir"][-1, :8] = serial
+    return Capture(**{m.value: frames[m.value] for m in modalities}, face=face, **fields)
 
 
 def scored(score: float, *, threshold: float = 0.5, bundle: str = "a bundle") -> Decision:
@@ -94,6 +98,10 @@ class FakeSession:
         self.bundle = bundle
         self._say = say
         self.judged = 0
+        self.lateness: Finding | None = None
+
+    def late(self, _: Capture) -> Finding | None:
+        return self.lateness
 
     def submit(self, capture: Capture) -> Future[Decision]:
         self.judged += 1

@@ -44,7 +44,7 @@ from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
 from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, tune_test
 
-_GRAPH = "0" * 64  # nothing is written
+GRAPH = "0" * 64  # nothing is written
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def main() -> int:
     target = next(target for target in DEFAULT_TARGETS if target.level == words.level)
     if words.simulate is not None:
         development, held_out = (
-            _simulated(words.simulate, words.presentations, words.frames, words.seed + split)
+            simulated(words.simulate, words.presentations, words.frames, words.seed + split)
             for split in range(2)
         )
         named = {"model": "simulated", "precision": None}
@@ -100,8 +100,15 @@ def main() -> int:
     return 0
 
 
-def _simulated(correlation: float, presentations: int, frames: int, seed: int) -> Scores:
-    """Return one entry a frame, every other presentation an attack; values are log-odds."""
+def simulated(correlation: float, presentations: int, frames: int, seed: int) -> Scores:
+    """Return one entry a frame, every other presentation an attack; values are log-odds.
+
+    Args:
+        correlation: Correlation of the frames of one presentation, in [0, 1].
+        presentations: Number of presentations.
+        frames: Number of frames of each.
+        seed: Seed of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     live = np.arange(presentations) % 2 == 0
     shared = np.sqrt(correlation) * rng.normal(size=(presentations, 1))
@@ -147,17 +154,18 @@ def _scored(
     )
 
 
-def _calibrated(frames: Scores, calibration: ScoreCalibration) -> Scores:
+def calibrated(frames: Scores, calibration: ScoreCalibration) -> Scores:
+    """Return log-odds as calibrated scores."""
     return replace(frames, values=np.array([calibration.score(float(v)) for v in frames.values]))
 
 
 def _document(
     target: LevelTarget, modalities: Sequence[Modality], development: Scores, held_out: Scores
 ) -> dict[str, Any]:
-    calibration = fit_score_calibration(development, modalities, _GRAPH)
-    development, held_out = (_calibrated(each, calibration) for each in (development, held_out))
-    settings: dict[str, Any] = {"source": "", "graph_sha256": _GRAPH}
-    first = development.select(_first_frames(development))
+    calibration = fit_score_calibration(development, modalities, GRAPH)
+    development, held_out = (calibrated(each, calibration) for each in (development, held_out))
+    settings: dict[str, Any] = {"source": "", "graph_sha256": GRAPH}
+    first = development.select(first_frames(development))
     single = tune_level(first, target, modalities, calibrated=True, **settings)
     mean = tune_level(fuse(development), target, modalities, calibrated=True, **settings)
     test = tune_test(development, target, modalities, max_ms=5_000.0, **settings)
@@ -231,7 +239,8 @@ def _decide(rule: Rule, scores: NDArray[np.float64]) -> tuple[Step, int]:
     return step, run.frames
 
 
-def _first_frames(frames: Scores) -> list[int]:
+def first_frames(frames: Scores) -> list[int]:
+    """Return the row of each presentation's first frame."""
     first: dict[str, int] = {}
     for row, name in enumerate(frames.presentation):
         first.setdefault(name, row)

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from fasdk.bundle.bundle import open_bundle
+from fasdk.bundle.bundle import open_bundle, write_bundle
+from fasdk.bundle.signing import generate_key, open_signer
 from fasdk.home import HOME_VARIABLE
 from fasdk_tools import cli
 from fasdk_tools.terminal.tables import wrap
@@ -91,6 +92,7 @@ EXAMPLES = (
             *("--backend", "onnxruntime"),
         ),
     ),
+    Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
     Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
     Example(
@@ -105,6 +107,7 @@ EXAMPLES = (
     Example("trust add", ("key.pem.pub", "--expires", "2999-12-31")),
     Example("trust list"),
     Example("trust revoke", ("key.pem.pub",)),
+    Example("accept", ("release.fasb", "--key", "release.pem.pub")),
     Example(
         "build-engine",
         (
@@ -231,11 +234,20 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file whose names say nothing, and scores.
+    """Write what no command writes: an ONNX file whose names say nothing, scores, and a release.
 
-    The file is the demo's graph; the scores, for `metrics`, are of two species of attack.
+    The file is the demo's graph; the scores, for `metrics`, are of two species of attack; the
+    release, for `accept`, is the demo's bundle, signed by a key of its own.
     """
-    model = onnx.load_from_string(bytes(open_bundle(folder / BUNDLE).graph))
+    demo = open_bundle(folder / BUNDLE)
+    generate_key(folder / "release.pem")
+    write_bundle(
+        folder / "release.fasb",
+        demo.manifest.model_copy(update={"members": {}}),
+        {name: bytes(content) for name, content in demo.members.items()},
+        open_signer(folder / "release.pem"),
+    )
+    model = onnx.load_from_string(bytes(demo.graph))
     scrubbed = {value.name: f"input.{n}" for n, value in enumerate(model.graph.input)}
     for node in model.graph.node:
         node.input[:] = [scrubbed.get(name, name) for name in node.input]

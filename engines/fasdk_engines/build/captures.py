@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.manifest import Precision
+from fasdk.errors import DatasetError
 from fasdk_engines.graph.captures import read_development, seeded_captures, spread
 
 if TYPE_CHECKING:
@@ -30,13 +31,16 @@ class BuildCaptures:
         calibration: Captures that a calibration set is chosen from; None without INT8.
         emulation: Captures that the FP16 emulation runs on: spread over the development captures,
             or seeded random ones where there are none.
-        golden: Golden captures of the bundle, or for INT8 the candidates for them.
+        golden: Golden captures of the bundle, or for INT8 the candidates for them: of the list of
+            the request, else synthetic, for they travel in the bundle, readable by anyone.
+        golden_note: What the golden captures are, for the manifest.
     """
 
     development: DevelopmentSet | None
     calibration: Dataset | None
     emulation: Sequence[Capture]
     golden: Sequence[Capture]
+    golden_note: str
 
 
 def read_captures(build: ResolvedBuild) -> BuildCaptures:
@@ -60,8 +64,32 @@ def read_captures(build: ResolvedBuild) -> BuildCaptures:
         )
     # An INT8 graph's golden captures are those with the least drift among the candidates.
     count = _GOLDEN_CANDIDATES if build.precision is Precision.INT8 else GOLDEN_COUNT
-    if development is None:
-        emulation = seeded_captures(model.family.modalities, count)
+    synthetic = seeded_captures(model.family.modalities, count)
+    emulation = synthetic if development is None else spread(development.captures, _EMULATED_COUNT)
+    if build.golden is None:
+        golden, note = synthetic, "golden captures are synthetic"
     else:
-        emulation = spread(development.captures, _EMULATED_COUNT)
-    return BuildCaptures(development, calibration, emulation, spread(emulation, count))
+        listed = read_golden(build, development)
+        golden, note = spread(listed, count), f"golden captures are frames of {build.golden.name}"
+    return BuildCaptures(development, calibration, emulation, golden, note)
+
+
+def read_golden(build: ResolvedBuild, development: DevelopmentSet | None) -> Sequence[Capture]:
+    """Return the captures of the list that golden captures may come from.
+
+    Raises:
+        DatasetError: The list or a frame is missing or malformed, or every capture lacks a modality
+            that the model requires.
+    """
+    if build.golden is None or (development is not None and build.golden == build.development):
+        listed = () if development is None else development.captures
+    else:
+        listed = read_development(build.golden).captures
+    required = set(build.model.required)
+    found = [capture for capture in listed if required <= set(capture.present)]
+    if not found:
+        raise DatasetError(
+            f"{build.golden}: no capture holds {', '.join(m.value for m in build.model.required)}, "
+            "which the model requires: list captures that do, or leave out --golden"
+        )
+    return found

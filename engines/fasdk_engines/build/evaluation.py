@@ -118,10 +118,12 @@ def evaluate_graph(
 
 
 def _rounded_logits(typed: TypedGraph, captures: BuildCaptures) -> NDArray[np.float32] | None:
-    """Return the golden candidates' logits that the budget evaluation measured, if it was run."""
+    """Return the golden candidates' logits if the budget evaluation measured all of them."""
     if typed.int8 is None or typed.int8.development_logits is None or captures.development is None:
         return None
     places = {id(capture): place for place, capture in enumerate(captures.development.captures)}
+    if any(id(capture) not in places for capture in captures.golden):
+        return None
     rows: NDArray[np.float32] = typed.int8.development_logits[
         [places[id(capture)] for capture in captures.golden]
     ]

@@ -74,7 +74,7 @@ def build_bundle(request: BuildRequest, listener: BuildListener | None = None) -
     phases.start("bundle")
     manifest = write_bundle(
         build.out,
-        _manifest(build, source, plausible.notes, evaluation, built),
+        _manifest(build, source, (*plausible.notes, captures.golden_note), evaluation, built),
         _members(typed, evaluation, plan),
         build.signer,
     )

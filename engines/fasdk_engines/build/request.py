@@ -39,6 +39,8 @@ class BuildRequest:
         compute_capabilities: GPU generations of a TensorRT-RTX plan, such as "8.6"; empty takes
             `DEFAULT_COMPUTE_CAPABILITIES`.
         development: List of labeled captures to choose an operating point on, or None.
+        golden: List of captures that golden captures may come from, of people who agreed to have
+            their frames in every copy of the bundle; None takes synthetic ones.
         signer: Key that signs the bundle; None for the account's build key.
         product: Name of what the bundle is for; None for the model's name.
         preprocess: TOML file that describes an ONNX file; None for a checkpoint.
@@ -58,6 +60,7 @@ class BuildRequest:
     max_batch: int = 8
     compute_capabilities: tuple[str, ...] = ()
     development: Path | None = None
+    golden: Path | None = None
     signer: Signer | None = None
     product: str | None = None
     preprocess: Path | None = None

@@ -81,6 +81,7 @@ class ResolvedBuild:
         plan: TensorRT plan to build, or None for a bundle without one.
         max_batch: Largest batch of the plan's optimization profile.
         development: List of labeled captures to choose an operating point on, or None.
+        golden: List of captures that golden captures may come from; None takes synthetic ones.
         accept_units: Whether a description's mean and std are taken although the network's
             weights speak against them.
     """
@@ -94,6 +95,7 @@ class ResolvedBuild:
     plan: PlanTarget | None
     max_batch: int
     development: Path | None
+    golden: Path | None
     accept_units: bool = False
 
 
@@ -120,6 +122,7 @@ def resolve_build(request: BuildRequest, source: Source) -> ResolvedBuild:
         plan=_resolve_plan(request),
         max_batch=request.max_batch,
         development=request.development,
+        golden=request.golden,
         accept_units=request.accept_units,
     )
 

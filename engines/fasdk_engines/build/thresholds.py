@@ -52,6 +52,7 @@ def choose_provisional_points(
     Raises:
         DatasetError: No combination has both classes, or a score is not a number.
     """
+    from fasdk_calibration.datasets.pseudonyms import PSEUDONYMS, Pseudonyms
     from fasdk_calibration.thresholds.provisional import provisional_point
 
     scores = np.array([class_scores(row)[live_index] for row in logits])
@@ -95,14 +96,16 @@ def choose_provisional_points(
     )
     if skipped:
         note += f"; no threshold for {', '.join(skipped)}"
+    named = Pseudonyms.of_record("provisional", development.name)
     document = {
         "kind": "provisional",
         "list": development.name,
         "captures": len(scores),
-        "subjects": sorted(subjects),
+        "subjects": sorted(map(named.of, subjects)),
+        PSEUDONYMS: named.described(),
         "operating_points": [point.model_dump(mode="json") for point in points],
         "scores": [
-            {"id": record.id, "species": record.species, "score": round(float(score), 6)}
+            {"id": named.of(record.id), "species": record.species, "score": round(float(score), 6)}
             for record, score in zip(records, scores, strict=True)
         ],
     }

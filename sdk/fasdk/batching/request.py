@@ -174,6 +174,7 @@ class CallerOrder:
         here.depth = getattr(here, "depth", 0) + 1
         try:
             if answer is not None:
+                answer = request.scorer.in_time(request.capture, answer)
                 answer.timings_ms.update(request.clock.finish())
                 request.future.set_result(answer)
         except BaseException:  # noqa: BLE001, S110 - resolved by its owner, or a callback's SystemExit

@@ -38,7 +38,7 @@ from fasdk.bundle.members import (
 from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy, trust_mode
-from fasdk.errors import BundleError, TamperedError, TrustError
+from fasdk.errors import BundleError, TamperedError, TrustError, UsageError
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         TrustError: A required signature is absent or does not hold, or the trust store cannot be
             read.
         HomeError: The account's folder is not its own.
+        UsageError: `trust` is no policy.
     """
     path = Path(path)
     name = str(path)
@@ -178,8 +179,15 @@ def write_bundle(
 def _check_signature(
     manifest: bytes, signature: bytes | None, trust: TrustPolicy | None, name: str
 ) -> str | None:
+    if trust is None:
+        trust = TrustPolicy.installed()
+    elif not isinstance(trust, TrustPolicy):
+        raise UsageError(
+            f"{name}: trust is a {type(trust).__name__}, expected a TrustPolicy such as "
+            "TrustPolicy.from_files(KEY), or None"
+        )
     try:
-        return (trust or TrustPolicy.installed()).check(manifest, signature, name)
+        return trust.check(manifest, signature, name)
     except TrustError:
         # Only to say why: nothing else is done with what a manifest that is not trusted states.
         stated = re.search(rb'"schema_version":(\d{1,9})[,}]', manifest)

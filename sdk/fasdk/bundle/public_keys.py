@@ -62,6 +62,15 @@ def key_id(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:_KEY_ID_DIGITS]
 
 
+def public_pem(raw: bytes) -> bytes:
+    """Return a raw public key as a PEM file holds it (SubjectPublicKeyInfo, RFC 8410)."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PublicKey.from_public_bytes(raw)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def verifies(raw: bytes, signature: bytes, message: bytes) -> bool:
     """Return whether an Ed25519 signature (RFC 8032) of a message holds under a raw public key."""
     from cryptography.exceptions import InvalidSignature

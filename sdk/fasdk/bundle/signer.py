@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from fasdk.bundle.public_keys import key_id, read_guarded
+from fasdk.bundle.public_keys import key_id, public_pem, read_guarded
 from fasdk.errors import TrustError
 
 PASSPHRASE_VARIABLE = "FASDK_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -41,11 +41,7 @@ class Signer(ABC):
     @property
     def public_pem(self) -> bytes:
         """Its public key as a PEM file holds it (SubjectPublicKeyInfo, RFC 8410)."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-        key = Ed25519PublicKey.from_public_bytes(self.public_raw)
-        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return public_pem(self.public_raw)
 
 
 def passphrase_from_environment(what: str) -> bytes | None:

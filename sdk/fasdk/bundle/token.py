@@ -92,9 +92,10 @@ def open_token(text: str, ask: AskPassphrase | None) -> TokenSigner:
             session = token.open(user_pin=pin)
         except pkcs11.exceptions.UserAlreadyLoggedIn:  # a process logs in once for all sessions
             session = token.open()
-        found = {"label": address.label, "key_type": pkcs11.KeyType.EC_EDWARDS}
-        private = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **found)
-        public = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **found)
+        private, public = (
+            session.get_key(kind, key_type=pkcs11.KeyType.EC_EDWARDS, label=address.label)
+            for kind in (pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.ObjectClass.PUBLIC_KEY)
+        )
         point = bytes(public[pkcs11.Attribute.EC_POINT])
     except (pkcs11.PKCS11Error, RuntimeError) as error:
         raise TrustError(

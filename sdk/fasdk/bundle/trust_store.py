@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind
-from fasdk.bundle.public_keys import TrustedKey, load_public_key, read_guarded
+from fasdk.bundle.public_keys import TrustedKey, load_public_key, public_pem, read_guarded
 from fasdk.bundle.signing import build_key_path, public_path
 from fasdk.errors import TrustError, UsageError
 from fasdk.home import existing_folder, home_folder
@@ -93,13 +93,30 @@ def read_store() -> TrustStore:
         if folder is not None
         for path in sorted(folder.glob(f"*{_SUFFIX}"))
     ]
-    if existing_folder(_KEYS) is not None:
-        build_key = public_path(build_key_path())
-        if build_key.exists():
-            found.append((load_public_key(build_key), TrustScope.BUILD))
+    build_key = _build_key()
+    if build_key is not None:
+        found.append((build_key, TrustScope.BUILD))
     return TrustStore(
         tuple(StoredKey(key, scope, key.fingerprint in revoked) for key, scope in found), revoked
     )
+
+
+def build_key_id() -> str | None:
+    """Return the id of this account's build key, or None where no build has made one.
+
+    Raises:
+        TrustError: The key is unreadable, malformed or open to others.
+        HomeError: The account's folder is not its own.
+    """
+    key = _build_key()
+    return None if key is None else key.id
+
+
+def _build_key() -> TrustedKey | None:
+    if existing_folder(_KEYS) is None:
+        return None
+    path = public_path(build_key_path())
+    return load_public_key(path) if path.exists() else None
 
 
 def add_key(
@@ -128,11 +145,9 @@ def add_key(
             f"{source}: key {key.id} expired on {stored.expires}: ask its owner for the new one, "
             "or give a later day with --expires"
         )
-    block = source.read_bytes()
-    block = block[block.index(b"-----BEGIN") :]
     header = "" if stored.expires is None else f"Expires: {stored.expires.isoformat()}\n"
     with atomic_write(path, mode=0o644) as file:
-        file.write(header.encode() + block)
+        file.write(header.encode() + public_pem(key.raw))
     return StoredKey(load_public_key(path), scope, is_revoked=False)
 
 

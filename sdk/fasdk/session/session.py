@@ -17,20 +17,21 @@ from fasdk.backends.engine import Backend, Engine, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.loaded_bundle import LoadedBundle
-from fasdk.bundle.bundle import Bundle, open_bundle
+from fasdk.bundle.revisions import RevisionState
+from fasdk.bundle.succession import allowed_changes
 from fasdk.bundle.trust import TrustPolicy
+from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import Decision, MissingModalities
 from fasdk.errors import (
     BackendError,
     ClosedError,
     FasdkError,
-    OperatingPointError,
     PlanError,
-    RollbackError,
 )
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
+from fasdk.session.admission import Admission
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -40,9 +41,13 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
+    from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.succession import AllowedChanges, BundleChange
     from fasdk.capture import Capture
     from fasdk.progress import Progress
+    from fasdk.reasons import Finding
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
@@ -75,6 +80,7 @@ class Liveness:
         missing: Treatment of a capture that lacks one of the model's modalities.
         trust: Signatures required of a bundle that is swapped in; None for the keys of this
             machine's trust store.
+        revisions: Memory of the bundles that this machine took; None for this machine's own.
         loader: Function that loads a bundle that is swapped in on an engine; None loads it on the
             engine's backend.
     """
@@ -89,6 +95,7 @@ class Liveness:
         limits: QualityLimits | None = None,
         missing: MissingModalities | str = MissingModalities.REQUIRE,
         trust: TrustPolicy | None = None,
+        revisions: RevisionState | None = None,
         loader: Callable[[Bundle], Engine] | None = None,
     ) -> None:
         missing = as_choice("missing", missing, MissingModalities)
@@ -96,7 +103,7 @@ class Liveness:
         self.missing = missing
         self.batching = batching or BatchingPolicy()
         self._scorer_of = partial(Scorer, level=level, limits=limits, missing=missing)
-        self._trust = trust or TrustPolicy.installed()
+        self._admission = Admission.of(trust, revisions)
         self._loader = loader or partial(open_engine, backend=engine.backend)
         self._loaded = LoadedBundle(bundle, engine, self._scorer_of(bundle))
         self._lock = threading.Lock()  # of the fields below, and of `_loaded`
@@ -219,6 +226,10 @@ class Liveness:
             return self._answered(lanes)
         return lanes.submit(capture)
 
+    def late(self, capture: Capture) -> Finding | None:
+        """Return why a LIVE on a capture would come too late at present; see `Scorer.late`."""
+        return self._loaded.scorer.late(capture)
+
     def _answered(self, error: BaseException) -> AnswerFuture[Decision]:
         future: AnswerFuture[Decision] = AnswerFuture()
         future.set_result(
@@ -289,7 +300,7 @@ class Liveness:
         bundle: str | Path | Bundle,
         *,
         trust: TrustPolicy | None = None,
-        allow_rollback: bool = False,
+        **allow: Unpack[AllowedChanges],
     ) -> None:
         """Replace the bundle in force by another, without dropping a capture.
 
@@ -303,36 +314,42 @@ class Liveness:
 
         Args:
             bundle: Path of a `.fasb` file, or a bundle opened before.
-            trust: Signatures it must carry; None for those the session was opened with.
-            allow_rollback: Whether a bundle of a lower revision than the one in force is accepted.
+            trust: Signatures it must carry besides those the session was opened with.
+            allow: Changes that are accepted, such as `allow_rollback=True`; see `AllowedChanges`.
 
         Raises:
             BundleError: The bundle is truncated, altered or malformed.
             TrustError: A required signature is absent or does not hold.
-            RollbackError: Its revision is lower and `allow_rollback` was not given.
+            RollbackError: It falls short of the bundle in force, or of one that this machine took
+                before, by a change that was not allowed.
+            StateError: The memory of the bundles taken before is damaged or open to others.
             OperatingPointError: It has no threshold for the session's level, the old one has.
             PlanError: It does not reproduce its golden captures here, or holds none; or its engine
                 fails in a way that no backend should.
             BackendError: The backend refuses it, has no memory for both, or the session is closed.
         """
+        allowed = allowed_changes(allow)
         self._require_own_process()
-        in_own_thread(
-            partial(self._swap, bundle, trust=trust or self._trust, allow_rollback=allow_rollback)
-        )
+        in_own_thread(partial(self._swap, bundle, trust, allowed))
 
     def _swap(
-        self, bundle: str | Path | Bundle, *, trust: TrustPolicy, allow_rollback: bool
+        self,
+        bundle: str | Path | Bundle,
+        trust: TrustPolicy | None,
+        allowed: frozenset[BundleChange],
     ) -> None:
         with self._swapping:
             if self._closed:
                 raise ClosedError(CLOSED)
-            opened = _verified(bundle, trust)
-            self._require_successor(opened, allow_rollback)
+            opened = self._admission.verify(bundle, trust)
+            self._admission.check_successor(self.bundle, opened, self.level, allowed)
             with _faults_as_plan_errors(opened):
                 loaded = LoadedBundle(opened, self._loader(opened), self._scorer_of(opened))
             try:
                 with _faults_as_plan_errors(opened):
                     loaded.scorer.replay_golden(loaded.engine.run)
+                self._admission.record(opened, allowed)
+                with _faults_as_plan_errors(opened):
                     old = self._replace(loaded)
             except BaseException:
                 with suppress(Exception):  # the engine is at fault already
@@ -350,22 +367,6 @@ class Liveness:
                 self._batcher.swap(loaded)
             old, self._loaded = self._loaded, loaded
             return old
-
-    def _require_successor(self, new: Bundle, allow_rollback: bool) -> None:
-        old = self.bundle
-        if new.manifest.revision < old.manifest.revision and not allow_rollback:
-            raise RollbackError(
-                f"{new.path} is revision {new.manifest.revision}, the bundle in force is revision "
-                f"{old.manifest.revision}: pass allow_rollback=True if that is intended"
-            )
-        levels = {point.level for point in new.manifest.operating_points}
-        old_levels = {point.level for point in old.manifest.operating_points}
-        if self.level in old_levels - levels:
-            raise OperatingPointError(
-                f"{new.path} has no operating point for security level {self.level!r}, only for "
-                f"{', '.join(sorted(levels)) or 'none'}: every capture would be an ERROR; "
-                "run `fasdk tune` on it first"
-            )
 
     def _require_own_process(self) -> None:
         """Check that this is not a forked child, which has neither the threads nor sound locks.
@@ -466,25 +467,21 @@ def _unexpected(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {error}"
 
 
-def _verified(bundle: str | Path | Bundle, trust: TrustPolicy) -> Bundle:
-    if not isinstance(bundle, Bundle):
-        return open_bundle(Path(bundle), trust)
-    trust.require_signer(bundle.signed_by, str(bundle.path))
-    return bundle
-
-
 def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     path: str | Path,
     *,
     backend: Backend | str | None = None,
     level: str = "standard",
     trust: TrustPolicy | None = None,
+    revisions: RevisionState | None = None,
     threads: int = 0,
     progress: Progress | None = None,
     batching: BatchingPolicy | None = None,
     limits: QualityLimits | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
+    allow_core_dumps: bool = False,
+    **allow: Unpack[AllowedChanges],
 ) -> Liveness:
     """Verify a bundle, load it on a backend and return a session.
 
@@ -495,6 +492,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         level: Security level whose thresholds to use.
         trust: Signatures required of the bundle; None for `TrustPolicy.installed()`, the keys of
             this machine's trust store. `TrustPolicy.unsigned()` asks for none.
+        revisions: Memory of the bundles that this machine took, by which an older one is refused;
+            None for this machine's own. `RevisionState.unchecked()` has none.
         threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
         progress: Receiver of the phases of a TensorRT plan's build, where one is needed.
         batching: Settings by which captures from several threads share the engine; None for the
@@ -503,11 +502,18 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             None only against stale or skewed frames and depth that cannot be millimeters.
         missing: Treatment of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
+        allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
+            and be looked into by debuggers of the same account; see `forbid_core_dumps`.
+        allow: Changes against the bundles that this machine took before that are accepted, such as
+            `allow_rollback=True`; see `AllowedChanges`. What is accepted is remembered.
 
     Raises:
         BundleError: The bundle is truncated, altered or malformed.
         TrustError: A required signature is absent or does not hold, or the trust store cannot be
             read.
+        RollbackError: It falls short of a bundle that this machine took before, by a change that
+            was not allowed.
+        StateError: The memory of the bundles taken before is damaged or open to others.
         HomeError: The account's folder is not its own.
         UsageError: The policy asks for larger batches than the engine takes, `backend` is no
             backend's name, or `missing` is none of `MissingModalities`.
@@ -515,10 +521,14 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             backend should.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    if not allow_core_dumps:
+        forbid_core_dumps()
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
-    trust = trust or TrustPolicy.installed()
-    bundle = open_bundle(Path(path), trust)
+    allowed = allowed_changes(allow)
+    admission = Admission.of(trust, revisions)
+    bundle = admission.verify(path)
+    admission.check(bundle, allowed)  # before a plan takes minutes
     _log.log(
         logging.WARNING if bundle.signed_by is None else logging.INFO,
         "%s: opened with trust: %s",
@@ -539,11 +549,14 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         batching=batching,
         limits=limits,
         missing=missing,
-        trust=trust,
+        trust=admission.trust,
+        revisions=admission.revisions,
         loader=partial(load, backend=engine.backend),
     )
     try:
-        return liveness.start()
+        liveness.start()
+        admission.record(bundle, allowed)  # last: what does not open here locks nothing out
+        return liveness
     except BaseException:
         liveness.close()
         raise

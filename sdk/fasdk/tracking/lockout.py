@@ -7,6 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fasdk.tracking.policy import LockOutPolicy
 
 
@@ -18,12 +20,29 @@ class LockOut:
 
     Args:
         policy: Limits of the lock-out, or None for no lock-out.
+        spoofs_ms: Times of the spoof presentations so far, oldest first, in milliseconds.
+        locked_until_ms: End of the lock-out, infinite until `unlock()`; None where not locked.
     """
 
-    def __init__(self, policy: LockOutPolicy | None) -> None:
+    def __init__(
+        self,
+        policy: LockOutPolicy | None,
+        spoofs_ms: Iterable[float] = (),
+        locked_until_ms: float | None = None,
+    ) -> None:
         self._policy = policy
-        self._spoofs_ms: deque[float] = deque()
-        self._until_ms: float | None = None
+        self._spoofs_ms = deque(spoofs_ms)
+        self._until_ms = locked_until_ms
+
+    @property
+    def spoofs_ms(self) -> tuple[float, ...]:
+        """Times of the spoof presentations that count, oldest first, in milliseconds."""
+        return tuple(self._spoofs_ms)
+
+    @property
+    def locked_until_ms(self) -> float | None:
+        """End of the lock-out in milliseconds, infinite until `unlock()`; None where not locked."""
+        return self._until_ms
 
     def spoof(self, at_ms: float, *, same_face: bool) -> None:
         """Count a SPOOF.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
+from fasdk.tracking.attempt_files import FileStore
+from fasdk.tracking.attempts import AttemptAccount, AttemptStore, MemoryStore, worst_state
+from fasdk.tracking.policy import TrackPolicy
 from fasdk.tracking.track import Track
 
 if TYPE_CHECKING:
-    from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import FrameScorer
 
 
@@ -37,13 +40,16 @@ class Tracks:
 
         Raises:
             UsageError: The camera has a track with another policy, or the name is empty.
+            HomeError: The folder for the account of its attempts cannot be used.
         """
         if not camera_id:
             raise UsageError("a track needs a camera_id: give each camera a name of its own")
         with self._lock:
             track = self._tracks.get(camera_id)
             if track is None:
-                track = Track(self._session, camera_id, policy or self._usual)
+                policy = policy or self._usual or TrackPolicy()
+                account = account_of(camera_id, policy)
+                track = Track(self._session, camera_id, policy, account=account)
                 self._tracks[camera_id] = track
             elif policy is not None and policy != track.policy:
                 raise UsageError(
@@ -51,3 +57,20 @@ class Tracks:
                     f"{policy}: use one policy per camera in a session"
                 )
             return track
+
+
+def account_of(camera_id: str, policy: TrackPolicy) -> AttemptAccount:
+    """Return the account of a camera's attempts, on disk where the policy says so.
+
+    Args:
+        camera_id: Name of the camera.
+        policy: Rules of its track.
+
+    Raises:
+        HomeError: The folder for it cannot be used.
+    """
+    attempts, lock_out = policy.attempts, policy.lock_out
+    store: AttemptStore = MemoryStore()
+    if policy.on_disk and (attempts is not None or lock_out is not None):
+        store = FileStore(camera_id, partial(worst_state, attempts, lock_out))
+    return AttemptAccount(attempts, lock_out, store)

@@ -72,7 +72,7 @@ class Door:
         self.session = Liveness(
             bundle,
             self.engine,
-            limits=QualityLimits(),
+            limits=QualityLimits(max_age_ms=20_000),  # longer than any pause of a busy machine
             batching=BatchingPolicy(
                 lanes=1,
                 max_batch=1,
@@ -98,7 +98,9 @@ def by_run(door, item):
 
 def by_track(door):
     """Return the door's track, for which one good frame is enough, as `fasdk run` has one."""
-    return door.session.track("door", TrackPolicy(frames_required=1))
+    return door.session.track(
+        "door", TrackPolicy(frames_required=1, attempts=None, remembered_frames=0)
+    )
 
 
 WAYS = {"check": by_check, "submit": by_submit, "run": by_run}
@@ -292,7 +294,7 @@ FAULTS = [
         "stale",
         RETRY,
         Reason.STALE,
-        lambda: replace(good(), taken_ms=taken(rgb=5000, depth=5000, ir=5000)),
+        lambda: replace(good(), taken_ms=taken(rgb=60_000, depth=60_000, ir=60_000)),
     ),
     Fault("of the future", RETRY, Reason.STALE, lambda: replace(good(), taken_ms=taken(rgb=-5000))),
     Fault(

@@ -37,7 +37,7 @@ from support.track_fakes import (
 )
 
 LIVE, SPOOF, RETRY, ERROR = Verdict.LIVE, Verdict.SPOOF, Verdict.RETRY, Verdict.ERROR
-NEVER = TrackPolicy(lock_out=None)
+NEVER = TrackPolicy(attempts=None, lock_out=None)
 STRONG = 3.0  # log-odds; two such frames are LIVE by the test's sum, one is not
 
 
@@ -94,7 +94,7 @@ def test_the_time_limit_is_a_retry_although_the_bound_is_met():
     door.see(STRONG)
     late = door.see(STRONG, after_ms=1000.1)
     assert late.frames == 1  # a gap of more than a second is another face
-    door = Door(policy=TrackPolicy(lock_out=None, face_lost_ms=5000.0))
+    door = Door(policy=TrackPolicy(attempts=None, lock_out=None, face_lost_ms=5000.0))
     door.see(STRONG)
     late = door.see(STRONG, after_ms=1000.1)
     assert (late.verdict, late.codes) == (RETRY, (Reason.UNDECIDED,))
@@ -111,7 +111,7 @@ def test_the_time_limit_is_a_retry_although_the_bound_is_met():
     ],
 )
 def test_track_discards_evidence_when_the_face_is_lost(frame, answer, after_ms):
-    door = Door(policy=TrackPolicy(lock_out=None, max_ms=1e6))
+    door = Door(policy=TrackPolicy(attempts=None, lock_out=None, max_ms=1e6))
     door.see(STRONG)
     after = door.see(answer, after_ms=after_ms, **frame)
     assert (after.verdict, after.frames) == (RETRY, 1)
@@ -136,7 +136,7 @@ def test_a_frame_that_was_not_judged_keeps_its_reason_and_adds_nothing(fault):
 
 
 def test_too_many_of_them_in_a_row_drop_what_was_gathered():
-    policy = TrackPolicy(lock_out=None, max_unscored=2)
+    policy = TrackPolicy(attempts=None, lock_out=None, max_unscored=2)
     for faults, frames in [(2, 2), (3, 1)]:
         door = Door(policy=policy)
         door.see(STRONG)
@@ -160,7 +160,7 @@ def test_too_many_of_them_in_a_row_drop_what_was_gathered():
 )
 @pytest.mark.parametrize("bundle", [plain_bundle(), bundle_with_test()])
 def test_a_live_that_lacks_what_makes_one_is_an_error(bundle, answer, code):
-    door = Door(bundle, TrackPolicy(frames_required=1, lock_out=None))
+    door = Door(bundle, TrackPolicy(frames_required=1, attempts=None, lock_out=None))
     found = door.see(answer)
     assert (found.verdict, found.codes) == (ERROR, (code,))
     assert found.frames == 0
@@ -198,55 +198,13 @@ def test_a_swap_between_two_looks_at_the_bundle_lends_no_frame_the_new_test(read
 
 
 def test_another_operating_point_begins_anew():
-    door = Door(policy=TrackPolicy(frames_required=2, lock_out=None))
+    door = Door(policy=TrackPolicy(frames_required=2, attempts=None, lock_out=None))
     door.see(STRONG)
     other = scored(sigmoid(STRONG))
     other = Decision(LIVE, score=other.score, operating_point="standard/rgb", bundle_id="a bundle")
     first = door.see(other)
     assert (first.verdict, first.frames, first.log_likelihood_ratio) == (RETRY, 1, None)
     assert door.see(other).verdict is LIVE
-
-
-def test_a_face_gets_so_many_runs_and_has_to_leave_then():
-    door = Door(policy=TrackPolicy(lock_out=None, runs_per_face=2))
-    door.verdicts(*[1.0] * 8)  # undecided at the frame limit, twice
-    turned_away = [door.see(STRONG) for _ in range(4)]
-    assert {(a.verdict, a.codes, a.frames) for a in turned_away} == {
-        (RETRY, (Reason.UNDECIDED,), 0)
-    }
-    assert "step away" in turned_away[0].reasons[0]
-    door.see(retry(Reason.NO_FACE))
-    assert door.verdicts(STRONG, STRONG) == [RETRY, LIVE]
-    # What too many frames without a score cut short was a run as well.
-    door.verdicts(*([STRONG] + [retry()] * 6) * 2)
-    assert door.verdicts(STRONG, STRONG) == [RETRY, RETRY]
-    door.track.reset()
-    # A LIVE gives them back; a SPOOF stays one.
-    assert door.verdicts(-9.0, STRONG, STRONG) == [SPOOF, RETRY, LIVE]
-    assert door.verdicts(-9.0, -9.0, 9.0, 9.0) == [SPOOF] * 4
-
-
-def test_whoever_covers_a_camera_in_the_middle_of_a_run_has_had_that_run():
-    """Else a mask whose evidence goes the wrong way could begin anew for ever."""
-    covered = Decision(SPOOF, score=0.2, operating_point="standard/rgb", bundle_id="a bundle")
-    door = Door(policy=TrackPolicy(lock_out=None, runs_per_face=2))
-    door.verdicts(-1.0, covered, -1.0, covered)
-    turned_away = [door.see(STRONG) for _ in range(3)]
-    assert {(a.verdict, a.codes, a.frames) for a in turned_away} == {
-        (RETRY, (Reason.UNDECIDED,), 0)
-    }
-    # The frame that ends the last run may not open the door by itself either.
-    door = Door(bundle_with_test(live_bound=0.1), TrackPolicy(lock_out=None, runs_per_face=1))
-    assert door.verdicts(-0.1, covered, STRONG, STRONG) == [RETRY] * 4
-
-
-def test_a_picture_held_up_after_its_runs_still_locks_the_camera_out():
-    policy = TrackPolicy(
-        runs_per_face=1, lock_out=LockOutPolicy(spoofs=3, same_face_ms=500.0, window_ms=1e4)
-    )
-    door = Door(policy=policy)
-    assert door.verdicts(-9.0, *[9.0] * 10) == [SPOOF] * 11
-    assert door.track.is_locked_out
 
 
 def test_without_a_sequential_test_live_takes_three_live_frames_in_a_row():
@@ -256,14 +214,15 @@ def test_without_a_sequential_test_live_takes_three_live_frames_in_a_row():
 
 
 def test_track_answers_on_one_frame_only_where_the_policy_allows():
-    door = Door(plain_bundle(), TrackPolicy(frames_required=1, lock_out=None))
+    door = Door(plain_bundle(), TrackPolicy(frames_required=1, attempts=None, lock_out=None))
     assert door.verdicts(0.1, -0.1, 0.1) == [LIVE, SPOOF, LIVE]
 
 
 # Lock-out.
 
 QUICK = TrackPolicy(
-    lock_out=LockOutPolicy(spoofs=2, window_ms=1e4, locked_ms=2000.0, same_face_ms=500.0)
+    attempts=None,
+    lock_out=LockOutPolicy(spoofs=2, window_ms=1e4, locked_ms=2000.0, same_face_ms=500.0),
 )
 
 
@@ -286,7 +245,7 @@ def test_repeated_spoofs_lock_the_camera_out_for_a_time():
 
 
 def test_a_lock_out_until_unlock():
-    policy = TrackPolicy(lock_out=LockOutPolicy(spoofs=1, locked_ms=None))
+    policy = TrackPolicy(attempts=None, lock_out=LockOutPolicy(spoofs=1, locked_ms=None))
     door = Door(plain_bundle(), policy)
     door.see(-1.0)
     assert "until unlock()" in door.see(9.0, after_ms=1e9).reasons[0]
@@ -313,7 +272,7 @@ def test_live_people_in_between_do_not_clear_the_spoofs():
 
 def test_frames_under_way_when_it_locks_are_locked_out_too():
     session = HeldSession(plain_bundle())
-    policy = TrackPolicy(frames_required=1, lock_out=LockOutPolicy(spoofs=1))
+    policy = TrackPolicy(frames_required=1, attempts=None, lock_out=LockOutPolicy(spoofs=1))
     track = Track(session, "door", policy, clock=Hand())
     futures = [track.submit(capture()) for _ in range(2)]
     session.futures[1].set_result(scored(0.9))
@@ -323,7 +282,10 @@ def test_frames_under_way_when_it_locks_are_locked_out_too():
 
 @pytest.mark.parametrize("backwards", [-1e9, math.nan])
 def test_a_clock_that_runs_backwards_neither_unlocks_nor_prolongs(backwards):
-    door = Door(plain_bundle(), TrackPolicy(lock_out=LockOutPolicy(spoofs=1, locked_ms=1000.0)))
+    door = Door(
+        plain_bundle(),
+        TrackPolicy(attempts=None, lock_out=LockOutPolicy(spoofs=1, locked_ms=1000.0)),
+    )
     door.see(-1.0, after_ms=5000.0)
     door.clock.now_ms = backwards
     assert door.track.is_locked_out
@@ -346,7 +308,7 @@ SOME = (Modality.RGB, Modality.IR)
     ],
 )
 def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
-    door = Door(policy=TrackPolicy(missing=missing, lock_out=None))
+    door = Door(policy=TrackPolicy(missing=missing, attempts=None, lock_out=None))
     door.see(STRONG)
     found = door.see(STRONG, modalities=SOME)
     assert (found.verdict, found.codes, door.session.judged) == (verdict, codes, 1)
@@ -357,7 +319,7 @@ def test_a_missing_modality_is_named_and_never_judged(missing, verdict, codes):
 def test_a_frame_on_its_way_through_a_swap_is_held_to_what_the_new_model_looks_at():
     of_color = tiny_bundle.manifest().model_copy(update={"modalities": (Modality.RGB,)})
     session = HeldSession(FakeBundle(of_color))
-    policy = TrackPolicy(1, missing=MissingModalities.REQUIRE)
+    policy = TrackPolicy(1, attempts=None, missing=MissingModalities.REQUIRE)
     track = Track(session, "door", policy, clock=Hand())
     future = track.submit(capture(modalities=(Modality.RGB,)))
     session.bundle = FakeBundle(tiny_bundle.manifest(), "its successor")
@@ -480,14 +442,14 @@ def test_a_bundle_that_cannot_be_read_is_an_error():
 
 @pytest.mark.parametrize("garbage", [None, "frame", 7, object()])
 def test_track_answers_error_to_a_non_capture_and_judges_the_next_frame(garbage):
-    door = Door(plain_bundle(), TrackPolicy(frames_required=1))
+    door = Door(plain_bundle(), TrackPolicy(frames_required=1, attempts=None))
     door.answer = scored(0.9)
     assert door.track.check(garbage).verdict is ERROR
     assert door.see(scored(0.9)).verdict is LIVE
 
 
 def test_reset_drops_what_was_gathered_and_keeps_the_lock_out():
-    door = Door(policy=TrackPolicy(lock_out=LockOutPolicy(spoofs=1)))
+    door = Door(policy=TrackPolicy(attempts=None, lock_out=LockOutPolicy(spoofs=1)))
     door.see(STRONG)
     door.track.reset()
     assert door.see(STRONG).frames == 1
@@ -515,11 +477,13 @@ def test_frames_under_way_at_a_reset_are_no_evidence_for_whoever_comes_next():
 def test_camera_has_a_single_track_and_policy():
     tracks = Tracks(FakeSession(plain_bundle(), lambda _: error()))
     track = tracks.of("lobby", NEVER)
-    assert tracks.of("lobby") is tracks.of("lobby", TrackPolicy(lock_out=None)) is track
+    assert (
+        tracks.of("lobby") is tracks.of("lobby", TrackPolicy(attempts=None, lock_out=None)) is track
+    )
     assert tracks.of("garage") is not track
     assert tracks.of("garage").policy == TrackPolicy()
     with pytest.raises(UsageError, match=r"'lobby' has a track with .* use one policy per camera"):
-        tracks.of("lobby", TrackPolicy(frames_required=1, lock_out=None))
+        tracks.of("lobby", TrackPolicy(frames_required=1, attempts=None, lock_out=None))
     with pytest.raises(UsageError, match="needs a camera_id"):
         tracks.of("")
 
@@ -528,7 +492,8 @@ def test_camera_has_a_single_track_and_policy():
     ("change", "words"),
     [
         ({"frames_required": 0}, "frames_required is 0"),
-        ({"runs_per_face": 0}, "runs_per_face is 0"),
+        ({"remembered_frames": -1}, "remembered_frames is -1"),
+        ({"on_disk": 1}, "on_disk is 1"),
         ({"max_unscored": -1}, "max_unscored is -1"),
         ({"max_ms": math.inf}, "max_ms is inf"),
         ({"face_lost_ms": 0}, "face_lost_ms is 0"),

@@ -18,9 +18,7 @@ from support.sequential_tests import sequential_test, sigmoid
 from support.track_fakes import LanesSession, bundle_with_test, capture, error, retry, scored
 
 CAMERAS, FRAMES = 4, 200
-POLICY = TrackPolicy(
-    lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unscored=1000, runs_per_face=1000
-)
+POLICY = TrackPolicy(attempts=None, lock_out=None, face_lost_ms=1e9, max_ms=1e9, max_unscored=1000)
 
 
 def log_odds(camera: int, number: int) -> float:

@@ -114,8 +114,9 @@ def people(tmp_path_factory):
     return folder
 
 
-def test_a_door_judges_several_frames_and_locks_out_repeated_spoofs(fasdk, tiny, people):
-    words = ("--backend", "onnxruntime", "--camera", f"replay:{people}", "--json")
+def test_a_door_judges_several_frames_and_makes_an_attack_wait(fasdk, tiny, people):
+    camera = f"replay:{people}?fps=10"
+    words = ("--backend", "onnxruntime", "--camera", camera, "--json")
     ran = fasdk("run", tiny, *words, "--face", "110,60,100,130")
     assert ran.status == 0
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
@@ -126,8 +127,11 @@ def test_a_door_judges_several_frames_and_locks_out_repeated_spoofs(fasdk, tiny,
     assert [line["frames"] for line in lines[:3]] == [1, 2, 3]
     assert lines[2]["frame_verdict"] == "live"
     assert "no-image" in lines[4]["codes"]
-    assert set(found[5:]) == {"spoof"}
-    assert {line["camera_id"] for line in lines} == {f"replay:{people}"}
+    # The attack is one attempt, and its further frames wait.
+    assert found[5:] == ["spoof", *["retry"] * 5]
+    assert {code for line in lines[6:] for code in line["codes"]} == {"wait"}
+    assert all(0.0 < line["wait_ms"] <= 1000.0 for line in lines[5:])
+    assert {line["camera_id"] for line in lines} == {camera}
 
 
 def test_gates_ask_for_a_face(fasdk, tiny, people):
@@ -253,13 +257,13 @@ def test_systemd_hears_of_decisions_and_of_the_end(run, folder, tmp_path, monkey
 
 
 @pytest.mark.usefixtures("unplugged")
-def test_systemd_hears_nothing_while_the_camera_is_gone(run, tmp_path, monkeypatch):
+def test_systemd_hears_that_the_camera_is_gone_and_the_loop_alive(run, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         run("opencv:0")
-        assert systemd.recv(100) == b"STOPPING=1"
+        assert systemd.recv(100) == b"READY=1\nSTATUS=out of order: camera"
 
 
 @contextmanager

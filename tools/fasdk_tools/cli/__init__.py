@@ -15,6 +15,8 @@ from fasdk.errors import FasdkError
 
 # Importing a module of verbs is what adds them to the root command, in the order of `--help`.
 from fasdk_tools.cli import (  # noqa: F401
+    accept,
+    attempts,
     build,
     build_plan,
     bundle,

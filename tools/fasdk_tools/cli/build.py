@@ -67,6 +67,14 @@ def build_engine(
         Path | None,
         typer.Option(help="List (JSON Lines) of labeled captures to choose a threshold on."),
     ] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LIST",
+            help="List of captures whose frames may stand in the bundle as golden captures, for "
+            "anyone to read; synthetic ones by default.",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="List of captures for INT8 calibration, of people in no other list."),
@@ -162,6 +170,7 @@ def build_engine(
         max_batch=max_batch,
         compute_capabilities=tuple(compute_capability or ()),
         development=development,
+        golden=golden,
         signer=signer_of(sign_key),
         product=product,
         preprocess=preprocess,

@@ -65,12 +65,17 @@ def _plan_and_replay(bundle: Path, backend: str, trust: TrustPolicy) -> dict[str
         FasdkError: The bundle, its signature, the backend, the plan or a golden capture fails.
     """
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.revisions import RevisionState
     from fasdk.session.session import open as open_session
 
     with (
         progress_view() as view,
         open_session(
-            bundle, backend=parse_backend(backend), trust=trust, progress=view
+            bundle,
+            backend=parse_backend(backend),
+            trust=trust,
+            revisions=RevisionState.unchecked(),
+            progress=view,
         ) as liveness,
     ):
         view.phase("golden captures")

@@ -11,6 +11,7 @@ import typer
 from fasdk.errors import (
     BundleError,
     PlanError,
+    RollbackError,
     TamperedError,
     TrustError,
     UsageError,
@@ -18,6 +19,7 @@ from fasdk.errors import (
 from fasdk_tools.cli.list_options import DepthScaleOption, IrShiftOption
 from fasdk_tools.cli.root import (
     EXIT_NO,
+    AllowOption,
     BackendOption,
     BundleArgument,
     JsonOption,
@@ -173,19 +175,25 @@ def verify(
     backend: BackendOption = "onnxruntime",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle's bytes and signature, then replay its golden captures."""
+    """Check a bundle's bytes, signature and revision, then replay its golden captures."""
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.revisions import RevisionState
+    from fasdk.bundle.succession import allowed_changes, allowing
     from fasdk.session.session import open as open_session
 
     parsed = parse_backend(backend)
     document: dict[str, Any] = {"bundle": str(bundle), "ok": False, "reason": None}
     _require_file(bundle)
     trust = trust_policy(key, unsigned)
+    allowed = allowed_changes(allowing(allow or []))
+    unrecorded = RevisionState.unchecked()
     try:
-        with open_session(bundle, backend=parsed, trust=trust) as liveness:
+        with open_session(bundle, backend=parsed, trust=trust, revisions=unrecorded) as liveness:
             opened = liveness.bundle
+            RevisionState.installed().check(opened, [k.id for k in trust.keys], allowed)
             document |= {
                 "bundle_id": opened.id,
                 **_signature_fields(opened),
@@ -200,7 +208,7 @@ def verify(
                     "--key KEY.pub where its key is not in `fasdk trust list`"
                 )
             document["ok"] = True
-    except (TamperedError, TrustError, PlanError) as error:
+    except (TamperedError, TrustError, RollbackError, PlanError) as error:
         document["reason"] = str(error)
     if as_json:
         print_json(document)
@@ -221,7 +229,7 @@ def verify(
             },
         )
     else:
-        STDERR.print(f"fasdk: {document['reason']}", markup=False)
+        STDERR.print(f"fasdk: {document['reason']}", markup=False, soft_wrap=True)
     if not document["ok"]:
         raise typer.Exit(EXIT_NO)
 
@@ -249,10 +257,12 @@ def check(
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
+    allow: AllowOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decide on one capture; exit 0 only for LIVE."""
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.succession import allowing
     from fasdk.capture import Capture, Modality
     from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.session import open as open_session
@@ -275,6 +285,7 @@ def check(
         backend=parse_backend(backend),
         level=level,
         trust=trust_policy(key, unsigned),
+        **allowing(allow or []),
         missing=missing_policy(missing_modalities),
     ) as liveness:
         liveness.require(capture)
@@ -336,6 +347,7 @@ def profile(
 ) -> None:
     """Measure the latency of a bundle on this machine, stage by stage."""
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.revisions import RevisionState
     from fasdk.session.session import open as open_session
     from fasdk_tools.diagnostics.profile import profile as profile_batch
 
@@ -346,6 +358,7 @@ def profile(
             bundle,
             backend=parse_backend(backend),
             trust=trust_policy(key, unsigned),
+            revisions=RevisionState.unchecked(),
             threads=threads,
         ) as liveness,
     ):

@@ -72,8 +72,14 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.html", help="Report to write, one file.")
     ] = None,
+    with_faces: Annotated[
+        bool,
+        typer.Option(
+            "--with-faces", help="Show frames of the worst-scored captures, people's faces, in it."
+        ),
+    ] = False,
     worst: Annotated[
-        int, typer.Option(min=0, help="Worst-scored captures to show of each list and class.")
+        int, typer.Option(min=0, help="Worst-scored captures to name of each list and class.")
     ] = 6,
     allow_overlap: Annotated[
         bool,
@@ -96,6 +102,8 @@ def evaluate(
 
     if not protocol:
         raise UsageError("evaluate needs a test list: give --protocol LIST")
+    if with_faces and report is None:
+        raise UsageError("--with-faces goes with --report OUT.html: frames are shown there alone")
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"--report {report}: its folder does not exist")
     request = EvaluationRequest(
@@ -118,7 +126,7 @@ def evaluate(
             from fasdk_tools.report import write_report
 
             view.phase("report")
-            write_report(report, run, request.bundle)
+            write_report(report, run, request.bundle, with_faces=with_faces)
     if as_json:
         print_json(asdict(run.record))
     else:

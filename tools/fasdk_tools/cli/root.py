@@ -89,6 +89,14 @@ UnsignedOption = Annotated[
     bool,
     typer.Option("--unsigned", help="Ask for no signature: whoever wrote the file is trusted."),
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        help="Change against the bundle taken before that is intended: rollback, rewrite, product, "
+        "model, modalities or levels. Repeatable.",
+    ),
+]
 SignKeyOption = Annotated[
     str | None,
     typer.Option(

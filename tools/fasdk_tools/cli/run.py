@@ -15,6 +15,7 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import (
+    AllowOption,
     BackendOption,
     BundleArgument,
     KeyOption,
@@ -84,6 +85,7 @@ def run(
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
+    allow: AllowOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
@@ -94,12 +96,14 @@ def run(
     of decisions alone. Exit 0 at the end, 2 for wrong input.
     """
     from fasdk.backends.registry import parse_backend
+    from fasdk.bundle.succession import allowing
     from fasdk.cameras import open_camera
     from fasdk.cameras.address import without_credentials
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.session import open as open_session
+    from fasdk.tracking.policy import TrackPolicy
     from fasdk.watchdog import Watchdog
     from fasdk_tools.terminal.decisions import document_of, text_of
 
@@ -108,6 +112,9 @@ def run(
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
     locator = _locator(face, face_model)
+    missing = missing_policy(missing_modalities)
+    # A recording opens no door: judged twice, it gets the same answers twice.
+    policy = TrackPolicy(missing=missing, on_disk=not camera.startswith("replay:"))
     counts: Counter[str] = Counter()
     watchdog = Watchdog.from_environment()
     with (
@@ -117,8 +124,9 @@ def run(
             backend=parse_backend(backend),
             level=level,
             trust=trust_policy(key, unsigned),
+            **allowing(allow or []),
             limits=QualityLimits() if gates else None,
-            missing=missing_policy(missing_modalities),
+            missing=missing,
         ) as liveness,
         _until_told_to_stop(),
     ):
@@ -126,7 +134,7 @@ def run(
         trust = liveness.bundle.trust
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(without_credentials(camera)),
+            liveness if each_frame else liveness.track(without_credentials(camera), policy),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

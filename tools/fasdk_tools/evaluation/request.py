@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
-from fasdk.errors import DatasetError, UsageError
+from fasdk.errors import UsageError
 from fasdk.settings import take_choices
 from fasdk_calibration.datasets import Dataset, ListOptions
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
+from fasdk_calibration.datasets.pseudonyms import seen_before
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, as_missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
 from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
@@ -152,35 +153,30 @@ def find_overlap(
     Raises:
         DatasetError: The bundle names its subjects in a form that cannot be read.
     """
-    seen = [
-        ("the bundle's calibration", known_subjects(bundle, CALIBRATION)),
-        ("the list the bundle's thresholds came from", known_subjects(bundle, EVALUATION)),
-    ]
-    if development is not None:
-        seen.append(("the development list", development.subjects))
     found = []
     for dataset in datasets:
-        for name, subjects in seen:
-            shared = shared_subjects(dataset.subjects, subjects or ())
-            if shared:
-                found.append(Overlap(name, dataset.name, shared))
+        people = dataset.subjects
+        known = {
+            "the bundle's calibration": seen_subjects(bundle, CALIBRATION, people),
+            "the list the bundle's thresholds came from": seen_subjects(bundle, EVALUATION, people),
+        }
+        if development is not None:
+            known["the development list"] = shared_subjects(people, development.subjects)
+        found += [Overlap(name, dataset.name, shared) for name, shared in known.items() if shared]
     return tuple(found)
 
 
-def known_subjects(bundle: Bundle, member: str) -> frozenset[str] | None:
-    """Return the subjects that a document in a bundle names; None where it names none.
+def seen_subjects(bundle: Bundle, member: str, people: Iterable[str]) -> tuple[str, ...] | None:
+    """Return which people a document in a bundle knows; None where that cannot be told.
 
     Raises:
         BundleError: The document cannot be read, or is a calibration.json of another schema.
-        DatasetError: The document's subjects are no list.
+        DatasetError: The document's subjects are malformed.
     """
     document = read_calibration(bundle) if member == CALIBRATION else bundle.document(member)
-    subjects = None if document is None else document.get("subjects")
-    if subjects is None:
+    if document is None:
         return None
-    if not isinstance(subjects, list):
-        raise DatasetError(f"{bundle.path}: {member}: subjects is no list: build it again")
-    return frozenset(map(str, subjects))
+    return seen_before(document, people, f"{bundle.path}: {member}")
 
 
 def require_new_subjects(overlap: Sequence[Overlap]) -> None:

@@ -32,10 +32,10 @@ from fasdk_tools.evaluation.request import (
     choose_missing,
     find_overlap,
     headline_level,
-    known_subjects,
     require_level,
     require_new_subjects,
     require_protocol,
+    seen_subjects,
 )
 from fasdk_tools.evaluation.scoring import score_subsets
 
@@ -219,10 +219,11 @@ def _limits(
         (CALIBRATION, "calibrated", quantized or bundle.document(CALIBRATION) is not None),
         (EVALUATION, "given thresholds", bool(manifest.operating_points)),
     ):
-        if is_due and known_subjects(bundle, member) is None:
+        if is_due and seen_subjects(bundle, member, ()) is None:
             notes.append(
-                f"The bundle does not name the people whose captures it was {what} on: whether any "
-                "of them is in these lists could not be checked."
+                f"The bundle does not name the people whose captures it was {what} on, or names "
+                "them by the key of another account: whether any of them is in these lists could "
+                "not be checked."
             )
     notes += [f"{dataset.name}: {note}" for dataset in datasets for note in dataset.notes]
     notes += [

@@ -38,15 +38,23 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 Pictures = Mapping[tuple[str, int], Sequence[tuple[Modality, str]]]
 
 
-def write_report(path: Path, run: EvaluationRun, bundle: Bundle) -> None:
-    """Write an evaluation as one HTML file.
+def write_report(
+    path: Path, run: EvaluationRun, bundle: Bundle, *, with_faces: bool = False
+) -> None:
+    """Write an evaluation as one HTML file that only its owner may read.
+
+    Args:
+        path: File to write.
+        run: The evaluation.
+        bundle: Bundle that was evaluated.
+        with_faces: Whether frames of the worst-scored captures are shown.
 
     Raises:
         DatasetError: A capture to be shown can no longer be read.
         FasdkError: The disk is full or the folder not writable.
     """
-    page = render(run.record, _pictures(run, bundle))
-    with atomic_write(path) as file:
+    page = render(run.record, _pictures(run, bundle) if with_faces else {})
+    with atomic_write(path, mode=0o600) as file:
         file.write(page.encode())
 
 
@@ -71,7 +79,7 @@ def render(record: Evaluation, pictures: Pictures) -> str:
 
     Args:
         record: The evaluation; the page embeds it as JSON, and shows nothing else.
-        pictures: PNG data URIs of the worst-scored captures, by list and row.
+        pictures: PNG data URIs of the worst-scored captures, by list and row; empty shows none.
     """
     name = Path(record.bundle.path).name
     title = f"Evaluation of {name}"

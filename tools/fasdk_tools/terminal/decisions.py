@@ -72,5 +72,6 @@ def _track_of(decision: Decision) -> dict[str, Any]:
         "camera_id": decision.camera_id,
         "frames": decision.frames,
         "log_likelihood_ratio": decision.log_likelihood_ratio,
+        "wait_ms": decision.wait_ms,
         "frame_verdict": None if frame is None else frame.verdict.value,
     }

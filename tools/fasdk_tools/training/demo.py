@@ -124,6 +124,7 @@ def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = N
         precision=Precision.FP16,
         backend=Backend.TENSORRT_RTX if rtx else Backend.ONNXRUNTIME,
         development=development,
+        golden=development,  # every capture of the demo is synthetic
     )
     build = build_bundle(request, view)
     view.phase("verify")

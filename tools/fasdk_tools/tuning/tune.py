@@ -21,7 +21,8 @@ from fasdk.bundle.trust import TrustPolicy
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
 from fasdk_calibration.datasets import ListOptions, announce_dataset, open_dataset
-from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
+from fasdk_calibration.datasets.overlap import require_none_shared
+from fasdk_calibration.datasets.pseudonyms import PSEUDONYMS, Pseudonyms
 from fasdk_calibration.metrics import Scores, fuse
 from fasdk_calibration.protocols import NONE_MISSING, Missing, as_missing
 from fasdk_calibration.thresholds.levels import (
@@ -32,7 +33,7 @@ from fasdk_calibration.thresholds.levels import (
 from fasdk_calibration.thresholds.operating_points import TunedPoint, tune_level
 from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
-from fasdk_tools.evaluation.request import known_subjects
+from fasdk_tools.evaluation.request import seen_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
 from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
@@ -148,7 +149,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     dataset = open_dataset(request.protocol, request.root, options=request.options)
     _require_both_classes(dataset)
     require_none_shared(
-        shared_subjects(dataset.subjects, known_subjects(bundle, CALIBRATION) or frozenset()),
+        seen_subjects(bundle, CALIBRATION, dataset.subjects) or (),
         name=dataset.name,
         other=f"the calibration of {bundle.path}",
         fix="tune on other people",
@@ -382,6 +383,7 @@ def _evaluation(
 ) -> dict[str, Any]:
     """Return evaluation.json: enough for a reviewer to count again."""
     records = dataset.records
+    named = Pseudonyms.of_record("tuned", request.protocol.name)
     lines = [json.dumps(r.model_dump(mode="json"), sort_keys=True) for r in records]
     is_file = request.protocol.is_file()
     return {
@@ -401,7 +403,8 @@ def _evaluation(
         "notes": list(notes),
         "captures": len(records),
         "presentations": len(dataset.presentations),
-        "subjects": sorted(dataset.subjects),
+        "subjects": sorted(map(named.of, dataset.subjects)),
+        PSEUDONYMS: named.described(),
         "domains": sorted({r.domain for r in records}),
         "targets": {target.level: target.max_apcer for target in request.targets},
         "missing": [[m.value for m in sorted(each)] for each in request.missing],

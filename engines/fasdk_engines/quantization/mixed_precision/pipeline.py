@@ -15,6 +15,7 @@ from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION
 from fasdk.errors import BudgetError
 from fasdk_calibration.calibration_set.ranges import RangeMethod
+from fasdk_calibration.datasets.pseudonyms import Pseudonyms
 from fasdk_engines.graph.runner import GraphRunner
 from fasdk_engines.quantization.calibration.calibration_set import (
     CalibrationSet,
@@ -394,12 +395,16 @@ def _record(
     evaluation = outcome.evaluation
     holds = evaluation is not None and evaluation.holds
     reverted = outcome.candidate.trial.float_layers if outcome.candidate and holds else ()
+    named = Pseudonyms.of_record("calibration", chosen.name)
     return CalibrationRecord(
         precision=job.precision.value,
         list=chosen.name,
         listed=chosen.listed,
-        captures=tuple(CalibrationCapture(r.id, r.subject) for r in chosen.records),
-        subjects=tuple(sorted({record.subject for record in chosen.records})),
+        captures=tuple(
+            CalibrationCapture(named.of(r.id), named.of(r.subject)) for r in chosen.records
+        ),
+        subjects=tuple(sorted({named.of(record.subject) for record in chosen.records})),
+        pseudonyms=named.rule,
         strata=chosen.selection.strata,
         coverage_radius=chosen.selection.radius,
         method=method.value,

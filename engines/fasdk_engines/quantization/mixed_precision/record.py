@@ -12,6 +12,7 @@ from fasdk_engines.quantization.mixed_precision.summary import Int8Summary
 
 if TYPE_CHECKING:
     from fasdk_calibration.calibration_set.selection import StratumShare
+    from fasdk_calibration.datasets.pseudonyms import PseudonymRule
     from fasdk_engines.quantization.graph.layers import Layer
     from fasdk_engines.quantization.mixed_precision.budget import BudgetReport
     from fasdk_engines.quantization.mixed_precision.search import Trial
@@ -24,8 +25,8 @@ class CalibrationCapture:
     """One capture of the calibration set.
 
     Attributes:
-        id: Id of the capture in the list.
-        subject: The person in it.
+        id: Pseudonym of the capture's id in the list.
+        subject: Pseudonym of the person in it.
     """
 
     id: str
@@ -41,7 +42,8 @@ class CalibrationRecord:
         list: Name of the calibration list.
         listed: Number of captures in the list.
         captures: The captures chosen from it, in list order.
-        subjects: Every person in them; the model must be evaluated on other people.
+        subjects: Pseudonym of every person in them; the model must be evaluated on other people.
+        pseudonyms: How names were replaced.
         strata: Number of candidates and of chosen captures in each stratum.
         coverage_radius: Largest distance, in the float graph's features, of a candidate to the
             nearest chosen capture; 0 where all were taken.
@@ -62,6 +64,7 @@ class CalibrationRecord:
     listed: int
     captures: tuple[CalibrationCapture, ...]
     subjects: tuple[str, ...]
+    pseudonyms: PseudonymRule
     strata: tuple[StratumShare, ...]
     coverage_radius: float
     method: str

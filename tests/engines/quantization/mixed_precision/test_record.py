@@ -6,6 +6,7 @@ import json
 
 from fasdk.bundle.calibration import CALIBRATION_SCHEMA
 from fasdk_calibration.calibration_set.selection import Stratum, StratumShare
+from fasdk_calibration.datasets.pseudonyms import PseudonymRule
 from fasdk_engines.quantization import ActivationForm, ActivationRange, ExclusionReason, Layer
 from fasdk_engines.quantization.mixed_precision.record import CalibrationCapture, CalibrationRecord
 from fasdk_engines.quantization.mixed_precision.search import BudgetStatus, Trial
@@ -20,6 +21,7 @@ def record() -> CalibrationRecord:
         listed=9,
         captures=(CalibrationCapture("c1", "ann"), CalibrationCapture("c2", "ann")),
         subjects=("ann",),
+        pseudonyms=PseudonymRule("hmac-sha256", "00" * 16, "11" * 8),
         strata=(StratumShare(Stratum("door", "attack", "print", "rgb"), 9, 2),),
         coverage_radius=1.5,
         method="mse",

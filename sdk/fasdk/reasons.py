@@ -83,6 +83,7 @@ class Reason(str, Enum):
     BLURRED = _Definition("blurred", Remedy.RETRY)
     IR_SATURATED = _Definition("ir-saturated", Remedy.RETRY)
     DEPTH_HOLES = _Definition("depth-holes", Remedy.RETRY)
+    SENSORS_DISAGREE = _Definition("sensors-disagree", Remedy.RETRY)
     NOT_FINITE = _Definition("not-finite", Remedy.RESTART)
     NO_OPERATING_POINT = _Definition("no-operating-point", Remedy.OPERATOR)
     UNDECIDED = _Definition("undecided", Remedy.RETRY)

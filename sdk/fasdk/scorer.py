@@ -34,6 +34,7 @@ from fasdk.faults import finding_of
 from fasdk.own_thread import raise_unless_repeated
 from fasdk.preprocess import CropRule, fill_row, to_batch, view_of
 from fasdk.quality import QualityLimits, assess
+from fasdk.quality.agreement import disagreement
 from fasdk.quality.freshness import untimely
 from fasdk.reasons import Finding, Reason
 from fasdk.settings import as_choice
@@ -259,6 +260,25 @@ class Scorer:
         )
         return add_findings(decision, findings)
 
+    def answer(
+        self, capture: Capture, logits: Sequence[float], reliability: Sequence[float]
+    ) -> Decision:
+        """Return the decision on one row for a camera's capture, which passed `gate`.
+
+        As `score_row`, but LIVE only where the sensors show one face, if the limits ask for that.
+        A SPOOF stays one, so that no attack is excused.
+
+        Args:
+            capture: Capture the row belongs to.
+            logits: Logits, as for `score_row`.
+            reliability: The model's certainty, as for `score_row`.
+        """
+        decision = self.score_row(capture, logits, reliability)
+        if not (decision.is_live and self.limits.sensors_agree):
+            return decision
+        finding = disagreement(capture)
+        return decision if finding is None else add_findings(decision, [finding])
+
     def late(self, capture: Capture) -> Finding | None:
         """Return why a LIVE on a capture would come too late at present, or None.
 
@@ -314,10 +334,8 @@ class Scorer:
         """
         worst = 0.0
         manifest = self.bundle.manifest
-        golden = self.bundle.golden
-        if not golden:
-            raise PlanError(f"{self.bundle.path} holds no golden capture to prove an engine with")
-        for number, item in enumerate(golden):
+        number = -1
+        for number, item in enumerate(self.bundle.iter_golden()):
             where = f"{self.bundle.path}: golden capture {number}"
             if item.logits.shape != (len(manifest.labels),):
                 raise PlanError(
@@ -334,6 +352,11 @@ class Scorer:
             self.require_outputs(outputs, rows)
             for row in range(rows):
                 worst = max(worst, self._golden_drift(where, item, outputs, row))
+        if number < 0:
+            raise PlanError(
+                f"{self.bundle.path} holds no golden capture to prove an engine with: build it "
+                "again with `fasdk build-engine`"
+            )
         return worst
 
     def _golden_drift(

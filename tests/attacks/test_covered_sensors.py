@@ -36,17 +36,18 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory):
+@pytest.fixture
+def door(tmp_path, home):
     """A bundle with thresholds for all modalities, for color and infrared, and for color."""
     combinations = (ALL, (RGB, IR), (RGB,))
     return tiny_bundle.write(
-        tmp_path_factory.mktemp("door") / "door.fasb",
+        tmp_path / "door.fasb",
         operating_points=tuple(tiny_bundle.point(modalities=each) for each in combinations),
     )
 
 
 def opened(door, **settings):
+    settings = {"limits": fasdk.QualityLimits.off(), **settings}
     # Unsigned, since each test has a home of its own and with it other keys.
     trust = fasdk.TrustPolicy.unsigned()
     return fasdk.open(door, backend="onnxruntime", threads=1, trust=trust, **settings)

@@ -29,6 +29,8 @@ def sharp_capture(level):
     depth = np.full((240, 320), 1400, np.uint16)
     depth[50:200, 90:220] = 500 + rng.integers(0, 5, (150, 130))
     light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+    light = np.where((depth < 1000)[..., None], 1.15, 0.95) * light  # an outline in every sensor
+    light = light.clip(0, 255).astype(np.uint8)
     taken_ms = dict.fromkeys(fasdk.Modality, monotonic_ms())
     return light, depth, np.ascontiguousarray(light[..., 0]), FACE, taken_ms
 

@@ -35,6 +35,7 @@ RETRY_HELPS = {
     "too-dark",
     "too-bright",
     "blurred",
+    "sensors-disagree",
     "ir-saturated",
     "depth-holes",
     "undecided",

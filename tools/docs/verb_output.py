@@ -240,6 +240,8 @@ def write_inputs(folder: Path) -> None:
     release, for `accept`, is the demo's bundle, signed by a key of its own.
     """
     demo = open_bundle(folder / BUNDLE)
+    for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width
+        (folder / name).unlink(missing_ok=True)
     generate_key(folder / "release.pem")
     write_bundle(
         folder / "release.fasb",

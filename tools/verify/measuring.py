@@ -75,19 +75,31 @@ def bench_json(script: str, *arguments: object) -> dict[str, Any]:
     )
 
 
+def bench_lines(script: str, *arguments: object) -> list[dict[str, Any]]:
+    """Run a benchmark of `tools/bench` and return every JSON line it printed."""
+    words = [sys.executable, str(ROOT / "tools" / "bench" / script), *map(str, arguments)]
+    printed = _printed(words)
+    return [json.loads(line) for line in printed]
+
+
 def support_json(module: str, *arguments: object) -> dict[str, Any]:
     """Run a measurement of the tests' own support package and return its JSON line."""
     return _last_json([sys.executable, "-m", module, *map(str, arguments)])
 
 
 def _last_json(words: list[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_printed(words)[-1])
+    return document
+
+
+def _printed(words: list[str]) -> list[str]:
+    """Run a command and return the lines it printed, of which there must be one."""
     ran = subprocess.run(
         words, capture_output=True, text=True, check=False, cwd=ROOT, env=SUPPORT_ENVIRONMENT
     )
     if not ran.stdout.strip():
         raise RuntimeError(f"{' '.join(words)} printed nothing: {ran.stderr[-300:]}")
-    document: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
-    return document
+    return ran.stdout.strip().splitlines()
 
 
 def _run_pytest(*selection: str, **environment: str) -> ElementTree.Element | None:

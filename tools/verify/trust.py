@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import Claim, report
-from measuring import ROOT, bench_json, fasdk_json, fasdk_run, pytest_claim, support_json
+from measuring import ROOT, bench_lines, fasdk_json, pytest_claim, support_json
 
 ATTACKS = ROOT / "tests" / "attacks"
 LARGEST_FLIPPED_BYTES = 65_536
@@ -52,9 +52,17 @@ def attack_of(file: Path) -> str:
 
 def gaming_claims() -> Iterator[Claim]:
     """Simulated artefacts that are shown by strategies, to the tracking that is shipped."""
-    found = bench_json("gaming.py")
-    for row in found["claims"]:
-        yield Claim(row["claim"], row["measured"], row["comparison"], row["limit"], row["note"])
+    for row in bench_lines("gaming.py"):
+        what = f"{row['level']}, r {row['correlation']}, {row['rule']}, {row['strategy']}"
+        if row["strategy"] == "honest":
+            rise = 100 * (row["bpcer"] - row["bpcer_before"])
+            note = f"{row['people']} people, BPCER {row['bpcer']}, visits {row['visit']}"
+            claim = f"{what}: rise of BPCER in percentage points"
+            yield Claim(claim, rise, "<=", BPCER_RISE_POINTS, note)
+            continue
+        note = f"{row['artefacts']} artefacts, 10 minutes each"
+        yield Claim(f"{what}: share ever LIVE", row["ever_live"], "<=", row["bound"], note)
+        yield Claim(f"{what}: attempts of one artefact", row["attempts"], "<=", row["schedule"])
 
 
 def flip_claims() -> Iterator[Claim]:
@@ -106,17 +114,21 @@ def kill_claims(kills: int) -> Iterator[Claim]:
 
 def soak_claims(minutes: float) -> Iterator[Claim]:
     """A session under load with faults and swaps, for a long time."""
-    ran = fasdk_run("soak", "--hours", minutes / 60, ok_status=(0, 1))
-    found: dict[str, Any] = ran.document
-    note = f"{found['captures']} captures, {found['swaps']} swaps, {found['faults']} faults"
-    yield Claim("soak: minutes", ran.seconds / 60, ">=", SOAK_MINUTES)
-    yield Claim("soak: wrong verdicts", found["wrong"], "==", 0, note)
-    yield Claim("soak: LIVE on a faulted capture", found["live_on_fault"], "==", 0)
-    yield Claim("soak: answers past the deadline", found["late"], "==", 0)
-    drift = found["rss_drift_percent"]
-    yield Claim("soak: RSS drift after warm-up, percent", drift, "<=", SOAK_DRIFT_PERCENT)
-    yield Claim("soak: change of the number of threads", found["thread_drift"], "==", 0)
-    yield Claim("soak: change of the number of descriptors", found["descriptor_drift"], "==", 0)
+    with tempfile.TemporaryDirectory() as name:
+        demo = Path(name) / "demo"
+        fasdk_json("demo", "--out", demo)
+        words = ("soak", demo / "demo.fasb", "--minutes", minutes)
+        found: dict[str, Any] = fasdk_json(*words, ok_status=(0, 1))
+    counts, before, after = found["counts"], found["before"], found["after"]
+    note = f"{counts['answers']} answers, {counts['swaps']} swaps, {found['injected']} faults"
+    yield Claim("soak: minutes", found["seconds"] / 60, ">=", SOAK_MINUTES)
+    yield Claim("soak: wrong verdicts", len(counts["wrong"]), "==", 0, note)
+    yield Claim("soak: LIVE on a faulted capture", len(counts["live_on_fault"]), "==", 0)
+    yield Claim("soak: answers past the deadline", len(counts["late"]), "==", 0)
+    drift = 100 * found["drift"]
+    yield Claim("soak: growth of RSS after warm-up, percent", drift, "<=", SOAK_DRIFT_PERCENT)
+    for held in ("threads", "descriptors"):
+        yield Claim(f"soak: {held} after warm-up", before[held], "==", after[held], "at the end")
 
 
 def bomb_claims() -> Iterator[Claim]:

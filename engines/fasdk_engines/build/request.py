@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.backends.engine import Backend
-from fasdk.bundle.manifest import PRODUCT_PATTERN, Precision
+from fasdk.bundle.manifest import MAX_BATCH, PRODUCT_PATTERN, Precision
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 from fasdk.settings import take_choices
@@ -88,8 +88,8 @@ class BuildRequest:
                 f"--product {self.product!r}: expected at most 64 lower-case letters, digits, "
                 "dots, hyphens and underscores, such as lobby-door"
             )
-        if self.max_batch < 1:
-            raise UsageError(f"--max-batch is {self.max_batch}: it must be at least 1")
+        if not 1 <= self.max_batch <= MAX_BATCH:
+            raise UsageError(f"--max-batch is {self.max_batch}: it must be 1 to {MAX_BATCH}")
         if self.precision not in INT8_PRECISIONS:
             if self.int8 is not None:
                 raise UsageError(

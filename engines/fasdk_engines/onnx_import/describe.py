@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
@@ -17,6 +18,7 @@ from fasdk_engines.onnx_import.draft import (
     draft_description,
     score_outputs,
 )
+from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 from fasdk_engines.onnx_import.reference_trial import (
     Setting,
@@ -77,6 +79,10 @@ def describe_onnx(
     """
     file = read_onnx_file(path)
     told = _Told(file, tuple(modalities), size)
+    return run_guarded(partial(_described_by, told, reference), str(path), file.model.ByteSize())
+
+
+def _described_by(told: _Told, reference: Path | None) -> FileDescription:
     if reference is None:
         return _described(told, None)
     development = read_development(reference)

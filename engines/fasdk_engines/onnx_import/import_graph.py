@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.backends.engine import MAX_BATCH_KEY
+from fasdk.bundle.graph import MAX_BATCH_KEY
 from fasdk.errors import BackendError, ExportError, ParityError
 from fasdk_engines.graph.editing import copy_of, rename
 from fasdk_engines.graph.export import clean
@@ -26,6 +26,7 @@ from fasdk_engines.onnx_import.equivalence import (
     require_same_scores,
 )
 from fasdk_engines.onnx_import.front import declare_sizes, fix_inputs, join_modalities, open_batch
+from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.inputs import bind_inputs
 from fasdk_engines.onnx_import.interpretation import (
     Interpretation,
@@ -130,10 +131,14 @@ def import_graph(file: OnnxFile, description: ImportDescription) -> ImportedGrap
         ParityError: Its scores depend on the batch or on absent pixels, or the import changed them.
         BackendError: The file as given cannot be run.
     """
-    try:
-        return _import(file, description)
-    except (BackendError, ExportError, ParityError) as error:
-        raise type(error)(f"{file.path}: {error}") from error
+
+    def imported() -> ImportedGraph:
+        try:
+            return _import(file, description)
+        except (BackendError, ExportError, ParityError) as error:
+            raise type(error)(f"{file.path}: {error}") from error
+
+    return run_guarded(imported, str(file.path), file.model.ByteSize())
 
 
 def with_sizes(file: OnnxFile, description: ImportDescription) -> ImportDescription:
@@ -142,11 +147,15 @@ def with_sizes(file: OnnxFile, description: ImportDescription) -> ImportDescript
     Raises:
         ExportError: The file is quantized, or its inputs are not as described.
     """
-    try:
-        refuse_quantized(file.model)
-        return bind_inputs(file.model, description).description
-    except ExportError as error:
-        raise ExportError(f"{file.path}: {error}") from error
+
+    def bound() -> ImportDescription:
+        try:
+            refuse_quantized(file.model)
+            return bind_inputs(file.model, description).description
+        except ExportError as error:
+            raise ExportError(f"{file.path}: {error}") from error
+
+    return run_guarded(bound, str(file.path), file.model.ByteSize())
 
 
 def _import(file: OnnxFile, description: ImportDescription) -> ImportedGraph:

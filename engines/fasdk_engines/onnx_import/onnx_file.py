@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.errors import ExportError
+from fasdk_engines.graph.tensors import all_tensors, require_sound_tensors
 from fasdk_engines.graph.types import parse_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx
 
 _LARGEST = 2**31 - 2**20  # bytes; a protobuf message ends at 2 GiB
@@ -39,8 +38,8 @@ def read_onnx_file(path: Path) -> OnnxFile:
     """Read an ONNX file and the weights in files of its own folder.
 
     Raises:
-        ExportError: It is no ONNX file or larger than 2 GiB, or its weights are missing, cut short
-            or outside its folder.
+        ExportError: It is no ONNX file or larger than 2 GiB, its weights are missing, cut short or
+            outside its folder, or a tensor's bytes do not fill its extents.
     """
     data = _read(path, path)
     try:
@@ -49,8 +48,9 @@ def read_onnx_file(path: Path) -> OnnxFile:
         raise ExportError(f"{path}: {error}") from error
     digest = sha256(data)
     del data
-    outside = [tensor for tensor in _tensors(model.graph) if tensor.external_data]
+    outside = [tensor for tensor in all_tensors(model) if _is_outside(tensor)]
     files: dict[str, bytes] = {}
+    embedded = 0
     for tensor in outside:
         location = _entry(tensor, "location")
         if location not in files:
@@ -58,10 +58,17 @@ def read_onnx_file(path: Path) -> OnnxFile:
             if sum(map(len, files.values())) > _LARGEST:
                 raise ExportError(_too_large(path))
         _embed_weights(path, tensor, files[location])
+        embedded += len(tensor.raw_data)  # many tensors may name the same bytes
+        if embedded > _LARGEST:
+            raise ExportError(_too_large(path))
     for location in sorted(files):
         digest.update(files[location])
     if model.ByteSize() > _LARGEST:
         raise ExportError(_too_large(path))
+    try:
+        require_sound_tensors(model)
+    except ExportError as error:
+        raise ExportError(f"{path}: {error}") from error
     return OnnxFile(path, digest.hexdigest(), model)
 
 
@@ -84,18 +91,9 @@ def _too_large(path: Path) -> str:
     )
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of a graph, those of its nodes and of graphs inside them included."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + [*attribute.graphs]:
-                yield from _tensors(inner)
+def _is_outside(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's values lie in another file."""
+    return bool(tensor.external_data) or tensor.data_location != 0
 
 
 def _entry(tensor: onnx.TensorProto, key: str, default: str = "") -> str:
@@ -105,7 +103,10 @@ def _entry(tensor: onnx.TensorProto, key: str, default: str = "") -> str:
 def _inside(path: Path, tensor: str, location: str) -> Path:
     """Return the path of a file of weights, which must be below the ONNX file's own folder."""
     folder = path.resolve().parent
-    found = (folder / location).resolve() if location and "\0" not in location else folder
+    try:
+        found = (folder / location).resolve() if location else folder
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, a loop of links
+        found = folder
     if not found.is_relative_to(folder) or found == folder or ".." in Path(location).parts:
         raise ExportError(
             f"{path}: weight {tensor!r} lies outside its folder, in {location!r}: "

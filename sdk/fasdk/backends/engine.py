@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-MAX_BATCH_KEY = "fasdk.max_batch"
-"""Key of the ONNX metadata of a graph that takes but so many captures in one call: 1."""
-
-
 class Backend(str, Enum):
     """Name of a library that can run a bundle; see the table in `fasdk.backends.registry`."""
 
@@ -76,10 +72,45 @@ class EngineOutputs:
 
 
 def _as_float32(name: str, values: object) -> NDArray[np.float32]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise BackendError(f"output {name} is no tensor: {error}") from error
     if array.dtype.kind != "f":
         raise BackendError(f"output {name} is {array.dtype}, expected floating point")
     return array.astype(np.float32, copy=False)
+
+
+def new_rows(
+    shapes: Mapping[str, tuple[int, ...]], max_batch: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return zeroed input rows of a lane.
+
+    Args:
+        shapes: Shape of each input by name, without the batch axis.
+        max_batch: Largest batch of the lane.
+
+    Returns:
+        float32 [max_batch, ...] by input name.
+
+    Raises:
+        BackendError: There is no memory for such a batch, or a shape has an extent that is not
+            fixed.
+    """
+    if max_batch < 1:
+        raise BackendError(f"a lane for batches of {max_batch}, expected at least 1")
+    for name, shape in shapes.items():
+        if not all(isinstance(extent, int) and extent > 0 for extent in shape):
+            raise BackendError(
+                f"input {name} is {['batch', *shape]}, expected fixed extents after the batch: "
+                "build the bundle again"
+            )
+    try:
+        return {name: np.zeros((max_batch, *shape), np.float32) for name, shape in shapes.items()}
+    except (MemoryError, ValueError, OverflowError) as error:
+        raise BackendError(
+            f"no memory for a lane of batches of {max_batch}: ask for a smaller max_batch"
+        ) from error
 
 
 def _require_rows(name: str, values: object, shape: tuple[int, int]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
-from fasdk.backends.engine import MAX_BATCH_KEY, Backend, EngineOutputs
+from fasdk.backends.engine import Backend, EngineOutputs, new_rows
+from fasdk.bundle.graph import MAX_BATCH_KEY
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError
 
@@ -72,6 +73,7 @@ def open_session(
         if not prepack:
             options.add_session_config_entry("session.disable_prepacking", "1")
         # Only verified bytes may run: a graph that names weights in other files is refused.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", "/dev/null"
         )
@@ -120,10 +122,15 @@ class OnnxRuntimeEngine:
         self._session: ort.InferenceSession | None = open_session(
             graph, threads=threads, as_written=as_written
         )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self._one_at_a_time = metadata.get(MAX_BATCH_KEY) == "1"
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self.input_names = tuple(value.name for value in self._session.get_inputs())
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self._one_at_a_time = metadata.get(MAX_BATCH_KEY) == "1"
+            self._outputs = [output.name for output in self._session.get_outputs()]
+            inputs = {value.name: value.shape for value in self._session.get_inputs()}
+            self._shapes = {name: tuple(shape[1:]) for name, shape in inputs.items()}
+        except Exception as error:  # such as a name that is no UTF-8
+            raise BackendError(f"ONNX Runtime cannot describe the graph: {error}") from error
+        self.input_names = tuple(inputs)
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> EngineOutputs:
         """Run one batch, in calls of one capture where the graph takes no more.
@@ -151,10 +158,7 @@ class OnnxRuntimeEngine:
         """Return a new lane; see `Engine.open_lane`."""
         if self._session is None:
             raise BackendError("the engine is closed")
-        if max_batch < 1:
-            raise BackendError(f"a lane for batches of {max_batch}, expected at least 1")
-        shapes = {v.name: tuple(v.shape[1:]) for v in self._session.get_inputs()}
-        return OnnxRuntimeLane(self, shapes, max_batch)
+        return OnnxRuntimeLane(self, self._shapes, max_batch)
 
     def close(self) -> None:
         """Release the session."""
@@ -174,9 +178,7 @@ class OnnxRuntimeLane:
         self, engine: OnnxRuntimeEngine, shapes: Mapping[str, tuple[int, ...]], max_batch: int
     ) -> None:
         self.max_batch = max_batch
-        self.inputs: dict[str, NDArray[np.float32]] = {
-            name: np.zeros((max_batch, *shape), np.float32) for name, shape in shapes.items()
-        }
+        self.inputs = new_rows(shapes, max_batch)
         self._engine: OnnxRuntimeEngine | None = engine
 
     def run(self, batch: int) -> EngineOutputs:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.backends.engine import Backend, EngineOutputs
-from fasdk.backends.onnx_file import require_self_contained
+from fasdk.backends.engine import Backend, EngineOutputs, new_rows
+from fasdk.bundle.graph import require_self_contained
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
@@ -112,16 +112,21 @@ class OpenVinoEngine:
             raise BackendError("the engine is closed")
         self._ports.check(inputs)
         if self._request is None:
-            self._request = self._model.create_infer_request()
+            try:
+                self._request = self._model.create_infer_request()
+            except Exception as error:
+                raise BackendError(f"OpenVINO failed: {error}") from error
         return self._ports.infer(self._request, inputs)
 
     def open_lane(self, max_batch: int) -> OpenVinoLane:
         """Return a new lane with an inference request of its own; see `Engine.open_lane`."""
         if self._model is None:
             raise BackendError("the engine is closed")
-        if max_batch < 1:
-            raise BackendError(f"a lane for batches of {max_batch}, expected at least 1")
-        return OpenVinoLane(self._model.create_infer_request(), self._ports, max_batch)
+        try:
+            request = self._model.create_infer_request()
+        except Exception as error:
+            raise BackendError(f"OpenVINO failed: {error}") from error
+        return OpenVinoLane(request, self._ports, max_batch)
 
     def close(self) -> None:
         """Release the compiled model; lanes keep it until they are closed."""
@@ -197,9 +202,7 @@ class OpenVinoLane:
 
     def __init__(self, request: Any, ports: _Ports, max_batch: int) -> None:
         self.max_batch = max_batch
-        self.inputs: dict[str, NDArray[np.float32]] = {
-            name: np.zeros((max_batch, *shape), np.float32) for name, shape in ports.inputs.items()
-        }
+        self.inputs = new_rows(ports.inputs, max_batch)
         self._ports = ports
         self._request: Any = request
 

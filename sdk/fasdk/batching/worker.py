@@ -217,7 +217,7 @@ class LaneWorker:
                 decision = (
                     scorer.error(fault or BackendError("the engine returned nothing"))
                     if outputs is None
-                    else scorer.score_row(request.capture, logits[row], reliability[row])
+                    else scorer.answer(request.capture, logits[row], reliability[row])
                 )
             except Exception as error:  # noqa: BLE001 - it fails this capture and no other
                 decision = scorer.error(error)

@@ -36,7 +36,7 @@ def write_archive(file: IO[bytes], members: Mapping[str, bytes]) -> None:
         BundleError: There is no member, or too many; a name is not canonical; or the archive
             would pass 4 GiB. Nothing is written then.
     """
-    _check_writable(members)
+    require_writable(members)
     central = bytearray()
     offset = 0
     for name, content in members.items():
@@ -91,7 +91,13 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
     return members
 
 
-def _check_writable(members: Mapping[str, bytes]) -> None:
+def require_writable(members: Mapping[str, bytes]) -> None:
+    """Check that members make a canonical archive.
+
+    Raises:
+        BundleError: There is no member, or too many; a name is not canonical; or the archive
+            would pass 4 GiB.
+    """
     if not 1 <= len(members) <= _MAX_MEMBERS:
         raise BundleError(f"{len(members)} members, a bundle has 1 to {_MAX_MEMBERS}")
     total = _END.size

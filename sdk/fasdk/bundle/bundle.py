@@ -12,11 +12,12 @@ import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
-from fasdk.bundle.archive import MAX_BYTES, read_archive, write_archive
-from fasdk.bundle.golden import GoldenCapture
+from fasdk.bundle.archive import MAX_BYTES, read_archive, require_writable, write_archive
+from fasdk.bundle.golden import GoldenCapture, require_small
+from fasdk.bundle.graph import require_fits_manifest
 from fasdk.bundle.manifest import (
     SCHEMA_VERSION,
     Manifest,
@@ -39,6 +40,9 @@ from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy, trust_mode
 from fasdk.errors import BundleError, TamperedError, TrustError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,17 @@ class Bundle:
     @property
     def golden(self) -> list[GoldenCapture]:
         """The golden captures, decoded."""
-        return [
-            GoldenCapture.from_bytes(content, f"{self.path}:{name}")
-            for name, content in self._members.items()
-            if kind_of(name) is MemberKind.GOLDEN
-        ]
+        return [*self.iter_golden()]
+
+    def iter_golden(self) -> Iterator[GoldenCapture]:
+        """Yield the golden captures, each decoded when it is its turn.
+
+        Raises:
+            BundleError: One cannot be decoded.
+        """
+        for name, content in self._members.items():
+            if kind_of(name) is MemberKind.GOLDEN:
+                yield GoldenCapture.from_bytes(content, f"{self.path}:{name}")
 
     @property
     def member_sizes(self) -> dict[str, int]:
@@ -168,6 +178,7 @@ def write_bundle(
     manifest = manifest.model_copy(update={"members": digests})
     head = {MANIFEST: manifest.to_bytes()}
     head[SIGNATURE] = sign_manifest(head[MANIFEST], signer or open_signer(None))
+    require_writable(head | ordered)
     # What is written must open: no later reader gets a bundle this writer would refuse.
     views = {member: memoryview(content) for member, content in (head | ordered).items()}
     _check_members(parse_manifest(head[MANIFEST], str(path)), views, str(path))
@@ -236,3 +247,6 @@ def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str
     if held != set(listed) or len(listed) != len(held):
         odd = sorted(held ^ set(listed)) or listed
         raise BundleError(f"{name}: plans and manifest disagree about {', '.join(odd)}")
+    require_fits_manifest(members[GRAPH], manifest, name)
+    golden = {k: v for k, v in content.items() if kind_of(k) is MemberKind.GOLDEN}
+    require_small(golden, len(manifest.labels), name)

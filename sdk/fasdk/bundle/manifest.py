@@ -16,6 +16,8 @@ from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.sequential import SequentialTest
 
 SCHEMA_VERSION: Final = 2
+MAX_BATCH: Final = 1024
+"""Largest batch a bundle may state; lanes keep input rows for a whole batch."""
 PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -63,7 +65,7 @@ class PlanEntry(_Record):
     member: str
     compute_capabilities: tuple[str, ...] = Field(min_length=1)
     version: str
-    max_batch: int = Field(ge=1)
+    max_batch: int = Field(ge=1, le=MAX_BATCH)
 
 
 class Provenance(_Record):
@@ -128,7 +130,7 @@ class Manifest(_Record):
     operating_points_note: str
     score_calibrations: tuple[ScoreCalibration, ...] = ()
     sequential_tests: tuple[SequentialTest, ...] = ()
-    max_batch: int = Field(ge=1)
+    max_batch: int = Field(ge=1, le=MAX_BATCH)
     golden_tolerance: float = Field(gt=0.0, le=0.05)
     plans: tuple[PlanEntry, ...] = ()
     provenance: Provenance

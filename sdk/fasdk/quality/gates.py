@@ -33,7 +33,8 @@ class QualityLimits(BaseModel):
     There is no limit on how dark the face is in infrared or how flat it is: that is how a screen or
     a print looks, so the model must call it a spoof; a gate would turn it into a RETRY. An infrared
     frame that is dark all over, hands, clothes and background too, shows no screen: the emitter was
-    off.
+    off. Whether the sensors show one face is asked last, of a capture that the model calls LIVE: a
+    screen shows its face to the color camera alone, and it must stay a spoof.
 
     Attributes:
         require_face: Whether a capture without a face is refused.
@@ -62,6 +63,8 @@ class QualityLimits(BaseModel):
             emitter was off, as between two flashes.
         max_age_ms: Greatest age of a frame with a time, in milliseconds.
         max_skew_ms: Greatest difference between the times of a capture's frames, in milliseconds.
+        sensors_agree: Whether a capture that would be LIVE is refused where its sensors do not show
+            one face at one place; see `fasdk.quality.agreement`. Their frames must be registered.
         require_times: Whether a frame without a time is stale; without times a camera that stands
             still shows the same face for ever.
     """
@@ -88,6 +91,7 @@ class QualityLimits(BaseModel):
     min_ir_frame_level: int | None = Field(default=12, ge=0, le=255)
     max_age_ms: float | None = Field(default=500.0, ge=0.0, allow_inf_nan=False)
     max_skew_ms: float | None = Field(default=50.0, ge=0.0, allow_inf_nan=False)
+    sensors_agree: bool = True
     require_times: bool = True
 
     @model_validator(mode="after")
@@ -125,7 +129,7 @@ class QualityLimits(BaseModel):
     @classmethod
     def off(cls) -> QualityLimits:
         """Return limits that find nothing, to switch single ones on with `model_copy`."""
-        asks = {"require_face": False, "require_times": False}
+        asks = {"require_face": False, "sensors_agree": False, "require_times": False}
         return cls(**{name: asks.get(name) for name in cls.model_fields})
 
 

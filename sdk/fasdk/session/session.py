@@ -32,6 +32,7 @@ from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
 from fasdk.session.admission import Admission
+from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
 from fasdk.telemetry import Stage, StageClock
 
@@ -161,6 +162,28 @@ class Liveness:
             # A batch under way is finished; one that hangs leaves the engine when it returns.
             if loaded.turn.acquire(timeout=self.batching.deadline_ms / 1e3):
                 loaded.turn.release()
+            loaded.leave()
+
+    def prove(self) -> None:
+        """Replay the golden captures, as `fasdk.open` does, unless they were reproduced here.
+
+        Proofs are remembered by bundle, backend, its version, machine and account; see
+        `fasdk.session.proof`.
+
+        Raises:
+            PlanError: The engine does not reproduce the bundle, or the bundle holds no golden
+                capture.
+            BackendError: The engine failed, or the session is closed.
+            BundleError: A golden capture cannot be read.
+        """
+        in_own_thread(self._prove)
+
+    def _prove(self) -> None:
+        loaded = self._enter()
+        try:
+            with loaded.turn, _faults_as_plan_errors(loaded.bundle):
+                require_proven(loaded.scorer, loaded.engine)
+        finally:
             loaded.leave()
 
     def start(self) -> Liveness:
@@ -519,6 +542,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed, refuses the graph, or fails in a way that no
             backend should.
+        PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
     if not allow_core_dumps:
@@ -554,6 +578,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         loader=partial(load, backend=engine.backend),
     )
     try:
+        liveness.prove()
         liveness.start()
         admission.record(bundle, allowed)  # last: what does not open here locks nothing out
         return liveness

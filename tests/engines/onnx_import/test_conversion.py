@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fasdk.backends.engine import MAX_BATCH_KEY
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
+from fasdk.bundle.graph import MAX_BATCH_KEY
 from fasdk.errors import ExportError, FasdkError, ParityError
 from fasdk_engines.onnx_import.description import read_description
 from fasdk_engines.onnx_import.import_graph import ImportedGraph, import_graph, with_sizes

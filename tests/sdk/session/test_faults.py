@@ -38,12 +38,11 @@ def frames():
     """Return what a sound rig sees: a textured face at half a meter before a wall."""
     rng = np.random.default_rng(7)
     depth = np.full((240, 320), 1400, np.uint16) + rng.integers(0, 9, (240, 320), np.uint16)
-    depth[60:200, 100:220] -= 900
-    return {
-        "rgb": rng.integers(60, 200, (240, 320, 3), np.uint8),
-        "depth": depth,
-        "ir": rng.integers(60, 200, (240, 320), np.uint8),
-    }
+    person = (slice(60, 200), slice(100, 220))
+    depth[person] -= 900
+    rgb = rng.integers(20, 66, (240, 320, 3), np.uint8)
+    rgb[person] *= 3
+    return {"rgb": rgb, "depth": depth, "ir": rgb[..., 0].copy()}
 
 
 def taken(**late_ms):

@@ -108,6 +108,8 @@ def people(tmp_path_factory):
         depth = np.full((240, 320), 1400, np.uint16)
         depth[50:200, 100:220] = 500 + rng.integers(0, 5, (150, 120))
         light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+        light = np.where((depth < 1000)[..., None], 1.15, 0.95) * light  # an outline in each sensor
+        light = light.clip(0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / f"{number:06}.rgb.png"), light)
         cv2.imwrite(str(folder / f"{number:06}.depth.png"), depth)
         cv2.imwrite(str(folder / f"{number:06}.ir.png"), light[..., 0])

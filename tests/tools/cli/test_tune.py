@@ -20,9 +20,9 @@ from fasdk.bundle.manifest import PlanEntry
 from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.bundle.signing import build_signer, generate_key
 from fasdk.bundle.trust import TrustPolicy
-from fasdk.capture import Modality
 
 from support import tiny_bundle
+from support.graphs import write_small_bundle
 
 ALL = ("rgb", "depth", "ir")
 LEVELS = range(0, 256, 3)  # brightness of a frame: the tiny bundle calls bright faces live
@@ -504,16 +504,7 @@ def test_an_option_that_makes_no_sense_is_refused(
 
 
 def test_a_bundle_that_does_not_look_at_a_modality_cannot_miss_it(fasdk, write_list, tmp_path):
-    spec = tiny_bundle.manifest().inputs[Modality.RGB]
-    model = onnx.load_from_string(tiny_bundle.graph_bytes(reliability=False))
-    source = tmp_path / "rgb.fasb"
-    described = tiny_bundle.manifest(
-        modalities=(Modality.RGB,),
-        inputs={Modality.RGB: spec},
-        reliability=False,
-        operating_points=(),
-    )
-    write_bundle(source, described, {GRAPH: model.SerializeToString()})
+    source = write_small_bundle(tmp_path / "rgb.fasb", operating_points=())
     ran, _ = tune(
         fasdk, source, tmp_path / "out.fasb", write_list(development()), "--missing", "depth"
     )

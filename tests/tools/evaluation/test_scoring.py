@@ -54,7 +54,10 @@ def test_scores_are_those_the_device_would_give(tmp_path, missing, calibrated):
     path = tiny_bundle.write(tmp_path / "tiny.fasb", **changes)
     dataset = open_dataset(write_list(tmp_path, mixed()))
     found = score_dataset(open_bundle(path), dataset, missing=missing, threads=1)
-    with fasdk.open(path, backend=fasdk.Backend.ONNXRUNTIME, threads=1) as liveness:
+    degrade = fasdk.MissingModalities.DEGRADE
+    with fasdk.open(
+        path, backend=fasdk.Backend.ONNXRUNTIME, threads=1, missing=degrade
+    ) as liveness:
         expected = [
             liveness.check(reduce_capture(dataset.load(record), missing))
             for record in dataset.records

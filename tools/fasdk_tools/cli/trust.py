@@ -12,6 +12,7 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app
+from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import print_answer, print_fields, print_json, print_rows
 from fasdk_tools.terminal.tables import Column
 
@@ -108,7 +109,7 @@ def show(wide: WideOption = False, as_json: JsonOption = False) -> None:
         return
     valid = [s for s in store.keys if not s.is_revoked and not s.key.is_expired()]
     print_answer(
-        f"{len(valid)} of {len(store.keys)} keys trusted"
+        f"{len(valid)} of {count_of(len(store.keys), 'key')} trusted"
         if store.keys
         else "No key is trusted: every bundle is refused until `fasdk trust add KEY.pub` or a build"
     )

@@ -1,0 +1,135 @@
+"""Work on another party's ONNX file in a child process, whose crash is an error of the file."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import pickle
+import resource
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from fasdk.errors import ExportError, FasdkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+_T = TypeVar("_T")
+
+_MEMORY_BYTES = 3 * 2**30
+# Copies of a model that an import holds at once: as read, converted, deployed, and in sessions.
+_COPIES = 10
+_CPU_SECONDS = 1800
+_CHUNK_BYTES = 2**20
+
+
+def run_guarded(work: Callable[[], _T], name: str, model_bytes: int) -> _T:
+    """Return what `work` returns, run in a child process of bounded memory and time.
+
+    The libraries that read, convert and run a graph believe what it says of itself: extents that do
+    not fit together end the process inside them, and a few bytes can ask for all memory.
+
+    Args:
+        work: Function whose answer can be pickled. What it changes in memory is lost.
+        name: Name of the file in error messages.
+        model_bytes: Size of the model with its weights.
+
+    Raises:
+        ExportError: The child crashed, ran out of its memory or time, or raised what is no
+            FasdkError.
+        FasdkError: `work` raised it.
+    """
+    memory_bytes = _MEMORY_BYTES + _COPIES * model_bytes
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiver)
+        _answer(work, name, sender, memory_bytes)
+    os.close(sender)
+    try:
+        with os.fdopen(receiver, "rb", _CHUNK_BYTES) as file:
+            answer = file.read()
+    except BaseException:  # such as Ctrl-C
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise ExportError(f"{name}: {_cause(os.waitstatus_to_exitcode(status), memory_bytes)}")
+    # The child is this very program, so its answer is as trusted as the rest of it.
+    succeeded, result = pickle.loads(answer)  # noqa: S301
+    if not succeeded:
+        raise cast("FasdkError", result)
+    return cast("_T", result)
+
+
+def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -> NoReturn:
+    """Run the work in the child and send its answer or its error; never returns."""
+    code = 1
+    try:
+        # Objects of the parent, such as sessions with threads that are not here, are never freed.
+        gc.freeze()
+        faulthandler.disable()
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # libraries write there before they abort
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        _limit(memory_bytes)
+        try:
+            answer: tuple[bool, object] = (True, work())
+        except FasdkError as error:
+            answer = (False, error)
+        except MemoryError:
+            answer = (False, ExportError(f"{name}: {_too_much(memory_bytes)}"))
+        except RecursionError:
+            answer = (False, ExportError(f"{name}: its graphs are nested too deep"))
+        except Exception as error:  # noqa: BLE001 - whatever a damaged graph leads to
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            answer = (False, ExportError(f"{name}: the graph cannot be processed: {reason}"))
+        try:
+            data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        except MemoryError:
+            data = pickle.dumps((False, ExportError(f"{name}: {_too_much(memory_bytes)}")))
+        with os.fdopen(sender, "wb") as file:
+            file.write(data)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _limit(memory_bytes: int) -> None:
+    """Bound this process: data beyond what it holds now, seconds on a CPU, no core file."""
+    held = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        held = 1024 * int(status.partition("VmData:")[2].split()[0])
+    for kind, value in (
+        (resource.RLIMIT_DATA, held + memory_bytes),
+        (resource.RLIMIT_CPU, _CPU_SECONDS),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (limit, hard))
+
+
+def _too_much(memory_bytes: int) -> str:
+    return (
+        f"the graph needs more than {memory_bytes / 2**30:.0f} GiB of memory beside its weights: "
+        "its extents are damaged or far larger than a face model's"
+    )
+
+
+def _cause(code: int, memory_bytes: int) -> str:
+    if code == -signal.SIGXCPU:
+        return f"the graph took more than {_CPU_SECONDS} s on a CPU: export a smaller one"
+    if code == -signal.SIGKILL:
+        return _too_much(memory_bytes)
+    word = signal.Signals(-code).name if code < 0 else f"status {code}"
+    return (
+        f"the libraries that read the graph stopped ({word}): its extents do not fit together; "
+        "check width and height in the description, or export the file again"
+    )

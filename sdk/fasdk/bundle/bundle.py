@@ -41,7 +41,7 @@ from fasdk.bundle.members import (
 from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy, trust_mode
-from fasdk.errors import BundleError, TamperedError, TrustError, UsageError
+from fasdk.errors import BundleError, TamperedError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,15 +229,9 @@ def write_bundle(
 def _check_signature(
     manifest: bytes, signature: bytes | None, trust: TrustPolicy | None, name: str
 ) -> str | None:
-    if trust is None:
-        trust = TrustPolicy.installed()
-    elif not isinstance(trust, TrustPolicy):
-        raise UsageError(
-            f"{name}: trust is a {type(trust).__name__}, expected a TrustPolicy such as "
-            "TrustPolicy.from_files(KEY), or None"
-        )
+    policy = TrustPolicy.of(trust)
     try:
-        return trust.check(manifest, signature, name)
+        return policy.check(manifest, signature, name)
     except TrustError:
         # Only to say why: nothing else is done with what a manifest that is not trusted states.
         stated = re.search(rb'"schema_version":(\d{1,9})[,}]', manifest)

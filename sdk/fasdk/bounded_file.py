@@ -40,7 +40,7 @@ class FileKind(Enum):
     KEY = ("key", 2**16)
     STATE = ("state file", 2**20)
     RIG = ("rig", 2**20)
-    CONFIG = ("configuration", 2**20)
+    CONFIG = ("configuration", 2**24)
     DESCRIPTION = ("description", 2**20)
     LIST = ("list", 2**28)
     SCORES = ("score file", 2**28)
@@ -98,8 +98,12 @@ def open_bounded(path: Path | str, kind: FileKind, *, flags: int = 0) -> Iterato
         if error.errno == errno.ENXIO:  # what opening a socket answers
             raise OSError(errno.EINVAL, "it is a socket, expected a regular file", path) from error
         raise
+    try:
+        _require_regular(descriptor, path, kind)
+    except OSError:
+        os.close(descriptor)
+        raise
     with os.fdopen(descriptor, "rb") as file:
-        _require_regular(file, path, kind)
         yield file
 
 
@@ -240,16 +244,16 @@ class _Gunzip:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
-def _require_regular(file: BinaryIO, path: Path, kind: FileKind) -> None:
-    found = os.fstat(file.fileno())
+def _require_regular(descriptor: int, path: Path, kind: FileKind) -> None:
+    found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         what = _NOT_FILES.get(stat.S_IFMT(found.st_mode), "something else")
         raise OSError(errno.EINVAL, f"it is {what}, expected a regular file", path)
     if found.st_size > kind.max_bytes:
         raise _too_large(found.st_size, path, kind)
     if found.st_size >= _SPARSE_FROM_BYTES:
-        stored = _stored_bytes(file.fileno(), found.st_size)
-        file.seek(0)
+        stored = _stored_bytes(descriptor, found.st_size)
+        os.lseek(descriptor, 0, os.SEEK_SET)
         if stored < found.st_size // 2:
             raise OSError(
                 errno.EINVAL,

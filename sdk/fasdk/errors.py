@@ -1,8 +1,17 @@
 """Exceptions of fasdk, whose messages name the object, what was found and how to fix it."""
 
+from fasdk.plain_text import plain
+
 
 class FasdkError(Exception):
-    """Base of all errors a caller of fasdk may want to catch."""
+    """Base of all errors a caller of fasdk may want to catch.
+
+    A message may name what stands in a file; control characters in it are shown as escapes.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, which no terminal acts on."""
+        return plain(super().__str__())
 
 
 class UsageError(FasdkError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Capture, FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError, FaceFinderError
 
@@ -178,7 +179,7 @@ class FaceFinder:
 
 def _read(model: Path) -> bytes:
     try:
-        return model.read_bytes()
+        return read_bounded(model, FileKind.DETECTOR)
     except OSError as error:
         raise FaceFinderError(
             f"{model}: cannot be read: {error.strerror or error}: give YuNet's ONNX file"

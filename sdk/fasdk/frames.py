@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.bounded_file import is_file, is_folder
+from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
 from fasdk.image_file import Image, decode, read_bytes, stored_size
@@ -148,10 +148,10 @@ def read_depth_levels(path: Path) -> NDArray[np.uint8]:
 def frame_size(path: Path) -> tuple[int, int] | None:
     """Return (width, height) of an image file in pixels as `read_frame` gives it, or None.
 
-    The header tells for PNG, JPEG, BMP, TIFF, WebP and PGM; another file is decoded.
+    The header tells, but for a TIFF whose directory stands last, and arrays, which are read.
     """
     try:
-        with path.open("rb") as file:
+        with open_bounded(path, FileKind.FRAME) as file:
             size = stored_size(file.read(_HEADER_BYTES))
         if size is not None:
             return size
@@ -163,10 +163,7 @@ def frame_size(path: Path) -> tuple[int, int] | None:
 
 def _open(path: Path, modality: Modality) -> tuple[Image, list[str]]:
     """Return a file's image without opacity, and the notes on it."""
-    if not is_file(path):
-        why = "it is a directory" if is_folder(path) else "No such file or directory"
-        raise CaptureError(f"cannot read {modality.value} frame {path}: {why}")
-    data = read_bytes(path)
+    data = read_bytes(path, f"{modality.value} frame {path}")
     try:
         image = decode(data, _ARRAY_NAMES[modality])
     except CaptureError as error:
@@ -268,8 +265,9 @@ def _depth(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDA
     elif plane.dtype.kind not in "ui":
         raise _unexpected(plane[..., None], path, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
     # What is not a positive number is no measurement; nothing of a face lies past 65 m.
-    distances = np.nan_to_num(plane.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    millimeters = np.rint(distances * (1.0 if scale is None else scale))
+    with np.errstate(invalid="ignore", over="ignore"):
+        distances = np.nan_to_num(plane.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        millimeters = np.rint(distances * (1.0 if scale is None else scale))
     return np.clip(millimeters, 0, 65535).astype(np.uint16)
 
 

@@ -1,21 +1,30 @@
 """Image files decoded to planes.
 
 The content decides what a file is, not its name. A container is walked to its end before it is
-decoded, so that half a file is refused and bytes after the end are left out.
+decoded, so that half a file is refused, bytes after the end are left out, and a picture larger than
+a frame costs nothing. OpenCV decodes PNG, JPEG, TIFF and WebP; other formats of the list are read
+as they stand, and no further one is.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import CaptureError
-from fasdk.image_container import JPEG, TIFF, extent_of, truncated
+from fasdk.image_container import (
+    JPEG,
+    MAX_DECODED_BYTES,
+    TIFF,
+    extent_of,
+    require_bounded,
+    truncated,
+)
+from fasdk.numpy_file import NPY, ZIP, TruncatedArrayError, bounded_zip, load_member, load_npy
+from fasdk.raw_image import RawImage, raw_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAX_FILE_BYTES = 2**30
-MAX_PIXELS = 2**27  # 134 million: larger than any camera's frame, 400 MB as 8-bit color
+    from fasdk.image_container import Extent
 
-_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 # First bytes of what is often saved under an image's name and is none that can be read here.
 _OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
@@ -34,12 +41,18 @@ _OTHERS = (
     (b"%PDF", "a PDF document: store the picture as PNG"),
     (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video: store its frames as PNG"),
     (b"\x1f\x8b", "a gzip file: unpack it"),
+    (b"GIF8", "a GIF image: store it as PNG"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image: store it as PNG"),
+    (b"\xffO\xffQ", "a JPEG 2000 image: store it as PNG"),
     (b"SIMPLE  =", "a FITS file: store the array as a 32-bit TIFF or as .npy"),
     (b"\x89HDF", "an HDF5 file: store its frames as PNG or .npy"),
     (b"\x80\x04", "a Python pickle, which is never loaded: store the array with numpy.save"),
     (b"\x80\x05", "a Python pickle, which is never loaded: store the array with numpy.save"),
 )
-_CONTAINER_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}
+_CONTAINER_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1", b"hevc"), "an HEIC photograph"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +72,24 @@ class Image:
     notes: tuple[str, ...] = ()
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, name: str = "") -> bytes:
     """Return a file's bytes.
 
+    Args:
+        path: The file.
+        name: What an error calls it; its path where empty.
+
     Raises:
-        CaptureError: It cannot be read, is empty, or is larger than 1 GiB.
+        CaptureError: It cannot be read, is no regular file, is empty, or is larger than 256 MiB.
     """
+    name = name or str(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise CaptureError(
-                f"{path} has {size} bytes, more than any frame: at most {MAX_FILE_BYTES} are read"
-            )
-        data = path.read_bytes()
+        data = read_bounded(path, FileKind.FRAME)
     except OSError as error:
-        raise CaptureError(f"cannot read {path}: {error.strerror}") from error
+        raise CaptureError(f"cannot read {name}: {error.strerror}") from error
     if not data:
         raise CaptureError(
-            f"{path} does not decode as an image: it is empty (0 bytes): write it again, or remove "
+            f"{name} does not decode as an image: it is empty (0 bytes): write it again, or remove "
             "its line"
         )
     return data
@@ -86,31 +99,33 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     """Return the image that a file's bytes hold, EXIF orientation applied.
 
     Args:
-        data: The whole file: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM, PFM, .npy, .npz or another
-            format that OpenCV reads.
+        data: The whole file: PNG, JPEG, TIFF, WebP, BMP, PGM, PPM, PFM, .npy or .npz.
         names: Names of the array to take from an .npz file that holds several.
 
     Raises:
         CaptureError: It is truncated, too large or no image; the message completes "FILE does not
             decode as an image: ".
     """
-    if data.startswith(_NPY):
+    if data.startswith(NPY):
         return _array_image(_load_npy(data))
-    if data.startswith(_ZIP):
+    if data.startswith(ZIP):
         return _array_image(_from_npz(data, names))
     _refuse_others(data)
-    extent = extent_of(data)
-    _require_bounded(extent.size)
-    notes = list(extent.notes)
-    if extent.end < len(data):
-        notes.append("bytes after the image's end are left out")
-    planes = _decode_with_opencv(data[: extent.end])
-    planes = planes[..., None] if planes.ndim == 2 else planes
+    found = extent_of(data) or raw_image(data)
+    if found is None:
+        raise CaptureError(
+            f"it begins with {bytes(data[:8])!r}, which is no image that is read: expected PNG, "
+            "JPEG, TIFF, WebP, BMP, PGM, PPM or .npy: store it as PNG"
+        )
+    is_cut = found.end < len(data)
+    end_note = ("bytes after the image's end are left out",) if is_cut else ()
+    if isinstance(found, RawImage):
+        return Image(found.planes(data), bits=found.bits, notes=end_note)
+    planes = _decode_with_opencv(found.decoded or data[: found.end], found)
     lossy = data.startswith(JPEG) or b"VP8 " in data[8:32]
     # OpenCV turns a TIFF itself.
-    is_tiff = data.startswith(TIFF)
-    upright = planes if is_tiff else _upright(planes, extent.orientation)
-    return Image(upright, lossy, extent.bits, tuple(notes))
+    upright = planes if data.startswith(TIFF) else _upright(planes, found.orientation)
+    return Image(upright, lossy, found.bits, (*found.notes, *end_note))
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
@@ -120,23 +135,18 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
         None where the format's header is not read here, or is damaged.
     """
     try:
-        extent = extent_of(data, header_only=True)
+        found = extent_of(data, header_only=True) or raw_image(data)
     except CaptureError:
         return None
-    if extent.size is None:
+    if found is None:
         return None
-    width, height = extent.size
-    return (height, width) if extent.orientation >= 5 else (width, height)
+    width, height = found.size
+    is_turned = not isinstance(found, RawImage) and found.orientation >= 5
+    return (height, width) if is_turned else (width, height)
 
 
-def _require_bounded(size: tuple[int, int] | None) -> None:
-    if size is not None and (0 in size or size[0] * size[1] > MAX_PIXELS):
-        raise CaptureError(
-            f"its header states {size[0]}x{size[1]} pixels, expected 1 to {MAX_PIXELS}"
-        )
-
-
-def _decode_with_opencv(data: bytes) -> NDArray[Any]:
+def _decode_with_opencv(data: bytes, extent: Extent) -> NDArray[Any]:
+    """Return [H, W, channels] as OpenCV decodes a container whose extent is known."""
     import cv2
 
     try:
@@ -145,10 +155,16 @@ def _decode_with_opencv(data: bytes) -> NDArray[Any]:
         frame = None
     if frame is None:
         raise CaptureError(
-            f"it begins with {bytes(data[:8])!r}, and OpenCV reads no such image: expected PNG, "
-            "JPEG, BMP, TIFF, WebP, PGM, PPM or .npy: store it as PNG"
+            f"it begins with {bytes(data[:8])!r}, and OpenCV reads no such image: store it as PNG"
         )
-    return np.asarray(frame)
+    planes: NDArray[Any] = np.atleast_3d(np.asarray(frame))
+    size = planes.shape[1], planes.shape[0]
+    if size not in (extent.size, extent.size[::-1]):
+        raise CaptureError(
+            f"its header states {extent.size[0]}x{extent.size[1]} pixels and it decodes to "
+            f"{size[0]}x{size[1]}: store it as PNG"
+        )
+    return planes
 
 
 def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -182,45 +198,30 @@ def _refuse_others(data: bytes) -> None:
         if data.startswith(magic):
             raise CaptureError(f"it is {what}")
     if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        if brand in _CONTAINER_BRANDS:
-            raise CaptureError("it is an HEIC photograph: store it as PNG or JPEG")
-        if brand not in {b"avif", b"avis"}:
+        photograph = _CONTAINER_BRANDS.get(data[8:12])
+        if photograph is None:
             raise CaptureError("it is a video (MP4 or MOV): store its frames as PNG")
+        raise CaptureError(f"it is {photograph}: store it as PNG or JPEG")
     if not data.strip(b"\0"):
         raise CaptureError("it holds zero bytes alone: copy the file again")
 
 
 def _load_npy(data: bytes) -> NDArray[Any]:
-    file = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, kind = read(file)
-        if kind.hasobject:
-            raise CaptureError("its array holds Python objects, which are never loaded")
-        count = int(np.prod(shape, dtype=np.float64))
-        if count > 4 * MAX_PIXELS:
-            raise CaptureError(f"its header states {list(shape)} samples, more than any frame has")
-        if len(data) - file.tell() < count * kind.itemsize:
-            raise truncated(f"the .npy file lacks samples of its {list(shape)}")
-        file.seek(0)
-        return np.asarray(np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, SyntaxError) as error:
+        return load_npy(data, MAX_DECODED_BYTES)
+    except TruncatedArrayError as error:
+        raise truncated(f"the .npy file: {error}") from error
+    except ValueError as error:
         raise CaptureError(f"it is a damaged .npy file: {error}") from error
 
 
 def _from_npz(data: bytes, names: Sequence[str]) -> NDArray[Any]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with bounded_zip(data) as archive:
             members = {
-                info.filename.removesuffix(".npy"): info
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
+                name.removesuffix(".npy"): name
+                for name in archive.namelist()
+                if name.endswith(".npy")
             }
             if not members:
                 raise CaptureError("it is a zip archive without arrays: store the picture as PNG")
@@ -230,15 +231,12 @@ def _from_npz(data: bytes, names: Sequence[str]) -> NDArray[Any]:
                 chosen = list(members)
             if len(chosen) != 1:
                 raise CaptureError(
-                    f"it holds the arrays {', '.join(sorted(members))}, and "
+                    f"it holds the arrays {', '.join(sorted(members)[:20])}, and "
                     f"{'several' if chosen else 'none'} of them is called "
                     f"{' or '.join(names) or 'as the modality'}: name one so"
                 )
-            info = members[chosen[0]]
-            if info.file_size > MAX_FILE_BYTES:
-                raise CaptureError(f"its array {chosen[0]} has {info.file_size} bytes, too many")
-            return _load_npy(archive.read(info))
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
+            return load_member(archive, members[chosen[0]], MAX_DECODED_BYTES)
+    except ValueError as error:
         raise CaptureError(f"it is a damaged .npz file: {error}") from error
 
 
@@ -255,7 +253,7 @@ def _array_image(array: NDArray[Any]) -> Image:
         raise CaptureError(
             f"its array is {array.dtype} {list(shape)}, expected [H, W] or [H, W, 3], red first"
         )
-    _require_bounded((array.shape[1], array.shape[0]))
+    require_bounded(array.shape[1], array.shape[0], array.shape[2] * array.itemsize)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.shape[2] >= 3:
         notes.append("color in an array is taken as red first")

@@ -44,6 +44,9 @@ fasdk::FrameView<Sample> view_of(const Frame<Sample>& frame) {
     if (frame.ndim() != 2 && frame.ndim() != 3) {
         throw std::invalid_argument("frame must be [H, W] or [H, W, C]");
     }
+    if (reinterpret_cast<std::uintptr_t>(frame.data()) % alignof(Sample) != 0) {
+        throw std::invalid_argument("frame is not aligned to its samples");
+    }
     const bool planes = frame.ndim() == 3;
     return {frame.data(),
             as_size(frame.shape(1)),

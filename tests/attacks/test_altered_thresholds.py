@@ -87,6 +87,7 @@ def test_the_library_opens_none_of_them(altered):
         assert session.check(ATTACK).verdict is Verdict.SPOOF
 
 
+@pytest.mark.parametrize("altered", ["kept", "stripped", "garbage"], indirect=True)
 @pytest.mark.parametrize(
     ("verb", "status"),
     [

@@ -47,6 +47,7 @@ def door(tmp_path, home):
 
 
 def opened(door, **settings):
+    settings = {"limits": fasdk.QualityLimits.off(), **settings}
     # Unsigned, since each test has a home of its own and with it other keys.
     trust = fasdk.TrustPolicy.unsigned()
     return fasdk.open(door, backend="onnxruntime", threads=1, trust=trust, **settings)

@@ -2,7 +2,7 @@
 
 The attacker has an artefact of which one frame in ten is LIVE by itself, and holds it up. Three
 such frames in a row were a LIVE, and a SPOOF frame ended nothing: 30 tries a second. Answer: a
-SPOOF frame ends the attempt for a time that grows, and each attempt takes a LIVE frame more.
+SPOOF frame ends the attempt for a time that grows, and can raise the LIVE frames that it takes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def test_a_spoof_frame_ends_the_attempt_for_a_time_that_grows():
     assert POLICY.wait_ms(11) == POLICY.longest_wait_ms
 
 
-def test_each_attempt_takes_a_live_frame_more():
-    door = AttackDoor(plain_bundle(), TrackPolicy(lock_out=None))
-    for needed in (3, 4, 4):
+def test_each_attempt_can_take_a_live_frame_more():
+    raised = AttemptPolicy(raise_frames=1, most_raises=2)
+    door = AttackDoor(plain_bundle(), TrackPolicy(attempts=raised, lock_out=None))
+    for needed in (3, 4, 5, 5):
         verdicts = [door.see(1.0).verdict for _ in range(needed - 1)]
         assert verdicts == [Verdict.RETRY] * (needed - 1)
         assert door.see(-1.0).verdict is Verdict.SPOOF

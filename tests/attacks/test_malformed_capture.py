@@ -60,7 +60,7 @@ WHAT = [f"{name}-{type(value).__name__}" for name, value in CASES]
 @pytest.fixture(scope="module")
 def door(tmp_path_factory):
     path = tiny_bundle.write(tmp_path_factory.mktemp("door") / "door.fasb")
-    limits = QualityLimits.off().model_copy(update={"max_age_ms": 500.0, "max_skew_ms": 50.0})
+    limits = QualityLimits.off().model_copy(update={"max_age_ms": 60_000.0, "max_skew_ms": 50.0})
     with fasdk.open(path, backend="onnxruntime", threads=1, limits=limits) as session:
         yield session
 

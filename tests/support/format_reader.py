@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "manifest.schema.json"
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/reference/manifest.schema.json").read_text())
 NAME = re.compile(rb"[a-z0-9][a-z0-9._-]{0,99}(/[a-z0-9][a-z0-9._-]{0,99})?")
 ORDER = ["manifest.json", "manifest.sig", "model.onnx", "plans/", "golden/"]
 ORDER += ["calibration.json", "evaluation.json"]
@@ -85,8 +85,7 @@ def parse_manifest(data, graph_digest):
         written = json.dumps(m, allow_nan=False, **form).encode()
     except ValueError as error:
         raise RefusedError(f"not readable: {error}") from None
-    root = json.loads(SCHEMA.read_text("utf-8"))
-    check_schema(m, root, root)
+    check_schema(m, SCHEMA, SCHEMA)
     require(written == data, "not readable: not canonical")
     require(set(m["inputs"]) == set(m["modalities"]), "rule 2")
     for names in (m["modalities"], m["required"], m["labels"]):
@@ -130,6 +129,7 @@ def open_bundle(data, trusted=()):
     require(set(kinds.values()) <= set(ORDER), "not a bundle: a member of another name")
     require(next(iter(members)) == "manifest.json", "not a bundle: first member")
     manifest, signature = members["manifest.json"], members.get("manifest.sig", b"")
+    require(len(manifest) <= 2**20 and len(signature) <= 2**16, "not a bundle: limit")
     valid = [holds(load_pem_public_key(p).verify, signature, CONTEXT + manifest) for p in trusted]
     require(any(valid) or not valid, "not trusted")
     require("model.onnx" in members, "not readable: no model.onnx")
@@ -137,6 +137,7 @@ def open_bundle(data, trusted=()):
     m = parse_manifest(manifest, own["model.onnx"])
     require(list(members) == sorted(members, key=lambda n: (ORDER.index(kinds[n]), n)), "order")
     require(own == m["members"], "altered: digest, or not readable: rule 15")
+    require(m["sizes"] == {n: len(members[n]) for n in own}, "altered: size, or rule 15")
     plans = [n for n in members if n.startswith("plans/")]
     require(sorted(p["member"] for p in m["plans"]) == plans, "not readable: rule 16")
     return m, members
@@ -144,7 +145,6 @@ def open_bundle(data, trusted=()):
 
 def holds(check, *arguments):
     try:
-        check(*arguments)
+        return check(*arguments) is None or True
     except (InvalidSignature, RefusedError):
         return False
-    return True

@@ -403,7 +403,7 @@ IMAGE_VARIANTS: tuple[ImageVariant, ...] = (
         says="git lfs pull",
         fix=_PNG,
     ),
-    _color("plain text", b"hello", says="OpenCV reads no such image", fix=_PNG),
+    _color("plain text", b"hello", says="no image that is read", fix=_PNG),
     _color(
         "an HEIC photograph",
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",

@@ -76,6 +76,14 @@ EXAMPLES = (
     Example("build-plan", (BUNDLE, "--backend", "onnxruntime")),
     Example("check", (BUNDLE, *CAPTURE, "--backend", "onnxruntime"), statuses=(0, 1)),
     Example("profile", (BUNDLE, "--backend", "onnxruntime", "--seconds", "1")),
+    Example(
+        "soak",
+        (
+            *(BUNDLE, "--minutes", "0.2", "--backend", "onnxruntime"),
+            *("--max-drift", "1", "--deadline-ms", "3000"),
+        ),
+        statuses=(0, 1),
+    ),
     Example("debug-parity", (".demo/checkpoint.safetensors", "--model", "mmdg")),
     Example(
         "run",
@@ -135,18 +143,26 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
 )
 
+# Lines of `soak` whose every figure depends on the machine.
+_SOAK_COUNTS = re.compile(
+    r"^(Passed|Failed): .*|^  (answers|engine calls made to fail|held up by a fault|longest answer|"
+    r"swaps|memory|memory growth|threads|descriptors)  .*",
+    re.MULTILINE,
+)
+
 
 def mask(text: str) -> str:
     """Return output with what differs between machines and runs replaced.
 
     Clock times become HH:MM:SS.mmm; digits of a digest x; durations, rates and counts of calls N;
     versions of packages X.Y; numbers in exponential notation, all of them rounding errors, Ne-NN;
-    and the latencies in a table of `profile` N.
+    the latencies in a table of `profile` and the counts of `soak` N.
     """
     text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
     for pattern, replacement in _MASKS:
         text = re.sub(pattern, replacement, text)
-    return "\n".join(_mask_latencies(text.splitlines())).rstrip() + "\n"
+    text = "\n".join(_mask_latencies(text.splitlines())).rstrip() + "\n"
+    return re.sub(_SOAK_COUNTS, lambda found: re.sub(r"-?\d[\d.,]*\d|\d", "N", found[0]), text)
 
 
 def _mask_latencies(lines: list[str]) -> Iterator[str]:
@@ -224,6 +240,8 @@ def write_inputs(folder: Path) -> None:
     release, for `accept`, is the demo's bundle, signed by a key of its own.
     """
     demo = open_bundle(folder / BUNDLE)
+    for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width
+        (folder / name).unlink(missing_ok=True)
     generate_key(folder / "release.pem")
     write_bundle(
         folder / "release.fasb",

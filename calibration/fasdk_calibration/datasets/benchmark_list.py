@@ -15,12 +15,12 @@ protocols, in which 0 is live. Frames are crops of the face, depth is 8-bit leve
 from __future__ import annotations
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from fasdk.atomic import atomic_write
+from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.records import Label
 
@@ -87,12 +87,14 @@ def read_benchmark_list(path: Path) -> BenchmarkList:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        data = read_bounded(path, FileKind.LIST)
+        if path.suffix == ".gz":
+            data = Compression.GZIP.unpack(data, FileKind.LIST.max_bytes)
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise DatasetError(f"list {path} is not UTF-8 text: {error.reason}") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DatasetError(f"list {path} is no whole gzip file: {error}") from error
+    except ValueError as error:
+        raise DatasetError(f"list {path} is no whole gzip file, or too large: {error}") from error
     except OSError as error:
         raise DatasetError(f"cannot read list {path}: {error.strerror}") from error
     lines = text.split("\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import FileKind
 from fasdk.errors import DatasetError
+from fasdk.numpy_file import load_npy, load_npz
 from fasdk_calibration.metrics.score_rows import Table, rows_by_class
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def read_npy(data: bytes, path: Path) -> Table:
     Raises:
         DatasetError: It holds Python objects, has another shape, or is damaged.
     """
-    array = _loaded(data, path)
+    try:
+        array = load_npy(data, FileKind.SCORES.max_bytes)
+    except ValueError as error:
+        raise DatasetError(_refusal(path, error, "the array")) from error
     if array.dtype.names is not None:
         columns = {name: np.asarray(array[name]) for name in array.dtype.names}
         return _table(columns, path, named=True)
@@ -39,29 +43,16 @@ def read_npz(data: bytes, path: Path) -> Table:
     Raises:
         DatasetError: An array holds Python objects, none has rows, or the archive is damaged.
     """
-    archive = _loaded(data, path)
-    columns: dict[str, NDArray[Any]] = {}
-    for name in archive.files:
-        try:
-            array = archive[name]
-        except Exception as error:  # numpy raises almost anything on a damaged header
-            raise DatasetError(_refusal(path, error, f"array {name!r}")) from error
-        if not isinstance(array, np.ndarray):
-            raise DatasetError(f"scores {path}: {name!r} is no array of numpy: {_SAVE_FIX}")
-        if array.ndim and array.size:
-            columns[name] = array
+    try:
+        arrays = load_npz(data, FileKind.SCORES.max_bytes)
+    except ValueError as error:
+        raise DatasetError(_refusal(path, error, "an array")) from error
+    columns = {name: array for name, array in arrays.items() if array.ndim and array.size}
     return _table(columns, path, named=True)
 
 
-def _loaded(data: bytes, path: Path) -> Any:
-    try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # numpy raises almost anything on a damaged header
-        raise DatasetError(_refusal(path, error, "the array")) from error
-
-
 def _refusal(path: Path, error: Exception, what: str) -> str:
-    if "Object arrays" in str(error):
+    if "Python objects" in str(error):
         return f"scores {path}: {what} holds Python objects, which are not loaded: {_SAVE_FIX}"
     return f"scores {path}: {what} cannot be read ({error}): {_SAVE_FIX}"
 

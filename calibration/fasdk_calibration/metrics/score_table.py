@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
+from fasdk.numpy_file import bounded_zip, read_member
 from fasdk_calibration.metrics.score_arrays import NUMPY_MAGIC, read_npy, read_npz
 from fasdk_calibration.metrics.score_json import looks_like_json, read_json
 from fasdk_calibration.metrics.score_rows import Table
 from fasdk_calibration.metrics.score_text import read_delimited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-_LARGEST_BYTES = 1 << 30
 _CSV_FIX = "save them as UTF-8 CSV"
-
-
-@dataclass(frozen=True)
-class _Compression:
-    """A compressed form of a file.
-
-    Attributes:
-        magic: Bytes it begins with.
-        open: Opener of its content.
-    """
-
-    magic: bytes
-    open: Callable[[io.BytesIO], io.BufferedIOBase]
-
-
-_COMPRESSIONS = (
-    _Compression(b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    _Compression(b"BZh", bz2.BZ2File),
-    _Compression(b"\xfd7zXZ\x00", lzma.LZMAFile),
-)
 _NOT_READ = {
     b"\x80": f"a Python pickle, which can run code and is not loaded: {_CSV_FIX}",
     b"PAR1": f"a Parquet file: {_CSV_FIX}",
@@ -60,7 +34,7 @@ def read_table(path: Path) -> Table:
         DatasetError: The file cannot be read, is of another kind, or is malformed.
     """
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, FileKind.SCORES)
     except OSError as error:
         raise DatasetError(f"cannot read scores {path}: {error.strerror}") from error
     data = _decompressed(data, path)
@@ -77,32 +51,22 @@ def read_table(path: Path) -> Table:
 
 
 def _decompressed(data: bytes, path: Path) -> bytes:
-    for compression in _COMPRESSIONS:
-        if not data.startswith(compression.magic):
-            continue
-        try:
-            with compression.open(io.BytesIO(data)) as file:
-                return _limited(file.read(_LARGEST_BYTES + 1), path)
-        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
-            raise DatasetError(
-                f"scores {path} do not decompress: {error}: compress them again"
-            ) from error
-    return data
-
-
-def _limited(data: bytes, path: Path) -> bytes:
-    if len(data) > _LARGEST_BYTES:
+    compression = Compression.of(data)
+    if compression is None:
+        return data
+    try:
+        return compression.unpack(data, FileKind.SCORES.max_bytes)
+    except ValueError as error:
         raise DatasetError(
-            f"scores {path} take more than {_LARGEST_BYTES >> 20} MiB once decompressed: keep the "
-            "columns of scores and labels alone"
-        )
-    return data
+            f"scores {path} do not decompress: {error}: compress them again, the columns of scores "
+            "and labels alone"
+        ) from error
 
 
 def _read_zip(data: bytes, path: Path) -> Table:
     """Read a NumPy archive, or the one text file in a zip."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with bounded_zip(data) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
             if names and all(name.endswith(".npy") for name in names):
                 return read_npz(data, path)
@@ -112,12 +76,12 @@ def _read_zip(data: bytes, path: Path) -> Table:
                     f"scores {path} are an archive of {len(names)} files ({shown}): expected one "
                     "file of scores; an Excel workbook is saved as UTF-8 CSV"
                 )
-            with archive.open(names[0]) as member:
-                text, note = _decoded(_limited(member.read(_LARGEST_BYTES + 1), path), path)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            unpacked = read_member(archive, names[0], FileKind.SCORES.max_bytes)
+    except ValueError as error:
         raise DatasetError(
             f"scores {path} are no readable zip: {error}: pack them again"
         ) from error
+    text, note = _decoded(unpacked, path)
     table = read_json(text, path) if looks_like_json(text) else read_delimited(text, path)
     return table.with_notes(note)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import re
 import warnings
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasdk.bounded_file import is_file
+from fasdk.bounded_file import FileKind, is_file, open_bounded, read_bounded
 from fasdk.errors import CheckpointError
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 from fasdk_engines.checkpoints.kinds import (
@@ -38,6 +39,8 @@ _HARMFUL = re.compile(
     r"builtins\.(eval|exec|compile|open|setattr|__import__|globals|locals|input|apply)$"
 )
 _DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+_HEAD_BYTES = 2**16
+_MAX_OTHER_BYTES = 2**26  # of what is no file of weights, such as an index or a page of text
 _PROTOCOL = 2  # of the pickles that torch.save writes
 _MAX_NAMES = 256  # distinct classes beside the weights; more are no settings
 
@@ -83,11 +86,23 @@ def _read_one(path: Path, data: bytes) -> Content:
 def _read(path: Path) -> bytes:
     refuse_folder(path)
     try:
-        return path.read_bytes()
+        with open_bounded(path, FileKind.CHECKPOINT) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(_HEAD_BYTES)
+            if size <= _MAX_OTHER_BYTES or _may_be_weights(head, size):
+                return head + file.read()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    refuse_other_kind(path, head)
+    raise CheckpointError(_damaged(path))
+
+
+def _may_be_weights(head: bytes, size: int) -> bool:
+    """Whether a file of this size that begins so may hold tensors: a torch file, or safetensors."""
+    header = int.from_bytes(head[:8], "little")
+    return _is_torch(head) or (head[8:9] == b"{" and 2 <= header <= size - 8)
 
 
 def _shards(path: Path, data: bytes) -> tuple[str, ...] | None:
@@ -100,7 +115,7 @@ def _shards(path: Path, data: bytes) -> tuple[str, ...] | None:
         return None
     try:
         index: Any = json.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError):
+    except (ValueError, RecursionError):
         return None
     files = index.get(_INDEX_KEY) if isinstance(index, dict) else None
     if not isinstance(files, dict):
@@ -116,7 +131,7 @@ def _refuse_shard(path: Path) -> None:
     """Raise a CheckpointError where an index beside a file lists it as one of several shards."""
     for index in sorted(path.parent.glob("*.index.json")):
         try:
-            names = _shards(index, index.read_bytes())
+            names = _shards(index, read_bounded(index, FileKind.CONFIG))
         except (OSError, CheckpointError):
             continue
         if names is not None and len(names) > 1 and path.name in names:

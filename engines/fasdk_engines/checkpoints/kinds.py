@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fasdk.bounded_file import is_folder
 from fasdk.errors import CheckpointError
+from fasdk.numpy_file import bounded_zip
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 
 _SCAN = 4096  # bytes at the start that tell a text's kind
@@ -131,7 +132,7 @@ def _refuse_text(path: Path, data: bytes) -> None:
         return
     try:
         json.loads(data)
-    except (UnicodeDecodeError, ValueError):
+    except (ValueError, RecursionError):
         kind = "a text file"
     else:
         kind = "JSON without a weight_map"
@@ -185,7 +186,7 @@ def zip_members(data: bytes) -> list[zipfile.ZipInfo] | None:
     if not data.startswith(b"PK"):
         return None
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with bounded_zip(data) as archive:
             return archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ValueError:
         return None

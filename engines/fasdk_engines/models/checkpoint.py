@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fasdk.atomic import atomic_write
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import CheckpointError, ModelError
 from fasdk_engines.checkpoints.content import read_content
 from fasdk_engines.checkpoints.tensors import named_tensors
@@ -209,7 +210,13 @@ def _require_usable(checkpoint: Checkpoint, name: str, value: Tensor, own: Tenso
             f"{where} is {value.dtype}, expected {own.dtype}: save the float weights, before any "
             "quantization"
         )
-    if not torch.isfinite(value.to(own.dtype)).all():
+    try:
+        is_finite = bool(torch.isfinite(value.to(own.dtype)).all())
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{where} is {value.dtype}, which torch does not convert: save the float weights"
+        ) from error
+    if not is_finite:
         raise CheckpointError(
             f"{where} holds NaN or infinity: the training diverged, or the file is damaged"
         )
@@ -272,7 +279,7 @@ def _dropped(fit: Fit, family: Family) -> tuple[str, ...]:
 
 def _config_from_file(family: Family, path: Path) -> ModelConfig:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, FileKind.CONFIG).decode("utf-8-sig")
     except OSError:
         raise ModelError(
             f"{family.name} has no config {str(path)!r}: "

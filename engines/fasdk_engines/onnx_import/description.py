@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Modality
 from fasdk.errors import ModelError
 from fasdk.preprocess import PreprocessSpec
@@ -221,7 +222,7 @@ def read_description(path: Path) -> ImportDescription:
             or at odds with another; the file and the field are named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, FileKind.DESCRIPTION).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ModelError(f"{path} is not a TOML file: it is not UTF-8 text") from None
     except OSError as error:

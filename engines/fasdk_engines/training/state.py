@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fasdk.atomic import atomic_write
+from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import TrainingError
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.training.data import TrainingCapture
@@ -62,7 +63,8 @@ def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
         TrainingError: There is no state, it is damaged, or it belongs to another training.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with open_bounded(path, FileKind.CHECKPOINT) as file:
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(
             f"nothing to resume: {path} does not exist; leave out --resume to start again"

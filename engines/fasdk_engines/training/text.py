@@ -6,7 +6,6 @@ the other is small, knows only the words of fasdk's own templates and is trained
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import TrainingError
 from fasdk_engines.models.clip import ClipText
 
@@ -102,10 +102,12 @@ class BytePairTokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            lines = gzip.decompress(Path(path).read_bytes()).decode("utf-8").split("\n")
+            packed = read_bounded(path, FileKind.LIST)
+            unpacked = Compression.GZIP.unpack(packed, FileKind.LIST.max_bytes)
+            lines = unpacked.decode("utf-8").split("\n")
         except FileNotFoundError:
             raise TrainingError(f"{path}: no such vocabulary") from None
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise TrainingError(
                 f"{path} is not CLIP's bpe_simple_vocab_16e6.txt.gz: {error}"
             ) from error

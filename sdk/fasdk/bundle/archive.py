@@ -1,15 +1,16 @@
 """Archive format of a bundle: a zip file with one canonical sequence of bytes.
 
 Members are stored (not compressed) in a given order, with zero timestamps, no flags, extra fields,
-comments or directories. Any unzip opens it; this reader accepts only the canonical bytes, checked
-in full before a member is handed out.
+comments or directories. Any unzip opens it; this reader accepts only the canonical bytes.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from fasdk.errors import BundleError, TamperedError
@@ -50,7 +51,7 @@ def write_archive(file: IO[bytes], members: Mapping[str, bytes]) -> None:
 
 
 def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
-    """Return the members of a canonical archive, in order, as views into `data`.
+    """Return the members of a canonical archive, in order.
 
     Args:
         data: The whole file.
@@ -60,35 +61,154 @@ def read_archive(data: bytes, name: str) -> dict[str, memoryview]:
         BundleError: The file is not an archive or is truncated.
         TamperedError: It is whole, and a byte differs from the canonical form of its own members.
     """
-    if len(data) > MAX_BYTES:
-        raise BundleError(f"{name}: {len(data)} bytes, a bundle has at most {MAX_BYTES}")
-    view = memoryview(data)
-    members: dict[str, memoryview] = {}
-    central = bytearray()
-    offset = 0
-    while bytes(view[offset : offset + 4]) == b"PK\x03\x04":
-        if len(members) == _MAX_MEMBERS:
-            raise BundleError(f"{name}: more than {_MAX_MEMBERS} members")
-        member, content, entry = _read_member(view, offset, name)
-        if member in members:
-            raise BundleError(f"{name}: member {member} appears twice")
-        members[member] = content
-        central += entry
-        offset += _LOCAL.size + len(member) + len(content)
-    if not members:
-        raise BundleError(f"{name} is not a fasdk bundle: it does not start with a zip member")
-    tail = bytes(central) + _end(len(members), len(central), offset)
-    found = len(view) - offset
-    if found < len(tail):
-        raise BundleError(
-            f"{name}: truncated: {found} of the {len(tail)} bytes after the last member are there"
-        )
-    if view[offset:] != tail:
-        raise TamperedError(
-            f"{name}: altered after the last member: byte {offset} on differs from the canonical "
-            "directory"
-        )
+    reader = ArchiveReader(io.BytesIO(data), len(data), name)
+    members = {}
+    while (member := reader.next_member()) is not None:
+        members[member] = reader.content(member)
+    reader.finish()
     return members
+
+
+class ArchiveReader:
+    """Canonical archive read member by member, each checked before the next is looked at.
+
+    No more of the file is read than a caller asks for: it learns a member's name and size first.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, name: str) -> None:
+        """Take a file that stands at its start.
+
+        Args:
+            file: The archive.
+            size: Size of the file in bytes.
+            name: Name of the file in error messages.
+
+        Raises:
+            BundleError: The file is larger than an archive can be.
+        """
+        if size > MAX_BYTES:
+            raise BundleError(f"{name}: {size} bytes, a bundle has at most {MAX_BYTES}")
+        self.size = size
+        self._file = file
+        self._name = name
+        self._seen: set[str] = set()
+        self._central = bytearray()
+        self._offset = 0  # of what was not read yet
+        self._start = b""  # of the member that comes next, or of the directory
+        self._next: _Header | None = None
+
+    def next_member(self) -> str | None:
+        """Return the name of the member that comes next, or None after the last one.
+
+        Raises:
+            BundleError: The file is no archive or is truncated, or a name is not canonical.
+        """
+        if self._next is not None:
+            return self._next.member
+        self._start = self._start or self._file.read(_LOCAL.size)
+        if self._start[:4] != b"PK\x03\x04":
+            if not self._seen:
+                raise BundleError(
+                    f"{self._name} is not a fasdk bundle: it does not start with a zip member"
+                )
+            return None
+        if len(self._seen) == _MAX_MEMBERS:
+            raise BundleError(f"{self._name}: more than {_MAX_MEMBERS} members")
+        self._next = self._header()
+        return self._next.member
+
+    def size_of(self, member: str) -> int:
+        """Return how many bytes the member that comes next has."""
+        return self._upcoming(member).size
+
+    def content(self, member: str) -> memoryview:
+        """Read the member that comes next.
+
+        Raises:
+            BundleError: The file is truncated.
+            TamperedError: A byte of its header or content is not as it must be.
+        """
+        header = self._upcoming(member)
+        if header.local != header.canonical:
+            raise TamperedError(f"{self._name}: header of member {member} is not canonical")
+        content = self._file.read(header.size)
+        if len(content) < header.size:
+            raise self._cut_in_member()
+        if zlib.crc32(content) != header.crc:
+            raise TamperedError(f"{self._name}: member {member} is damaged (CRC differs)")
+        self._seen.add(member)
+        self._central += header.central
+        self._offset += len(header.local) + header.size
+        self._start, self._next = b"", None
+        return memoryview(content)
+
+    def finish(self) -> None:
+        """Check what follows the last member.
+
+        Raises:
+            BundleError: The file is truncated.
+            TamperedError: A byte differs from the canonical directory.
+        """
+        tail = bytes(self._central) + _end(len(self._seen), len(self._central), self._offset)
+        found = self._start + self._file.read(len(tail) + 1 - len(self._start))
+        if len(found) < len(tail):
+            raise BundleError(
+                f"{self._name}: truncated: {len(found)} of the {len(tail)} bytes after the last "
+                "member are there"
+            )
+        if found != tail:
+            raise TamperedError(
+                f"{self._name}: altered after the last member: byte {self._offset} on differs from "
+                "the canonical directory"
+            )
+
+    def _upcoming(self, member: str) -> _Header:
+        header = self._next
+        if header is None or header.member != member:
+            raise ValueError(f"{member} is not the member that comes next")
+        return header
+
+    def _header(self) -> _Header:
+        if len(self._start) < _LOCAL.size:
+            raise BundleError(f"{self._name}: truncated in a member header at byte {self._offset}")
+        *_, crc, _packed, size, name_length, _extra = _LOCAL.unpack(self._start)
+        raw_name = self._file.read(name_length)
+        if self._offset + _LOCAL.size + name_length + size > self.size:
+            raise self._cut_in_member()
+        member = raw_name.decode("ascii", "replace")
+        if not _NAME.fullmatch(member):
+            shown = f"{member[:40]!r}{'...' if len(member) > 40 else ''}"
+            raise BundleError(
+                f"{self._name}: member name {shown} at byte {self._offset} is not canonical"
+            )
+        if member in self._seen:
+            raise BundleError(f"{self._name}: member {member} appears twice")
+        canonical, central = _headers(member, size, crc, self._offset)
+        return _Header(member, size, crc, self._start + raw_name, canonical, central)
+
+    def _cut_in_member(self) -> BundleError:
+        return BundleError(f"{self._name}: truncated in the member at byte {self._offset}")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Header of a member: what it states, its bytes, and the bytes it must have.
+
+    Attributes:
+        member: Name of the member.
+        size: Size of its content in bytes.
+        crc: CRC-32 of its content.
+        local: Its local header and name as they stand in the file.
+        canonical: The same as they must be.
+        central: Its entry in the directory.
+    """
+
+    member: str
+    size: int
+    crc: int
+    local: bytes
+    canonical: bytes
+    central: bytes
 
 
 def require_writable(members: Mapping[str, bytes]) -> None:
@@ -107,28 +227,6 @@ def require_writable(members: Mapping[str, bytes]) -> None:
         total += _LOCAL.size + _CENTRAL.size + 2 * len(name) + len(content)
         if total > MAX_BYTES:
             raise BundleError(f"member {name} takes the bundle past 4 GiB")
-
-
-def _read_member(view: memoryview, offset: int, name: str) -> tuple[str, memoryview, bytes]:
-    header = view[offset : offset + _LOCAL.size]
-    if len(header) < _LOCAL.size:
-        raise BundleError(f"{name}: truncated in a member header at byte {offset}")
-    *_, crc, _packed, size, name_length, _extra = _LOCAL.unpack(header)
-    start = offset + _LOCAL.size + name_length
-    raw_name = bytes(view[offset + _LOCAL.size : start])
-    content = view[start : start + size]
-    if len(raw_name) < name_length or len(content) < size:
-        raise BundleError(f"{name}: truncated in the member at byte {offset}")
-    member = raw_name.decode("ascii", "replace")
-    if not _NAME.fullmatch(member):
-        shown = f"{member[:40]!r}{'...' if len(member) > 40 else ''}"
-        raise BundleError(f"{name}: member name {shown} at byte {offset} is not canonical")
-    local, entry = _headers(member, size, crc, offset)
-    if view[offset:start] != local:
-        raise TamperedError(f"{name}: header of member {member} is not canonical")
-    if zlib.crc32(content) != crc:
-        raise TamperedError(f"{name}: member {member} is damaged (CRC differs)")
-    return member, content, entry
 
 
 def _headers(name: str, size: int, crc: int, offset: int) -> tuple[bytes, bytes]:

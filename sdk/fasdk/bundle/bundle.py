@@ -1,7 +1,8 @@
 """Bundle files: a typed graph with preprocessing and thresholds, verified before use.
 
-`open_bundle` reads the file once, checks the container, signature, digests and manifest, and hands
-out those very bytes; nothing is deserialized before that.
+`open_bundle` reads the file once: the manifest and its signature, then what a manifest that holds
+says there is. It checks container, digests and rules, and hands out those very bytes; nothing is
+deserialized before that.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
-from fasdk.bundle.archive import MAX_BYTES, read_archive, require_writable, write_archive
+from fasdk.bounded_file import FileKind, open_bounded
+from fasdk.bundle.archive import ArchiveReader, require_writable, write_archive
 from fasdk.bundle.golden import GoldenCapture, require_small
 from fasdk.bundle.graph import require_fits_manifest
 from fasdk.bundle.manifest import (
+    MAX_MANIFEST_BYTES,
     SCHEMA_VERSION,
     Manifest,
     PlanEntry,
@@ -39,10 +41,12 @@ from fasdk.bundle.members import (
 from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy, trust_mode
-from fasdk.errors import BundleError, TamperedError, TrustError, UsageError
+from fasdk.errors import BundleError, TamperedError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_MAX_SIGNATURE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -132,25 +136,59 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         UsageError: `trust` is no policy.
     """
     path = Path(path)
+    try:
+        with open_bounded(path, FileKind.BUNDLE) as file:
+            size = os.fstat(file.fileno()).st_size
+            return _read(ArchiveReader(file, size, str(path)), path, trust)
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BundleError(f"cannot read bundle {path}: {why}") from error
+
+
+def _read(reader: ArchiveReader, path: Path, trust: TrustPolicy | None) -> Bundle:
+    """Read manifest and signature, and then as much as a manifest that holds says there is."""
     name = str(path)
-    data = _read(path)
-    members = read_archive(data, name)
-    if next(iter(members)) != MANIFEST:
+    if reader.next_member() != MANIFEST:
         raise BundleError(f"{name} is not a fasdk bundle: its first member is not {MANIFEST}")
+    members = {MANIFEST: _bounded(reader, MANIFEST, MAX_MANIFEST_BYTES, name)}
+    if reader.next_member() == SIGNATURE:
+        members[SIGNATURE] = _bounded(reader, SIGNATURE, _MAX_SIGNATURE_BYTES, name)
     raw_manifest = bytes(members[MANIFEST])
     signature = bytes(members[SIGNATURE]) if SIGNATURE in members else None
     signed_by = _check_signature(raw_manifest, signature, trust, name)
     manifest = parse_manifest(raw_manifest, name)
+    last = MANIFEST
+    while (member := reader.next_member()) is not None:
+        if _rank(member, name) < _rank(last, name):
+            raise BundleError(f"{name}: members are not in canonical order")
+        last = member
+        if member not in manifest.sizes:
+            raise BundleError(f"{name}: members and manifest disagree about {member}")
+        if reader.size_of(member) != manifest.sizes[member]:
+            raise TamperedError(
+                f"{name}: member {member} has {reader.size_of(member)} bytes, its manifest states "
+                f"{manifest.sizes[member]}"
+            )
+        members[member] = reader.content(member)
+    reader.finish()
     _check_members(manifest, members, name)
     return Bundle(
         path=path,
         manifest=manifest,
         id=hashlib.sha256(raw_manifest).hexdigest(),
-        size_bytes=len(data),
+        size_bytes=reader.size,
         signed_by=signed_by,
         has_signature=signature is not None,
         _members=members,
     )
+
+
+def _bounded(reader: ArchiveReader, member: str, most: int, name: str) -> memoryview:
+    if reader.size_of(member) > most:
+        raise BundleError(
+            f"{name}: {member} has {reader.size_of(member)} bytes, expected at most {most}"
+        )
+    return reader.content(member)
 
 
 def write_bundle(
@@ -175,7 +213,8 @@ def write_bundle(
             raise BundleError(f"{path}: {own} is written by write_bundle, do not pass it")
     ordered = dict(sorted(members.items(), key=lambda item: _rank(item[0], str(path))))
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in ordered.items()}
-    manifest = manifest.model_copy(update={"members": digests})
+    sizes = {name: len(content) for name, content in ordered.items()}
+    manifest = manifest.model_copy(update={"members": digests, "sizes": sizes})
     head = {MANIFEST: manifest.to_bytes()}
     head[SIGNATURE] = sign_manifest(head[MANIFEST], signer or open_signer(None))
     require_writable(head | ordered)
@@ -190,15 +229,9 @@ def write_bundle(
 def _check_signature(
     manifest: bytes, signature: bytes | None, trust: TrustPolicy | None, name: str
 ) -> str | None:
-    if trust is None:
-        trust = TrustPolicy.installed()
-    elif not isinstance(trust, TrustPolicy):
-        raise UsageError(
-            f"{name}: trust is a {type(trust).__name__}, expected a TrustPolicy such as "
-            "TrustPolicy.from_files(KEY), or None"
-        )
+    policy = TrustPolicy.of(trust)
     try:
-        return trust.check(manifest, signature, name)
+        return policy.check(manifest, signature, name)
     except TrustError:
         # Only to say why: nothing else is done with what a manifest that is not trusted states.
         stated = re.search(rb'"schema_version":(\d{1,9})[,}]', manifest)
@@ -212,22 +245,6 @@ def _rank(member: str, name: str) -> tuple[int, str]:
     if rank is None:
         raise BundleError(f"{name}: {member!r} is not a member a bundle can hold")
     return rank
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise BundleError(f"cannot read bundle {path}: not a regular file")
-            if found.st_size > MAX_BYTES:
-                raise BundleError(
-                    f"{path}: {found.st_size} bytes, a bundle has at most {MAX_BYTES}"
-                )
-            return file.read()
-    except (OSError, ValueError, MemoryError) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BundleError(f"cannot read bundle {path}: {why}") from error
 
 
 def _check_members(manifest: Manifest, members: dict[str, memoryview], name: str) -> None:

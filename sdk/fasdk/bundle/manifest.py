@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,8 @@ SCHEMA_VERSION: Final = 2
 MAX_BATCH: Final = 1024
 """Largest batch a bundle may state; lanes keep input rows for a whole batch."""
 PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+MAX_MANIFEST_BYTES: Final = 2**20
+"""Largest manifest in bytes; a reader refuses a longer one before its signature is looked at."""
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -112,6 +114,7 @@ class Manifest(_Record):
         plans: Plans built on the workstation.
         provenance: Digest of the source, versions of the tools, and notes of the build.
         members: SHA-256 of every other member but the signature.
+        sizes: Size in bytes of each of them; a reader takes no more of the file.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -135,9 +138,12 @@ class Manifest(_Record):
     plans: tuple[PlanEntry, ...] = ()
     provenance: Provenance
     members: dict[str, str] = Field(default_factory=dict)
+    sizes: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
+        if set(self.sizes) != set(self.members):
+            raise ValueError("members and sizes name different members")
         if set(self.inputs) != set(self.modalities):
             raise ValueError("inputs and modalities name different modalities")
         for what, names in (
@@ -257,6 +263,10 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
         BundleError: Another schema version, a field that is not as it should be, or another form;
             the bundle `name` and the field are named.
     """
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise BundleError(
+            f"{name}: {MANIFEST} has {len(raw)} bytes, expected at most {MAX_MANIFEST_BYTES}"
+        )
     version = parse_object(raw, f"{name}: {MANIFEST}").get("schema_version")
     if type(version) is not int or version != SCHEMA_VERSION:
         raise other_schema(name, version)

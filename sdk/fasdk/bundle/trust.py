@@ -58,6 +58,24 @@ class TrustPolicy:
         return cls(tuple(stored.key for stored in store.keys), store.revoked)
 
     @classmethod
+    def of(cls, trust: TrustPolicy | None) -> TrustPolicy:
+        """Return the policy that is given, and the machine's own in place of None.
+
+        Raises:
+            UsageError: It is no policy.
+            TrustError: The trust store cannot be read.
+            HomeError: The account's folder is not its own.
+        """
+        if trust is None:
+            return cls.installed()
+        if not isinstance(trust, TrustPolicy):
+            raise UsageError(
+                f"trust is a {type(trust).__name__}, expected a TrustPolicy such as "
+                "TrustPolicy.from_files(KEY), or None"
+            )
+        return trust
+
+    @classmethod
     def from_files(cls, *paths: str | Path) -> TrustPolicy:
         """Trust the public keys in these PEM files alone, but for those the store has as revoked.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_LIST_BYTES = 2**28
 _GZIP = b"\x1f\x8b"
 # Longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -58,9 +55,7 @@ def read_text(path: Path) -> ListText:
             or in another encoding; what to do is said.
     """
     try:
-        if path.stat().st_size > MAX_LIST_BYTES:
-            raise DatasetError(f"list {path} is larger than {MAX_LIST_BYTES} bytes: split it")
-        data = path.read_bytes()
+        data = read_bounded(path, FileKind.LIST)
     except OSError as error:
         raise DatasetError(f"cannot read list {path}: {error.strerror}") from error
     if data.startswith(_GZIP) or (path.suffix == ".gz" and data):
@@ -81,13 +76,9 @@ def read_text(path: Path) -> ListText:
 
 def _unpacked(data: bytes, path: Path) -> bytes:
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            unpacked = file.read(MAX_LIST_BYTES + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DatasetError(f"list {path} is no whole gzip file: {error}") from error
-    if len(unpacked) > MAX_LIST_BYTES:
-        raise DatasetError(f"list {path} unpacks to more than {MAX_LIST_BYTES} bytes: split it")
-    return unpacked
+        return Compression.GZIP.unpack(data, FileKind.LIST.max_bytes)
+    except ValueError as error:
+        raise DatasetError(f"list {path} is no whole gzip file, or too large: {error}") from error
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:

@@ -78,6 +78,9 @@ def to_tensor(
     """
     using = implementation() if using is None else as_choice("using", using, Implementation)
     _require_frame(frame, spec)
+    if not frame.flags.aligned:
+        # Such as depth behind a header of odd length: 16-bit samples at odd addresses.
+        frame = frame.copy()
     view = view_of((frame.shape[1], frame.shape[0]), face, landmarks, spec)
     if spec.ir_composite is not IrComposite.PLAIN and not isinstance(view, Alignment):
         require_composite_size(view[2] - view[0] + 1, view[3] - view[1] + 1)
@@ -108,7 +111,7 @@ def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
 
 def _require_out(out: NDArray[np.float32], spec: PreprocessSpec) -> None:
     shape = (3, spec.height, spec.width)
-    fits = out.dtype == _FLOAT32 and out.shape == shape
+    fits = out.dtype == _FLOAT32 and out.shape == shape and out.flags.aligned
     if not (fits and out.flags.c_contiguous and out.flags.writeable):
         raise PreprocessError(
             f"out is {out.dtype} {list(out.shape)}, expected a writeable C-contiguous "

@@ -12,7 +12,10 @@ from fasdk.errors import RigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_LARGEST = 1e9  # of a number in a rig; its third power is finite
+_Finite = Annotated[float, Field(allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)]
+_Focal = Annotated[float, Field(allow_inf_nan=False, ge=1e-3, le=_LARGEST)]
+_Extent = Annotated[int, Field(ge=1, le=2**16)]
 _Row = tuple[_Finite, _Finite, _Finite]
 _Matrix = tuple[_Row, _Row, _Row]
 
@@ -35,10 +38,10 @@ class Lens(_Record):
             for frames already undistorted.
     """
 
-    width_px: int = Field(ge=1)
-    height_px: int = Field(ge=1)
-    focal_x_px: float = Field(gt=0.0, allow_inf_nan=False)
-    focal_y_px: float = Field(gt=0.0, allow_inf_nan=False)
+    width_px: _Extent
+    height_px: _Extent
+    focal_x_px: _Focal
+    focal_y_px: _Focal
     center_x_px: _Finite
     center_y_px: _Finite
     distortion: tuple[_Finite, ...] = ()
@@ -148,10 +151,10 @@ class Homography(_Record):
     """
 
     kind: Literal["homography"] = "homography"
-    width_px: int = Field(ge=1)
-    height_px: int = Field(ge=1)
-    rgb_width_px: int = Field(ge=1)
-    rgb_height_px: int = Field(ge=1)
+    width_px: _Extent
+    height_px: _Extent
+    rgb_width_px: _Extent
+    rgb_height_px: _Extent
     from_rgb: _Matrix
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import OutOfViewError, RigError
 from fasdk.quality.exposure import face_depth
@@ -62,7 +63,7 @@ class Rig(BaseModel):
             RigError: The file is unreadable or no JSON, or a field is absent, unknown or wrong.
         """
         try:
-            raw = Path(path).read_bytes()
+            raw = read_bounded(path, FileKind.RIG)
         except OSError as error:
             raise RigError(f"{path}: cannot be read: {error.strerror or error}") from error
         try:

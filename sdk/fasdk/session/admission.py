@@ -34,10 +34,11 @@ class Admission:
 
         Raises:
             TrustError: The machine's trust store cannot be read.
+            UsageError: `trust` is no policy.
             HomeError: The account's folder is not its own.
         """
         return cls(
-            TrustPolicy.installed() if trust is None else trust,
+            TrustPolicy.of(trust),
             RevisionState.installed() if revisions is None else revisions,
         )
 
@@ -57,7 +58,7 @@ class Admission:
             BundleError: It is truncated, altered or malformed.
             TrustError: A required signature is absent or does not hold.
         """
-        policies = [self.trust] if also is None else [self.trust, also]
+        policies = [self.trust] if also is None else [self.trust, TrustPolicy.of(also)]
         if not isinstance(bundle, Bundle):
             asking = [policy for policy in policies if not policy.accepts_unsigned]
             bundle = open_bundle(Path(bundle), (asking or policies)[0])

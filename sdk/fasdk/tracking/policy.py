@@ -50,7 +50,8 @@ class AttemptPolicy:
     abandoned because the face was lost, jumped or showed other modalities. The wait after the n-th
     in a row is `first_wait_ms` times `growth` to the power n - 1, `longest_wait_ms` at most. It is
     counted from the last frame that counted. Each attempt also raises what the next LIVE takes, up
-    to `most_raises` times, because error rates hold for one attempt and not for many.
+    to `most_raises` times, because error rates hold for one attempt and not for many. The defaults
+    are those that `tools/bench/gaming.py` holds to the levels' bounds.
 
     Attributes:
         first_wait_ms: Wait after the first attempt, in milliseconds.
@@ -74,7 +75,7 @@ class AttemptPolicy:
     longest_wait_ms: float = 300_000.0
     forgive_ms: float | None = 600_000.0
     raise_nats: float = 2.5
-    raise_frames: int = 1
+    raise_frames: int = 0
     most_raises: int = 1
     least_frame_ms: float = 50.0
 

@@ -312,5 +312,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"latin\.csv are not UTF-8"):
         read_scores(latin)
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DatasetError, match=r"folder\.csv: Is a directory"):
+    with pytest.raises(DatasetError, match=r"folder\.csv: it is a directory"):
         read_scores(tmp_path / "folder.csv")

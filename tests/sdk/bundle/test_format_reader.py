@@ -120,6 +120,7 @@ def test_reader_takes_the_crops_that_fasdk_takes(settings, valid):
     described = tiny_bundle.manifest()
     document = json.loads(described.to_bytes())
     document["members"] = {"model.onnx": tiny_bundle.graph_sha256()}
+    document["sizes"] = {"model.onnx": 775}
     document["inputs"]["ir"] |= settings
     form = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}
     raw = json.dumps(document, **form).encode()

@@ -22,7 +22,13 @@ from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_tools.cli.root import app
 
 PROJECT = Path(__file__).parents[3]
-SLOW = {"demo", "models", "train", "protocols"}  # minutes, or known without the demo's folder
+SLOW = {
+    "demo",
+    "models",
+    "soak",
+    "train",
+    "protocols",
+}  # minutes, or known without the demo's folder
 WIDTHS = (80, 120)
 
 

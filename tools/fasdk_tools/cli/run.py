@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk.plain_text import plain
 from fasdk_tools.cli.root import (
     AllowOption,
     BackendOption,
@@ -144,7 +145,7 @@ def run(
             if as_json:
                 print_json_line(document_of(result, trust))
             else:
-                print(text_of(result, terminal_width(), trust), flush=True)
+                print(plain(text_of(result, terminal_width(), trust)), flush=True)
             watchdog.notify_decision(result.decision)
     watchdog.stopping()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

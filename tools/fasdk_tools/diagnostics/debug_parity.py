@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import ParityError, UsageError
 from fasdk.preprocess import PRESENCE
 
@@ -96,7 +97,7 @@ def _graph_of(
         return bytes(open_bundle(path, trust).graph)
     if path.suffix == ".onnx":
         try:
-            return path.read_bytes()
+            return read_bounded(path, FileKind.GRAPH)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if model is None:

@@ -19,18 +19,42 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
+from fasdk.plain_text import plain, plain_json
 from fasdk_tools.terminal.tables import Column, field_lines, table_lines, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
-STDERR = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """Console that writes text as it is: no markup in it, and no control character of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text made plain; rich would leave some control characters out."""
+        return super().render_str(plain(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is written, text from files made plain."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(plain(segment.text), segment.style)
+
+
+STDERR = PlainConsole(stderr=True)
 # The lines are wrapped before they are printed: the console must neither wrap nor cut them.
-_STDOUT = Console(highlight=False, width=100_000)
+_STDOUT = PlainConsole(width=100_000)
 
 
 class _StderrLog(logging.Handler):
@@ -62,12 +86,13 @@ def print_json(document: Any) -> None:
 def print_json_line(document: Any) -> None:
     """Print one JSON document on a line of its own, at once: the reader is waiting."""
     text = json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
-    print(text, flush=True)
+    print(plain_json(text), flush=True)
 
 
 def json_text(document: Any) -> str:
     """Return a document as JSON; NaN and infinity, which JSON lacks, become null."""
-    return json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+    return plain_json(text)
 
 
 def terminal_width() -> int:
@@ -88,7 +113,7 @@ def print_text(text: str) -> None:
 def print_document(title: str, text: str) -> None:
     """Print a text on stdout below a title, its lines as they are, to be copied."""
     _print_title(title)
-    _print_lines(map(Text, text.splitlines()))
+    _print_lines(map(Text, plain(text).split("\n")))
 
 
 def print_fields(title: str, fields: Mapping[str, object]) -> None:
@@ -147,7 +172,7 @@ class ProgressView:
     def phase(self, name: str) -> None:
         """Finish the running phase and begin another."""
         self.finish_phase()
-        self._phase = self._progress.add_task(name, total=None)
+        self._phase = self._progress.add_task(plain(name), total=None)
 
     def finish_phase(self) -> None:
         """Mark the running phase done."""
@@ -158,7 +183,7 @@ class ProgressView:
     def update(self, name: str, step: int, steps: int) -> None:
         """Move the bar called `name` to `step` of `steps`."""
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=steps)
+            self._tasks[name] = self._progress.add_task(plain(name), total=steps)
         self._progress.update(self._tasks[name], completed=step, total=steps)
 
 
@@ -167,7 +192,7 @@ def progress_view() -> Iterator[ProgressView]:
     """Show progress on stderr while the block runs."""
     progress = Progress(
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fasdk.plain_text import plain
 from fasdk_tools.terminal.numbers import format_value
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def wrap(text: str, width: int, *, indent: int = 0, hanging: int = 0) -> list[st
         hanging: Spaces before every other line.
     """
     lines: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in plain(text).split("\n"):
         line = ""
         for word in paragraph.split():
             room = width - (hanging if lines else indent)
@@ -73,7 +74,7 @@ def wrap(text: str, width: int, *, indent: int = 0, hanging: int = 0) -> list[st
 
 def field_lines(fields: Mapping[str, object], width: int) -> Iterator[RenderableType]:
     """Yield names and values as lines; a value that does not fit beside its name goes below it."""
-    texts = {name: format_value(value) for name, value in fields.items()}
+    texts = {plain(name): format_value(value) for name, value in fields.items()}
     start = _INDENT + max(map(cell_len, texts), default=0) + _GAP
     for name, text in texts.items():
         title = Text(" " * _INDENT).append(name, style="bold")

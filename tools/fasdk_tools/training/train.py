@@ -228,11 +228,11 @@ def _listed(losses: Mapping[str, float]) -> str:
 @contextmanager
 def _training_view() -> Iterator[_TrainingView]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[losses]}", markup=False),
     )
     with Progress(*columns, console=STDERR) as progress:
         yield _TrainingView(progress)

@@ -8,17 +8,19 @@ The MMDG benchmark names a capture `<trial>.npz`, the distribution names it
 from __future__ import annotations
 
 import csv
+import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError, DatasetError
+from fasdk.image_container import MAX_DECODED_BYTES
+from fasdk.numpy_file import bounded_zip, load_member
 from fasdk_calibration.datasets.readers.base import (
     ArchiveFormat,
     DatasetReader,
@@ -85,7 +87,8 @@ def read_ground_truth(path: Path) -> dict[str, Presentation]:
     """
     presentations: dict[str, Presentation] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        text = read_bounded(path, FileKind.LIST).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             absent = {"trial_id", "ground_truth", "participant_id"} - set(reader.fieldnames or ())
             if absent:
@@ -168,13 +171,13 @@ def read_frames(path: Path) -> dict[Modality, NDArray[np.uint8]]:
 def _read_array(path: Path) -> NDArray[np.float32]:
     """Return float32 [5, H, W] in [0, 1]: blue, green, red, near infrared, depth."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            data: NDArray[Any] = archive["data"]
-    except KeyError as error:
-        raise CaptureError(f"{path} holds no array called data") from error
-    except FileNotFoundError as error:
+        with bounded_zip(read_bounded(path, FileKind.FRAME)) as archive:
+            if "data.npy" not in archive.namelist():
+                raise CaptureError(f"{path} holds no array called data")
+            data = load_member(archive, "data.npy", MAX_DECODED_BYTES)
+    except OSError as error:
         raise CaptureError(f"cannot read {path}: {error.strerror}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
+    except ValueError as error:
         raise CaptureError(f"{path} is no NumPy archive: {error}") from error
     shape_fits = data.ndim == 4 and data.shape[:2] == (1, _CHANNELS) and 0 not in data.shape
     if not shape_fits or data.dtype.kind != "f":

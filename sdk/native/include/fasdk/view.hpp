@@ -30,6 +30,7 @@ struct Region {
     int right;
     int bottom;
 
+    // Of a region whose ends are in order and within a frame: others overflow.
     int width() const { return right - left + 1; }
     int height() const { return bottom - top + 1; }
 };
@@ -37,7 +38,8 @@ struct Region {
 template <typename Sample>
 FrameView<Sample> cropped(const FrameView<Sample>& frame, const Region& region) {
     if (region.left < 0 || region.top < 0 || region.right >= frame.width ||
-        region.bottom >= frame.height || region.width() < 1 || region.height() < 1) {
+        region.bottom >= frame.height || region.left > region.right ||
+        region.top > region.bottom) {
         throw std::invalid_argument("region is empty or leaves the frame");
     }
     FrameView<Sample> part = frame;

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -82,18 +83,20 @@ def _bundle() -> Callable[[Path], object]:
 
 
 def _bundle_bombs() -> dict[str, bytes]:
+    from fasdk.bundle.archive import write_archive
+
     from support import tiny_bundle
 
     huge = io.BytesIO()
     with zipfile.ZipFile(huge, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("rgb.npy", _npy_header("|u1", (GIB,)) + bytes(256 << 20))
-    with tempfile.TemporaryDirectory() as name:
-        from fasdk.bundle.bundle import write_bundle
-
-        described = tiny_bundle.manifest()
-        members = tiny_bundle.members(described) | {"golden/0.npz": huge.getvalue()}
-        write_bundle(Path(name) / "bomb.fasb", described, members)
-        return {"golden capture that expands": (Path(name) / "bomb.fasb").read_bytes()}
+    described = tiny_bundle.manifest()
+    members = tiny_bundle.members(described) | {"golden/0.npz": huge.getvalue()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    described = described.model_copy(update={"members": digests})
+    out = io.BytesIO()
+    write_archive(out, {"manifest.json": described.to_bytes(), **members})
+    return {"golden capture that expands": out.getvalue()}
 
 
 def _npy_header(kind: str, shape: tuple[int, ...]) -> bytes:

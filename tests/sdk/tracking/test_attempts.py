@@ -81,7 +81,9 @@ def test_a_schedule_out_of_range_is_refused(change, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["lobby", "opencv:/dev/video0", "../../etc", "Tür 1", "\ud800", "-"]
+    "name",
+    ["lobby", "opencv:/dev/video0", "../../etc", "Tür 1", "\ud800", "-"],
+    ids=ascii,
 )
 def test_each_camera_has_a_file_of_its_own_in_the_folder(name, tmp_path):
     store = attempt_files.FileStore(name, lambda _: AttemptState(), tmp_path)

@@ -19,6 +19,7 @@ from fasdk.atomic import atomic_write
 from fasdk.capture import monotonic_ms
 from fasdk.errors import AttemptError, FasdkError
 from fasdk.home import existing_folder, home_folder, home_path
+from fasdk.plain_text import plain
 from fasdk.tracking.attempts import AttemptState
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ class FileStore:
         if self._signature is None:
             if self._state is None:
                 _log.warning(
-                    "%s is absent: camera %s begins with no attempts", self.path, self.camera_id
+                    "%s is absent: camera %s begins with no attempts",
+                    self.path,
+                    plain(self.camera_id),
                 )
             elif known is not None:
                 _log.warning("%s was removed: its attempts are written again", self.path)

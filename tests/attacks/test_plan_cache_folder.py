@@ -27,7 +27,7 @@ from fasdk.backends.tensorrt.plan import BuiltPlan
 from fasdk.errors import PlanError
 from fasdk.machine import machine_tag
 
-PLAN = BuiltPlan(b"executable code", Backend.TENSORRT, "10.3.0", (), 4, 1.5)
+PLAN = BuiltPlan(b"executable code", Backend.TENSORRT, "10.7.0", (), 4, 1.5)
 OTHER_ACCOUNT = 54321
 
 
@@ -35,7 +35,7 @@ def plan_key(**changes: Any) -> PlanKey:
     fields: dict[str, Any] = {
         "graph_sha256": "a" * 64,
         "module": "tensorrt",
-        "version": "10.3.0",
+        "version": "10.7.0",
         "cuda": "12.6",
         "device": "Orin",
         "compute_capability": "8.7",
@@ -134,7 +134,7 @@ def test_a_plan_forged_with_a_stolen_key_for_another_machine_is_not_used(
     forged = PlanCache(tmp_path / "attacker.plans", machine="the attacker's")
     forged.folder.mkdir(mode=0o700)
     shutil.copy2(cache.folder / KEY_FILE, forged.folder)
-    forged.store(plan_key(), BuiltPlan(b"evil", Backend.TENSORRT, "10.3.0", (), 4, 1.5))
+    forged.store(plan_key(), BuiltPlan(b"evil", Backend.TENSORRT, "10.7.0", (), 4, 1.5))
     for file in forged.folder.iterdir():
         shutil.copy2(file, cache.folder)
     assert cache.load(plan_key()) is None

@@ -293,11 +293,14 @@ def test_a_row_that_is_no_face_is_dropped():
 def test_a_person_before_the_camera_passes_the_quality_gates_and_a_small_one_does_not(
     finder, photographs
 ):
-    located = finder.locate(Capture(rgb=photographs["image_T1.jpg"]))
+    def seen(frame):
+        return finder.locate(Capture(rgb=frame, taken_ms={Modality.RGB: 0.0}))
+
+    located = seen(photographs["image_T1.jpg"])
     assert assess(located, now_ms=0.0) == ()
-    small = finder.locate(Capture(rgb=crowd(photographs, (160,))))
+    small = seen(crowd(photographs, (160,)))
     assert [finding.reason for finding in assess(small, now_ms=0.0)] == [Reason.TOO_FAR]
-    crowded = finder.locate(Capture(rgb=crowd(photographs, (540, 380))))
+    crowded = seen(crowd(photographs, (540, 380)))
     assert [finding.reason for finding in assess(crowded, now_ms=0.0)] == [Reason.SEVERAL_FACES]
-    nobody = finder.locate(Capture(rgb=crowd(photographs, ()) + np.arange(3, dtype=np.uint8)))
+    nobody = seen(crowd(photographs, ()) + np.arange(3, dtype=np.uint8))
     assert Reason.NO_FACE in [finding.reason for finding in assess(nobody, now_ms=0.0)]

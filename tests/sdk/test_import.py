@@ -47,7 +47,8 @@ def test_every_public_name_loads_no_backend_and_nothing_of_the_workstations():
 def test_judging_a_capture_loads_one_backend_and_nothing_of_the_workstations(bundle_path):
     found = loaded(
         "import fasdk, numpy as np\n"
-        f"with fasdk.open({str(bundle_path)!r}, backend=fasdk.Backend.ONNXRUNTIME) as session:\n"
+        f"with fasdk.open({str(bundle_path)!r}, backend=fasdk.Backend.ONNXRUNTIME,"
+        " missing='degrade') as session:\n"
         "    frame = np.full((24, 32, 3), 250, np.uint8)\n"
         "    assert session.check(fasdk.Capture(rgb=frame)).verdict is fasdk.Verdict.LIVE"
     )

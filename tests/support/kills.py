@@ -110,7 +110,7 @@ class PlanTarget(Target):
         self._key = PlanKey(
             graph_sha256="a" * 64,
             module="tensorrt",
-            version="10.3.0",
+            version="10.7.0",
             cuda="12.6",
             device="Orin",
             compute_capability="8.7",
@@ -123,7 +123,7 @@ class PlanTarget(Target):
     def write(self, number: int) -> None:
         """See `Target.write`."""
         data = number.to_bytes(8, "big") * 2**17
-        self._cache.store(self._key, BuiltPlan(data, Backend.TENSORRT, "10.3.0", (), 4, 0.0))
+        self._cache.store(self._key, BuiltPlan(data, Backend.TENSORRT, "10.7.0", (), 4, 0.0))
 
     def read(self) -> int:
         """See `Target.read`: a plan whose record is of another one counts as none."""

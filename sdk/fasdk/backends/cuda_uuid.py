@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 
 _LIBRARY = "libcuda.so.1"
-_NAMES = ("cuDeviceGetUuid_v2", "cuDeviceGetUuid")  # the first is of CUDA 11.4 and later
+_NAMES = ("cuDeviceGetUuid_v2", "cuDeviceGetUuid")  # the first is of CUDA 11 update 4 and later
 _BYTES = 16
 
 
 def gpu_uuid(ordinal: int) -> str:
     """Return a GPU's UUID as 32 hexadecimal digits, or "" where the driver gives none.
 
-    An instance of a divided GPU (MIG) has a UUID of its own from CUDA 11.4 on.
+    An instance of a divided GPU (MIG) has a UUID of its own from CUDA 11 update 4 on.
 
     Args:
         ordinal: Index of the GPU, from 0; the driver must be initialized.

@@ -166,6 +166,7 @@ def test_graph_golden_captures_plans_and_calibration_stay(fasdk, write_list, tmp
         "operating_points",
         "operating_points_note",
         "score_calibrations",
+        "sizes",
     }
     verified = fasdk("verify", out, "--json")
     assert verified.status == 0

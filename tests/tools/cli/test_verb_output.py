@@ -17,6 +17,7 @@ from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.members import GRAPH
 from fasdk.decision import OperatingPoint
+from fasdk.home import HOME_VARIABLE, home_path
 from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_tools.cli.root import app
@@ -103,12 +104,16 @@ def folder(checkpoint, bundle, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(folder, tmp_path_factory):
-    """Output of every quick verb, by width of the terminal."""
+    """Output of every quick verb, by width of the terminal, of an account with its key alone."""
     found = {}
     for width in WIDTHS:
         copy = tmp_path_factory.mktemp("run") / "folder"
         shutil.copytree(folder, copy)
-        found[width] = generator.transcripts(copy, width, lambda each: each.verb not in SLOW)
+        home = tmp_path_factory.mktemp("home")
+        shutil.copytree(home_path() / "keys", home / "keys")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(HOME_VARIABLE, str(home))
+            found[width] = generator.transcripts(copy, width, lambda each: each.verb not in SLOW)
     return found
 
 

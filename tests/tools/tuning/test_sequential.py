@@ -31,7 +31,9 @@ def folder(tmp_path_factory) -> Path:
     for level in range(256):
         cv2.imwrite(str(root / f"{level}.rgb.png"), np.full((8, 8, 3), level, np.uint8))
         cv2.imwrite(str(root / f"{level}.ir.png"), np.full((8, 8), level, np.uint8))
-    cv2.imwrite(str(root / "depth.png"), np.full((8, 8), 500, np.uint16))
+    for frame in range(FRAMES):  # a track refuses a frame that equals the last one
+        depth_mm = np.full((8, 8), 500 + frame, np.uint16)
+        cv2.imwrite(str(root / f"{frame}.depth.png"), depth_mm)
     return root
 
 
@@ -40,13 +42,21 @@ def presentations(species: str, low: int, high: int, count: int, frames: int = F
     rng = np.random.default_rng(len(species))
     lines = []
     for number, center in enumerate(np.linspace(low, high, count)):
+        shown: set[int] = set()
         for frame in range(frames):
             level = int(np.clip(center + rng.normal(0, 12), 0, 255))
+            while level in shown:
+                level += 1 if level < 255 else -frames
+            shown.add(level)
             name = f"{species}-{number}"
             line = {"id": f"{name}-{frame}", "subject": name, "domain": "lab"}
             line |= {"presentation": name, "species": species}
             line |= {"label": "bona fide" if species == "bona fide" else "attack"}
-            files = {"rgb": f"{level}.rgb.png", "depth": "depth.png", "ir": f"{level}.ir.png"}
+            files = {
+                "rgb": f"{level}.rgb.png",
+                "depth": f"{frame}.depth.png",
+                "ir": f"{level}.ir.png",
+            }
             lines.append(line | files)
     return lines
 

@@ -263,3 +263,19 @@ def test_the_command_says_one_line_and_exits_2(tmp_path):
     *progress, said = done.stderr.strip().splitlines()
     assert said.startswith("fasdk: small.onnx: ")
     assert not [line for line in progress if "terminate" in line or "Traceback" in line]
+
+
+def test_a_child_that_stands_still_is_begun_again_and_then_given_up(tmp_path, monkeypatch):
+    """A lock that another thread held when the child began is never released in it."""
+    monkeypatch.setattr(guard, "_STALL_SECONDS", 1)
+    seen = tmp_path / "seen"
+
+    def stands_still_once():
+        if not seen.exists():
+            seen.touch()
+            signal.pause()
+        return 7
+
+    assert run_guarded(stands_still_once, "net.onnx", 0) == 7
+    with pytest.raises(ExportError, match=r"net\.onnx: .* stood still 3 times"):
+        run_guarded(signal.pause, "net.onnx", 0)

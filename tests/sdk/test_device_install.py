@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fasdk.home import HOME_VARIABLE
+
 PROJECT = Path(__file__).parents[2]
 FRAME = (24, 32)
 
@@ -24,7 +26,7 @@ class Device:
 
     def __init__(self, root: Path) -> None:
         self.bin = root / "bin"
-        kept = {"PATH", "HOME", "TMPDIR", "LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE"}
+        kept = {"PATH", "HOME", HOME_VARIABLE, "TMPDIR", "LANG", "PIP_INDEX_URL", "PIP_CONFIG_FILE"}
         proxies = {name for name in os.environ if name.lower().endswith("_proxy")}
         self.environment = {k: v for k, v in os.environ.items() if k in kept | proxies}
 

@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import resource
+import select
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -25,6 +26,10 @@ _MEMORY_BYTES = 3 * 2**30
 _COPIES = 10
 _CPU_SECONDS = 1800
 _CHUNK_BYTES = 2**20
+# A child keeps the locks that other threads held as it began, and may wait for one for ever. One
+# that is stopped so long without using a CPU is begun again.
+_STALL_SECONDS = 20
+_ATTEMPTS = 3
 
 
 def run_guarded(work: Callable[[], _T], name: str, model_bytes: int) -> _T:
@@ -39,11 +44,29 @@ def run_guarded(work: Callable[[], _T], name: str, model_bytes: int) -> _T:
         model_bytes: Size of the model with its weights.
 
     Raises:
-        ExportError: The child crashed, ran out of its memory or time, or raised what is no
-            FasdkError.
+        ExportError: The child crashed, ran out of its memory or time, stood still again and again,
+            or raised what is no FasdkError.
         FasdkError: `work` raised it.
     """
     memory_bytes = _MEMORY_BYTES + _COPIES * model_bytes
+    for _ in range(_ATTEMPTS):
+        answer = _ask_child(work, name, memory_bytes)
+        if answer is not None:
+            break
+    else:
+        raise ExportError(
+            f"{name}: the process that reads the graph stood still {_ATTEMPTS} times, for "
+            f"{_STALL_SECONDS} s each: try again, in a program with fewer threads"
+        )
+    # The child is this very program, so its answer is as trusted as the rest of it.
+    succeeded, result = pickle.loads(answer)  # noqa: S301
+    if not succeeded:
+        raise cast("FasdkError", result)
+    return cast("_T", result)
+
+
+def _ask_child(work: Callable[[], object], name: str, memory_bytes: int) -> bytes | None:
+    """Return what a child answers, pickled; None where it stood still and was ended."""
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
@@ -51,20 +74,49 @@ def run_guarded(work: Callable[[], _T], name: str, model_bytes: int) -> _T:
         _answer(work, name, sender, memory_bytes)
     os.close(sender)
     try:
-        with os.fdopen(receiver, "rb", _CHUNK_BYTES) as file:
-            answer = file.read()
+        answer = _read_answer(receiver, child)
+        if answer is None:
+            os.kill(child, signal.SIGKILL)
     except BaseException:  # such as Ctrl-C
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
+    finally:
+        os.close(receiver)
     _, status = os.waitpid(child, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
+    if answer is not None and os.waitstatus_to_exitcode(status) != 0:
         raise ExportError(f"{name}: {_cause(os.waitstatus_to_exitcode(status), memory_bytes)}")
-    # The child is this very program, so its answer is as trusted as the rest of it.
-    succeeded, result = pickle.loads(answer)  # noqa: S301
-    if not succeeded:
-        raise cast("FasdkError", result)
-    return cast("_T", result)
+    return answer
+
+
+def _read_answer(receiver: int, child: int) -> bytes | None:
+    """Return all that a child writes; None where it stands still."""
+    chunks: list[bytes] = []
+    poll = select.poll()
+    poll.register(receiver, select.POLLIN)
+    used, still_s = -1, 0
+    while still_s < _STALL_SECONDS:
+        if poll.poll(1000):
+            chunk = os.read(receiver, _CHUNK_BYTES)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            still_s = 0
+            continue
+        now_used, is_waiting = _activity(child)
+        still_s = still_s + 1 if is_waiting and now_used == used else 0
+        used = now_used
+    return None
+
+
+def _activity(process: int) -> tuple[int, bool]:
+    """Return the CPU time of a process in clock ticks, and whether its first thread sleeps."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text("ascii", "replace")
+    except OSError:
+        return 0, False
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12]), fields[0] == "S"
 
 
 def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -> NoReturn:

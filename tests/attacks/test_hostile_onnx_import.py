@@ -279,3 +279,21 @@ def test_a_child_that_stands_still_is_begun_again_and_then_given_up(tmp_path, mo
     assert run_guarded(stands_still_once, "net.onnx", 0) == 7
     with pytest.raises(ExportError, match=r"net\.onnx: .* stood still 3 times"):
         run_guarded(signal.pause, "net.onnx", 0)
+
+
+def test_a_program_whose_torch_has_threads_is_answered():
+    """OpenMP's threads are not in the child, which would wait for them for ever."""
+    program = """
+import torch
+from fasdk_engines.onnx_import import guard
+guard._STALL_SECONDS = 10
+torch.set_num_threads(2)
+images = torch.rand(8, 3, 16, 16)
+def grow():
+    return float(torch.nn.functional.interpolate(images, (256, 256), mode="bilinear").sum())
+assert abs(grow() - guard.run_guarded(grow, "net.onnx", 0)) < 1.0
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -10,6 +10,7 @@ import pickle
 import resource
 import select
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -130,6 +131,7 @@ def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         _limit(memory_bytes)
+        _work_alone()
         try:
             answer: tuple[bool, object] = (True, work())
         except FasdkError as error:
@@ -150,6 +152,13 @@ def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -
         code = 0
     finally:
         os._exit(code)
+
+
+def _work_alone() -> None:
+    """Let torch compute in this thread alone: OpenMP waits for threads that no fork copies."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def _limit(memory_bytes: int) -> None:

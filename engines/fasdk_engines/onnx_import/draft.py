@@ -34,6 +34,7 @@ _SCORES = re.compile(r"logit|score|prob|softmax|class|cls|live|spoof|pred", re.I
 _IMAGE_AXES = 4
 _WIDTH = 78  # columns of the document
 _LARGEST_STACK = 9
+_MOST_LABELS = 1000  # that a draft names; a damaged file states billions
 _MOST_CLASSES = 16  # an output of more numbers is an embedding
 
 
@@ -415,7 +416,7 @@ def _output_fields(
         fields.append(
             DraftField("output", "reduction", None, Origin.MISSING, f"{chosen} is a map: {names}")
         )
-    found = columns if isinstance(columns, int) else None
+    found = columns if isinstance(columns, int) and columns <= _MOST_LABELS else None
     fields.append(_kind(file, chosen.name, found))
     return fields, Answer(chosen, found)
 

@@ -11,14 +11,15 @@ from fuzz.loop import execute, fuzz, input_of
 from fuzz.planted import planted
 from fuzz.registry import TARGETS
 
-SECONDS_EACH = 60.0 / len(TARGETS)
+# The same inputs on every machine; `make fuzz` runs a million.
+EXECUTIONS = 200
 FOUND = sorted(REGRESSIONS.glob("*.bin"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutated_input_is_accepted_or_refused(name, tmp_path):
-    report = fuzz(name, 1_000_000, seconds=SECONDS_EACH, keep=tmp_path)
+    report = fuzz(name, EXECUTIONS, keep=tmp_path)
     assert report.executions > 0
     assert report.failures == ()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
+from fasdk.errors import ExportError
 from fasdk_engines.onnx_import.description import Layout, OutputKind, Reduction
 
 if TYPE_CHECKING:
@@ -125,7 +126,13 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def declared(value: onnx.ValueInfoProto) -> DeclaredValue:
-    """Return what a file declares of one input or output."""
+    """Return what a file declares of one input or output.
+
+    Raises:
+        ExportError: Its name is no text.
+    """
+    if not isinstance(value.name, str):  # protobuf gives bytes that are no UTF-8 as they are
+        raise ExportError(f"the name of an input or output is no text: {value.name!r:.60}")
     if not value.type.HasField("tensor_type"):
         return DeclaredValue(value.name, "unknown", None)
     tensor = value.type.tensor_type

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from fasdk.errors import HomeError
+from fasdk.file_access import is_own_or_roots, is_writable_by_others
 
 HOME_VARIABLE = "FASDK_HOME"
 
@@ -96,12 +97,12 @@ def _is_sound(folder: Path) -> bool:
         ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise HomeError(f"{folder} is no folder: remove it, or name another in {HOME_VARIABLE}")
-    if found.st_uid not in (os.geteuid(), 0):
+    if not is_own_or_roots(found):
         raise HomeError(
             f"{folder} belongs to account {found.st_uid}, expected {os.geteuid()} or root: name "
             f"another folder in {HOME_VARIABLE}"
         )
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if is_writable_by_others(found):
         raise HomeError(
             f"{folder} has mode {stat.S_IMODE(found.st_mode):04o}, others can write there: "
             f"chmod go-w '{folder}'"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import TrustError
+from fasdk.file_access import is_own_or_roots
 
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _KEY_ID_DIGITS = 16
@@ -138,7 +139,7 @@ def read_guarded(
 
 
 def _require_own(path: Path, what: str, found: os.stat_result, *, is_secret: bool) -> None:
-    if found.st_uid not in (0, os.geteuid()):
+    if not is_own_or_roots(found):
         raise TrustError(
             f"{path}: the {what} file belongs to account {found.st_uid}, expected "
             f"{os.geteuid()} or root: copy it to a file of your own"

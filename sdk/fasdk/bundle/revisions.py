@@ -23,6 +23,7 @@ from fasdk.bundle.succession import (
 )
 from fasdk.bundle.trust_store import build_key_id
 from fasdk.errors import FasdkError, RollbackError, StateError, UsageError
+from fasdk.file_access import is_roots_alone, is_writable_by_others
 from fasdk.home import home_folder, home_path
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class StateFile:
     def _require_own(self, found: os.stat_result) -> None:
         if found.st_uid not in self._owners:
             raise self._fault(f"belongs to account {found.st_uid}")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if is_writable_by_others(found):
             raise self._fault(f"has mode {stat.S_IMODE(found.st_mode):04o}, others can write it")
 
     def _fault(self, what: str) -> StateError:
@@ -292,7 +293,7 @@ def _make_system_folder(folder: Path) -> None:
         found = folder.stat()
     except OSError as error:
         raise StateError(f"cannot make {folder}: {error.strerror}: run this as root") from error
-    if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not is_roots_alone(found):
         raise StateError(f"{folder} may be written by others than root: chown root and chmod go-w")
 
 

@@ -19,6 +19,7 @@ from fasdk.bounded_file import FileKind
 from fasdk.bundle.public_keys import TrustedKey, load_public_key, public_pem, read_guarded
 from fasdk.bundle.signing import build_key_path, public_path
 from fasdk.errors import TrustError, UsageError
+from fasdk.file_access import is_roots_alone
 from fasdk.home import existing_folder, home_folder
 
 SYSTEM_FOLDER = Path("/etc/fasdk/trust")
@@ -194,7 +195,7 @@ def _system_folder() -> Path | None:
         raise TrustError(f"cannot look at {SYSTEM_FOLDER}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise TrustError(f"{SYSTEM_FOLDER} is no folder: remove it")
-    if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not is_roots_alone(found):
         raise TrustError(
             f"{SYSTEM_FOLDER} may be written by others than root: "
             f"chown root '{SYSTEM_FOLDER}' and chmod go-w '{SYSTEM_FOLDER}'"

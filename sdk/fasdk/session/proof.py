@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import platform
-import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from fasdk.atomic import atomic_write
 from fasdk.backends.specs import spec_of
 from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import FasdkError
+from fasdk.file_access import is_writable_by_others
 from fasdk.home import existing_folder, home_folder
 from fasdk.machine import machine_tag
 
@@ -118,8 +118,11 @@ def _is_recorded(key: ProofKey) -> bool:
         with open_bounded(folder / key.file_name, FileKind.STATE, flags=os.O_NOFOLLOW) as file:
             found = os.fstat(file.fileno())
             own = found.st_uid == os.geteuid()
-            shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            return own and not shared and file.read(len(key.content) + 1) == key.content
+            return (
+                own
+                and not is_writable_by_others(found)
+                and file.read(len(key.content) + 1) == key.content
+            )
     except (OSError, FasdkError):
         return False
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import FasdkError, PlanError
+from fasdk.file_access import is_own_or_roots, is_writable_by_others
 from fasdk.machine import machine_tag
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ KEY_FILE = "mac.key"
 _KEY_BYTES = 32
 _SHA256 = r"^[0-9a-f]{64}$"
 _PURPOSE = "plans"
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # What opening a link, a device, a FIFO or a folder answers: no file of the cache's.
 _NO_FILE_OF_OURS = {errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ENXIO}
 
@@ -218,12 +218,12 @@ class PlanCache:
         if not stat.S_ISDIR(found.st_mode):
             what = "a link" if stat.S_ISLNK(found.st_mode) else "no folder"
             raise PlanError(f"plan cache {self.folder} is {what}, expected a folder: remove it")
-        if found.st_uid not in (os.geteuid(), 0):
+        if not is_own_or_roots(found):
             raise PlanError(
                 f"plan cache {self.folder} belongs to account {found.st_uid}, expected "
                 f"{os.geteuid()} or root: remove it, and it is made anew"
             )
-        if found.st_mode & _OTHERS_WRITE:
+        if is_writable_by_others(found):
             raise PlanError(
                 f"plan cache {self.folder} has mode {stat.S_IMODE(found.st_mode):04o}, others can "
                 "write there: remove it, and it is made anew"
@@ -294,9 +294,9 @@ def _read(
     try:
         with open_bounded(path, kind, flags=os.O_NOFOLLOW) as file:
             found = os.fstat(file.fileno())
-            if found.st_uid not in (os.geteuid(), 0):
+            if not is_own_or_roots(found):
                 raise _RefusedError(f"{path.name} belongs to account {found.st_uid}")
-            if found.st_mode & (_OTHERS_WRITE | (stat.S_IROTH if secret else 0)):
+            if is_writable_by_others(found) or (secret and found.st_mode & stat.S_IROTH):
                 raise _RefusedError(f"{path.name} has mode {stat.S_IMODE(found.st_mode):04o}")
             if expected_bytes is not None and found.st_size != expected_bytes:
                 raise _RefusedError(f"{path.name} has {found.st_size} bytes, not {expected_bytes}")

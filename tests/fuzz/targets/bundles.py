@@ -151,13 +151,18 @@ def _golden_seeds() -> list[bytes]:
     return [GoldenCapture(each, logits).to_bytes() for each in captures]
 
 
-def mutate_npz(data: bytes, rng: random.Random) -> bytes:
-    """Return an npz archive with an array's header, type, shape or name changed."""
+def zip_members(data: bytes) -> dict[str, bytes]:
+    """Return what a zip archive holds by name; nothing where it cannot be read."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
+            return {info.filename: archive.read(info) for info in archive.infolist()}
     except UNREADABLE:
-        return mutate_bytes(data, rng)
+        return {}
+
+
+def mutate_npz(data: bytes, rng: random.Random) -> bytes:
+    """Return an npz archive with an array's header, type, shape or name changed."""
+    members = zip_members(data)
     if not members:
         return mutate_bytes(data, rng)
     name = rng.choice(list(members))

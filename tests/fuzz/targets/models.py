@@ -16,7 +16,7 @@ import numpy as np
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import changed_document
 from fuzz.target import Target, mixed, on_file, scratch_folder
-from fuzz.targets.bundles import UNREADABLE
+from fuzz.targets.bundles import zip_members
 
 if TYPE_CHECKING:
     import onnx
@@ -112,11 +112,7 @@ _PICKLE_WORDS += (b"ccollections\nOrderedDict\n", b"_rebuild_parameter", b"QInt8
 def mutate_torch(data: bytes, rng: random.Random) -> bytes:
     """Return a torch archive with its pickle or a record changed, checksums right."""
     changed = word_mutator(_PICKLE_WORDS)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
-    except UNREADABLE:
-        return changed(data, rng)
+    members = zip_members(data)
     if not members:
         return changed(data, rng)
     pickles = [name for name in members if name.endswith(".pkl")] or list(members)

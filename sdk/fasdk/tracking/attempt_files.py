@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import re
-import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fasdk.atomic import atomic_write
+from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import monotonic_ms
 from fasdk.errors import AttemptError, FasdkError
 from fasdk.home import existing_folder, home_folder, home_path
@@ -183,12 +183,7 @@ def read_record(path: Path) -> AttemptRecord:
         AttemptError: It is absent, no regular file, too large, altered, or malformed.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise AttemptError(f"{path} is no regular file: remove it")
-            content = file.read(_LARGEST_FILE + 1)
+        content = read_bounded(path, FileKind.STATE, flags=os.O_NOFOLLOW)
     except OSError as error:
         raise AttemptError(f"cannot read {path}: {error.strerror or error}") from error
     digest, _, body = content.partition(b"\n")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
+from fasdk.lists.text import marked_encoding
 from fasdk.numpy_file import bounded_zip, read_member
 from fasdk_calibration.metrics.score_arrays import NUMPY_MAGIC, read_npy, read_npz
 from fasdk_calibration.metrics.score_json import looks_like_json, read_json
@@ -88,11 +89,10 @@ def _read_zip(data: bytes, path: Path) -> Table:
 
 def _decoded(data: bytes, path: Path) -> tuple[str, str]:
     """Return the text, and how it was encoded where it is not UTF-8."""
-    encoding, note = "utf-8-sig", ""
-    if data.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
-        encoding, note = "utf-32", "read as UTF-32"
-    elif data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding, note = "utf-16", "read as UTF-16"
+
+    encoding, note = marked_encoding(data) or "utf-8", ""
+    if encoding in ("utf-32", "utf-16"):
+        note = f"read as {encoding.upper()}"
     elif len(data) % 2 == 0 and (zeros := data.count(0)) > len(data) // 4:
         # Without a byte-order mark: Latin text leaves one byte of two zero.
         little = data[1::2].count(0) == zeros

@@ -74,6 +74,11 @@ def read_text(path: Path) -> ListText:
     return ListText(_with_line_feeds(text), notes)
 
 
+def marked_encoding(data: bytes) -> str | None:
+    """Return the encoding that text's byte order mark states; None for text without one."""
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
 def _unpacked(data: bytes, path: Path) -> bytes:
     try:
         return Compression.GZIP.unpack(data, FileKind.LIST.max_bytes)
@@ -82,8 +87,7 @@ def _unpacked(data: bytes, path: Path) -> bytes:
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
-    encoding = _without_mark(data) if marked is None else marked
+    encoding = marked_encoding(data) or _without_mark(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

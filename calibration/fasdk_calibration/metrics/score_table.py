@@ -89,7 +89,6 @@ def _read_zip(data: bytes, path: Path) -> Table:
 
 def _decoded(data: bytes, path: Path) -> tuple[str, str]:
     """Return the text, and how it was encoded where it is not UTF-8."""
-
     encoding, note = marked_encoding(data) or "utf-8", ""
     if encoding in ("utf-32", "utf-16"):
         note = f"read as {encoding.upper()}"

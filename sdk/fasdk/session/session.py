@@ -176,15 +176,12 @@ class Liveness:
             BackendError: The engine failed, or the session is closed.
             BundleError: A golden capture cannot be read.
         """
+        self._require_own_process()
         in_own_thread(self._prove)
 
     def _prove(self) -> None:
-        loaded = self._enter()
-        try:
-            with loaded.turn, _faults_as_plan_errors(loaded.bundle):
-                require_proven(loaded.scorer, loaded.engine)
-        finally:
-            loaded.leave()
+        with self._in_force() as loaded, loaded.turn, _faults_as_plan_errors(loaded.bundle):
+            require_proven(loaded.scorer, loaded.engine)
 
     def start(self) -> Liveness:
         """Open the lanes now, as `fasdk.open` does, instead of with the first capture.
@@ -286,11 +283,8 @@ class Liveness:
     def _check_batch(self, captures: list[Capture]) -> list[Decision]:
         clock = StageClock()
         try:
-            loaded = self._enter()
-            try:
+            with self._in_force() as loaded:
                 decisions = self._score(loaded, captures, clock)
-            finally:
-                loaded.leave()
         except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             decisions = [self._loaded.scorer.error(error) for _ in captures]
         timings = clock.finish()
@@ -309,14 +303,8 @@ class Liveness:
         return in_own_thread(self._replay_golden)
 
     def _replay_golden(self) -> float:
-        loaded = self._enter()
-        try:
-            with _faults_as_plan_errors(loaded.bundle):
-                return loaded.scorer.replay_golden(
-                    lambda batch: self._run(loaded, batch, StageClock())
-                )
-        finally:
-            loaded.leave()
+        with self._in_force() as loaded, _faults_as_plan_errors(loaded.bundle):
+            return loaded.scorer.replay_golden(lambda batch: self._run(loaded, batch, StageClock()))
 
     def swap(
         self,
@@ -428,12 +416,17 @@ class Liveness:
         except BaseException as error:  # noqa: BLE001 - the caller's thread answers with it
             return error
 
-    def _enter(self) -> LoadedBundle:
-        """Return the loaded bundle in force, kept open until its `leave`."""
+    @contextmanager
+    def _in_force(self) -> Iterator[LoadedBundle]:
+        """Yield the loaded bundle in force, kept open meanwhile; in a thread of the session's."""
         with self._lock:
-            if self._closed or not self._loaded.enter():
+            loaded = self._loaded
+            if self._closed or not loaded.enter():
                 raise ClosedError(CLOSED)
-            return self._loaded
+        try:
+            yield loaded
+        finally:
+            loaded.leave()
 
     def _score(
         self, loaded: LoadedBundle, captures: list[Capture], clock: StageClock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from fasdk.backends.engine import Backend, EngineOutputs, new_rows
 from fasdk.bundle.graph import require_self_contained
 from fasdk.errors import BackendError
+from fasdk.own_thread import in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,14 +95,10 @@ class OpenVinoEngine:
         data = bytes(graph)
         try:
             require_self_contained(data)
-            core = _OV.Core()
-            model = core.read_model(data)
-            # Before it is compiled: a Cast that goes leaves its name to the port beside it.
-            self._ports = _Ports.of(model)
-            _write_out_quantization(model)
-            self._model: Any = core.compile_model(
-                model, "CPU", {**_CONFIG, "INFERENCE_NUM_THREADS": threads}
-            )
+            # Its CPU plugin gives the thread that loads it a stack for signal handlers, and frees
+            # that in the thread that unloads it: a thread that goes on would be left without one.
+            self._model: Any
+            self._ports, self._model = in_own_thread(partial(_compiled, data, threads))
         except Exception as error:
             raise BackendError(f"OpenVINO {self.version} refuses the graph: {error}") from error
         self._request: Any = None
@@ -131,6 +129,16 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Release the compiled model; lanes keep it until they are closed."""
         self._model = self._request = None
+
+
+def _compiled(graph: bytes, threads: int) -> tuple[_Ports, Any]:
+    """Return the ports of a graph and its compiled model."""
+    core = _OV.Core()
+    model = core.read_model(graph)
+    # Before it is compiled: a Cast that goes leaves its name to the port beside it.
+    ports = _Ports.of(model)
+    _write_out_quantization(model)
+    return ports, core.compile_model(model, "CPU", {**_CONFIG, "INFERENCE_NUM_THREADS": threads})
 
 
 @dataclass(frozen=True)

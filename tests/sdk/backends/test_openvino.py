@@ -273,3 +273,25 @@ def test_a_quantized_network_answers_as_written(name, precision):
     expected = OnnxRuntimeEngine(graph, threads=1).run(batch).logits
     spread = float(expected.std())
     np.testing.assert_allclose(found, expected, atol=0.02 * spread)
+
+
+def test_the_thread_that_opens_an_engine_keeps_its_stack_for_signals(tmp_path):
+    """One that the plugin lends and frees is written to by the next signal: the process dies."""
+    graph = tmp_path / "graph.onnx"
+    graph.write_bytes(tiny_bundle.graph_bytes())
+    program = f"""
+import ctypes, pathlib
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+def stack():
+    found = Stack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    return found.at, found.flags, found.size
+from fasdk.backends.openvino import OpenVinoEngine
+before = stack()
+engine = OpenVinoEngine(pathlib.Path({str(graph)!r}).read_bytes(), threads=1)
+assert stack() == before
+engine.close()
+assert stack() == before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -134,7 +134,7 @@ EXAMPLES = (
 _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
-    (r"\b\d+ calls\b", "N calls"),
+    (r"\b\d[\d,]* calls\b", "N calls"),
     (r"\bkey [0-9a-f]{8}\b", "key xxxxxxxx"),
     (
         r"\b(onnxruntime|fasdk|numpy|onnx|onnxscript|torch|polygraphy|tensorrt[a-z_-]*) \d[\w.+]*",

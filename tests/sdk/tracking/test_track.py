@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from concurrent.futures import Future
 from itertools import pairwise
 from unittest.mock import Mock
@@ -416,9 +417,11 @@ def test_an_interrupt_in_submit_leaves_no_frame_waiting():
 def test_a_callback_may_submit_and_may_raise():
     door = Door()
     inner: list[Future[TrackDecision]] = []
+    submitted = threading.Event()
 
     def again(_: object) -> None:
         inner.append(door.track.submit(capture()))
+        submitted.set()
         raise SystemExit
 
     door.answer = scored(sigmoid(STRONG))
@@ -428,6 +431,8 @@ def test_a_callback_may_submit_and_may_raise():
     future.add_done_callback(again)
     held.futures[0].set_result(door.answer)
     assert future.result(SECONDS).verdict is RETRY
+    # A future wakes those who wait for it before it calls its callbacks.
+    assert submitted.wait(SECONDS)
     held.futures[1].set_result(door.answer)
     assert inner[0].result(SECONDS).verdict is LIVE
 

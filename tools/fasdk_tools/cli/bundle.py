@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
     from fasdk.bundle.manifest import Manifest
     from fasdk.decision import Decision
-    from fasdk_tools.diagnostics.profile import ProfileRun
+    from fasdk_tools.profiling.closed_loop import ProfileRun
 
 
 @app.command(rich_help_panel=Panel.RUN)
@@ -349,7 +349,7 @@ def profile(
     from fasdk.backends.registry import parse_backend
     from fasdk.bundle.revisions import RevisionState
     from fasdk.session.session import open as open_session
-    from fasdk_tools.diagnostics.profile import profile as profile_batch
+    from fasdk_tools.profiling.closed_loop import profile as profile_batch
 
     batches, lanes = _parse_numbers("--batch", batch), _parse_numbers("--streams", streams)
     with (

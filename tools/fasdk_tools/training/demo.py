@@ -23,7 +23,7 @@ from fasdk_engines.build.report import BuildReport
 from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, train_supervised
-from fasdk_tools.diagnostics.profile import ProfileRun, profile
+from fasdk_tools.profiling.closed_loop import ProfileRun, profile
 from fasdk_tools.terminal.numbers import count_of, format_bytes, format_ms, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
 

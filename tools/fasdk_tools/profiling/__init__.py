@@ -1,0 +1,1 @@
+"""Latency profiles: loads, samples, figures and what can be said about them."""

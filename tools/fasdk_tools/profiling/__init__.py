@@ -1,1 +1,1 @@
-"""Latency profiles: loads, samples, figures and what can be said about them."""
+"""Latency of a bundle under load: percentiles with bounds, stages, and what the machine did."""

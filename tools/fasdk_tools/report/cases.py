@@ -24,7 +24,7 @@ class CaseView:
     """One case: a list with some modality taken away.
 
     Attributes:
-        list: Name of the list.
+        list_name: Name of the list.
         missing: What was taken away, or "none".
         name: What the case is, in words.
         key: Id of its heading.
@@ -35,7 +35,7 @@ class CaseView:
         species: Error rates by species at the first threshold, where there is one.
     """
 
-    list: str
+    list_name: str
     missing: str
     name: str
     key: str
@@ -86,7 +86,7 @@ def list_views(record: Evaluation, cases: list[CaseView]) -> list[ListView]:
             ListView(
                 name=name,
                 key=key,
-                cases=[case for case in cases if case.list == name],
+                cases=[case for case in cases if case.list_name == name],
                 curves=[(f"line {line_style(i)}", line.name) for i, line in enumerate(lines)],
                 roc=roc(f"{key}-roc", f"ROC curve, {name}", lines),
                 det=det(f"{key}-det", f"DET curve, {name}", lines),
@@ -104,7 +104,7 @@ def case_name(case: Case) -> str:
 def _case(index: int, case: Case) -> CaseView:
     found = case.figures
     return CaseView(
-        list=case.list,
+        list_name=case.list,
         missing=case.missing,
         name=case_name(case),
         key=f"case-{index}",

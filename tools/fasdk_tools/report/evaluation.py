@@ -263,7 +263,7 @@ def _bundle(record: Evaluation) -> list[tuple[str, str]]:
     return [
         ("File", identity.path),
         ("Id", identity.id),
-        ("Revision", identity.revision),
+        ("Revision", str(identity.revision)),
         ("Signature", signature),
         ("Model", f"{identity.model} ({identity.published_in})"),
         ("Precision", identity.precision),

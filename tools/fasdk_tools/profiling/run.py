@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
+from fasdk.decision import MissingModalities
+from fasdk.errors import CaptureError, FasdkError, UsageError
 from fasdk.session.session import open as open_session
+from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
+from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.samples import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fasdk.backends.engine import Backend
+    from fasdk.bundle.bundle import Bundle
     from fasdk.bundle.trust import TrustPolicy
-    from fasdk_tools.profiling.load import LoadRequest
+    from fasdk.capture import Capture
+    from fasdk.session.session import Liveness
     from fasdk_tools.profiling.samples import Samples
+
+UNTIL_SHARE: Final = 0.1
+"""Share of a percentile by which its bound may exceed it for `until_percent` to be reached."""
+UNTIL_MAX_ROUNDS: Final = 200
+_GUESS_CALLS: Final = 200  # due at once, whose throughput is the first rate tried
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,13 @@ class ProfileOptions:
         trust: Signatures that the bundle must carry.
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
+        captures: List of captures to take in turn; None for the bundle's golden ones.
+        samples: File to write every call of the one run to; None for none.
+        until_percent: Percentile, in percent, whose bound must come within 10 % of it before a
+            load ends; None to end by time alone.
+
+    Raises:
+        UsageError: A value is out of its range, or the samples of several runs are asked for.
     """
 
     bundle: Path
@@ -40,6 +63,20 @@ class ProfileOptions:
     trust: TrustPolicy
     threads: int = 0
     deadline_ms: float | None = None
+    captures: Path | None = None
+    samples: Path | None = None
+    until_percent: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check what loads do not check themselves."""
+        deadline = self.deadline_ms
+        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
+            raise UsageError(f"the deadline is {deadline:g} ms, expected more than 0")
+        if self.samples is not None and len(self.loads) > 1:
+            raise UsageError(
+                f"--samples holds one run, {len(self.loads)} were asked for: give one batch size "
+                "and one number of lanes"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +100,24 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         on_progress: Callback with the name of a load and the share of it that is done, in [0, 1].
 
     Raises:
-        FasdkError: The bundle cannot be opened, or the engine failed.
+        FasdkError: The bundle cannot be opened, a capture cannot be read or scored, the samples
+            cannot be written, or the engine failed.
     """
+    if options.samples is not None:
+        require_writable(options.samples)
+    own = None if options.captures is None else _read_captures(options.captures)
     samples: list[Samples] = []
+    runs: list[Run] = []
     for request in options.loads:
-        name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-        with open_session(
-            options.bundle,
-            backend=options.backend,
-            trust=options.trust,
-            revisions=RevisionState.unchecked(),
-            threads=options.threads,
-            batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        ) as liveness:
-            captures = [item.capture for item in liveness.bundle.golden]
-            samples.append(
-                measure(
-                    liveness,
-                    captures,
-                    request,
-                    on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                )
-            )
+        with _session(options, request) as liveness:
             bundle, engine = liveness.bundle, liveness.engine
+            captures = _golden_captures(bundle) if own is None else own
+            for capture in captures:
+                liveness.require(capture)
+            measuring = _Measuring(liveness, captures, options, on_progress)
+            found, run = measuring.run(request)
+        samples.append(found)
+        runs.append(run)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -94,6 +126,123 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        runs=tuple(runs),
     )
+    if options.samples is not None:
+        samples[0].save(options.samples)
     return Profile(document, tuple(samples))
+
+
+def require_writable(path: Path) -> None:
+    """Check that a file can be written, before minutes are spent on what it is to hold.
+
+    Raises:
+        FasdkError: Its folder does not exist or takes no file, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_name(request: LoadRequest) -> str:
+    """Return a load in words, such as "constant 20/s, batch 1, lanes 2"."""
+    pace = "" if request.rate_per_s is None else f" {request.rate_per_s:g}/s"
+    if request.seeks_rate:
+        pace = ", highest rate"
+    return f"{request.load.value}{pace}, batch {request.batch}, lanes {request.lanes}"
+
+
+@contextmanager
+def _session(options: ProfileOptions, request: LoadRequest) -> Iterator[Liveness]:
+    with open_session(
+        options.bundle,
+        backend=options.backend,
+        trust=options.trust,
+        revisions=RevisionState.unchecked(),
+        threads=options.threads,
+        batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+        # Golden captures may lack a modality; their time is that of the others.
+        missing=MissingModalities.DEGRADE,
+    ) as liveness:
+        yield liveness
+
+
+def _golden_captures(bundle: Bundle) -> list[Capture]:
+    return [item.capture for item in bundle.golden]
+
+
+def _read_captures(path: Path) -> list[Capture]:
+    from fasdk_calibration.datasets import load_list
+
+    captures = [item.capture for item in load_list(path)]
+    if not captures:
+        raise CaptureError(f"{path} lists no capture: give a list with at least one")
+    return captures
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Loads on one session."""
+
+    liveness: Liveness
+    captures: Sequence[Capture]
+    options: ProfileOptions
+    on_progress: Callable[[str, float], None]
+
+    def run(self, request: LoadRequest) -> tuple[Samples, Run]:
+        """Measure a load; where its rate is not held, look for the highest that is."""
+        deadline_ms = self.options.deadline_ms
+        if request.seeks_rate:
+            found, samples = self._search_rate(request)
+            return samples, _with_rate(Run.of(samples, deadline_ms), found)
+        samples = self._until_bounded(request)
+        run = Run.of(samples, deadline_ms)
+        if run.held is False and request.load.needs_rate:
+            run = _with_rate(run, self._search_rate(request)[0])
+        return samples, run
+
+    def _until_bounded(self, request: LoadRequest) -> Samples:
+        """Measure once, or again until the percentile asked for has a close bound."""
+        name = load_name(request)
+        samples = self._measure(request, name)
+        percent = self.options.until_percent
+        for number in range(1, UNTIL_MAX_ROUNDS):
+            counted = samples.counted
+            decided_ms = counted.latency_ms[counted.outcome == Outcome.DECIDED]
+            if percent is None or percentile(decided_ms, percent).is_within(UNTIL_SHARE):
+                break
+            again = replace(request, seed=request.seed + number, warmup=0)
+            samples = samples.followed_by(self._measure(again, name))
+        return samples
+
+    def _measure(self, request: LoadRequest, name: str) -> Samples:
+        return measure(
+            self.liveness,
+            self.captures,
+            request,
+            on_progress=lambda share: self.on_progress(name, share),
+        )
+
+    def _search_rate(self, request: LoadRequest) -> tuple[HeldRate, Samples]:
+        """Search the highest rate that is held; return the samples of the last run too."""
+        name = load_name(replace(request, rate_per_s=math.inf, fps=None))
+        offline = replace(request, load=Load.OFFLINE, rate_per_s=None, fps=None, calls=_GUESS_CALLS)
+        last = self._measure(offline, name)
+        guess_per_s = Run.of(last).achieved_per_s
+
+        def holds(rate: float) -> bool:
+            nonlocal last
+            last = self._measure(replace(request, rate_per_s=rate, fps=None), name)
+            return is_held(last, self.options.deadline_ms)
+
+        return find_held_rate(holds, guess_per_s), last
+
+
+def _with_rate(run: Run, found: HeldRate) -> Run:
+    return run.model_copy(
+        update={"highest_held_per_s": found.rate_per_s, "confirmations": found.confirmations}
+    )

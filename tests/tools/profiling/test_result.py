@@ -71,7 +71,7 @@ def test_no_percentile_is_given_below_the_calls_that_bound_it(calls, capsys):
 
 def test_a_percentile_of_the_answer_line_says_how_many_calls_it_lacks(capsys):
     print_profile(document_of(Run.of(samples_of(100))))
-    assert "199 more calls needed" in capsys.readouterr().out
+    assert "99th percentile after 199 more calls" in capsys.readouterr().out
 
 
 def test_goodput_counts_every_capture_that_was_due():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
-from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.output import print_answer, print_fields, print_rows
 
 if TYPE_CHECKING:
     from fasdk_tools.profiling.result import LatencyFigures, ProfileDocument, Run
@@ -15,8 +15,7 @@ def print_profile(document: ProfileDocument) -> None:
     """Print the figures of a profile on stdout."""
     first = document.runs[0]
     best = max(document.runs, key=lambda run: run.achieved_per_s)
-    median, tail = (percentile_text(first.end_to_end, name) for name in ("p50", "p99"))
-    print_answer(f"{median} median, {tail} at the 99th percentile, {_what(first)}")
+    print_answer(f"{latency_text(first.end_to_end)}, {_what(first)}")
     print_fields(
         "",
         {
@@ -24,14 +23,11 @@ def print_profile(document: ProfileDocument) -> None:
             "trust": document.bundle_trust,
             "highest throughput": f"{best.achieved_per_s:.1f} captures/s with batch "
             f"{best.batch}, lanes {best.lanes}",
+            "cells +N": "so many more calls bound that percentile",
         },
     )
     for run in document.runs:
         _print_run(run)
-    if any(run.end_to_end.missing_calls for run in document.runs):
-        print_notes(
-            ["+N: so many more calls are needed for a 95 % upper bound of this percentile."]
-        )
 
 
 def _bounds(figures: LatencyFigures) -> list[str]:
@@ -41,12 +37,17 @@ def _bounds(figures: LatencyFigures) -> list[str]:
     ]
 
 
-def percentile_text(figures: LatencyFigures, name: str) -> str:
-    """Return a percentile by its key, such as "p99", or how many more calls it needs."""
-    found = figures.percentiles()[name]
-    if found is None:
-        return f"{count_of(figures.missing_calls[name], 'more call')} needed"
-    return format_ms(found.ms)
+def latency_text(figures: LatencyFigures) -> str:
+    """Return median and 99th percentile in words, or how many more calls they need."""
+    return ", ".join(
+        f"{name} after {count_of(figures.missing_calls[key], 'more call')}"
+        if found is None
+        else f"{format_ms(found.ms)} {name}"
+        for key, name, found in (
+            ("p50", "median", figures.p50),
+            ("p99", "99th percentile", figures.p99),
+        )
+    )
 
 
 def _print_run(run: Run) -> None:

@@ -33,7 +33,7 @@ _THROTTLED_BY = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NvmlSource:
     """One GPU as NVML describes it.
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from fuzz.bytes_mutation import mutate_bytes
+from support.scratch import memory_folder
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -46,9 +47,7 @@ def on_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], No
 @cache
 def scratch_folder() -> Path:
     """Return a folder that is removed when the process ends, in memory where that is possible."""
-    shared = Path("/dev/shm")  # noqa: S108 - a private folder in it is made
-    where = shared if shared.is_dir() else None
-    holder = tempfile.TemporaryDirectory(prefix="fasdk-fuzz-", dir=where)
+    holder = tempfile.TemporaryDirectory(prefix="fasdk-fuzz-", dir=memory_folder())
     _HOLDERS.append(holder)
     return Path(holder.name)
 

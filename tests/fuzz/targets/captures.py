@@ -1,4 +1,4 @@
-"""Targets of frames, captures, rigs and words of the command line."""
+"""Targets of frames, captures, rigs, batching policies and words of the command line."""
 
 from __future__ import annotations
 
@@ -104,6 +104,26 @@ def _rig_seeds() -> list[bytes]:
     )
     rigs = (Rig(rgb=lens, depth=pinhole, ir=pinhole), Rig(ir=flat), Rig(rgb=lens, depth=pinhole))
     return [rig.model_dump_json().encode() for rig in rigs]
+
+
+def _policy() -> Callable[[bytes], None]:
+    from fasdk.batching.policy_file import PolicyFile
+
+    path = scratch_folder() / "policy.json"
+
+    def run(data: bytes) -> None:
+        path.write_bytes(data)
+        PolicyFile.load(path)
+
+    return run
+
+
+def _policy_seeds() -> list[bytes]:
+    from fasdk.batching import BatchingPolicy
+    from fasdk.batching.policy_file import PolicyFile
+
+    policies = (BatchingPolicy(), BatchingPolicy(lanes=1, max_batch=4, max_wait_ms=2.0))
+    return [PolicyFile(batching=policy).model_dump_json().encode() for policy in policies]
 
 
 def _image() -> Callable[[bytes], None]:
@@ -271,6 +291,7 @@ _NUMBER_WORDS = (
 TARGETS = (
     Target("camera", _camera, _camera_seeds, word_mutator(_CAMERA_WORDS)),
     Target("rig", _rig, _rig_seeds, mixed(mutate_json, mutate_bytes)),
+    Target("policy", _policy, _policy_seeds, mixed(mutate_json, mutate_bytes)),
     Target("image", _image, _image_seeds, mutate_image),
     Target("capture", _capture, lambda: [b"%d" % n for n in range(20)], mutate_bytes),
     Target("words", _words, lambda: [b"1,2,3,4", b"rgb,ir"], word_mutator(_NUMBER_WORDS)),

@@ -91,7 +91,8 @@ def logit(probability: float) -> float:
 
 def linear(low: float, high: float) -> Scale:
     """Return a scale of whole steps of 1, 2 or 5 times a power of ten around two values."""
-    step = _step((high - low if high > low else max(1.0, abs(high))) / 5)
+    apart = high - low > 1e-6 * abs(high)
+    step = _step((high - low if apart else max(1.0, abs(high))) / 5)
     start, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     end = max(end, start + 1)
     ticks = tuple(Tick(i * step, number(i * step)) for i in range(start, end + 1))
@@ -102,7 +103,7 @@ def spanning(low: float, high: float) -> Scale:
     """Return a linear scale that ends at two values, with whole steps between them."""
     whole = linear(low, high)
     ticks = tuple(t for t in whole.ticks if low - 1e-9 <= t.value <= high + 1e-9)
-    return Scale(low, high, ticks) if high > low else whole
+    return Scale(low, high, ticks) if len(ticks) > 1 else whole
 
 
 def logarithmic(low: float, high: float) -> Scale:

@@ -28,6 +28,7 @@ from fasdk_tools.cli import (  # noqa: F401
     metrics,
     models,
     plan_latency,
+    profile,
     soak,
     train,
     trust,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ class _Net:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def op(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node and return the name of its output."""
         from onnx import helper
 

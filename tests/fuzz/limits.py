@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -12,6 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fuzz.fork_server import ElsewhereError
 
 CPU_SECONDS = 10.0  # of one execution; a hang kills the process by SIGPROF
 WALL_SECONDS = 120.0  # what waits for ever takes no CPU; SIGALRM
@@ -75,12 +78,25 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self._file = os.open("/proc/self/status", os.O_RDONLY)
+        # The kernel's cheaper count begins with what the process had before it ran this program.
+        self._counted_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._hidden_kb = self._counted_kb if self._counted_kb > self._read_kb() + 1024 else 0
+
+    def has_grown(self) -> bool:
+        """Whether it may have grown since this was asked last."""
+        counted_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        grown = counted_kb > self._counted_kb or counted_kb <= self._hidden_kb
+        self._counted_kb = counted_kb
+        return grown
 
     def mb(self) -> float:
         """Return the largest resident memory so far in megabytes."""
+        return self._read_kb() / 1024
+
+    def _read_kb(self) -> int:
         text = os.pread(self._file, 4096, 0)
         at = text.index(b"VmHWM:") + 6
-        return int(text[at : text.index(b"kB", at)]) / 1024
+        return int(text[at : text.index(b"kB", at)])
 
 
 def bound_address_space() -> None:
@@ -102,6 +118,8 @@ def disarm() -> None:
 
 def describe(error: BaseException) -> str:
     """Return the kind of an exception and the innermost line of the project it came through."""
+    if isinstance(error, ElsewhereError):
+        return str(error)
     frames: list[Any] = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/fasdk" in frame.filename] or frames
     place = ours[-1]
@@ -109,6 +127,7 @@ def describe(error: BaseException) -> str:
 
 
 def silence() -> None:
-    """Send warnings of libraries nowhere."""
+    """Send warnings of libraries nowhere, and write no log."""
+    logging.disable()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stderr.fileno())

@@ -17,6 +17,7 @@ from fasdk_tools.cli.root import (
     Panel,
     UnsignedOption,
     app,
+    require_templates,
     trust_policy,
 )
 from fasdk_tools.terminal.output import print_json, progress_view
@@ -86,6 +87,13 @@ def profile(
         Path | None,
         typer.Option(metavar="OUT.npz", help="File for every call of the run."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.html",
+            help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -96,9 +104,12 @@ def profile(
     from fasdk.settings import as_choice
     from fasdk_tools.profiling.arrivals import read_arrivals
     from fasdk_tools.profiling.load import Load, LoadRequest
-    from fasdk_tools.profiling.run import ProfileOptions, run_profile
+    from fasdk_tools.profiling.run import ProfileOptions, require_writable, run_profile
     from fasdk_tools.terminal.profile import print_profile
 
+    if html is not None:
+        require_templates("--html")
+        require_writable(html)
     chosen = as_choice("--load", load, Load)
     if arrivals is not None and chosen is not Load.REPLAY:
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
@@ -133,6 +144,10 @@ def profile(
     )
     with progress_view() as view:
         found = run_profile(options, _bars(view))
+    if html is not None:
+        from fasdk_tools.report.profile import write_profile
+
+        write_profile(html, found.document, found.samples)
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

@@ -141,6 +141,8 @@ def require_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    if not path.absolute().parent.is_dir():
+        raise FasdkError(f"cannot write {path}: its folder does not exist: make it first")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -95,7 +95,11 @@ def require_same_inputs(bundle: Bundle, other: Bundle) -> None:
         ("modalities", *("+".join(m.value for m in each.modalities) for each in (first, second)))
     ]
     named += [
-        (f"inputs.{modality.value}", spec.model_dump_json(), second.inputs[modality].model_dump_json())
+        (
+            f"inputs.{modality.value}",
+            spec.model_dump_json(),
+            second.inputs[modality].model_dump_json(),
+        )
         for modality, spec in first.inputs.items()
         if modality in second.inputs
     ]

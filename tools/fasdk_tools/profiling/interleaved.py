@@ -11,20 +11,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fasdk_tools.profiling.percentiles import calls_needed
+from fasdk_tools.profiling.series import CONFIDENCE, RESAMPLES, block_indices, block_length
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-CONFIDENCE: Final = 0.95
 MEDIAN, TAIL = 50.0, 99.0
-_RESAMPLES: Final = 1000
 _LEAST_ROUNDS: Final = 20
 _BLOCK_MS: Final = 20.0  # long enough that waking up is a small part, short beside what drifts
 _MOST_CALLS: Final = 10
 _WARMUP_CALLS: Final = 10
-_MOST_VALUES: Final = 2**20  # resampled at a time; 8 MiB
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ def interleave(
 ) -> PairedTimes:
     """Call two sides in ABBA blocks until the time is over.
 
-    A round is a block of the first side, two of the second and one of the first, so that what drifts
-    evenly adds the same to both. Each side is warmed up by 10 calls that do not count.
+    A round is a block of the first side, two of the second and one of the first, so that what
+    drifts evenly adds the same to both. Each side is warmed up by 10 calls that do not count.
 
     Args:
         first: Makes one call of the first side and returns its milliseconds.
@@ -108,9 +106,8 @@ def ratio_of(
 ) -> Ratio:
     """Return the ratio of a percentile of the second side to the first's, with its interval.
 
-    The interval is the percentile interval of a moving-block bootstrap of rounds (Künsch, Annals of
-    Statistics 17, 1989), with blocks of the cube root of their number, which keeps what neighboring
-    rounds have in common.
+    The interval is the percentile interval of a moving-block bootstrap of rounds, which keeps what
+    neighboring rounds have in common; see `series.block_indices`.
 
     Args:
         first: float64 [rounds, calls], milliseconds.
@@ -124,42 +121,37 @@ def ratio_of(
     if missing > 0:
         return Ratio(p=p, ratio=None, lower=None, upper=None, missing_calls=missing)
     rng = np.random.default_rng(seed)
-    rounds = _resampled(len(first), rng)
-    others = rounds if is_paired else _resampled(len(second), rng)
-    ratios = _of_resamples(second, others, p) / _of_resamples(first, rounds, p)
+    ratios = [
+        _percentile(second[theirs], p) / _percentile(first[mine], p)
+        for mine, theirs in _resampled_rounds(first, second, is_paired, rng)
+    ]
     tail = (1.0 - CONFIDENCE) / 2.0
     lower, upper = np.quantile(ratios, [tail, 1.0 - tail])
-    found = _percentile(second[None], p)[0] / _percentile(first[None], p)[0]
-    return Ratio(
-        p=p, ratio=float(found), lower=float(lower), upper=float(upper), missing_calls=0
+    found = _percentile(second, p) / _percentile(first, p)
+    return Ratio(p=p, ratio=found, lower=float(lower), upper=float(upper), missing_calls=0)
+
+
+def _resampled_rounds(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    is_paired: bool,
+    rng: np.random.Generator,
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield resamples of the rounds of both sides, in blocks of those that depend on each other."""
+    mine, theirs = np.median(first, axis=1), np.median(second, axis=1)
+    if is_paired:
+        block = block_length(theirs / mine)
+        yield from ((drawn, drawn) for drawn in block_indices(len(mine), block, RESAMPLES, rng))
+        return
+    yield from zip(
+        block_indices(len(mine), block_length(mine), RESAMPLES, rng),
+        block_indices(len(theirs), block_length(theirs), RESAMPLES, rng),
+        strict=True,
     )
 
 
-def _resampled(rounds: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return indices of rounds, intp [resamples, rounds], drawn in blocks of successive ones."""
-    length = max(1, round(rounds ** (1 / 3)))
-    blocks = math.ceil(rounds / length)
-    starts = rng.integers(0, rounds - length + 1, (_RESAMPLES, blocks, 1))
-    indices: NDArray[np.intp] = starts + np.arange(length)
-    return indices.reshape(_RESAMPLES, -1)[:, :rounds]
-
-
-def _of_resamples(
-    times_ms: NDArray[np.float64], rounds: NDArray[np.intp], p: float
-) -> NDArray[np.float64]:
-    """Return the percentile of every resample, a part of them at a time to bound the memory."""
-    step = max(1, _MOST_VALUES // times_ms.size)
-    return np.concatenate(
-        [
-            _percentile(times_ms[rounds[start : start + step]], p)
-            for start in range(0, len(rounds), step)
-        ]
-    )
-
-
-def _percentile(times_ms: NDArray[np.float64], p: float) -> NDArray[np.float64]:
-    """Return the order statistic of each row of rounds, float64 [rows]."""
-    flat = times_ms.reshape(len(times_ms), -1)
-    rank = math.ceil(round(flat.shape[1] * p / 100.0, 9)) - 1
-    found: NDArray[np.float64] = np.partition(flat, rank, axis=1)[:, rank]
-    return found
+def _percentile(times_ms: NDArray[np.float64], p: float) -> float:
+    """Return the order statistic of all calls, in milliseconds."""
+    flat = times_ms.ravel()
+    rank = math.ceil(round(flat.size * p / 100.0, 9)) - 1
+    return float(np.partition(flat, rank)[rank])

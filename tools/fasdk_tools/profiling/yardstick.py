@@ -24,7 +24,9 @@ _COMPUTE_TURNS: Final = 4
 _COPIED_BYTES: Final = 2**24  # more than the caches of the processors that doors have
 
 _Time = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-_Rounds = Annotated[tuple[Annotated[tuple[_Time, ...], Field(min_length=1)], ...], Field(min_length=1)]
+Rounds = Annotated[
+    tuple[Annotated[tuple[_Time, ...], Field(min_length=1)], ...], Field(min_length=1)
+]
 
 
 class YardstickTimes(BaseModel):
@@ -38,9 +40,9 @@ class YardstickTimes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    check_ms: _Rounds
-    compute_ms: _Rounds
-    copy_ms: _Rounds
+    check_ms: Rounds
+    compute_ms: Rounds
+    copy_ms: Rounds
 
     @model_validator(mode="after")
     def _rectangular(self) -> YardstickTimes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fasdk.errors import UsageError
-from fasdk_tools.profiling.baseline import StoredProfile, compare_with_baseline, read_baseline
+from fasdk_tools.profiling.baseline import Baseline, StoredProfile
 from fasdk_tools.profiling.interleaved import interleave
 from fasdk_tools.profiling.yardstick import YardstickTimes
 
@@ -36,12 +36,9 @@ def taken(seed, *, slowdown=1.0, speed=1.0, copy_speed=1.0):
     )
 
 
-def stored(times):
-    return StoredProfile(schema_version=1, bundle_id="0" * 64, yardstick=times)
-
-
 def answer(before, after, tmp_path):
-    return compare_with_baseline(stored(before), after, path=tmp_path / "old.json")
+    stored = StoredProfile(schema_version=1, bundle_id="0" * 64, yardstick=before)
+    return Baseline(tmp_path / "old.json", stored).compare(after)
 
 
 def test_twenty_percent_are_found_and_nothing_is_found_where_nothing_is_planted(tmp_path):
@@ -84,7 +81,7 @@ def profile():
 def test_a_stored_profile_is_read(profile, tmp_path):
     file = tmp_path / "old.json"
     file.write_text(json.dumps(profile | {"added": "later"}))
-    assert read_baseline(file).yardstick.copy_ms[0] == (2.0, 2.1)
+    assert Baseline.read(file).stored.yardstick.copy_ms[0] == (2.0, 2.1)
 
 
 def broken(times, field, value):
@@ -112,6 +109,6 @@ def test_a_wrong_file_is_refused_with_file_and_fix(profile, tmp_path, change, ex
     file = tmp_path / "old.json"
     file.write_text(change(profile))
     with pytest.raises(UsageError, match=r"old\.json: .*fasdk profile BUNDLE --json") as error:
-        read_baseline(file)
+        Baseline.read(file)
     assert expected in str(error.value)
     assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -72,13 +73,58 @@ class BaselineAnswer(BaseModel):
         return {name: ratio for name, ratio in ratios.items() if abs(ratio - 1.0) > LARGEST_MOVE}
 
 
-def read_baseline(path: Path) -> StoredProfile:
-    """Read a stored profile.
+@dataclass(frozen=True)
+class Baseline:
+    """A stored profile to compare with.
 
-    Raises:
-        UsageError: The file is unreadable, no JSON, no profile, of another schema version, stored
-            without a yardstick, or a field is wrong.
+    Attributes:
+        path: Path of the file as it was given.
+        stored: What it holds.
+        tolerance: Share by which a profile may be slower.
     """
+
+    path: Path
+    stored: StoredProfile
+    tolerance: float = TOLERANCE
+
+    @classmethod
+    def read(cls, path: Path, tolerance: float = TOLERANCE) -> Baseline:
+        """Read a stored profile.
+
+        Raises:
+            UsageError: The file is unreadable, no JSON, no profile, of another schema version,
+                stored without a yardstick, or a field is wrong.
+        """
+        return cls(path, _stored(path), tolerance)
+
+    def compare(self, now: YardstickTimes) -> BaselineAnswer:
+        """Return how a bundle's checks compare with those of the stored profile.
+
+        Args:
+            now: Checks and yardstick of the profile just measured.
+        """
+        then = self.stored.yardstick
+        compute_ratio = _median_ratio(then.compute_ms, now.compute_ms)
+        copy_ratio = _median_ratio(then.copy_ms, now.copy_ms)
+        moved = max(abs(ratio - 1.0) for ratio in (compute_ratio, copy_ratio))
+        is_comparable = moved <= LARGEST_MOVE
+        before, after = np.asarray(then.check_ms), np.asarray(now.check_ms)
+        median, p99 = (ratio_of(before, after, p, is_paired=False) for p in (MEDIAN, TAIL))
+        is_slower = median.exceeds(self.tolerance) or p99.exceeds(self.tolerance)
+        return BaselineAnswer(
+            baseline=str(self.path),
+            bundle_id=self.stored.bundle_id,
+            tolerance=self.tolerance,
+            compute_ratio=compute_ratio,
+            copy_ratio=copy_ratio,
+            median=median,
+            p99=p99,
+            comparable=is_comparable,
+            slower=is_slower if is_comparable else None,
+        )
+
+
+def _stored(path: Path) -> StoredProfile:
     again = "store one with `fasdk profile BUNDLE --json`"
     try:
         raw = read_bounded(path, FileKind.PROFILE)
@@ -104,37 +150,6 @@ def read_baseline(path: Path) -> StoredProfile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path}: {where}: {first['msg']}: {again}") from error
-
-
-def compare_with_baseline(
-    stored: StoredProfile, now: YardstickTimes, *, path: Path, tolerance: float = TOLERANCE
-) -> BaselineAnswer:
-    """Return how a bundle's checks compare with those of a stored profile.
-
-    Args:
-        stored: The stored profile.
-        now: Checks and yardstick of the profile just measured.
-        path: Path of the stored profile.
-        tolerance: Share by which the profile may be slower.
-    """
-    then = stored.yardstick
-    compute_ratio = _median_ratio(then.compute_ms, now.compute_ms)
-    copy_ratio = _median_ratio(then.copy_ms, now.copy_ms)
-    before, after = np.asarray(then.check_ms), np.asarray(now.check_ms)
-    median, p99 = (ratio_of(before, after, p, is_paired=False) for p in (MEDIAN, TAIL))
-    is_comparable = max(abs(ratio - 1.0) for ratio in (compute_ratio, copy_ratio)) <= LARGEST_MOVE
-    is_slower = median.exceeds(tolerance) or p99.exceeds(tolerance)
-    return BaselineAnswer(
-        baseline=str(path),
-        bundle_id=stored.bundle_id,
-        tolerance=tolerance,
-        compute_ratio=compute_ratio,
-        copy_ratio=copy_ratio,
-        median=median,
-        p99=p99,
-        comparable=is_comparable,
-        slower=is_slower if is_comparable else None,
-    )
 
 
 def _median_ratio(before_ms: Rounds, after_ms: Rounds) -> float:

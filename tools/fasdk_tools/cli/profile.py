@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -64,7 +65,6 @@ def profile(
 ) -> None:
     """Measure the latency of a bundle on this machine, stage by stage."""
     from fasdk.backends.registry import parse_backend
-    from fasdk_tools.cli import profile_comparison as comparison
     from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.profiling.run import ProfileOptions, run_profile
     from fasdk_tools.terminal.profile import print_profile

@@ -17,6 +17,7 @@ from fasdk_tools.cli.root import (
     Panel,
     UnsignedOption,
     app,
+    require_templates,
     trust_policy,
 )
 from fasdk_tools.terminal.output import print_json, progress_view
@@ -58,6 +59,13 @@ def profile(
             "stored profile."
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.html",
+            help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -69,6 +77,10 @@ def profile(
     from fasdk_tools.profiling.run import ProfileOptions, run_profile
     from fasdk_tools.terminal.profile import print_profile
 
+    if html is not None:
+        require_templates("--html")
+        if not html.absolute().parent.is_dir():
+            raise UsageError(f"--html {html}: its folder does not exist")
     batches, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
     options = ProfileOptions(
         bundle=bundle,
@@ -94,6 +106,10 @@ def profile(
         return
     with progress_view() as view:
         found = run_profile(options, _bars(view))
+    if html is not None:
+        from fasdk_tools.report.profile import write_profile
+
+        write_profile(html, found.document, found.samples)
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

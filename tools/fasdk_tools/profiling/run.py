@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,15 +12,17 @@ from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
 from fasdk.errors import CaptureError, FasdkError, UsageError
 from fasdk.session.session import open as open_session
+from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.result import ProfileDocument, Run
 from fasdk_tools.profiling.samples import Outcome
+from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fasdk.backends.engine import Backend
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.samples import Samples
+    from fasdk_tools.profiling.yardstick import YardstickTimes
 
 UNTIL_SHARE: Final = 0.1
 """Share of a percentile by which its bound may exceed it for `until_percent` to be reached."""
@@ -52,6 +54,8 @@ class ProfileOptions:
         samples: File to write every call of the one run to; None for none.
         until_percent: Percentile, in percent, whose bound must come within 10 % of it before a
             load ends; None to end by time alone.
+        yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
+        baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
     Raises:
         UsageError: A value is out of its range, or the samples of several runs are asked for.
@@ -66,6 +70,8 @@ class ProfileOptions:
     captures: Path | None = None
     samples: Path | None = None
     until_percent: float | None = None
+    yardstick_seconds: float | None = None
+    baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
         """Check what loads do not check themselves."""
@@ -92,6 +98,35 @@ class Profile:
     samples: tuple[Samples, ...]
 
 
+def open_profiled(
+    options: ProfileOptions,
+    *,
+    bundle: Path | None = None,
+    batching: BatchingPolicy | None = None,
+    threads: int | None = None,
+) -> Liveness:
+    """Open a bundle as a profile does, whatever was opened on this machine before.
+
+    Args:
+        options: What to measure.
+        bundle: Path of the bundle; None for that of `options`.
+        batching: Settings of the session; None for one lane and one capture a call.
+        threads: CPU threads of the engine; None for those of `options`.
+
+    Raises:
+        FasdkError: The bundle cannot be opened.
+    """
+    return open_session(
+        bundle or options.bundle,
+        backend=options.backend,
+        trust=options.trust,
+        revisions=RevisionState.unchecked(),
+        threads=options.threads if threads is None else threads,
+        batching=batching or BatchingPolicy(lanes=1, max_batch=1),
+        missing=MissingModalities.DEGRADE,  # golden captures may lack what the model can do without
+    )
+
+
 def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], None]) -> Profile:
     """Open a bundle once for each batch size and number of lanes, and measure its loads.
 
@@ -109,7 +144,8 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
     samples: list[Samples] = []
     runs: list[Run] = []
     for request in options.loads:
-        with _session(options, request) as liveness:
+        batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
+        with open_profiled(options, batching=batching) as liveness:
             bundle, engine = liveness.bundle, liveness.engine
             captures = _golden_captures(bundle) if own is None else own
             for capture in captures:
@@ -118,6 +154,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             found, run = measuring.run(request)
         samples.append(found)
         runs.append(run)
+    yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -127,6 +164,10 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         precision=bundle.manifest.precision.value,
         captures=len(captures),
         runs=tuple(runs),
+        yardstick=yardstick,
+        baseline=None
+        if options.baseline is None or yardstick is None
+        else options.baseline.compare(yardstick),
     )
     if options.samples is not None:
         samples[0].save(options.samples)
@@ -156,21 +197,6 @@ def load_name(request: LoadRequest) -> str:
     if request.seeks_rate:
         pace = ", highest rate"
     return f"{request.load.value}{pace}, batch {request.batch}, lanes {request.lanes}"
-
-
-@contextmanager
-def _session(options: ProfileOptions, request: LoadRequest) -> Iterator[Liveness]:
-    with open_session(
-        options.bundle,
-        backend=options.backend,
-        trust=options.trust,
-        revisions=RevisionState.unchecked(),
-        threads=options.threads,
-        batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        # Golden captures may lack a modality; their time is that of the others.
-        missing=MissingModalities.DEGRADE,
-    ) as liveness:
-        yield liveness
 
 
 def _golden_captures(bundle: Bundle) -> list[Capture]:
@@ -248,3 +274,17 @@ def _with_rate(run: Run, found: HeldRate) -> Run:
     return run.model_copy(
         update={"highest_held_per_s": found.rate_per_s, "confirmations": found.confirmations}
     )
+
+
+def _beside_yardstick(
+    options: ProfileOptions, on_progress: Callable[[str, float], None]
+) -> YardstickTimes | None:
+    if options.yardstick_seconds is None:
+        return None
+    with open_profiled(options) as liveness:
+        return measure_beside_yardstick(
+            liveness,
+            [item.capture for item in liveness.bundle.golden],
+            seconds=options.yardstick_seconds,
+            on_progress=lambda share: on_progress("beside the yardstick", share),
+        )

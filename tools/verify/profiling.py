@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from claims import Claim, report
-from measuring import support_json
+from measuring import pytest_claim, support_json
 
 
 def bound_claims() -> Iterator[Claim]:
@@ -31,8 +31,31 @@ def bound_claims() -> Iterator[Claim]:
         )
 
 
+def page_claims() -> Iterator[Claim]:
+    """Percentiles in every output, and the HTML page in a browser."""
+    found = support_json("support.percentile_outputs")
+    yield Claim(
+        "documents, tables and pages with a p99 below 299 calls or a p99.9 below 2,995, or without "
+        "one that has a bound",
+        len(found["wrong"]),
+        "==",
+        0,
+        f"{found['outputs']} outputs; {', '.join(found['wrong'][:3]) or 'none'}",
+    )
+    yield pytest_claim(
+        "profile page in headless Chromium at 1280, 768, 390 and 320 pixels, light and dark: tests "
+        "failed of console errors, requests off the machine and layout",
+        "tests/tools/report/test_browser.py",
+        "-k",
+        "profile",
+        "-m",
+        "slow or not slow",
+    )
+
+
 GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "bounds": bound_claims,
+    "page": page_claims,
 }
 
 

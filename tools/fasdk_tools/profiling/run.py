@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.session.session import open as open_session
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.result import ProfileDocument, Run
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fasdk.backends.engine import Backend
     from fasdk.bundle.trust import TrustPolicy
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.machine.monitor import MachineRecord
     from fasdk_tools.profiling.samples import Samples
 
 
@@ -49,10 +51,12 @@ class Profile:
     Attributes:
         document: Its figures.
         samples: Every call of every run, in the document's order.
+        machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+    machine: MachineRecord
 
 
 def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], None]) -> Profile:
@@ -66,26 +70,30 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         FasdkError: The bundle cannot be opened, or the engine failed.
     """
     samples: list[Samples] = []
-    for request in options.loads:
-        name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-        with open_session(
-            options.bundle,
-            backend=options.backend,
-            trust=options.trust,
-            revisions=RevisionState.unchecked(),
-            threads=options.threads,
-            batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        ) as liveness:
-            captures = [item.capture for item in liveness.bundle.golden]
-            samples.append(
-                measure(
-                    liveness,
-                    captures,
-                    request,
-                    on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                )
-            )
-            bundle, engine = liveness.bundle, liveness.engine
+    watch = MachineWatch()
+    with watch.watching():
+        for request in options.loads:
+            name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
+            with open_session(
+                options.bundle,
+                backend=options.backend,
+                trust=options.trust,
+                revisions=RevisionState.unchecked(),
+                threads=options.threads,
+                batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+            ) as liveness:
+                captures = [item.capture for item in liveness.bundle.golden]
+                with watch.run():
+                    samples.append(
+                        measure(
+                            liveness,
+                            captures,
+                            request,
+                            on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
+                        )
+                    )
+                bundle, engine = liveness.bundle, liveness.engine
+    watched = watch.found(samples)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -94,6 +102,12 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(
+            Run.of(each, options.deadline_ms, energies)
+            for each, energies in zip(samples, watched.energies, strict=True)
+        ),
     )
-    return Profile(document, tuple(samples))
+    return Profile(document, tuple(samples), watched.record)

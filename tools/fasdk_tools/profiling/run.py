@@ -15,6 +15,7 @@ from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.load import Load, LoadRequest
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.result import ProfileDocument, Run
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
+    from fasdk_tools.profiling.machine.monitor import MachineRecord
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
 
@@ -92,10 +94,12 @@ class Profile:
     Attributes:
         document: Its figures.
         samples: Every call of every run, in the document's order.
+        machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+    machine: MachineRecord
 
 
 def open_profiled(
@@ -142,18 +146,21 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         require_writable(options.samples)
     own = None if options.captures is None else _read_captures(options.captures)
     samples: list[Samples] = []
-    runs: list[Run] = []
-    for request in options.loads:
-        batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
-        with open_profiled(options, batching=batching) as liveness:
-            bundle, engine = liveness.bundle, liveness.engine
-            captures = _golden_captures(bundle) if own is None else own
-            for capture in captures:
-                liveness.require(capture)
-            measuring = _Measuring(liveness, captures, options, on_progress)
-            found, run = measuring.run(request)
-        samples.append(found)
-        runs.append(run)
+    rates: list[HeldRate | None] = []
+    watch = MachineWatch()
+    with watch.watching():
+        for request in options.loads:
+            batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
+            with open_profiled(options, batching=batching) as liveness:
+                bundle, engine = liveness.bundle, liveness.engine
+                captures = _golden_captures(bundle) if own is None else own
+                for capture in captures:
+                    liveness.require(capture)
+                measuring = _Measuring(liveness, captures, options, watch, on_progress)
+                found, held = measuring.run(request)
+            samples.append(found)
+            rates.append(held)
+    watched = watch.found(samples)
     yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
@@ -163,7 +170,13 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(runs),
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(
+            _with_rate(Run.of(each, options.deadline_ms, energies), held)
+            for each, energies, held in zip(samples, watched.energies, rates, strict=True)
+        ),
         yardstick=yardstick,
         baseline=None
         if options.baseline is None or yardstick is None
@@ -171,7 +184,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
     )
     if options.samples is not None:
         samples[0].save(options.samples)
-    return Profile(document, tuple(samples))
+    return Profile(document, tuple(samples), watched.record)
 
 
 def require_writable(path: Path) -> None:
@@ -219,19 +232,23 @@ class _Measuring:
     liveness: Liveness
     captures: Sequence[Capture]
     options: ProfileOptions
+    watch: MachineWatch
     on_progress: Callable[[str, float], None]
 
-    def run(self, request: LoadRequest) -> tuple[Samples, Run]:
-        """Measure a load; where its rate is not held, look for the highest that is."""
-        deadline_ms = self.options.deadline_ms
+    def run(self, request: LoadRequest) -> tuple[Samples, HeldRate | None]:
+        """Measure a load under watch, and the highest rate held where the load's is not."""
+        found: HeldRate | None = None
         if request.seeks_rate:
-            found, samples = self._search_rate(request)
-            return samples, _with_rate(Run.of(samples, deadline_ms), found)
-        samples = self._until_bounded(request)
-        run = Run.of(samples, deadline_ms)
-        if run.held is False and request.load.needs_rate:
-            run = _with_rate(run, self._search_rate(request)[0])
-        return samples, run
+            found, guess_per_s = self._search_rate(request)
+            request = replace(request, rate_per_s=found.rate_per_s or guess_per_s)
+        with self.watch.run():
+            samples = self._until_bounded(request)
+        is_missed = request.load.needs_rate and not is_held(
+            samples.counted, self.options.deadline_ms
+        )
+        if found is None and is_missed:
+            found = self._search_rate(request)[0]
+        return samples, found
 
     def _until_bounded(self, request: LoadRequest) -> Samples:
         """Measure once, or again until the percentile asked for has a close bound."""
@@ -255,22 +272,22 @@ class _Measuring:
             on_progress=lambda share: self.on_progress(name, share),
         )
 
-    def _search_rate(self, request: LoadRequest) -> tuple[HeldRate, Samples]:
-        """Search the highest rate that is held; return the samples of the last run too."""
+    def _search_rate(self, request: LoadRequest) -> tuple[HeldRate, float]:
+        """Search the highest rate that is held; return the throughput without pauses too."""
         name = load_name(replace(request, rate_per_s=math.inf, fps=None))
         offline = replace(request, load=Load.OFFLINE, rate_per_s=None, fps=None, calls=_GUESS_CALLS)
-        last = self._measure(offline, name)
-        guess_per_s = Run.of(last).achieved_per_s
+        guess_per_s = Run.of(self._measure(offline, name)).achieved_per_s
 
         def holds(rate: float) -> bool:
-            nonlocal last
-            last = self._measure(replace(request, rate_per_s=rate, fps=None), name)
-            return is_held(last, self.options.deadline_ms)
+            samples = self._measure(replace(request, rate_per_s=rate, fps=None), name)
+            return is_held(samples, self.options.deadline_ms)
 
-        return find_held_rate(holds, guess_per_s), last
+        return find_held_rate(holds, guess_per_s), guess_per_s
 
 
-def _with_rate(run: Run, found: HeldRate) -> Run:
+def _with_rate(run: Run, found: HeldRate | None) -> Run:
+    if found is None:
+        return run
     return run.model_copy(
         update={"highest_held_per_s": found.rate_per_s, "confirmations": found.confirmations}
     )

@@ -11,28 +11,68 @@ import sys
 from collections.abc import Callable, Iterator
 
 from claims import Claim, report
-from measuring import support_json
+from measuring import pytest_claim, support_json
+from profiling_referees import bound_claims, loadgen_claims, overhead_claims, queueing_claims
 
 
-def bound_claims() -> Iterator[Claim]:
-    """Coverage of the percentiles' upper bounds over simulated runs of known distributions."""
-    found = support_json("support.profile_bounds")
-    for row in found["coverage"]:
-        shares = [share for size in row["by_calls"].values() for share in size.values()]
-        independent = row["independent"]
-        yield Claim(
-            f"upper bounds, {row['distribution']}: least share of {found['runs']} runs that cover "
-            f"the true percentile",
-            min(shares),
-            ">=",
-            round(found["least"], 4) if independent else 0,
-            f"by calls and percentile: {row['by_calls']}"
-            + ("" if independent else "; calls depend on each other, no coverage is promised"),
-        )
+def page_claims() -> Iterator[Claim]:
+    """Percentiles in every output, and the HTML page in a browser."""
+    found = support_json("support.percentile_outputs")
+    yield Claim(
+        "documents, tables and pages with a p99 below 299 calls or a p99.9 below 2,995, or without "
+        "one that has a bound",
+        len(found["wrong"]),
+        "==",
+        0,
+        f"{found['outputs']} outputs; {', '.join(found['wrong'][:3]) or 'none'}",
+    )
+    yield pytest_claim(
+        "profile page in headless Chromium at 1280, 768, 390 and 320 pixels, light and dark: tests "
+        "failed of console errors, requests off the machine and layout",
+        "tests/tools/report/test_browser.py",
+        "-k",
+        "profile",
+        "-m",
+        "slow or not slow",
+    )
+
+
+def door_claims() -> Iterator[Claim]:
+    """First decision after a pause, time to a track's verdict, and the planning estimate."""
+    found = support_json("support.door_figures")
+    ratios = found["ratios"]
+    method = "an engine that sleeps 5 ms a call, 65 ms after half a second without one"
+    yield Claim(
+        "pauses: ratio to busy after 1 s over the planted one, less 1, absolute",
+        round(abs(ratios["1"] / found["planted_ratio"] - 1.0), 4),
+        "<=",
+        0.1,
+        method,
+    )
+    yield Claim("pauses: ratio to busy after 0.1 s", round(ratios["0.1"], 4), "<=", 1.2, method)
+    yield Claim(
+        "track: median time to a verdict over that of the planted schedule, less 1, absolute",
+        round(abs(found["verdict_ms"] / found["planted_verdict_ms"] - 1.0), 4),
+        "<=",
+        0.1,
+        "three frames that count at 30 frames/s, 5 ms each",
+    )
+    yield Claim(
+        "planning estimate: published measurements in its range, share",
+        found["published_in_range"] / found["published"],
+        ">=",
+        1.0,
+        f"{found['published']} latencies of others, sources in profiling/published.py",
+    )
 
 
 GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "bounds": bound_claims,
+    "loadgen": loadgen_claims,
+    "queueing": queueing_claims,
+    "overhead": overhead_claims,
+    "door": door_claims,
+    "page": page_claims,
 }
 
 

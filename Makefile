@@ -12,7 +12,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust fuzz sbom lock audit clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -93,6 +93,9 @@ verify-bring: $(STAMP)  ## The same for files as people bring them
 
 verify-trust: $(STAMP)  ## The same for trust and endurance; hours at full size, OPTIONS="--only flips" measures a part
 	$(RECORDED)$(BIN)/python tools/verify/trust.py $(OPTIONS)
+
+verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle machine, OPTIONS="--only bounds" measures a part
+	$(RECORDED)$(BIN)/python tools/verify/profiling.py $(OPTIONS)
 
 fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executions 10000" for fewer
 	@for target in $$(PYTHONPATH=tests $(BIN)/python -m fuzz --names); do \

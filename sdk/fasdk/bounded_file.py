@@ -40,6 +40,7 @@ class FileKind(Enum):
     KEY = ("key", 2**16)
     STATE = ("state file", 2**20)
     RIG = ("rig", 2**20)
+    POLICY = ("batching policy", 2**20)
     CONFIG = ("configuration", 2**24)
     DESCRIPTION = ("description", 2**20)
     LIST = ("list", 2**28)

@@ -8,6 +8,7 @@ verified manifest itself.
 from __future__ import annotations
 
 import struct
+import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,33 +27,31 @@ from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import BundleError
 
 from support import tiny_bundle
+from support.flips import PatchedFile, Place, flip, places_of, repaired
+from support.scratch import memory_folder
 
 QUICK = 400
-LOCAL, CENTRAL = 30, 46  # bytes of the headers before a member's name
 LARGEST = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Member:
-    """Place of a member's content, and of the two copies of its CRC-32."""
-
-    start: int
-    stop: int
-    crcs: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Target:
     """A signed bundle, where its members are, and the policy that trusts its signer."""
 
-    path: Path
+    file: PatchedFile
     data: bytes
-    members: list[Member]
+    members: list[Place]
     policy: TrustPolicy
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory):
+def memory():
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory, memory):
     folder = tmp_path_factory.mktemp("flips")
     public, _ = generate_key(folder / "vendor.pem")
     described = tiny_bundle.manifest()
@@ -61,15 +60,9 @@ def target(tmp_path_factory):
     signer = open_signer(folder / "vendor.pem")
     write_bundle(folder / "signed.fasb", described, fewest, signer)
     data = (folder / "signed.fasb").read_bytes()
-    contents = read_archive(data, "signed")
-    places, local = [], 0
-    central = sum(LOCAL + len(name) + len(content) for name, content in contents.items())
-    for name, content in contents.items():
-        start = local + LOCAL + len(name)
-        places.append(Member(start, start + len(content), (local + 14, central + 16)))
-        local, central = start + len(content), central + CENTRAL + len(name)
     assert len(data) <= LARGEST
-    return Target(folder / "flipped.fasb", data, places, TrustPolicy.from_files(public))
+    file = PatchedFile(memory / "flipped.fasb", data)
+    return Target(file, data, [*places_of(data).values()], TrustPolicy.from_files(public))
 
 
 @pytest.fixture(autouse=True)
@@ -94,16 +87,13 @@ def accepted(target, bits, *, repair):
     """Return those bits whose inversion is accepted."""
     found = []
     for bit in bits:
-        data = bytearray(target.data)
-        data[bit // 8] ^= 1 << bit % 8
+        patch = flip(target.data, bit)
         if repair:
             member = next(m for m in target.members if m.start <= bit // 8 < m.stop)
-            crc = struct.pack("<I", zlib.crc32(data[member.start : member.stop]))
-            for at in member.crcs:
-                data[at : at + 4] = crc
-        target.path.write_bytes(data)
+            patch = repaired(target.data, member, patch)
         try:
-            open_bundle(target.path, target.policy)
+            with target.file.changed(patch) as path:
+                open_bundle(path, target.policy)
         except BundleError:
             continue
         found.append(bit)
@@ -119,8 +109,7 @@ def some(bits):
 
 
 def test_the_bundle_opens_as_it_is_and_with_its_own_checksums_written_again(target):
-    target.path.write_bytes(target.data)
-    assert open_bundle(target.path, target.policy).signed_by
+    assert open_bundle(target.file.path, target.policy).signed_by
     for member in target.members:
         crc = struct.pack("<I", zlib.crc32(target.data[member.start : member.stop]))
         for at in member.crcs:

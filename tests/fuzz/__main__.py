@@ -25,6 +25,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="stop after this time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for inputs that fail")
+    parser.add_argument(
+        "--record", type=Path, help="folder of what was run before, which is continued"
+    )
+    parser.add_argument("--source", action="store_true", help="print the digest of its source")
     parser.add_argument("--guided", action="store_true", help="let coverage choose, with atheris")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
@@ -42,6 +46,15 @@ def main() -> int:
     if options.worker is not None:
         _work(options)
         return 0
+    if options.source:
+        from fuzz.loop import require_sound
+        from fuzz.record import source_digest
+        from fuzz.registry import TARGETS
+
+        target = TARGETS[options.target]
+        require_sound(target.prepare(), list(target.seeds()))
+        print(source_digest(target))
+        return 0
     if options.guided:
         return _guided(options)
     report = fuzz(
@@ -50,6 +63,7 @@ def main() -> int:
         seed=options.seed,
         seconds=options.seconds,
         keep=options.keep,
+        record=options.record,
     )
     print(report.to_json())
     return 1 if report.failures else 0

@@ -6,12 +6,10 @@ import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,12 +24,14 @@ from fuzz.limits import (
     disarm,
     silence,
 )
+from fuzz.record import CurrentInput, Record, Records, last_input
 from fuzz.target import Target
+from support.scratch import memory_folder
 
 PEAK_MB = 512.0
 _TESTS = Path(__file__).resolve().parents[1]
 _MOST_DEATHS = 200
-_HEAD = struct.Struct("<2Q")  # number of the input, accepted before
+_CHUNK_S = 60.0  # what a record may lose where the run is ended
 
 
 def fuzz(
@@ -41,66 +41,73 @@ def fuzz(
     seed: int = 0,
     seconds: float | None = None,
     keep: Path | None = None,
+    record: Path | None = None,
     command: Sequence[str] | None = None,
 ) -> Report:
     """Run a target on mutated inputs in worker processes; one that dies is a failure too.
 
     Args:
         name: Name of the target.
-        executions: Number of inputs.
+        executions: Number of inputs, those of the record included.
         seed: Seed of the inputs; the same seed gives the same ones.
         seconds: Wall-clock time after which no further input is run.
         keep: Folder for inputs that fail, or None.
+        record: Folder of records of what was run before, which is continued where the parser's
+            source is still the same; None begins anew and records nothing.
         command: Command that starts a worker; this package's own by default.
     """
+    words = command or [sys.executable, "-m", "fuzz", name]
+    records = None if record is None else Records(record, _source(words), seed)
     start = time.monotonic()
-    counts: Counter[str] = Counter()
-    done = accepted = deaths = 0
-    peak = 0.0
-    with tempfile.TemporaryDirectory() as folder:
+    known = Record() if records is None else records.read(name)
+    before_s, deaths = known.seconds, 0
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         current, result = Path(folder) / "current", Path(folder) / "result"
-        while done < executions and deaths < _MOST_DEATHS:
+        while known.executions < executions and deaths < _MOST_DEATHS:
             left = None if seconds is None else seconds - (time.monotonic() - start)
             if left is not None and left <= 0:
                 break
-            words = command or [sys.executable, "-m", "fuzz", name]
-            words = [*words, "--worker", folder, "--seed", str(seed), "--start", str(done)]
-            words += ["--executions", str(executions - done)]
-            words += [] if left is None else ["--seconds", str(left)]
-            words += [] if keep is None else ["--keep", str(keep)]
+            chunk = left if records is None else min(_CHUNK_S, left or _CHUNK_S)
             result.unlink(missing_ok=True)
             current.unlink(missing_ok=True)
-            environment = os.environ | {"PYTHONPATH": str(_TESTS)}
-            ended = subprocess.run(words, check=False, capture_output=True, env=environment)
+            ended = _run(
+                [*words, "--worker", folder, "--seed", str(seed)]
+                + ["--start", str(known.executions)]
+                + ["--executions", str(executions - known.executions)]
+                + ([] if chunk is None else ["--seconds", str(chunk)])
+                + ([] if keep is None else ["--keep", str(keep)])
+            )
             found = json.loads(result.read_text()) if result.exists() else {}
-            counts.update(found.get("failures", {}))
-            accepted += found.get("accepted", 0)
-            peak = max(peak, found.get("peak_mb", 0.0))
-            if ended.returncode == 0:
-                done += found["executions"]
-                if not found["stopped_by_memory"]:
+            known.add(found)
+            deaths += ended.returncode != 0 or found["stopped_by_memory"]
+            if ended.returncode != 0:
+                last = last_input(current)
+                if last is None:
+                    said = ended.stderr.decode(errors="replace").strip()[-300:]
+                    known.failures[f"no execution: exit status {ended.returncode}: {said}"] += 1
                     break
-                continue
-            deaths += 1
-            if not current.exists() or current.stat().st_size < _HEAD.size:
-                said = ended.stderr.decode(errors="replace").strip()[-300:]
-                counts[f"no execution: exit status {ended.returncode}: {said}"] += 1
-                break
-            number, before, data = _last_input(current)
-            done, accepted = number + 1, accepted + before
-            what = _death(ended.returncode)
-            failures = Failures(keep, name)
-            failures.add(what, data)
-            counts[what] += 1
-    rows = tuple(f"{what} ({count})" for what, count in counts.most_common())
-    return Report(name, done, accepted, rows, round(peak, 1), round(time.monotonic() - start, 1))
+                number, accepted, data = last
+                known.executions, known.accepted = number + 1, known.accepted + accepted
+                what = _death(ended.returncode)
+                Failures(keep, name).add(what, data)
+                known.failures[what] += 1
+            known.seconds = round(before_s + time.monotonic() - start, 1)
+            if records is not None:
+                records.write(name, known)
+    rows = tuple(f"{what} ({count})" for what, count in known.failures.most_common())
+    return Report(
+        name, known.executions, known.accepted, rows, round(known.peak_mb, 1), known.seconds
+    )
 
 
-def _last_input(current: Path) -> tuple[int, int, bytes]:
-    """Return number and bytes of the input a worker died of, and how many it accepted before."""
-    written = current.read_bytes()
-    number, accepted = _HEAD.unpack_from(written)
-    return number, accepted, written[_HEAD.size :]
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(_TESTS)}
+    return subprocess.run(words, check=False, capture_output=True, env=environment)
+
+
+def _source(words: Sequence[str]) -> str:
+    """Return the digest of the source that a worker runs."""
+    return _run([*words, "--source"]).stdout.decode().strip()
 
 
 def _death(status: int) -> str:
@@ -132,20 +139,19 @@ def work(
     silence()
     bound_address_space()
     memory, failures = PeakMemory(), Failures(keep, target.name)
-    file = os.open(folder / "current", os.O_RDWR | os.O_CREAT)
+    current = CurrentInput(folder / "current")
     until = None if seconds is None else time.monotonic() + seconds
     done = accepted = 0
-    grown = False
+    too_large = False
     for number in range(start, start + executions):
         if until is not None and time.monotonic() > until:
             break
         data = input_of(target, seeds, seed, number)
-        os.ftruncate(file, _HEAD.size + len(data))
-        os.pwrite(file, _HEAD.pack(number, accepted) + data, 0)
+        current.write(number, accepted, data)
         accepted += execute(run, data, failures, cpu_seconds)
         done += 1
-        grown = memory.mb() > peak_mb
-        if grown:
+        too_large = memory.has_grown() and memory.mb() > peak_mb
+        if too_large:
             failures.add(f"resident memory above {peak_mb:.0f} MB", data)
             break
     result = {
@@ -153,7 +159,7 @@ def work(
         "accepted": accepted,
         "failures": failures.counts,
         "peak_mb": memory.mb(),
-        "stopped_by_memory": grown,
+        "stopped_by_memory": too_large,
     }
     (folder / "result").write_text(json.dumps(result))
 

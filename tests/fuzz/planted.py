@@ -51,19 +51,24 @@ def main() -> None:
     """Run as a worker of the loop does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("fault", choices=FAULTS)
-    parser.add_argument("--worker", type=Path, required=True)
+    parser.add_argument("--source", action="store_true")
+    parser.add_argument("--worker", type=Path)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--start", type=int)
     parser.add_argument("--executions", type=int)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
+    if options.source:
+        print(options.fault)
+        return
     work(
         planted(options.fault),
         options.worker,
         seed=options.seed,
         start=options.start,
         executions=options.executions,
-        seconds=None,
+        seconds=options.seconds,
         keep=options.keep,
         peak_mb=128.0,
         cpu_seconds=1.0,

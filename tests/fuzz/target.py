@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from fuzz.bytes_mutation import mutate_bytes
+from support.scratch import memory_folder
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -34,21 +36,33 @@ class Target:
 
 def on_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], None]:
     """Return a parser of bytes for one of files; the file lies in a folder of its own."""
-    path = scratch_folder() / f"input{suffix}"
+    write = rewriter(scratch_folder() / f"input{suffix}")
 
     def run(data: bytes) -> None:
-        path.write_bytes(data)
-        read(path)
+        read(write(data))
 
     return run
+
+
+def rewriter(path: Path) -> Callable[[bytes], Path]:
+    """Return a function that makes bytes the whole content of one file, and returns its path.
+
+    Opening and closing a file each time would take longer than many parsers.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+
+    def write(data: bytes) -> Path:
+        os.ftruncate(file, 0)
+        os.pwrite(file, data, 0)
+        return path
+
+    return write
 
 
 @cache
 def scratch_folder() -> Path:
     """Return a folder that is removed when the process ends, in memory where that is possible."""
-    shared = Path("/dev/shm")  # noqa: S108 - a private folder in it is made
-    where = shared if shared.is_dir() else None
-    holder = tempfile.TemporaryDirectory(prefix="fasdk-fuzz-", dir=where)
+    holder = tempfile.TemporaryDirectory(prefix="fasdk-fuzz-", dir=memory_folder())
     _HOLDERS.append(holder)
     return Path(holder.name)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import pytest
 
 from fuzz.limits import REGRESSIONS, Failures
 from fuzz.loop import execute, fuzz, input_of
 from fuzz.planted import planted
+from fuzz.record import CurrentInput, last_input, source_digest
 from fuzz.registry import TARGETS
 
 # The same inputs on every machine; `make fuzz` runs a million.
@@ -78,3 +80,38 @@ def test_worker_that_cannot_start_is_a_failure(tmp_path):
     report = fuzz("x", 5, command=[sys.executable, "-c", "raise SystemExit('no such thing')"])
     assert report.executions == 0
     assert "no such thing" in report.failures[0]
+
+
+@pytest.mark.slow
+def test_recorded_run_is_continued_until_the_source_changes(tmp_path):
+    def run(executions, fault="raises"):
+        command = [sys.executable, "-m", "fuzz.planted", fault]
+        return fuzz("x", executions, record=tmp_path, keep=tmp_path / "kept", command=command)
+
+    assert [run(3).executions, run(9).executions] == [3, 9]
+    continued = run(9)
+    assert continued == run(9)  # nothing was run again
+    whole = fuzz("x", 9, command=[sys.executable, "-m", "fuzz.planted", "raises"])
+    assert (continued.accepted, continued.failures) == (whole.accepted, whole.failures)
+    assert run(2, "crashes").executions == 2
+
+
+def test_source_digest_changes_with_a_module_that_the_parser_loads(tmp_path, monkeypatch):
+    module = tmp_path / "fasdk_of_the_test.py"
+    module.write_text("A = 1\n")
+    found = types.ModuleType("fasdk.of_the_test")
+    found.__file__ = str(module)
+    target = TARGETS["manifest"]
+    before = source_digest(target)
+    monkeypatch.setitem(sys.modules, found.__name__, found)
+    loaded = source_digest(target)
+    module.write_text("A = 2\n")
+    assert len({before, loaded, source_digest(target)}) == 3
+
+
+def test_input_of_a_process_that_died_is_read_whole(tmp_path):
+    current = CurrentInput(tmp_path / "current")
+    assert last_input(tmp_path / "current") is None
+    current.write(0, 0, b"a longer input")
+    current.write(7, 3, b"input")
+    assert last_input(tmp_path / "current") == (7, 3, b"input")

@@ -42,8 +42,8 @@ def render(folder: Path) -> str:
     for file in files:
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         parts.append(f"## `make {file.stem}`\n")
-        for group in dict.fromkeys(line["group"] for line in lines):
-            parts += _group(group, [line for line in lines if line["group"] == group])
+        for group in dict.fromkeys(_section(line) for line in lines):
+            parts += _group(group, [line for line in lines if _section(line) == group])
     if not files:
         parts.append("Nothing has been recorded yet.\n")
     return "\n".join(parts)
@@ -69,6 +69,11 @@ def render_tables(folder: Path) -> str:
         ]
         parts.append(table(("form", "outcome"), cells))
     return "\n".join(parts)
+
+
+def _section(line: dict[str, Any]) -> str:
+    """Return the group of a claim; parts of one, such as `fuzz: camera`, are shown together."""
+    return str(line["group"]).partition(": ")[0]
 
 
 def _group(name: str, lines: list[dict[str, Any]]) -> list[str]:

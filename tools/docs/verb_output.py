@@ -170,11 +170,20 @@ def _mask_latencies(lines: list[str]) -> Iterator[str]:
     for line in lines:
         inside = (inside and bool(line.strip())) or "latency in ms" in line
         masked = (
-            re.sub(r" \d+\.\d{3}\b", lambda found: "N.NNN".rjust(len(found[0])), line)
+            re.sub(
+                r" \d+\.\d{3}\b|\+\d[\d,]*",
+                lambda found: _masked_cell(found[0]),
+                line,
+            )
             if inside
             else line
         )
         yield masked.rstrip()
+
+
+def _masked_cell(cell: str) -> str:
+    """Return a latency, or how many more calls one needs, with its figures replaced."""
+    return re.sub(r"\d", "N", cell) if cell.startswith("+") else "N.NNN".rjust(len(cell))
 
 
 def shape(text: str) -> list[str]:

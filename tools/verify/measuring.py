@@ -138,6 +138,38 @@ def pytest_claim(claim: str, *selection: str, **environment: str) -> Claim:
     return Claim(claim, failed + skipped, "==", 0, f"{suite.get('tests')} tests, failed or skipped")
 
 
+@dataclass
+class Outcomes:
+    """Outcomes of the tests of one file.
+
+    Attributes:
+        tests: Number of tests that ran.
+        missed: Number of those that failed or were skipped.
+    """
+
+    tests: int = 0
+    missed: int = 0
+
+
+def outcomes_by_file(*selection: str) -> dict[str, Outcomes]:
+    """Run part of the test suite in one process, and return what came of it by file.
+
+    A file that could not be collected counts as a test that failed.
+
+    Args:
+        selection: Arguments of pytest.
+    """
+    suite = _run_pytest(*selection, "-o", "junit_family=xunit1")
+    found: dict[str, Outcomes] = {}
+    for case in () if suite is None else suite.iter("testcase"):
+        name = case.get("file") or f"{case.get('name', '').replace('.', '/')}.py"
+        outcomes = found.setdefault(name, Outcomes())
+        outcomes.tests += 1
+        kinds = {each.tag for each in case}
+        outcomes.missed += bool(kinds & {"failure", "error", "skipped"})
+    return found
+
+
 def golden_outputs(model: str) -> dict[str, Any]:
     """Return what a model's published code computed on seeded weights and inputs, and the seeds."""
     with np.load(GOLDEN / f"{model}.golden.npz", allow_pickle=False) as archive:

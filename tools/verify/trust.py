@@ -2,8 +2,10 @@
 
 Run from the project's root in its virtual environment. Attacks on the bundle, the attempts, the
 files and the process are tried, and every one must get its stated answer. `--only GROUP` measures
-one group. Some groups take hours at their full size: `--fuzz-executions`, `--soak-minutes` and
-`--kills` measure a shorter run, whose claims then say so and are missed.
+one group, `--only fuzz --target NAME` one target of fuzzing. Some groups take hours at their full
+size: `--seconds`, `--fuzz-executions`, `--soak-minutes` and `--kills` measure a shorter run, whose
+claims then say so and are missed. Fuzzing goes on where the last run ended, as long as the source
+of its parser stays the same, until every target has its executions.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import Claim, report
-from measuring import ROOT, bench_lines, fasdk_json, pytest_claim, support_json
+from measuring import ROOT, bench_lines, fasdk_json, outcomes_by_file, support_json
 
 ATTACKS = ROOT / "tests" / "attacks"
 LARGEST_FLIPPED_BYTES = 65_536
@@ -30,6 +32,9 @@ SOAK_MINUTES = 30
 SOAK_DRIFT_PERCENT = 1.0
 BOMB_SECONDS, BOMB_MB = 1.0, 64.0
 BPCER_RISE_POINTS = 1.0
+FUZZ_RECORD = ROOT / ".verify" / "fuzz"
+
+_SIZED = ("fuzz", "kills", "soak")
 
 _QUICK_AND_SLOW = ("-m", "not gpu and not cuda_sim", "--timeout=900")
 
@@ -39,9 +44,15 @@ def attack_claims() -> Iterator[Claim]:
     files = sorted(ATTACKS.glob("test_*.py"))
     if not files:
         yield Claim("attacks that are tried", 0, ">=", 1)
-    for file in files:
+    names = [str(file.relative_to(ROOT)) for file in files]
+    counts = outcomes_by_file(*names, *_QUICK_AND_SLOW)
+    for name, file in zip(names, files, strict=True):
         claim = f"{attack_of(file)}: tests that fail or skip"
-        yield pytest_claim(claim, str(file.relative_to(ROOT)), *_QUICK_AND_SLOW)
+        counted = counts.get(name)
+        if counted is None:
+            yield Claim(claim, None, "==", 0, "no test ran")
+        else:
+            yield Claim(claim, counted.missed, "==", 0, f"{counted.tests} tests")
 
 
 def attack_of(file: Path) -> str:
@@ -65,40 +76,43 @@ def gaming_claims() -> Iterator[Claim]:
         yield Claim(f"{what}: attempts of one artefact", row["attempts"], "<=", row["schedule"])
 
 
-def flip_claims() -> Iterator[Claim]:
-    """Flipped bits of signed bundles, with the archive's checksums repaired too."""
+def small_flip_claims() -> Iterator[Claim]:
+    """Every bit of a small signed bundle, with the archive's checksums repaired too."""
+    found = support_json("support.flips", "small")
+    yield Claim("small bundle: bytes", found["bytes"], "<=", LARGEST_FLIPPED_BYTES)
+    yield from _claims_of_flips("small bundle, every bit", found["ways"])
+
+
+def demo_flip_claims() -> Iterator[Claim]:
+    """Random bits of the demo's bundle, signed, with the archive's checksums repaired too."""
     with tempfile.TemporaryDirectory() as name:
         demo = Path(name) / "demo"
         fasdk_json("demo", "--out", demo)
-        runs = {
-            "small bundle, every bit": support_json("support.flips", "small"),
-            f"demo's bundle, {DEMO_FLIPS} random bits": support_json(
-                "support.flips", "random", "--bundle", demo / "demo.fasb", "--flips", DEMO_FLIPS
-            ),
-        }
-    for what, found in runs.items():
-        if what.startswith("small"):
-            yield Claim("small bundle: bytes", found["bytes"], "<=", LARGEST_FLIPPED_BYTES)
-        for way, counted in found["ways"].items():
-            name = f"{what}, {way}"
-            note = f"{counted['flips']} flips"
-            yield Claim(f"{name}: accepted", counted["accepted"], "==", 0, note)
-            yield Claim(f"{name}: payloads parsed", counted["parsed"], "==", 0, note)
-            other = counted["unwrapped"]
-            yield Claim(f"{name}: answers that are no FasdkError", len(other), "==", 0, str(other))
+        words = ("random", "--bundle", demo / "demo.fasb", "--flips", DEMO_FLIPS)
+        found = support_json("support.flips", *words)
+    yield from _claims_of_flips(f"demo's bundle, {DEMO_FLIPS} random bits", found["ways"])
 
 
-def fuzz_claims(executions: int) -> Iterator[Claim]:
-    """Every parser of a file or a text that others wrote, with mutated input."""
-    for name in support_json("fuzz", "--list")["targets"]:
-        found = support_json("fuzz", name, "--executions", executions)
-        what = f"fuzzing, {name}"
-        yield Claim(f"{what}: executions", found["executions"], ">=", FUZZ_EXECUTIONS)
-        note = "; ".join(found["failures"])[:400]
-        yield Claim(
-            f"{what}: crashes, hangs, other exceptions", len(found["failures"]), "==", 0, note
-        )
-        yield Claim(f"{what}: peak resident MB", found["peak_mb"], "<=", FUZZ_PEAK_MB)
+def _claims_of_flips(what: str, ways: dict[str, Any]) -> Iterator[Claim]:
+    for way, counted in ways.items():
+        name = f"{what}, {way}"
+        note = f"{counted['flips']} flips"
+        yield Claim(f"{name}: accepted", counted["accepted"], "==", 0, note)
+        yield Claim(f"{name}: payloads parsed", counted["parsed"], "==", 0, note)
+        other = counted["unwrapped"]
+        yield Claim(f"{name}: answers that are no FasdkError", len(other), "==", 0, str(other))
+
+
+def fuzz_claims(target: str, executions: int, seconds: float | None) -> Iterator[Claim]:
+    """One parser of a file or a text that others wrote, with mutated input."""
+    words = ["--executions", executions, "--record", FUZZ_RECORD, "--keep", FUZZ_RECORD]
+    words += [] if seconds is None else ["--seconds", seconds]
+    found = support_json("fuzz", target, *words)
+    what = f"fuzzing, {target}"
+    yield Claim(f"{what}: executions", found["executions"], ">=", FUZZ_EXECUTIONS)
+    note = "; ".join(found["failures"])[:400]
+    yield Claim(f"{what}: crashes, hangs, other exceptions", len(found["failures"]), "==", 0, note)
+    yield Claim(f"{what}: peak resident MB", found["peak_mb"], "<=", FUZZ_PEAK_MB)
 
 
 def kill_claims(kills: int) -> Iterator[Claim]:
@@ -146,22 +160,33 @@ def main() -> int:
     parser.add_argument("--fuzz-executions", type=int, default=FUZZ_EXECUTIONS)
     parser.add_argument("--soak-minutes", type=float, default=SOAK_MINUTES)
     parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--seconds", type=float, help="of fuzzing, for each target")
+    parser.add_argument("--only", choices=("attacks", "gaming", "flips", "bombs", *_SIZED))
+    parser.add_argument("--target", action="append", help="of fuzzing; give it again for another")
+    options = parser.parse_args()
+    targets = support_json("fuzz", "--list")["targets"]
+    unknown = set(options.target or ()) - set(targets)
+    if unknown:
+        parser.error(f"no such target: {', '.join(unknown)}; there are {', '.join(targets)}")
     groups: dict[str, Callable[[], Iterator[Claim]]] = {
         "attacks": attack_claims,
         "gaming": gaming_claims,
-        "flips": flip_claims,
+        "flips: small": small_flip_claims,
+        "flips: demo": demo_flip_claims,
         "bombs": bomb_claims,
     }
-    sized = ("fuzz", "kills", "soak")
-    parser.add_argument("--only", choices=sorted((*groups, *sized)))
-    options = parser.parse_args()
+    for target in options.target or targets:
+        measure = partial(fuzz_claims, target, options.fuzz_executions, options.seconds)
+        groups[f"fuzz: {target}"] = measure
     groups |= {
-        "fuzz": partial(fuzz_claims, options.fuzz_executions),
         "kills": partial(kill_claims, options.kills),
         "soak": partial(soak_claims, options.soak_minutes),
     }
-    only: str | None = options.only
-    return report(groups if only is None else {only: groups[only]})
+    if options.only is not None:
+        groups = {
+            name: each for name, each in groups.items() if name.partition(": ")[0] == options.only
+        }
+    return report(groups)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from fasdk_calibration.metrics.bounds import (
     ErrorRate,
     Interval,
     binomial_interval,
+    binomial_supports,
     binomial_upper,
 )
 from fasdk_calibration.metrics.curves import (
@@ -57,6 +58,7 @@ __all__ = [
     "auc",
     "average_error_rate",
     "binomial_interval",
+    "binomial_supports",
     "binomial_upper",
     "bootstrap_intervals",
     "bpcer",

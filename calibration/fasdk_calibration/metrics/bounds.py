@@ -69,6 +69,21 @@ def binomial_upper(errors: int, total: int, confidence: float = CONFIDENCE) -> f
     return _upper(errors, total, 1.0 - confidence)
 
 
+def binomial_supports(errors: int, total: int, rate: float, confidence: float = CONFIDENCE) -> bool:
+    """Return whether `binomial_upper` is at most `rate`, without computing it.
+
+    Equally P(X <= errors | total, rate) <= 1 - confidence.
+
+    Raises:
+        DatasetError: The counts are impossible, or `confidence` is not inside (0, 1).
+    """
+    _require_counts(errors, total)
+    _require_confidence(confidence)
+    if errors == total or not 0.0 < rate < 1.0:
+        return rate >= 1.0
+    return not _Tail(errors, total).is_likelier(rate, 1.0 - confidence)
+
+
 def binomial_interval(errors: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the exact two-sided interval of a proportion, half the risk on either side.
 
@@ -89,26 +104,38 @@ def _upper(errors: int, total: int, risk: float) -> float:
     """Return p with P(X <= errors | total, p) = risk, by bisection in log space."""
     if errors == total:
         return 1.0
-    # The shorter of the two tails is summed: P(X <= errors), or P(X > errors) counted from the top.
-    from_the_top = errors + 1 > total - errors
-    kept = np.arange(errors + 1, total + 1) if from_the_top else np.arange(errors + 1)
-    rest = total - kept
-    log_choices = math.lgamma(total + 1) - np.array(
-        [math.lgamma(k + 1) + math.lgamma(total - k + 1) for k in kept.tolist()]
-    )
-    log_target = math.log1p(-risk) if from_the_top else math.log(risk)
+    tail = _Tail(errors, total)
     low, high = 0.0, 1.0
     while True:
         middle = (low + high) / 2
         if not low < middle < high:
             return high
-        terms = log_choices + kept * math.log(middle) + rest * math.log1p(-middle)
-        top = float(terms.max())
-        tail = top + math.log(float(np.exp(terms - top).sum()))
-        if (tail <= log_target) if from_the_top else (tail >= log_target):
+        if tail.is_likelier(middle, risk):
             low = middle
         else:
             high = middle
+
+
+class _Tail:
+    """P(X <= errors | total, p) as a function of p, for fewer errors than presentations."""
+
+    def __init__(self, errors: int, total: int) -> None:
+        # The shorter of the two tails is summed: P(X <= errors), or P(X > errors) from the top.
+        self._from_the_top = errors + 1 > total - errors
+        self._kept = (
+            np.arange(errors + 1, total + 1) if self._from_the_top else np.arange(errors + 1)
+        )
+        self._rest = total - self._kept
+        self._log_choices = math.lgamma(total + 1) - np.array(
+            [math.lgamma(k + 1) + math.lgamma(total - k + 1) for k in self._kept.tolist()]
+        )
+
+    def is_likelier(self, p: float, risk: float) -> bool:
+        """Whether P(X <= errors | total, p) >= risk, for p inside (0, 1)."""
+        terms = self._log_choices + self._kept * math.log(p) + self._rest * math.log1p(-p)
+        top = float(terms.max())
+        tail = top + math.log(float(np.exp(terms - top).sum()))
+        return tail <= math.log1p(-risk) if self._from_the_top else tail >= math.log(risk)
 
 
 def _require_counts(errors: int, total: int) -> None:

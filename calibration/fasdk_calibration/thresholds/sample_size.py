@@ -5,7 +5,7 @@ All bounds are one-sided 95 % Clopper-Pearson bounds of a binomial proportion.
 
 from __future__ import annotations
 
-from fasdk_calibration.metrics import binomial_upper
+from fasdk_calibration.metrics import binomial_supports, binomial_upper
 
 
 def attacks_needed(max_apcer: float) -> int:
@@ -25,15 +25,15 @@ def attacks_needed(max_apcer: float) -> int:
 
 def attacks_allowed(attempts: int, max_apcer: float) -> int | None:
     """Return how many of `attempts` attacks may be accepted within a bound; None if not even 0."""
-    if attempts < 1 or binomial_upper(0, attempts) > max_apcer:
+    if attempts < 1 or not binomial_supports(0, attempts, max_apcer):
         return None
     # Doubling first: few are allowed as a rule, and the bound of many takes long to sum.
     low, high = 0, 1
-    while high < attempts and binomial_upper(high, attempts) <= max_apcer:
+    while high < attempts and binomial_supports(high, attempts, max_apcer):
         low, high = high, min(2 * high, attempts)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (
-            (low, middle) if binomial_upper(middle, attempts) > max_apcer else (middle, high)
+            (middle, high) if binomial_supports(middle, attempts, max_apcer) else (low, middle)
         )
     return low

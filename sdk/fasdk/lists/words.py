@@ -75,26 +75,38 @@ _FRAME_SUFFIX = re.compile(
 )
 
 
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_GAP = re.compile(r"[\s_\-]+")
+
+
 def normal_word(text: str) -> str:
     """Return a word in lower case, underscores and hyphens as spaces, `isLive` as `is live`."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.strip().lstrip("#").strip())
-    return re.sub(r"[\s_\-]+", " ", spaced).strip().lower()
+    spaced = _CAMEL_CASE.sub(" ", text.strip().lstrip("#").strip())
+    return _GAP.sub(" ", spaced).strip().lower()
 
 
 def column_of(name: str) -> Column | None:
     """Return the column that a header's word names, None for no known one."""
-    word = normal_word(name)
+    column = _COLUMN_OF_WORD.get(normal_word(name))
+    if column is None and means_bona_fide(name) is not None:
+        return Column.LABEL
+    return column
+
+
+def _column_of_word() -> dict[str, Column]:
+    """Return the column of every word that names one; of two columns, the first."""
+    found: dict[str, Column] = {}
     for column, synonyms in _SYNONYMS.items():
-        own = normal_word(column.value)
-        if word == own or word in synonyms:
-            return column
-        if column in _FRAME_COLUMNS and any(
-            word in (f"{stem} {kind}", f"{kind} {stem}")
-            for stem in (own, *synonyms)
-            for kind in _PATH_WORDS
-        ):
-            return column
-    return None if means_bona_fide(name) is None else Column.LABEL
+        words = [normal_word(column.value), *synonyms]
+        if column in _FRAME_COLUMNS:
+            pairs = [(stem, kind) for stem in words for kind in _PATH_WORDS]
+            words += [f"{a} {b}" for pair in pairs for a, b in (pair, pair[::-1])]
+        for word in words:
+            found.setdefault(word, column)
+    return found
+
+
+_COLUMN_OF_WORD = _column_of_word()
 
 
 def modality_of(column: Column) -> Modality | None:

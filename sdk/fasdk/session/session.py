@@ -516,7 +516,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     revisions: RevisionState | None = None,
     threads: int = 0,
     progress: Progress | None = None,
-    batching: BatchingPolicy | None = None,
+    batching: BatchingPolicy | str | Path | None = None,
     limits: QualityLimits | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
@@ -535,10 +535,11 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             this machine's trust store. `TrustPolicy.unsigned()` asks for none.
         revisions: Memory of the bundles that this machine took, by which an older one is refused;
             None for this machine's own. `RevisionState.unchecked()` has none.
-        threads: CPU threads for ONNX Runtime; 0 lets it take one per core.
+        threads: CPU threads for ONNX Runtime; 0 for those of the file that `batching` names, else
+            one per core.
         progress: Receiver of the phases of a TensorRT plan's build, where one is needed.
-        batching: Settings by which captures from several threads share the engine; None for the
-            defaults.
+        batching: Settings by which captures from several threads share the engine, or a JSON file
+            of them, as `fasdk profile --find` writes it; None for the defaults.
         limits: Quality limits on captures; `QualityLimits()` for a person in front of a camera,
             None only against stale or skewed frames and depth that cannot be millimeters.
         missing: Treatment of a capture that lacks one of the model's modalities.
@@ -558,13 +559,18 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             was not allowed.
         StateError: The memory of the bundles taken before is damaged or open to others.
         HomeError: The account's folder is not its own.
-        UsageError: The policy asks for larger batches than the engine takes, `backend` is no
-            backend's name, or `missing` is none of `MissingModalities`.
+        UsageError: The policy asks for larger batches than the engine takes or its file is wrong,
+            `backend` is no backend's name, or `missing` is none of `MissingModalities`.
         BackendError: The backend is not installed, refuses the graph, or fails in a way that no
             backend should.
         PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    if isinstance(batching, (str, Path)):
+        from fasdk.batching.policy_file import PolicyFile
+
+        read = PolicyFile.load(batching)
+        batching, threads = read.batching, threads or read.threads
     if not allow_core_dumps:
         forbid_core_dumps()
     if backend is not None:

@@ -12,6 +12,7 @@ from fasdk_calibration.metrics import (
     ErrorRate,
     apcer_by_species,
     auc,
+    binomial_supports,
     binomial_upper,
     bpcer,
     eer_threshold,
@@ -48,6 +49,16 @@ def test_upper_bound_of_no_error_is_the_closed_form_and_holds_for_large_counts()
     p = 0.3
     wide = p + 1.6449 * math.sqrt(p * (1 - p) / 100_000)
     assert binomial_upper(30_000, 100_000) == pytest.approx(wide, abs=1e-4)
+
+
+def test_a_rate_is_supported_from_its_upper_bound_on():
+    for errors, total in ((0, 299), (3, 100), (60, 100), (99, 100)):
+        bound = binomial_upper(errors, total)
+        assert binomial_supports(errors, total, bound * (1 + 1e-9))
+        assert not binomial_supports(errors, total, bound * (1 - 1e-9))
+    assert binomial_supports(10, 10, 1.0)
+    assert not binomial_supports(10, 10, 0.999)
+    assert not binomial_supports(0, 10, 0.0)
 
 
 @pytest.mark.parametrize(("errors", "total"), [(-1, 10), (11, 10), (0, 0)])

@@ -6,16 +6,16 @@ import hashlib
 import io
 import json
 import random
-import zipfile
-import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 
 from fuzz.bytes_mutation import mutate_bytes
 from fuzz.json_mutation import changed_document, mutate_json
-from fuzz.target import Target, mixed, on_file, scratch_folder
+from fuzz.target import Target, mixed, on_file, rewriter, scratch_folder
+from fuzz.zip_files import write_zip, zip_members
 
 
 def _archive() -> Callable[[bytes], None]:
@@ -40,12 +40,10 @@ def _archive_seeds() -> list[bytes]:
 
 def repaired(data: bytes, rng: random.Random) -> bytes:
     """Return an archive with a member changed, and checksums and offsets that fit again."""
-    from fasdk.bundle.archive import read_archive, write_archive
-    from fasdk.errors import BundleError
+    from fasdk.bundle.archive import write_archive
 
-    try:
-        members = {k: bytes(v) for k, v in read_archive(data, "input").items()}
-    except BundleError:
+    members = dict(_members_of(data))
+    if not members:
         return mutate_bytes(data, rng)
     name = rng.choice(list(members))
     members[name] = mutate_bytes(members[name], rng)
@@ -86,38 +84,62 @@ def _bundle() -> Callable[[bytes], None]:
     from fasdk.bundle.members import EVALUATION
     from fasdk.bundle.trust import TrustPolicy
 
-    path = scratch_folder() / "input.fasb"
+    write = rewriter(scratch_folder() / "input.fasb")
 
     def run(data: bytes) -> None:
-        path.write_bytes(data)
+        path = write(data)
         bundle = open_bundle(path, TrustPolicy.unsigned())
         read_calibration(bundle)
         bundle.document(EVALUATION)
-        for golden in bundle.golden:
-            golden.to_bytes()
+        list(bundle.golden)
 
     return run
 
 
 @cache
 def _tiny() -> bytes:
+    """Return a bundle of few members, each of which some mutation should reach."""
+    from fasdk.bundle.bundle import write_bundle
+
     from support import tiny_bundle
 
-    return tiny_bundle.write(scratch_folder() / "seed.fasb").read_bytes()
+    path, described = scratch_folder() / "seed.fasb", tiny_bundle.manifest()
+    members = tiny_bundle.members(described)
+    left_out = {"golden/1.npz", "golden/2.npz"}
+    write_bundle(path, described, {k: v for k, v in members.items() if k not in left_out})
+    return path.read_bytes()
 
 
-def with_digests(data: bytes, rng: random.Random) -> bytes:
-    """Return a bundle with a member changed and digests, checksums and offsets that fit again."""
-    from fasdk.bundle.archive import read_archive, write_archive
+@lru_cache(maxsize=256)
+def _members_of(data: bytes) -> dict[str, bytes]:
+    """Return the members of an archive by name, none where it is damaged."""
+    from fasdk.bundle.archive import read_archive
     from fasdk.errors import BundleError
 
     try:
-        members = {k: bytes(v) for k, v in read_archive(data, "input").items()}
-        manifest = json.loads(members["manifest.json"])
-    except (BundleError, ValueError, KeyError, RecursionError):
+        return {k: bytes(v) for k, v in read_archive(data, "input").items()}
+    except BundleError:
+        return {}
+
+
+@lru_cache(maxsize=256)
+def _manifest_of(data: bytes) -> Any:
+    try:
+        return json.loads(_members_of(data)["manifest.json"])
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
+def with_digests(data: bytes, rng: random.Random) -> bytes:
+    """Return a bundle with a member changed, and digests, sizes, checksums and offsets that fit."""
+    from fasdk.bundle.archive import write_archive
+
+    members, manifest = dict(_members_of(data)), _manifest_of(data)
+    if manifest is None:
         return mutate_bytes(data, rng)
     members.pop("manifest.sig", None)
     name = rng.choice(list(members))
+    graph = members.get("model.onnx", b"")
     if name == "manifest.json":
         manifest = changed_document(manifest, rng)
     elif name.endswith(".json"):
@@ -126,10 +148,16 @@ def with_digests(data: bytes, rng: random.Random) -> bytes:
         members[name] = mutate_npz(members[name], rng)
     else:
         members[name] = mutate_bytes(members[name], rng)
-    if isinstance(manifest, dict) and isinstance(manifest.get("members"), dict):
-        digests = {k: hashlib.sha256(v).hexdigest() for k, v in members.items()}
-        manifest["members"] = {k: v for k, v in digests.items() if k != "manifest.json"}
+    if isinstance(manifest, dict):
+        stated = {k: v for k, v in members.items() if k != "manifest.json"}
+        manifest = manifest | {
+            "members": {k: hashlib.sha256(v).hexdigest() for k, v in stated.items()},
+            "sizes": {k: len(v) for k, v in stated.items()},
+        }
     members["manifest.json"] = _canonical(manifest)
+    if name == "model.onnx":  # operating points name the graph that they were chosen on
+        before, now = (hashlib.sha256(each).hexdigest() for each in (graph, members[name]))
+        members["manifest.json"] = members["manifest.json"].replace(before.encode(), now.encode())
     out = io.BytesIO()
     write_archive(out, members)
     return out.getvalue()
@@ -151,18 +179,9 @@ def _golden_seeds() -> list[bytes]:
     return [GoldenCapture(each, logits).to_bytes() for each in captures]
 
 
-def zip_members(data: bytes) -> dict[str, bytes]:
-    """Return what a zip archive holds by name; nothing where it cannot be read."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {info.filename: archive.read(info) for info in archive.infolist()}
-    except UNREADABLE:
-        return {}
-
-
 def mutate_npz(data: bytes, rng: random.Random) -> bytes:
     """Return an npz archive with an array's header, type, shape or name changed."""
-    members = zip_members(data)
+    members = dict(zip_members(data))
     if not members:
         return mutate_bytes(data, rng)
     name = rng.choice(list(members))
@@ -179,12 +198,7 @@ def mutate_npz(data: bytes, rng: random.Random) -> bytes:
             members[name] = _array_bytes(rng)
         case _:
             members[name] = mutate_bytes(members[name], rng)
-    out = io.BytesIO()
-    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for each, content in members.items():
-            archive.writestr(each, content)
-    return out.getvalue()
+    return write_zip(members, deflated=rng.random() < 0.5)
 
 
 _HEADER_WORDS = (b"<u2", b"|u1", b"<f4", b"|O", b"<U9", b"<M8", b"True", b"False", b"(24, 32)")
@@ -220,17 +234,6 @@ def _key_seeds() -> list[bytes]:
         generate_key(folder / "seed")
     return [(folder / "seed.pub").read_bytes(), (folder / "seed").read_bytes()]
 
-
-UNREADABLE = (
-    zipfile.BadZipFile,
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    zlib.error,
-)
-"""Exceptions of zipfile on a damaged archive."""
 
 TARGETS = (
     Target("archive", _archive, _archive_seeds),

@@ -1,4 +1,4 @@
-"""Targets of frames, captures, rigs and words of the command line."""
+"""Targets of frames, captures, rigs, batching policies and words of the command line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fuzz.bytes_mutation import INTERESTING, mutate_bytes, word_mutator
 from fuzz.json_mutation import mutate_json
-from fuzz.target import Target, mixed, scratch_folder
+from fuzz.target import Target, mixed, rewriter, scratch_folder
 
 _CAMERA_WORDS = (b"replay:", b"opencv:", b"realsense", b"pair:", b"rgb=", b"ir=", b";", b"?", b"&")
 _CAMERA_WORDS += (b"'", b'"', b"=", b"0", b"fps", b"loop", b"modality", b"width", b"skew_ms", b"ir")
@@ -70,10 +72,10 @@ def _rig() -> Callable[[bytes], None]:
         face=(20, 10, 24, 30),
         landmarks=np.array([[26, 20], [36, 20], [31, 26], [27, 32], [36, 32]], np.float32),
     )
-    path = scratch_folder() / "rig.json"
+    write = rewriter(scratch_folder() / "rig.json")
 
     def run(data: bytes) -> None:
-        path.write_bytes(data)
+        path = write(data)
         Rig.load(path).register(capture)
 
     return run
@@ -104,22 +106,40 @@ def _rig_seeds() -> list[bytes]:
     return [rig.model_dump_json().encode() for rig in rigs]
 
 
-def _image() -> Callable[[bytes], None]:
-    from fasdk.capture import Modality
-    from fasdk.errors import CaptureError
-    from fasdk.frames import FrameUnits, read_depth_levels, read_noted_frame
+def _policy() -> Callable[[bytes], None]:
+    from fasdk.batching.policy_file import PolicyFile
 
-    path = scratch_folder() / "frame.png"
-    units = FrameUnits(depth_scale_mm=1.0, ir_shift=2)
+    path = scratch_folder() / "policy.json"
 
     def run(data: bytes) -> None:
         path.write_bytes(data)
-        for modality in Modality:
-            try:
-                read_noted_frame(path, modality, units)
-            except CaptureError:
-                continue
-        read_depth_levels(path)
+        PolicyFile.load(path)
+
+    return run
+
+
+def _policy_seeds() -> list[bytes]:
+    from fasdk.batching import BatchingPolicy
+    from fasdk.batching.policy_file import PolicyFile
+
+    policies = (BatchingPolicy(), BatchingPolicy(lanes=1, max_batch=4, max_wait_ms=2.0))
+    return [PolicyFile(batching=policy).model_dump_json().encode() for policy in policies]
+
+
+def _image() -> Callable[[bytes], None]:
+    """Return a parser that lets one of the readers of images have each input."""
+    from fasdk.capture import Modality
+    from fasdk.frames import FrameUnits, read_depth_levels, read_noted_frame
+
+    write = rewriter(scratch_folder() / "frame.png")
+    units = FrameUnits(depth_scale_mm=1.0, ir_shift=2)
+    readers: list[Callable[[Path], object]] = [
+        partial(read_noted_frame, modality=modality, units=units) for modality in Modality
+    ]
+    readers.append(read_depth_levels)
+
+    def run(data: bytes) -> None:
+        readers[zlib.crc32(data) % len(readers)](write(data))
 
     return run
 
@@ -271,6 +291,7 @@ _NUMBER_WORDS = (
 TARGETS = (
     Target("camera", _camera, _camera_seeds, word_mutator(_CAMERA_WORDS)),
     Target("rig", _rig, _rig_seeds, mixed(mutate_json, mutate_bytes)),
+    Target("policy", _policy, _policy_seeds, mixed(mutate_json, mutate_bytes)),
     Target("image", _image, _image_seeds, mutate_image),
     Target("capture", _capture, lambda: [b"%d" % n for n in range(20)], mutate_bytes),
     Target("words", _words, lambda: [b"1,2,3,4", b"rgb,ir"], word_mutator(_NUMBER_WORDS)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import mutate_json, mutate_json_lines
-from fuzz.target import Mutator, Target, mixed, on_file, scratch_folder
+from fuzz.target import Mutator, Target, mixed, on_file, rewriter, scratch_folder
 
 _WORDS = (
     b",",
@@ -67,7 +67,7 @@ def _rows() -> list[dict[str, object]]:
             "presentation": f"p{number}",
             "face": [4, 3, 20, 15],
         }
-        for number in range(3)
+        for number in range(2)
     ]
 
 
@@ -77,7 +77,7 @@ def _json_lines() -> list[bytes]:
 
 def _tables() -> list[bytes]:
     head = "# fasdk: live_label=1\nrgb,depth,ir,label,x,y,w,h\n"
-    rows = "".join(f"a.png,d.png,i.png,{n % 2},4,3,20,15\n" for n in range(3))
+    rows = "".join(f"a.png,d.png,i.png,{n % 2},4,3,20,15\n" for n in range(2))
     bare = "a.png 1\nd.png 0\n"
     return [(head + rows).encode(), (head + rows).replace(",", "\t").encode(), bare.encode()]
 
@@ -142,10 +142,10 @@ def _replay() -> Callable[[bytes], None]:
     from fasdk.errors import BadCaptureError, EndOfStreamError
 
     _frame_folder()
-    path = scratch_folder() / "replayed.jsonl"
+    write = rewriter(scratch_folder() / "replayed.jsonl")
 
     def run(data: bytes) -> None:
-        path.write_bytes(data)
+        path = write(data)
         camera = ReplayCamera(path)
         for _ in range(6):
             try:
@@ -169,8 +169,8 @@ def _scores(suffix: str) -> Callable[[], Callable[[bytes], None]]:
 
 def _score_tables() -> list[bytes]:
     head = "path,score,label,species\n"
-    rows = "".join(f"set/{n:06d}.png,0.{n},{n % 2},print\n" for n in range(8))
-    lines = "".join(json.dumps({"score": n / 9, "label": n % 2}) + "\n" for n in range(8))
+    rows = "".join(f"set/{n:06d}.png,0.{n},{n % 2},print\n" for n in range(4))
+    lines = "".join(json.dumps({"score": n / 9, "label": n % 2}) + "\n" for n in range(4))
     return [(head + rows).encode(), rows.encode(), lines.encode()]
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import random
 import struct
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import changed_document
 from fuzz.target import Target, mixed, on_file, scratch_folder
-from fuzz.targets.bundles import zip_members
+from fuzz.zip_files import write_zip, zip_members
 
 if TYPE_CHECKING:
     import onnx
@@ -112,17 +111,13 @@ _PICKLE_WORDS += (b"ccollections\nOrderedDict\n", b"_rebuild_parameter", b"QInt8
 def mutate_torch(data: bytes, rng: random.Random) -> bytes:
     """Return a torch archive with its pickle or a record changed, checksums right."""
     changed = word_mutator(_PICKLE_WORDS)
-    members = zip_members(data)
+    members = dict(zip_members(data))
     if not members:
         return changed(data, rng)
     pickles = [name for name in members if name.endswith(".pkl")] or list(members)
     name = rng.choice(pickles if rng.random() < 0.8 else list(members))
     members[name] = changed(members[name], rng)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for each, content in members.items():
-            archive.writestr(each, content)
-    return out.getvalue()
+    return write_zip(members)
 
 
 def _description() -> Callable[[bytes], None]:

@@ -146,28 +146,6 @@ def test_a_missing_modality_is_scored_and_asks_for_a_threshold_of_its_own(fasdk,
     assert "no operating point for standard/rgb+ir" in decision["reasons"][0]
 
 
-def test_profile_reports_every_stage_of_every_batch_and_number_of_lanes(fasdk, bundle):
-    sizes = ("--batch", "1,2", "--streams", "1,2")
-    profiled = document(
-        fasdk("profile", bundle, *sizes, "--seconds", "0.1", "--warmup", "1", "--json")
-    )
-    tried = [(run["batch"], run["streams"]) for run in profiled["runs"]]
-    assert tried == [(1, 1), (2, 1), (1, 2), (2, 2)]
-    for run in profiled["runs"]:
-        assert list(run["stages"]) == STAGES
-        assert run["calls"] >= 10
-        for figures in [*run["stages"].values(), run["end_to_end"]]:
-            assert set(figures) == {"mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms"}
-            assert 0 <= figures["p50_ms"] <= figures["p90_ms"] <= figures["p99_ms"]
-            assert figures["p99_ms"] <= figures["max_ms"]
-        means = [run["stages"][stage]["mean_ms"] for stage in STAGES]
-        assert sum(means) == pytest.approx(run["end_to_end"]["mean_ms"])
-    assert "engine" in fasdk("profile", bundle, "--seconds", "0.1").stdout
-    refused = fasdk("profile", bundle, "--streams", "1,0")
-    assert refused.status == 2
-    assert "--streams '1,0' is not a list of whole numbers" in refused.error_lines[0]
-
-
 def test_models_lists_every_family_and_configuration(fasdk):
     listed = document(fasdk("models", "--json"))["models"]
     by_name = {(row["model"], row["config"]): row for row in listed}

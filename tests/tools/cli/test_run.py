@@ -374,3 +374,16 @@ def test_a_track_is_named_without_a_password(fasdk, tiny):
     assert last["capture"] == 1
     assert last["camera_id"] == f"opencv:http://***@{where}/x"
     assert "hush" not in ran.stdout + ran.stderr
+
+
+def test_a_batching_policy_comes_from_a_file(run, folder, tmp_path):
+    file = tmp_path / "policy.json"
+    file.write_text('{"schema_version": 1, "batching": {"lanes": 1, "max_batch": 1}, "threads": 1}')
+    ran, lines = run(f"replay:{folder}", "--batching", file, "--json")
+    assert (ran.status, len(lines)) == (0, 3)
+    file.write_text('{"batching": {"lanes": 0}}')
+    ran, _ = run(f"replay:{folder}", "--batching", file)
+    assert ran.status == 2
+    assert ran.error_lines == [
+        f"fasdk: {file}: batching lanes is 0, expected a whole number of at least 1"
+    ]

@@ -13,7 +13,10 @@ import pytest
 
 from fasdk.capture import Capture, Modality
 from fasdk.preprocess import DepthEncoding, DepthPolarity
-from fasdk_tools.report import axes, charts
+from fasdk_tools.cli import main
+from fasdk_tools.report.charts import axes, drawing
+from fasdk_tools.report.charts.error_rates import Bar, Threshold, bars, histogram
+from fasdk_tools.report.environment import environment
 from fasdk_tools.report.thumbnails import thumbnail
 
 from support.bright_captures import (
@@ -173,6 +176,36 @@ def test_names_from_a_list_cannot_become_markup(tmp_path):
     assert all(image.attributes["src"].startswith("data:") for image in page.find("img"))
 
 
+def test_characters_that_turn_the_direction_of_writing_are_written_out(tmp_path):
+    turned = "gpj.\u202eevil\u2066x\u2069"
+    rows = [
+        row(200, BONA_FIDE, name="a\u200fb", subject=turned, domain="d\u202ee"),
+        row(100, turned, name="c\u061cd"),
+        row(140, "zero-width\u200cjoiner", name="e\u2028f"),
+    ]
+    page, text, document = report_of(tmp_path, rows=rows)
+    assert embedded(page) == document
+    assert document["worst"][1]["species"] == turned
+    assert not re.search("[\u200e\u200f\u061c\u2028\u202a-\u202e\u2066-\u2069]", text)
+    assert any(r"gpj.\u202eevil\u2066x\u2069" in each.text for each in page.find("strong"))
+    assert any(r"d\u202ee" in each.text for each in page.find("th"))
+    assert "zero-width\u200cjoiner" in text
+
+
+def test_every_value_of_every_template_is_escaped_and_plain():
+    made = environment().from_string("<p title=\"{{ x }}\">{{ x }}{{ [x, x]|join(' ') }}</p>")
+    shown = r"&lt;\u202e&#34;\x1b"
+    assert made.render(x='<\u202e"\x1b') == f'<p title="{shown}">{shown}{shown} {shown}</p>'
+
+
+def test_without_jinja2_the_option_is_refused_in_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    report = str(tmp_path / "report.html")
+    words = ["evaluate", "x.fasb", "--protocol", "list.jsonl", "--report", report]
+    assert main(words) == 2
+    assert "--report needs jinja2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -219,18 +252,22 @@ def test_a_value_is_drawn_where_its_scale_says_and_never_outside(scale, places):
         assert scale.place(value) == pytest.approx(place)
 
 
+def svg(drawn: drawing.Drawing) -> str:
+    return environment().get_template("chart.html").module.svg(drawn)
+
+
 def test_a_threshold_is_drawn_between_the_bins_it_parts():
     counts = [0] * 40
-    drawn = charts.histogram("k", "t", 10.0, counts, counts, [charts.Threshold("standard", 0.5)])
+    drawn = svg(histogram("k", "t", 10.0, counts, counts, [Threshold("standard", 0.5)]))
     (at,) = re.findall(r'class="threshold" d="M([\d.]+) ', drawn)
-    assert float(at) == pytest.approx((axes.LEFT + axes.WIDTH - axes.RIGHT) / 2, abs=0.1)
+    assert float(at) == pytest.approx((drawing.LEFT + drawing.WIDTH - drawing.RIGHT) / 2, abs=0.1)
     assert "standard at 0.5000" in drawn
 
 
 @pytest.mark.parametrize(("rate", "upper"), [(0.0, 0.05), (0.5, 0.7), (1.0, 1.0)])
 def test_a_bar_ends_at_its_rate_and_its_whisker_at_its_bounds(rate, upper):
-    bar = charts.Bar("print", rate, rate / 2, upper, "1/2", is_bona_fide=False)
-    drawn = charts.bars("k", "t", [bar])
+    bar = Bar("print", rate, rate / 2, upper, "1/2", is_bona_fide=False)
+    drawn = svg(bars("k", "t", [bar]))
     start, end = map(
         float, re.search(r'class="bar attack" d="M([\d.]+) [\d.]+H([\d.]+)', drawn).groups()
     )
@@ -259,7 +296,7 @@ def test_depth_is_shown_as_the_model_sees_it():
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "print"])
 def test_text_and_lines_stand_out_from_what_is_behind_them(scheme):
-    style = files("fasdk_tools.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("fasdk_tools.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     light, dark, paper = (dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in blocks)
     colors = {"light": light, "dark": light | dark, "print": light | paper}[scheme]

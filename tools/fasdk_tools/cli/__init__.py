@@ -27,6 +27,7 @@ from fasdk_tools.cli import (  # noqa: F401
     evaluate,
     metrics,
     models,
+    profile,
     soak,
     train,
     trust,

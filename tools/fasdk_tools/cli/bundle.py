@@ -1,4 +1,4 @@
-"""Verbs on a bundle: inspect, verify, check and profile."""
+"""Verbs on a bundle: inspect, verify and check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from fasdk.errors import (
     RollbackError,
     TamperedError,
     TrustError,
-    UsageError,
 )
 from fasdk_tools.cli.list_options import DepthScaleOption, IrShiftOption
 from fasdk_tools.cli.root import (
@@ -36,7 +35,6 @@ from fasdk_tools.cli.root import (
 )
 from fasdk_tools.terminal.build_report import SUMMARY_TITLE
 from fasdk_tools.terminal.numbers import (
-    count_of,
     format_bytes,
     format_count,
     format_ms,
@@ -48,17 +46,13 @@ from fasdk_tools.terminal.output import (
     print_fields,
     print_json,
     print_rows,
-    progress_view,
 )
 from fasdk_tools.terminal.tables import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fasdk.bundle.bundle import Bundle
     from fasdk.bundle.manifest import Manifest
     from fasdk.decision import Decision
-    from fasdk_tools.diagnostics.profile import ProfileRun
 
 
 @app.command(rich_help_panel=Panel.RUN)
@@ -330,104 +324,6 @@ def _verdict_line(decision: Decision) -> str:
     )
 
 
-@app.command(rich_help_panel=Panel.MEASURE)
-def profile(
-    bundle: BundleArgument,
-    batch: Annotated[str, typer.Option(help="Batch sizes, comma separated.")] = "1",
-    streams: Annotated[
-        str, typer.Option(help="Numbers of lanes that call in parallel, comma separated.")
-    ] = "1",
-    seconds: Annotated[float, typer.Option(help="Measured time of each combination.")] = 3.0,
-    warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
-    backend: BackendOption = "auto",
-    key: KeyOption = None,
-    unsigned: UnsignedOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure the latency of a bundle on this machine, stage by stage."""
-    from fasdk.backends.registry import parse_backend
-    from fasdk.bundle.revisions import RevisionState
-    from fasdk.session.session import open as open_session
-    from fasdk_tools.diagnostics.profile import profile as profile_batch
-
-    batches, lanes = _parse_numbers("--batch", batch), _parse_numbers("--streams", streams)
-    with (
-        progress_view() as view,
-        open_session(
-            bundle,
-            backend=parse_backend(backend),
-            trust=trust_policy(key, unsigned),
-            revisions=RevisionState.unchecked(),
-            threads=threads,
-        ) as liveness,
-    ):
-        captures = [item.capture for item in liveness.bundle.golden]
-        runs = [
-            profile_batch(
-                liveness,
-                captures,
-                size,
-                streams=count,
-                seconds=seconds,
-                warmup_calls=warmup,
-                on_call=lambda share, size=size, count=count: view.update(  # type: ignore[misc]
-                    f"batch {size}, streams {count}", round(100 * share), 100
-                ),
-            )
-            for count in lanes
-            for size in batches
-        ]
-        engine = liveness.engine
-        document = {
-            "bundle": str(bundle),
-            "bundle_id": liveness.bundle.id,
-            "trust": liveness.bundle.trust,
-            "backend": engine.backend.value,
-            "version": engine.version,
-            "precision": liveness.bundle.manifest.precision.value,
-            "loop": "closed",
-            "captures": len(captures),
-            "runs": [asdict(run) for run in runs],
-        }
-    if as_json:
-        print_json(document)
-        return
-    _print_profile(
-        f"{engine.backend.value} {engine.version}, {document['precision']}",
-        liveness.bundle.trust,
-        runs,
-    )
-
-
-def _print_profile(what: str, trust: str, runs: Sequence[ProfileRun]) -> None:
-    first, best = runs[0], max(runs, key=lambda run: run.captures_per_second)
-    print_answer(
-        f"{format_ms(first.end_to_end.p50_ms)} median, {format_ms(first.end_to_end.p99_ms)} at the "
-        f"99th percentile, per call of {count_of(first.batch, 'capture')}"
-    )
-    print_fields(
-        "",
-        {
-            "measured on": what,
-            "trust": trust,
-            "highest throughput": f"{best.captures_per_second:.1f} captures/s with batch "
-            f"{best.batch}, streams {best.streams}",
-        },
-    )
-    for run in runs:
-        stages = run.stages | {"end to end": run.end_to_end}
-        print_rows(
-            f"Batch {run.batch}, streams {run.streams}: {run.captures_per_second:.1f} captures/s, "
-            f"{count_of(run.calls, 'call')}; latency in ms",
-            ("stage", "mean", "p50", "p90", "p99", "max"),
-            [
-                (name, *(f"{value:.3f}" for value in asdict(stats).values()))
-                for name, stats in stages.items()
-            ],
-        )
-
-
 def _signature_fields(bundle: Bundle) -> dict[str, object]:
     """Return what JSON says about a bundle's signature; one that was not checked is none."""
     return {
@@ -447,13 +343,3 @@ def _signature_text(bundle: Bundle) -> str:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise BundleError(f"cannot read bundle {path}: no such file")
-
-
-def _parse_numbers(option: str, text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise UsageError(f"{option} {text!r} is not a list of whole numbers from 1 on, such as 1,4")
-    return numbers

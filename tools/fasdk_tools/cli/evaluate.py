@@ -24,6 +24,7 @@ from fasdk_tools.cli.root import (
     UnsignedOption,
     WideOption,
     app,
+    require_templates,
     trust_policy,
 )
 from fasdk_tools.terminal.output import STDERR, print_json, progress_view
@@ -104,6 +105,8 @@ def evaluate(
         raise UsageError("evaluate needs a test list: give --protocol LIST")
     if with_faces and report is None:
         raise UsageError("--with-faces goes with --report OUT.html: frames are shown there alone")
+    if report is not None:
+        require_templates("--report")
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"--report {report}: its folder does not exist")
     request = EvaluationRequest(
@@ -123,7 +126,7 @@ def evaluate(
     with progress_view() as view:
         run = run_evaluation(request, view)
         if report is not None:
-            from fasdk_tools.report import write_report
+            from fasdk_tools.report.evaluation import write_report
 
             view.phase("report")
             write_report(report, run, request.bundle, with_faces=with_faces)

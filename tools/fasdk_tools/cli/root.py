@@ -175,6 +175,16 @@ def require_build_half() -> None:
         )
 
 
+def require_templates(option: str) -> None:
+    """Refuse an option that makes an HTML page where Jinja2 is missing, in one line."""
+    from importlib.util import find_spec
+
+    if find_spec("jinja2") is None:
+        raise UsageError(
+            f"{option} needs jinja2, which a device install leaves out: `pip install jinja2`"
+        )
+
+
 def parse_modalities(text: str | None, option: str) -> tuple[Modality, ...]:
     """Return the modalities a comma separated list names; none for None.
 

@@ -83,6 +83,13 @@ def run(
     timeout_ms: Annotated[
         float, typer.Option(min=1.0, help="Longest wait for a capture.")
     ] = 1000.0,
+    batching: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON file of a batching policy, as `fasdk profile --find` writes it.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -126,6 +133,7 @@ def run(
             level=level,
             trust=trust_policy(key, unsigned),
             **allowing(allow or []),
+            batching=batching,
             limits=QualityLimits() if gates else None,
             missing=missing,
         ) as liveness,

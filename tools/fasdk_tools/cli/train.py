@@ -139,7 +139,7 @@ def demo(
     with progress_view() as view:
         report = run_demo(out, seed, view)
     if as_json:
-        print_json(asdict(report))
+        print_json({**asdict(report), "profile": report.profile.model_dump(mode="json")})
     else:
         from fasdk_tools.training.demo import print_report
 

@@ -1,1 +1,1 @@
-"""Latency profiles and graph comparison."""
+"""Graph comparison and endurance runs."""

@@ -1,9 +1,6 @@
-"""HTML report of an evaluation: one file that fetches nothing and runs no script.
+"""HTML pages: one file each that fetches nothing and runs no script.
 
-Read in this order: axes.py and charts.py (SVG), markup.py (tables and figures), thumbnails.py,
-case_section.py (one list), overview.py, page.py (the page), style.css.
+Markup is in templates/, which share page.html, parts.html, chart.html and style.css. Read in this
+order: charts/ (geometry), environment.py, figures.py; then evaluation.py with cases.py and
+thumbnails.py.
 """
-
-from fasdk_tools.report.page import render, write_report
-
-__all__ = ["render", "write_report"]

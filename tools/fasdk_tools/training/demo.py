@@ -23,9 +23,12 @@ from fasdk_engines.build.report import BuildReport
 from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import TrainingSettings, train_supervised
-from fasdk_tools.diagnostics.profile import ProfileRun, profile
-from fasdk_tools.terminal.numbers import count_of, format_bytes, format_ms, format_share
+from fasdk_tools.profiling.load import LoadRequest
+from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.result import Run
+from fasdk_tools.terminal.numbers import count_of, format_bytes, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.profile import percentile_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +89,7 @@ class DemoReport:
     build: BuildReport
     backend: str
     golden_drift: float
-    profile: ProfileRun
+    profile: Run
     decisions: dict[str, dict[str, int]]
     errors: int
     auc: float
@@ -133,7 +136,7 @@ def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = N
         decided = _decide(liveness, load_list(held_out), view)
         view.phase("profile")
         golden = [item.capture for item in liveness.bundle.golden]
-        timed = profile(liveness, golden, batch=1)
+        timed = Run.of(measure(liveness, golden, LoadRequest()))
         backend = f"{liveness.engine.backend.value} {liveness.engine.version}"
         verdicts = _count(decided)
     scores = np.array([decision.score for _, decision in decided])
@@ -187,8 +190,8 @@ def print_report(report: DemoReport) -> None:
             "plan": f"{build.plan} for compute capabilities {', '.join(build.plan_targets)}"
             if build.plan
             else "none: tensorrt-rtx is not installed",
-            "latency": f"{format_ms(end_to_end.p50_ms)} median, {format_ms(end_to_end.p99_ms)} at "
-            "the 99th percentile; stages: `fasdk profile`",
+            "latency": f"{percentile_text(end_to_end, 'p50')} median, "
+            f"{percentile_text(end_to_end, 'p99')} at the 99th percentile; stages: `fasdk profile`",
         },
     )
     names = [verdict.value for verdict in Verdict]

@@ -1,27 +1,34 @@
-"""SVG charts of the report: ROC, DET, score histogram, error rates with bounds."""
+"""Charts of an evaluation: ROC, DET, score histogram, error rates with bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from fasdk_tools.report.axes import (
+from fasdk.plain_text import plain
+from fasdk_tools.report.charts.axes import (
+    linear_percent,
+    log_odds_scale,
+    normal_deviate,
+    share_percent,
+)
+from fasdk_tools.report.charts.drawing import (
     BOTTOM,
     HEIGHT,
     LEFT,
     RIGHT,
     TOP,
     WIDTH,
+    Dot,
+    Drawing,
     Frame,
-    drawing,
-    linear_percent,
-    log_odds_scale,
-    normal_deviate,
-    share_percent,
+    Label,
+    Shape,
+    Stroke,
+    curve,
+    line_style,
 )
 
-LINE_STYLES = 7  # of the style sheet: a color and a dash each
 _NAME_WIDTH, _TEXT_WIDTH, _ROW = 112.0, 86.0, 24.0
 _LONGEST_NAME = 19
 _LETTER, _LINE = 6.8, 15.0  # of bold text, on the wide side
@@ -77,35 +84,32 @@ class Bar:
     is_bona_fide: bool
 
 
-def roc(key: str, title: str, lines: Sequence[Line]) -> str:
+def roc(key: str, title: str, lines: Sequence[Line]) -> Drawing:
     """Return receiver operating characteristics: bona fide accepted over attacks accepted."""
     frame = Frame(linear_percent(), linear_percent())
-    body = frame.axes("attacks accepted", "bona fide accepted")
-    body += f'<path class="chance" d="{frame.path([(0, 0), (1, 1)])}"/>'
+    shapes = frame.axes("attacks accepted", "bona fide accepted")
+    shapes.append(Stroke("chance", frame.path([(0, 0), (1, 1)])))
     for style, line in enumerate(lines):
         points = [(accepted, 1 - refused) for accepted, refused in line.points]
-        body += _line(frame, style, points)
-    body += _marks(frame, lines, lambda mark: (mark.accepted, 1 - mark.refused))
-    return drawing(key, title, f"{_of(lines)} Bona fide accepted against attacks accepted.", body)
+        shapes.append(curve(frame, style, points))
+    shapes += _marks(frame, lines, lambda mark: (mark.accepted, 1 - mark.refused))
+    description = f"{_of(lines)} Bona fide accepted against attacks accepted."
+    return Drawing(key, title, description, tuple(shapes))
 
 
-def det(key: str, title: str, lines: Sequence[Line]) -> str:
+def det(key: str, title: str, lines: Sequence[Line]) -> Drawing:
     """Return detection error trade-offs on normal deviate scales."""
     rates = [rate for line in lines for point in line.points for rate in point if rate > 0]
     scale = normal_deviate(min(rates, default=0.5))
     frame = Frame(scale, scale)
-    body = frame.axes("attacks accepted", "bona fide refused")
-    for style, line in enumerate(lines):
-        body += _line(frame, style, line.points)
-    body += _marks(frame, lines, lambda mark: (mark.accepted, mark.refused))
-    least = f"{100 * scale.low:g}"
-    return drawing(
-        key,
-        title,
+    shapes = frame.axes("attacks accepted", "bona fide refused")
+    shapes += [curve(frame, style, line.points) for style, line in enumerate(lines)]
+    shapes += _marks(frame, lines, lambda mark: (mark.accepted, mark.refused))
+    description = (
         f"{_of(lines)} Bona fide refused against attacks accepted, both on normal deviate scales "
-        f"from {least} % to 60 %; what lies outside is drawn at the edge.",
-        body,
+        f"from {100 * scale.low:g} % to 60 %; what lies outside is drawn at the edge."
     )
+    return Drawing(key, title, description, tuple(shapes))
 
 
 def histogram(
@@ -115,7 +119,7 @@ def histogram(
     bona_fide: Sequence[int],
     attacks: Sequence[int],
     thresholds: Sequence[Threshold],
-) -> str:
+) -> Drawing:
     """Return two histograms of scores over their log-odds, with thresholds drawn in.
 
     Args:
@@ -128,88 +132,86 @@ def histogram(
     """
     shares = [[count / max(1, sum(counts)) for count in counts] for counts in (attacks, bona_fide)]
     frame = Frame(log_odds_scale(limit), share_percent(max(max(of_class) for of_class in shares)))
-    body = frame.axes("score, spaced by log-odds", "share of the class")
+    shapes = frame.axes("score, spaced by log-odds", "share of the class")
     width = (WIDTH - LEFT - RIGHT) / len(bona_fide)
     for name, of_class in zip(("attack", "bona-fide"), shares, strict=True):
         outline = f"M{LEFT} {HEIGHT - BOTTOM}"
         for index, share in enumerate(of_class):
             outline += f"V{frame.top(share):.1f}H{LEFT + (index + 1) * width:.1f}"
-        body += f'<path class="area {name}" d="{outline}V{HEIGHT - BOTTOM}Z"/>'
+        shapes.append(Stroke(f"area {name}", f"{outline}V{HEIGHT - BOTTOM}Z"))
     for row, threshold in enumerate(sorted(thresholds, key=lambda t: t.value)):
         at = frame.left(threshold.value)
         side, shift = ("end", -4) if at > WIDTH / 2 else ("start", 4)
-        body += (
-            f'<path class="threshold" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
-            f'<text class="mark" x="{at + shift:.1f}" y="{TOP + 11 + _LINE * row}" '
-            f'text-anchor="{side}">{escape(threshold.name)}</text>'
-        )
+        shapes += [
+            Stroke("threshold", f"M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"),
+            Label("mark", at + shift, TOP + 11 + _LINE * row, threshold.name, side),
+        ]
     names = ", ".join(f"{t.name} at {t.value:.4f}" for t in thresholds) or "no threshold"
-    return drawing(
-        key,
-        title,
+    description = (
         f"Share of {sum(bona_fide)} bona fide and {sum(attacks)} attack presentations by score; "
-        f"{names}.",
-        body,
+        f"{names}."
     )
+    return Drawing(key, title, description, tuple(shapes))
 
 
-def bars(key: str, title: str, rows: Sequence[Bar]) -> str:
+def bars(key: str, title: str, rows: Sequence[Bar]) -> Drawing:
     """Return error rates as bars with their two-sided bounds as whiskers, one row each."""
     left, right = _NAME_WIDTH, WIDTH - _TEXT_WIDTH
-    largest = max((row.upper for row in rows), default=1.0)
-    scale = share_percent(largest)
+    scale = share_percent(max((row.upper for row in rows), default=1.0))
     bottom = TOP + _ROW * len(rows)
-    body = ""
+    shapes: list[Shape] = []
     for tick in scale.ticks:
         at = left + scale.place(tick.value) * (right - left)
-        body += (
-            f'<path class="grid" d="M{at:.1f} {TOP}V{bottom}"/><text class="tick" '
-            f'x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{escape(tick.text)}</text>'
-        )
+        shapes += [
+            Stroke("grid", f"M{at:.1f} {TOP}V{bottom}"),
+            Label("tick", at, bottom + 14, tick.text, "middle"),
+        ]
     for index, row in enumerate(rows):
         middle = TOP + _ROW * (index + 0.5)
         rate, lower, upper = (
             left + scale.place(v) * (right - left) for v in (row.rate, row.lower, row.upper)
         )
         kind = "bona-fide" if row.is_bona_fide else "attack"
-        short = row.name if len(row.name) <= _LONGEST_NAME else row.name[: _LONGEST_NAME - 1] + "…"
-        body += (
-            f'<text class="name" x="{left - 6}" y="{middle}" dy="0.32em" text-anchor="end">'
-            f"{escape(short)}</text>"
-            f'<path class="bar {kind}" d="M{left} {middle - 6}H{rate:.1f}v12H{left}Z"/>'
-            f'<path class="whisker" d="M{lower:.1f} {middle}H{upper:.1f}'
-            f'M{lower:.1f} {middle - 4}v8M{upper:.1f} {middle - 4}v8"/>'
-            f'<text class="tick" x="{WIDTH - 2}" y="{middle}" dy="0.32em" text-anchor="end">'
-            f"{escape(row.text)}</text>"
+        name = plain(row.name)
+        short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+        whisker = (
+            f"M{lower:.1f} {middle}H{upper:.1f}M{lower:.1f} {middle - 4}v8M{upper:.1f} "
+            f"{middle - 4}v8"
         )
-    body += f'<path class="axis" d="M{left} {TOP}V{bottom}H{right}"/>'
+        shapes += [
+            Label("name", left - 6, middle, short, "end", is_centered=True),
+            Stroke(f"bar {kind}", f"M{left} {middle - 6}H{rate:.1f}v12H{left}Z"),
+            Stroke("whisker", whisker),
+            Label("tick", WIDTH - 2, middle, row.text, "end", is_centered=True),
+        ]
+    shapes.append(Stroke("axis", f"M{left} {TOP}V{bottom}H{right}"))
     rates = "; ".join(
         f"{r.name} {r.text}, {100 * r.lower:.1f} % to {100 * r.upper:.1f} %" for r in rows
     )
-    return drawing(key, title, f"Error rates with 95 % bounds: {rates}.", body, bottom + 22)
+    description = f"Error rates with 95 % bounds: {rates}."
+    return Drawing(key, title, description, tuple(shapes), height=bottom + 22)
 
 
-def _line(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> str:
-    return f'<path class="line line-{style % LINE_STYLES}" d="{frame.path(points)}"/>'
-
-
-def _marks(frame: Frame, lines: Sequence[Line], at: Callable[[Mark], tuple[float, float]]) -> str:
+def _marks(
+    frame: Frame, lines: Sequence[Line], at: Callable[[Mark], tuple[float, float]]
+) -> list[Shape]:
     """Return a dot for every operating point; those of the first curve have their names beside."""
-    drawn, taken = "", list[tuple[float, float, float]]()
+    shapes: list[Shape] = []
+    taken: list[tuple[float, float, float]] = []
     for style, line in enumerate(lines):
         for mark in line.marks:
             x, y = at(mark)
             left, top = frame.left(x), frame.top(y)
-            drawn += (
-                f'<circle class="dot line-{style % LINE_STYLES}" cx="{left:.1f}" cy="{top:.1f}" '
-                f'r="4"><title>{escape(f"{mark.name}, {line.name}")}</title></circle>'
-            )
+            title = f"{mark.name}, {line.name}"
+            shapes.append(Dot(f"dot {line_style(style)}", left, top, title))
             if style == 0:
-                drawn += _name(mark.name, left, top, taken)
-    return drawn
+                shapes += _name(mark.name, left, top, taken)
+    return shapes
 
 
-def _name(name: str, left: float, top: float, taken: list[tuple[float, float, float]]) -> str:
+def _name(
+    name: str, left: float, top: float, taken: list[tuple[float, float, float]]
+) -> list[Shape]:
     """Return a name beside a dot, moved down or up until it lies over none of those before."""
     width = _LETTER * len(name)
     onwards = left + 9 + width < WIDTH - RIGHT
@@ -223,11 +225,8 @@ def _name(name: str, left: float, top: float, taken: list[tuple[float, float, fl
         ):
             taken.append((start, start + width, base))
             x, side = (start, "start") if onwards else (start + width, "end")
-            return (
-                f'<text class="mark" x="{x:.1f}" y="{base:.1f}" text-anchor="{side}">'
-                f"{escape(name)}</text>"
-            )
-    return ""  # no room: the dot still has its title
+            return [Label("mark", x, base, name, side)]
+    return []  # no room: the dot still has its title
 
 
 def _of(lines: Sequence[Line]) -> str:

@@ -1,0 +1,148 @@
+"""Document of a profile, which `--json` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from fasdk.errors import BackendError
+from fasdk_tools.profiling.load import Load
+from fasdk_tools.profiling.percentiles import percentiles
+from fasdk_tools.profiling.samples import Outcome, Samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCHEMA_VERSION: Final = 1
+"""Version of the document's layout; raise it when a key is renamed, removed or changes meaning."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PercentileFigure(_Document):
+    """A percentile with its bound."""
+
+    ms: float = Field(description="The percentile, an order statistic, in milliseconds.")
+    upper_ms: float = Field(description="One-sided 95 % upper bound of it, in milliseconds.")
+
+
+class LatencyFigures(_Document):
+    """Latencies of a run, or what one stage took of them."""
+
+    mean_ms: float = Field(description="Mean in milliseconds.")
+    max_ms: float = Field(description="Largest in milliseconds.")
+    p50: PercentileFigure | None = Field(description="Median; null below 5 calls.")
+    p90: PercentileFigure | None = Field(description="90th percentile; null below 29 calls.")
+    p95: PercentileFigure | None = Field(description="95th percentile; null below 59 calls.")
+    p99: PercentileFigure | None = Field(description="99th percentile; null below 299 calls.")
+    p99_9: PercentileFigure | None = Field(description="99.9th percentile; null below 2,995 calls.")
+    missing_calls: dict[str, int] = Field(
+        description="How many more calls each percentile needs that is null, by its name."
+    )
+
+    @classmethod
+    def of(cls, values_ms: NDArray[np.float64]) -> LatencyFigures:
+        """Summarize latencies, float64 [n], in milliseconds; at least one."""
+        figures: dict[str, PercentileFigure | None] = {}
+        missing: dict[str, int] = {}
+        for found in percentiles(values_ms):
+            name = found.name.replace(".", "_")
+            figures[name] = None
+            if found.ms is None or found.upper_ms is None:
+                missing[name] = found.missing_calls
+            else:
+                figures[name] = PercentileFigure(ms=found.ms, upper_ms=found.upper_ms)
+        return cls(
+            mean_ms=float(values_ms.mean()),
+            max_ms=float(values_ms.max()),
+            missing_calls=missing,
+            **figures,
+        )
+
+    def percentiles(self) -> dict[str, PercentileFigure | None]:
+        """Return the percentiles by name, such as "p99", in order."""
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name.startswith("p")
+        }
+
+
+class Run(_Document):
+    """Figures of one load on one number of lanes."""
+
+    load: Load = Field(description="How captures arrived.")
+    batch: int = Field(description="Captures in one call; of an open load the largest batch.")
+    lanes: int = Field(description="Lanes of the engine that worked at once.")
+    calls: int = Field(description="Calls counted, without the warm-up.")
+    warmup_calls: int = Field(description="Calls before those, not counted.")
+    offered_per_s: float | None = Field(
+        description="Captures a second that were due; null where they wait for answers."
+    )
+    achieved_per_s: float = Field(description="Captures a second that were decided.")
+    goodput: float | None = Field(
+        description="Share of the captures decided within the deadline; null without one."
+    )
+    deadline_ms: float | None = Field(description="Deadline that goodput counts, from due time.")
+    refused: int = Field(description="Calls turned away by the queue, a deadline or a gate.")
+    failed: int = Field(description="Calls that the engine failed.")
+    end_to_end: LatencyFigures = Field(description="From a capture's due time to its answer.")
+    stages: dict[str, LatencyFigures] = Field(description="Time in each stage, by name.")
+
+    @classmethod
+    def of(cls, samples: Samples, deadline_ms: float | None = None) -> Run:
+        """Summarize the samples of a run.
+
+        Raises:
+            BackendError: No call was decided, so that there is no latency.
+        """
+        counted = samples.counted
+        is_decided = counted.outcome == Outcome.DECIDED
+        latency_ms = counted.latency_ms[is_decided]
+        if not len(latency_ms):
+            raise BackendError(
+                f"none of {len(counted)} calls of the {samples.load.value} load was decided: there "
+                "is no latency to report; lower the rate or look at one capture with `fasdk check`"
+            )
+        captures = samples.batch if samples.load is Load.CLOSED else 1
+        span_s = (np.nanmax(counted.answered_ms) - counted.due_ms[0]) / 1e3
+        return cls(
+            load=samples.load,
+            batch=samples.batch,
+            lanes=samples.lanes,
+            calls=len(counted),
+            warmup_calls=samples.warmup,
+            offered_per_s=samples.rate_per_s,
+            achieved_per_s=captures * len(latency_ms) / span_s,
+            goodput=None
+            if deadline_ms is None
+            else float(np.count_nonzero(latency_ms <= deadline_ms) / len(counted)),
+            deadline_ms=deadline_ms,
+            refused=int(np.count_nonzero(counted.outcome == Outcome.REFUSED)),
+            failed=int(np.count_nonzero(counted.outcome == Outcome.FAILED)),
+            end_to_end=LatencyFigures.of(latency_ms),
+            stages={
+                name: LatencyFigures.of(values[is_decided])
+                for name, values in counted.stages_ms.items()
+            },
+        )
+
+
+class ProfileDocument(_Document):
+    """A profile of one bundle on one machine."""
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Layout of this document.")
+    bundle: str = Field(description="Path of the bundle.")
+    bundle_id: str = Field(description="SHA-256 of its manifest.")
+    bundle_trust: str = Field(description="Whose signature it was opened with.")
+    backend: str = Field(description="Backend that ran it.")
+    version: str = Field(description="Version of the backend.")
+    precision: str = Field(description="Precision of the graph.")
+    captures: int = Field(description="Different captures that were taken in turn.")
+    trusted: bool | None = Field(
+        None, description="Whether the machine held still; null where it was not watched."
+    )
+    reasons: tuple[str, ...] = Field((), description="Why the figures cannot be trusted.")
+    runs: tuple[Run, ...] = Field(description="Every load measured, in order.")

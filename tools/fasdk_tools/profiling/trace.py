@@ -74,9 +74,7 @@ def write_trace(path: Path, recording: Recording) -> None:
     """
     require_trace_library()
     finished = [
-        (number, clock)
-        for number, clock in enumerate(recording.clocks)
-        if clock.end_ns is not None
+        (number, clock) for number, clock in enumerate(recording.clocks) if clock.end_ns is not None
     ]
     trace = _Trace()
     waits = [

@@ -137,7 +137,7 @@ def test_a_capture_without_an_answer_is_left_out(recording, tmp_path):
 def test_a_trace_that_cannot_be_written_says_why_and_leaves_nothing(
     recording, tmp_path, monkeypatch
 ):
-    with pytest.raises(FasdkError, match="cannot write .*absent"):
+    with pytest.raises(FasdkError, match=r"cannot write .*absent"):
         write_trace(tmp_path / "absent" / "run.perfetto-trace", recording)
     monkeypatch.setitem(sys.modules, "perfetto.trace_builder.proto_builder", None)
     with pytest.raises(UsageError, match=r"needs the package perfetto .*pip install '.\[build\]'"):

@@ -125,11 +125,26 @@ def read_bounded(path: Path | str, kind: FileKind, *, flags: int = 0) -> bytes:
         head = file.read(_HEAD_BYTES)
         if len(head) == _HEAD_BYTES and not any(head):
             raise OSError(errno.EINVAL, "it begins with zero bytes alone: copy it again", path)
-        size = os.fstat(file.fileno()).st_size
-        rest = file.read(min(max(size, _HEAD_BYTES), kind.max_bytes) - len(head) + 1)
-        if len(head) + len(rest) > kind.max_bytes:
-            raise _too_large(len(head) + len(rest), path, kind)
+        rest = read_rest(file, path, kind)
         return head + rest if rest else head
+
+
+def read_rest(file: BinaryIO, path: Path, kind: FileKind) -> bytes:
+    """Return what is left of a file that `open_bounded` opened, bounded by its size now.
+
+    Args:
+        file: The file, of which the beginning may have been read.
+        path: Its path in the error.
+        kind: Kind of the file, which bounds its size.
+
+    Raises:
+        OSError: It grew past its kind's size since it was opened.
+    """
+    before, size = file.tell(), os.fstat(file.fileno()).st_size
+    rest = file.read(min(max(size, before), kind.max_bytes) - before + 1)
+    if before + len(rest) > kind.max_bytes:
+        raise _too_large(before + len(rest), path, kind)
+    return rest
 
 
 class _Decompressor(Protocol):

@@ -1,7 +1,8 @@
 """Kills at random moments: whoever cuts the power gets neither half a file nor an older one.
 
-Who can kill the process at any instant hopes for a bundle, plan, key or memory of revisions that is
-half written, gone, or older than what was reported as written, or for a disk that fills with parts.
+Who can kill the process at any instant hopes for a bundle, plan, key, memory of revisions or count
+of attempts that is half written, gone, or older than what was reported as written, or for a disk
+that fills with parts.
 Answer: each is whole, none is older, and the next write leaves nothing behind. A thousand kills:
 `PYTHONPATH=tests python -m support.kills --kills 1000`.
 """

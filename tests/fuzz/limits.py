@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuzz.fork_server import ElsewhereError
+
 CPU_SECONDS = 10.0  # of one execution; a hang kills the process by SIGPROF
 WALL_SECONDS = 120.0  # what waits for ever takes no CPU; SIGALRM
 ADDRESS_SPACE = 16 << 30  # protects the machine; the limit on resident memory is stricter
@@ -116,6 +118,8 @@ def disarm() -> None:
 
 def describe(error: BaseException) -> str:
     """Return the kind of an exception and the innermost line of the project it came through."""
+    if isinstance(error, ElsewhereError):
+        return str(error)
     frames: list[Any] = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/fasdk" in frame.filename] or frames
     place = ours[-1]

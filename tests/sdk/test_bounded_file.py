@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasdk.bounded_file import Compression, FileKind, open_bounded, read_bounded
+from fasdk.bounded_file import Compression, FileKind, open_bounded, read_bounded, read_rest
 
 PACK = {
     Compression.GZIP: gzip.compress,
@@ -34,6 +34,21 @@ def test_a_regular_file_and_a_link_to_one_are_read_whole(tmp_path: Path) -> None
         assert opened.read() == NOISE
     with pytest.raises(OSError, match="symbolic links"):
         read_bounded(tmp_path / "link", FileKind.LIST, flags=os.O_NOFOLLOW)
+
+
+def test_a_file_that_grows_once_it_is_open_is_read_up_to_its_kind_size(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"x")
+    with open_bounded(file, FileKind.KEY) as opened:
+        assert opened.read(1) == b"x"
+        with file.open("ab") as more:
+            more.write(bytes(FileKind.KEY.max_bytes - 1))
+        assert len(read_rest(opened, file, FileKind.KEY)) == FileKind.KEY.max_bytes - 1
+        opened.seek(0)
+        with file.open("ab") as more:
+            more.write(b"y")
+        with pytest.raises(OSError, match="a key has at most 65536"):
+            read_rest(opened, file, FileKind.KEY)
 
 
 @pytest.mark.parametrize(

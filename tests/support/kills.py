@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of writing: bundles, plans, keys, trust and revisions.
+"""SIGKILL at random moments of writing: bundles, plans, keys, trust, revisions and attempts.
 
     PYTHONPATH=tests python -m support.kills --kills 1000
 
@@ -35,12 +35,16 @@ from fasdk.bundle.revisions import Revisions, RevisionState, StateFile
 from fasdk.bundle.signing import generate_key
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.bundle.trust_store import read_store, revoke_key
+from fasdk.capture import monotonic_ms
 from fasdk.errors import FasdkError
 from fasdk.home import HOME_VARIABLE
+from fasdk.tracking.attempt_files import FileStore, file_name, read_record
+from fasdk.tracking.attempts import AttemptState
 
 from support import tiny_bundle
 
 SIGNER = "5" * 16
+CAMERA = "door"
 _STARTED_S = 30.0
 
 
@@ -215,6 +219,27 @@ class TrustTarget(Target):
         return {"revoked"}
 
 
+class AttemptTarget(Target):
+    """A camera's attempts, of which `number` were charged."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._path = folder / file_name(CAMERA)
+
+    def write(self, number: int) -> None:
+        """See `Target.write`."""
+        store = FileStore(CAMERA, lambda _: AttemptState(failed=sys.maxsize), self.folder)
+        store.update(lambda state: state.model_copy(update={"failed": number}), monotonic_ms())
+
+    def read(self) -> int:
+        """See `Target.read`."""
+        return read_record(self._path).state.failed if self._path.exists() else 0
+
+    def names(self) -> set[str]:
+        """See `Target.names`."""
+        return {self._path.name}
+
+
 @dataclass
 class Found:
     """What kills of one kind of writer left.
@@ -284,6 +309,7 @@ def kill_everything(kills: int, seed: int = 0, longest_ms: float = 40.0) -> dict
             "revisions": partial(RevisionTarget, source=source),
             "keys": KeyTarget,
             "trust store": TrustTarget,
+            "attempts": AttemptTarget,
         }
         try:
             for number, (files, flag) in enumerate(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -74,10 +76,10 @@ def parse(page: str) -> Element:
     return parser.root
 
 
-def embedded(page: Element) -> dict:
+def embedded(page: Element, name: str = "evaluation") -> dict:
     """Return the JSON document inside a page."""
     (script,) = page.find("script")
-    assert script.attributes == {"type": "application/json", "id": "evaluation"}
+    assert script.attributes == {"type": "application/json", "id": name}
     return json.loads(script.text)
 
 
@@ -87,6 +89,73 @@ def resolve(document: object, pointer: str) -> object:
         step = written.replace("~1", "/").replace("~0", "~")
         document = document[int(step)] if isinstance(document, list) else document[step]
     return document
+
+
+def fetches_nothing(page: Element, text: str) -> None:
+    """Check that a page asks nobody for anything and runs no script."""
+    (policy,) = [
+        meta.attributes["content"]
+        for meta in page.find("meta")
+        if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    style = page.find("style")[0].text
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "@font-face" not in style
+    for tag, name in (("img", "src"), ("link", "href"), ("script", "src"), ("iframe", "src")):
+        for element in page.find(tag):
+            assert (element.attributes.get(name) or "data:").startswith("data:")
+    for link in page.find("a"):
+        assert link.attributes["href"].startswith("#")
+    assert not re.search(r"https?://", text)
+    assert not re.search(r"\son\w+=", text)
+
+
+def says_what_it_is(page: Element, drawings: int) -> None:
+    """Check that tables, images, drawings and headings of a page are named and linked.
+
+    Args:
+        page: The page.
+        drawings: Fewest charts on it.
+    """
+    ids = [e.attributes["id"] for e in everything(page) if e.attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    for link in page.find("a"):
+        assert link.attributes["href"].removeprefix("#") in ids
+    for table in page.find("table"):
+        (caption,) = table.find("caption")
+        assert caption.text
+        assert all(h.attributes["scope"] in ("col", "row") for h in table.find("th"))
+        widths = {len(row.find("th")) + len(row.find("td")) for row in table.find("tr")}
+        assert len(widths) == 1, caption.text
+        frame = table.parent
+        assert frame.attributes["tabindex"] == "0"
+        assert frame.attributes["aria-label"] == caption.text
+    for image in page.find("img"):
+        assert image.attributes["alt"]
+    charts = [svg for svg in page.find("svg") if svg.attributes.get("role") == "img"]
+    assert len(charts) >= drawings
+    for svg in charts:
+        for name in svg.attributes["aria-labelledby"].split():
+            assert name in ids
+        assert svg.find("desc")[0].text
+    for svg in page.find("svg"):
+        assert svg.attributes.get("role") == "img" or svg.attributes.get("aria-hidden") == "true"
+    (html,) = page.find("html")
+    assert html.attributes["lang"] == "en"
+    levels = [int(e.tag[1]) for e in everything(page) if re.fullmatch(r"h[1-6]", e.tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def everything(page: Element) -> list[Element]:
+    """Return every element of a page, in document order."""
+    found = []
+    for child in page.children:
+        found += [child, *everything(child)]
+    return found
 
 
 @dataclass(frozen=True)

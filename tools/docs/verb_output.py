@@ -84,6 +84,7 @@ EXAMPLES = (
         ),
         statuses=(0, 1),
     ),
+    Example("plan-latency", (BUNDLE, "--device", "orin-nano-super")),
     Example("debug-parity", (".demo/checkpoint.safetensors", "--model", "mmdg")),
     Example(
         "run",

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fasdk.bounded_file import FileKind, is_file, open_bounded, read_bounded
+from fasdk.bounded_file import FileKind, is_file, open_bounded, read_bounded, read_rest
 from fasdk.errors import CheckpointError
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 from fasdk_engines.checkpoints.kinds import (
@@ -90,7 +90,7 @@ def _read(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             head = file.read(_HEAD_BYTES)
             if size <= _MAX_OTHER_BYTES or _may_be_weights(head, size):
-                return head + file.read()
+                return head + read_rest(file, path, FileKind.CHECKPOINT)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except OSError as error:

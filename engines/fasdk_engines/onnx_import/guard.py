@@ -132,17 +132,7 @@ def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -
         os.dup2(nowhere, 2)
         _limit(memory_bytes)
         _work_alone()
-        try:
-            answer: tuple[bool, object] = (True, work())
-        except FasdkError as error:
-            answer = (False, error)
-        except MemoryError:
-            answer = (False, ExportError(f"{name}: {_too_much(memory_bytes)}"))
-        except RecursionError:
-            answer = (False, ExportError(f"{name}: its graphs are nested too deep"))
-        except Exception as error:  # noqa: BLE001 - whatever a damaged graph leads to
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            answer = (False, ExportError(f"{name}: the graph cannot be processed: {reason}"))
+        answer = answer_of(work, name, memory_bytes)
         try:
             data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
         except MemoryError:
@@ -152,6 +142,29 @@ def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -
         code = 0
     finally:
         os._exit(code)
+
+
+def answer_of(
+    work: Callable[[], object], name: str, memory_bytes: int = _MEMORY_BYTES
+) -> tuple[bool, object]:
+    """Return whether the work succeeded, with what it returned or the error that stands for it.
+
+    Args:
+        work: See `run_guarded`.
+        name: Name of the file in error messages.
+        memory_bytes: Memory that the work may take.
+    """
+    try:
+        return True, work()
+    except FasdkError as error:
+        return False, error
+    except MemoryError:
+        return False, ExportError(f"{name}: {_too_much(memory_bytes)}")
+    except RecursionError:
+        return False, ExportError(f"{name}: its graphs are nested too deep")
+    except Exception as error:  # noqa: BLE001 - whatever a damaged graph leads to
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return False, ExportError(f"{name}: the graph cannot be processed: {reason}")
 
 
 def _work_alone() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import stat
+import errno
+import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fasdk.bounded_file import FileKind, open_bounded, read_rest
 from fasdk.errors import ExportError
 from fasdk_engines.graph.tensors import all_tensors, require_sound_tensors
 from fasdk_engines.graph.types import parse_graph
@@ -74,13 +76,13 @@ def read_onnx_file(path: Path) -> OnnxFile:
 
 def _read(path: Path, owner: Path) -> bytes:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ExportError(f"{owner}: {path} is not a regular file")
-        if found.st_size > _LARGEST:
-            raise ExportError(_too_large(owner))
-        return path.read_bytes()
+        with open_bounded(path, FileKind.GRAPH) as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise ExportError(_too_large(owner))
+            return read_rest(file, path, FileKind.GRAPH)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ExportError(_too_large(owner)) from error
         where = f"cannot read {path}" if path == owner else f"{owner}: cannot read weights {path}"
         raise ExportError(f"{where}: {error.strerror or error}") from error
 

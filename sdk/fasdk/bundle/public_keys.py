@@ -10,7 +10,7 @@ from datetime import date, datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 
-from fasdk.bounded_file import FileKind, open_bounded
+from fasdk.bounded_file import FileKind, open_bounded, read_rest
 from fasdk.errors import TrustError
 from fasdk.file_access import is_own_or_roots
 
@@ -133,7 +133,7 @@ def read_guarded(
     try:
         with open_bounded(path, kind) as file:
             _require_own(path, what, os.fstat(file.fileno()), is_secret=is_secret)
-            return file.read()
+            return read_rest(file, path, kind)
     except OSError as error:
         raise TrustError(f"cannot read {what} {path}: {error.strerror or error}") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fasdk.atomic import atomic_write
-from fasdk.bounded_file import FileKind, open_bounded
+from fasdk.bounded_file import FileKind, open_bounded, read_rest
 from fasdk.bundle.succession import (
     BundleChange,
     BundleIdentity,
@@ -96,7 +96,7 @@ class StateFile:
         try:
             with open_bounded(self.path, FileKind.STATE, flags=os.O_NOFOLLOW) as file:
                 self._require_own(os.fstat(file.fileno()))
-                return Revisions.model_validate_json(file.read())
+                return Revisions.model_validate_json(read_rest(file, self.path, FileKind.STATE))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValidationError as error:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind, read_bounded
@@ -20,7 +20,7 @@ from fasdk.capture import monotonic_ms
 from fasdk.errors import AttemptError, FasdkError
 from fasdk.home import existing_folder, home_folder, home_path
 from fasdk.plain_text import plain
-from fasdk.tracking.attempts import AttemptState
+from fasdk.tracking.attempts import AttemptState, TimeMs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class AttemptRecord(BaseModel):
     version: Literal[1] = 1
     camera_id: str
     boot_id: str
-    written_ms: float = Field(allow_inf_nan=False)
+    written_ms: TimeMs
     state: AttemptState
 
 

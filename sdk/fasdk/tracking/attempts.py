@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fasdk.tracking.policy import AttemptPolicy, LockOutPolicy
+
+
+_LATEST_MS = 1e15  # some 30,000 years, so that no sum of times is infinite
+TimeMs = Annotated[float, Field(ge=-_LATEST_MS, le=_LATEST_MS)]
 
 
 class AttemptState(BaseModel):
@@ -29,10 +33,10 @@ class AttemptState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
-    failed: int = Field(default=0, ge=0)
-    last_ms: float = Field(default=0.0, allow_inf_nan=False)
-    spoofs_ms: tuple[float, ...] = Field(default=(), max_length=10_000)
-    locked_until_ms: float | None = None
+    failed: int = Field(default=0, ge=0, le=2**31 - 1)
+    last_ms: TimeMs = 0.0
+    spoofs_ms: tuple[TimeMs, ...] = Field(default=(), max_length=10_000)
+    locked_until_ms: Annotated[float, Field(ge=-_LATEST_MS)] | None = None
 
     def shifted(self, by_ms: float) -> AttemptState:
         """Return the same with every time later by that many milliseconds."""

@@ -401,7 +401,7 @@ def test_weights_beside_the_file_are_taken_in(tmp_path):
         ("link.bin", {}, "lies outside its folder"),
         ("", {}, "lies outside its folder"),
         ("none.bin", {}, "cannot read weights .*none.bin: No such file"),
-        ("inner", {}, "inner is not a regular file"),
+        ("inner", {}, "inner: it is a directory, expected a regular file"),
         (
             "weights.bin",
             {"offset": 9, "length": 48},

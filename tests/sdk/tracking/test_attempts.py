@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fasdk.errors import AttemptError, UsageError
 from fasdk.tracking import attempt_files
@@ -100,3 +102,21 @@ def test_releasing_a_camera_without_an_account_names_where_to_look():
         AttemptError, match=r"'garage' has no account of attempts in .*`fasdk attempts`"
     ):
         attempt_files.release_camera("garage")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"failed": 10**400},
+        {"last_ms": math.inf},
+        {"spoofs_ms": [math.nan]},
+        {"locked_until_ms": math.nan},  # no comparison holds for it, so that nothing is locked
+        {"locked_until_ms": -math.inf},
+    ],
+)
+def test_state_of_no_possible_count_or_time_is_refused(changed):
+    text = json.dumps(AttemptState().model_dump() | changed)
+    with pytest.raises(ValidationError):
+        AttemptState.model_validate_json(text)
+    locked = AttemptState(locked_until_ms=math.inf)
+    assert AttemptState.model_validate_json(locked.model_dump_json()) == locked

@@ -1,4 +1,4 @@
-"""Report in a real browser: offline, free of errors, readable on desk and phone."""
+"""Pages in a real browser: offline, free of errors, readable on desk and phone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fasdk_tools.report.profile import write_profile
+
+from support import profile_pages
 from support.requirements import Requirement
 
 OUTPUT = Path(__file__).parents[2] / "output"
@@ -110,6 +113,22 @@ def layout(browser, page: Path, width: int) -> dict:
     return json.loads(html.unescape(found[1]))
 
 
+@pytest.fixture(scope="module")
+def pages(report, tmp_path_factory) -> dict[str, Path]:
+    """Return a page of every kind."""
+    runs = profile_pages.rates()
+    profile = tmp_path_factory.mktemp("profile") / "profile.html"
+    write_profile(
+        profile,
+        profile_pages.document(*runs, trusted=False, reasons=("hot: 82 of 85 degrees; cool it",)),
+        runs,
+        machine=profile_pages.machine(),
+        layers=profile_pages.LAYERS,
+    )
+    return {"report": report.path, "profile": profile}
+
+
+@pytest.mark.parametrize("kind", ["report", "profile"])
 @pytest.mark.parametrize(
     ("name", "width", "options"),
     [
@@ -120,12 +139,12 @@ def layout(browser, page: Path, width: int) -> dict:
         ),
     ],
 )
-def test_the_report_opens_offline_without_an_error(browser, report, name, width, options):
+def test_a_page_opens_offline_without_an_error(browser, pages, kind, name, width, options):
     OUTPUT.mkdir(exist_ok=True)
-    picture = OUTPUT / f"report-{name}.png"
+    picture = OUTPUT / f"{kind}-{name}.png"
     picture.unlink(missing_ok=True)
     visit = browser(
-        report.path.as_uri(), f"--window-size={width},{HEIGHT}", f"--screenshot={picture}", *options
+        pages[kind].as_uri(), f"--window-size={width},{HEIGHT}", f"--screenshot={picture}", *options
     )
     assert visit.console == ()
     assert visit.asked_for == ()
@@ -136,15 +155,16 @@ def test_the_report_opens_offline_without_an_error(browser, report, name, width,
     assert len(np.unique(shown[:2000])) > 50  # it is not a blank page
 
 
+@pytest.mark.parametrize("kind", ["report", "profile"])
 @pytest.mark.parametrize(
     "width",
     [DESK, PHONE, *(pytest.param(w, marks=pytest.mark.slow) for w in (768, 320))],
 )
-def test_nothing_is_cut_off_or_laid_over_text(browser, report, width):
-    found = layout(browser, report.path, width)
+def test_nothing_is_cut_off_or_laid_over_text(browser, pages, report, kind, width):
+    found = layout(browser, pages[kind], width)
     assert found["width"] == width
     assert found["faults"] == []
-    assert found["images"] == len(report.page.find("img")) > 0
+    assert found["images"] == (len(report.page.find("img")) if kind == "report" else 0)
     assert found["broken"] == 0
     assert found["stops"] == found["tables"] > 0  # the keyboard reaches every table's frame
 

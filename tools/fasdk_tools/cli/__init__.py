@@ -27,6 +27,7 @@ from fasdk_tools.cli import (  # noqa: F401
     evaluate,
     metrics,
     models,
+    plan_latency,
     profile,
     soak,
     train,

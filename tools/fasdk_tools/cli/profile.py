@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from fasdk_tools.cli.root import (
     Panel,
     UnsignedOption,
     app,
+    require_templates,
     trust_policy,
 )
 from fasdk_tools.terminal.output import print_json, progress_view
@@ -35,6 +37,13 @@ def profile(
     seconds: Annotated[float, typer.Option(help="Measured time of each combination.")] = 3.0,
     warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.html",
+            help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -46,6 +55,10 @@ def profile(
     from fasdk_tools.profiling.run import ProfileOptions, run_profile
     from fasdk_tools.terminal.profile import print_profile
 
+    if html is not None:
+        require_templates("--html")
+        if not html.absolute().parent.is_dir():
+            raise UsageError(f"--html {html}: its folder does not exist")
     batches, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
     options = ProfileOptions(
         bundle=bundle,
@@ -60,6 +73,10 @@ def profile(
     )
     with progress_view() as view:
         found = run_profile(options, _bars(view))
+    if html is not None:
+        from fasdk_tools.report.profile import write_profile
+
+        write_profile(html, found.document, found.samples)
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

@@ -6,6 +6,7 @@ the direction of writing among them, are written as escapes (fasdk.plain_text).
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def write_page(path: Path, page: str) -> None:
         file.write(page.encode())
 
 
+@cache
 def environment() -> Environment:
     """Return the environment that all pages are made in."""
     return Environment(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 _NORMAL = NormalDist()
+_FAR = 50.0  # ratio of the largest to the least value that a linear axis still shows
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,58 @@ def logit(probability: float) -> float:
     """Return a probability's log-odds; 0 and 1 give those of the nearest float inside."""
     inside = min(max(probability, 5e-324), 1.0 - 2.0**-53)
     return math.log(inside) - math.log1p(-inside)
+
+
+def linear(low: float, high: float) -> Scale:
+    """Return a scale of whole steps of 1, 2 or 5 times a power of ten around two values."""
+    apart = high - low > 1e-6 * abs(high)
+    step = _step((high - low if apart else max(1.0, abs(high))) / 5)
+    start, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    end = max(end, start + 1)
+    ticks = tuple(Tick(i * step, number(i * step)) for i in range(start, end + 1))
+    return Scale(start * step, end * step, ticks)
+
+
+def spanning(low: float, high: float) -> Scale:
+    """Return a linear scale that ends at two values, with whole steps between them."""
+    whole = linear(low, high)
+    ticks = tuple(t for t in whole.ticks if low - 1e-9 <= t.value <= high + 1e-9)
+    return Scale(low, high, ticks) if len(ticks) > 1 else whole
+
+
+def logarithmic(low: float, high: float) -> Scale:
+    """Return a scale spaced by the logarithm, from below one value above 0 to above another."""
+    marks = [
+        mantissa * 10.0**power
+        for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+        for mantissa in (1, 2, 5)
+    ]
+    start = max(mark for mark in marks if mark <= low * (1 + 1e-9))
+    end = min(mark for mark in marks if mark >= high * (1 - 1e-9) and mark > start)
+    inside = [mark for mark in marks if start <= mark <= end]
+    powers = [mark for mark in inside if math.isclose(mark, 10.0 ** round(math.log10(mark)))]
+    shown = inside if len(inside) <= 8 else powers  # no two labels may touch
+    return Scale(start, end, tuple(Tick(m, number(m)) for m in shown), math.log)
+
+
+def fitting(values: Sequence[float]) -> Scale:
+    """Return the scale of some values: linear from 0 on, or logarithmic where they reach far.
+
+    Args:
+        values: At least one, finite.
+    """
+    low, high = min(values), max(values)
+    if low > 0 and high / low > _FAR:
+        return logarithmic(low, high)
+    return linear(min(0.0, low), high)
+
+
+def number(value: float) -> str:
+    """Return a number beside a tick, thousands as k."""
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.10g}"
+
+
+def _step(least: float) -> float:
+    """Return the least of 1, 2 and 5 times a power of ten that is not below a value."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= least * (1 - 1e-9))

@@ -12,6 +12,8 @@ from fasdk_tools.report.charts.axes import Scale
 WIDTH, HEIGHT = 380.0, 304.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 12.0, 48.0
 LINE_STYLES = 7  # of the style sheet: a color and a dash each
+TEXT_LINE = 15.0
+_LETTER = 6.8  # of bold text, on the wide side
 
 
 @dataclass(frozen=True)
@@ -155,3 +157,23 @@ def curve(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> St
 def line_style(number: int) -> str:
     """Return the class of a curve's color and dash."""
     return f"line-{number % LINE_STYLES}"
+
+
+def name_beside(
+    name: str, left: float, top: float, taken: list[tuple[float, float, float]]
+) -> list[Shape]:
+    """Return a name beside a dot, moved down or up until it lies over none of those before."""
+    width = _LETTER * len(name)
+    onwards = left + 9 + width < WIDTH - RIGHT
+    start = left + 9 if onwards else left - 9 - width
+    for shift in (4.0, *(s * TEXT_LINE for n in range(1, 12) for s in (n + 0.3, -n))):
+        base = top + shift
+        inside = TOP + TEXT_LINE <= base <= HEIGHT - BOTTOM - 3
+        if inside and not any(
+            start < right and other < start + width and abs(base - level) < TEXT_LINE
+            for other, right, level in taken
+        ):
+            taken.append((start, start + width, base))
+            x, side = (start, "start") if onwards else (start + width, "end")
+            return [Label("mark", x, base, name, side)]
+    return []  # no room: the dot still has its title

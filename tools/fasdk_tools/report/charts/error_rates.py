@@ -17,6 +17,7 @@ from fasdk_tools.report.charts.drawing import (
     HEIGHT,
     LEFT,
     RIGHT,
+    TEXT_LINE,
     TOP,
     WIDTH,
     Dot,
@@ -27,11 +28,11 @@ from fasdk_tools.report.charts.drawing import (
     Stroke,
     curve,
     line_style,
+    name_beside,
 )
 
 _NAME_WIDTH, _TEXT_WIDTH, _ROW = 112.0, 86.0, 24.0
 _LONGEST_NAME = 19
-_LETTER, _LINE = 6.8, 15.0  # of bold text, on the wide side
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def histogram(
         side, shift = ("end", -4) if at > WIDTH / 2 else ("start", 4)
         shapes += [
             Stroke("threshold", f"M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"),
-            Label("mark", at + shift, TOP + 11 + _LINE * row, threshold.name, side),
+            Label("mark", at + shift, TOP + 11 + TEXT_LINE * row, threshold.name, side),
         ]
     names = ", ".join(f"{t.name} at {t.value:.4f}" for t in thresholds) or "no threshold"
     description = (
@@ -205,28 +206,8 @@ def _marks(
             title = f"{mark.name}, {line.name}"
             shapes.append(Dot(f"dot {line_style(style)}", left, top, title))
             if style == 0:
-                shapes += _name(mark.name, left, top, taken)
+                shapes += name_beside(mark.name, left, top, taken)
     return shapes
-
-
-def _name(
-    name: str, left: float, top: float, taken: list[tuple[float, float, float]]
-) -> list[Shape]:
-    """Return a name beside a dot, moved down or up until it lies over none of those before."""
-    width = _LETTER * len(name)
-    onwards = left + 9 + width < WIDTH - RIGHT
-    start = left + 9 if onwards else left - 9 - width
-    for shift in (4.0, *(s * _LINE for n in range(1, 12) for s in (n + 0.3, -n))):
-        base = top + shift
-        inside = TOP + _LINE <= base <= HEIGHT - BOTTOM - 3
-        if inside and not any(
-            start < right and other < start + width and abs(base - level) < _LINE
-            for other, right, level in taken
-        ):
-            taken.append((start, start + width, base))
-            x, side = (start, "start") if onwards else (start + width, "end")
-            return [Label("mark", x, base, name, side)]
-    return []  # no room: the dot still has its title
 
 
 def _of(lines: Sequence[Line]) -> str:

@@ -44,6 +44,13 @@ def profile(
             help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.perfetto-trace",
+            help="Also write a Perfetto trace: lanes and queue in time, one slice a stage.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -70,6 +77,7 @@ def profile(
         backend=parse_backend(backend),
         trust=trust_policy(key, unsigned),
         threads=threads,
+        trace=trace,
     )
     with progress_view() as view:
         found = run_profile(options, _bars(view))

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from claims import Claim, report
-from measuring import support_json
+from measuring import pytest_claim, support_json
 
 
 def bound_claims() -> Iterator[Claim]:
@@ -31,8 +31,61 @@ def bound_claims() -> Iterator[Claim]:
         )
 
 
+def page_claims() -> Iterator[Claim]:
+    """Percentiles in every output, and the HTML page in a browser."""
+    found = support_json("support.percentile_outputs")
+    yield Claim(
+        "documents, tables and pages with a p99 below 299 calls or a p99.9 below 2,995, or without "
+        "one that has a bound",
+        len(found["wrong"]),
+        "==",
+        0,
+        f"{found['outputs']} outputs; {', '.join(found['wrong'][:3]) or 'none'}",
+    )
+    yield pytest_claim(
+        "profile page in headless Chromium at 1280, 768, 390 and 320 pixels, light and dark: tests "
+        "failed of console errors, requests off the machine and layout",
+        "tests/tools/report/test_browser.py",
+        "-k",
+        "profile",
+        "-m",
+        "slow or not slow",
+    )
+
+
+def door_claims() -> Iterator[Claim]:
+    """First decision after a pause, time to a track's verdict, and the planning estimate."""
+    found = support_json("support.door_figures")
+    ratios = found["ratios"]
+    method = "an engine that sleeps 5 ms a call, 65 ms after half a second without one"
+    yield Claim(
+        "pauses: ratio to busy after 1 s over the planted one, less 1, absolute",
+        round(abs(ratios["1"] / found["planted_ratio"] - 1.0), 4),
+        "<=",
+        0.1,
+        method,
+    )
+    yield Claim("pauses: ratio to busy after 0.1 s", round(ratios["0.1"], 4), "<=", 1.2, method)
+    yield Claim(
+        "track: median time to a verdict over that of the planted schedule, less 1, absolute",
+        round(abs(found["verdict_ms"] / found["planted_verdict_ms"] - 1.0), 4),
+        "<=",
+        0.1,
+        "three frames that count at 30 frames/s, 5 ms each",
+    )
+    yield Claim(
+        "planning estimate: published measurements in its range, share",
+        found["published_in_range"] / found["published"],
+        ">=",
+        1.0,
+        f"{found['published']} latencies of others, sources in profiling/published.py",
+    )
+
+
 GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "bounds": bound_claims,
+    "door": door_claims,
+    "page": page_claims,
 }
 
 

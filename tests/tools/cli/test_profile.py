@@ -66,12 +66,14 @@ def test_a_trace_shows_each_call_of_a_closed_loop_on_its_lane(fasdk, bundle, tmp
     ("arguments", "words"),
     [
         (("--batch", "1,2", "--trace", "run.trace"), "--trace shows one run, 2 were asked for"),
+        (("--against", "x", "--trace", "run.trace"), "leave it or --against out"),
         (("--trace", "absent/run.trace"), "--trace absent/run.trace: its folder does not exist"),
     ],
 )
 def test_a_trace_that_cannot_be_is_refused_before_anything_is_measured(
     fasdk, bundle, tmp_path, monkeypatch, arguments, words
 ):
+    pytest.importorskip("perfetto")
     monkeypatch.chdir(tmp_path)
     refused = fasdk("profile", bundle, *QUICK, *arguments)
     assert refused.status == 2

@@ -8,9 +8,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.errors import BackendError
+from fasdk_tools.profiling.baseline import BaselineAnswer
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.percentiles import percentiles
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.yardstick import YardstickTimes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,3 +148,9 @@ class ProfileDocument(_Document):
     )
     reasons: tuple[str, ...] = Field((), description="Why the figures cannot be trusted.")
     runs: tuple[Run, ...] = Field(description="Every load measured, in order.")
+    yardstick: YardstickTimes | None = Field(
+        None, description="Checks beside the yardstick, by which --baseline compares; or null."
+    )
+    baseline: BaselineAnswer | None = Field(
+        None, description="Comparison with the profile that --baseline names; or null."
+    )

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
+from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
 from fasdk.session.session import open as open_session
+from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
+from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
 
     from fasdk.backends.engine import Backend
     from fasdk.bundle.trust import TrustPolicy
+    from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.profiling.samples import Samples
+    from fasdk_tools.profiling.yardstick import YardstickTimes
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class ProfileOptions:
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
         trace: File to write a Perfetto trace of the one load to; None for no trace.
+        yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
+        baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
     Raises:
         UsageError: A trace of several loads, or without the package that writes it.
@@ -49,6 +56,8 @@ class ProfileOptions:
     threads: int = 0
     deadline_ms: float | None = None
     trace: Path | None = None
+    yardstick_seconds: float | None = None
+    baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
         """Check that a trace can be written."""
@@ -75,6 +84,35 @@ class Profile:
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+
+
+def open_profiled(
+    options: ProfileOptions,
+    *,
+    bundle: Path | None = None,
+    batching: BatchingPolicy | None = None,
+    threads: int | None = None,
+) -> Liveness:
+    """Open a bundle as a profile does, whatever was opened on this machine before.
+
+    Args:
+        options: What to measure.
+        bundle: Path of the bundle; None for that of `options`.
+        batching: Settings of the session; None for one lane and one capture a call.
+        threads: CPU threads of the engine; None for those of `options`.
+
+    Raises:
+        FasdkError: The bundle cannot be opened.
+    """
+    return open_session(
+        bundle or options.bundle,
+        backend=options.backend,
+        trust=options.trust,
+        revisions=RevisionState.unchecked(),
+        threads=options.threads if threads is None else threads,
+        batching=batching or BatchingPolicy(lanes=1, max_batch=1),
+        missing=MissingModalities.DEGRADE,  # golden captures may lack what the model can do without
+    )
 
 
 def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], None]) -> Profile:
@@ -113,6 +151,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             if options.trace is not None and recording is not None:
                 write_trace(options.trace, recording)
             bundle, engine = liveness.bundle, liveness.engine
+    yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -122,5 +161,23 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         precision=bundle.manifest.precision.value,
         captures=len(captures),
         runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        yardstick=yardstick,
+        baseline=None
+        if options.baseline is None or yardstick is None
+        else options.baseline.compare(yardstick),
     )
     return Profile(document, tuple(samples))
+
+
+def _beside_yardstick(
+    options: ProfileOptions, on_progress: Callable[[str, float], None]
+) -> YardstickTimes | None:
+    if options.yardstick_seconds is None:
+        return None
+    with open_profiled(options) as liveness:
+        return measure_beside_yardstick(
+            liveness,
+            [item.capture for item in liveness.bundle.golden],
+            seconds=options.yardstick_seconds,
+            on_progress=lambda share: on_progress("beside the yardstick", share),
+        )

@@ -119,7 +119,7 @@ def profile(
     if html is not None:
         from fasdk_tools.report.profile import write_profile
 
-        write_profile(html, found.document, found.samples)
+        write_profile(html, found.document, found.samples, machine=found.machine)
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

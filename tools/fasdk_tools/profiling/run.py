@@ -12,6 +12,7 @@ from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.machine.monitor import MachineRecord
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
 
@@ -80,10 +82,12 @@ class Profile:
     Attributes:
         document: Its figures.
         samples: Every call of every run, in the document's order.
+        machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+    machine: MachineRecord
 
 
 def open_profiled(
@@ -126,31 +130,37 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         FasdkError: The bundle cannot be opened, the engine failed, or a trace cannot be written.
     """
     samples: list[Samples] = []
-    for request in options.loads:
-        name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-        with open_session(
-            options.bundle,
-            backend=options.backend,
-            trust=options.trust,
-            revisions=RevisionState.unchecked(),
-            threads=options.threads,
-            batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-            device_times=True,
-        ) as liveness:
-            captures = [item.capture for item in liveness.bundle.golden]
-            with nullcontext() if options.trace is None else recorded(liveness) as recording:
-                samples.append(
-                    measure(
-                        liveness,
-                        captures,
-                        request,
-                        on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                        recording=recording,
+    watch = MachineWatch()
+    with watch.watching():
+        for request in options.loads:
+            name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
+            with open_session(
+                options.bundle,
+                backend=options.backend,
+                trust=options.trust,
+                revisions=RevisionState.unchecked(),
+                threads=options.threads,
+                batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+                device_times=True,
+            ) as liveness:
+                captures = [item.capture for item in liveness.bundle.golden]
+                with (
+                    watch.run(),
+                    nullcontext() if options.trace is None else recorded(liveness) as recording,
+                ):
+                    samples.append(
+                        measure(
+                            liveness,
+                            captures,
+                            request,
+                            on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
+                            recording=recording,
+                        )
                     )
-                )
-            if options.trace is not None and recording is not None:
-                write_trace(options.trace, recording)
-            bundle, engine = liveness.bundle, liveness.engine
+                if options.trace is not None and recording is not None:
+                    write_trace(options.trace, recording)
+                bundle, engine = liveness.bundle, liveness.engine
+    watched = watch.found(samples)
     yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
@@ -160,13 +170,19 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(
+            Run.of(each, options.deadline_ms, energies)
+            for each, energies in zip(samples, watched.energies, strict=True)
+        ),
         yardstick=yardstick,
         baseline=None
         if options.baseline is None or yardstick is None
         else options.baseline.compare(yardstick),
     )
-    return Profile(document, tuple(samples))
+    return Profile(document, tuple(samples), watched.record)
 
 
 def _beside_yardstick(

@@ -14,6 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fasdk_tools.cli import main
+from fasdk_tools.profiling.baseline import BaselineAnswer
+from fasdk_tools.profiling.interleaved import Ratio
 from fasdk_tools.report.charts import axes, latency
 from fasdk_tools.report.charts.drawing import HEIGHT, TOP, Stroke
 from fasdk_tools.report.profile import LayerTime, LayerTimes, profile_page
@@ -35,7 +37,13 @@ TURNED = "<b>gpj.\u202eevil\u2066x"
 @pytest.fixture(scope="module")
 def whole():
     runs = profile_pages.rates()
-    document = profile_pages.document(*runs, trusted=False, reasons=("hot: 82 of 85 degrees",))
+    document = profile_pages.document(
+        *runs,
+        trusted=False,
+        energies=profile_pages.ENERGIES,
+        reasons=("hot: 82 of 85 degrees",),
+        not_read=("throttling: the kernel shows no counter",),
+    )
     text = profile_page(
         document, runs, machine=profile_pages.machine(), layers=profile_pages.LAYERS
     )
@@ -96,6 +104,7 @@ def test_a_verdict_is_shown_with_its_reasons(whole):
     (warning,) = page.find("div", "warning")
     assert "NOT TRUSTED" in warning.text
     assert "hot: 82 of 85 degrees" in warning.text
+    assert any("the kernel shows no counter" in item.text for item in page.find("li"))
 
 
 @pytest.mark.parametrize(("trusted", "said"), [(True, "TRUSTED."), (None, "Not judged.")])
@@ -106,11 +115,50 @@ def test_a_machine_that_held_still_or_was_not_watched_is_told_apart(trusted, sai
     assert not page.find("div", "warning")
 
 
+def test_load_of_other_processes_is_told_from_our_own(whole):
+    page, _, _ = whole
+    (said,) = [d.text for d in page.find("desc") if "other processes" in d.text]
+    assert "this process 33.3" in said  # 2 of 6 processors
+    assert "other processes 8.33" in said
+
+
+@pytest.mark.parametrize(
+    ("comparable", "slower", "said"),
+    [(True, False, "Not slower"), (True, True, "Slower"), (False, None, "Not comparable")],
+)
+def test_a_baseline_is_answered_with_its_ratios(comparable, slower, said):
+    answer = BaselineAnswer(
+        baseline=TURNED,
+        bundle_id="b" * 64,
+        tolerance=0.1,
+        compute_ratio=1.02,
+        copy_ratio=0.99,
+        median=Ratio(p=50.0, ratio=1.2, lower=1.15, upper=1.25, missing_calls=0),
+        p99=Ratio(p=99.0, ratio=None, lower=None, upper=None, missing_calls=31),
+        comparable=comparable,
+        slower=slower,
+    )
+    run = profile_pages.samples(30)
+    document = profile_pages.document(run, baseline=answer)
+    page = parse(profile_page(document, [run]))
+    assert page.find("strong")[1].text == said
+    shown = {each.attributes["data-path"]: each.text for each in page.find("data")}
+    assert shown["/baseline/median/lower"] == "1.150"
+    assert shown["/baseline/p99/missing_calls"] == "31"
+    assert "/baseline/p99/ratio" not in shown
+
+
+def test_the_page_is_of_one_profile(capsys):
+    words = ["profile", "a.fasb", "--against", "b.fasb", "--html", "out.html"]
+    assert main(words) == 2
+    assert "leave it out with --against" in capsys.readouterr().err
+
+
 def test_what_was_not_measured_is_left_out_and_said():
     run = replace(profile_pages.samples(4), stages_ms={})
     text = profile_page(profile_pages.document(run), [run])
     page = parse(text)
-    said_without = ("needs two runs", "timed by stage", "No layer was timed", "No clock")
+    said_without = ("needs two", "timed by stage", "No layer", "No clock", "No energy")
     assert all(said in text for said in said_without)
     says_what_it_is(page, drawings=2)
     assert len([svg for svg in page.find("svg") if svg.attributes.get("role")]) == 2
@@ -190,6 +238,7 @@ def test_the_verb_writes_a_page_that_only_its_owner_reads(tmp_path, capsys):
     page = parse(path.read_text(encoding="utf-8"))
     assert embedded(page, "profile")["runs"][0]["load"] == "closed"
     assert page.find("h1")[0].text == "Profile of lobby.fasb"
+    assert page.find("strong")[0].text in ("TRUSTED.", "NOT TRUSTED.")
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, capsys):

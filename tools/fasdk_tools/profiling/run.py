@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
+from fasdk.errors import UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.machine.monitor import MachineRecord
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
 
@@ -37,8 +43,12 @@ class ProfileOptions:
         trust: Signatures that the bundle must carry.
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
+        trace: File to write a Perfetto trace of the one load to; None for no trace.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
+
+    Raises:
+        UsageError: A trace of several loads, or without the package that writes it.
     """
 
     bundle: Path
@@ -47,8 +57,22 @@ class ProfileOptions:
     trust: TrustPolicy
     threads: int = 0
     deadline_ms: float | None = None
+    trace: Path | None = None
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
+
+    def __post_init__(self) -> None:
+        """Check that a trace can be written."""
+        if self.trace is None:
+            return
+        if len(self.loads) > 1:
+            raise UsageError(
+                f"--trace shows one run, {len(self.loads)} were asked for: give one batch size and "
+                "one number of lanes"
+            )
+        if not self.trace.absolute().parent.is_dir():
+            raise UsageError(f"--trace {self.trace}: its folder does not exist")
+        require_trace_library()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +82,12 @@ class Profile:
     Attributes:
         document: Its figures.
         samples: Every call of every run, in the document's order.
+        machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+    machine: MachineRecord
 
 
 def open_profiled(
@@ -101,29 +127,40 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         on_progress: Callback with the name of a load and the share of it that is done, in [0, 1].
 
     Raises:
-        FasdkError: The bundle cannot be opened, or the engine failed.
+        FasdkError: The bundle cannot be opened, the engine failed, or a trace cannot be written.
     """
     samples: list[Samples] = []
-    for request in options.loads:
-        name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-        with open_session(
-            options.bundle,
-            backend=options.backend,
-            trust=options.trust,
-            revisions=RevisionState.unchecked(),
-            threads=options.threads,
-            batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        ) as liveness:
-            captures = [item.capture for item in liveness.bundle.golden]
-            samples.append(
-                measure(
-                    liveness,
-                    captures,
-                    request,
-                    on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                )
-            )
-            bundle, engine = liveness.bundle, liveness.engine
+    watch = MachineWatch()
+    with watch.watching():
+        for request in options.loads:
+            name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
+            with open_session(
+                options.bundle,
+                backend=options.backend,
+                trust=options.trust,
+                revisions=RevisionState.unchecked(),
+                threads=options.threads,
+                batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+                device_times=True,
+            ) as liveness:
+                captures = [item.capture for item in liveness.bundle.golden]
+                with (
+                    watch.run(),
+                    nullcontext() if options.trace is None else recorded(liveness) as recording,
+                ):
+                    samples.append(
+                        measure(
+                            liveness,
+                            captures,
+                            request,
+                            on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
+                            recording=recording,
+                        )
+                    )
+                if options.trace is not None and recording is not None:
+                    write_trace(options.trace, recording)
+                bundle, engine = liveness.bundle, liveness.engine
+    watched = watch.found(samples)
     yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
@@ -133,13 +170,19 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(
+            Run.of(each, options.deadline_ms, energies)
+            for each, energies in zip(samples, watched.energies, strict=True)
+        ),
         yardstick=yardstick,
         baseline=None
         if options.baseline is None or yardstick is None
         else options.baseline.compare(yardstick),
     )
-    return Profile(document, tuple(samples))
+    return Profile(document, tuple(samples), watched.record)
 
 
 def _beside_yardstick(

@@ -116,6 +116,13 @@ def profile(
             help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.perfetto-trace",
+            help="Also write a Perfetto trace: lanes and queue in time, one slice a stage.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -130,6 +137,8 @@ def profile(
     from fasdk_tools.terminal.profile import print_profile
 
     if html is not None:
+        if against is not None:
+            raise UsageError("--html is a page of one profile: leave it out with --against")
         require_templates("--html")
         require_writable(html)
     chosen = as_choice("--load", load, Load)
@@ -163,12 +172,15 @@ def profile(
         captures=captures,
         samples=samples,
         until_percent=None if until is None else _parse_percentile(until),
+        trace=trace,
         yardstick_seconds=comparison.yardstick_seconds(
             seconds, is_wanted=as_json or baseline is not None
         ),
         baseline=comparison.read_baseline(baseline, tolerance),
     )
     if against is not None:
+        if trace is not None:
+            raise UsageError("--trace shows one bundle's run: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)

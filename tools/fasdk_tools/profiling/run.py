@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,10 @@ from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
+from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
 from fasdk_tools.profiling.samples import Outcome
+from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.machine.monitor import MachineRecord
+    from fasdk_tools.profiling.recording import Recording
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
 
@@ -56,11 +60,13 @@ class ProfileOptions:
         samples: File to write every call of the one run to; None for none.
         until_percent: Percentile, in percent, whose bound must come within 10 % of it before a
             load ends; None to end by time alone.
+        trace: File to write a Perfetto trace of the one load to; None for no trace.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
     Raises:
-        UsageError: A value is out of its range, or the samples of several runs are asked for.
+        UsageError: A value is out of its range, or samples or a trace of several runs are asked
+            for, or a trace without the package that writes it.
     """
 
     bundle: Path
@@ -72,6 +78,7 @@ class ProfileOptions:
     captures: Path | None = None
     samples: Path | None = None
     until_percent: float | None = None
+    trace: Path | None = None
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
 
@@ -85,6 +92,16 @@ class ProfileOptions:
                 f"--samples holds one run, {len(self.loads)} were asked for: give one batch size "
                 "and one number of lanes"
             )
+        if self.trace is None:
+            return
+        if len(self.loads) > 1:
+            raise UsageError(
+                f"--trace shows one run, {len(self.loads)} were asked for: give one batch size and "
+                "one number of lanes"
+            )
+        if not self.trace.absolute().parent.is_dir():
+            raise UsageError(f"--trace {self.trace}: its folder does not exist")
+        require_trace_library()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +125,7 @@ def open_profiled(
     bundle: Path | None = None,
     batching: BatchingPolicy | None = None,
     threads: int | None = None,
+    device_times: bool = False,
 ) -> Liveness:
     """Open a bundle as a profile does, whatever was opened on this machine before.
 
@@ -116,6 +134,7 @@ def open_profiled(
         bundle: Path of the bundle; None for that of `options`.
         batching: Settings of the session; None for one lane and one capture a call.
         threads: CPU threads of the engine; None for those of `options`.
+        device_times: Whether a GPU's own times are taken of each call.
 
     Raises:
         FasdkError: The bundle cannot be opened.
@@ -127,6 +146,7 @@ def open_profiled(
         revisions=RevisionState.unchecked(),
         threads=options.threads if threads is None else threads,
         batching=batching or BatchingPolicy(lanes=1, max_batch=1),
+        device_times=device_times,
         missing=MissingModalities.DEGRADE,  # golden captures may lack what the model can do without
     )
 
@@ -139,8 +159,8 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         on_progress: Callback with the name of a load and the share of it that is done, in [0, 1].
 
     Raises:
-        FasdkError: The bundle cannot be opened, a capture cannot be read or scored, the samples
-            cannot be written, or the engine failed.
+        FasdkError: The bundle cannot be opened, a capture cannot be read or scored, samples or a
+            trace cannot be written, or the engine failed.
     """
     if options.samples is not None:
         require_writable(options.samples)
@@ -151,7 +171,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
     with watch.watching():
         for request in options.loads:
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
-            with open_profiled(options, batching=batching) as liveness:
+            with open_profiled(options, batching=batching, device_times=True) as liveness:
                 bundle, engine = liveness.bundle, liveness.engine
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:
@@ -241,8 +261,14 @@ class _Measuring:
         if request.seeks_rate:
             found, guess_per_s = self._search_rate(request)
             request = replace(request, rate_per_s=found.rate_per_s or guess_per_s)
-        with self.watch.run():
-            samples = self._until_bounded(request)
+        trace = self.options.trace
+        with (
+            self.watch.run(),
+            nullcontext() if trace is None else recorded(self.liveness) as recording,
+        ):
+            samples = self._until_bounded(request, recording)
+        if trace is not None and recording is not None:
+            write_trace(trace, recording)
         is_missed = request.load.needs_rate and not is_held(
             samples.counted, self.options.deadline_ms
         )
@@ -250,10 +276,10 @@ class _Measuring:
             found = self._search_rate(request)[0]
         return samples, found
 
-    def _until_bounded(self, request: LoadRequest) -> Samples:
+    def _until_bounded(self, request: LoadRequest, recording: Recording | None) -> Samples:
         """Measure once, or again until the percentile asked for has a close bound."""
         name = load_name(request)
-        samples = self._measure(request, name)
+        samples = self._measure(request, name, recording)
         percent = self.options.until_percent
         for number in range(1, UNTIL_MAX_ROUNDS):
             counted = samples.counted
@@ -261,15 +287,18 @@ class _Measuring:
             if percent is None or percentile(decided_ms, percent).is_within(UNTIL_SHARE):
                 break
             again = replace(request, seed=request.seed + number, warmup=0)
-            samples = samples.followed_by(self._measure(again, name))
+            samples = samples.followed_by(self._measure(again, name, recording))
         return samples
 
-    def _measure(self, request: LoadRequest, name: str) -> Samples:
+    def _measure(
+        self, request: LoadRequest, name: str, recording: Recording | None = None
+    ) -> Samples:
         return measure(
             self.liveness,
             self.captures,
             request,
             on_progress=lambda share: self.on_progress(name, share),
+            recording=recording,
         )
 
     def _search_rate(self, request: LoadRequest) -> tuple[HeldRate, float]:

@@ -88,6 +88,8 @@ def profile(
     from fasdk_tools.terminal.profile import print_profile
 
     if html is not None:
+        if against is not None:
+            raise UsageError("--html is a page of one profile: leave it out with --against")
         require_templates("--html")
         if not html.absolute().parent.is_dir():
             raise UsageError(f"--html {html}: its folder does not exist")

@@ -63,7 +63,7 @@ def test_only_what_the_library_adds_is_a_reformat(name, operator, expected):
 
 @pytest.mark.parametrize("events", [[], EVENTS[:4], [{"cat": "Node"}], ["text"]])
 def test_a_file_without_a_counted_call_is_refused(events):
-    with pytest.raises(BackendError, match="no call after 1|no profile of ONNX Runtime"):
+    with pytest.raises(BackendError, match=r"no call after 1|no profile of ONNX Runtime"):
         read_profile(events, batch=1, warmup_calls=1)
 
 

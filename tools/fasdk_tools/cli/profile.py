@@ -10,6 +10,7 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk_tools.cli import profile_comparison as comparison
+from fasdk_tools.cli import profile_search as search
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -95,6 +96,24 @@ def profile(
             help="Call another bundle in turns with this one instead; exit 1 where this is slower.",
         ),
     ] = None,
+    find: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Search lanes, batch, wait and threads that meet a target instead, such as "
+            "'p99<=30ms@20/s', for captures that arrive at random.",
+        ),
+    ] = None,
+    policy_out: Annotated[
+        Path | None,
+        typer.Option("-o", metavar="FILE", help="JSON file for what --find found."),
+    ] = None,
+    doors: Annotated[
+        int | None,
+        typer.Option(
+            help="Say whether the machine serves so many doors instead; with --fps and --deadline."
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -149,6 +168,10 @@ def profile(
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
     recorded = None if arrivals is None else read_arrivals(arrivals)
 
+    door_fps = fps
+    if doors is not None:  # the load's own rate is the search's
+        fps = None
+
     def request(size: int, number: int) -> LoadRequest:
         return LoadRequest(
             load=chosen,
@@ -192,6 +215,22 @@ def profile(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)
             )
         comparison.print_and_exit(answer, as_json=as_json)
+        return
+    if find is not None or doors is not None:
+        with progress_view() as view:
+            result = (
+                search.answer_find(options, find, policy_out, _bars(view))
+                if find is not None
+                else search.answer_doors(
+                    options,
+                    asked=doors or 0,
+                    fps=door_fps,
+                    lanes=numbers[0],
+                    batch=sizes[0],
+                    on_progress=_bars(view),
+                )
+            )
+        search.print_and_exit(result, as_json=as_json)
         return
     with progress_view() as view:
         found = run_profile(options, _bars(view))

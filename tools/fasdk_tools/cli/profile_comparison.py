@@ -55,14 +55,14 @@ def answer_against(
         FasdkError: One of them cannot be opened, or an engine failed.
     """
     from fasdk_tools.profiling.against import TOLERANCE, compare_bundles
-    from fasdk_tools.profiling.run import open_profiled
+    from fasdk_tools.profiling.run import captures_of, open_profiled
 
     share = _share(tolerance, TOLERANCE)
     with open_profiled(options) as liveness, open_profiled(options, bundle=other) as opponent:
         return compare_bundles(
             liveness,
             opponent,
-            [item.capture for item in liveness.bundle.golden],
+            captures_of(options, liveness),
             seconds=seconds,
             tolerance=share,
             on_progress=lambda done: on_progress("in turns", done),

@@ -71,6 +71,19 @@ class DoorsAnswer(BaseModel):
     meets: bool
 
 
+def require_numbers(asked: int, fps: float, deadline_ms: float) -> None:
+    """Check what is asked for, before anything is measured.
+
+    Raises:
+        UsageError: A number is out of its range.
+    """
+    if not 1 <= asked <= MOST_DOORS:
+        raise UsageError(f"--doors is {asked}, expected 1 to {MOST_DOORS:,}")
+    for name, value in (("--fps", fps), ("--deadline", deadline_ms)):
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"{name} is {value:g}, expected more than 0")
+
+
 def find_doors(
     measure: Callable[[int, int], NDArray[np.float64]],
     service_ms: NDArray[np.float64],
@@ -97,11 +110,7 @@ def find_doors(
     Raises:
         UsageError: A number is out of its range.
     """
-    if not 1 <= asked <= MOST_DOORS:
-        raise UsageError(f"--doors is {asked}, expected 1 to {MOST_DOORS:,}")
-    for name, value in (("--fps", fps), ("--deadline", deadline_ms)):
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"{name} is {value:g}, expected more than 0")
+    require_numbers(asked, fps, deadline_ms)
     curve = _Curve(measure, service_ms, fps, deadline_ms, lanes)
     predicted = _most(curve.is_predicted, 1, MOST_DOORS)
     serves = curve.measured_most(max(1, predicted))

@@ -215,6 +215,8 @@ class _Search:
             kept = math.ceil(len(left) / _KEEP)
             ranked = [*left, *(c for c in ranked if c not in left)]
             left, calls = left[:kept], calls * _KEEP
+            if len(ranked) == 1:
+                break
         return ranked
 
     def confirm(self, candidate: Candidate) -> tuple[tuple[float, ...], bool]:

@@ -154,6 +154,17 @@ def open_profiled(
     )
 
 
+def captures_of(options: ProfileOptions, liveness: Liveness) -> list[Capture]:
+    """Return the captures to measure with: those of the list, else the bundle's golden ones.
+
+    Raises:
+        FasdkError: The list or a capture cannot be read, or it lists none.
+    """
+    if options.captures is not None:
+        return read_captures(options.captures)
+    return _golden_captures(liveness.bundle)
+
+
 def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], None]) -> Profile:
     """Open a bundle once for each batch size and number of lanes, and measure its loads.
 
@@ -167,7 +178,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
     """
     if options.samples is not None:
         require_writable(options.samples)
-    own = None if options.captures is None else _read_captures(options.captures)
+    own = None if options.captures is None else read_captures(options.captures)
     samples: list[Samples] = []
     rates: list[HeldRate | None] = []
     watch = MachineWatch()
@@ -251,7 +262,12 @@ def _golden_captures(bundle: Bundle) -> list[Capture]:
     return [item.capture for item in bundle.golden]
 
 
-def _read_captures(path: Path) -> list[Capture]:
+def read_captures(path: Path) -> list[Capture]:
+    """Return the captures of a list.
+
+    Raises:
+        FasdkError: The list or a capture cannot be read, or it lists none.
+    """
     from fasdk_calibration.datasets import load_list
 
     captures = [item.capture for item in load_list(path)]
@@ -345,7 +361,7 @@ def _beside_yardstick(
     with open_profiled(options) as liveness:
         return measure_beside_yardstick(
             liveness,
-            [item.capture for item in liveness.bundle.golden],
+            captures_of(options, liveness),
             seconds=options.yardstick_seconds,
             on_progress=lambda share: on_progress("beside the yardstick", share),
         )

@@ -15,8 +15,8 @@ from fasdk.errors import CaptureError, FasdkError, UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
-from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.layers import profile_layers, require_layer_times
+from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile

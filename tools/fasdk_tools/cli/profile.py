@@ -123,6 +123,9 @@ def profile(
             help="Also write a Perfetto trace: lanes and queue in time, one slice a stage.",
         ),
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also time the graph's layers, on ONNX Runtime.")
+    ] = False,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -173,6 +176,7 @@ def profile(
         samples=samples,
         until_percent=None if until is None else _parse_percentile(until),
         trace=trace,
+        layers=layers,
         yardstick_seconds=comparison.yardstick_seconds(
             seconds, is_wanted=as_json or baseline is not None
         ),
@@ -181,6 +185,8 @@ def profile(
     if against is not None:
         if trace is not None:
             raise UsageError("--trace shows one bundle's run: leave it or --against out")
+        if layers:
+            raise UsageError("--layers shows one bundle's graph: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)
@@ -190,9 +196,15 @@ def profile(
     with progress_view() as view:
         found = run_profile(options, _bars(view))
     if html is not None:
-        from fasdk_tools.report.profile import write_profile
+        from fasdk_tools.report.profile import layers_of, write_profile
 
-        write_profile(html, found.document, found.samples, machine=found.machine)
+        write_profile(
+            html,
+            found.document,
+            found.samples,
+            machine=found.machine,
+            layers=layers_of(found.document),
+        )
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

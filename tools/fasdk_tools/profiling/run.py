@@ -15,6 +15,7 @@ from fasdk.errors import CaptureError, FasdkError, UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
+from fasdk_tools.profiling.layers import profile_layers, require_layer_times
 from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
@@ -61,6 +62,7 @@ class ProfileOptions:
         until_percent: Percentile, in percent, whose bound must come within 10 % of it before a
             load ends; None to end by time alone.
         trace: File to write a Perfetto trace of the one load to; None for no trace.
+        layers: Whether to time the graph's layers too, in batches as the first load has them.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
@@ -79,6 +81,7 @@ class ProfileOptions:
     samples: Path | None = None
     until_percent: float | None = None
     trace: Path | None = None
+    layers: bool = False
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
 
@@ -172,6 +175,8 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         for request in options.loads:
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
             with open_profiled(options, batching=batching, device_times=True) as liveness:
+                if options.layers:
+                    require_layer_times(liveness.engine.backend)
                 bundle, engine = liveness.bundle, liveness.engine
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:
@@ -180,7 +185,16 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
                 found, held = measuring.run(request)
             samples.append(found)
             rates.append(held)
-    watched = watch.found(samples)
+    layers = None
+    if options.layers:
+        layers = profile_layers(
+            bundle,
+            engine.backend,
+            captures,
+            batch=options.loads[0].batch,
+            threads=options.threads,
+        )
+    watched = watch.found(samples, reformat_share=None if layers is None else layers.reformat_share)
     yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
@@ -197,6 +211,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             _with_rate(Run.of(each, options.deadline_ms, energies), held)
             for each, energies, held in zip(samples, watched.energies, rates, strict=True)
         ),
+        layers=layers,
         yardstick=yardstick,
         baseline=None
         if options.baseline is None or yardstick is None

@@ -41,6 +41,7 @@ class FileKind(Enum):
     STATE = ("state file", 2**20)
     RIG = ("rig", 2**20)
     POLICY = ("batching policy", 2**20)
+    PROFILE = ("latency profile", 2**26)
     CONFIG = ("configuration", 2**24)
     DESCRIPTION = ("description", 2**20)
     LIST = ("list", 2**28)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from fasdk_tools.profiling.load import Load
+from fasdk_tools.profiling.machine.energy import RailEnergy
 from fasdk_tools.profiling.machine.monitor import MachineRecord
-from fasdk_tools.profiling.machine.readings import Clock, ClockKind, Rail, Reading, Temperature
-from fasdk_tools.profiling.machine.sources import NotRead, Observed
+from fasdk_tools.profiling.machine.readings import (
+    Clock,
+    ClockKind,
+    CpuTimes,
+    Rail,
+    Reading,
+    Temperature,
+)
 from fasdk_tools.profiling.result import ProfileDocument, Run
 from fasdk_tools.profiling.samples import Outcome, Samples
 from fasdk_tools.report.profile import LayerTime, LayerTimes
@@ -22,6 +29,7 @@ SHARES = {
     "decision": 0.03,
     "other": 0.02,
 }
+ENERGIES = (RailEnergy("VDD_IN", joules=720.0, seconds=60.0, decisions=400, idle_watts=6.5),)
 LAYERS = LayerTimes(
     tuple(
         LayerTime(f"/backbone/stage{i}/Conv_{i}", "FP16", 0.4 / (i + 1), is_reformat=i == 3)
@@ -79,8 +87,13 @@ def samples(
     )
 
 
-def document(*runs: Samples, trusted: bool | None = None, **fields: object) -> ProfileDocument:
-    """Return the document of some runs."""
+def document(
+    *runs: Samples,
+    trusted: bool | None = None,
+    energies: tuple[RailEnergy, ...] = (),
+    **fields: object,
+) -> ProfileDocument:
+    """Return the document of some runs, each of which took the same energy."""
     values = {
         "bundle": "lobby.fasb",
         "bundle_id": "a" * 64,
@@ -90,16 +103,17 @@ def document(*runs: Samples, trusted: bool | None = None, **fields: object) -> P
         "precision": "fp32",
         "captures": 8,
         "trusted": trusted,
-        "runs": tuple(Run.of(run, 12.0) for run in runs),
+        "runs": tuple(Run.of(run, 12.0, energies) for run in runs),
     }
     return ProfileDocument(**(values | fields))
 
 
 def machine(seconds: int = 60) -> MachineRecord:
-    """Return a board that gets warmer until it slows down, and whose fan cannot be read."""
+    """Return a board that gets warmer until it slows down."""
     readings = tuple(
         Reading(
             at_s=1000.0 + at,
+            cpu=CpuTimes(6, busy_s=50.0 + 2.5 * at, own_s=2.0 * at),
             clocks=(
                 Clock("policy0", ClockKind.CPU, 1500.0 - 300.0 * (at > 40)),
                 Clock("17000000.gpu", ClockKind.GPU, 918.0 - 306.0 * (at > 40)),
@@ -113,8 +127,7 @@ def machine(seconds: int = 60) -> MachineRecord:
         )
         for at in range(seconds)
     )
-    lack = NotRead(Observed.THROTTLING, "the kernel shows no throttle counter")
-    return MachineRecord(readings, (lack,), power_mode="15W", jetson=True)
+    return MachineRecord(readings, power_mode="15W", jetson=True)
 
 
 def rates() -> list[Samples]:

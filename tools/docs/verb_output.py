@@ -142,6 +142,10 @@ _MASKS: tuple[tuple[str, str], ...] = (
         r"\1 X.Y",
     ),
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
+    # A slow machine makes fewer calls in a second than a percentile needs.
+    (r"\b\d[\d,]* more calls? needed", "N ms"),
+    # What `profile` says of the machine it ran on.
+    (r"(?m)^(  (?:measurement|energy) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
 )
 
 # Lines of `soak` whose every figure depends on the machine.
@@ -157,7 +161,7 @@ def mask(text: str) -> str:
 
     Clock times become HH:MM:SS.mmm; digits of a digest x; durations, rates and counts of calls N;
     versions of packages X.Y; numbers in exponential notation, all of them rounding errors, Ne-NN;
-    the latencies in a table of `profile` and the counts of `soak` N.
+    the latencies in a table of `profile`, or how many calls one lacks, and the counts of `soak` N.
     """
     text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
     for pattern, replacement in _MASKS:
@@ -173,18 +177,13 @@ def _mask_latencies(lines: list[str]) -> Iterator[str]:
         masked = (
             re.sub(
                 r" \d+\.\d{3}\b|\+\d[\d,]*",
-                lambda found: _masked_cell(found[0]),
+                lambda found: "N.NNN".rjust(len(found[0])),
                 line,
             )
             if inside
             else line
         )
         yield masked.rstrip()
-
-
-def _masked_cell(cell: str) -> str:
-    """Return a latency, or how many more calls one needs, with its figures replaced."""
-    return re.sub(r"\d", "N", cell) if cell.startswith("+") else "N.NNN".rjust(len(cell))
 
 
 def shape(text: str) -> list[str]:

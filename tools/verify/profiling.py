@@ -12,23 +12,7 @@ from collections.abc import Callable, Iterator
 
 from claims import Claim, report
 from measuring import pytest_claim, support_json
-
-
-def bound_claims() -> Iterator[Claim]:
-    """Coverage of the percentiles' upper bounds over simulated runs of known distributions."""
-    found = support_json("support.profile_bounds")
-    for row in found["coverage"]:
-        shares = [share for size in row["by_calls"].values() for share in size.values()]
-        independent = row["independent"]
-        yield Claim(
-            f"upper bounds, {row['distribution']}: least share of {found['runs']} runs that cover "
-            f"the true percentile",
-            min(shares),
-            ">=",
-            round(found["least"], 4) if independent else 0,
-            f"by calls and percentile: {row['by_calls']}"
-            + ("" if independent else "; calls depend on each other, no coverage is promised"),
-        )
+from profiling_referees import bound_claims, loadgen_claims, overhead_claims, queueing_claims
 
 
 def page_claims() -> Iterator[Claim]:
@@ -84,6 +68,9 @@ def door_claims() -> Iterator[Claim]:
 
 GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "bounds": bound_claims,
+    "loadgen": loadgen_claims,
+    "queueing": queueing_claims,
+    "overhead": overhead_claims,
     "door": door_claims,
     "page": page_claims,
 }

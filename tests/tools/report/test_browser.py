@@ -120,7 +120,13 @@ def pages(report, tmp_path_factory) -> dict[str, Path]:
     profile = tmp_path_factory.mktemp("profile") / "profile.html"
     write_profile(
         profile,
-        profile_pages.document(*runs, trusted=False, reasons=("hot: 82 of 85 degrees; cool it",)),
+        profile_pages.document(
+            *runs,
+            trusted=False,
+            energies=profile_pages.ENERGIES,
+            reasons=("hot: 82 of 85 degrees; cool it",),
+            not_read=("throttling: the kernel shows no counter",),
+        ),
         runs,
         machine=profile_pages.machine(),
         layers=profile_pages.LAYERS,

@@ -35,7 +35,13 @@ TURNED = "<b>gpj.\u202eevil\u2066x"
 @pytest.fixture(scope="module")
 def whole():
     runs = profile_pages.rates()
-    document = profile_pages.document(*runs, trusted=False, reasons=("hot: 82 of 85 degrees",))
+    document = profile_pages.document(
+        *runs,
+        trusted=False,
+        energies=profile_pages.ENERGIES,
+        reasons=("hot: 82 of 85 degrees",),
+        not_read=("throttling: the kernel shows no counter",),
+    )
     text = profile_page(
         document, runs, machine=profile_pages.machine(), layers=profile_pages.LAYERS
     )
@@ -96,6 +102,7 @@ def test_a_verdict_is_shown_with_its_reasons(whole):
     (warning,) = page.find("div", "warning")
     assert "NOT TRUSTED" in warning.text
     assert "hot: 82 of 85 degrees" in warning.text
+    assert any("the kernel shows no counter" in item.text for item in page.find("li"))
 
 
 @pytest.mark.parametrize(("trusted", "said"), [(True, "TRUSTED."), (None, "Not judged.")])
@@ -106,11 +113,18 @@ def test_a_machine_that_held_still_or_was_not_watched_is_told_apart(trusted, sai
     assert not page.find("div", "warning")
 
 
+def test_load_of_other_processes_is_told_from_our_own(whole):
+    page, _, _ = whole
+    (said,) = [d.text for d in page.find("desc") if "other processes" in d.text]
+    assert "this process 33.3" in said  # 2 of 6 processors
+    assert "other processes 8.33" in said
+
+
 def test_what_was_not_measured_is_left_out_and_said():
     run = replace(profile_pages.samples(4), stages_ms={})
     text = profile_page(profile_pages.document(run), [run])
     page = parse(text)
-    said_without = ("needs two runs", "timed by stage", "No layer was timed", "No clock")
+    said_without = ("needs two", "timed by stage", "No layer", "No clock", "No energy")
     assert all(said in text for said in said_without)
     says_what_it_is(page, drawings=2)
     assert len([svg for svg in page.find("svg") if svg.attributes.get("role")]) == 2
@@ -190,6 +204,7 @@ def test_the_verb_writes_a_page_that_only_its_owner_reads(tmp_path, capsys):
     page = parse(path.read_text(encoding="utf-8"))
     assert embedded(page, "profile")["runs"][0]["load"] == "closed"
     assert page.find("h1")[0].text == "Profile of lobby.fasb"
+    assert page.find("strong")[0].text in ("TRUSTED.", "NOT TRUSTED.")
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -37,6 +38,27 @@ def profile(
     seconds: Annotated[float, typer.Option(help="Measured time of each combination.")] = 3.0,
     warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER",
+            help="Call another bundle in turns with this one instead; exit 1 where this is slower.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also compare with a profile that --json stored; exit 1 where this is slower.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Share by which it may be slower; by default 0.05 against a bundle, 0.1 against a "
+            "stored profile."
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -70,17 +92,29 @@ def profile(
         backend=parse_backend(backend),
         trust=trust_policy(key, unsigned),
         threads=threads,
+        yardstick_seconds=comparison.yardstick_seconds(
+            seconds, is_wanted=as_json or baseline is not None
+        ),
+        baseline=comparison.read_baseline(baseline, tolerance),
     )
+    if against is not None:
+        with progress_view() as view:
+            answer = comparison.answer_against(
+                options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)
+            )
+        comparison.print_and_exit(answer, as_json=as_json)
+        return
     with progress_view() as view:
         found = run_profile(options, _bars(view))
     if html is not None:
         from fasdk_tools.report.profile import write_profile
 
-        write_profile(html, found.document, found.samples)
+        write_profile(html, found.document, found.samples, machine=found.machine)
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:
         print_profile(found.document)
+    comparison.exit_by_baseline(found.document.baseline, as_json=as_json)
 
 
 def _bars(view: ProgressView) -> Callable[[str, float], None]:

@@ -87,7 +87,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="JSON file of a batching policy, as `fasdk profile --find` writes it.",
+            help="JSON file of a batching policy and the engine's threads.",
         ),
     ] = None,
     backend: BackendOption = "auto",

@@ -8,12 +8,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.errors import BackendError
+from fasdk_tools.profiling.baseline import BaselineAnswer
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.percentiles import percentiles
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.yardstick import YardstickTimes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from fasdk_tools.profiling.machine.energy import RailEnergy
 
 SCHEMA_VERSION: Final = 1
 """Version of the document's layout; raise it when a key is renamed, removed or changes meaning."""
@@ -70,6 +76,33 @@ class LatencyFigures(_Document):
         }
 
 
+class EnergyFigures(_Document):
+    """Energy that one power rail delivered during a run."""
+
+    rail: str = Field(description="Name of the rail.")
+    joules: float = Field(description="Energy over the run, its warm-up included, in joules.")
+    per_decision_j: float | None = Field(
+        description="Joules a decision, what the machine uses when idle included."
+    )
+    idle_watts: float | None = Field(
+        description="Mean power before the runs, with nothing to do, in watts; null where unknown."
+    )
+    above_idle_per_decision_j: float | None = Field(
+        description="Joules a decision beyond what the machine would have used idle."
+    )
+
+    @classmethod
+    def of(cls, energy: RailEnergy) -> EnergyFigures:
+        """Summarize the energy of a rail."""
+        return cls(
+            rail=energy.rail,
+            joules=energy.joules,
+            per_decision_j=energy.per_decision_j,
+            idle_watts=energy.idle_watts,
+            above_idle_per_decision_j=energy.above_idle_per_decision_j,
+        )
+
+
 class Run(_Document):
     """Figures of one load on one number of lanes."""
 
@@ -90,10 +123,18 @@ class Run(_Document):
     failed: int = Field(description="Calls that the engine failed.")
     end_to_end: LatencyFigures = Field(description="From a capture's due time to its answer.")
     stages: dict[str, LatencyFigures] = Field(description="Time in each stage, by name.")
+    energy: tuple[EnergyFigures, ...] = Field(
+        (), description="Energy by power rail; empty where no rail could be read."
+    )
 
     @classmethod
-    def of(cls, samples: Samples, deadline_ms: float | None = None) -> Run:
-        """Summarize the samples of a run.
+    def of(
+        cls,
+        samples: Samples,
+        deadline_ms: float | None = None,
+        energies: Sequence[RailEnergy] = (),
+    ) -> Run:
+        """Summarize the samples of a run, with the energy of its power rails.
 
         Raises:
             BackendError: No call was decided, so that there is no latency.
@@ -127,6 +168,7 @@ class Run(_Document):
                 name: LatencyFigures.of(values[is_decided])
                 for name, values in counted.stages_ms.items()
             },
+            energy=tuple(EnergyFigures.of(energy) for energy in energies),
         )
 
 
@@ -145,4 +187,13 @@ class ProfileDocument(_Document):
         None, description="Whether the machine held still; null where it was not watched."
     )
     reasons: tuple[str, ...] = Field((), description="Why the figures cannot be trusted.")
+    not_read: tuple[str, ...] = Field(
+        (), description="What could not be read of the machine, which speaks neither way."
+    )
     runs: tuple[Run, ...] = Field(description="Every load measured, in order.")
+    yardstick: YardstickTimes | None = Field(
+        None, description="Checks beside the yardstick, by which --baseline compares; or null."
+    )
+    baseline: BaselineAnswer | None = Field(
+        None, description="Comparison with the profile that --baseline names; or null."
+    )

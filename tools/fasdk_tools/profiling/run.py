@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
+from fasdk.decision import MissingModalities
 from fasdk.session.session import open as open_session
+from fasdk_tools.profiling.baseline import Baseline
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +21,11 @@ if TYPE_CHECKING:
 
     from fasdk.backends.engine import Backend
     from fasdk.bundle.trust import TrustPolicy
+    from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.machine.monitor import MachineRecord
     from fasdk_tools.profiling.samples import Samples
+    from fasdk_tools.profiling.yardstick import YardstickTimes
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class ProfileOptions:
         trust: Signatures that the bundle must carry.
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
+        yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
+        baseline: Stored profile to compare with, which needs the yardstick; None for none.
     """
 
     bundle: Path
@@ -40,6 +49,8 @@ class ProfileOptions:
     trust: TrustPolicy
     threads: int = 0
     deadline_ms: float | None = None
+    yardstick_seconds: float | None = None
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +60,41 @@ class Profile:
     Attributes:
         document: Its figures.
         samples: Every call of every run, in the document's order.
+        machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
     samples: tuple[Samples, ...]
+    machine: MachineRecord
+
+
+def open_profiled(
+    options: ProfileOptions,
+    *,
+    bundle: Path | None = None,
+    batching: BatchingPolicy | None = None,
+    threads: int | None = None,
+) -> Liveness:
+    """Open a bundle as a profile does, whatever was opened on this machine before.
+
+    Args:
+        options: What to measure.
+        bundle: Path of the bundle; None for that of `options`.
+        batching: Settings of the session; None for one lane and one capture a call.
+        threads: CPU threads of the engine; None for those of `options`.
+
+    Raises:
+        FasdkError: The bundle cannot be opened.
+    """
+    return open_session(
+        bundle or options.bundle,
+        backend=options.backend,
+        trust=options.trust,
+        revisions=RevisionState.unchecked(),
+        threads=options.threads if threads is None else threads,
+        batching=batching or BatchingPolicy(lanes=1, max_batch=1),
+        missing=MissingModalities.DEGRADE,  # golden captures may lack what the model can do without
+    )
 
 
 def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], None]) -> Profile:
@@ -66,26 +108,31 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         FasdkError: The bundle cannot be opened, or the engine failed.
     """
     samples: list[Samples] = []
-    for request in options.loads:
-        name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-        with open_session(
-            options.bundle,
-            backend=options.backend,
-            trust=options.trust,
-            revisions=RevisionState.unchecked(),
-            threads=options.threads,
-            batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        ) as liveness:
-            captures = [item.capture for item in liveness.bundle.golden]
-            samples.append(
-                measure(
-                    liveness,
-                    captures,
-                    request,
-                    on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                )
-            )
-            bundle, engine = liveness.bundle, liveness.engine
+    watch = MachineWatch()
+    with watch.watching():
+        for request in options.loads:
+            name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
+            with open_session(
+                options.bundle,
+                backend=options.backend,
+                trust=options.trust,
+                revisions=RevisionState.unchecked(),
+                threads=options.threads,
+                batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+            ) as liveness:
+                captures = [item.capture for item in liveness.bundle.golden]
+                with watch.run():
+                    samples.append(
+                        measure(
+                            liveness,
+                            captures,
+                            request,
+                            on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
+                        )
+                    )
+                bundle, engine = liveness.bundle, liveness.engine
+    watched = watch.found(samples)
+    yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -94,6 +141,30 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         version=engine.version,
         precision=bundle.manifest.precision.value,
         captures=len(captures),
-        runs=tuple(Run.of(each, options.deadline_ms) for each in samples),
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(
+            Run.of(each, options.deadline_ms, energies)
+            for each, energies in zip(samples, watched.energies, strict=True)
+        ),
+        yardstick=yardstick,
+        baseline=None
+        if options.baseline is None or yardstick is None
+        else options.baseline.compare(yardstick),
     )
-    return Profile(document, tuple(samples))
+    return Profile(document, tuple(samples), watched.record)
+
+
+def _beside_yardstick(
+    options: ProfileOptions, on_progress: Callable[[str, float], None]
+) -> YardstickTimes | None:
+    if options.yardstick_seconds is None:
+        return None
+    with open_profiled(options) as liveness:
+        return measure_beside_yardstick(
+            liveness,
+            [item.capture for item in liveness.bundle.golden],
+            seconds=options.yardstick_seconds,
+            on_progress=lambda share: on_progress("beside the yardstick", share),
+        )

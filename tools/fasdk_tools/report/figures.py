@@ -38,7 +38,7 @@ def write(form: str, value: Any) -> str:
     """Return a figure as the page writes it.
 
     Args:
-        form: "percent", "whole", "score", "ms", "rate" or "text".
+        form: "percent", "whole", "score", "thousandths", "rate" or "text".
         value: The figure.
     """
     if form == "percent":
@@ -47,7 +47,7 @@ def write(form: str, value: Any) -> str:
         return f"{value:,}"
     if form == "score":
         return f"{value:.6f}"
-    if form == "ms":
+    if form == "thousandths":
         return f"{value:,.3f}"
     if form == "rate":
         return f"{value:,.1f}"

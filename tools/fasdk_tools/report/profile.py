@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,7 @@ def profile_page(
         stages=stages,
         stage_chart=_stage_chart(document.runs, stages),
         layers=layers,
+        has_energy=any(run.energy for run in document.runs),
         machine=machine,
         machine_charts=[] if machine is None else _machine_charts(machine),
     )
@@ -276,19 +278,11 @@ def _machine_charts(record: MachineRecord) -> list[_Chart]:
             lambda r: {t.name: t.celsius for t in r.temperatures},
         ),
         ("power", "Power", "watts", lambda r: {rail.name: rail.watts for rail in r.rails}),
-        (
-            "loads",
-            "Use of GPU and memory",
-            "per cent",
-            lambda r: {
-                "GPU": None if r.gpu_load is None else 100 * r.gpu_load,
-                "memory bandwidth": None if r.memory_load is None else 100 * r.memory_load,
-            },
-        ),
     ]
+    found = [(key, caption, unit, _series(record, values)) for key, caption, unit, values in shown]
+    found.append(("use", "Use of processors and GPU", "per cent", _use(record)))
     charts = []
-    for key, caption, unit, values in shown:
-        series = _series(record, values)
+    for key, caption, unit, series in found:
         for first in range(0, len(series), LINE_STYLES):
             part = series[first : first + LINE_STYLES]
             which = f"{key}-{first // LINE_STYLES}"
@@ -296,6 +290,28 @@ def _machine_charts(record: MachineRecord) -> list[_Chart]:
             drawn = readings_over_time(which, f"{caption} over time", unit, part)
             charts.append(_Chart(f"{caption} over time", drawn, legend))
     return charts
+
+
+def _use(record: MachineRecord) -> list[Series]:
+    """Return how busy the processors, the GPU and the memory were, in per cent."""
+    own, others = list[tuple[float, float]](), list[tuple[float, float]]()
+    for before, after in itertools.pairwise(record.readings):
+        if before.cpu is None or after.cpu is None or after.at_s <= before.at_s:
+            continue
+        whole_s = after.cpu.cores * (after.at_s - before.at_s)
+        own_s = after.cpu.own_s - before.cpu.own_s
+        other_s = max(0.0, after.cpu.busy_s - before.cpu.busy_s - own_s)
+        at_s = after.at_s - record.readings[0].at_s
+        own.append((at_s, 100 * own_s / whole_s))
+        others.append((at_s, 100 * other_s / whole_s))
+    processors = [("this process", own), ("other processes", others)]
+    return [Series(n, tuple(points)) for n, points in processors if len(points) > 1] + _series(
+        record,
+        lambda r: {
+            "GPU": None if r.gpu_load is None else 100 * r.gpu_load,
+            "memory bandwidth": None if r.memory_load is None else 100 * r.memory_load,
+        },
+    )
 
 
 def _series(

@@ -24,6 +24,8 @@ def print_profile(document: ProfileDocument) -> None:
             "trust": document.bundle_trust,
             "highest throughput": f"{best.achieved_per_s:.1f} captures/s with batch "
             f"{best.batch}, lanes {best.lanes}",
+            "measurement": _measurement_text(document),
+            "energy": _energy_text(first),
         },
     )
     for run in document.runs:
@@ -36,6 +38,30 @@ def percentile_text(figures: LatencyFigures, name: str) -> str:
     if found is None:
         return f"{count_of(figures.missing_calls[name], 'more call')} needed"
     return format_ms(found.ms)
+
+
+def _measurement_text(document: ProfileDocument) -> str:
+    """Return whether the figures can be trusted, why not, and what could not be read."""
+    if document.trusted is None:
+        return "the machine was not watched"
+    missing = ", ".join(lack.partition(":")[0] for lack in document.not_read)
+    verdict = "TRUSTED" if document.trusted else f"NOT TRUSTED: {'. '.join(document.reasons)}"
+    return f"{verdict}. Not read: {missing}" if missing else verdict
+
+
+def _energy_text(run: Run) -> str:
+    """Return what a decision took from each power rail that could be read."""
+    texts = []
+    for energy in run.energy:
+        if energy.per_decision_j is not None:
+            text = f"{energy.rail} {energy.per_decision_j:.3g} J a decision"
+            if energy.above_idle_per_decision_j is not None:
+                text += (
+                    f", {energy.above_idle_per_decision_j:.3g} J above idle "
+                    f"({energy.idle_watts:.3g} W)"
+                )
+            texts.append(text)
+    return "; ".join(texts) or "not measured: no power rail can be read"
 
 
 def _print_run(run: Run) -> None:

@@ -219,3 +219,10 @@ def test_own_load_and_that_of_own_children_is_no_neighbor(tmp_path):
     # The child uses 4 of 6 processors, which the tree counts as load of others.
     record = watch(tree, between=child_works, others=4 / 6)
     assert troubles(record) == []
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, []), (0.21, [Trouble.REFORMATS])])
+def test_an_engine_that_reformats_much_is_named(share, expected, tmp_path):
+    record = watch(machine_trees.virtual_machine(tmp_path))
+    verdict = judge(record, reformat_share=share)
+    assert [reason.trouble for reason in verdict.reasons] == expected

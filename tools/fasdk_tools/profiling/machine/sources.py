@@ -44,6 +44,9 @@ class NotRead:
     what: Observed
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.what.value}: {self.why}"
+
 
 class Source(Protocol):
     """Something that is read during a run."""

@@ -135,7 +135,7 @@ def fitting(values: Sequence[float]) -> Scale:
 
 def number(value: float) -> str:
     """Return a number beside a tick, thousands as k."""
-    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.10g}"
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.6g}"
 
 
 def _step(least: float) -> float:

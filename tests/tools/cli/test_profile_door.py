@@ -105,6 +105,8 @@ def test_a_long_run_shows_its_minutes(fasdk, path):
         (["--soak", "45m", "--load", "idle"], "--soak is for a load that goes on"),
         (["--soak", "45m", "--lanes", "1,2"], "one batch size and one number of lanes"),
         (["--load", "cold", "--samples", "out.npz"], "--samples"),
+        (["--load", "idle", "--fps", "0"], "--fps is 0, expected frames a second above 0"),
+        (["--load", "idle", "--captures", "absent.jsonl"], "absent.jsonl"),
         (["--quick"], "--quick is for --load idle and cold"),
     ],
 )

@@ -99,7 +99,7 @@ verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle
 
 fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executions 10000" for fewer
 	@for target in $$(PYTHONPATH=tests $(BIN)/python -m fuzz --names); do \
-		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep tests/output/fuzz $(OPTIONS) || failed=1; \
+		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep .verify/fuzz --record .verify/fuzz $(OPTIONS) || failed=1; \
 	done; test -z "$$failed"
 
 AUDIT := .venv-audit

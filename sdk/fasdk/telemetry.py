@@ -4,39 +4,83 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Stage(str, Enum):
     """Stages of a check, in order; `OTHER` is the rest of the end-to-end time.
 
     GATES can refuse a capture before an engine sees it. QUEUE runs from there until a lane takes
-    the capture, waiting for room in the queue included. ENGINE is the time of the whole batch,
-    because every capture in it waits for that long.
+    the capture, waiting for room in the queue included. PREPROCESS and ENGINE are the time of the
+    whole batch, because every capture in it waits for that long. UPLOAD and DOWNLOAD are copies to
+    and from a GPU, where the engine times them on the device; elsewhere they are 0, and ENGINE is
+    the whole call. Where they are timed, ENGINE is the execution on the device, and what starting
+    the call and waking up after it take is part of OTHER.
     """
 
     GATES = "gates"
     QUEUE = "queue"
     PREPROCESS = "preprocess"
+    UPLOAD = "upload"
     ENGINE = "engine"
+    DOWNLOAD = "download"
     DECISION = "decision"
     OTHER = "other"
 
     __hash__ = str.__hash__  # Enum's own runs in Python, and every capture needs many
 
 
-class StageClock:
-    """Clock that adds up the stage times of one check; it starts when it is made."""
+@dataclass(frozen=True)
+class DeviceTimes:
+    """Times of one engine call on the device, in milliseconds.
 
-    __slots__ = ("_spent_ns", "_start_ns")
+    Attributes:
+        upload_ms: Copies to the device.
+        engine_ms: Execution of the graph.
+        download_ms: Copies to the host.
+    """
+
+    upload_ms: float
+    engine_ms: float
+    download_ms: float
+
+
+@dataclass(frozen=True)
+class StageSpan:
+    """One stage of one check in time.
+
+    Attributes:
+        stage: Stage that was under way.
+        start_ns: Its begin, in nanoseconds of `time.perf_counter_ns`.
+        end_ns: Its end, on the same clock.
+    """
+
+    stage: Stage
+    start_ns: int
+    end_ns: int
+
+
+class StageClock:
+    """Clock of the stages of one check; it starts when it is made.
+
+    Attributes:
+        start_ns: When it was made, in nanoseconds of `time.perf_counter_ns`.
+        end_ns: When it was finished, on the same clock; None before.
+        lane: Number of the lane that took the capture, from 0; None where none did.
+    """
+
+    __slots__ = ("_spans", "end_ns", "lane", "start_ns")
 
     def __init__(self) -> None:
-        self._start_ns = time.perf_counter_ns()
-        self._spent_ns: dict[Stage, int] = {}
+        self.start_ns = time.perf_counter_ns()
+        self.end_ns: int | None = None
+        self.lane: int | None = None
+        self._spans: list[tuple[Stage, int, int]] = []
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
@@ -45,21 +89,61 @@ class StageClock:
         try:
             yield
         finally:
-            self.add(stage, time.perf_counter_ns() - start_ns)
+            self.add(stage, start_ns, time.perf_counter_ns())
 
-    def add(self, stage: Stage, spent_ns: int) -> None:
-        """Count nanoseconds of `time.perf_counter_ns` towards `stage`."""
-        self._spent_ns[stage] = self._spent_ns.get(stage, 0) + spent_ns
+    def add(self, stage: Stage, start_ns: int, end_ns: int) -> None:
+        """Count a span of `time.perf_counter_ns` towards `stage`; spans must not overlap."""
+        self._spans.append((stage, start_ns, end_ns))
+
+    def add_all(self, spans: Sequence[tuple[Stage, int, int]]) -> None:
+        """Count spans as `add` does, such as those of `split_call`."""
+        self._spans += spans
 
     def finish(self) -> dict[str, float]:
         """Return milliseconds by stage name, and their sum as `end_to_end`."""
-        total_ns = time.perf_counter_ns() - self._start_ns
-        spent_ns = self._spent_ns
-        other_ns = total_ns - sum(spent_ns.values())
-        timings = {name: spent_ns.get(stage, 0) / 1e6 for stage, name in _NAMES}
-        timings[Stage.OTHER.value] = other_ns / 1e6
+        self.end_ns = end_ns = time.perf_counter_ns()
+        total_ns = other_ns = end_ns - self.start_ns
+        timings = dict(_NOTHING_SPENT)
+        for stage, began_ns, ended_ns in self._spans:
+            timings[_NAMES[stage]] += (ended_ns - began_ns) / 1e6
+            other_ns -= ended_ns - began_ns
+        timings[_NAMES[Stage.OTHER]] = other_ns / 1e6
         timings["end_to_end"] = total_ns / 1e6
         return timings
 
+    def spans(self) -> tuple[StageSpan, ...]:
+        """Return the stages of a finished check in time, without OTHER, which has no one place."""
+        last_ns = self.end_ns
+        return tuple(
+            StageSpan(*span) for span in self._spans if last_ns is not None and span[2] <= last_ns
+        )
 
-_NAMES = tuple((stage, stage.value) for stage in Stage)
+
+def split_call(
+    started_ns: int, ended_ns: int, device: DeviceTimes | None
+) -> tuple[tuple[Stage, int, int], ...]:
+    """Return the spans of one engine call.
+
+    The device's clock is another than the host's: UPLOAD, ENGINE and DOWNLOAD are laid end to end
+    from the begin of the call, and shortened together where rounding makes them longer than it.
+
+    Args:
+        started_ns: Begin of the call, in nanoseconds of `time.perf_counter_ns`.
+        ended_ns: End of the call, on the same clock.
+        device: Times on the device, or None where the engine has none.
+    """
+    if device is None:
+        return ((Stage.ENGINE, started_ns, ended_ns),)
+    spent_ms = (device.upload_ms, device.engine_ms, device.download_ms)
+    call_ns, device_ns = ended_ns - started_ns, sum(spent_ms) * 1e6
+    scale = 1e6 if device_ns <= call_ns else 1e6 * call_ns / device_ns
+    spans, start_ns = [], started_ns
+    for stage, ms in zip((Stage.UPLOAD, Stage.ENGINE, Stage.DOWNLOAD), spent_ms, strict=True):
+        end_ns = min(start_ns + round(ms * scale), ended_ns)
+        spans.append((stage, start_ns, end_ns))
+        start_ns = end_ns
+    return tuple(spans)
+
+
+_NAMES = {stage: stage.value for stage in Stage}
+_NOTHING_SPENT = dict.fromkeys(_NAMES.values(), 0.0)

@@ -2,7 +2,8 @@
 
 The attacker has a bundle signed whose graph no longer gives the logits of its golden captures, or
 plants a record that says it was proven, or copies one from elsewhere. Answer: on every backend the
-bundle does not open before it has reproduced its golden captures on this machine for this account.
+bundle does not open before it has reproduced its golden captures on this machine for this account,
+and no data set is scored with it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from fasdk.errors import HomeError, PlanError
 from fasdk.home import home_path
 from fasdk.scorer import Scorer
 from fasdk.session import proof
+from fasdk_calibration.datasets import open_dataset
+from fasdk_tools.evaluation.scoring import score_dataset
 
 from support import hostile_bundle, tiny_bundle
+from support.bright_captures import mixed, write_list
 
 BACKENDS = ["onnxruntime", "openvino"]
 
@@ -75,6 +79,12 @@ def test_a_bundle_that_fails_its_golden_captures_does_not_open(tmp_path, home, b
         with pytest.raises(PlanError, match=r"golden capture .*drift"):
             opened(path, backend)
     assert not [*home.glob("proven/*")]
+
+
+def test_no_data_set_is_scored_with_a_bundle_that_fails_its_golden_captures(tmp_path):
+    dataset = open_dataset(write_list(tmp_path, mixed()))
+    with pytest.raises(PlanError, match=r"golden capture .*drift"):
+        score_dataset(open_bundle(altered(tmp_path / "a.fasb")), dataset, threads=1)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -100,8 +100,10 @@ def test_without_a_compiler_the_native_module_is_left_out(tmp_path):
 @pytest.mark.slow
 def test_no_vector_reads_or_writes_outside_its_buffers(tmp_path):
     Requirement.BUILD_TOOLS.programs("cmake", "c++")
-    flags = "-g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-    program = build_vectors(tmp_path, f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Debug")
+    program = build_vectors(tmp_path, "-DFASDK_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug")
+    symbols = program.read_bytes()
+    assert b"__asan_init" in symbols
+    assert b"__ubsan_handle" in symbols
     done = run(program, VECTORS)
     assert done.returncode == 0, done.stdout + done.stderr
 

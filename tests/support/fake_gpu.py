@@ -43,6 +43,7 @@ class FakeStream:
         work, self.queue = self.queue, []
         for item in work:
             item()
+            self.driver.clock_ms += 1.0
         if self.driver.fails_to_synchronize:
             raise FaultError("an illegal memory access was encountered")
 
@@ -68,6 +69,31 @@ class FakeEvent:
 
     def free(self) -> None:
         self.driver.require_current()
+
+
+@dataclass
+class FakeMarks:
+    driver: FakeGpu
+    passed_ms: list[float | None]
+
+    def record(self, index: int, stream: CudaStream) -> None:
+        if "marks in a graph" in self.driver.refuses and self.driver.is_capturing(stream.handle):
+            raise BackendError("CUDA failed: cuEventRecordWithFlags gave CUDA_ERROR_NOT_SUPPORTED")
+
+        def passed() -> None:
+            self.passed_ms[index] = self.driver.clock_ms
+
+        self.driver.streams[stream.handle].enqueue(passed)
+
+    def elapsed_ms(self) -> tuple[float, ...]:
+        self.driver.require_current()
+        passed_ms = [ms for ms in self.passed_ms if ms is not None]
+        assert len(passed_ms) == len(self.passed_ms), "a mark was not passed"
+        return tuple(np.diff(passed_ms).tolist())
+
+    def free(self) -> None:
+        self.driver.require_current()
+        self.driver.marks_held -= 1
 
 
 @dataclass
@@ -120,6 +146,8 @@ class FakeGpu:
         self.loses_copies = False
         self.on_synchronize: Callable[[], None] = lambda: None
         self.allocations = 0
+        self.marks_held = 0
+        self.clock_ms = 0.0  # one millisecond for each piece of work
         self.refuses: set[str] = set()
         self._depth = Depth()
         self._next = 4096
@@ -147,6 +175,11 @@ class FakeGpu:
     def event(self) -> FakeEvent:
         self.require_current()
         return FakeEvent(self)
+
+    def marks(self, count: int) -> FakeMarks:
+        self.require_current()
+        self.marks_held += 1
+        return FakeMarks(self, [None] * count)
 
     def device_buffer(self, size_bytes: int) -> FakeBuffer:
         return self._allocate((size_bytes // 4,))

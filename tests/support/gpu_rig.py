@@ -37,8 +37,12 @@ class Rig:
     def plans(self) -> list[Path]:
         return sorted(self.cache.folder.glob("*.plan"))
 
-    def open(self, backend: Backend = Backend.TENSORRT, *, graphs: bool = True) -> TensorRtEngine:
-        return open_tensorrt_engine(self.bundle, backend, driver=self.gpu, graphs=graphs)
+    def open(
+        self, backend: Backend = Backend.TENSORRT, *, graphs: bool = True, timed: bool = False
+    ) -> TensorRtEngine:
+        return open_tensorrt_engine(
+            self.bundle, backend, driver=self.gpu, graphs=graphs, timed=timed
+        )
 
 
 def batch(size: int, seed: int = 0) -> dict[str, np.ndarray]:

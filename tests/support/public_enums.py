@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -100,13 +102,36 @@ def enum_parameters() -> Iterator[EnumParameter]:
                 named = set(pattern.findall(text))
                 if "Callable" in text or len(named) != 1:
                     continue
-                choices, depth = known[named.pop()]
+                word = named.pop()
+                choices, depth = known[word]
+                if _is_another(function, word, choices):
+                    continue
                 is_mapping = "apping[" in text or text.startswith("dict[")
                 if not is_mapping:
                     depth += len(_COLLECTION.findall(text))
                 yield EnumParameter(
                     owner, function, parameter.name, parameter.kind, depth, is_mapping, choices
                 )
+
+
+def _is_another(function: Any, word: str, choices: type[Enum]) -> bool:
+    """Whether a function's module imports another class of an enum's name, such as for typing."""
+    module = inspect.getmodule(function)
+    imported_from = _imports(inspect.getsource(module)).get(word) if module else None
+    if imported_from is None:
+        return False
+    meant = getattr(import_module(imported_from), word)
+    return inspect.isclass(meant) and meant is not choices
+
+
+@lru_cache
+def _imports(source: str) -> dict[str, str]:
+    return {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 def _modules() -> Iterator[Any]:

@@ -66,6 +66,20 @@ def door_claims() -> Iterator[Claim]:
     )
 
 
+def comparison_claims() -> Iterator[Claim]:
+    """Planted slowdowns told by --against and --baseline, and none told where none is planted."""
+    found = support_json("support.profile_comparisons")
+    runs = found["runs"]
+    for option, planted in (("against", "10 %"), ("baseline", "20 %")):
+        note = f"of {runs} runs, on a real session"
+        if option == "baseline":
+            note += f"; {found['baseline_not_comparable']} of {2 * runs} were not comparable"
+        told = f"--{option}: runs with a planted {planted} that are called slower"
+        yield Claim(told, found[f"{option}_found"], ">=", round(0.9 * runs), note)
+        false = f"--{option}: runs with nothing planted that are called slower"
+        yield Claim(false, found[f"{option}_false"], "==", 0, note)
+
+
 GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "bounds": bound_claims,
     "loadgen": loadgen_claims,
@@ -73,6 +87,7 @@ GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "overhead": overhead_claims,
     "door": door_claims,
     "page": page_claims,
+    "against": comparison_claims,
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.cuda_graph import capture
+from fasdk.backends.cuda_marks import DriverMarks
 from fasdk.backends.cuda_uuid import gpu_uuid
 from fasdk.errors import BackendError
 from fasdk.extras import how_to_install
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fasdk.backends.cuda_api import (
         CudaEvent,
         CudaGraph,
+        CudaMarks,
         CudaStream,
         DeviceBuffer,
         HostBuffer,
@@ -151,6 +153,10 @@ class PyCudaDriver:
         """See `CudaDriver.event`."""
         flags = self._native.event_flags
         return _Event(self._native.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING))
+
+    def marks(self, count: int) -> CudaMarks:
+        """See `CudaDriver.marks`."""
+        return DriverMarks(count)
 
     def device_buffer(self, size_bytes: int) -> DeviceBuffer:
         """See `CudaDriver.device_buffer`."""

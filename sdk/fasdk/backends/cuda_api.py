@@ -92,6 +92,30 @@ class CudaEvent(Protocol):
         ...
 
 
+class CudaMarks(Protocol):
+    """Marks in a stream that the device times as it passes them, also those inside a graph."""
+
+    def record(self, index: int, stream: CudaStream) -> None:
+        """Put a mark behind all that is enqueued, or captured, so far.
+
+        Raises:
+            BackendError: The driver refuses, or the device is lost.
+        """
+        ...
+
+    def elapsed_ms(self) -> tuple[float, ...]:
+        """Return the time from each mark to the next, in milliseconds, once all were passed.
+
+        Raises:
+            BackendError: A mark was not recorded or not passed, or the device is lost.
+        """
+        ...
+
+    def free(self) -> None:
+        """Release them; the context must be current."""
+        ...
+
+
 class CudaGraph(Protocol):
     """Work recorded once, to be launched whole."""
 
@@ -131,6 +155,10 @@ class CudaDriver(Protocol):
 
     def event(self) -> CudaEvent:
         """Return a new event, whose waiters sleep instead of spinning."""
+        ...
+
+    def marks(self, count: int) -> CudaMarks:
+        """Return new timed marks."""
         ...
 
     def device_buffer(self, size_bytes: int) -> DeviceBuffer:

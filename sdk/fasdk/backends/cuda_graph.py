@@ -6,9 +6,10 @@ import ctypes
 import gc
 import threading
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
 
+from fasdk.backends.cuda_library import call as _call
+from fasdk.backends.cuda_library import result as _result
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
@@ -16,21 +17,9 @@ if TYPE_CHECKING:
 
     from fasdk.backends.cuda_api import CudaStream
 
-_LIBRARY = "libcuda.so.1"
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other lanes may allocate and capture meanwhile.
 _THREAD_LOCAL = 1
 _ONE_AT_A_TIME = threading.Lock()
-_HANDLE = ctypes.c_void_p
-_OUT = ctypes.POINTER(ctypes.c_void_p)
-_SIGNATURES: dict[str, list[type]] = {
-    "cuStreamBeginCapture_v2": [_HANDLE, ctypes.c_int],
-    "cuStreamEndCapture": [_HANDLE, _OUT],
-    "cuGraphInstantiateWithFlags": [_OUT, _HANDLE, ctypes.c_ulonglong],
-    "cuGraphLaunch": [_HANDLE, _HANDLE],
-    "cuGraphExecDestroy": [_HANDLE],
-    "cuGraphDestroy": [_HANDLE],
-    "cuGetErrorName": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
-}
 
 
 class DriverGraph:
@@ -97,32 +86,3 @@ def _no_garbage_collection() -> Iterator[None]:
         finally:
             if was_enabled:
                 gc.enable()
-
-
-def _call(name: str, *arguments: object) -> None:
-    result = _result(name, *arguments)
-    if result != 0:
-        raise BackendError(f"CUDA failed: {name} gave {_error_name(result)}")
-
-
-def _result(name: str, *arguments: object) -> int:
-    return int(getattr(_driver(), name)(*arguments))
-
-
-def _error_name(result: int) -> str:
-    name = ctypes.c_char_p()
-    known = _result("cuGetErrorName", result, ctypes.byref(name)) == 0 and name.value
-    return name.value.decode() if known and name.value else f"CUresult {result}"
-
-
-@cache
-def _driver() -> ctypes.CDLL:
-    """Load the driver pycuda is linked to; the loader knows it by this name already."""
-    try:
-        library = ctypes.CDLL(_LIBRARY)
-        for name, arguments in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, ctypes.c_int
-    except (OSError, AttributeError) as error:
-        raise BackendError(f"{_LIBRARY} has no CUDA graphs: {error}") from error
-    return library

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.telemetry import DeviceTimes
+
 
 class Backend(str, Enum):
     """Name of a library that can run a bundle; see the table in `fasdk.backends.registry`."""
@@ -32,14 +34,18 @@ class EngineOutputs:
     Attributes:
         logits: Logits of the batch, float32 [B, classes].
         reliability: float32 [B, modalities] in model order, or None where the model has none.
+        device: Times of the call on a GPU, or None where they were not taken.
     """
 
     logits: NDArray[np.float32]
     reliability: NDArray[np.float32] | None = None
+    device: DeviceTimes | None = None
 
     @classmethod
-    def from_named(cls, outputs: Mapping[str, NDArray[Any]]) -> EngineOutputs:
-        """Build from a graph's outputs by name, as float32.
+    def from_named(
+        cls, outputs: Mapping[str, NDArray[Any]], device: DeviceTimes | None = None
+    ) -> EngineOutputs:
+        """Build from a graph's outputs by name, as float32, and the call's times on a GPU.
 
         Raises:
             BackendError: There are no logits, or an output does not hold floating-point numbers.
@@ -53,6 +59,7 @@ class EngineOutputs:
         return cls(
             logits=_as_float32("logits", outputs["logits"]),
             reliability=None if reliability is None else _as_float32("reliability", reliability),
+            device=device,
         )
 
     def require(self, batch: int, classes: int, modalities: int | None) -> None:

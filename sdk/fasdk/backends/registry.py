@@ -64,6 +64,7 @@ def open_engine(
     threads: int = 0,
     progress: Progress | None = None,
     cuda_graphs: bool = True,
+    device_times: bool = False,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.
 
@@ -76,6 +77,7 @@ def open_engine(
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
+        device_times: Whether TensorRT's lanes time upload, engine and download on the device.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
@@ -90,7 +92,8 @@ def open_engine(
             raise BackendError(f"no backend is installed: install {names}")
         backend = candidates[0]
     require_installed(backend)
-    return _opener_of(spec_of(backend))(bundle, EngineOptions(threads, progress, cuda_graphs))
+    options = EngineOptions(threads, progress, cuda_graphs, device_times)
+    return _opener_of(spec_of(backend))(bundle, options)
 
 
 def _opener_of(spec: BackendSpec) -> Opener:

@@ -24,11 +24,13 @@ class EngineOptions:
         threads: CPU threads of a backend that runs on the CPU; 0 takes one per core.
         progress: Receives the phases of a plan's build, where one is needed; None logs them.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
+        device_times: Whether TensorRT's lanes time upload, engine and download on the device.
     """
 
     threads: int = 0
     progress: Progress | None = None
     cuda_graphs: bool = True
+    device_times: bool = False
 
 
 class Opener(Protocol):

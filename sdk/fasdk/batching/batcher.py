@@ -14,6 +14,7 @@ from fasdk.batching.group import LaneGroup
 from fasdk.batching.policy import BatchingPolicy, WhenFull
 from fasdk.batching.request import CallerOrder, Request, overdue
 from fasdk.errors import ClosedError
+from fasdk.nvtx_ranges import nvtx_ranges
 from fasdk.own_thread import in_own_thread
 from fasdk.reasons import Finding, Reason
 from fasdk.telemetry import Stage, StageClock
@@ -60,6 +61,10 @@ class MicroBatcher:
     Calls go one way, from the batcher to its lane groups and from those to their workers; each of
     them has a lock of its own, taken in that order. Workers call back without holding one.
 
+    Attributes:
+        policy: Lanes, batch size, queue and deadline.
+        recording: List that receives the clock of every capture submitted from now on, or None.
+
     Args:
         loaded: Loaded bundle to score on; kept open until the last lane has left it.
         policy: Lanes, batch size, queue and deadline.
@@ -71,6 +76,7 @@ class MicroBatcher:
 
     def __init__(self, loaded: LoadedBundle, policy: BatchingPolicy) -> None:
         self.policy = policy
+        self.recording: list[StageClock] | None = None
         self._deadline_ns = round(policy.deadline_ms * _NS_PER_MS)
         self._max_wait_ns = round(policy.max_wait_ms * _NS_PER_MS)
         self._arrivals: SimpleQueue[Request] = SimpleQueue()
@@ -87,6 +93,7 @@ class MicroBatcher:
         self._abandoned = False
         self._ended = False  # whether no thread is left that looks at what arrives
         self._look_ns = 0  # when the watchdog looks next
+        self._ranges = nvtx_ranges()
         self._group = LaneGroup.open(loaded, policy, self._order, self)
         self._groups = [self._group]  # those with a worker left
         with self._lock:
@@ -105,17 +112,20 @@ class MicroBatcher:
         nothing of its own.
         """
         clock = StageClock()
-        arrived_ns = time.perf_counter_ns()
+        recording = self.recording
+        if recording is not None:
+            recording.append(clock)
         scorer = self._group.loaded.scorer
-        refusal = scorer.gate(capture)
+        with self._ranges[Stage.GATES]:
+            refusal = scorer.gate(capture)
         gated_ns = time.perf_counter_ns()
-        clock.add(Stage.GATES, gated_ns - arrived_ns)
-        request = Request(capture, scorer, clock, gated_ns, arrived_ns + self._deadline_ns)
+        clock.add(Stage.GATES, clock.start_ns, gated_ns)
+        request = Request(capture, scorer, clock, gated_ns, clock.start_ns + self._deadline_ns)
         if refusal is None:
             is_full = self._waiting >= self.policy.queue_limit
             refusal = self._refusal(request, is_full=is_full)
         if refusal is not None:
-            clock.add(Stage.QUEUE, time.perf_counter_ns() - gated_ns)
+            clock.add(Stage.QUEUE, gated_ns, time.perf_counter_ns())
             refusal.timings_ms.update(clock.finish())
             request.future.set_result(refusal)
             return request.future
@@ -199,7 +209,7 @@ class MicroBatcher:
                 if not request.claim():
                     self._order.settle(request, None)
                     continue
-                request.clock.add(Stage.QUEUE, now_ns - request.queued_ns)
+                request.clock.add(Stage.QUEUE, request.queued_ns, now_ns)
                 if now_ns >= request.deadline_ns:
                     self._order.settle(request, _waited(request))
                 else:
@@ -403,7 +413,7 @@ class MicroBatcher:
         late = [request for request in self._queue if now_ns >= request.deadline_ns]
         for request in late:
             self._queue.remove(request)
-            request.clock.add(Stage.QUEUE, now_ns - request.queued_ns)
+            request.clock.add(Stage.QUEUE, request.queued_ns, now_ns)
             answers.append((request, _waited(request)))
         self._give_room()
         for group in self._groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from fasdk.batching.worker import LaneWorker
@@ -55,6 +56,7 @@ class LaneGroup:
         self._lanes = list(lanes)  # opened, without a worker yet
         self._order = order
         self._source = source
+        self._numbers = count()
         self._lock = threading.Lock()  # of the two fields below
         self._workers: set[LaneWorker] = set()
         self._lost = ""
@@ -196,7 +198,9 @@ class LaneGroup:
         self._source.worker_left(self, worker, fault)
 
     def _start(self, lane: Lane | None) -> None:
-        worker = LaneWorker(self.loaded, self.max_batch, lane, self._order, self)
+        worker = LaneWorker(
+            self.loaded, self.max_batch, lane, self._order, self, next(self._numbers)
+        )
         with self._lock:
             self._workers.add(worker)
         try:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from fasdk.batching.request import overdue
 from fasdk.errors import BackendError
-from fasdk.telemetry import Stage
+from fasdk.nvtx_ranges import nvtx_ranges
+from fasdk.telemetry import Stage, split_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,7 @@ class LaneWorker:
         lane: Open lane, or None to open one first, in the thread.
         order: Order in which answers reach each caller.
         events: Owner of the worker, which gives it batches.
+        number: Number of the lane in its group, from 0.
     """
 
     def __init__(
@@ -70,12 +72,15 @@ class LaneWorker:
         lane: Lane | None,
         order: CallerOrder,
         events: WorkerEvents,
+        number: int,
     ) -> None:
         self._loaded = loaded
         self._max_batch = max_batch
         self._lane = lane
         self._order = order
         self._events = events
+        self._number = number
+        self._ranges = nvtx_ranges()
         self._lock = threading.Lock()  # of the three fields below
         self._batch: Sequence[Request] = ()
         self._call: InFlightCall | None = None
@@ -163,7 +168,8 @@ class LaneWorker:
         batch = self._events.next_batch(self)
         if batch is None:
             return False
-        requests = self._fill(lane, batch)
+        with self._ranges[Stage.PREPROCESS]:
+            requests = self._fill(lane, batch)
         if requests:
             self._run(lane, requests)
         return True
@@ -173,8 +179,9 @@ class LaneWorker:
         scorer = self._loaded.scorer
         requests: list[Request] = []
         inputs = lane.inputs
+        start_ns = time.perf_counter_ns()
         for request in batch:
-            start_ns = time.perf_counter_ns()
+            request.clock.lane = self._number
             # Another bundle may have been swapped in since it was submitted; its gates may differ.
             same = request.scorer is scorer
             answer = None if same else scorer.refuse_after_swap(request.capture)
@@ -184,13 +191,16 @@ class LaneWorker:
                 except Exception as error:  # noqa: BLE001 - it fails this capture and no other
                     answer = scorer.error(error)
             end_ns = time.perf_counter_ns()
-            request.clock.add(Stage.PREPROCESS, end_ns - start_ns)
             if answer is None and end_ns >= request.deadline_ns:
                 answer = overdue(scorer, "it waited too long for a lane")
             if answer is None:
                 requests.append(request)
             else:
+                request.clock.add(Stage.PREPROCESS, start_ns, end_ns)
                 self._order.settle(request, answer)
+        filled_ns = time.perf_counter_ns()
+        for request in requests:
+            request.clock.add(Stage.PREPROCESS, start_ns, filled_ns)
         return tuple(requests)
 
     def _run(self, lane: Lane, requests: tuple[Request, ...]) -> None:
@@ -199,7 +209,9 @@ class LaneWorker:
         started_ns = time.perf_counter_ns()
         self._set_call(InFlightCall(started_ns, requests))
         try:
-            outputs = scorer.require_outputs(lane.run(len(requests)), len(requests))
+            with self._ranges[Stage.ENGINE]:
+                outputs = lane.run(len(requests))
+            outputs = scorer.require_outputs(outputs, len(requests))
             logits = outputs.logits.tolist()
             reliability = [()] * len(requests)
             if outputs.reliability is not None:
@@ -207,21 +219,23 @@ class LaneWorker:
         except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
+        spans = split_call(started_ns, ended_ns, None if outputs is None else outputs.device)
         for row, request in enumerate(requests):
-            request.clock.add(Stage.ENGINE, ended_ns - started_ns)
+            request.clock.add_all(spans)
             if ended_ns >= request.deadline_ns:
                 self._order.settle(request, overdue(scorer, "its engine call took too long"))
                 continue
             start_ns = time.perf_counter_ns()
             try:
-                decision = (
-                    scorer.error(fault or BackendError("the engine returned nothing"))
-                    if outputs is None
-                    else scorer.answer(request.capture, logits[row], reliability[row])
-                )
+                with self._ranges[Stage.DECISION]:
+                    decision = (
+                        scorer.error(fault or BackendError("the engine returned nothing"))
+                        if outputs is None
+                        else scorer.answer(request.capture, logits[row], reliability[row])
+                    )
             except Exception as error:  # noqa: BLE001 - it fails this capture and no other
                 decision = scorer.error(error)
-            request.clock.add(Stage.DECISION, time.perf_counter_ns() - start_ns)
+            request.clock.add(Stage.DECISION, start_ns, time.perf_counter_ns())
             self._order.settle(request, decision)
         self._set_call(None)
 

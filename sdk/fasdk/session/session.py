@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -34,7 +35,7 @@ from fasdk.scorer import Scorer
 from fasdk.session.admission import Admission
 from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
-from fasdk.telemetry import Stage, StageClock
+from fasdk.telemetry import Stage, StageClock, split_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -257,6 +258,24 @@ class Liveness:
         )
         return future
 
+    @contextmanager
+    def recorded_stages(self) -> Iterator[list[StageClock]]:
+        """Yield a list that receives the clock of every capture submitted inside the block.
+
+        For profiling: it keeps the clocks of one block at a time, in order of submission.
+
+        Raises:
+            BackendError: A lane cannot be opened, or the session is closed.
+        """
+        batcher = self.start()._batcher
+        assert batcher is not None  # noqa: S101 - `start` has opened it
+        clocks: list[StageClock] = []
+        batcher.recording = clocks
+        try:
+            yield clocks
+        finally:
+            batcher.recording = None
+
     def check(self, capture: Capture) -> Decision:
         """Score one capture and wait for the answer; see `submit`."""
         future = self.submit(capture)
@@ -458,8 +477,13 @@ class Liveness:
         with loaded.turn:
             if self._closed:
                 raise ClosedError(CLOSED)
-            with clock.stage(Stage.ENGINE):
+            started_ns = time.perf_counter_ns()
+            device = None
+            try:
                 outputs = loaded.engine.run(batch)
+                device = outputs.device
+            finally:
+                clock.add_all(split_call(started_ns, time.perf_counter_ns(), device))
         return loaded.scorer.require_outputs(outputs, size)
 
 
@@ -496,6 +520,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     limits: QualityLimits | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
+    device_times: bool = False,
     allow_core_dumps: bool = False,
     **allow: Unpack[AllowedChanges],
 ) -> Liveness:
@@ -519,6 +544,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             None only against stale or skewed frames and depth that cannot be millimeters.
         missing: Treatment of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
+        device_times: Whether TensorRT's lanes time upload, engine and download on the device, for
+            profiling; off, the whole call is `engine`.
         allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
             and be looked into by debuggers of the same account; see `forbid_core_dumps`.
         allow: Changes against the bundles that this machine took before that are accepted, such as
@@ -558,7 +585,13 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         bundle.path,
         bundle.trust,
     )
-    load = partial(open_engine, threads=threads, progress=progress, cuda_graphs=cuda_graphs)
+    load = partial(
+        open_engine,
+        threads=threads,
+        progress=progress,
+        cuda_graphs=cuda_graphs,
+        device_times=device_times,
+    )
     try:
         engine = load(bundle, backend)
     except FasdkError:

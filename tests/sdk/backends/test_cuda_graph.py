@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fasdk.backends import cuda_graph
+from fasdk.backends import cuda_graph, cuda_library
 from fasdk.errors import BackendError
 
 STREAM, GRAPH, EXECUTABLE = 77, 88, 99
@@ -52,7 +52,7 @@ class Library:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     made = Library()
-    monkeypatch.setattr(cuda_graph, "_driver", lambda: made)
+    monkeypatch.setattr(cuda_library, "_driver", lambda: made)
     return made
 
 
@@ -108,7 +108,7 @@ def test_work_that_fails_ends_the_capture_all_the_same(library: Library, ends: i
 def test_a_machine_without_the_calls_has_no_graphs(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(cuda_graph, "_LIBRARY", name)
-    cuda_graph._driver.cache_clear()
+    monkeypatch.setattr(cuda_library, "_LIBRARY", name)
+    cuda_library._driver.cache_clear()
     with pytest.raises(BackendError, match="has no CUDA graphs"):
         cuda_graph.capture(Stream(), lambda: None)

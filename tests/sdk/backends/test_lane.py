@@ -14,6 +14,7 @@ from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.errors import BackendError
+from fasdk.telemetry import DeviceTimes
 
 from support.gpu_rig import Rig, batch, expected
 from support.graphs import SIZE
@@ -319,3 +320,39 @@ def test_closing_on_a_lost_device_is_quiet_and_final(
     with pytest.raises(BackendError, match="closed"):
         lane.run(1)
     assert rig.gpu.held == {}
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "plain"])
+def test_a_timed_lane_times_copies_and_execution_on_the_device(rig: Rig, graphs: bool) -> None:
+    engine = rig.open(graphs=graphs, timed=True)
+    lane = engine.open_lane(3)
+    assert lane.uses_graphs is graphs
+    for size in (1, 3, 2):
+        lane.inputs["rgb"][:size] = batch(size, size)["rgb"]
+        outputs = lane.run(size)
+        np.testing.assert_array_equal(outputs.logits, right(size, size))
+        assert outputs.device is not None
+        # The fake device takes 1 ms for each piece of work, of which a mark is one: a copy of the
+        # input and a fill of the output; the execution; a copy of the output.
+        assert outputs.device == DeviceTimes(3.0, 2.0, 2.0)
+    engine.close()
+    assert rig.gpu.marks_held == 0
+
+
+def test_an_untimed_lane_puts_no_marks_into_its_calls(engine: TensorRtEngine, rig: Rig) -> None:
+    lane = engine.open_lane(2)
+    assert lane.run(2).device is None
+    assert rig.gpu.marks_held == 0
+
+
+def test_graphs_that_take_no_marks_are_recorded_without_them(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.gpu.refuses.add("marks in a graph")
+    lane = rig.open(timed=True).open_lane(2)
+    assert lane.uses_graphs, "what is measured must be what is deployed"
+    assert "not timed on the device" in caplog.text
+    assert "CUDA_ERROR_NOT_SUPPORTED" in caplog.text
+    outputs = lane.run(2)
+    assert outputs.device is None
+    assert np.isfinite(outputs.logits).all()

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
+from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import Bundle, open_bundle
+from fasdk.decision import Decision
 from fasdk.errors import BackendError, PlanError
 from fasdk.session.session import Liveness
+from fasdk.telemetry import Stage
 
 from support import tiny_bundle
 from support.cuda_sim.simulated_cuda import CudaResult, Simulator
@@ -44,8 +48,8 @@ class Kiosk:
     def plans(self) -> list[Path]:
         return sorted(PlanCache.beside(self.bundle.path).folder.glob("*.plan"))
 
-    def open(self, *, graphs: bool = True) -> TensorRtEngine:
-        return open_tensorrt_engine(self.bundle, Backend.TENSORRT, graphs=graphs)
+    def open(self, *, graphs: bool = True, timed: bool = False) -> TensorRtEngine:
+        return open_tensorrt_engine(self.bundle, Backend.TENSORRT, graphs=graphs, timed=timed)
 
     def require_clean(self) -> None:
         gc.collect()
@@ -141,6 +145,44 @@ def test_contexts_tensorrt_refuses_leave_nothing_behind(kiosk: Kiosk) -> None:
             engine.open_lane(2)
         kiosk.behavior.refuses = set()
     engine.close()
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_every_capture_on_a_gpu_has_stages_that_add_up(kiosk: Kiosk, graphs: bool) -> None:
+    policy = BatchingPolicy(lanes=2, max_batch=4)
+    with Liveness(kiosk.bundle, kiosk.open(graphs=graphs, timed=True), batching=policy) as session:
+        answers: list[Decision] = []
+
+        def call() -> None:
+            answers.extend(session.check(tiny_bundle.capture(200)) for _ in range(20))
+
+        with session.recorded_stages() as clocks:
+            threads = [threading.Thread(target=call) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert len(answers) == len(clocks) == 80
+    for answer in answers:
+        assert answer.verdict is fasdk.Verdict.LIVE
+        spent = [answer.timings_ms[stage.value] for stage in Stage]
+        assert min(spent) >= 0
+        assert sum(spent) == pytest.approx(answer.timings_ms["end_to_end"], rel=0.01)
+        # The simulated device waits before each operation.
+        for stage in (Stage.UPLOAD, Stage.ENGINE, Stage.DOWNLOAD):
+            assert answer.timings_ms[stage.value] > 0
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("call", ["cuEventRecordWithFlags", "cuEventElapsedTime"])
+def test_a_device_that_fails_to_time_a_call_fails_that_call(kiosk: Kiosk, call: str) -> None:
+    lane_settings = {"graphs": False, "timed": True}
+    with Liveness(kiosk.bundle, kiosk.open(**lane_settings)) as session:
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+        kiosk.simulator.fail_call(call, CudaResult.LAUNCH_FAILED)
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.ERROR
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
     kiosk.require_clean()
 
 

@@ -41,3 +41,41 @@ def test_a_number_of_lanes_below_one_is_refused(fasdk, bundle):
     refused = fasdk("profile", bundle, "--lanes", "1,0")
     assert refused.status == 2
     assert "--lanes '1,0' is not a list of whole numbers" in refused.error_lines[0]
+
+
+def test_a_trace_shows_each_call_of_a_closed_loop_on_its_lane(fasdk, bundle, tmp_path):
+    pytest.importorskip("perfetto")
+    from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
+
+    out = tmp_path / "run.perfetto-trace"
+    found = document(fasdk("profile", bundle, "--lanes", "2", *QUICK, "--trace", out, "--json"))
+    packets = Trace.FromString(out.read_bytes()).packet
+    tracks = {p.track_descriptor.uuid: p.track_descriptor.name for p in packets}
+    engine = [
+        tracks[packet.track_event.track_uuid]
+        for packet in packets
+        if packet.track_event.name == "engine"
+    ]
+    calls = found.runs[0].calls + found.runs[0].warmup_calls
+    assert engine.count("captures") == calls
+    assert engine.count("lane 0") + engine.count("lane 1") == calls
+    assert min(engine.count("lane 0"), engine.count("lane 1")) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--batch", "1,2", "--trace", "run.trace"), "--trace shows one run, 2 were asked for"),
+        (("--against", "x", "--trace", "run.trace"), "leave it or --against out"),
+        (("--trace", "absent/run.trace"), "--trace absent/run.trace: its folder does not exist"),
+    ],
+)
+def test_a_trace_that_cannot_be_is_refused_before_anything_is_measured(
+    fasdk, bundle, tmp_path, monkeypatch, arguments, words
+):
+    pytest.importorskip("perfetto")
+    monkeypatch.chdir(tmp_path)
+    refused = fasdk("profile", bundle, *QUICK, *arguments)
+    assert refused.status == 2
+    assert words in refused.error_lines[0]
+    assert not list(tmp_path.iterdir())

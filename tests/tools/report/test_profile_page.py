@@ -14,6 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fasdk_tools.cli import main
+from fasdk_tools.profiling.baseline import BaselineAnswer
+from fasdk_tools.profiling.interleaved import Ratio
 from fasdk_tools.report.charts import axes, latency
 from fasdk_tools.report.charts.drawing import HEIGHT, TOP, Stroke
 from fasdk_tools.report.profile import LayerTime, LayerTimes, profile_page
@@ -118,6 +120,38 @@ def test_load_of_other_processes_is_told_from_our_own(whole):
     (said,) = [d.text for d in page.find("desc") if "other processes" in d.text]
     assert "this process 33.3" in said  # 2 of 6 processors
     assert "other processes 8.33" in said
+
+
+@pytest.mark.parametrize(
+    ("comparable", "slower", "said"),
+    [(True, False, "Not slower"), (True, True, "Slower"), (False, None, "Not comparable")],
+)
+def test_a_baseline_is_answered_with_its_ratios(comparable, slower, said):
+    answer = BaselineAnswer(
+        baseline=TURNED,
+        bundle_id="b" * 64,
+        tolerance=0.1,
+        compute_ratio=1.02,
+        copy_ratio=0.99,
+        median=Ratio(p=50.0, ratio=1.2, lower=1.15, upper=1.25, missing_calls=0),
+        p99=Ratio(p=99.0, ratio=None, lower=None, upper=None, missing_calls=31),
+        comparable=comparable,
+        slower=slower,
+    )
+    run = profile_pages.samples(30)
+    document = profile_pages.document(run, baseline=answer)
+    page = parse(profile_page(document, [run]))
+    assert page.find("strong")[1].text == said
+    shown = {each.attributes["data-path"]: each.text for each in page.find("data")}
+    assert shown["/baseline/median/lower"] == "1.150"
+    assert shown["/baseline/p99/missing_calls"] == "31"
+    assert "/baseline/p99/ratio" not in shown
+
+
+def test_the_page_is_of_one_profile(capsys):
+    words = ["profile", "a.fasb", "--against", "b.fasb", "--html", "out.html"]
+    assert main(words) == 2
+    assert "leave it out with --against" in capsys.readouterr().err
 
 
 def test_what_was_not_measured_is_left_out_and_said():

@@ -66,6 +66,13 @@ def profile(
             help="Also write one HTML page: percentiles with bounds, charts, the verdict.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.perfetto-trace",
+            help="Also write a Perfetto trace: lanes and queue in time, one slice a stage.",
+        ),
+    ] = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -78,6 +85,8 @@ def profile(
     from fasdk_tools.terminal.profile import print_profile
 
     if html is not None:
+        if against is not None:
+            raise UsageError("--html is a page of one profile: leave it out with --against")
         require_templates("--html")
         if not html.absolute().parent.is_dir():
             raise UsageError(f"--html {html}: its folder does not exist")
@@ -92,12 +101,15 @@ def profile(
         backend=parse_backend(backend),
         trust=trust_policy(key, unsigned),
         threads=threads,
+        trace=trace,
         yardstick_seconds=comparison.yardstick_seconds(
             seconds, is_wanted=as_json or baseline is not None
         ),
         baseline=comparison.read_baseline(baseline, tolerance),
     )
     if against is not None:
+        if trace is not None:
+            raise UsageError("--trace shows one bundle's run: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)

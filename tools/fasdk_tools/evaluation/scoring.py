@@ -71,6 +71,8 @@ def score_dataset(
         UsageError: `missing` leaves a capture without a frame the bundle requires, or without any.
         DatasetError: A frame is missing, unreadable or does not suit the bundle; it is named.
         BackendError: ONNX Runtime refuses the graph or failed.
+        PlanError: ONNX Runtime does not reproduce the bundle's golden captures: its scores would
+            not be those that were measured.
     """
     return score_subsets(bundle, dataset, (missing,), threads=threads, progress=progress)[0]
 
@@ -103,6 +105,8 @@ def score_subsets(
     done = 0
     engine = _RecordingEngine(_open(bundle, threads))
     with Liveness(bundle, engine) as liveness:
+        if next(bundle.iter_golden(), None) is not None:  # without any, no device opens it
+            liveness.prove()
         for records, captures in _batches(dataset, bundle.manifest):
             for each, rows in zip(missing, answers, strict=True):
                 rows.extend(_score_batch(liveness, engine, records, captures, each))

@@ -12,7 +12,7 @@ import numpy as np
 from fasdk.decision import Verdict
 from fasdk.errors import BackendError
 from fasdk.scorer import Scorer
-from fasdk.telemetry import Stage
+from fasdk.telemetry import Stage, StageClock, split_call
 from fasdk_tools.profiling.samples import Outcome, Samples
 
 if TYPE_CHECKING:
@@ -24,9 +24,19 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.recording import Recording
 
-# Times taken of a call, in order: its start and the ends of its stages.
-_STAGES = (Stage.GATES, Stage.PREPROCESS, Stage.ENGINE, Stage.DECISION)
+# Times taken of a call, in order: its start and the ends of its stages. OTHER is what is left of an
+# engine call whose copies and execution the device timed.
+_STAGES = (
+    Stage.GATES,
+    Stage.PREPROCESS,
+    Stage.UPLOAD,
+    Stage.ENGINE,
+    Stage.DOWNLOAD,
+    Stage.OTHER,
+    Stage.DECISION,
+)
 _TIMES = 1 + len(_STAGES)
 _ROOM = 4096  # calls; more is added in pieces of this size
 _PROGRESS_S = 0.1
@@ -38,6 +48,7 @@ def measure_closed(
     request: LoadRequest,
     *,
     on_progress: Callable[[float], None] | None = None,
+    recording: Recording | None = None,
 ) -> Samples:
     """Measure every stage in repeated calls of a session's engine.
 
@@ -49,6 +60,8 @@ def measure_closed(
         request: Load to measure.
         on_progress: Callback in the first lane's thread, some ten times a second, with the share of
             the time that has passed, in [0, 1].
+        recording: Receives the stages of every call, for a trace; these calls pass by the
+            session's own lanes.
 
     Raises:
         BackendError: A lane cannot be opened, or a call answered without a score, so that its
@@ -72,6 +85,8 @@ def measure_closed(
     for loop in loops:
         if loop.failure is not None:
             raise loop.failure
+    if recording is not None:
+        recording.clocks.extend(_clocks(loops))
     times_ns = np.concatenate([loop.times_ns for loop in loops])
     times_ns = times_ns[np.argsort(times_ns[:, 0], kind="stable")]
     times_ms = (times_ns - start_ns) / 1e6
@@ -90,6 +105,20 @@ def measure_closed(
         stages_ms=stages,
         warmup=request.lanes * request.warmup,
     )
+
+
+def _clocks(loops: Sequence[_Loop]) -> list[StageClock]:
+    """Return the clock of every call, in order of their begin."""
+    clocks = []
+    for number, loop in enumerate(loops):
+        for times_ns in loop.times_ns.tolist():
+            clock = StageClock()
+            clock.start_ns, clock.end_ns, clock.lane = times_ns[0], times_ns[-1], number
+            for stage, start_ns, end_ns in zip(_STAGES, times_ns, times_ns[1:], strict=False):
+                if end_ns > start_ns and stage is not Stage.OTHER:
+                    clock.add(stage, start_ns, end_ns)
+            clocks.append(clock)
+    return sorted(clocks, key=lambda clock: clock.start_ns)
 
 
 class _Loop:
@@ -115,7 +144,7 @@ class _Loop:
 
     @property
     def times_ns(self) -> NDArray[np.int64]:
-        """Start and ends of the stages of every call, int64 [calls, 5], in nanoseconds."""
+        """Start and ends of the stages of every call, int64 [calls, 8], in nanoseconds."""
         rows = np.frombuffer(self._times, np.int64).reshape(-1, _TIMES)
         return np.array(rows[: self._calls], np.int64)
 
@@ -149,9 +178,18 @@ class _Loop:
         filled_ns = clock()
         outputs = scorer.require_outputs(self.lane.run(size), size)
         run_ns = clock()
+        spans = split_call(filled_ns, run_ns, outputs.device)
+        ends_ns = {stage: end_ns for stage, _, end_ns in spans}
+        uploaded_ns = ends_ns.get(Stage.UPLOAD, filled_ns)
+        executed_ns = ends_ns[Stage.ENGINE]
+        downloaded_ns = ends_ns.get(Stage.DOWNLOAD, executed_ns)
+        split_ns = clock()
         decisions = [scorer.score(capture, outputs, row) for row, capture in enumerate(batch)]
         decided_ns = clock()
-        self._keep(begun_ns, gated_ns, filled_ns, run_ns, decided_ns)
+        self._keep(
+            *(begun_ns, gated_ns, filled_ns, uploaded_ns, executed_ns, downloaded_ns),
+            *(split_ns, decided_ns),
+        )
         for decision in decisions:
             if decision.verdict is Verdict.ERROR and not np.isfinite(decision.score):
                 raise BackendError(f"a call failed while profiling: {'; '.join(decision.reasons)}")

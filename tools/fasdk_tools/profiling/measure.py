@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.recording import Recording
     from fasdk_tools.profiling.samples import Samples
 
 
@@ -23,6 +24,7 @@ def measure(
     request: LoadRequest,
     *,
     on_progress: Callable[[float], None] | None = None,
+    recording: Recording | None = None,
 ) -> Samples:
     """Measure a load on an open session.
 
@@ -31,6 +33,8 @@ def measure(
         captures: Captures to take in turn; at least one.
         request: Load to measure.
         on_progress: Callback with the share of the run that is done, in [0, 1].
+        recording: Recording of the session under way, which receives the calls that a closed load
+            makes past the session's lanes.
 
     Raises:
         UsageError: There is no capture, or the load needs more than a session.
@@ -41,5 +45,7 @@ def measure(
             "there is no capture to measure with: give a list of your own with --captures LIST"
         )
     if request.load is Load.CLOSED:
-        return measure_closed(liveness, captures, request, on_progress=on_progress)
+        return measure_closed(
+            liveness, captures, request, on_progress=on_progress, recording=recording
+        )
     raise UsageError(f"a {request.load.value} load cannot be measured on one open session")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
+from fasdk.errors import UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
@@ -39,8 +43,12 @@ class ProfileOptions:
         trust: Signatures that the bundle must carry.
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
+        trace: File to write a Perfetto trace of the one load to; None for no trace.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
+
+    Raises:
+        UsageError: A trace of several loads, or without the package that writes it.
     """
 
     bundle: Path
@@ -49,8 +57,22 @@ class ProfileOptions:
     trust: TrustPolicy
     threads: int = 0
     deadline_ms: float | None = None
+    trace: Path | None = None
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
+
+    def __post_init__(self) -> None:
+        """Check that a trace can be written."""
+        if self.trace is None:
+            return
+        if len(self.loads) > 1:
+            raise UsageError(
+                f"--trace shows one run, {len(self.loads)} were asked for: give one batch size and "
+                "one number of lanes"
+            )
+        if not self.trace.absolute().parent.is_dir():
+            raise UsageError(f"--trace {self.trace}: its folder does not exist")
+        require_trace_library()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +127,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         on_progress: Callback with the name of a load and the share of it that is done, in [0, 1].
 
     Raises:
-        FasdkError: The bundle cannot be opened, or the engine failed.
+        FasdkError: The bundle cannot be opened, the engine failed, or a trace cannot be written.
     """
     samples: list[Samples] = []
     watch = MachineWatch()
@@ -119,17 +141,24 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
                 revisions=RevisionState.unchecked(),
                 threads=options.threads,
                 batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+                device_times=True,
             ) as liveness:
                 captures = [item.capture for item in liveness.bundle.golden]
-                with watch.run():
+                with (
+                    watch.run(),
+                    nullcontext() if options.trace is None else recorded(liveness) as recording,
+                ):
                     samples.append(
                         measure(
                             liveness,
                             captures,
                             request,
                             on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
+                            recording=recording,
                         )
                     )
+                if options.trace is not None and recording is not None:
+                    write_trace(options.trace, recording)
                 bundle, engine = liveness.bundle, liveness.engine
     watched = watch.found(samples)
     yardstick = _beside_yardstick(options, on_progress)

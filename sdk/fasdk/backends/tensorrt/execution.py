@@ -46,6 +46,7 @@ class TensorRtEngine:
         driver: CUDA driver of the GPU.
         plan_source: Description of the plan's origin.
         graphs: Whether lanes record CUDA graphs, one a batch size.
+        timed: Whether lanes time copies and execution on the device.
 
     Raises:
         BackendError: The backend is not installed, or the device has no memory left.
@@ -61,12 +62,14 @@ class TensorRtEngine:
         driver: CudaDriver,
         plan_source: PlanSource,
         graphs: bool = True,
+        timed: bool = False,
     ) -> None:
         self._trt: TensorRt = load_module(backend)
         self.backend = backend
         self.version = str(self._trt.__version__)
         self.plan_source = plan_source
         self.graphs = graphs
+        self.timed = timed
         self.max_batch: int | None = None
         self._layout = layout
         self._driver = driver
@@ -123,6 +126,7 @@ class TensorRtEngine:
                 driver=self._driver,
                 log=self._log,
                 graphs=self.graphs if graphs is None else graphs,
+                timed=self.timed,
                 name=self._name,
                 on_close=self._forget,
             )

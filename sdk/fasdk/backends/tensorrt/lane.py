@@ -8,6 +8,8 @@ A CUDA graph holds the copies in, the execution and the copies out of one batch 
 promises nothing of a graph whose context was changed after the capture, so every batch size has a
 context of its own, whose shapes are set once; they run one after the other and share the lane's
 scratch memory.
+
+A lane that times its calls puts marks between the copies and the execution, in its graphs too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from fasdk.backends.engine import EngineOutputs
 from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.module import released_on_error
 from fasdk.errors import BackendError
+from fasdk.telemetry import DeviceTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
         CudaDriver,
         CudaEvent,
         CudaGraph,
+        CudaMarks,
         CudaStream,
         DeviceBuffer,
         HostBuffer,
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.module import NativeLog, TensorRt
 
 _FLOAT32_BYTES = 4
+# Marks of a timed call, in its order.
+_BEGIN, _UPLOADED, _EXECUTED, _DOWNLOADED = range(4)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ class TensorRtLane:
         driver: CudaDriver,
         log: NativeLog,
         graphs: bool,
+        timed: bool,
         name: str,
         on_close: Callable[[TensorRtLane], None],
     ) -> None:
@@ -125,13 +132,14 @@ class TensorRtLane:
         self._is_released = False
         self._queue: _Queue | None = None
         self._ports: dict[str, _Port] = {}
-        self._held: list[CudaStream | CudaEvent | DeviceBuffer | HostBuffer] = []
+        self._held: list[CudaStream | CudaEvent | CudaMarks | DeviceBuffer | HostBuffer] = []
+        self._marks: CudaMarks | None = None
         self._scratch: tuple[DeviceBuffer, int] | None = None
         self._executions: dict[int, _Execution] = {}
         self._graphs: dict[int, CudaGraph] = {}
         try:
             with released_on_error(), driver.current():
-                self._open(trt, engine, graphs=graphs)
+                self._open(trt, engine, graphs=graphs, timed=timed)
         except BaseException:
             self._release()
             raise
@@ -148,10 +156,17 @@ class TensorRtLane:
                 raise BackendError("the lane is closed")
             if not 1 <= batch <= self.max_batch:
                 raise BackendError(f"a batch of {batch}, expected 1 to {self.max_batch} captures")
+            device = None
             with self._driver.current():
                 self._execute(batch)
+                if self._marks is not None:
+                    device = DeviceTimes(*self._marks.elapsed_ms())
             return EngineOutputs.from_named(
-                {name: self._ports[name].host.array[:batch].copy() for name in self._layout.outputs}
+                {
+                    name: self._ports[name].host.array[:batch].copy()
+                    for name in self._layout.outputs
+                },
+                device,
             )
 
     def close(self, timeout: CloseTimeout | None = None) -> None:
@@ -171,7 +186,7 @@ class TensorRtLane:
             self._release()
         self._on_close(self)
 
-    def _open(self, trt: TensorRt, engine: api.ICudaEngine, *, graphs: bool) -> None:
+    def _open(self, trt: TensorRt, engine: api.ICudaEngine, *, graphs: bool, timed: bool) -> None:
         stream = self._driver.stream()
         self._held.append(stream)
         done = self._driver.event()
@@ -187,7 +202,15 @@ class TensorRtLane:
             scratch = self._driver.device_buffer(scratch_bytes)
             self._held.append(scratch)
             self._scratch = scratch, scratch_bytes
-        if not graphs or not self._record_all(trt, engine):
+        if timed:
+            self._marks = self._driver.marks(4)
+            self._held.append(self._marks)
+        has_graphs = graphs and self._record_all(trt, engine)
+        if graphs and not has_graphs and self._marks is not None:
+            self._warn("a lane's calls are not timed on the device; trying graphs without marks")
+            self._marks = None
+            has_graphs = self._record_all(trt, engine)
+        if not has_graphs:
             execution = self._make_execution(trt, engine)
             self._executions = dict.fromkeys(range(1, self.max_batch + 1), execution)
 
@@ -264,6 +287,7 @@ class TensorRtLane:
             raise BackendError(
                 f"{self._name}: a batch of {batch} is refused: {self._log.summary()}"
             )
+        self._mark(_BEGIN)
         for name in self._layout.inputs:
             port = self._ports[name]
             self._driver.copy_to_device(port.device, port.host.array[:batch], stream)
@@ -271,11 +295,18 @@ class TensorRtLane:
             # What an execution fails to write must not be the last capture's verdict.
             port = self._ports[name]
             self._driver.fill_with_nan(port.device, batch * prod(port.shape), stream)
+        self._mark(_UPLOADED)
         if not execution.enqueue(stream):
             raise BackendError(f"{self._name} failed to execute: {self._log.summary()}")
+        self._mark(_EXECUTED)
         for name in self._layout.outputs:
             port = self._ports[name]
             self._driver.copy_to_host(port.host.array[:batch], port.device, stream)
+        self._mark(_DOWNLOADED)
+
+    def _mark(self, index: int) -> None:
+        if self._marks is not None:
+            self._marks.record(index, self._opened().stream)
 
     def _opened(self) -> _Queue:
         if self._queue is None:
@@ -306,7 +337,8 @@ class TensorRtLane:
             # On a lost device there is nothing left to release, and the caller is done with it.
             self._warn(f"a lane was closed on a device that fails: {error}")
         finally:
-            self._graphs, self._executions, self._held, self._queue = {}, {}, [], None
+            self._graphs, self._executions, self._held = {}, {}, []
+            self._queue = self._marks = None
 
     def _warn(self, text: str) -> None:
         logging.getLogger("fasdk.tensorrt").warning("%s: %s", self._name, text)

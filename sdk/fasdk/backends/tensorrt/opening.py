@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 
 def open_tensorrt(bundle: Bundle, options: EngineOptions) -> TensorRtEngine:
     """Open a bundle with TensorRT; see `open_tensorrt_engine`."""
-    return open_tensorrt_engine(
-        bundle, Backend.TENSORRT, progress=options.progress, graphs=options.cuda_graphs
-    )
+    return _open(bundle, Backend.TENSORRT, options)
 
 
 def open_tensorrt_rtx(bundle: Bundle, options: EngineOptions) -> TensorRtEngine:
     """Open a bundle with TensorRT-RTX; see `open_tensorrt_engine`."""
+    return _open(bundle, Backend.TENSORRT_RTX, options)
+
+
+def _open(bundle: Bundle, backend: Backend, options: EngineOptions) -> TensorRtEngine:
     return open_tensorrt_engine(
-        bundle, Backend.TENSORRT_RTX, progress=options.progress, graphs=options.cuda_graphs
+        bundle,
+        backend,
+        progress=options.progress,
+        graphs=options.cuda_graphs,
+        timed=options.device_times,
     )
 
 
@@ -46,6 +52,7 @@ def open_tensorrt_engine(
     cache: PlanCache | None = None,
     progress: Progress | None = None,
     graphs: bool = True,
+    timed: bool = False,
 ) -> TensorRtEngine:
     """Open a verified bundle on this machine's GPU.
 
@@ -61,6 +68,7 @@ def open_tensorrt_engine(
         cache: Folder of the cached plans; beside the bundle when None.
         progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
+        timed: Whether lanes time copies and execution on the device.
 
     Raises:
         BackendError: TensorRT or pycuda is not installed, or the device failed.
@@ -77,7 +85,13 @@ def open_tensorrt_engine(
 
     def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:
         engine = TensorRtEngine(
-            plan, backend, layout=layout, driver=driver, plan_source=source, graphs=graphs
+            plan,
+            backend,
+            layout=layout,
+            driver=driver,
+            plan_source=source,
+            graphs=graphs,
+            timed=timed,
         )
         try:
             prove(bundle, engine, is_new=source is not PlanSource.CACHE)

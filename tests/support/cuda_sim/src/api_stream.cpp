@@ -57,6 +57,40 @@ Operation kernel_operation(const char *name, cudasim_kernel kernel, void *user_d
     return operation;
 }
 
+Operation event_operation(const std::shared_ptr<Event> &event) {
+    Operation operation;
+    operation.name = "cuEventRecord";
+    operation.kind = OperationKind::kMarker;
+    operation.event = event;
+    return operation;
+}
+
+CUresult record(Call &call, CUevent handle, CUstream stream_handle, unsigned flags) {
+    if (call.failed()) return call.result;
+    std::shared_ptr<Stream> stream;
+    std::shared_ptr<Event> event;
+    CUresult found = find_event(call, handle, event);
+    if (found == CUDA_SUCCESS) found = find_stream(call, stream_handle, stream);
+    if (found != CUDA_SUCCESS) return found;
+    if (event->context != stream->context) return CUDA_ERROR_INVALID_HANDLE;
+    const bool external = flags == CU_EVENT_RECORD_EXTERNAL;
+    if (stream->capture) {
+        if (stream->capture->invalidated) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+        if (external) {
+            stream->capture->nodes.push_back(event_operation(event));
+            ++stream->capture->seen[stream->id][stream->id];
+            return CUDA_SUCCESS;
+        }
+        event->capture = stream->capture;
+        event->capture_seen = stream->capture->seen[stream->id];
+        return CUDA_SUCCESS;
+    }
+    if (external) return CUDA_ERROR_INVALID_VALUE;
+    event->capture = nullptr;
+    enqueue(stream, event_operation(event));
+    return CUDA_SUCCESS;
+}
+
 }  // namespace
 
 extern "C" {
@@ -210,27 +244,12 @@ CUresult CUDAAPI cuEventDestroy(CUevent handle) {
 
 CUresult CUDAAPI cuEventRecord(CUevent handle, CUstream stream_handle) {
     Call call("cuEventRecord", Needs::kContext);
-    if (call.failed()) return call.result;
-    std::shared_ptr<Stream> stream;
-    std::shared_ptr<Event> event;
-    CUresult found = find_event(call, handle, event);
-    if (found == CUDA_SUCCESS) found = find_stream(call, stream_handle, stream);
-    if (found != CUDA_SUCCESS) return found;
-    if (event->context != stream->context) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream->capture) {
-        if (stream->capture->invalidated) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-        event->capture = stream->capture;
-        event->capture_seen = stream->capture->seen[stream->id];
-        return CUDA_SUCCESS;
-    }
-    event->capture = nullptr;
-    event->last = std::make_shared<EventRecord>();
-    Operation operation;
-    operation.name = "cuEventRecord";
-    operation.kind = OperationKind::kMarker;
-    operation.record = event->last;
-    enqueue(stream, std::move(operation));
-    return CUDA_SUCCESS;
+    return record(call, handle, stream_handle, CU_EVENT_RECORD_DEFAULT);
+}
+
+CUresult CUDAAPI cuEventRecordWithFlags(CUevent handle, CUstream stream_handle, unsigned flags) {
+    Call call("cuEventRecordWithFlags", Needs::kContext);
+    return record(call, handle, stream_handle, flags);
 }
 
 CUresult CUDAAPI cuEventSynchronize(CUevent handle) {
@@ -278,3 +297,11 @@ CUresult CUDAAPI cuEventElapsedTime(float *elapsed_ms, CUevent start_handle, CUe
 }
 
 }  // extern "C"
+
+#ifdef cuEventElapsedTime  // CUDA 13 calls its second form by this name; drivers keep the first
+static CUresult(CUDAAPI *const second_form)(float *, CUevent, CUevent) = cuEventElapsedTime;
+#undef cuEventElapsedTime
+extern "C" CUresult CUDAAPI cuEventElapsedTime(float *elapsed_ms, CUevent start, CUevent end) {
+    return second_form(elapsed_ms, start, end);
+}
+#endif

@@ -119,6 +119,7 @@ struct Operation {
     Range host_source;  // page-locked memory that must not change before it is read
     Range target;       // memory that holds nothing until the operation is done
     std::vector<std::shared_ptr<EventRecord>> after;
+    std::shared_ptr<Event> event;  // recorded anew each time it is enqueued
 
     // Filled in when it is enqueued.
     std::uint64_t index = 0;

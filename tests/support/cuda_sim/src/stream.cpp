@@ -211,6 +211,9 @@ void enqueue(const std::shared_ptr<Stream> &stream, Operation operation) {
     stream->clock.see(stream->id, operation.index);
     note_accesses(stream, operation);
     if (operation.kind == OperationKind::kHostFunction) operation.clock = stream->clock;
+    if (operation.event) {
+        operation.record = operation.event->last = std::make_shared<EventRecord>();
+    }
     if (operation.record) {
         operation.record->ticket = {stream, operation.index};
         operation.record->clock = stream->clock;

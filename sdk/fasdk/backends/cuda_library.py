@@ -1,0 +1,67 @@
+"""Calls of CUDA's driver library that pycuda lacks, by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+from fasdk.errors import BackendError
+
+_LIBRARY = "libcuda.so.1"
+_HANDLE = ctypes.c_void_p
+_OUT = ctypes.POINTER(ctypes.c_void_p)
+_INT = ctypes.POINTER(ctypes.c_int)
+_FLOAT = ctypes.POINTER(ctypes.c_float)
+_SIGNATURES: dict[str, list[type]] = {
+    "cuStreamBeginCapture_v2": [_HANDLE, ctypes.c_int],
+    "cuStreamEndCapture": [_HANDLE, _OUT],
+    "cuStreamIsCapturing": [_HANDLE, _INT],
+    "cuGraphInstantiateWithFlags": [_OUT, _HANDLE, ctypes.c_ulonglong],
+    "cuGraphLaunch": [_HANDLE, _HANDLE],
+    "cuGraphExecDestroy": [_HANDLE],
+    "cuGraphDestroy": [_HANDLE],
+    "cuEventCreate": [_OUT, ctypes.c_uint],
+    "cuEventDestroy_v2": [_HANDLE],
+    "cuEventRecordWithFlags": [_HANDLE, _HANDLE, ctypes.c_uint],
+    "cuEventElapsedTime": [_FLOAT, _HANDLE, _HANDLE],
+    "cuGetErrorName": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
+}
+
+
+def call(name: str, *arguments: object) -> None:
+    """Call a function of the driver.
+
+    Raises:
+        BackendError: It did not succeed, or the driver lacks it.
+    """
+    code = result(name, *arguments)
+    if code != 0:
+        raise BackendError(f"CUDA failed: {name} gave {_error_name(code)}")
+
+
+def result(name: str, *arguments: object) -> int:
+    """Call a function of the driver and return its CUresult.
+
+    Raises:
+        BackendError: The driver lacks it.
+    """
+    return int(getattr(_driver(), name)(*arguments))
+
+
+def _error_name(code: int) -> str:
+    name = ctypes.c_char_p()
+    known = result("cuGetErrorName", code, ctypes.byref(name)) == 0 and name.value
+    return name.value.decode() if known and name.value else f"CUresult {code}"
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    """Load the driver pycuda is linked to; the loader knows it by this name already."""
+    try:
+        library = ctypes.CDLL(_LIBRARY)
+        for name, arguments in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, ctypes.c_int
+    except (OSError, AttributeError) as error:
+        raise BackendError(f"{_LIBRARY} has no CUDA graphs: {error}") from error
+    return library

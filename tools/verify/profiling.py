@@ -66,6 +66,48 @@ def door_claims() -> Iterator[Claim]:
     )
 
 
+def trouble_claims() -> Iterator[Claim]:
+    """Verdict on planted troubles, on clean machines and on this one, and what watching costs."""
+    found = support_json("support.profile_troubles")
+    planted, clean = found["planted"], found["clean"]
+    wrong = {trouble: named for trouble, named in planted.items() if named != [trouble]}
+    yield Claim(
+        "planted troubles of ten that the verdict names, each alone",
+        len(planted) - len(wrong),
+        "==",
+        10,
+        f"{'; '.join(f'{trouble}: {named}' for trouble, named in wrong.items()) or 'all'}",
+    )
+    yield Claim(
+        "clean machines that are not trusted",
+        sum(bool(named) for named in clean.values()),
+        "==",
+        0,
+        f"trees of {', '.join(clean)}",
+    )
+    yield Claim(
+        "reasons against 5 s of one busy thread on this machine",
+        len(found["quiet"]),
+        "==",
+        0,
+        "; ".join(found["quiet"]) or f"not read: {'; '.join(found['not_read']) or 'nothing'}",
+    )
+    yield Claim(
+        "the same beside two busy processes: named a noisy neighbor",
+        any(reason.startswith("noisy-neighbor") for reason in found["crowded"]),
+        "==",
+        True,
+        "; ".join(found["crowded"]),
+    )
+    yield Claim("readings of the machine a second", found["readings_per_s"], ">=", 1.0)
+    yield Claim(
+        "processor time of the thread that reads, share of one processor",
+        found["sampler_share"],
+        "<=",
+        0.01,
+    )
+
+
 def comparison_claims() -> Iterator[Claim]:
     """Planted slowdowns told by --against and --baseline, and none told where none is planted."""
     found = support_json("support.profile_comparisons")
@@ -87,6 +129,7 @@ GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "overhead": overhead_claims,
     "door": door_claims,
     "page": page_claims,
+    "troubles": trouble_claims,
     "against": comparison_claims,
 }
 

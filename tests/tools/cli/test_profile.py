@@ -62,6 +62,20 @@ def test_a_trace_shows_each_call_of_a_closed_loop_on_its_lane(fasdk, bundle, tmp
     assert min(engine.count("lane 0"), engine.count("lane 1")) > 0
 
 
+def test_layers_are_timed_beside_the_run(fasdk, bundle):
+    found = document(fasdk("profile", bundle, *QUICK, "--layers", "--json"))
+    assert found.layers is not None
+    assert found.layers.batch == 1
+    times = [layer.ms for layer in found.layers.layers]
+    assert times == sorted(times, reverse=True)
+    assert sum(times) > 0
+    refused = fasdk("profile", bundle, *QUICK, "--backend", "openvino", "--layers")
+    assert refused.status == 2
+    assert "--layers reads the profile of onnxruntime" in refused.error_lines[0]
+    shown = fasdk("profile", bundle, *QUICK, "--layers").stdout
+    assert found.layers.layers[0].operator in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

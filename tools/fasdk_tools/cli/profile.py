@@ -73,6 +73,9 @@ def profile(
             help="Also write a Perfetto trace: lanes and queue in time, one slice a stage.",
         ),
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also time the graph's layers, on ONNX Runtime.")
+    ] = False,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
@@ -102,6 +105,7 @@ def profile(
         trust=trust_policy(key, unsigned),
         threads=threads,
         trace=trace,
+        layers=layers,
         yardstick_seconds=comparison.yardstick_seconds(
             seconds, is_wanted=as_json or baseline is not None
         ),
@@ -110,6 +114,8 @@ def profile(
     if against is not None:
         if trace is not None:
             raise UsageError("--trace shows one bundle's run: leave it or --against out")
+        if layers:
+            raise UsageError("--layers shows one bundle's graph: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.errors import BackendError
 from fasdk_tools.profiling.baseline import BaselineAnswer
+from fasdk_tools.profiling.layers import LayerProfile
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.percentiles import percentiles
 from fasdk_tools.profiling.samples import Outcome, Samples
@@ -191,6 +192,9 @@ class ProfileDocument(_Document):
         (), description="What could not be read of the machine, which speaks neither way."
     )
     runs: tuple[Run, ...] = Field(description="Every load measured, in order.")
+    layers: LayerProfile | None = Field(
+        None, description="Times of the graph's layers; null where they were not asked for."
+    )
     yardstick: YardstickTimes | None = Field(
         None, description="Checks beside the yardstick, by which --baseline compares; or null."
     )

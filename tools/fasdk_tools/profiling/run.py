@@ -12,6 +12,7 @@ from fasdk.decision import MissingModalities
 from fasdk.errors import UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
+from fasdk_tools.profiling.layers import profile_layers, require_layer_times
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.recording import recorded
@@ -44,6 +45,7 @@ class ProfileOptions:
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
         trace: File to write a Perfetto trace of the one load to; None for no trace.
+        layers: Whether to time the graph's layers too, in batches as the first load has them.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
@@ -58,6 +60,7 @@ class ProfileOptions:
     threads: int = 0
     deadline_ms: float | None = None
     trace: Path | None = None
+    layers: bool = False
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
 
@@ -143,6 +146,8 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
                 batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
                 device_times=True,
             ) as liveness:
+                if options.layers:
+                    require_layer_times(liveness.engine.backend)
                 captures = [item.capture for item in liveness.bundle.golden]
                 with (
                     watch.run(),
@@ -160,7 +165,16 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
                 if options.trace is not None and recording is not None:
                     write_trace(options.trace, recording)
                 bundle, engine = liveness.bundle, liveness.engine
-    watched = watch.found(samples)
+    layers = None
+    if options.layers:
+        layers = profile_layers(
+            bundle,
+            engine.backend,
+            captures,
+            batch=options.loads[0].batch,
+            threads=options.threads,
+        )
+    watched = watch.found(samples, reformat_share=None if layers is None else layers.reformat_share)
     yardstick = _beside_yardstick(options, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
@@ -177,6 +191,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             Run.of(each, options.deadline_ms, energies)
             for each, energies in zip(samples, watched.energies, strict=True)
         ),
+        layers=layers,
         yardstick=yardstick,
         baseline=None
         if options.baseline is None or yardstick is None

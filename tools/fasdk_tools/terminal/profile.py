@@ -8,7 +8,10 @@ from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_rows
 
 if TYPE_CHECKING:
+    from fasdk_tools.profiling.layers import LayerProfile
     from fasdk_tools.profiling.result import LatencyFigures, ProfileDocument, Run
+
+_LAYERS_SHOWN = 20  # of each graph; --json has all
 
 
 def print_profile(document: ProfileDocument) -> None:
@@ -30,6 +33,29 @@ def print_profile(document: ProfileDocument) -> None:
     )
     for run in document.runs:
         _print_run(run)
+    if document.layers is not None:
+        _print_layers(document.layers)
+
+
+def _print_layers(found: LayerProfile) -> None:
+    shown = found.layers[:_LAYERS_SHOWN]
+    rest = "" if len(shown) == len(found.layers) else f", the slowest {len(shown)}"
+    print_rows(
+        f"{count_of(len(found.layers), 'layer')}{rest}, batch {found.batch}: "
+        f"{found.sum_ms:.3f} ms of {found.whole_ms:.3f} ms a call, "
+        f"{format_share(found.reformat_share)} of it reformats",
+        ("layer", "operator", "type", "ms", "share"),
+        [
+            (
+                layer.name,
+                f"{layer.operator}, reformat" if layer.is_reformat else layer.operator,
+                layer.precision,
+                f"{layer.ms:.3f}",
+                format_share(layer.ms / found.sum_ms if found.sum_ms else 0.0),
+            )
+            for layer in shown
+        ],
+    )
 
 
 def percentile_text(figures: LatencyFigures, name: str) -> str:

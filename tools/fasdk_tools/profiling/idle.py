@@ -137,7 +137,7 @@ def require_scored(decision: Decision) -> None:
     if not np.isfinite(decision.score):
         raise BackendError(
             f"a capture got no score while profiling: {'; '.join(decision.reasons)}; look at it "
-            "with `fasdk check`, or measure with captures of your own with --captures LIST"
+            "with `fasdk check`, or measure with captures that pass with --captures LIST"
         )
 
 

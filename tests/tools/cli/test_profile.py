@@ -185,7 +185,7 @@ def test_a_trace_shows_each_call_of_a_closed_loop_on_its_lane(fasdk, bundle, tmp
     assert min(engine.count("lane 0"), engine.count("lane 1")) > 0
 
 
-def test_layers_are_timed_beside_the_run(fasdk, bundle):
+def test_layers_are_timed_beside_the_run(fasdk, bundle, tmp_path):
     found = document(fasdk("profile", bundle, *QUICK, "--layers", "--json"))
     assert found.layers is not None
     assert found.layers.batch == 1
@@ -195,8 +195,10 @@ def test_layers_are_timed_beside_the_run(fasdk, bundle):
     refused = fasdk("profile", bundle, *QUICK, "--backend", "openvino", "--layers")
     assert refused.status == 2
     assert "--layers reads the profile of onnxruntime" in refused.error_lines[0]
-    shown = fasdk("profile", bundle, *QUICK, "--layers").stdout
+    page = tmp_path / "profile.html"
+    shown = fasdk("profile", bundle, *QUICK, "--layers", "--html", page).stdout
     assert found.layers.layers[0].operator in shown
+    assert all(layer.name in page.read_text("utf-8") for layer in found.layers.layers[:3])
 
 
 @pytest.mark.parametrize(

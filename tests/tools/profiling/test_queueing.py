@@ -40,3 +40,11 @@ def test_a_stall_takes_the_percentile_of_the_simulated_queue(p):
     assert found == pytest.approx(
         queueing.stalled_percentile_ms(p, SERVICE_MS, 0.5 / SERVICE_MS, stall), rel=0.05
     )
+
+
+@pytest.mark.slow
+def test_an_open_load_shows_a_stall_that_the_closed_loop_hides():
+    pytest.importorskip("fasdk_tools.profiling.open_loop")
+    found = queueing.measure_stall(6.0, Stall(every_ms=2_000.0, length_ms=100.0))
+    assert found["constant"] > found["theory_ms"] / 2
+    assert found["closed"] < found["constant"] / 2

@@ -235,9 +235,15 @@ def profile(
     with progress_view() as view:
         found = run_profile(options, _bars(view))
     if html is not None:
-        from fasdk_tools.report.profile import write_profile
+        from fasdk_tools.report.profile import layers_of, write_profile
 
-        write_profile(html, found.document, found.samples, machine=found.machine)
+        write_profile(
+            html,
+            found.document,
+            found.samples,
+            machine=found.machine,
+            layers=layers_of(found.document),
+        )
     if as_json:
         print_json(found.document.model_dump(mode="json"))
     else:

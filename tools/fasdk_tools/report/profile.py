@@ -48,7 +48,7 @@ class LayerTime:
     Attributes:
         name: Name that the backend gives it.
         precision: Precision it ran in, or an empty string.
-        ms: Mean milliseconds in a call.
+        ms: Milliseconds in a call, a median.
         is_reformat: Whether it only changes the layout or the precision of a tensor.
     """
 
@@ -64,7 +64,7 @@ class LayerTimes:
 
     Attributes:
         layers: In the order of the engine.
-        whole_ms: Mean milliseconds of a whole call, timed beside the layers.
+        whole_ms: Milliseconds of a whole call, a median, timed beside the layers.
     """
 
     layers: tuple[LayerTime, ...]
@@ -108,6 +108,20 @@ class _RunView:
     path: list[str | int]
     run: Run
     charts: list[_Chart]
+
+
+def layers_of(document: ProfileDocument) -> LayerTimes | None:
+    """Return the layers that a profile timed, or None where it timed none."""
+    found = document.layers
+    if found is None:
+        return None
+    return LayerTimes(
+        tuple(
+            LayerTime(layer.name, layer.precision, layer.ms, layer.is_reformat)
+            for layer in found.layers
+        ),
+        found.whole_ms,
+    )
 
 
 def write_profile(

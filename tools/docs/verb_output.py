@@ -143,7 +143,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     ),
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
     # A slow machine makes fewer calls in a second than a percentile needs.
-    (r"\b\d[\d,]* more calls? needed", "N ms"),
+    (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
     # What `profile` says of the machine it ran on.
     (r"(?m)^(  (?:measurement|energy) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
 )

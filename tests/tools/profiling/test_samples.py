@@ -68,3 +68,12 @@ def test_arrays_of_another_program_are_refused(tmp_path):
 def test_an_unwritable_folder_is_named(tmp_path):
     with pytest.raises(FasdkError, match="cannot write"):
         three_calls().save(tmp_path / "absent" / "run.npz")
+
+
+def test_a_later_run_follows_without_its_warm_up():
+    joined = three_calls().followed_by(three_calls())
+    assert len(joined) == 5
+    assert joined.warmup == 1
+    assert (np.diff(joined.due_ms) >= 0).all()
+    np.testing.assert_allclose(joined.latency_ms[[0, 2, 4]], [5.0, 4.0, 4.0])
+    assert joined.stages_ms["engine"].tolist() == [4.0, 0.0, 3.0, 0.0, 3.0]

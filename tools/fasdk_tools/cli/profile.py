@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,19 +26,68 @@ from fasdk_tools.terminal.output import print_json, progress_view
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.terminal.output import ProgressView
 
 
 @app.command(rich_help_panel=Panel.MEASURE)
 def profile(
     bundle: BundleArgument,
-    batch: Annotated[str, typer.Option(help="Batch sizes, comma separated.")] = "1",
+    load: Annotated[
+        str,
+        typer.Option(
+            help="closed (again once answered), constant, poisson, replay or offline (all at "
+            "once); those but closed go through the session and count from when a capture was due."
+        ),
+    ] = "closed",
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R", help="Captures a second that are due, or max for the highest held."
+        ),
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Deadline from due time, in milliseconds, for goodput."),
+    ] = None,
+    cameras: Annotated[int, typer.Option(help="Cameras that submit, each from its thread.")] = 1,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames a second of each camera, out of step, instead of --rate."),
+    ] = None,
+    arrivals: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Arrival times for replay: milliseconds, one a line, or what run --json printed.",
+        ),
+    ] = None,
+    captures: Annotated[
+        Path | None,
+        typer.Option(metavar="LIST", help="Captures to use instead of the bundle's golden ones."),
+    ] = None,
+    batch: Annotated[
+        str,
+        typer.Option(help="Batch sizes, comma separated; but for closed, the largest."),
+    ] = "1",
     lanes: Annotated[
         str, typer.Option(help="Numbers of lanes that work at once, comma separated.")
     ] = "1",
     seconds: Annotated[float, typer.Option(help="Measured time of each combination.")] = 3.0,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P", help="Go on until p50, p90, p95, p99 or p99.9 has a bound within 10 %."
+        ),
+    ] = None,
+    calls: Annotated[int, typer.Option(help="Captures of an offline load.")] = 1000,
     warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of random arrivals.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
+    samples: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.npz", help="File for every call of the run."),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -81,29 +131,50 @@ def profile(
     unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the latency of a bundle on this machine, stage by stage."""
+    """Measure the latency of a bundle on this machine under a load, stage by stage."""
     from fasdk.backends.registry import parse_backend
-    from fasdk_tools.profiling.load import LoadRequest
-    from fasdk_tools.profiling.run import ProfileOptions, run_profile
+    from fasdk.settings import as_choice
+    from fasdk_tools.profiling.arrivals import read_arrivals
+    from fasdk_tools.profiling.load import Load, LoadRequest
+    from fasdk_tools.profiling.run import ProfileOptions, require_writable, run_profile
     from fasdk_tools.terminal.profile import print_profile
 
     if html is not None:
         if against is not None:
             raise UsageError("--html is a page of one profile: leave it out with --against")
         require_templates("--html")
-        if not html.absolute().parent.is_dir():
-            raise UsageError(f"--html {html}: its folder does not exist")
-    batches, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
+        require_writable(html)
+    chosen = as_choice("--load", load, Load)
+    if arrivals is not None and chosen is not Load.REPLAY:
+        raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
+    recorded = None if arrivals is None else read_arrivals(arrivals)
+
+    def request(size: int, number: int) -> LoadRequest:
+        return LoadRequest(
+            load=chosen,
+            batch=size,
+            lanes=number,
+            seconds=seconds,
+            rate_per_s=None if rate is None else _parse_rate(rate),
+            fps=fps,
+            cameras=cameras,
+            arrivals_ms=recorded,
+            calls=calls,
+            seed=seed,
+            warmup=warmup,
+        )
+
+    sizes, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
     options = ProfileOptions(
         bundle=bundle,
-        loads=tuple(
-            LoadRequest(batch=size, lanes=number, seconds=seconds, warmup=warmup)
-            for number in numbers
-            for size in batches
-        ),
+        loads=tuple(request(size, number) for number in numbers for size in sizes),
         backend=parse_backend(backend),
         trust=trust_policy(key, unsigned),
         threads=threads,
+        deadline_ms=deadline,
+        captures=captures,
+        samples=samples,
+        until_percent=None if until is None else _parse_percentile(until),
         trace=trace,
         layers=layers,
         yardstick_seconds=comparison.yardstick_seconds(
@@ -143,6 +214,27 @@ def profile(
 
 def _bars(view: ProgressView) -> Callable[[str, float], None]:
     return lambda name, share: view.update(name, round(100 * share), 100)
+
+
+def _parse_rate(text: str) -> float:
+    if text == "max":
+        return math.inf
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        raise UsageError(f"--rate {text!r} is no rate: expected captures a second above 0, or max")
+    return rate
+
+
+def _parse_percentile(text: str) -> float:
+    from fasdk_tools.profiling.percentiles import PERCENTS
+
+    known = {f"p{percent:g}": percent for percent in PERCENTS}
+    if text not in known:
+        raise UsageError(f"--until {text!r} is not measured: choose among {', '.join(known)}")
+    return known[text]
 
 
 def _parse_numbers(option: str, text: str) -> list[int]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.revisions import RevisionState
+from fasdk.decision import MissingModalities
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.cold import ColdRequest, measure_cold
 from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures
@@ -90,6 +91,8 @@ def run_door(
         revisions=RevisionState.unchecked(),
         threads=options.threads,
         batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
+        # Golden captures may lack a modality; their time is that of the others.
+        missing=MissingModalities.DEGRADE,
     ) as liveness:
         if door.soak_s is None:
             return _document(options, liveness, idle=_idle(liveness, door, on_progress))

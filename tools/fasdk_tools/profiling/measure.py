@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.closed_loop import measure_closed
 from fasdk_tools.profiling.load import Load
+from fasdk_tools.profiling.open_loop import measure_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,4 +49,6 @@ def measure(
         return measure_closed(
             liveness, captures, request, on_progress=on_progress, recording=recording
         )
+    if request.load.is_open:
+        return measure_open(liveness, captures, request, on_progress=on_progress)
     raise UsageError(f"a {request.load.value} load cannot be measured on one open session")

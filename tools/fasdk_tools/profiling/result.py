@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.errors import BackendError
 from fasdk_tools.profiling.baseline import BaselineAnswer
+from fasdk_tools.profiling.held_rate import backlog_per_s, goodput, is_held
 from fasdk_tools.profiling.layers import LayerProfile
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.percentiles import percentiles
@@ -120,6 +121,20 @@ class Run(_Document):
         description="Share of the captures decided within the deadline; null without one."
     )
     deadline_ms: float | None = Field(description="Deadline that goodput counts, from due time.")
+    missed_deadlines: int | None = Field(
+        description="Captures not decided within the deadline; null without one."
+    )
+    backlog_per_s: float | None = Field(
+        description="Captures a second by which those due and not answered grew; null where "
+        "captures wait for answers or are due at once."
+    )
+    held: bool | None = Field(
+        description="Whether the session kept up with the arrivals; null where it sets the pace."
+    )
+    highest_held_per_s: float | None = Field(
+        None, description="Highest rate held, where it was looked for; null also where none was."
+    )
+    confirmations: int = Field(0, description="Runs in a row that held that rate.")
     refused: int = Field(description="Calls turned away by the queue, a deadline or a gate.")
     failed: int = Field(description="Calls that the engine failed.")
     end_to_end: LatencyFigures = Field(description="From a capture's due time to its answer.")
@@ -148,7 +163,9 @@ class Run(_Document):
                 f"none of {len(counted)} calls of the {samples.load.value} load was decided: there "
                 "is no latency to report; lower the rate or look at one capture with `fasdk check`"
             )
-        captures = samples.batch if samples.load is Load.CLOSED else 1
+        is_open = samples.load.is_open
+        captures = 1 if is_open else samples.batch
+        share = None if deadline_ms is None else goodput(counted, deadline_ms)
         span_s = (np.nanmax(counted.answered_ms) - counted.due_ms[0]) / 1e3
         return cls(
             load=samples.load,
@@ -158,10 +175,11 @@ class Run(_Document):
             warmup_calls=samples.warmup,
             offered_per_s=samples.rate_per_s,
             achieved_per_s=captures * len(latency_ms) / span_s,
-            goodput=None
-            if deadline_ms is None
-            else float(np.count_nonzero(latency_ms <= deadline_ms) / len(counted)),
+            goodput=share,
+            missed_deadlines=None if share is None else round((1.0 - share) * len(counted)),
             deadline_ms=deadline_ms,
+            backlog_per_s=backlog_per_s(counted) if is_open else None,
+            held=is_held(counted, deadline_ms) if samples.rate_per_s is not None else None,
             refused=int(np.count_nonzero(counted.outcome == Outcome.REFUSED)),
             failed=int(np.count_nonzero(counted.outcome == Outcome.FAILED)),
             end_to_end=LatencyFigures.of(latency_ms),

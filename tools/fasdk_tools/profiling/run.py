@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
-from fasdk.errors import UsageError
+from fasdk.errors import CaptureError, FasdkError, UsageError
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
+from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.layers import profile_layers, require_layer_times
+from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.samples import Outcome
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fasdk.backends.engine import Backend
+    from fasdk.bundle.bundle import Bundle
     from fasdk.bundle.trust import TrustPolicy
+    from fasdk.capture import Capture
     from fasdk.session.session import Liveness
-    from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.profiling.machine.monitor import MachineRecord
+    from fasdk_tools.profiling.recording import Recording
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
+
+UNTIL_SHARE: Final = 0.1
+"""Share of a percentile by which its bound may exceed it for `until_percent` to be reached."""
+UNTIL_MAX_ROUNDS: Final = 200
+_GUESS_CALLS: Final = 200  # due at once, whose throughput is the first rate tried
 
 
 @dataclass(frozen=True)
@@ -44,13 +57,18 @@ class ProfileOptions:
         trust: Signatures that the bundle must carry.
         threads: CPU threads of ONNX Runtime; 0 for one a core.
         deadline_ms: Deadline that goodput counts, from due time; None for no goodput.
+        captures: List of captures to take in turn; None for the bundle's golden ones.
+        samples: File to write every call of the one run to; None for none.
+        until_percent: Percentile, in percent, whose bound must come within 10 % of it before a
+            load ends; None to end by time alone.
         trace: File to write a Perfetto trace of the one load to; None for no trace.
         layers: Whether to time the graph's layers too, in batches as the first load has them.
         yardstick_seconds: Time to measure checks beside the yardstick for, in seconds; None not to.
         baseline: Stored profile to compare with, which needs the yardstick; None for none.
 
     Raises:
-        UsageError: A trace of several loads, or without the package that writes it.
+        UsageError: A value is out of its range, or samples or a trace of several runs are asked
+            for, or a trace without the package that writes it.
     """
 
     bundle: Path
@@ -59,13 +77,24 @@ class ProfileOptions:
     trust: TrustPolicy
     threads: int = 0
     deadline_ms: float | None = None
+    captures: Path | None = None
+    samples: Path | None = None
+    until_percent: float | None = None
     trace: Path | None = None
     layers: bool = False
     yardstick_seconds: float | None = None
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
-        """Check that a trace can be written."""
+        """Check what loads do not check themselves."""
+        deadline = self.deadline_ms
+        if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
+            raise UsageError(f"the deadline is {deadline:g} ms, expected more than 0")
+        if self.samples is not None and len(self.loads) > 1:
+            raise UsageError(
+                f"--samples holds one run, {len(self.loads)} were asked for: give one batch size "
+                "and one number of lanes"
+            )
         if self.trace is None:
             return
         if len(self.loads) > 1:
@@ -99,6 +128,7 @@ def open_profiled(
     bundle: Path | None = None,
     batching: BatchingPolicy | None = None,
     threads: int | None = None,
+    device_times: bool = False,
 ) -> Liveness:
     """Open a bundle as a profile does, whatever was opened on this machine before.
 
@@ -107,6 +137,7 @@ def open_profiled(
         bundle: Path of the bundle; None for that of `options`.
         batching: Settings of the session; None for one lane and one capture a call.
         threads: CPU threads of the engine; None for those of `options`.
+        device_times: Whether a GPU's own times are taken of each call.
 
     Raises:
         FasdkError: The bundle cannot be opened.
@@ -118,6 +149,7 @@ def open_profiled(
         revisions=RevisionState.unchecked(),
         threads=options.threads if threads is None else threads,
         batching=batching or BatchingPolicy(lanes=1, max_batch=1),
+        device_times=device_times,
         missing=MissingModalities.DEGRADE,  # golden captures may lack what the model can do without
     )
 
@@ -130,41 +162,29 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         on_progress: Callback with the name of a load and the share of it that is done, in [0, 1].
 
     Raises:
-        FasdkError: The bundle cannot be opened, the engine failed, or a trace cannot be written.
+        FasdkError: The bundle cannot be opened, a capture cannot be read or scored, samples or a
+            trace cannot be written, or the engine failed.
     """
+    if options.samples is not None:
+        require_writable(options.samples)
+    own = None if options.captures is None else _read_captures(options.captures)
     samples: list[Samples] = []
+    rates: list[HeldRate | None] = []
     watch = MachineWatch()
     with watch.watching():
         for request in options.loads:
-            name = f"{request.load.value}, batch {request.batch}, lanes {request.lanes}"
-            with open_session(
-                options.bundle,
-                backend=options.backend,
-                trust=options.trust,
-                revisions=RevisionState.unchecked(),
-                threads=options.threads,
-                batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-                device_times=True,
-            ) as liveness:
+            batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
+            with open_profiled(options, batching=batching, device_times=True) as liveness:
                 if options.layers:
                     require_layer_times(liveness.engine.backend)
-                captures = [item.capture for item in liveness.bundle.golden]
-                with (
-                    watch.run(),
-                    nullcontext() if options.trace is None else recorded(liveness) as recording,
-                ):
-                    samples.append(
-                        measure(
-                            liveness,
-                            captures,
-                            request,
-                            on_progress=lambda share, name=name: on_progress(name, share),  # type: ignore[misc]
-                            recording=recording,
-                        )
-                    )
-                if options.trace is not None and recording is not None:
-                    write_trace(options.trace, recording)
                 bundle, engine = liveness.bundle, liveness.engine
+                captures = _golden_captures(bundle) if own is None else own
+                for capture in captures:
+                    liveness.require(capture)
+                measuring = _Measuring(liveness, captures, options, watch, on_progress)
+                found, held = measuring.run(request)
+            samples.append(found)
+            rates.append(held)
     layers = None
     if options.layers:
         layers = profile_layers(
@@ -188,8 +208,8 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         reasons=tuple(str(reason) for reason in watched.verdict.reasons),
         not_read=tuple(str(lack) for lack in watched.verdict.not_read),
         runs=tuple(
-            Run.of(each, options.deadline_ms, energies)
-            for each, energies in zip(samples, watched.energies, strict=True)
+            _with_rate(Run.of(each, options.deadline_ms, energies), held)
+            for each, energies, held in zip(samples, watched.energies, rates, strict=True)
         ),
         layers=layers,
         yardstick=yardstick,
@@ -197,7 +217,124 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         if options.baseline is None or yardstick is None
         else options.baseline.compare(yardstick),
     )
+    if options.samples is not None:
+        samples[0].save(options.samples)
     return Profile(document, tuple(samples), watched.record)
+
+
+def require_writable(path: Path) -> None:
+    """Check that a file can be written, before minutes are spent on what it is to hold.
+
+    Raises:
+        FasdkError: Its folder does not exist or takes no file, or it is a folder itself.
+    """
+    if path.is_dir():
+        raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    if not path.absolute().parent.is_dir():
+        raise FasdkError(f"cannot write {path}: its folder does not exist: make it first")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_name(request: LoadRequest) -> str:
+    """Return a load in words, such as "constant 20/s, batch 1, lanes 2"."""
+    pace = "" if request.rate_per_s is None else f" {request.rate_per_s:g}/s"
+    if request.seeks_rate:
+        pace = ", highest rate"
+    return f"{request.load.value}{pace}, batch {request.batch}, lanes {request.lanes}"
+
+
+def _golden_captures(bundle: Bundle) -> list[Capture]:
+    return [item.capture for item in bundle.golden]
+
+
+def _read_captures(path: Path) -> list[Capture]:
+    from fasdk_calibration.datasets import load_list
+
+    captures = [item.capture for item in load_list(path)]
+    if not captures:
+        raise CaptureError(f"{path} lists no capture: give a list with at least one")
+    return captures
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Loads on one session."""
+
+    liveness: Liveness
+    captures: Sequence[Capture]
+    options: ProfileOptions
+    watch: MachineWatch
+    on_progress: Callable[[str, float], None]
+
+    def run(self, request: LoadRequest) -> tuple[Samples, HeldRate | None]:
+        """Measure a load under watch, and the highest rate held where the load's is not."""
+        found: HeldRate | None = None
+        if request.seeks_rate:
+            found, guess_per_s = self._search_rate(request)
+            request = replace(request, rate_per_s=found.rate_per_s or guess_per_s)
+        trace = self.options.trace
+        with (
+            self.watch.run(),
+            nullcontext() if trace is None else recorded(self.liveness) as recording,
+        ):
+            samples = self._until_bounded(request, recording)
+        if trace is not None and recording is not None:
+            write_trace(trace, recording)
+        is_missed = request.load.needs_rate and not is_held(
+            samples.counted, self.options.deadline_ms
+        )
+        if found is None and is_missed:
+            found = self._search_rate(request)[0]
+        return samples, found
+
+    def _until_bounded(self, request: LoadRequest, recording: Recording | None) -> Samples:
+        """Measure once, or again until the percentile asked for has a close bound."""
+        name = load_name(request)
+        samples = self._measure(request, name, recording)
+        percent = self.options.until_percent
+        for number in range(1, UNTIL_MAX_ROUNDS):
+            counted = samples.counted
+            decided_ms = counted.latency_ms[counted.outcome == Outcome.DECIDED]
+            if percent is None or percentile(decided_ms, percent).is_within(UNTIL_SHARE):
+                break
+            again = replace(request, seed=request.seed + number, warmup=0)
+            samples = samples.followed_by(self._measure(again, name, recording))
+        return samples
+
+    def _measure(
+        self, request: LoadRequest, name: str, recording: Recording | None = None
+    ) -> Samples:
+        return measure(
+            self.liveness,
+            self.captures,
+            request,
+            on_progress=lambda share: self.on_progress(name, share),
+            recording=recording,
+        )
+
+    def _search_rate(self, request: LoadRequest) -> tuple[HeldRate, float]:
+        """Search the highest rate that is held; return the throughput without pauses too."""
+        name = load_name(replace(request, rate_per_s=math.inf, fps=None))
+        offline = replace(request, load=Load.OFFLINE, rate_per_s=None, fps=None, calls=_GUESS_CALLS)
+        guess_per_s = Run.of(self._measure(offline, name)).achieved_per_s
+
+        def holds(rate: float) -> bool:
+            samples = self._measure(replace(request, rate_per_s=rate, fps=None), name)
+            return is_held(samples, self.options.deadline_ms)
+
+        return find_held_rate(holds, guess_per_s), guess_per_s
+
+
+def _with_rate(run: Run, found: HeldRate | None) -> Run:
+    if found is None:
+        return run
+    return run.model_copy(
+        update={"highest_held_per_s": found.rate_per_s, "confirmations": found.confirmations}
+    )
 
 
 def _beside_yardstick(

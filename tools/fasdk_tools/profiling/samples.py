@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 from zipfile import BadZipFile
@@ -78,16 +78,34 @@ class Samples:
     def counted(self) -> Samples:
         """The calls after the warm-up."""
         since = slice(self.warmup, None)
-        return Samples(
-            load=self.load,
-            batch=self.batch,
-            lanes=self.lanes,
-            rate_per_s=self.rate_per_s,
+        return replace(
+            self,
+            warmup=0,
             due_ms=self.due_ms[since],
             submitted_ms=self.submitted_ms[since],
             answered_ms=self.answered_ms[since],
             outcome=self.outcome[since],
             stages_ms={name: values[since] for name, values in self.stages_ms.items()},
+        )
+
+    def followed_by(self, later: Samples) -> Samples:
+        """Return these calls and those of a later run of the same load, as one run.
+
+        The later run's times are shifted behind this one's; its warm-up calls are left out.
+        """
+        later = later.counted
+        shift_ms = max(np.nanmax(self.answered_ms, initial=0.0), self.due_ms[-1]) - later.due_ms[0]
+        join = np.concatenate
+        return replace(
+            self,
+            due_ms=join([self.due_ms, later.due_ms + shift_ms]),
+            submitted_ms=join([self.submitted_ms, later.submitted_ms + shift_ms]),
+            answered_ms=join([self.answered_ms, later.answered_ms + shift_ms]),
+            outcome=join([self.outcome, later.outcome]),
+            stages_ms={
+                name: join([values, later.stages_ms[name]])
+                for name, values in self.stages_ms.items()
+            },
         )
 
     def save(self, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk.decision import Verdict
+from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import UsageError
 from fasdk.tracking.policy import AttemptPolicy, TrackPolicy
 from fasdk.tracking.track import Track
@@ -26,6 +26,7 @@ _POLICY = TrackPolicy(
     attempts=AttemptPolicy(first_wait_ms=0.0, longest_wait_ms=0.0),
     lock_out=None,
     remembered_frames=0,
+    missing=MissingModalities.DEGRADE,  # golden captures may lack a modality
     on_disk=False,
 )
 

@@ -18,8 +18,7 @@ def print_profile(document: ProfileDocument) -> None:
     """Print the figures of a profile on stdout."""
     first = document.runs[0]
     best = max(document.runs, key=lambda run: run.achieved_per_s)
-    median, tail = (percentile_text(first.end_to_end, name) for name in ("p50", "p99"))
-    print_answer(f"{median} median, {tail} at the 99th percentile, {_what(first)}")
+    print_answer(f"{latency_text(first.end_to_end)}, {_what(first)}")
     print_fields(
         "",
         {
@@ -27,6 +26,7 @@ def print_profile(document: ProfileDocument) -> None:
             "trust": document.bundle_trust,
             "highest throughput": f"{best.achieved_per_s:.1f} captures/s with batch "
             f"{best.batch}, lanes {best.lanes}",
+            "cells +N": "so many more calls bound that percentile",
             "measurement": _measurement_text(document),
             "energy": _energy_text(first),
         },
@@ -58,12 +58,24 @@ def _print_layers(found: LayerProfile) -> None:
     )
 
 
-def percentile_text(figures: LatencyFigures, name: str) -> str:
-    """Return a percentile by its key, such as "p99", or how many more calls it needs."""
-    found = figures.percentiles()[name]
-    if found is None:
-        return f"{count_of(figures.missing_calls[name], 'more call')} needed"
-    return format_ms(found.ms)
+def _bounds(figures: LatencyFigures) -> list[str]:
+    """Return the upper bounds as text, empty where there is none."""
+    return [
+        "" if found is None else f"{found.upper_ms:.3f}" for found in figures.percentiles().values()
+    ]
+
+
+def latency_text(figures: LatencyFigures) -> str:
+    """Return median and 99th percentile in words, or how many more calls they need."""
+    return ", ".join(
+        f"{name} after {count_of(figures.missing_calls[key], 'more call')}"
+        if found is None
+        else f"{format_ms(found.ms)} {name}"
+        for key, name, found in (
+            ("p50", "median", figures.p50),
+            ("p99", "99th percentile", figures.p99),
+        )
+    )
 
 
 def _measurement_text(document: ProfileDocument) -> str:
@@ -91,16 +103,48 @@ def _energy_text(run: Run) -> str:
 
 
 def _print_run(run: Run) -> None:
-    goodput = "" if run.goodput is None else f", goodput {format_share(run.goodput)}"
     names = list(run.end_to_end.percentiles())
     print_rows(
         f"{run.load.value}, batch {run.batch}, lanes {run.lanes}: {run.achieved_per_s:.1f} "
-        f"captures/s, {count_of(run.calls, 'call')}{goodput}; latency in ms",
+        f"captures/s, {count_of(run.calls, 'call')}; latency in ms",
         ("stage", "mean", *(name.replace("_", ".") for name in names), "max"),
         [
             (name, f"{figures.mean_ms:.3f}", *_cells(figures), f"{figures.max_ms:.3f}")
             for name, figures in {**run.stages, "end to end": run.end_to_end}.items()
-        ],
+        ]
+        + [("at most", "", *_bounds(run.end_to_end), "")],
+    )
+    if run.load.is_open:
+        print_fields("Arrivals", _arrivals(run))
+
+
+def _arrivals(run: Run) -> dict[str, object]:
+    """Return what a run says of its arrivals, by name."""
+    offered = "all at once" if run.offered_per_s is None else f"{run.offered_per_s:.1f} captures/s"
+    fields: dict[str, object] = {
+        "offered": offered,
+        "decided": f"{run.achieved_per_s:.1f} captures/s",
+    }
+    if run.backlog_per_s is not None:
+        fields["backlog"] = f"grows by {run.backlog_per_s:.2f} captures/s"
+    if run.held is not None:
+        fields["rate held"] = _held(run)
+    fields |= {"refused": run.refused, "failed": run.failed}
+    if run.goodput is not None and run.deadline_ms is not None:
+        fields["goodput"] = (
+            f"{format_share(run.goodput)} within {format_ms(run.deadline_ms)}, "
+            f"{count_of(run.missed_deadlines or 0, 'deadline')} missed"
+        )
+    return fields
+
+
+def _held(run: Run) -> str:
+    answer = "yes" if run.held else "no"
+    if run.highest_held_per_s is None:
+        return answer if run.held else f"{answer}, and no lower one that was tried"
+    return (
+        f"{answer}; the highest held is {run.highest_held_per_s:.1f} captures/s, confirmed "
+        f"{run.confirmations} times"
     )
 
 
@@ -113,6 +157,8 @@ def _cells(figures: LatencyFigures) -> list[str]:
 
 
 def _what(run: Run) -> str:
-    if run.offered_per_s is None:
+    if not run.load.is_open:
         return f"per call of {count_of(run.batch, 'capture')}"
-    return f"at {run.offered_per_s:g} captures/s"
+    if run.offered_per_s is None:
+        return "all due at once"
+    return f"at {run.offered_per_s:.1f} captures/s"

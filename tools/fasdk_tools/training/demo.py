@@ -28,7 +28,7 @@ from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.result import Run
 from fasdk_tools.terminal.numbers import count_of, format_bytes, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
-from fasdk_tools.terminal.profile import percentile_text
+from fasdk_tools.terminal.profile import latency_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,7 +174,6 @@ def print_report(report: DemoReport) -> None:
         f"{format_share(report.bpcer)} on {count_of(report.captures, 'capture')} of other people"
     )
     half = f"{format_share(build.half_drift_ratio or 0)} of the logits' standard deviation"
-    end_to_end = report.profile.end_to_end
     print_fields(
         "",
         {
@@ -190,8 +189,7 @@ def print_report(report: DemoReport) -> None:
             "plan": f"{build.plan} for compute capabilities {', '.join(build.plan_targets)}"
             if build.plan
             else "none: tensorrt-rtx is not installed",
-            "latency": f"{percentile_text(end_to_end, 'p50')} median, "
-            f"{percentile_text(end_to_end, 'p99')} at the 99th percentile; stages: `fasdk profile`",
+            "latency": f"{latency_text(report.profile.end_to_end)}; stages: `fasdk profile`",
         },
     )
     names = [verdict.value for verdict in Verdict]

@@ -237,7 +237,7 @@ def stage_bars(
         shapes.append(Label("tick", WIDTH - 2, middle, total, "end", is_centered=True))
     shapes += [
         Stroke("axis", f"M{left} {TOP}V{bottom}H{right}"),
-        Label("label", (left + right) / 2, bottom + 30, "mean of a call, ms", "middle"),
+        Label("label", (left + right) / 2, bottom + 30, "median of a call, ms", "middle"),
     ]
     said = "; ".join(
         f"run {name}: " + ", ".join(f"{s} {ms:.3f} ms" for s, ms in stages.items())

@@ -44,7 +44,6 @@ def test_a_stall_takes_the_percentile_of_the_simulated_queue(p):
 
 @pytest.mark.slow
 def test_an_open_load_shows_a_stall_that_the_closed_loop_hides():
-    pytest.importorskip("fasdk_tools.profiling.open_loop")
     found = queueing.measure_stall(6.0, Stall(every_ms=2_000.0, length_ms=100.0))
     assert found["constant"] > found["theory_ms"] / 2
     assert found["closed"] < found["constant"] / 2

@@ -148,6 +148,14 @@ def test_a_baseline_is_answered_with_its_ratios(comparable, slower, said):
     assert "/baseline/p99/ratio" not in shown
 
 
+def test_the_highest_rate_held_is_told_with_its_confirmations():
+    run = profile_pages.samples(400)
+    document = profile_pages.document(run)
+    held = document.runs[0].model_copy(update={"highest_held_per_s": 87.5, "confirmations": 5})
+    page = parse(profile_page(document.model_copy(update={"runs": (held,)}), [run]))
+    assert any("87.5 captures a second, confirmed by 5 runs" in p.text for p in page.find("p"))
+
+
 def test_the_page_is_of_one_profile(capsys):
     words = ["profile", "a.fasb", "--against", "b.fasb", "--html", "out.html"]
     assert main(words) == 2

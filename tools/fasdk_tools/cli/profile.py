@@ -11,6 +11,7 @@ import typer
 from fasdk.errors import UsageError
 from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli import profile_search as search
+from fasdk_tools.cli.profile_door import DoorRequest, answer_door
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -37,8 +38,9 @@ def profile(
     load: Annotated[
         str,
         typer.Option(
-            help="closed (again once answered), constant, poisson, replay or offline (all at "
-            "once); those but closed go through the session and count from when a capture was due."
+            help="closed (again once answered), constant, poisson, replay, offline (all at once), "
+            "idle (first decision after pauses) or cold (a new process each time); "
+            "those but closed go through the session and count from when a capture was due."
         ),
     ] = "closed",
     rate: Annotated[
@@ -85,6 +87,17 @@ def profile(
     warmup: Annotated[int, typer.Option(help="Calls before the measurement.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random arrivals.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for one per core.")] = 0,
+    soak: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Go on for so long, such as 45m, and show drift, memory and temperature minute by "
+            "minute; Ctrl-C ends it early. Faults and swaps are what `fasdk soak` adds.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="For idle and cold: fewer pauses or starts.")
+    ] = False,
     samples: Annotated[
         Path | None,
         typer.Option(metavar="OUT.npz", help="File for every call of the run."),
@@ -179,7 +192,7 @@ def profile(
             lanes=number,
             seconds=seconds,
             rate_per_s=None if rate is None else _parse_rate(rate),
-            fps=fps,
+            fps=None if chosen is Load.IDLE else fps,
             cameras=cameras,
             arrivals_ms=recorded,
             calls=calls,
@@ -205,6 +218,26 @@ def profile(
         ),
         baseline=comparison.read_baseline(baseline, tolerance),
     )
+    if soak is not None or quick or chosen in (Load.IDLE, Load.COLD):
+        asked = DoorRequest(
+            soak=soak,
+            quick=quick,
+            fps=fps,
+            backend=backend,
+            keys=key,
+            unsigned=unsigned,
+            unused={
+                "--against": against,
+                "--baseline": baseline,
+                "--html": html,
+                "--samples": samples,
+                "--trace": trace,
+                "--until": until,
+            },
+        )
+        with progress_view() as view:
+            answer_door(options, asked, _bars(view), as_json=as_json)
+        return
     if against is not None:
         if trace is not None:
             raise UsageError("--trace shows one bundle's run: leave it or --against out")

@@ -56,7 +56,11 @@ def soak(
     unsigned: UnsignedOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a bundle for hours under faults, swaps and bad captures; exit 1 on any miss."""
+    """Run a bundle for hours under faults, swaps and bad captures; exit 1 on any miss.
+
+    It holds answers to what they should be. Latency, memory and temperature of a sound bundle over
+    time are what `fasdk profile --soak` shows.
+    """
     from fasdk.backends.registry import parse_backend
     from fasdk_tools.diagnostics.soak import SoakSettings
     from fasdk_tools.diagnostics.soak import soak as run_soak

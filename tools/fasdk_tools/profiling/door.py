@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.run import ProfileOptions
 
@@ -95,14 +96,25 @@ def run_door(
         missing=MissingModalities.DEGRADE,
     ) as liveness:
         if door.soak_s is None:
-            return _document(options, liveness, idle=_idle(liveness, door, on_progress))
+            return _document(options, liveness, idle=_idle(options, liveness, door, on_progress))
         return _document(options, liveness, soak=_soak(options, liveness, door, on_progress))
 
 
+def _captures(options: ProfileOptions, liveness: Liveness) -> list[Capture]:
+    if options.captures is None:
+        return [item.capture for item in liveness.bundle.golden]
+    from fasdk_calibration.datasets import load_list
+
+    return [item.capture for item in load_list(options.captures)]
+
+
 def _idle(
-    liveness: Liveness, door: DoorOptions, on_progress: Callable[[str, float], None]
+    options: ProfileOptions,
+    liveness: Liveness,
+    door: DoorOptions,
+    on_progress: Callable[[str, float], None],
 ) -> IdleFigures:
-    captures = [item.capture for item in liveness.bundle.golden]
+    captures = _captures(options, liveness)
     request = IdleRequest.quickly() if door.quick else IdleRequest()
     pauses = measure_pauses(
         liveness, captures, request, on_progress=lambda share: on_progress("pauses", share)
@@ -148,7 +160,7 @@ def _soak(
     door: DoorOptions,
     on_progress: Callable[[str, float], None],
 ) -> SoakFigures:
-    captures = [item.capture for item in liveness.bundle.golden]
+    captures = _captures(options, liveness)
     request = options.loads[0]
     with ended_by_interrupt() as stopped:
         return measure_long(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -145,3 +146,18 @@ def test_real_signals_at_random_hold_nobody_up(open_door):
     assert caught > 10
     require_answers(door)
     assert answers_within(SECONDS, door.session.close) == [None]
+
+
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_tracer_that_was_there_before_goes_on(at):
+    def measures_coverage(*_):
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(measures_coverage)
+    try:
+        raised = Tracer(at).run(lambda: GOOD.rgb)
+        assert sys.gettrace() is measures_coverage
+    finally:
+        sys.settrace(before)
+    assert isinstance(raised, InterruptionError) == (at is not None)

@@ -43,7 +43,11 @@ class Tracer:
     _watched: dict[CodeType, bool] = field(default_factory=dict)
 
     def run(self, call: Callable[[], Any]) -> BaseException | None:
-        """Make the call under the tracer in this thread; return what it raised."""
+        """Make the call under the tracer in this thread; return what it raised.
+
+        The tracer that was there before, which measures coverage, goes on afterwards.
+        """
+        trace_before, profile_before = sys.gettrace(), sys.getprofile()
         sys.settrace(self._trace)
         sys.setprofile(self._profile if self.everywhere else None)
         try:
@@ -51,8 +55,8 @@ class Tracer:
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             return error
         finally:
-            sys.settrace(None)
-            sys.setprofile(None)
+            sys.settrace(trace_before)
+            sys.setprofile(profile_before)
         return None
 
     def _is_watched(self, code: CodeType) -> bool:

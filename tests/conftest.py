@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fasdk.home import HOME_VARIABLE, home_path
 
@@ -24,6 +25,17 @@ OTHER_SUITES = {
     "cuda_sim": "make cuda-sim",
     "gpu": "pytest -m gpu, on a machine with an NVIDIA GPU",
 }
+
+# How long an example takes says how busy the machine is, and nothing of the code. A gate draws the
+# same examples for the same code; everywhere else they are new each time.
+settings.register_profile(
+    "fasdk",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("fasdk")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from fasdk.session.session import Liveness
 from fasdk.tracking.policy import TrackPolicy
 
 from support import tiny_bundle
-from support.interrupts import InterruptionError, Tracer, answers_within
+from support.interrupts import InterruptionError, Tracer, answers_within, untraced
 from support.scripted_engine import SECONDS, Proved
 
 # Python reports, and drops, what is raised while a generator is closed.
@@ -128,16 +129,17 @@ def test_real_signals_at_random_hold_nobody_up(open_door):
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for number in range(300):
-            call = (door.session.check, track.check)[number % 2]
-            try:
-                armed = True
-                signal.setitimer(signal.ITIMER_REAL, pace.uniform(1e-5, 4e-4))
-                call(GOOD)
-                armed = False
-            except InterruptionError:
-                armed = False
-                caught += 1
+        with untraced():
+            for number in range(300):
+                call = (door.session.check, track.check)[number % 2]
+                try:
+                    armed = True
+                    signal.setitimer(signal.ITIMER_REAL, pace.uniform(1e-5, 4e-4))
+                    call(GOOD)
+                    armed = False
+                except InterruptionError:
+                    armed = False
+                    caught += 1
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -145,3 +147,18 @@ def test_real_signals_at_random_hold_nobody_up(open_door):
     assert caught > 10
     require_answers(door)
     assert answers_within(SECONDS, door.session.close) == [None]
+
+
+@pytest.mark.parametrize("at", [None, 0])
+def test_a_tracer_that_was_there_before_goes_on(at):
+    def measures_coverage(*_):
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(measures_coverage)
+    try:
+        raised = Tracer(at).run(lambda: GOOD.rgb)
+        assert sys.gettrace() is measures_coverage
+    finally:
+        sys.settrace(before)
+    assert isinstance(raised, InterruptionError) == (at is not None)

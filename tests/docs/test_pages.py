@@ -170,6 +170,7 @@ def test_each_term_is_in_the_glossary_once():
     assert len(single) > 50
 
 
+@pytest.mark.slow
 def test_the_documents_build_strictly_without_a_network(tmp_path):
     pytest.importorskip("sphinx", reason="needs Python 3.11")
     options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-d", tmp_path / "doctrees"]

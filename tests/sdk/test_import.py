@@ -95,6 +95,7 @@ def test_public_name_is_listed_on_a_single_line(tmp_path):
     assert ran.stdout == "decide True\n", ran.stderr
 
 
+@pytest.mark.slow
 def test_a_forgotten_name_fails_when_used_and_in_the_type_check(tmp_path):
     copy_with(tmp_path, VERDICT, "")
     use = "import fasdk\nfasdk.Verdict\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
@@ -18,6 +19,22 @@ PACKAGE = str(Path(fasdk.__file__).parent)
 
 class InterruptionError(RuntimeError):
     """What the application's own handler raises; an Exception, which is the harder case."""
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Take the tracer of this thread, which measures coverage, away while the block runs.
+
+    It holds locks of its own, which an exception raised inside it would leave held.
+    """
+    trace_before, profile_before = sys.gettrace(), sys.getprofile()
+    sys.settrace(None)
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.settrace(trace_before)
+        sys.setprofile(profile_before)
 
 
 @dataclass
@@ -44,15 +61,16 @@ class Tracer:
 
     def run(self, call: Callable[[], Any]) -> BaseException | None:
         """Make the call under the tracer in this thread; return what it raised."""
-        sys.settrace(self._trace)
-        sys.setprofile(self._profile if self.everywhere else None)
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            return error
-        finally:
-            sys.settrace(None)
-            sys.setprofile(None)
+        with untraced():
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile if self.everywhere else None)
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - the test looks at it
+                return error
+            finally:
+                sys.settrace(None)
+                sys.setprofile(None)
         return None
 
     def _is_watched(self, code: CodeType) -> bool:

@@ -169,7 +169,7 @@ def records(draw: st.DrawFn) -> CaptureRecord:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(records(), min_size=1, max_size=4, unique_by=lambda record: record.id))
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_any_list_comes_back_as_written(tmp_path_factory, suffix, written):

@@ -43,7 +43,7 @@ BOTH_CLASSES = st.builds(
     st.tuples(SCORE, st.sampled_from(SPECIES)),
     st.lists(PRESENTATION, max_size=12),
 )
-QUICK = settings(max_examples=150, deadline=None)
+QUICK = settings(max_examples=150)
 
 
 def columns(presentations):
@@ -148,7 +148,7 @@ def test_bounds_enclose_the_rate_and_grow_with_errors(total, data):
         assert binomial_interval(errors, total + 1).upper < interval.upper
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BOTH_CLASSES, st.data())
 def test_summarize_gives_all_figures_or_refuses(presentations, data):
     scores, live, species = columns(presentations)

@@ -83,7 +83,7 @@ def batchings(draw: st.DrawFn) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(calls=batchings())
 def test_a_score_does_not_depend_on_who_else_is_in_the_batch(name, calls):
     np.testing.assert_allclose(scores(name, calls), alone(name), rtol=0, atol=1e-5)
@@ -95,6 +95,7 @@ def test_the_captures_are_told_apart(name):
     assert np.ptp(alone(name)[:, 0]) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_give_the_same_bits(name):
     code = (

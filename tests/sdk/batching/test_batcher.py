@@ -713,7 +713,7 @@ FAULTS = {
     when_full=st.sampled_from(WhenFull),
     drain=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_happens_every_future_resolves_to_a_decision(
     bundle, steps, captures, lanes, max_batch, queue_limit, when_full, drain
 ):

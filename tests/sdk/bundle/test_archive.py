@@ -119,13 +119,13 @@ def test_an_archive_past_4_gib_is_not_written(monkeypatch):
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}(/[a-z0-9][a-z0-9._-]{0,9})?", fullmatch=True)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.dictionaries(NAMES, st.binary(max_size=64), min_size=1, max_size=6))
 def test_any_canonical_members_survive_the_round_trip(members):
     assert list(read(canonical(members)).items()) == list(members.items())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=300), st.integers(0, 250), st.integers(0, 60))
 def test_whatever_is_spliced_in_ends_in_a_refusal_or_in_the_one_canonical_form(
     noise, position, removed

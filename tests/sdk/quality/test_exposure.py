@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fasdk.capture import FaceBox
@@ -25,7 +25,6 @@ def noise(seed: int, high: int = 256, shape=(160, 140), dtype=np.uint8) -> np.nd
     return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 300), st.integers(1, 300), st.integers(1, 300))
 def test_the_middle_lies_in_the_ellipse_the_box_encloses(x, y, width, height):
     rows, columns = np.indices((600, 700))
@@ -77,7 +76,6 @@ def test_scaling_down_averages_every_pixel():
     assert found.sharpness == pytest.approx(0.0, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(64, 600), st.integers(64, 600))
 def test_a_face_s_size_does_not_change_its_light(width, height):
     ramp = np.linspace(40, 200, width)[None, :].repeat(height, axis=0)

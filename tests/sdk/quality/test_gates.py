@@ -497,7 +497,7 @@ def test_a_limit_changed_alone_is_the_only_one_that_changed():
     assert changed.model_dump() == QualityLimits.off().model_dump() | {"max_yaw_deg": 10.0}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_whatever_a_capture_may_hold_is_answered(data):
     """Any frame sizes, boxes, landmarks and times that Capture takes: findings, never an error."""

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fasdk.quality.pose import FACE_MODEL_MM, head_angles
@@ -24,7 +24,6 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 ANGLE = st.floats(-80.0, 80.0)
 
 
-@settings(deadline=None)
 @given(yaw=ANGLE, pitch=ANGLE, roll=st.floats(-170.0, 170.0), scale=st.floats(0.2, 20.0))
 def test_the_average_head_seen_from_afar_gives_its_angles_back(yaw, pitch, roll, scale):
     points = (FACE_MODEL_MM @ rotation(yaw, pitch, roll).T)[:, :2] * scale + (300.0, 200.0)

@@ -138,7 +138,7 @@ def capture_of(face_mm: np.ndarray, rig: Rig = RIG, *, hole: bool = False, ir: b
     return capture, truth
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     distance_mm=st.floats(400.0, 1400.0),
     across=st.floats(-0.2, 0.2),
@@ -305,7 +305,6 @@ PLANE = Homography(
 )
 
 
-@settings(deadline=None)
 @given(st.integers(60, 900), st.integers(20, 400), st.integers(8, 300), st.integers(8, 300))
 def test_a_homography_maps_the_box_s_corners(x, y, width, height):
     capture = Capture(

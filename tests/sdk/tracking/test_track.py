@@ -537,7 +537,7 @@ def counts(answer: Decision) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(frames=st.lists(FRAMES, max_size=25), tested=st.booleans())
 def test_whatever_comes_live_is_never_said_without_its_evidence(frames, tested):
     """Every LIVE is accounted for by frames since the last verdict or loss of the face."""

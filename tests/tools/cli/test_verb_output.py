@@ -22,6 +22,9 @@ from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_tools.cli.root import app
 
+# The outputs of all verbs are made once, by one worker.
+pytestmark = pytest.mark.xdist_group("verb_output")
+
 PROJECT = Path(__file__).parents[3]
 SLOW = {
     "demo",

@@ -63,7 +63,7 @@ def test_empty_columns_and_dead_inputs_are_rounded(weight: np.ndarray) -> None:
     assert np.allclose(found.dequantized, weight, atol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 33), st.integers(0, 2**32 - 1), st.floats(0.0, 3.0), st.booleans())
 def test_limited_pairs_never_exceed_the_pair_limit(
     inner: int, seed: int, alike: float, to_data: bool

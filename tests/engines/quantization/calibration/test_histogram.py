@@ -21,7 +21,7 @@ def values(seed: int, rows: int = 900, channels: int = 5) -> np.ndarray:
     return found.astype(np.float32)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 99), cuts=st.lists(st.integers(1, 899), max_size=6))
 def test_the_order_and_the_cuts_do_not_change_the_counts(seed: int, cuts: list[int]) -> None:
     rows = values(seed)

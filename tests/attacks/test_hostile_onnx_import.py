@@ -265,6 +265,7 @@ def test_the_command_says_one_line_and_exits_2(tmp_path):
     assert not [line for line in progress if "terminate" in line or "Traceback" in line]
 
 
+@pytest.mark.slow
 def test_a_child_that_stands_still_is_begun_again_and_then_given_up(tmp_path, monkeypatch):
     """A lock that another thread held when the child began is never released in it."""
     monkeypatch.setattr(guard, "_STALL_SECONDS", 1)

@@ -133,6 +133,7 @@ def test_a_missed_budget_ends_in_exit_1_with_the_fix_and_no_bundle(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_auto_stops_with_a_report_where_not_even_the_float_graph_holds(
     fasdk, checkpoint, lists, tmp_path
 ):

@@ -98,6 +98,7 @@ def test_captures_of_a_list_are_taken_in_turn(fasdk, bundle, tmp_path):
     assert found.captures == 5
 
 
+@pytest.mark.slow
 def test_it_goes_on_until_the_percentile_has_a_bound(fasdk, bundle, monkeypatch):
     monkeypatch.setattr("fasdk_tools.profiling.run.UNTIL_MAX_ROUNDS", 3)
     found = document(fasdk("profile", bundle, "--until", "p50", *QUICK, "--json"))
@@ -185,6 +186,7 @@ def test_a_trace_shows_each_call_of_a_closed_loop_on_its_lane(fasdk, bundle, tmp
     assert min(engine.count("lane 0"), engine.count("lane 1")) > 0
 
 
+@pytest.mark.slow
 def test_layers_are_timed_beside_the_run(fasdk, bundle, tmp_path):
     found = document(fasdk("profile", bundle, *QUICK, "--layers", "--json"))
     assert found.layers is not None

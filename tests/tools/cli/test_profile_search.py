@@ -26,6 +26,7 @@ def _one_candidate(monkeypatch):
     monkeypatch.setattr(searches, "candidates", lambda *_, **__: only)
 
 
+@pytest.mark.slow
 def test_a_policy_that_meets_the_target_is_written_and_can_be_opened(fasdk_verb, tiny, tmp_path):
     out = tmp_path / "policy.json"
     ran = fasdk_verb("profile", tiny, "--find", EASY, "-o", out, *ON, "--json")
@@ -45,6 +46,7 @@ def test_a_target_that_nothing_meets_ends_in_status_1_without_a_file(fasdk_verb,
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_doors_are_counted_and_held_to_what_was_asked_for(fasdk_verb, tiny):
     counted = ("--fps", "400", "--deadline", "0.001", *ON)
     ran = fasdk_verb("profile", tiny, "--doors", "1", *counted, "--json")

@@ -22,9 +22,6 @@ from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_tools.cli.root import app
 
-# The outputs of all verbs are made once, by one worker.
-pytestmark = pytest.mark.xdist_group("verb_output")
-
 PROJECT = Path(__file__).parents[3]
 SLOW = {
     "demo",
@@ -137,6 +134,7 @@ def assert_whole(text, width):
     assert all(len(line) <= width for line in text.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in SLOW])
 def test_no_line_is_cut_and_no_word_is_broken(outputs, verb, width):
@@ -153,6 +151,7 @@ def test_no_line_of_a_stored_output_is_cut(verb):
     assert_whole(stored(verb), generator.WIDTH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in SLOW])
 def test_a_stored_output_has_the_titles_headers_and_fields_of_today(outputs, verb):
     assert generator.shape(outputs[80][verb]) == generator.shape(stored(verb))

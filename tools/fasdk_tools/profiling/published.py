@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ONNXSIM = (
     "github.com/onnxsim/onnxsim, scripts/nvidia/README.md (5208cea): mean GPU time of trtexec, "
-    "TensorRT 10.3, MAXN SUPER"
+    "MAXN SUPER"
 )
 _MLPERF = "github.com/mlcommons/inference_results_{}, {}: 90th percentile, SingleStream, TensorRT"
 

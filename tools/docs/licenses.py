@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 UNSTATED = "not stated"
-# Packages whose metadata states none; looked up in the license files of their repositories.
-_LOOKED_UP = {"polygraphy": "Apache-2.0", "protobuf": "BSD-3-Clause"}
+# Packages whose metadata states none; looked up in the license files of their repositories, or in
+# the head of their own files.
+_LOOKED_UP = {
+    "mlcommons_loadgen": "Apache-2.0",
+    "polygraphy": "Apache-2.0",
+    "protobuf": "BSD-3-Clause",
+}
 
 
 def licenses_of(component: Mapping[str, Any]) -> str:

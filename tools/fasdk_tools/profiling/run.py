@@ -206,7 +206,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             threads=options.threads,
         )
     watched = watch.found(samples, reformat_share=None if layers is None else layers.reformat_share)
-    yardstick = _beside_yardstick(options, on_progress)
+    yardstick = _beside_yardstick(options, captures, on_progress)
     document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
@@ -354,14 +354,16 @@ def _with_rate(run: Run, found: HeldRate | None) -> Run:
 
 
 def _beside_yardstick(
-    options: ProfileOptions, on_progress: Callable[[str, float], None]
+    options: ProfileOptions,
+    captures: Sequence[Capture],
+    on_progress: Callable[[str, float], None],
 ) -> YardstickTimes | None:
     if options.yardstick_seconds is None:
         return None
     with open_profiled(options) as liveness:
         return measure_beside_yardstick(
             liveness,
-            captures_of(options, liveness),
+            captures,
             seconds=options.yardstick_seconds,
             on_progress=lambda share: on_progress("beside the yardstick", share),
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.checked_calls import timed_check
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.interleaved import (
     MEDIAN,
     TAIL,
@@ -28,7 +27,7 @@ TOLERANCE: Final = 0.05
 """Share by which a bundle may be slower than another before it counts."""
 
 
-class ComparedBundle(BaseModel):
+class ComparedBundle(Document):
     """One of the bundles that were compared.
 
     Attributes:
@@ -37,8 +36,6 @@ class ComparedBundle(BaseModel):
         backend: Backend and release that ran it.
         precision: Precision of its graph.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str
     bundle_id: str
@@ -56,7 +53,7 @@ class ComparedBundle(BaseModel):
         )
 
 
-class Against(BaseModel):
+class Against(Document):
     """The answer to `fasdk profile BUNDLE --against OTHER`.
 
     Attributes:
@@ -70,8 +67,6 @@ class Against(BaseModel):
         p99: Ratio of the 99th percentiles.
         slower: Whether the whole interval of a ratio lies above 1 + `tolerance`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     bundle: ComparedBundle

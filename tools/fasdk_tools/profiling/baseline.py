@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import UsageError
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.interleaved import MEDIAN, TAIL, Ratio, ratio_of
 from fasdk_tools.profiling.yardstick import Rounds, YardstickTimes
 
@@ -38,7 +39,7 @@ class StoredProfile(BaseModel):
     yardstick: YardstickTimes
 
 
-class BaselineAnswer(BaseModel):
+class BaselineAnswer(Document):
     """The answer to `fasdk profile --baseline FILE`.
 
     Attributes:
@@ -53,8 +54,6 @@ class BaselineAnswer(BaseModel):
         slower: Whether the whole interval of a check's ratio lies above 1 + `tolerance`; None where
             the two are not comparable.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     baseline: str
     bundle_id: str

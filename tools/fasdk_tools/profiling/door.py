@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle
@@ -13,6 +13,7 @@ from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
 from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.cold import ColdRequest, measure_cold
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures
 from fasdk_tools.profiling.idle import IdleRequest, measure_pauses
 from fasdk_tools.profiling.load import Load
@@ -53,10 +54,8 @@ class DoorOptions:
     soak_s: float | None = None
 
 
-class DoorDocument(BaseModel):
+class DoorDocument(Document):
     """A door's figures of one bundle on one machine; exactly one of idle, cold and soak is set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = Field(1, description="Layout of this document.")
     bundle: str = Field(description="Path of the bundle.")

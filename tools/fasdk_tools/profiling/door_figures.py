@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from fasdk_tools.profiling.document import Document
 
 
-class _Figures(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PauseFigures(_Figures):
+class PauseFigures(Document):
     """First decisions after pauses of one length."""
 
     pause_s: float = Field(description="Length of the pause in seconds.")
@@ -20,7 +18,7 @@ class PauseFigures(_Figures):
     latencies_ms: tuple[float, ...] = Field(description="Every latency, in order of time.")
 
 
-class TrackFigures(_Figures):
+class TrackFigures(Document):
     """Time from a person's first frame to the verdict of a track."""
 
     fps: float = Field(description="Frames a second that the camera gave.")
@@ -35,7 +33,7 @@ class TrackFigures(_Figures):
     )
 
 
-class IdleFigures(_Figures):
+class IdleFigures(Document):
     """What a door feels after nobody stood in front of it."""
 
     quick: bool = Field(description="Whether there were fewer pauses than the default.")
@@ -44,7 +42,7 @@ class IdleFigures(_Figures):
     track: TrackFigures = Field(description="Time to a verdict on several frames.")
 
 
-class ColdStart(_Figures):
+class ColdStart(Document):
     """One new process, from its start to its first decision, in milliseconds."""
 
     interpreter_ms: float = Field(description="Start of the Python interpreter.")
@@ -57,14 +55,14 @@ class ColdStart(_Figures):
     plan: str = Field(description="Where the plan came from; 'none' where the backend has none.")
 
 
-class ColdPart(_Figures):
+class ColdPart(Document):
     """One part of the cold starts after the first one, in milliseconds."""
 
     median_ms: float = Field(description="Median.")
     largest_ms: float = Field(description="Largest.")
 
 
-class ColdFigures(_Figures):
+class ColdFigures(Document):
     """Cold starts: a new process each time."""
 
     quick: bool = Field(description="Whether there were fewer starts than the default.")
@@ -76,7 +74,7 @@ class ColdFigures(_Figures):
     parts: dict[str, ColdPart] = Field(description="Their parts and total by name.")
 
 
-class MinuteFigures(_Figures):
+class MinuteFigures(Document):
     """One minute of a long run."""
 
     minute: int = Field(description="Number of the minute, from 1; the last one may be shorter.")
@@ -89,7 +87,7 @@ class MinuteFigures(_Figures):
     )
 
 
-class SoakFigures(_Figures):
+class SoakFigures(Document):
     """A long run under one load, minute by minute."""
 
     load: str = Field(description="How captures arrived.")

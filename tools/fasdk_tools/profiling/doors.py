@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from fasdk.errors import UsageError
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.queue_model import queued_latencies
 from fasdk_tools.profiling.target import Target
 
@@ -24,7 +24,7 @@ MOST_DOORS: Final = 1_000
 _PREDICTED_CALLS: Final = 1_000
 
 
-class DoorPoint(BaseModel):
+class DoorPoint(Document):
     """One number of doors on the measured curve.
 
     Attributes:
@@ -36,8 +36,6 @@ class DoorPoint(BaseModel):
         goodput: Share of the captures decided within the deadline.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     doors: int
     offered_per_s: float
     predicted_p99_ms: float
@@ -45,7 +43,7 @@ class DoorPoint(BaseModel):
     goodput: float
 
 
-class DoorsAnswer(BaseModel):
+class DoorsAnswer(Document):
     """The answer to `fasdk profile --doors N --fps F --deadline MS`.
 
     Attributes:
@@ -58,8 +56,6 @@ class DoorsAnswer(BaseModel):
         curve: Every run, by number of doors.
         meets: Whether the machine serves as many as were asked for.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     asked: int

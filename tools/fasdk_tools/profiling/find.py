@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from fasdk.batching import BatchingPolicy
 from fasdk.batching.policy_file import PolicyFile
 from fasdk.errors import UsageError
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.target import Target, order_statistic
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Candidate:
         )
 
 
-class FoundPolicy(BaseModel):
+class FoundPolicy(Document):
     """The answer to `fasdk profile --find`.
 
     Attributes:
@@ -69,8 +69,6 @@ class FoundPolicy(BaseModel):
         tried: Candidates that were measured.
         seconds: Time that the search took.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     target: str

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.percentiles import calls_needed
 from fasdk_tools.profiling.series import CONFIDENCE, RESAMPLES, block_indices, block_length
 
@@ -38,7 +38,7 @@ class PairedTimes:
     second_ms: NDArray[np.float64]
 
 
-class Ratio(BaseModel):
+class Ratio(Document):
     """Ratio of one percentile of the second side to that of the first.
 
     Attributes:
@@ -48,8 +48,6 @@ class Ratio(BaseModel):
         upper: Upper end, likewise.
         missing_calls: Calls that each side lacks; 0 where there is a ratio.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     p: float
     ratio: float | None

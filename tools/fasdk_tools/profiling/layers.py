@@ -8,13 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fasdk.backends.engine import Backend
 from fasdk.backends.onnxruntime import open_session
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError, UsageError
 from fasdk.scorer import Scorer
+from fasdk_tools.profiling.document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,10 +30,8 @@ _REFORMATS = {"ReorderInput", "ReorderOutput", "MemcpyFromHost", "MemcpyToHost"}
 _ADDED_CAST = "InsertedPrecisionFreeCast"
 
 
-class Layer(BaseModel):
+class Layer(Document):
     """One layer of a graph as it ran, which an optimizer may have fused from several nodes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Name of the node.")
     operator: str = Field(description="Operator that ran, such as Conv.")
@@ -41,10 +40,8 @@ class Layer(BaseModel):
     is_reformat: bool = Field(description="Whether it only changes a layout or a type.")
 
 
-class LayerProfile(BaseModel):
+class LayerProfile(Document):
     """Layers of a graph and the whole call they are part of; the profiler slows both down."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: int = Field(description="Captures in one call.")
     calls: int = Field(description="Calls counted.")

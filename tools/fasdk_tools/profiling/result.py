@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fasdk.errors import BackendError
 from fasdk_tools.profiling.baseline import BaselineAnswer
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.held_rate import backlog_per_s, goodput, is_held
 from fasdk_tools.profiling.layers import LayerProfile
 from fasdk_tools.profiling.load import Load
@@ -27,18 +28,14 @@ SCHEMA_VERSION: Final = 1
 """Version of the document's layout; raise it when a key is renamed, removed or changes meaning."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PercentileFigure(_Document):
+class PercentileFigure(Document):
     """A percentile with its bound."""
 
     ms: float = Field(description="The percentile, an order statistic, in milliseconds.")
     upper_ms: float = Field(description="One-sided 95 % upper bound of it, in milliseconds.")
 
 
-class LatencyFigures(_Document):
+class LatencyFigures(Document):
     """Latencies of a run, or what one stage took of them."""
 
     mean_ms: float = Field(description="Mean in milliseconds.")
@@ -78,7 +75,7 @@ class LatencyFigures(_Document):
         }
 
 
-class EnergyFigures(_Document):
+class EnergyFigures(Document):
     """Energy that one power rail delivered during a run."""
 
     rail: str = Field(description="Name of the rail.")
@@ -105,7 +102,7 @@ class EnergyFigures(_Document):
         )
 
 
-class Run(_Document):
+class Run(Document):
     """Figures of one load on one number of lanes."""
 
     load: Load = Field(description="How captures arrived.")
@@ -191,7 +188,7 @@ class Run(_Document):
         )
 
 
-class ProfileDocument(_Document):
+class ProfileDocument(Document):
     """A profile of one bundle on one machine."""
 
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Layout of this document.")

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fasdk_tools.profiling.checked_calls import timed_check
+from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.interleaved import interleave
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Rounds = Annotated[
 ]
 
 
-class YardstickTimes(BaseModel):
+class YardstickTimes(Document):
     """Checks of a bundle, one after another, in ABBA blocks with the yardstick.
 
     Attributes:
@@ -37,8 +38,6 @@ class YardstickTimes(BaseModel):
         compute_ms: Milliseconds of each computation beside it, by round.
         copy_ms: Milliseconds of each memory copy beside it, by round.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     check_ms: Rounds
     compute_ms: Rounds

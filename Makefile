@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # RECORD=1 keeps what a verify-NAME prints, with revision, date and CPU, for `make results`.
 RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
+# These alone run under coverage: tracing doubles the time of tests that spend theirs in torch.
+COVERED := tests/sdk tests/attacks tests/native
+QUICK := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 # A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
 # qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
 SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
@@ -41,7 +44,8 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 test: lint bindings  ## Lint, types, layers and the quick suite with coverage of sdk/
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(COVERED)
+	$(QUICK) $(COVERED:%=--ignore=%)
 
 slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
 	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900

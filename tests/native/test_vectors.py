@@ -69,8 +69,11 @@ def test_the_committed_vectors_are_what_the_others_answer_today():
 
 
 def test_vector_program_fails_on_one_wrong_level(program, tmp_path):
-    data = bytearray(VECTORS.read_bytes())
     first_level = 8 + 4 + 16 * 4
+    data = bytearray(VECTORS.read_bytes()[: first_level + 1])  # the first vector alone
+    data[8:12] = (1).to_bytes(4, "little")
+    (tmp_path / "right.bin").write_bytes(data)
+    assert run(program, tmp_path / "right.bin").returncode == 0
     data[first_level] ^= 1
     (tmp_path / "wrong.bin").write_bytes(data)
     done = run(program, tmp_path / "wrong.bin")

@@ -398,19 +398,21 @@ def _script(how: Callable[[], torch.jit.ScriptModule], name: str = "net.pt"):
 @cache
 def _traced() -> torch.jit.ScriptModule:
     with torch.no_grad():
-        return torch.jit.trace(network(), torch.rand(1, 3, 80, 80))
+        return torch.jit.trace(network(), torch.rand(1, 3, 80, 80), check_trace=False)
 
 
 @cache
 def _traced_gated() -> torch.jit.ScriptModule:
     with torch.no_grad():
-        return torch.jit.trace(network(squeeze_excite=True), torch.rand(1, 3, 80, 80))
+        return torch.jit.trace(
+            network(squeeze_excite=True), torch.rand(1, 3, 80, 80), check_trace=False
+        )
 
 
 @cache
 def _traced_inside() -> torch.jit.ScriptModule:
     with torch.no_grad():
-        return torch.jit.trace(Holder().eval(), torch.rand(1, 3, 80, 80))
+        return torch.jit.trace(Holder().eval(), torch.rand(1, 3, 80, 80), check_trace=False)
 
 
 def _compressed(folder: Path) -> Path:

@@ -45,14 +45,16 @@ def golden(published: PublishedReference) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def full(published: PublishedReference) -> Mmdg:
-    model = Mmdg(MmdgConfig()).eval()
-    model.load_state_dict(published.state_dict)
+    with torch.device("meta"):
+        model = Mmdg(MmdgConfig()).eval()
+    model.load_state_dict(published.state_dict, assign=True)
     return model
 
 
 def assert_golden(logits: np.ndarray, golden: dict[str, np.ndarray], missing: str) -> None:
-    tolerance = 4.0 * golden[f"logits_std_missing_{missing}"] + 1e-4
-    assert (np.abs(logits - golden[f"logits_missing_{missing}"]) <= tolerance).all()
+    count = len(logits)  # the first captures of the golden batch
+    tolerance = 4.0 * golden[f"logits_std_missing_{missing}"][:count] + 1e-4
+    assert (np.abs(logits - golden[f"logits_missing_{missing}"][:count]) <= tolerance).all()
 
 
 def test_the_state_dict_is_the_published_one(published):
@@ -63,7 +65,8 @@ def test_the_state_dict_is_the_published_one(published):
 
 @pytest.mark.parametrize("missing", CASES)
 def test_the_published_form_reproduces_the_golden_logits(missing, full, published, golden):
-    inputs = [torch.from_numpy(x) for x in published.inputs(missing).values()]
+    count = 2 if missing == "none" else 1  # a capture costs seconds
+    inputs = [torch.from_numpy(x[:count]) for x in published.inputs(missing).values()]
     with torch.no_grad():
         features, reliability = full.features(*inputs)
         logits = full.fc_all(features.flatten(1))
@@ -81,10 +84,10 @@ def test_the_plug_in_would_miss_the_golden_certainty(full, published, golden, mo
         return torch.exp(-2.25 * (0.3 / 0.7) ** 0.5 * x.abs())
 
     monkeypatch.setattr(full, "_certainty", plug_in)
-    inputs = [torch.from_numpy(x) for x in published.inputs("none").values()]
+    inputs = [torch.from_numpy(x[:1]) for x in published.inputs("none").values()]
     with torch.no_grad():
         _, reliability = full(*inputs)
-    expected = np.stack([golden[f"uncertainty_mean_{n}"] for n in NAMES], axis=1)
+    expected = np.stack([golden[f"uncertainty_mean_{n}"][:1] for n in NAMES], axis=1)
     assert (np.abs(reliability.numpy() - expected) > 1e-3).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
@@ -20,6 +21,7 @@ from fasdk.decision import OperatingPoint
 from fasdk.home import HOME_VARIABLE, home_path
 from fasdk_calibration.datasets import load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
+from fasdk_engines.models import listing
 from fasdk_tools.cli.root import app
 
 PROJECT = Path(__file__).parents[3]
@@ -158,6 +160,7 @@ def test_a_stored_output_has_the_titles_headers_and_fields_of_today(outputs, ver
 
 
 def test_the_stored_list_of_models_is_that_of_today(fasdk, monkeypatch):
+    monkeypatch.setattr(listing, "list_models", functools.cache(listing.list_models))
     monkeypatch.setenv("COLUMNS", "80")
     shown = generator.mask(fasdk("models").stdout)
     assert stored("models") == f"$ fasdk models\n{shown}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ def dropout_certainty(ratio: float, samples: int, exp_rate: float) -> Exponentia
     )
 
 
+@cache  # every adapter of a model asks for the same sum
 def shortened(exact: ExponentialSum, tolerance: float = 5e-8) -> ExponentialSum:
     """Return a sum of fewer exponentials that stays within `tolerance` for every t >= 0.
 

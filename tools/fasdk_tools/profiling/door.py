@@ -11,7 +11,7 @@ from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
-from fasdk.session.session import open as open_session
+from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.cold import ColdRequest, measure_cold
 from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures

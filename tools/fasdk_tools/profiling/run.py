@@ -12,7 +12,7 @@ from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
 from fasdk.errors import CaptureError, FasdkError, UsageError
-from fasdk.session.session import open as open_session
+from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.layers import profile_layers, require_layer_times

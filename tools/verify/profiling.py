@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from claims import Claim, report
 from measuring import pytest_claim, support_json
 from profiling_referees import bound_claims, loadgen_claims, overhead_claims, queueing_claims
+from profiling_used import session_tail_claims, trace_claims
 
 
 def page_claims() -> Iterator[Claim]:
@@ -131,6 +132,8 @@ GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "page": page_claims,
     "troubles": trouble_claims,
     "against": comparison_claims,
+    "session": session_tail_claims,
+    "trace": trace_claims,
 }
 
 

@@ -128,6 +128,13 @@ def profile(
             help="Say whether the machine serves so many doors instead; with --fps and --deadline."
         ),
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Most time that --find or --doors takes, such as 90s; 5m unless given.",
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -180,6 +187,7 @@ def profile(
     if arrivals is not None and chosen is not Load.REPLAY:
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
     recorded = None if arrivals is None else read_arrivals(arrivals)
+    budget = search.read_within(within, is_search=find is not None or doors is not None)
 
     door_fps = fps
     if doors is not None:  # the load's own rate is the search's
@@ -251,7 +259,7 @@ def profile(
     if find is not None or doors is not None:
         with progress_view() as view:
             result = (
-                search.answer_find(options, find, policy_out, _bars(view))
+                search.answer_find(options, find, policy_out, budget, _bars(view))
                 if find is not None
                 else search.answer_doors(
                     options,
@@ -259,6 +267,7 @@ def profile(
                     fps=door_fps,
                     lanes=numbers[0],
                     batch=sizes[0],
+                    budget=budget,
                     on_progress=_bars(view),
                 )
             )

@@ -31,8 +31,8 @@ _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SHORTEST_S, _LONGEST_S = 1.0, 7 * 86_400.0
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as "45m", "90s" or "1.5h".
+def parse_duration(text: str, option: str = "--soak") -> float:
+    """Return the seconds of a duration such as "45m", "90s" or "1.5h", which an option was given.
 
     Raises:
         UsageError: It is no such duration, or not between a second and a week.
@@ -41,7 +41,7 @@ def parse_duration(text: str) -> float:
     seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
     if not _SHORTEST_S <= seconds <= _LONGEST_S:
         raise UsageError(
-            f"--soak {text!r} is no length of a run: expected a number and s, m or h, from 1s to "
+            f"{option} {text!r} is no length of time: expected a number and s, m or h, from 1s to "
             "168h, such as 45m"
         )
     return seconds

@@ -6,8 +6,9 @@ import pytest
 
 from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle
-from fasdk.errors import BackendError, UsageError
-from fasdk_tools.profiling.layers import profile_layers, read_profile
+from fasdk.errors import BackendError
+from fasdk_tools.profiling.layer_times import profile_layers
+from fasdk_tools.profiling.onnxruntime_layers import read_profile
 
 from support import tiny_bundle
 
@@ -76,5 +77,33 @@ def test_a_bundles_layers_are_those_of_its_graph(tmp_path):
     assert {layer.precision for layer in found.layers} == {"float"}
     assert found.sum_ms > 0
     assert found.whole_ms > 0
-    with pytest.raises(UsageError, match="give --backend onnxruntime, or leave --layers out"):
-        profile_layers(bundle, Backend.OPENVINO, captures)
+
+
+def test_openvino_tells_the_same_bundles_layers(tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    bundle = open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb"))
+    captures = [tiny_bundle.capture(200)]
+    found = profile_layers(bundle, Backend.OPENVINO, captures, batch=2, threads=1, calls=4)
+    assert (found.batch, found.calls) == (2, 4)
+    assert {layer.operator for layer in found.layers} >= {"ReduceMean", "Concat", "FullyConnected"}
+    assert {layer.precision for layer in found.layers} == {"f32"}
+    assert 0 < found.sum_ms < found.whole_ms  # one stream: no two nodes at once
+    assert found.reformat_share == 0.0
+    assert found.not_told == ()
+
+
+def test_openvinos_nodes_are_medians_with_the_reorders_that_its_plugin_adds():
+    from fasdk_tools.profiling.openvino_layers import read_nodes
+
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from fasdk.backends.openvino import NodeTime
+
+    def once(conv_ms, reorder_ms):
+        return (
+            NodeTime("conv", "Convolution", "jit_avx2_f32", conv_ms),
+            NodeTime("conv_reorder", "Reorder", "jit_uni_i8", reorder_ms),
+        )
+
+    slowest, other = read_nodes([once(1.0, 3.0), once(2.0, 4.0), once(9.0, 5.0)])
+    assert (slowest.name, slowest.ms, slowest.precision) == ("conv_reorder", 4.0, "i8")
+    assert (slowest.is_reformat, other.is_reformat, other.ms) == (True, False, 2.0)

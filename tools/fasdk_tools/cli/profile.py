@@ -11,7 +11,7 @@ import typer
 from fasdk.errors import UsageError
 from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli import profile_search as search
-from fasdk_tools.cli.profile_door import DoorRequest, answer_door
+from fasdk_tools.cli.profile_door import DoorRequest, profile_door
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.run import Profile
     from fasdk_tools.terminal.output import ProgressView
 
 
@@ -127,6 +128,13 @@ def profile(
             help="Say whether the machine serves so many doors instead; with --fps and --deadline."
         ),
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Most time that --find or --doors takes, such as 90s; 5m unless given.",
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -169,7 +177,6 @@ def profile(
     from fasdk_tools.profiling.arrivals import read_arrivals
     from fasdk_tools.profiling.load import Load, LoadRequest
     from fasdk_tools.profiling.run import ProfileOptions, require_writable, run_profile
-    from fasdk_tools.terminal.profile import print_profile
 
     if html is not None:
         if against is not None:
@@ -180,6 +187,7 @@ def profile(
     if arrivals is not None and chosen is not Load.REPLAY:
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
     recorded = None if arrivals is None else read_arrivals(arrivals)
+    budget = search.read_within(within, is_search=find is not None or doors is not None)
 
     door_fps = fps
     if doors is not None:  # the load's own rate is the search's
@@ -229,14 +237,13 @@ def profile(
             unused={
                 "--against": against,
                 "--baseline": baseline,
-                "--html": html,
                 "--samples": samples,
                 "--trace": trace,
                 "--until": until,
             },
         )
         with progress_view() as view:
-            answer_door(options, asked, _bars(view), as_json=as_json)
+            _answer(profile_door(options, asked, _bars(view)), html, as_json=as_json)
         return
     if against is not None:
         if trace is not None:
@@ -252,7 +259,7 @@ def profile(
     if find is not None or doors is not None:
         with progress_view() as view:
             result = (
-                search.answer_find(options, find, policy_out, _bars(view))
+                search.answer_find(options, find, policy_out, budget, _bars(view))
                 if find is not None
                 else search.answer_doors(
                     options,
@@ -260,6 +267,7 @@ def profile(
                     fps=door_fps,
                     lanes=numbers[0],
                     batch=sizes[0],
+                    budget=budget,
                     on_progress=_bars(view),
                 )
             )
@@ -267,6 +275,14 @@ def profile(
         return
     with progress_view() as view:
         found = run_profile(options, _bars(view))
+    _answer(found, html, as_json=as_json)
+    comparison.exit_by_baseline(found.document.baseline, as_json=as_json)
+
+
+def _answer(found: Profile, html: Path | None, *, as_json: bool) -> None:
+    """Write the page of a profile where one is asked for, and print the profile."""
+    from fasdk_tools.terminal.profile import print_profile
+
     if html is not None:
         from fasdk_tools.report.profile import layers_of, write_profile
 
@@ -281,7 +297,6 @@ def profile(
         print_json(found.document.model_dump(mode="json"))
     else:
         print_profile(found.document)
-    comparison.exit_by_baseline(found.document.baseline, as_json=as_json)
 
 
 def _bars(view: ProgressView) -> Callable[[str, float], None]:

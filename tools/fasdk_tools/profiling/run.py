@@ -21,7 +21,7 @@ from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.recording import recorded
-from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.result import ProfileDocument, Run, throughput
 from fasdk_tools.profiling.samples import Outcome
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
@@ -113,12 +113,12 @@ class Profile:
 
     Attributes:
         document: Its figures.
-        samples: Every call of every run, in the document's order.
+        samples: Every call of every run, in the document's order; None of an idle or cold load.
         machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
-    samples: tuple[Samples, ...]
+    samples: tuple[Samples | None, ...]
     machine: MachineRecord
 
 
@@ -336,7 +336,7 @@ class _Measuring:
         """Search the highest rate that is held; return the throughput without pauses too."""
         name = load_name(replace(request, rate_per_s=math.inf, fps=None))
         offline = replace(request, load=Load.OFFLINE, rate_per_s=None, fps=None, calls=_GUESS_CALLS)
-        guess_per_s = Run.of(self._measure(offline, name)).achieved_per_s
+        guess_per_s = throughput(self._measure(offline, name))
 
         def holds(rate: float) -> bool:
             samples = self._measure(replace(request, rate_per_s=rate, fps=None), name)

@@ -17,6 +17,7 @@ from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.run import captures_of, open_profiled
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,11 @@ _SERVICE_S = 2.0
 
 
 def search_policy(
-    options: ProfileOptions, target: Target, on_progress: Callable[[float], None]
+    options: ProfileOptions,
+    target: Target,
+    on_progress: Callable[[float], None],
+    *,
+    budget: TimeBudget | None = None,
 ) -> FoundPolicy:
     """Search the settings that meet a target on this machine.
 
@@ -39,22 +44,22 @@ def search_policy(
         options: Bundle to measure and how to open it.
         target: What is to be met, by captures that arrive at random.
         on_progress: Callback with the share of the time that has passed, in [0, 1].
+        budget: Time for all runs; None for the usual one from now on.
 
     Raises:
         UsageError: The target takes too long to confirm, or there is no capture.
         FasdkError: The bundle cannot be opened, or the engine failed.
     """
+    budget = budget or TimeBudget()
     seeds = count()
 
     def trial(candidate: Candidate, calls: int) -> NDArray[np.float64]:
-        # Four standard deviations of a Poisson count more, so that there are calls enough.
-        seconds = (calls + 4.0 * math.sqrt(calls)) / target.rate_per_s
         request = LoadRequest(
             load=Load.POISSON,
             batch=candidate.max_batch,
             lanes=candidate.lanes,
             rate_per_s=target.rate_per_s,
-            seconds=seconds,
+            seconds=target.trial_s(calls),
             seed=next(seeds),
         )
         with open_profiled(
@@ -70,7 +75,7 @@ def search_policy(
         target.limit_ms,
         is_cpu=backend in (Backend.ONNXRUNTIME, Backend.OPENVINO),
     )
-    return find_policy(tried, trial, target, on_progress=on_progress)
+    return find_policy(tried, trial, target, budget=budget, on_progress=on_progress)
 
 
 def count_doors(
@@ -81,6 +86,7 @@ def count_doors(
     deadline_ms: float,
     batching: BatchingPolicy,
     on_progress: Callable[[float], None],
+    budget: TimeBudget | None = None,
 ) -> DoorsAnswer:
     """Say how many doors this machine serves within a deadline.
 
@@ -91,12 +97,14 @@ def count_doors(
         deadline_ms: Deadline in milliseconds.
         batching: Settings of the session.
         on_progress: Callback in each run, with the share of it that is done, in [0, 1].
+        budget: Time for all runs; None for the usual one from now on.
 
     Raises:
         UsageError: A number is out of its range, or there is no capture.
         FasdkError: The bundle cannot be opened, or the engine failed.
     """
     require_numbers(asked, fps, deadline_ms)
+    budget = budget or TimeBudget()
     seeds = count()
     with open_profiled(options, batching=batching) as liveness:
         captures = captures_of(options, liveness)
@@ -110,7 +118,8 @@ def count_doors(
                 lanes=batching.lanes,
                 cameras=doors,
                 fps=fps,
-                seconds=(calls + doors) / (doors * fps),
+                min_calls=calls,
+                seconds=calls / (doors * fps),
                 seed=next(seeds),
             )
             return _latencies(measure(liveness, captures, request, on_progress=on_progress))
@@ -122,6 +131,7 @@ def count_doors(
             fps=fps,
             deadline_ms=deadline_ms,
             lanes=batching.lanes,
+            budget=budget,
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from claims import Claim
-from measuring import bench_json, pytest_claim
+from measuring import bench_json, demo_bundle, pytest_claim, support_json
 
 SESSION_RUNS, SESSION_SECONDS = 5, 6.0
+MOST_APART = 0.01
 MOST_TAIL, MOST_OVER_BARE = 2.0, 1.5
 
 
@@ -40,3 +42,22 @@ def trace_claims() -> Iterator[Claim]:
         "-m",
         "slow or not slow",
     )
+
+
+def stage_claims(work: Path) -> Iterator[Claim]:
+    """Stages of each capture sum to its end-to-end time."""
+    for load, found in support_json("support.profile_stages", demo_bundle(work)).items():
+        note = f"{found['calls']} captures of the demo bundle, {', '.join(found['stages'])}"
+        yield Claim(
+            f"stages, {load}: most that a capture's sum differs from its end-to-end time by, share",
+            found["largest_difference"],
+            "<=",
+            MOST_APART,
+            note,
+        )
+        yield Claim(
+            f"stages, {load}: most that a capture's timed stages exceed that time by, share",
+            found["largest_negative"],
+            "<=",
+            MOST_APART,
+        )

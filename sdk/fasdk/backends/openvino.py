@@ -68,13 +68,13 @@ def open_openvino(bundle: Bundle, options: EngineOptions) -> OpenVinoEngine:
 
 @dataclass(frozen=True)
 class NodeTime:
-    """Time of one node of a compiled model in one call.
+    """Time of one node of a compiled model.
 
     Attributes:
         name: Name of the node.
         operator: Operator that ran, such as Convolution.
         kernel: Kernel and the type it computes in, such as "jit_avx2_f32".
-        ms: Milliseconds; 0 where the node did not run by itself.
+        ms: Mean of all calls since the model was compiled, in milliseconds, to whole microseconds.
     """
 
     name: str
@@ -142,7 +142,7 @@ class OpenVinoEngine:
         return self._ports.infer(self._request, inputs)
 
     def node_times(self) -> tuple[NodeTime, ...]:
-        """Return the times of the nodes that ran in the last call of `run`, in their order.
+        """Return the mean times of the nodes that ran, over all calls so far, in their order.
 
         Raises:
             BackendError: There was no call, or the engine was opened without `profiled`.

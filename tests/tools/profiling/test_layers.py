@@ -87,23 +87,24 @@ def test_openvino_tells_the_same_bundles_layers(tmp_path):
     assert (found.batch, found.calls) == (2, 4)
     assert {layer.operator for layer in found.layers} >= {"ReduceMean", "Concat", "FullyConnected"}
     assert {layer.precision for layer in found.layers} == {"f32"}
-    assert 0 < found.sum_ms < found.whole_ms  # one stream: no two nodes at once
+    assert 0 <= found.sum_ms < found.whole_ms + 0.02  # one after the other, to whole microseconds
     assert found.reformat_share == 0.0
     assert found.not_told == ()
 
 
-def test_openvinos_nodes_are_medians_with_the_reorders_that_its_plugin_adds():
-    from fasdk_tools.profiling.openvino_layers import read_nodes
-
+def test_openvinos_means_are_those_after_the_warm_up_with_the_reorders_it_adds():
     pytest.importorskip("openvino", reason="openvino is not installed")
     from fasdk.backends.openvino import NodeTime
+    from fasdk_tools.profiling.openvino_layers import read_nodes
 
-    def once(conv_ms, reorder_ms):
+    def nodes(conv_ms, reorder_ms):
         return (
             NodeTime("conv", "Convolution", "jit_avx2_f32", conv_ms),
             NodeTime("conv_reorder", "Reorder", "jit_uni_i8", reorder_ms),
         )
 
-    slowest, other = read_nodes([once(1.0, 3.0), once(2.0, 4.0), once(9.0, 5.0)])
-    assert (slowest.name, slowest.ms, slowest.precision) == ("conv_reorder", 4.0, "i8")
-    assert (slowest.is_reformat, other.is_reformat, other.ms) == (True, False, 2.0)
+    # Two calls of 10 ms and then eight of 2 ms have a mean of 3.6 ms.
+    slowest, other = read_nodes(nodes(10.0, 3.0), nodes(3.6, 3.0), warmup_calls=2, calls=8)
+    assert (slowest.name, slowest.precision, slowest.is_reformat) == ("conv_reorder", "i8", True)
+    assert slowest.ms == pytest.approx(3.0)
+    assert (other.ms, other.is_reformat) == (pytest.approx(2.0), False)

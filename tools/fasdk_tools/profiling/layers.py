@@ -16,7 +16,9 @@ class Layer(Document):
         description="Type it computes in or of its first output, such as float or float16; or "
         "'unknown'."
     )
-    ms: float = Field(description="Median time of one call, in milliseconds.")
+    ms: float = Field(
+        description="Median time of one call, in milliseconds; of OpenVINO the mean, all it tells."
+    )
     is_reformat: bool = Field(description="Whether it only changes a layout or a type.")
 
 
@@ -26,8 +28,8 @@ class LayerProfile(Document):
     batch: int = Field(description="Captures in one call.")
     calls: int = Field(description="Calls counted.")
     whole_ms: float = Field(
-        description="Median time of the whole call, in milliseconds; of TensorRT the execution of "
-        "calls beside those that were profiled."
+        description="Median time of the whole call, in milliseconds; of OpenVINO the mean, of "
+        "TensorRT the execution of calls beside those that were profiled."
     )
     layers: tuple[Layer, ...] = Field(description="Layers, slowest first.")
     not_told: tuple[str, ...] = Field(

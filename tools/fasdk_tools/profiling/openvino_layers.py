@@ -37,7 +37,7 @@ def openvino_layers(
         inputs: One batch, as the engine takes it.
         threads: CPU threads; 0 for one a core.
         calls: Calls to count.
-        warmup_calls: Calls before them.
+        warmup_calls: Calls before them, at least one.
 
     Raises:
         BackendError: OpenVINO is not installed, refuses the graph or fails.
@@ -47,37 +47,45 @@ def openvino_layers(
     except ImportError as error:
         raise BackendError(f"cannot import openvino ({error}): `pip install openvino`") from error
     whole_ms: list[float] = []
-    nodes: list[tuple[NodeTime, ...]] = []
     with closing(OpenVinoEngine(bundle.graph, threads=threads, profiled=True)) as engine:
-        for _ in range(warmup_calls + calls):
+        for _ in range(warmup_calls):
+            engine.run(inputs)
+        before = engine.node_times()
+        for _ in range(calls):
             start_s = time.perf_counter()
             engine.run(inputs)
             whole_ms.append(1e3 * (time.perf_counter() - start_s))
-            nodes.append(engine.node_times())
+        after = engine.node_times()
     return LayerProfile(
         batch=len(next(iter(inputs.values()))),
         calls=calls,
-        whole_ms=statistics.median(whole_ms[warmup_calls:]),
-        layers=read_nodes(nodes[warmup_calls:]),
+        whole_ms=statistics.fmean(whole_ms),
+        layers=read_nodes(before, after, warmup_calls=warmup_calls, calls=calls),
     )
 
 
-def read_nodes(calls: Sequence[Sequence[NodeTime]]) -> tuple[Layer, ...]:
-    """Return the layers of calls' nodes, slowest first.
+def read_nodes(
+    before: Sequence[NodeTime], after: Sequence[NodeTime], *, warmup_calls: int, calls: int
+) -> tuple[Layer, ...]:
+    """Return the mean times of layers after the warm-up, slowest first.
 
     Args:
-        calls: Nodes that ran in each call; at least one call.
+        before: Nodes after the warm-up.
+        after: Nodes after the last call.
+        warmup_calls: Calls before `before`, at least one.
+        calls: Calls between the two, at least one.
     """
+    early_ms = {node.name: node.ms for node in before}
     layers = []
-    for first in calls[0]:
-        ms = [node.ms for call in calls for node in call if node.name == first.name]
+    for node in after:
+        spent_ms = (warmup_calls + calls) * node.ms - warmup_calls * early_ms.get(node.name, 0.0)
         layers.append(
             Layer(
-                name=first.name,
-                operator=first.operator,
-                precision=first.kernel.rpartition("_")[2] or "unknown",
-                ms=statistics.median(ms),
-                is_reformat=first.operator in _REFORMATS,
+                name=node.name,
+                operator=node.operator,
+                precision=node.kernel.rpartition("_")[2] or "unknown",
+                ms=max(0.0, spent_ms / calls),
+                is_reformat=node.operator in _REFORMATS,
             )
         )
     return tuple(sorted(layers, key=lambda layer: -layer.ms))

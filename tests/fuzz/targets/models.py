@@ -17,7 +17,8 @@ import numpy as np
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.fork_server import ForkServer
 from fuzz.json_mutation import changed_document
-from fuzz.target import Target, mixed, on_file, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Target, mixed, on_file
 from fuzz.zip_files import write_zip, zip_members
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from fasdk.capture import monotonic_ms
 from fasdk.errors import AttemptError, FasdkError, StateError
 from fasdk.file_lock import take_lock
 from fasdk.home import existing_folder, home_folder, home_path
-from fasdk.plain_text import plain
+from fasdk.plain_text import plain_line
 from fasdk.tracking.attempts import AttemptState, TimeMs
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class FileStore:
                 _log.warning(
                     "%s is absent: camera %s begins with no attempts",
                     self.path,
-                    plain(self.camera_id),
+                    plain_line(self.camera_id),
                 )
             elif known is not None:
                 _log.warning("%s was removed: its attempts are written again", self.path)

@@ -125,7 +125,7 @@ def test_a_long_run_shows_its_minutes_in_the_document_and_on_the_page(fasdk, pat
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--soak", "45"], "--soak '45' is no length of a run"),
+        (["--soak", "45"], "--soak '45' is no length of time"),
         (["--soak", "45m", "--load", "idle"], "--soak is for a load that goes on"),
         (["--soak", "45m", "--lanes", "1,2"], "one batch size and one number of lanes"),
         (["--load", "cold", "--samples", "out.npz"], "--samples does not go together with --load"),

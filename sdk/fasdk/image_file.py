@@ -225,8 +225,7 @@ def _from_npz(data: bytes, names: Sequence[str]) -> NDArray[Any]:
             }
             if not members:
                 raise CaptureError("it is a zip archive without arrays: store the picture as PNG")
-            lowered = {name.lower(): name for name in members}
-            chosen = [lowered[name] for name in names if name in lowered]
+            chosen = [name for name in members if name.lower() in names]
             if not chosen and len(members) == 1:
                 chosen = list(members)
             if len(chosen) != 1:

@@ -166,7 +166,8 @@ def profile(
         ),
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Also time the graph's layers, on ONNX Runtime.")
+        bool,
+        typer.Option("--layers", help="Also time the graph's layers as the backend runs them."),
     ] = False,
     backend: BackendOption = "auto",
     key: KeyOption = None,

@@ -14,7 +14,7 @@ from fasdk.errors import CaptureError, UsageError
 from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
-from fasdk_tools.profiling.layers import profile_layers, require_layer_times
+from fasdk_tools.profiling.layer_times import profile_layers
 from fasdk_tools.profiling.load import MOST_THREADS, Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
@@ -185,8 +185,6 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         for request in options.loads:
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
             with open_profiled(options, batching=batching, device_times=True) as liveness:
-                if options.layers:
-                    require_layer_times(liveness.engine.backend)
                 bundle, engine = liveness.bundle, liveness.engine
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:

@@ -63,10 +63,12 @@ class LayerTimes:
     Attributes:
         layers: In the order of the engine.
         whole_ms: Milliseconds of a whole call, a median, timed beside the layers.
+        not_told: What the backend does not tell of them.
     """
 
     layers: tuple[LayerTime, ...]
     whole_ms: float
+    not_told: tuple[str, ...] = ()
 
     @property
     def sum_ms(self) -> float:
@@ -110,6 +112,7 @@ def layers_of(document: ProfileDocument) -> LayerTimes | None:
             for layer in found.layers
         ),
         found.whole_ms,
+        found.not_told,
     )
 
 

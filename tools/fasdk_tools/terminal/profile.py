@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fasdk_tools.terminal.door import Context, print_door
 from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
-from fasdk_tools.terminal.output import print_answer, print_fields, print_rows
+from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,7 @@ def _print_layers(found: LayerProfile) -> None:
             for layer in shown
         ],
     )
+    print_notes([f"Not told: {each}." for each in found.not_told])
 
 
 def _bounds(figures: LatencyFigures) -> list[str]:

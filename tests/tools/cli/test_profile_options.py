@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from fasdk_tools.terminal.profile import backlog_text
+
 from support import tiny_bundle
 
 FIND = ("--find", "p99<=30ms@20/s")
@@ -79,3 +81,25 @@ def test_an_error_on_a_full_disk_is_one_line_too(fasdk, tmp_path, monkeypatch):
     ran = fasdk("profile", tmp_path / "absent.fasb", "--json")
     assert ran.status == 2
     assert len(ran.error_lines) == 1
+
+
+def test_an_interrupt_is_said(fasdk, tiny, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fasdk_tools.profiling.run.run_profile", interrupted)
+    ran = fasdk("profile", tiny)
+    assert ran.status == 130
+    assert ran.error_lines == ["fasdk: interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("growth_per_s", "said"),
+    [
+        (-0.001, "does not grow"),
+        (2.5, "grows by 2.50 captures/s"),
+        (-2.5, "shrinks by 2.50 captures/s"),
+    ],
+)
+def test_a_backlog_is_said_as_it_moved(growth_per_s, said):
+    assert backlog_text(growth_per_s) == said

@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"unexpected {type(error).__name__}: {error}; set FASDK_DEBUG=1 for where it happened"
         )
     else:
+        if status == EXIT_INTERRUPTED:  # Typer returns it for Ctrl-C
+            STDERR.print("fasdk: interrupted")
         return status if isinstance(status, int) else 0
     line = " ".join(message.split())
     STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)

@@ -144,7 +144,7 @@ def _arrivals(run: Run) -> dict[str, object]:
         "decided": _rate(run),
     }
     if run.backlog_per_s is not None:
-        fields["backlog"] = f"grows by {run.backlog_per_s:.2f} captures/s"
+        fields["backlog"] = backlog_text(run.backlog_per_s)
     if run.held is not None:
         fields["rate held"] = _held(run)
     fields |= {"refused": run.refused, "failed": run.failed}
@@ -154,6 +154,14 @@ def _arrivals(run: Run) -> dict[str, object]:
             f"{count_of(run.missed_deadlines or 0, 'deadline')} missed"
         )
     return fields
+
+
+def backlog_text(growth_per_s: float) -> str:
+    """Return in words how a backlog moved, in captures a second."""
+    shown = f"{abs(growth_per_s):.2f}"
+    if float(shown) == 0.0:
+        return "does not grow"
+    return f"{'grows' if growth_per_s > 0.0 else 'shrinks'} by {shown} captures/s"
 
 
 def _held(run: Run) -> str:

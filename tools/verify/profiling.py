@@ -76,10 +76,10 @@ def trouble_claims() -> Iterator[Claim]:
     planted, clean = found["planted"], found["clean"]
     wrong = {trouble: named for trouble, named in planted.items() if named != [trouble]}
     yield Claim(
-        "planted troubles of ten that the verdict names, each alone",
+        f"planted troubles of {len(planted)} that the verdict names, each alone",
         len(planted) - len(wrong),
         "==",
-        10,
+        len(planted),
         f"{'; '.join(f'{trouble}: {named}' for trouble, named in wrong.items()) or 'all'}",
     )
     yield Claim(

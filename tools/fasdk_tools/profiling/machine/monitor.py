@@ -172,6 +172,13 @@ class MachineMonitor:
             power_mode = parse_power_mode(self._commands.power_mode() or "")
             if power_mode is None:
                 not_read.append(NotRead(Observed.POWER_MODE, "`nvpmodel -q` gave no answer"))
+        if self.sources.gpu is not None and all(r.gpu_neighbors is None for r in self._readings):
+            not_read.append(
+                NotRead(
+                    Observed.GPU_NEIGHBORS,
+                    "NVML does not tell this process from others, or it does not use the GPU",
+                )
+            )
         return MachineRecord(
             readings=tuple(self._readings),
             not_read=tuple(not_read),

@@ -12,6 +12,7 @@ from fasdk.errors import UsageError
 from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli import profile_search as search
 from fasdk_tools.cli.profile_door import DoorRequest, profile_door
+from fasdk_tools.cli.profile_options import Question, require_used
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 @app.command(rich_help_panel=Panel.MEASURE)
 def profile(
+    context: typer.Context,
     bundle: BundleArgument,
     load: Annotated[
         str,
@@ -177,14 +179,24 @@ def profile(
     from fasdk.settings import as_choice
     from fasdk_tools.profiling.arrivals import read_arrivals
     from fasdk_tools.profiling.load import Load, LoadRequest
-    from fasdk_tools.profiling.run import ProfileOptions, require_writable, run_profile
+    from fasdk_tools.profiling.outputs import require_outputs
+    from fasdk_tools.profiling.run import ProfileOptions, run_profile
 
-    if html is not None:
-        if against is not None:
-            raise UsageError("--html is a page of one profile: leave it out with --against")
-        require_templates("--html")
-        require_writable(html)
     chosen = as_choice("--load", load, Load)
+    asked = {Question.AGAINST: against, Question.FIND: find, Question.DOORS: doors}
+    question = next((each for each, value in asked.items() if value is not None), None)
+    require_used(context, chosen, question)
+    if html is not None:
+        require_templates("--html")
+    require_outputs(
+        {"--samples": samples, "--html": html, "--trace": trace, "-o": policy_out},
+        {
+            "the bundle": bundle,
+            "--captures": captures,
+            "--arrivals": arrivals,
+            "--baseline": baseline,
+        },
+    )
     if arrivals is not None and chosen is not Load.REPLAY:
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
     recorded = None if arrivals is None else read_arrivals(arrivals)
@@ -210,6 +222,8 @@ def profile(
         )
 
     sizes, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
+    if doors is not None and len(sizes) * len(numbers) > 1:
+        raise UsageError("--doors takes one number of lanes and one batch size: give one of each")
     options = ProfileOptions(
         bundle=bundle,
         loads=tuple(request(size, number) for number in numbers for size in sizes),
@@ -228,7 +242,7 @@ def profile(
         baseline=comparison.read_baseline(baseline, tolerance),
     )
     if soak is not None or quick or chosen in (Load.IDLE, Load.COLD):
-        asked = DoorRequest(
+        of_door = DoorRequest(
             soak=soak,
             quick=quick,
             fps=fps,
@@ -244,13 +258,9 @@ def profile(
             },
         )
         with progress_view() as view:
-            _answer(profile_door(options, asked, _bars(view)), html, as_json=as_json)
+            _answer(profile_door(options, of_door, _bars(view)), html, as_json=as_json)
         return
     if against is not None:
-        if trace is not None:
-            raise UsageError("--trace shows one bundle's run: leave it or --against out")
-        if layers:
-            raise UsageError("--layers shows one bundle's graph: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)

@@ -48,13 +48,10 @@ def answer_find(
         FasdkError: The file cannot be written, the bundle cannot be opened, or the engine failed.
     """
     from fasdk.atomic import atomic_write
-    from fasdk_tools.profiling.run import require_writable
     from fasdk_tools.profiling.searches import search_policy
     from fasdk_tools.profiling.target import Target
 
     target = Target.parse(text)
-    if out is not None:
-        require_writable(out)
     found = search_policy(
         options, target, lambda share: on_progress("search", share), budget=budget
     )

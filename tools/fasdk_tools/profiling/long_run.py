@@ -16,6 +16,7 @@ import numpy as np
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.door_figures import MinuteFigures, SoakFigures
 from fasdk_tools.profiling.idle import Timing
+from fasdk_tools.profiling.load import LONGEST_S
 from fasdk_tools.profiling.machine.files import SystemFiles
 from fasdk_tools.profiling.machine.thermal import TemperatureSource
 from fasdk_tools.profiling.samples import Samples
@@ -28,7 +29,7 @@ SLICE_S = 10.0
 """Length of one measurement of a long run; memory and temperature are read between two."""
 _MINUTE_S = 60.0
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_SHORTEST_S, _LONGEST_S = 1.0, 7 * 86_400.0
+_SHORTEST_S = 1.0
 
 
 def parse_duration(text: str, option: str = "--soak") -> float:
@@ -39,7 +40,7 @@ def parse_duration(text: str, option: str = "--soak") -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
-    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+    if not _SHORTEST_S <= seconds <= LONGEST_S:
         raise UsageError(
             f"{option} {text!r} is no length of time: expected a number and s, m or h, from 1s to "
             "168h, such as 45m"

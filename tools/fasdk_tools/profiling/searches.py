@@ -13,6 +13,7 @@ from fasdk.backends.engine import Backend
 from fasdk.batching import BatchingPolicy
 from fasdk_tools.profiling.doors import DoorsAnswer, find_doors, require_numbers
 from fasdk_tools.profiling.find import Candidate, FoundPolicy, candidates, find_policy
+from fasdk_tools.profiling.held_rate import falls_behind
 from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.run import captures_of, open_profiled
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _MOST_CORES = 8  # more lanes than these are not tried
 _SERVICE_S = 2.0
+# Limits that a run must last to show an overload of 5 % by its latency: 1 / 20 of it is waited.
+_RUN_LIMITS = 20.0
 
 
 def search_policy(
@@ -65,7 +68,8 @@ def search_policy(
         with open_profiled(
             options, batching=candidate.policy, threads=candidate.threads
         ) as liveness:
-            return _latencies(measure(liveness, captures_of(options, liveness), request))
+            samples = measure(liveness, captures_of(options, liveness), request)
+            return lasting_latencies(samples, target.limit_ms)
 
     with open_profiled(options) as liveness:
         max_batch, backend = liveness.bundle.manifest.max_batch, liveness.engine.backend
@@ -122,7 +126,8 @@ def count_doors(
                 seconds=calls / (doors * fps),
                 seed=next(seeds),
             )
-            return _latencies(measure(liveness, captures, request, on_progress=on_progress))
+            samples = measure(liveness, captures, request, on_progress=on_progress)
+            return lasting_latencies(samples, deadline_ms)
 
         return find_doors(
             trial,
@@ -133,6 +138,25 @@ def count_doors(
             lanes=batching.lanes,
             budget=budget,
         )
+
+
+def lasting_latencies(samples: Samples, limit_ms: float) -> NDArray[np.float64]:
+    """Return latencies that a longer run of the same arrivals would have too.
+
+    A run that is short beside the limit can end before captures that come faster than they are
+    worked off wait so long. Where the backlog of such a run grew, none of them counts as decided.
+
+    Args:
+        samples: A run of an open load.
+        limit_ms: Latency that it is held to, in milliseconds.
+
+    Returns:
+        float64 [n], milliseconds from due time, infinite where a call does not count as decided.
+    """
+    is_short = samples.due_ms[-1] - samples.due_ms[0] < _RUN_LIMITS * limit_ms
+    if is_short and falls_behind(samples.counted):
+        return np.full(len(samples.counted), math.inf)
+    return _latencies(samples)
 
 
 def _latencies(samples: Samples) -> NDArray[np.float64]:

@@ -13,15 +13,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.file_signatures import FirstBytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-NPY = b"\x93NUMPY"
-ZIP = b"PK\x03\x04"
 _HEADER_BYTES = 2**16  # magic, length and text of an array's header
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
+_END, _END_64 = FirstBytes.EMPTY_ZIP, b"PK\x06\x06"
 _TAIL_BYTES = 2**16 + 200  # of a zip file: its end records and a comment
 _MAX_DIRECTORY_BYTES = 2**22
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError)

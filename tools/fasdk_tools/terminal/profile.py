@@ -40,9 +40,10 @@ def _print_runs(runs: Sequence[Run], context: Context) -> None:
     print_fields(
         "",
         {
-            **context,
+            **{name: context[name] for name in ("measured on", "trust")},
             "highest throughput": f"{_rate(best)} with batch {best.batch}, lanes {best.lanes}",
             "cells +N": "so many more calls bound that percentile",
+            "measurement": context["measurement"],
             "energy": _energy_text(first),
         },
     )

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from fasdk.own_thread import is_raised_here
+from fasdk.truth import NoTruthValue
 
 T = TypeVar("T")
 
@@ -15,12 +16,12 @@ T = TypeVar("T")
 _LONGEST_HOLD_S = 0.5
 
 
-class AnswerFuture(Future[T]):
+class AnswerFuture(NoTruthValue, Future[T]):
     """Future whose `wait` takes no lock that the thread which resolves it needs.
 
     A thread that an exception of a signal handler ends inside `result`, `cancel` or
     `add_done_callback` may keep the future's lock for ever; the others take it from it after half
-    a second.
+    a second. It is no condition: `if session.submit(capture)` would open a door before the answer.
     """
 
     def __init__(self) -> None:

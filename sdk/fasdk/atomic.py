@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PART = re.compile(r"^\..{1,40}\.[0-9a-f]{16}\.part$", re.DOTALL)
 # What file systems answer that have no unnamed files, no locks, or cannot flush a folder.
 _NO_UNNAMED_FILES = {errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP}
+_DEVICES = Path("/dev")
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 
 
@@ -38,12 +39,14 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
             away.
 
     Raises:
-        FasdkError: The folder does not exist, is not writable, or the disk is full; whatever was
-            at `path` before is untouched. Errors the block raises about other files pass through.
+        FasdkError: The folder does not exist, is not writable, the disk is full, or `path` is a
+            device, a pipe or a socket; whatever was at `path` before is untouched. Errors the block
+            raises about other files pass through.
     """
     path = Path(path)
     if not path.name:
         raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    require_replaceable(path)
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
     of_block: OSError | None = None
     try:
@@ -72,6 +75,24 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
         if error is of_block and error.filename is not None:
             raise  # about another file
         raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_replaceable(path: Path) -> None:
+    """Check that a file written to `path` would replace no device, pipe or socket.
+
+    Raises:
+        FasdkError: It would.
+    """
+    try:
+        mode = path.stat().st_mode  # of what a link leads to, such as /dev/stdout
+    except OSError:  # nothing is there, or writing says what is wrong
+        return
+    is_file = stat.S_ISREG(mode) and path.absolute().parent != _DEVICES
+    if not (is_file or stat.S_ISDIR(mode)):
+        raise FasdkError(
+            f"cannot write {path}: it is a device, a pipe or a socket, which a file would replace: "
+            "give the name of a file"
+        )
 
 
 def _open_unnamed(folder: Path, mode: int) -> int | None:

@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from fasdk.file_signatures import FirstBytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -174,9 +176,9 @@ class _Decompressor(Protocol):
 class Compression(Enum):
     """Compressed forms of a file, by the bytes they begin with."""
 
-    GZIP = b"\x1f\x8b"
-    BZIP2 = b"BZh"
-    XZ = b"\xfd7zXZ\x00"
+    GZIP = FirstBytes.GZIP
+    BZIP2 = FirstBytes.BZIP2
+    XZ = FirstBytes.XZ
 
     @classmethod
     def of(cls, data: bytes) -> Compression | None:

@@ -87,7 +87,10 @@ def _create(folder: Path, *, parents: bool) -> None:
 def _is_sound(folder: Path) -> bool:
     """Return whether the folder exists; refuse one that another account could have filled."""
     try:
-        found = folder.stat()
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            _require_own(found, f"{folder} is a link and")  # its owner may turn it elsewhere
+            found = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
@@ -97,14 +100,18 @@ def _is_sound(folder: Path) -> bool:
         ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise HomeError(f"{folder} is no folder: remove it, or name another in {HOME_VARIABLE}")
-    if not is_own_or_roots(found):
-        raise HomeError(
-            f"{folder} belongs to account {found.st_uid}, expected {os.geteuid()} or root: name "
-            f"another folder in {HOME_VARIABLE}"
-        )
+    _require_own(found, str(folder))
     if is_writable_by_others(found):
         raise HomeError(
             f"{folder} has mode {stat.S_IMODE(found.st_mode):04o}, others can write there: "
             f"chmod go-w '{folder}'"
         )
     return True
+
+
+def _require_own(found: os.stat_result, what: str) -> None:
+    if not is_own_or_roots(found):
+        raise HomeError(
+            f"{what} belongs to account {found.st_uid}, expected {os.geteuid()} or root: name "
+            f"another folder in {HOME_VARIABLE}"
+        )

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fasdk.errors import CaptureError
+from fasdk.file_signatures import FirstBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-TIFF = (b"II*\0", b"MM\0*")
 MAX_PIXELS = 2**25
 """Most pixels of a frame, 33.5 million: a frame of 7680 x 4320 fits."""
 MAX_DECODED_BYTES = 2**28
@@ -104,13 +103,13 @@ def extent_of(data: bytes, *, header_only: bool = False) -> Extent | None:
         CaptureError: The container is truncated or damaged, larger than a frame, or of a kind that
             is not decoded right.
     """
-    if data.startswith(PNG):
+    if data.startswith(FirstBytes.PNG):
         return _png_extent(data, header_only=header_only)
-    if data.startswith(JPEG):
+    if data.startswith(FirstBytes.JPEG):
         return _jpeg_extent(data, header_only=header_only)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp_extent(data, header_only=header_only)
-    if data.startswith(TIFF):
+    if data.startswith(FirstBytes.TIFF):
         return _tiff_extent(data, header_only=header_only)
     return None
 
@@ -310,7 +309,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int, int]]:
 
 
 def _exif_orientation(tiff: bytes) -> int:
-    if not tiff.startswith(TIFF):
+    if not tiff.startswith(FirstBytes.TIFF):
         return 1
     order = "<" if tiff.startswith(b"II") else ">"
     try:

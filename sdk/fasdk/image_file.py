@@ -15,15 +15,14 @@ import numpy as np
 
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import CaptureError
+from fasdk.file_signatures import FirstBytes
 from fasdk.image_container import (
-    JPEG,
     MAX_DECODED_BYTES,
-    TIFF,
     extent_of,
     require_bounded,
     truncated,
 )
-from fasdk.numpy_file import NPY, ZIP, TruncatedArrayError, bounded_zip, load_member, load_npy
+from fasdk.numpy_file import TruncatedArrayError, bounded_zip, load_member, load_npy
 from fasdk.raw_image import RawImage, raw_image
 
 if TYPE_CHECKING:
@@ -36,18 +35,20 @@ if TYPE_CHECKING:
 
 # First bytes of what is often saved under an image's name and is none that can be read here.
 _OTHERS = (
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+    (FirstBytes.GIT_LFS, "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
     (b"\x76\x2f\x31\x01", "an OpenEXR file: store the array as a 32-bit TIFF or as .npy instead"),
-    (b"%PDF", "a PDF document: store the picture as PNG"),
+    (FirstBytes.PDF, "a PDF document: store the picture as PNG"),
     (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video: store its frames as PNG"),
-    (b"\x1f\x8b", "a gzip file: unpack it"),
+    (FirstBytes.GZIP, "a gzip file: unpack it"),
     (b"GIF8", "a GIF image: store it as PNG"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 image: store it as PNG"),
     (b"\xffO\xffQ", "a JPEG 2000 image: store it as PNG"),
     (b"SIMPLE  =", "a FITS file: store the array as a 32-bit TIFF or as .npy"),
-    (b"\x89HDF", "an HDF5 file: store its frames as PNG or .npy"),
-    (b"\x80\x04", "a Python pickle, which is never loaded: store the array with numpy.save"),
-    (b"\x80\x05", "a Python pickle, which is never loaded: store the array with numpy.save"),
+    (FirstBytes.HDF5, "an HDF5 file: store its frames as PNG or .npy"),
+    *(
+        (pickle, "a Python pickle, which is never loaded: store the array with numpy.save")
+        for pickle in FirstBytes.PICKLES
+    ),
 )
 _CONTAINER_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1", b"hevc"), "an HEIC photograph"),
@@ -106,9 +107,9 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
         CaptureError: It is truncated, too large or no image; the message completes "FILE does not
             decode as an image: ".
     """
-    if data.startswith(NPY):
+    if data.startswith(FirstBytes.NPY):
         return _array_image(_load_npy(data))
-    if data.startswith(ZIP):
+    if data.startswith(FirstBytes.ZIP):
         return _array_image(_from_npz(data, names))
     _refuse_others(data)
     found = extent_of(data) or raw_image(data)
@@ -122,9 +123,9 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     if isinstance(found, RawImage):
         return Image(found.planes(data), bits=found.bits, notes=end_note)
     planes = _decode_with_opencv(found.decoded or data[: found.end], found)
-    lossy = data.startswith(JPEG) or b"VP8 " in data[8:32]
+    lossy = data.startswith(FirstBytes.JPEG) or b"VP8 " in data[8:32]
     # OpenCV turns a TIFF itself.
-    upright = planes if data.startswith(TIFF) else _upright(planes, found.orientation)
+    upright = planes if data.startswith(FirstBytes.TIFF) else _upright(planes, found.orientation)
     return Image(upright, lossy, found.bits, (*found.notes, *end_note))
 
 
@@ -225,8 +226,7 @@ def _from_npz(data: bytes, names: Sequence[str]) -> NDArray[Any]:
             }
             if not members:
                 raise CaptureError("it is a zip archive without arrays: store the picture as PNG")
-            lowered = {name.lower(): name for name in members}
-            chosen = [lowered[name] for name in names if name in lowered]
+            chosen = [name for name in members if name.lower() in names]
             if not chosen and len(members) == 1:
                 chosen = list(members)
             if len(chosen) != 1:

@@ -7,20 +7,21 @@ import math
 import re
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+from fasdk.file_signatures import FirstBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-NPY = b"\x93NUMPY"
-ZIP = b"PK\x03\x04"
 _HEADER_BYTES = 2**16  # magic, length and text of an array's header
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x06"
+_END, _END_64 = FirstBytes.EMPTY_ZIP, b"PK\x06\x06"
 _TAIL_BYTES = 2**16 + 200  # of a zip file: its end records and a comment
 _MAX_DIRECTORY_BYTES = 2**22
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError)
@@ -33,11 +34,12 @@ class TruncatedArrayError(ValueError):
 
 @contextmanager
 def bounded_zip(data: bytes | memoryview) -> Iterator[zipfile.ZipFile]:
-    """Yield a zip archive whose list of members is at most 4 MiB.
+    """Yield a zip archive whose list of members is at most 4 MiB and names each once.
 
     Raises:
-        ValueError: The list is longer, or the archive is damaged: `zipfile` keeps some 20 bytes
-            in memory for each of the list.
+        ValueError: The list is longer: `zipfile` keeps some 20 bytes in memory for each of the
+            list; a name comes twice, of which each reader takes another member; or the archive is
+            damaged.
     """
     tail = bytes(data[-_TAIL_BYTES:])
     for mark, begin, end in ((_END, 12, 16), (_END_64, 40, 48)):
@@ -50,6 +52,10 @@ def bounded_zip(data: bytes | memoryview) -> Iterator[zipfile.ZipFile]:
     except DAMAGED_ZIP as error:
         raise ValueError(str(error) or "it is damaged") from error
     with archive:
+        counts = Counter(archive.namelist())
+        if len(counts) < len(archive.namelist()):
+            ((name, _),) = counts.most_common(1)
+            raise ValueError(f"its member {name[:60]!r} comes twice")
         yield archive
 
 
@@ -149,7 +155,7 @@ def _array(file: IO[bytes], size: int, max_bytes: int) -> NDArray[Any]:
         raise ValueError(f"its header is none: {error}") from error
     if kind.hasobject:
         raise ValueError("its array holds Python objects, which are never loaded")
-    if any(extent < 0 for extent in shape):
+    if any(type(extent) is not int or extent < 0 for extent in shape):  # True is an int to NumPy
         raise ValueError(f"its header states the shape {list(shape)}")
     count = math.prod(shape)
     if count * kind.itemsize > max_bytes or count > max_bytes:

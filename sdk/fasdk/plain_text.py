@@ -22,6 +22,11 @@ def plain(text: str) -> str:
     return _MAYBE.sub(_escaped, text)
 
 
+def plain_line(text: str) -> str:
+    r"""Return `plain` text on one line: a line feed, too, is an escape, so that none is forged."""
+    return plain(text).replace(_LINE_FEED, r"\n")
+
+
 def plain_json(text: str) -> str:
     r"""Return a JSON document in which such characters are escapes of JSON, as ``\\u009b``."""
     return _MAYBE.sub(_escaped_in_json, text)

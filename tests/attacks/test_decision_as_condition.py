@@ -6,7 +6,9 @@ ERROR. The program gets a TypeError that names `decision.is_live` at its very fi
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from concurrent.futures import wait
 
 import pytest
 
@@ -50,6 +52,21 @@ def test_is_live_is_true_for_live_alone_and_no_method_that_is_always_true():
         assert kind("live").is_live is True  # the value of a choice, as it comes out of JSON
         with pytest.raises(dataclasses.FrozenInstanceError):
             kind(Verdict.SPOOF).is_live = True
+
+
+def test_no_future_of_an_answer_is_a_condition(tmp_path):
+    capture = tiny_bundle.capture(20)
+    with fasdk.open(tiny_bundle.write(tmp_path / "x.fasb"), threads=1) as liveness:
+        for future in (liveness.submit(capture), liveness.track("door").submit(capture)):
+            with pytest.raises(TypeError, match=r"write `if decision\.is_live`"):
+                bool(future)
+            assert wait([future], timeout=30.0).done == {future}
+            assert not future.result().is_live
+            assert not asyncio.run(awaited(future)).is_live
+
+
+async def awaited(future):
+    return await asyncio.wrap_future(future)
 
 
 def test_no_answer_of_a_session_or_a_track_is_a_condition(tmp_path):

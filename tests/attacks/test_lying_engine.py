@@ -137,7 +137,7 @@ def test_an_old_engine_that_cannot_be_closed_does_not_undo_a_swap(bundle):
 
 @pytest.mark.parametrize("error", [e for e in RAISED if isinstance(e, Exception)], ids=repr)
 def test_a_backend_that_cannot_load_says_so_at_open(path, monkeypatch, error):
-    monkeypatch.setattr("fasdk.session.session.open_engine", raises(error))
+    monkeypatch.setattr("fasdk.session.opening.open_engine", raises(error))
     with pytest.raises(BackendError, match=r"tiny\.fasb cannot be loaded: unexpected"):
         fasdk.open(path)
 
@@ -145,7 +145,7 @@ def test_a_backend_that_cannot_load_says_so_at_open(path, monkeypatch, error):
 @pytest.mark.parametrize("error", RAISED, ids=repr)
 def test_an_engine_without_lanes_says_so_at_open(path, bundle, monkeypatch, error):
     engine = RaisingLanes(bundle, error)
-    monkeypatch.setattr("fasdk.session.session.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("fasdk.session.opening.open_engine", lambda *_, **__: engine)
     with pytest.raises(BackendError, match="no lane can be opened: unexpected"):
         fasdk.open(path)
     assert engine.closed

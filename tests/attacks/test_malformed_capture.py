@@ -17,11 +17,13 @@ import pytest
 import fasdk
 from fasdk.capture import Capture, FaceBox, monotonic_ms
 from fasdk.capture_loop import run_captures
-from fasdk.errors import CaptureError
+from fasdk.errors import CaptureError, UsageError
 from fasdk.quality import QualityLimits
+from fasdk.tracking.tracks import Tracks
 
 from support import tiny_bundle
 from support.scripted_camera import ScriptedCamera
+from support.track_fakes import FakeSession, plain_bundle, scored
 
 RGB, DEPTH, IR = ALL = tuple(fasdk.Modality)
 NOT_FRAMES = (7, "frame", b"", [[1, 2], [3, 4]], (), {}, object(), True, math.nan)
@@ -118,3 +120,9 @@ def test_the_loop_goes_on_after_times_that_were_changed_later(door):
     found = list(run_captures(ScriptedCamera(broken, good, stamps=False), door))
     assert [result.decision.is_live for result in found] == [False, True]
     assert found[0].latency_ms is None
+
+
+@pytest.mark.parametrize("camera_id", [0, 5, b"lobby", ("lobby",), None, ""])
+def test_a_name_of_a_camera_that_is_none_is_refused(camera_id):
+    with pytest.raises(UsageError, match=r"has the camera_id .*, expected a name"):
+        Tracks(FakeSession(plain_bundle(), lambda _: scored(0.5))).of(camera_id)

@@ -14,7 +14,7 @@ import pytest
 from rich.progress import Progress
 
 from fasdk.errors import BundleError, FasdkError
-from fasdk.plain_text import plain, plain_json
+from fasdk.plain_text import plain, plain_json, plain_line
 from fasdk_tools.cli import main
 from fasdk_tools.terminal import output
 
@@ -51,6 +51,13 @@ def test_text_is_plain_and_stays_so(name: str) -> None:
 
 def test_harmless_text_stays_as_it_is() -> None:
     assert plain(f"{HARMLESS}\n") == f"{HARMLESS}\n"
+
+
+def test_no_line_of_a_log_is_forged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plain_line("a\nfasdk: LIVE\x1b") == r"a\nfasdk: LIVE\x1b"
+    record = logging.LogRecord("fasdk", 30, __file__, 1, "camera %s", ("a\nfasdk: LIVE",), None)
+    output._StderrLog().emit(record)
+    assert capsys.readouterr().err.splitlines() == [r"fasdk: camera a\nfasdk: LIVE"]
 
 
 @pytest.mark.parametrize("name", ACTING)

@@ -88,6 +88,7 @@ def _guided(options: argparse.Namespace) -> int:
     """Run under libFuzzer in a process that may die, and print what it reported."""
     from fuzz.guided import work_guided
     from fuzz.registry import TARGETS
+    from fuzz.scratch import remove_abandoned
 
     keep: Path = options.keep or Path("tests/output/fuzz")
     keep.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,7 @@ def _guided(options: argparse.Namespace) -> int:
         ended = subprocess.run(
             [sys.executable, "-m", "fuzz", *sys.argv[1:], "--start=1"], check=False
         )
+        remove_abandoned()  # libFuzzer ends its process without cleaning up
         print(report.read_text() if report.exists() else json.dumps({"target": options.target}))
         return ended.returncode
     work_guided(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _SIZE = struct.Struct("<Q")
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _RUNS = 2_000  # until the child is replaced, so that what it leaks does not add up
 
 
@@ -85,10 +87,13 @@ class _Child:
 def _serve(run: Callable[[bytes], object], inputs: int, answers: int) -> NoReturn:
     """Answer inputs until there is no other end."""
     from fasdk.errors import FasdkError
+    from fasdk_engines.onnx_import.guard import work_alone
 
     from fuzz.limits import describe
 
     try:
+        _end_with_parent()
+        work_alone()
         while (data := _read(inputs)) is not None:
             answer = _ACCEPTED
             try:
@@ -100,6 +105,11 @@ def _serve(run: Callable[[bytes], object], inputs: int, answers: int) -> NoRetur
             os.write(answers, _SIZE.pack(len(answer)) + answer)
     finally:
         os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, which a hang here may kill."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _read(file: int) -> bytes | None:

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +24,8 @@ from fuzz.limits import (
     silence,
 )
 from fuzz.record import CurrentInput, Record, Records, last_input
+from fuzz.scratch import new_scratch_folder, remove_abandoned
 from fuzz.target import Target
-from support.scratch import memory_folder
 
 PEAK_MB = 512.0
 _TESTS = Path(__file__).resolve().parents[1]
@@ -61,8 +60,9 @@ def fuzz(
     start = time.monotonic()
     known = Record() if records is None else records.read(name)
     before_s, deaths = known.seconds, 0
-    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
-        current, result = Path(folder) / "current", Path(folder) / "result"
+    remove_abandoned()
+    with new_scratch_folder() as folder:
+        current, result = folder / "current", folder / "result"
         while known.executions < executions and deaths < _MOST_DEATHS:
             left = None if seconds is None else seconds - (time.monotonic() - start)
             if left is not None and left <= 0:
@@ -71,12 +71,13 @@ def fuzz(
             result.unlink(missing_ok=True)
             current.unlink(missing_ok=True)
             ended = _run(
-                [*words, "--worker", folder, "--seed", str(seed)]
+                [*words, "--worker", str(folder), "--seed", str(seed)]
                 + ["--start", str(known.executions)]
                 + ["--executions", str(executions - known.executions)]
                 + ([] if chunk is None else ["--seconds", str(chunk)])
                 + ([] if keep is None else ["--keep", str(keep)])
             )
+            remove_abandoned()  # the worker's own, if it was killed
             found = json.loads(result.read_text()) if result.exists() else {}
             known.add(found)
             deaths += ended.returncode != 0 or found["stopped_by_memory"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from fuzz.bytes_mutation import mutate_bytes
-from support.scratch import memory_folder
+from fuzz.scratch import scratch_folder
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
@@ -57,17 +55,6 @@ def rewriter(path: Path) -> Callable[[bytes], Path]:
         return path
 
     return write
-
-
-@cache
-def scratch_folder() -> Path:
-    """Return a folder that is removed when the process ends, in memory where that is possible."""
-    holder = tempfile.TemporaryDirectory(prefix="fasdk-fuzz-", dir=memory_folder())
-    _HOLDERS.append(holder)
-    return Path(holder.name)
-
-
-_HOLDERS: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def mixed(*mutators: Mutator) -> Mutator:

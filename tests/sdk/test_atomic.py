@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -90,6 +91,22 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, name, reason):
     with pytest.raises(FasdkError, match=reason), atomic_write(tmp_path / name) as file:
         file.write(b"x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path, monkeypatch):
+    pipe, link, devices = tmp_path / "pipe", tmp_path / "link", tmp_path / "dev"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    devices.mkdir()
+    stdout = devices / "stdout"  # which leads to a file where a shell sent it there
+    stdout.write_bytes(b"")
+    monkeypatch.setattr("fasdk.atomic._DEVICES", devices)
+    for path in (pipe, link, stdout):
+        with pytest.raises(FasdkError, match="a device, a pipe"), atomic_write(path) as file:
+            file.write(b"x")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert link.is_symlink()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["dev", "link", "pipe", "stdout"]
 
 
 def test_a_path_without_a_name_is_refused(tmp_path, monkeypatch):

@@ -55,6 +55,21 @@ def test_a_folder_others_can_write_is_refused_until_its_mode_is_mended(home, mod
     assert home_folder("trust") == home / "trust"
 
 
+def test_a_link_of_another_account_is_refused_and_the_accounts_own_is_followed(
+    home, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    home.symlink_to(tmp_path / "elsewhere")
+    assert existing_folder() == home
+    if os.geteuid() == 0:
+        os.chown(home, 4321, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    for ask in (home_folder, existing_folder):
+        with pytest.raises(HomeError, match=r"home is a link and belongs to account \d+"):
+            ask()
+
+
 def test_a_folder_of_another_account_is_refused(home, monkeypatch):
     home_folder()
     if os.geteuid() == 0:

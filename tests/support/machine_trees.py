@@ -117,6 +117,10 @@ class MachineTree:
         self.write(f"{folder}/max_freq", high * 1_000_000)
         self.write(f"{folder}/governor", governor)
 
+    def write_power_mode(self, name: str) -> None:
+        """Write what `nvpmodel -q` prints on a Jetson."""
+        self.write("nvpmodel.txt", f"NVPM WARN: fan mode is not set!\nNV Power Mode: {name}\n0")
+
     def write_zone(self, number: int, name: str, celsius: float | None, trips: str = "") -> None:
         """Write a thermal zone; a gated one has a folder where its temperature should be.
 
@@ -204,7 +208,7 @@ def orin_nano(root: Path) -> MachineTree:
     for number, count in ((1, 0), (2, 15), (3, 37)):
         tree.write(f"sys/class/hwmon/hwmon2/oc{number}_event_cnt", count)
         tree.write(f"sys/class/hwmon/hwmon2/oc{number}_throt_en", 1)
-    tree.write("nvpmodel.txt", "NVPM WARN: fan mode is not set!\nNV Power Mode: 15W\n0")
+    tree.write_power_mode("15W")
     tree.write("tegrastats.txt", ORIN_NANO_LINE)
     return tree
 

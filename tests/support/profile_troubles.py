@@ -1,4 +1,4 @@
-"""Ten troubles of a measurement, planted one at a time, and what the verdict names.
+"""Troubles of a measurement, planted one at a time, and what the verdict names.
 
     PYTHONPATH=tests python -m support.profile_troubles [--seconds 5]
 
@@ -94,6 +94,10 @@ def planted(trouble: Trouble, root: Path) -> MeasurementVerdict:
         case Trouble.HOT:
             board.write_zone(3, "tj-thermal", 96.5, "passive:99 critical:104.5")
             record = record_of(board)
+        case Trouble.POWER_MODE:
+            record = record_of(
+                board, lambda step: board.write_power_mode("15W" if step < 10 else "7W")
+            )
         case Trouble.SWAP:
             record = record_of(board, lambda step: board.write_swap(500, 100 + 100 * step))
         case Trouble.NOISY_NEIGHBOR:

@@ -13,11 +13,12 @@ threads, rules or decisions. Both sides take turns, so that a busy machine slows
   batch sizes and the engine's own threads, one or one a core; these gate each capture too. What
   two bare loops reach at once is reported as well.
 - latency: captures submitted at a fixed rate, 70 % of what eight threads reached just before; p99
-  over the median, from the time a capture was due to its answer. Median over runs. Beside it the
-  same for the engine without a session: one thread that gates, fills and runs each capture when it
-  is due, at 70 % of its own rate; what it shows is this machine's. Under a
-  real-time policy (`chrt -r 1`, for a busy machine) a thread that wakes does not interrupt one of
-  its own priority, as it does under the usual one; so the submitting thread then runs one above.
+  over the median, from the time a capture was due to its answer, by the constant load of
+  `fasdk profile`. Median over runs. Beside it the same for the engine without a session: one thread
+  that gates, fills and runs each capture when it is due, at 70 % of its own rate; what it shows is
+  this machine's. Under a real-time policy (`chrt -r 1`, for a busy machine) a waking thread does
+  not interrupt one of its own priority, as it does under the usual one; so the submitting thread
+  then runs one above.
 - memory: resident size after 100,000 captures from eight threads against that after the first
   tenth as many.
 """
@@ -32,19 +33,19 @@ import statistics
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from session_tail import BareEngine, constant_tail, is_real_time
 
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk.decision import Decision, OperatingPoint, Verdict
+from fasdk.decision import OperatingPoint, Verdict
 from fasdk.preprocess import fill_row
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
@@ -52,8 +53,7 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,8 +77,9 @@ def main() -> int:
     parser.add_argument("--max-wait-ms", type=float, default=BatchingPolicy().max_wait_ms)
     parser.add_argument("--pairs", type=int, default=2000, help="of the overhead")
     parser.add_argument("--rounds", type=int, default=7, help="of the throughput")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one loop, one latency run")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one loop")
     parser.add_argument("--runs", type=int, default=9, help="of the latency")
+    parser.add_argument("--latency-seconds", type=float, default=1.0, help="of one latency run")
     parser.add_argument("--captures", type=int, default=100_000, help="of the memory")
     settings = parser.parse_args()
 
@@ -311,14 +312,17 @@ def latency(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:
     with Bench(bundle, settings) as bench:
         lane = bench.lane()
         bare = partial(bench.gated, lane, 1)
+        engine = BareEngine(bundle, bare, bench.session.check(bench.capture))
         saturate(bench, settings)
         for _ in range(settings.runs):
             rate = LOAD * saturate(bench, settings)
             rest()
-            runs.append((rate, *arrivals(bench, rate, settings.seconds)))
+            tail = constant_tail(bench.session, bench.capture, rate, settings.latency_seconds)
+            runs.append((rate, *tail))
             rate = LOAD * run_loops([bare], 1, settings.seconds)
             rest()
-            bare_runs.append((rate, *bare_arrivals(bare, rate, settings.seconds)))
+            tail = constant_tail(engine, bench.capture, rate, settings.latency_seconds)
+            bare_runs.append((rate, *tail))
         lane.close()
     found = tail_of(runs)
     return {
@@ -343,82 +347,9 @@ def tail_of(runs: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
     }
 
 
-def bare_arrivals(work: Callable[[], object], rate: float, seconds: float) -> tuple[float, float]:
-    """Do one piece of work at a fixed rate in this thread; return its median and p99, in ms."""
-    count = arrivals_in(rate, seconds)
-    waited_ms = np.zeros(count)
-    gc.collect()
-    start = time.perf_counter() + 0.01
-    for number in range(count):
-        due = start + number / rate
-        sleep_until(due)
-        work()
-        waited_ms[number] = 1e3 * (time.perf_counter() - due)
-    p50, p99 = np.percentile(waited_ms, [50, 99])
-    return float(p50), float(p99)
-
-
-def arrivals_in(rate: float, seconds: float) -> int:
-    """Return how many captures a run takes: enough of them for a p99."""
-    return max(200, int(rate * seconds))
-
-
-def sleep_until(due: float) -> None:
-    """Return at a time of `time.perf_counter`, or at once if it has passed."""
-    while (early := due - time.perf_counter()) > 0:
-        time.sleep(early)
-
-
-def arrivals(bench: Bench, rate: float, seconds: float) -> tuple[float, float]:
-    """Submit captures at a fixed rate; return median and p99 of the time to an answer, in ms."""
-    count = arrivals_in(rate, seconds)
-    done = np.zeros(count)
-    left = threading.Semaphore(0)
-    failed: list[Verdict] = []
-
-    def answered(number: int, future: Future[Decision]) -> None:
-        done[number] = time.perf_counter()
-        if future.result().verdict is Verdict.ERROR:
-            failed.append(Verdict.ERROR)
-        left.release()
-
-    gc.collect()
-    with able_to_interrupt():
-        start = time.perf_counter() + 0.01
-        for number in range(count):
-            sleep_until(start + number / rate)
-            bench.session.submit(bench.capture).add_done_callback(partial(answered, number))
-    for _ in range(count):
-        left.acquire()
-    for verdict in failed:
-        require(verdict)
-    waited_ms = 1e3 * (done - (start + np.arange(count) / rate))
-    p50, p99 = np.percentile(waited_ms, [50, 99])
-    return float(p50), float(p99)
-
-
 def rest() -> None:
     """Wait until threads of the last run stop and real-time threads may run again."""
     time.sleep(_THROTTLE_SECONDS if is_real_time() else _REST_SECONDS)
-
-
-def is_real_time() -> bool:
-    """Return whether this process runs before all others, as by `chrt -r 1`."""
-    return os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO)
-
-
-@contextmanager
-def able_to_interrupt() -> Iterator[None]:
-    """Let this thread interrupt the others when it wakes, which only real-time policies deny it."""
-    if not is_real_time():
-        yield
-        return
-    policy, own = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, policy, os.sched_param(own.sched_priority + 1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, own)
 
 
 def memory(bundle: Bundle, settings: argparse.Namespace) -> dict[str, Any]:

@@ -68,6 +68,14 @@ def fasdk_json(*arguments: object, ok_status: tuple[int, ...] = (0,)) -> dict[st
     return fasdk_run(*arguments, ok_status=ok_status).document
 
 
+def demo_bundle(work: Path) -> Path:
+    """Return the demo's bundle, made once a work folder."""
+    bundle = work / "demo" / "demo.fasb"
+    if not bundle.is_file():
+        fasdk_json("demo", "--out", bundle.parent)
+    return bundle
+
+
 def bench_json(script: str, *arguments: object) -> dict[str, Any]:
     """Run a benchmark of `tools/bench` and return its JSON line, whether or not it met a target."""
     return _last_json(

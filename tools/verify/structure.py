@@ -23,6 +23,7 @@ from measuring import (
     ROOT,
     SUPPORT_ENVIRONMENT,
     bench_json,
+    demo_bundle,
     fasdk_json,
     pytest_claim,
     recorded_property,
@@ -105,7 +106,7 @@ def forgotten_claims() -> Iterator[Claim]:
 def openvino_claims(work: Path) -> Iterator[Claim]:
     """The OpenVINO backend's drift on golden captures, and its latency beside ONNX Runtime's."""
     yield _tests_claim("OpenVINO backend: tests that fail or skip", OPENVINO_TESTS)
-    demo = _demo_bundle(work)
+    demo = demo_bundle(work)
     yield _drift_claim("demo bundle, fp16", demo, DRIFT_FLOAT)
     yield _drift_claim("demo checkpoint in fp32", _demo_in_fp32(demo), DRIFT_FLOAT)
     found = recorded_property(OPENVINO_MODELS, "golden_drift", *_QUICK_AND_SLOW)
@@ -136,7 +137,7 @@ def format_claims(work: Path) -> Iterator[Claim]:
         f"the format reader opens the demo bundle and refuses {BITS_FLIPPED} bit flips: "
         "tests that fail or skip"
     )
-    yield _tests_claim(claim, FORMAT_TESTS, FASDK_BUNDLE=str(_demo_bundle(work)))
+    yield _tests_claim(claim, FORMAT_TESTS, FASDK_BUNDLE=str(demo_bundle(work)))
 
 
 def document_claims() -> Iterator[Claim]:
@@ -164,14 +165,6 @@ def _tests_claim(claim: str, tests: str, **environment: str) -> Claim:
     if not (ROOT / tests.partition("::")[0]).exists():
         return Claim(claim, None, "==", 0, f"{tests} does not exist")
     return pytest_claim(claim, tests, *_QUICK_AND_SLOW, **environment)
-
-
-def _demo_bundle(work: Path) -> Path:
-    """Return the demo's bundle, made once a work folder."""
-    bundle = work / "demo" / "demo.fasb"
-    if not bundle.is_file():
-        fasdk_json("demo", "--out", bundle.parent)
-    return bundle
 
 
 def _demo_in_fp32(demo: Path) -> Path:

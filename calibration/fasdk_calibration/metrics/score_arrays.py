@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NUMPY_MAGIC = b"\x93NUMPY"
 _SAVE_FIX = "save one plain array for each column, numpy.savez(file, score=..., label=...)"
 
 

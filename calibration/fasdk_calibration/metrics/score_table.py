@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
+from fasdk.file_signatures import FirstBytes
 from fasdk.lists.text import marked_encoding
 from fasdk.numpy_file import bounded_zip, read_member
-from fasdk_calibration.metrics.score_arrays import NUMPY_MAGIC, read_npy, read_npz
+from fasdk_calibration.metrics.score_arrays import read_npy, read_npz
 from fasdk_calibration.metrics.score_json import looks_like_json, read_json
 from fasdk_calibration.metrics.score_rows import Table
 from fasdk_calibration.metrics.score_text import read_delimited
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 _CSV_FIX = "save them as UTF-8 CSV"
 _NOT_READ = {
     b"\x80": f"a Python pickle, which can run code and is not loaded: {_CSV_FIX}",
-    b"PAR1": f"a Parquet file: {_CSV_FIX}",
-    b"\x89HDF": f"an HDF5 file: {_CSV_FIX}",
+    FirstBytes.PARQUET: f"a Parquet file: {_CSV_FIX}",
+    FirstBytes.HDF5: f"an HDF5 file: {_CSV_FIX}",
     b"MATLAB 5.0": f"a MATLAB file: {_CSV_FIX}",
-    b"\xd0\xcf\x11\xe0": f"an Excel workbook: {_CSV_FIX}",
+    FirstBytes.EXCEL: f"an Excel workbook: {_CSV_FIX}",
 }
 
 
@@ -42,9 +43,9 @@ def read_table(path: Path) -> Table:
     for magic, kind in _NOT_READ.items():
         if data.startswith(magic):
             raise DatasetError(f"scores {path} are {kind}")
-    if data.startswith(NUMPY_MAGIC):
+    if data.startswith(FirstBytes.NPY):
         return read_npy(data, path)
-    if data.startswith(b"PK\x03\x04"):
+    if data.startswith(FirstBytes.ZIP):
         return _read_zip(data, path)
     text, note = _decoded(data, path)
     table = read_json(text, path) if looks_like_json(text) else read_delimited(text, path)

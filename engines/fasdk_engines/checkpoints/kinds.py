@@ -11,29 +11,30 @@ from pathlib import Path
 
 from fasdk.bounded_file import is_folder
 from fasdk.errors import CheckpointError
+from fasdk.file_signatures import FirstBytes
 from fasdk.numpy_file import bounded_zip
 from fasdk_engines.checkpoints.conversion import Loader, conversion
 
 _SCAN = 4096  # bytes at the start that tell a text's kind
 _EXPORT = "build from the PyTorch checkpoint, or export it to ONNX and use --model onnx"
 _UNPACK = {
-    b"\x1f\x8b": ("gzip", "gunzip -k"),
-    b"BZh": ("bzip2", "bunzip2 -k"),
-    b"\xfd7zXZ": ("xz", "unxz -k"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd -k"),
+    FirstBytes.GZIP: ("gzip", "gunzip -k"),
+    FirstBytes.BZIP2: ("bzip2", "bunzip2 -k"),
+    FirstBytes.XZ: ("xz", "unxz -k"),
+    FirstBytes.ZSTD: ("zstd", "unzstd -k"),
     b"7z\xbc\xaf": ("7-Zip", "7z x"),
     b"Rar!": ("RAR", "unrar x"),
 }
 _OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes",
+    FirstBytes.HDF5: "an HDF5 file, as Keras writes",
     b"GGUF": "a GGUF file",
     b"ftrt": "a TensorRT plan",
     b"ptrt": "a TensorRT plan",
-    b"PK\x05\x06": "an empty zip archive",
+    FirstBytes.EMPTY_ZIP: "an empty zip archive",
     b"7767517": "an ncnn description",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"%PDF": "a PDF document",
+    FirstBytes.PNG: "a PNG image",
+    FirstBytes.JPEG: "a JPEG image",
+    FirstBytes.PDF: "a PDF document",
 }
 _TAR_LEGACY = {"sys_info", "pickle", "storages", "tensors"}
 

@@ -11,6 +11,7 @@ import resource
 import select
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -131,7 +132,7 @@ def _answer(work: Callable[[], _T], name: str, sender: int, memory_bytes: int) -
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         _limit(memory_bytes)
-        _work_alone()
+        work_alone()
         answer = answer_of(work, name, memory_bytes)
         try:
             data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
@@ -163,11 +164,10 @@ def answer_of(
     except RecursionError:
         return False, ExportError(f"{name}: its graphs are nested too deep")
     except Exception as error:  # noqa: BLE001 - whatever a damaged graph leads to
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return False, ExportError(f"{name}: the graph cannot be processed: {reason}")
+        return False, ExportError(f"{name}: {_unforeseen(error)}")
 
 
-def _work_alone() -> None:
+def work_alone() -> None:
     """Let torch compute in this thread alone: OpenMP waits for threads that no fork copies."""
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -188,6 +188,24 @@ def _limit(memory_bytes: int) -> None:
         hard = resource.getrlimit(kind)[1]
         limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (limit, hard))
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return the message for an exception of a library or of a step that takes a graph as sound.
+
+    Its own text speaks of that code's insides; its kind and place are for who mends the import.
+    """
+    frames = [
+        (str(frame.f_globals.get("__name__", "")), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    module, line = [each for each in frames if each[0].startswith("fasdk")][-1]
+    return (
+        f"the graph cannot be processed: the import met something there that it "
+        f"does not foresee ({type(error).__name__} at {module}:{line}); check the file with "
+        "onnx.checker.check_model(PATH, full_check=True) and export it again; if the check finds "
+        "nothing, the fault is the import's: report this line"
+    )
 
 
 def _too_much(memory_bytes: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fasdk.batching.policy import BatchingPolicy
-from fasdk.bounded_file import FileKind, read_bounded
+from fasdk.bounded_file import FileKind
 from fasdk.errors import UsageError
+from fasdk.json_model import read_json_model
 
 SCHEMA_VERSION: Final = 1
 
@@ -38,15 +39,4 @@ class PolicyFile(BaseModel):
         Raises:
             UsageError: The file is unreadable or no JSON, or a field is absent, unknown or wrong.
         """
-        try:
-            raw = read_bounded(path, FileKind.POLICY)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-        try:
-            return cls.model_validate_json(raw)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "batching policy"
-            raise UsageError(f"{path}: {where}: {first['msg']}") from error
-        except UsageError as error:  # a value that the policy itself refuses
-            raise UsageError(f"{path}: {error}") from error
+        return read_json_model(path, cls, FileKind.POLICY, UsageError)

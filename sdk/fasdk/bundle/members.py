@@ -49,11 +49,15 @@ CALIBRATION = MemberKind.CALIBRATION.value.prefix
 EVALUATION = MemberKind.EVALUATION.value.prefix
 
 _RANKS = {kind: rank for rank, kind in enumerate(MemberKind)}
+_RULES = tuple((kind, kind.value) for kind in MemberKind)
 
 
 def kind_of(name: str) -> MemberKind | None:
     """Return the kind of the member called `name`, or None where a bundle can hold no such one."""
-    return next((kind for kind in MemberKind if kind.value.matches(name)), None)
+    for kind, rule in _RULES:
+        if rule.matches(name):
+            return kind
+    return None
 
 
 def rank_of(name: str) -> tuple[int, str] | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import stat
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +22,7 @@ from fasdk.bundle.succession import (
 from fasdk.bundle.trust_store import build_key_id
 from fasdk.errors import FasdkError, RollbackError, StateError, UsageError
 from fasdk.file_access import is_roots_alone, is_writable_by_others
+from fasdk.file_lock import take_lock
 from fasdk.home import home_folder, home_path
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ SYSTEM_FILE = Path("/var/lib/fasdk/revisions.json")
 """State that root keeps for every account; see `fasdk accept --system`."""
 _FOLDER, _FILE, _LOCK = "state", "revisions.json", "revisions.lock"
 _LOCK_WAIT_S = 10.0
-_LOCK_POLL_S = 0.01
 _log = logging.getLogger("fasdk.revisions")
 
 
@@ -118,7 +116,7 @@ class StateFile:
         except OSError as error:
             raise StateError(f"cannot lock {self.path} by {lock}: {error.strerror}") from error
         try:
-            _acquire(descriptor, lock)
+            take_lock(descriptor, lock, _LOCK_WAIT_S)
             yield
         finally:
             os.close(descriptor)
@@ -345,24 +343,3 @@ def _take(
         after = (known or Revisions()).with_bundle(new, signed_by, trusted)
         if after != known:
             file.write(after)
-
-
-def _acquire(descriptor: int, lock: Path) -> None:
-    until = time.monotonic() + _LOCK_WAIT_S
-    while not _is_acquired(descriptor, lock):
-        if time.monotonic() > until:
-            raise StateError(
-                f"{lock} is held by another process for {_LOCK_WAIT_S:.0f} s: find it with "
-                f"`fuser {lock}` and end it"
-            )
-        time.sleep(_LOCK_POLL_S)
-
-
-def _is_acquired(descriptor: int, lock: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise StateError(f"cannot lock {lock}: {error.strerror}") from error
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from fasdk.bundle.public_keys import read_guarded, verifies
 from fasdk.bundle.signer import AskPassphrase, Signer, ask_for
 from fasdk.bundle.token import SCHEME, open_token
 from fasdk.errors import TrustError, UsageError
+from fasdk.file_lock import take_lock
 from fasdk.home import home_folder, home_path
 from fasdk.machine import machine_tag
 
@@ -99,10 +99,12 @@ def build_signer() -> Signer:
     Raises:
         TrustError: The key is unreadable or open to others.
         HomeError: The account's folder cannot hold it.
+        StateError: Another process holds the folder's lock for ten seconds.
     """
-    folder = os.open(home_folder(_KEYS), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    keys = home_folder(_KEYS)
+    folder = os.open(keys, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # two first builds at once make one key
+        take_lock(folder, keys)  # two first builds at once make one key
         path = build_key_path()
         if not path.exists():
             _write_pair(path, public_path(path), _new_key(), None)

@@ -43,7 +43,11 @@ class WireReader:
             self._left -= 1
             if self._left < 0:
                 raise WireError(f"more than {_MAX_FIELDS} fields")
-            key, place = read_varint(data, place)
+            key = data[place]
+            if key < 0x80:  # as nearly every key; a call would take most of the time
+                place += 1
+            else:
+                key, place = read_varint(data, place)
             number, wire = key >> 3, key & 7
             if number < 1 or key > _MAX_KEY:
                 raise WireError(f"field number {number}")

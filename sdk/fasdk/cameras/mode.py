@@ -38,7 +38,8 @@ class VideoMode:
         for name in ("width_px", "height_px", "fps"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= 100_000:
-                raise UsageError(f"a camera's {name} is {value:g}, expected at least 1")
+                # No number format: one of hundreds of digits is no float.
+                raise UsageError(f"a camera's {name} is {value!s:.24}, expected 1 to 100000")
         if self.fourcc is not None:
             padded = self.fourcc.ljust(4)
             if len(padded) != 4 or not padded.isascii() or not padded.isprintable():

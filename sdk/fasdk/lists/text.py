@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from fasdk.bounded_file import Compression, FileKind, read_bounded
 from fasdk.errors import DatasetError
+from fasdk.file_signatures import FirstBytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_GZIP = b"\x1f\x8b"
 # Longest first: the mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -21,16 +21,18 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _OTHERS = (
-    (b"PK\x03\x04", "a zip archive or a spreadsheet (.xlsx): export it as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook (.xls): export it as CSV"),
-    (b"PAR1", "a Parquet file: export it as CSV"),
-    (b"\x93NUMPY", "a NumPy array: write a list, one line a capture"),
-    (b"\x80\x04", "a Python pickle, which is never loaded: write it as JSON Lines"),
-    (b"\x80\x05", "a Python pickle, which is never loaded: write it as JSON Lines"),
-    (b"BZh", "a bzip2 file: unpack it, or compress it with gzip"),
-    (b"\xfd7zXZ", "an xz file: unpack it, or compress it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "a zstd file: unpack it, or compress it with gzip"),
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+    (FirstBytes.ZIP, "a zip archive or a spreadsheet (.xlsx): export it as CSV"),
+    (FirstBytes.EXCEL, "an Excel workbook (.xls): export it as CSV"),
+    (FirstBytes.PARQUET, "a Parquet file: export it as CSV"),
+    (FirstBytes.NPY, "a NumPy array: write a list, one line a capture"),
+    *(
+        (pickle, "a Python pickle, which is never loaded: write it as JSON Lines")
+        for pickle in FirstBytes.PICKLES
+    ),
+    (FirstBytes.BZIP2, "a bzip2 file: unpack it, or compress it with gzip"),
+    (FirstBytes.XZ, "an xz file: unpack it, or compress it with gzip"),
+    (FirstBytes.ZSTD, "a zstd file: unpack it, or compress it with gzip"),
+    (FirstBytes.GIT_LFS, "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
 )
 
 
@@ -58,7 +60,7 @@ def read_text(path: Path) -> ListText:
         data = read_bounded(path, FileKind.LIST)
     except OSError as error:
         raise DatasetError(f"cannot read list {path}: {error.strerror}") from error
-    if data.startswith(_GZIP) or (path.suffix == ".gz" and data):
+    if data.startswith(FirstBytes.GZIP) or (path.suffix == ".gz" and data):
         data = _unpacked(data, path)
     for magic, what in _OTHERS:
         if data.startswith(magic):

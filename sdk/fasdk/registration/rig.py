@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fasdk.bounded_file import FileKind, read_bounded
+from fasdk.bounded_file import FileKind
 from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import OutOfViewError, RigError
+from fasdk.json_model import read_json_model
 from fasdk.quality.exposure import face_depth
 from fasdk.registration.optics import Homography, Lens, Pinhole
 
@@ -62,17 +63,9 @@ class Rig(BaseModel):
         Raises:
             RigError: The file is unreadable or no JSON, or a field is absent, unknown or wrong.
         """
-        try:
-            raw = read_bounded(path, FileKind.RIG)
-        except OSError as error:
-            raise RigError(f"{path}: cannot be read: {error.strerror or error}") from error
-        try:
-            return cls.model_validate_json(raw)
-        except ValidationError as error:
-            first = error.errors()[0]
-            # A sensor's kind stands in the path, as it does in no file.
-            parts = [str(p) for p in first["loc"] if p not in ("pinhole", "homography")]
-            raise RigError(f"{path}: {'.'.join(parts) or 'rig'}: {first['msg']}") from error
+        # A sensor's kind stands in the path, as it does in no file.
+        kinds = ("pinhole", "homography")
+        return read_json_model(path, cls, FileKind.RIG, RigError, unnamed=kinds)
 
     def register(self, capture: Capture) -> Capture:
         """Return the capture with the face's box in every frame that shows another view.

@@ -2,61 +2,47 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
 import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.answer_future import AnswerFuture
-from fasdk.backends.engine import Backend, Engine, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.loaded_bundle import LoadedBundle
-from fasdk.bundle.revisions import RevisionState
 from fasdk.bundle.succession import allowed_changes
-from fasdk.bundle.trust import TrustPolicy
-from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import Decision, MissingModalities
-from fasdk.errors import (
-    BackendError,
-    ClosedError,
-    FasdkError,
-    PlanError,
-)
+from fasdk.errors import BackendError, ClosedError, FasdkError
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
 from fasdk.session.admission import Admission
+from fasdk.session.engine_calls import EngineCalls, faults_as_plan_errors, unexpected
 from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
-from fasdk.telemetry import Stage, StageClock, split_call
+from fasdk.telemetry import StageClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
-    import numpy as np
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
+    from fasdk.backends.engine import Engine
     from fasdk.bundle.bundle import Bundle
+    from fasdk.bundle.revisions import RevisionState
     from fasdk.bundle.succession import AllowedChanges, BundleChange
+    from fasdk.bundle.trust import TrustPolicy
     from fasdk.capture import Capture
-    from fasdk.progress import Progress
     from fasdk.reasons import Finding
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.tracking.track import Track
     from fasdk.tracking.tracks import Tracks
-
-__all__ = ["Decision", "Liveness", "open"]
-
-_log = logging.getLogger("fasdk.session")
 
 
 class Liveness:
@@ -181,7 +167,7 @@ class Liveness:
         in_own_thread(self._prove)
 
     def _prove(self) -> None:
-        with self._in_force() as loaded, loaded.turn, _faults_as_plan_errors(loaded.bundle):
+        with self._in_force() as loaded, loaded.turn, faults_as_plan_errors(loaded.bundle):
             require_proven(loaded.scorer, loaded.engine)
 
     def start(self) -> Liveness:
@@ -195,7 +181,7 @@ class Liveness:
         if isinstance(lanes, FasdkError):
             raise lanes
         if isinstance(lanes, BaseException):
-            raise BackendError(f"no lane can be opened: {_unexpected(lanes)}") from lanes
+            raise BackendError(f"no lane can be opened: {unexpected(lanes)}") from lanes
         return self
 
     def track(self, camera_id: str, policy: TrackPolicy | None = None) -> Track:
@@ -303,7 +289,7 @@ class Liveness:
         clock = StageClock()
         try:
             with self._in_force() as loaded:
-                decisions = self._score(loaded, captures, clock)
+                decisions = EngineCalls(loaded, self._require_open).score(captures, clock)
         except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             decisions = [self._loaded.scorer.error(error) for _ in captures]
         timings = clock.finish()
@@ -322,8 +308,9 @@ class Liveness:
         return in_own_thread(self._replay_golden)
 
     def _replay_golden(self) -> float:
-        with self._in_force() as loaded, _faults_as_plan_errors(loaded.bundle):
-            return loaded.scorer.replay_golden(lambda batch: self._run(loaded, batch, StageClock()))
+        with self._in_force() as loaded, faults_as_plan_errors(loaded.bundle):
+            calls = EngineCalls(loaded, self._require_open)
+            return loaded.scorer.replay_golden(lambda batch: calls.run(batch, StageClock()))
 
     def swap(
         self,
@@ -369,17 +356,16 @@ class Liveness:
         allowed: frozenset[BundleChange],
     ) -> None:
         with self._swapping:
-            if self._closed:
-                raise ClosedError(CLOSED)
+            self._require_open()
             opened = self._admission.verify(bundle, trust)
             self._admission.check_successor(self.bundle, opened, self.level, allowed)
-            with _faults_as_plan_errors(opened):
+            with faults_as_plan_errors(opened):
                 loaded = LoadedBundle(opened, self._loader(opened), self._scorer_of(opened))
             try:
-                with _faults_as_plan_errors(opened):
+                with faults_as_plan_errors(opened):
                     loaded.scorer.replay_golden(loaded.engine.run)
                 self._admission.record(opened, allowed)
-                with _faults_as_plan_errors(opened):
+                with faults_as_plan_errors(opened):
                     old = self._replace(loaded)
             except BaseException:
                 with suppress(Exception):  # the engine is at fault already
@@ -391,8 +377,7 @@ class Liveness:
     def _replace(self, loaded: LoadedBundle) -> LoadedBundle:
         """Put a loaded bundle in force and return the one that was."""
         with self._lock:
-            if self._closed:
-                raise ClosedError(CLOSED)
+            self._require_open()
             if self._batcher is not None:
                 self._batcher.swap(loaded)
             old, self._loaded = self._loaded, loaded
@@ -406,6 +391,10 @@ class Liveness:
         """
         if self._process != os.getpid():
             raise self._forked()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError(CLOSED)
 
     def _forked(self) -> ClosedError:
         return ClosedError(
@@ -424,8 +413,7 @@ class Liveness:
     def _open_lanes(self) -> MicroBatcher | BaseException:
         try:
             with self._lock:
-                if self._closed:
-                    raise ClosedError(CLOSED)
+                self._require_open()
                 if self._batcher is None:
                     batcher = MicroBatcher(self._loaded, self.batching)
                     # A session that is collected without being closed leaves no thread running.
@@ -446,174 +434,3 @@ class Liveness:
             yield loaded
         finally:
             loaded.leave()
-
-    def _score(
-        self, loaded: LoadedBundle, captures: list[Capture], clock: StageClock
-    ) -> list[Decision]:
-        scorer = loaded.scorer
-        with clock.stage(Stage.GATES):
-            refusals = {i: scorer.refuse(capture) for i, capture in enumerate(captures)}
-        answers = {i: refusal for i, refusal in refusals.items() if refusal is not None}
-        fit = [index for index in range(len(captures)) if index not in answers]
-        if fit:
-            with clock.stage(Stage.PREPROCESS):
-                batch = scorer.batch([captures[i] for i in fit])
-            outputs = self._run(loaded, batch, clock)
-            with clock.stage(Stage.DECISION):
-                for row, index in enumerate(fit):
-                    answers[index] = scorer.score(captures[index], outputs, row)
-        return [answers[index] for index in range(len(captures))]
-
-    def _run(
-        self, loaded: LoadedBundle, batch: Mapping[str, NDArray[np.float32]], clock: StageClock
-    ) -> EngineOutputs:
-        size = min(len(rows) for rows in batch.values())
-        limit = loaded.engine.max_batch
-        if limit is not None and size > limit:
-            raise BackendError(
-                f"{size} captures in one call, this engine takes {limit}: split them"
-            )
-        # Waiting for the lock is not engine time, so it counts as OTHER.
-        with loaded.turn:
-            if self._closed:
-                raise ClosedError(CLOSED)
-            started_ns = time.perf_counter_ns()
-            device = None
-            try:
-                outputs = loaded.engine.run(batch)
-                device = outputs.device
-            finally:
-                clock.add_all(split_call(started_ns, time.perf_counter_ns(), device))
-        return loaded.scorer.require_outputs(outputs, size)
-
-
-@contextmanager
-def _faults_as_plan_errors(bundle: Bundle) -> Iterator[None]:
-    """Raise what an engine should never raise as a PlanError; in a thread of the session's own.
-
-    There, SystemExit and the like come from the engine as well.
-    """
-    try:
-        yield
-    except FasdkError:
-        raise
-    except BaseException as error:
-        raise PlanError(
-            f"{bundle.path}: its engine does not answer as an engine must: {_unexpected(error)}"
-        ) from error
-
-
-def _unexpected(error: BaseException) -> str:
-    return f"unexpected {type(error).__name__}: {error}"
-
-
-def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
-    path: str | Path,
-    *,
-    backend: Backend | str | None = None,
-    level: str = "standard",
-    trust: TrustPolicy | None = None,
-    revisions: RevisionState | None = None,
-    threads: int = 0,
-    progress: Progress | None = None,
-    batching: BatchingPolicy | str | Path | None = None,
-    limits: QualityLimits | None = None,
-    missing: MissingModalities | str = MissingModalities.REQUIRE,
-    cuda_graphs: bool = True,
-    device_times: bool = False,
-    allow_core_dumps: bool = False,
-    **allow: Unpack[AllowedChanges],
-) -> Liveness:
-    """Verify a bundle, load it on a backend and return a session.
-
-    Args:
-        path: Path of the `.fasb` file.
-        backend: Backend to load it on, such as "onnxruntime", or None for TensorRT where installed
-            and ONNX Runtime elsewhere.
-        level: Security level whose thresholds to use.
-        trust: Signatures required of the bundle; None for `TrustPolicy.installed()`, the keys of
-            this machine's trust store. `TrustPolicy.unsigned()` asks for none.
-        revisions: Memory of the bundles that this machine took, by which an older one is refused;
-            None for this machine's own. `RevisionState.unchecked()` has none.
-        threads: CPU threads for ONNX Runtime; 0 for those of the file that `batching` names, else
-            one per core.
-        progress: Receiver of the phases of a TensorRT plan's build, where one is needed.
-        batching: Settings by which captures from several threads share the engine, or a JSON file
-            of them, as `fasdk profile --find` writes it; None for the defaults.
-        limits: Quality limits on captures; `QualityLimits()` for a person in front of a camera,
-            None only against stale or skewed frames and depth that cannot be millimeters.
-        missing: Treatment of a capture that lacks one of the model's modalities.
-        cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
-        device_times: Whether TensorRT's lanes time upload, engine and download on the device, for
-            profiling; off, the whole call is `engine`.
-        allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
-            and be looked into by debuggers of the same account; see `forbid_core_dumps`.
-        allow: Changes against the bundles that this machine took before that are accepted, such as
-            `allow_rollback=True`; see `AllowedChanges`. What is accepted is remembered.
-
-    Raises:
-        BundleError: The bundle is truncated, altered or malformed.
-        TrustError: A required signature is absent or does not hold, or the trust store cannot be
-            read.
-        RollbackError: It falls short of a bundle that this machine took before, by a change that
-            was not allowed.
-        StateError: The memory of the bundles taken before is damaged or open to others.
-        HomeError: The account's folder is not its own.
-        UsageError: The policy asks for larger batches than the engine takes or its file is wrong,
-            `backend` is no backend's name, or `missing` is none of `MissingModalities`.
-        BackendError: The backend is not installed, refuses the graph, or fails in a way that no
-            backend should.
-        PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
-    """
-    missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
-    if isinstance(batching, (str, Path)):
-        from fasdk.batching.policy_file import PolicyFile
-
-        read = PolicyFile.load(batching)
-        batching, threads = read.batching, threads or read.threads
-    if not allow_core_dumps:
-        forbid_core_dumps()
-    if backend is not None:
-        backend = as_choice("backend", backend, Backend)
-    allowed = allowed_changes(allow)
-    admission = Admission.of(trust, revisions)
-    bundle = admission.verify(path)
-    admission.check(bundle, allowed)  # before a plan takes minutes
-    _log.log(
-        logging.WARNING if bundle.signed_by is None else logging.INFO,
-        "%s: opened with trust: %s",
-        bundle.path,
-        bundle.trust,
-    )
-    load = partial(
-        open_engine,
-        threads=threads,
-        progress=progress,
-        cuda_graphs=cuda_graphs,
-        device_times=device_times,
-    )
-    try:
-        engine = load(bundle, backend)
-    except FasdkError:
-        raise
-    except Exception as error:
-        raise BackendError(f"{bundle.path} cannot be loaded: {_unexpected(error)}") from error
-    liveness = Liveness(
-        bundle,
-        engine,
-        level,
-        batching=batching,
-        limits=limits,
-        missing=missing,
-        trust=admission.trust,
-        revisions=admission.revisions,
-        loader=partial(load, backend=engine.backend),
-    )
-    try:
-        liveness.prove()
-        liveness.start()
-        admission.record(bundle, allowed)  # last: what does not open here locks nothing out
-        return liveness
-    except BaseException:
-        liveness.close()
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import monotonic_ms
-from fasdk.errors import AttemptError, FasdkError
+from fasdk.errors import AttemptError, FasdkError, StateError
+from fasdk.file_lock import take_lock
 from fasdk.home import existing_folder, home_folder, home_path
-from fasdk.plain_text import plain
+from fasdk.plain_text import plain_line
 from fasdk.tracking.attempts import AttemptState, TimeMs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _BELOW = ("state", "attempts")
 _SUFFIX = ".attempts"
 _LARGEST_FILE = 1 << 18
+_LOCK_WAIT_S = 1.0  # a write is done in less; frames wait for it
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -85,6 +86,7 @@ class FileStore:
         self.path = self._folder / file_name(camera_id)
         self._lock = threading.Lock()  # of the fields below
         self._is_sound = False  # whether the file holds the state
+        self._waited_in_vain = False  # for the lock of the folder, when it was last asked for
         self._state: AttemptState | None = None
         self._signature: tuple[int, int, int] | None = None
 
@@ -115,7 +117,7 @@ class FileStore:
                 _log.warning(
                     "%s is absent: camera %s begins with no attempts",
                     self.path,
-                    plain(self.camera_id),
+                    plain_line(self.camera_id),
                 )
             elif known is not None:
                 _log.warning("%s was removed: its attempts are written again", self.path)
@@ -163,10 +165,22 @@ class FileStore:
                 "account, or name another home in FASDK_HOME"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._take_lock(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _take_lock(self, descriptor: int) -> None:
+        # Frames that come after one that waited in vain do not queue up behind the holder.
+        wait_s = 0.0 if self._waited_in_vain else _LOCK_WAIT_S
+        try:
+            take_lock(descriptor, self._folder, wait_s)
+        except StateError as error:
+            self._waited_in_vain = True
+            raise AttemptError(
+                f"attempts cannot be recorded, so nobody is judged: {error}"
+            ) from error
+        self._waited_in_vain = False
 
 
 def file_name(camera_id: str) -> str:

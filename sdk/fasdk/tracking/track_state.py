@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.decision import Decision, Verdict, add_findings
 from fasdk.errors import FasdkError
 from fasdk.faults import finding_of
-from fasdk.plain_text import plain
+from fasdk.plain_text import plain_line
 from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.tracking.attempts import Standing, refusal_of
@@ -223,7 +223,7 @@ class TrackState:
         try:
             change()
         except FasdkError as error:
-            _log.error("camera %s: %s", plain(self._camera_id), error)
+            _log.error("camera %s: %s", plain_line(self._camera_id), error)
 
     def _pass_over(
         self, frame: Decision, unscored: Decision, at_ms: float, now_ms: float

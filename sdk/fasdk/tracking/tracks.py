@@ -39,11 +39,14 @@ class Tracks:
                 usual ones.
 
         Raises:
-            UsageError: The camera has a track with another policy, or the name is empty.
+            UsageError: The camera has a track with another policy, or the name is empty or none.
             HomeError: The folder for the account of its attempts cannot be used.
         """
-        if not camera_id:
-            raise UsageError("a track needs a camera_id: give each camera a name of its own")
+        if not isinstance(camera_id, str) or not camera_id:
+            raise UsageError(
+                f"a track has the camera_id {camera_id!r}, expected a name: give each camera its "
+                "own"
+            )
         with self._lock:
             track = self._tracks.get(camera_id)
             if track is None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from fuzz.bytes_mutation import mutate_bytes
 from fuzz.json_mutation import changed_document, mutate_json
-from fuzz.target import Target, mixed, on_file, rewriter, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Target, mixed, on_file, rewriter
 from fuzz.zip_files import write_zip, zip_members
 
 

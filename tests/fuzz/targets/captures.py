@@ -15,7 +15,8 @@ import numpy as np
 
 from fuzz.bytes_mutation import INTERESTING, mutate_bytes, word_mutator
 from fuzz.json_mutation import mutate_json
-from fuzz.target import Target, mixed, rewriter, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Target, mixed, rewriter
 
 _CAMERA_WORDS = (b"replay:", b"opencv:", b"realsense", b"pair:", b"rgb=", b"ir=", b";", b"?", b"&")
 _CAMERA_WORDS += (b"'", b'"', b"=", b"0", b"fps", b"loop", b"modality", b"width", b"skew_ms", b"ir")

@@ -12,7 +12,8 @@ import numpy as np
 
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import mutate_json, mutate_json_lines
-from fuzz.target import Mutator, Target, mixed, on_file, rewriter, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Mutator, Target, mixed, on_file, rewriter
 
 _WORDS = (
     b",",

@@ -17,7 +17,8 @@ import numpy as np
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.fork_server import ForkServer
 from fuzz.json_mutation import changed_document
-from fuzz.target import Target, mixed, on_file, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Target, mixed, on_file
 from fuzz.zip_files import write_zip, zip_members
 
 if TYPE_CHECKING:
@@ -163,6 +164,9 @@ def _models() -> tuple[bytes, ...]:
 
 
 _NUMBERS = (0, 1, -1, -2, 2, 3, 7, 64, 2**31, -(2**31), 2**40, 2**62, -(2**63))
+# Enough for every order of a batch that is tried; more would run the same code on other numbers.
+_PROOF_CAPTURES = 3
+_EXTREMES = (1024.0,)
 _OPERATORS = ("Conv", "Slice", "Reshape", "Gather", "Resize", "Loop", "If", "Tile", "Expand", "Pad")
 _OPERATORS += ("ConstantOfShape", "Concat", "Identity", "Gemm", "Cast", "Range", "Split", "Einsum")
 
@@ -284,6 +288,7 @@ def _import() -> Callable[[bytes], None]:
 
     An input that the child dies of is imported again as shipped, with a child of its own.
     """
+    from fasdk_engines.onnx_import import equivalence
     from fasdk_engines.onnx_import import import_graph as module
     from fasdk_engines.onnx_import.description import read_description
     from fasdk_engines.onnx_import.guard import answer_of
@@ -304,7 +309,11 @@ def _import() -> Callable[[bytes], None]:
         return result
 
     def read_in_place(path: Path) -> None:
-        with mock.patch.object(module, "run_guarded", in_place):
+        with (
+            mock.patch.object(module, "run_guarded", in_place),
+            mock.patch.object(module, "PROOF_CAPTURES", _PROOF_CAPTURES),
+            mock.patch.object(equivalence, "_EXTREMES", _EXTREMES),
+        ):
             read(path)
 
     return ForkServer(on_file(read_in_place, ".onnx"), on_file(read, ".onnx")).run

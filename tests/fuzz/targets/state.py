@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fuzz.bytes_mutation import mutate_bytes, word_mutator
 from fuzz.json_mutation import mutate_json
-from fuzz.target import Target, mixed, rewriter, scratch_folder
+from fuzz.scratch import scratch_folder
+from fuzz.target import Target, mixed, rewriter
 
 _SIGNER = "5" * 16
 _NOW_MS = 5_000_000.0

@@ -11,7 +11,7 @@ import fasdk
 from fasdk.batching import BatchingPolicy, WhenFull
 from fasdk.batching.policy_file import PolicyFile
 from fasdk.errors import UsageError
-from fasdk.session import session
+from fasdk.session import opening
 
 POLICY = BatchingPolicy(lanes=3, max_batch=2, max_wait_ms=1.5, when_full=WhenFull.REJECT)
 
@@ -58,13 +58,13 @@ def test_open_takes_a_file_with_the_threads_it_names(bundle_path, tmp_path, monk
     file = tmp_path / "policy.json"
     file.write_text(PolicyFile(batching=POLICY, threads=1).model_dump_json())
     asked = []
-    opener = session.open_engine
+    opener = opening.open_engine
 
     def recording(*arguments, threads, **options):
         asked.append(threads)
         return opener(*arguments, threads=threads, **options)
 
-    monkeypatch.setattr(session, "open_engine", recording)
+    monkeypatch.setattr(opening, "open_engine", recording)
     for threads in (0, 2):
         with fasdk.open(
             bundle_path, backend="onnxruntime", batching=file, threads=threads

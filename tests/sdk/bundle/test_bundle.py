@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -15,45 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from fasdk.bundle import bundle as bundle_module
 from fasdk.bundle.archive import read_archive
 from fasdk.bundle.bundle import open_bundle, write_bundle
-from fasdk.bundle.golden import GoldenCapture
-from fasdk.bundle.manifest import PlanEntry, Precision, parse_manifest
+from fasdk.bundle.manifest import PlanEntry, Precision
 from fasdk.bundle.members import GRAPH, MANIFEST, SIGNATURE
 from fasdk.bundle.signing import build_signer, generate_key
 from fasdk.bundle.trust import TrustPolicy
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import FaceBox, Modality
 from fasdk.errors import BundleError, FasdkError, TrustError
 from fasdk.preprocess import PreprocessSpec
 
 from support import tiny_bundle
-from support.archive_attacks import canonical
-
-
-def refuse(tmp_path, members, *words, trust=None):
-    """Write these members canonically and expect `open_bundle` to refuse them in these words.
-
-    No signature is asked for unless `trust` says so: what is refused is what the words name.
-    """
-    path = tmp_path / "altered.fasb"
-    path.write_bytes(canonical(members))
-    with pytest.raises(BundleError) as refusal:
-        open_bundle(path, trust or TrustPolicy.unsigned())
-    for word in ("altered.fasb", *words):
-        assert word in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-    return refusal.value
-
-
-def with_manifest(members, change):
-    """Return `members` with the manifest's JSON changed in place and written canonically."""
-    document = json.loads(members[MANIFEST])
-    change(document)
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return members | {MANIFEST: text.encode()}
+from support.altered_bundle import plan_entry, refuse, with_manifest
 
 
 def test_a_bundle_opens_with_what_was_written(bundle, bundle_path, bundle_members):
@@ -121,195 +93,6 @@ def test_member_order_and_names_are_fixed(tmp_path, bundle_members):
     refuse(tmp_path, dict([*items[1:], items[0]]), "first member is not manifest.json")
     refuse(tmp_path, dict([items[0], *items[2:], items[1]]), "not in canonical order")
     refuse(tmp_path, bundle_members | {"setup.py": b""}, "'setup.py'", "not a member")
-
-
-@pytest.mark.parametrize(
-    ("raw", "words"),
-    [
-        (b"", "not JSON"),
-        (b"{", "not JSON"),
-        (b"\xff\xfe{", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b"1" * 5000, "not JSON"),
-        (b"[]", "a JSON list, expected an object"),
-        (b"null", "a JSON NoneType"),
-        (b"{}", "schema version 'None', this fasdk reads 2"),
-        (
-            b'{"schema_version":0}',
-            "schema version '0', this fasdk reads 2: build it again with `fasdk build-engine`",
-        ),
-        (b'{"schema_version":1}', "schema version '1', this fasdk reads 2"),
-        (b'{"schema_version":true}', "schema version 'True'"),
-        (b'{"schema_version":1.0}', "schema version '1.0'"),
-        (b'{"schema_version":"' + b"9" * 9999 + b'"}', "schema version"),
-        (b'{"schema_version":2}', "Field required"),
-    ],
-)
-def test_a_manifest_that_is_none_is_refused(tmp_path, bundle_members, raw, words):
-    error = refuse(tmp_path, bundle_members | {MANIFEST: raw}, words)
-    assert len(str(error)) < 400
-
-
-def test_a_manifest_in_any_but_its_canonical_form_is_refused(tmp_path, bundle_members):
-    raw = bundle_members[MANIFEST]
-    document = json.loads(raw)
-    threshold = f'"threshold":{document["operating_points"][0]["threshold"]}'.encode()
-    assert threshold == b'"threshold":0.5'
-    others = [
-        json.dumps(document).encode(),
-        json.dumps(dict(reversed(document.items())), separators=(",", ":")).encode(),
-        raw + b"\n",
-        b" " + raw,
-        raw.replace(threshold, b'"threshold":0.50', 1),
-        raw.replace(threshold, b'"threshold":5e-1', 1),
-        raw.replace(threshold, b'"threshold":"0.5"', 1),
-        raw.replace(threshold, b'"threshold":0.1,"threshold":0.5', 1),
-        raw.replace(b'"averages"', b'"\\u0061verages"', 1),
-        raw.decode().encode("utf-16"),
-    ]
-    for other in others:
-        assert other != raw
-        refuse(tmp_path, bundle_members | {MANIFEST: other}, MANIFEST)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda d: d.update(backdoor=True), "backdoor"),
-        (lambda d: d["inputs"]["rgb"].update(gamma=2.2), "gamma"),
-        (lambda d: d.update(revision=0), "revision"),
-        (lambda d: d["members"].update({GRAPH: "0" * 64}), "another precision or model voids it"),
-        (lambda d: d["members"].update({GRAPH: "no digest"}), "this is no digest"),
-        (
-            lambda d: d.update(operating_points=[]) or d["members"].update({GRAPH: "0" * 64}),
-            "digest",
-        ),
-        (lambda d: d["members"].update({"golden/0.npz": "no digest"}), "digest"),
-        (lambda d: d["operating_points"][0].update(threshold=-1), "threshold"),
-        (lambda d: d["operating_points"].append(d["operating_points"][0]), "twice"),
-        (
-            lambda d: d["operating_points"].append(
-                d["operating_points"][0] | {"modalities": ["ir", "depth", "rgb"], "threshold": 0.1}
-            ),
-            "twice",
-        ),
-        (lambda d: d["model"]["config"].update(scale=float("nan")), MANIFEST),
-        (lambda d: d["model"]["config"].update(scale=float("inf")), MANIFEST),
-        (lambda d: d.update(golden_tolerance=0.5), "golden_tolerance"),
-        (lambda d: d.update(live_index=2), "live_index 2 is outside"),
-        (lambda d: d.update(precision="int4"), "precision"),
-        (lambda d: d.update(plans=[plan_entry("plans/a.plan")]), "plans/a.plan"),
-        (lambda d: d.update(plans=[plan_entry(GRAPH)]), "plans"),
-        (lambda d: d.update(labels=["live", "live"]), "labels names one thing twice"),
-        (lambda d: d.update(modalities=["rgb", "rgb", "depth", "ir"]), "modalities"),
-        (lambda d: d.update(required=["rgb", "rgb"]), "required"),
-        (lambda d: d["inputs"].pop("ir"), "inputs and modalities"),
-        (lambda d: d["inputs"]["rgb"].update(depth=d["inputs"]["depth"]["depth"]), "depth alone"),
-        (lambda d: d["inputs"]["depth"].update(depth=None), "depth alone"),
-    ],
-)
-def test_a_manifest_with_a_wrong_field_names_it(tmp_path, bundle_members, change, words):
-    refuse(tmp_path, with_manifest(bundle_members, change), words)
-
-
-def plan_entry(member):
-    return {
-        "member": member,
-        "compute_capabilities": ["8.6"],
-        "version": "1.7.1.116",
-        "max_batch": 4,
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"required": (Modality.RGB,), "modalities": (Modality.DEPTH,)}, "modalities"),
-        ({"operating_points": (tiny_bundle.point(), tiny_bundle.point())}, "twice"),
-    ],
-)
-def test_an_inconsistent_manifest_cannot_be_made(changes, words):
-    with pytest.raises(ValidationError, match=words):
-        tiny_bundle.manifest(**changes)
-
-
-@pytest.mark.parametrize("presence", [False, True])
-def test_the_manifest_says_which_inputs_the_graph_has(presence):
-    described = tiny_bundle.manifest(presence=presence)
-    images = {m.value: (3, 16, 16) for m in tiny_bundle.ALL}
-    assert described.input_shapes == images | ({"present": (3,)} if presence else {})
-    assert described.presence_order == (tiny_bundle.ALL if presence else None)
-
-
-def test_points_and_required_modalities_must_be_the_models_own():
-    spec = tiny_bundle.manifest().inputs[Modality.RGB]
-    only_rgb = {"modalities": (Modality.RGB,), "inputs": {Modality.RGB: spec}}
-    with pytest.raises(ValidationError, match="a modality the model lacks"):
-        tiny_bundle.manifest(**only_rgb)
-    with pytest.raises(ValidationError, match="not among the model's modalities"):
-        tiny_bundle.manifest(**only_rgb, operating_points=(), required=(Modality.IR,))
-
-
-def test_thresholds_of_another_graph_are_void(tmp_path):
-    """A graph in another precision is another graph, so its digest tells."""
-    described = tiny_bundle.manifest(reliability=False)
-    bound = tiny_bundle.manifest().operating_points
-    assert bound[0].graph_sha256 != described.operating_points[0].graph_sha256
-    members = tiny_bundle.members(described)
-    write_bundle(tmp_path / "own.fasb", described, members)
-    for changes, words in [
-        (
-            {"operating_points": bound},
-            r"operating point standard/rgb\+depth\+ir was chosen on graph",
-        ),
-        (
-            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),)},
-            "score calibration was chosen on graph .* voids it",
-        ),
-    ]:
-        with pytest.raises(BundleError, match=words):
-            write_bundle(tmp_path / "other.fasb", described.model_copy(update=changes), members)
-    assert not (tmp_path / "other.fasb").exists()
-
-
-def test_a_bundle_older_than_the_binding_says_build_again(tmp_path, bundle_members):
-    def forget_graph(document):
-        for point in document["operating_points"]:
-            del point["graph_sha256"]
-
-    def forget_calibrations(document):
-        del document["score_calibrations"]
-
-    for change, field in [
-        (forget_graph, "operating_points.0.graph_sha256"),
-        (forget_calibrations, "score_calibrations"),
-    ]:
-        refuse(
-            tmp_path,
-            with_manifest(bundle_members, change),
-            f"{field}: Field required: build it again with this release",
-        )
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"score_calibrations": (tiny_bundle.calibration(),)}, "comes with a score calibration"),
-        (
-            {"operating_points": (tiny_bundle.point(calibrated=True),)},
-            "comes without a score calibration",
-        ),
-        (
-            {"operating_points": (), "score_calibrations": (tiny_bundle.calibration(),) * 2},
-            "score_calibrations names one thing twice",
-        ),
-    ],
-)
-def test_a_threshold_of_calibrated_scores_needs_that_calibration_and_no_other_has_it(
-    changes, words
-):
-    with pytest.raises(ValidationError, match=words):
-        tiny_bundle.manifest(**changes)
 
 
 def test_the_members_are_handed_out_without_what_write_bundle_writes(bundle, bundle_members):
@@ -410,120 +193,6 @@ def test_trust_is_asked_before_the_manifest_is_parsed(signed, tmp_path, monkeypa
 
     monkeypatch.setattr(bundle_module, "parse_manifest", never)
     refuse(tmp_path, members | {MANIFEST: members[MANIFEST] + b" "}, "fits none", trust=trust)
-
-
-def npz(**arrays) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-class PlantedCode:
-    """Unpickling this ends the process's patience: it makes a folder."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
-
-
-IR = np.zeros((4, 4), np.uint8)
-LOGITS = np.float32([1, 2])
-
-
-def lying_npy() -> bytes:
-    """Return an npz whose only array claims 2**60 bytes."""
-    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1073741824, 1073741824), }"
-    header += b" " * (118 - len(header) - 1) + b"\n"
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(
-            "ir.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-        )
-        archive.writestr("logits.npy", b"")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"PK\x03\x04",
-        b"\x93NUMPY",
-        npz(ir=IR, logits=LOGITS)[:-9],
-        npz(ir=IR, logits=LOGITS).replace(b"logits", b"digits"),
-        npz(ir=IR),
-        npz(logits=LOGITS),
-        npz(ir=IR, logits=LOGITS.astype(np.float64)),
-        npz(ir=IR, logits=LOGITS[None]),
-        npz(ir=IR, logits=LOGITS, face=np.float32([0, 0, np.nan, 2])),
-        npz(ir=IR, logits=LOGITS, face=np.int32([0, 0, 5, 5])),
-        npz(ir=IR, logits=LOGITS, face=np.int32(3)),
-        npz(ir=IR.astype(np.float32), logits=LOGITS),
-        npz(ir=IR, logits=LOGITS, notes=IR),
-        lying_npy(),
-    ],
-)
-def test_a_golden_capture_that_is_none_is_refused(data):
-    with pytest.raises(BundleError, match=r"golden/0\.npz: not a golden capture"):
-        GoldenCapture.from_bytes(data, "golden/0.npz")
-
-
-def test_a_golden_capture_is_never_unpickled(tmp_path):
-    trap = tmp_path / "code-ran"
-    code = pickle.dumps(PlantedCode(str(trap)))
-    for data in (code, npz(ir=np.array([PlantedCode(str(trap))], object), logits=LOGITS)):
-        with pytest.raises(BundleError, match="not a golden capture"):
-            GoldenCapture.from_bytes(data, "golden/0.npz")
-    assert not trap.exists()
-    single = io.BytesIO()
-    np.save(single, IR)
-    with pytest.raises(BundleError, match="not a golden capture"):
-        GoldenCapture.from_bytes(single.getvalue(), "golden/0.npz")
-
-
-def test_a_golden_capture_round_trips_without_a_face():
-    item = GoldenCapture(Capture(ir=IR), LOGITS)
-    again = GoldenCapture.from_bytes(item.to_bytes(), "x")
-    assert again.capture.face is None
-    assert np.array_equal(again.capture.ir, IR)
-    assert np.array_equal(again.logits, LOGITS)
-
-
-def test_a_golden_capture_keeps_its_landmarks_and_holds_none_otherwise():
-    points = np.float32([(1, 1), (3, 1), (2, 2), (1, 3), (3.5, 3)])
-    item = GoldenCapture(Capture(ir=IR, landmarks=points), LOGITS)
-    again = GoldenCapture.from_bytes(item.to_bytes(), "x")
-    assert again.capture.landmarks.dtype == np.float32
-    assert np.array_equal(again.capture.landmarks, points)
-    assert b"landmarks" not in GoldenCapture(Capture(ir=IR), LOGITS).to_bytes()
-    for wrong in (points.astype(np.float64), points[:4]):
-        file = io.BytesIO()
-        np.savez(file, ir=IR, logits=LOGITS, landmarks=wrong)
-        with pytest.raises(BundleError, match="not a golden capture"):
-            GoldenCapture.from_bytes(file.getvalue(), "golden/0.npz")
-
-
-def test_a_manifest_without_the_new_crops_has_the_bytes_it_always_had():
-    described = tiny_bundle.manifest()
-    entry = json.loads(described.to_bytes())["inputs"]["rgb"]
-    assert set(entry) == {
-        "channel_order", "crop", "crop_scale", "depth", "height", "ir_composite", "mean",
-        "missing_value", "std", "width",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("border_level", 0), ("fit", "stretch"), ("landmark_positions", None), ("crop_shape", "box")],
-)
-def test_a_setting_written_at_its_default_is_not_canonical(field, value):
-    document = json.loads(tiny_bundle.manifest().to_bytes())
-    document["inputs"]["rgb"][field] = value
-    raw = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    with pytest.raises(BundleError, match="not in canonical form"):
-        parse_manifest(raw, "x.fasb")
 
 
 def test_a_bundle_of_a_letterbox_reads_back(tmp_path):

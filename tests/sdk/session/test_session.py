@@ -6,8 +6,6 @@ import dataclasses
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,18 +15,15 @@ import pytest
 import fasdk
 from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.onnxruntime import OnnxRuntimeEngine
-from fasdk.batching import BatchingPolicy
-from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.signing import generate_key
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.capture import Modality
-from fasdk.decision import Decision, MissingModalities, Verdict
+from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import (
     BackendError,
     BundleError,
     CaptureError,
-    PlanError,
     TrustError,
     UsageError,
 )
@@ -38,17 +33,10 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 from support import tiny_bundle
-from support.scripted_engine import LIVE, SECONDS, FakeEngine, Gate, Script, live, until
+from support.golden_bundle import with_golden
+from support.scripted_engine import LIVE, FakeEngine, Gate, live, until
 
 RGB, DEPTH, IR = Modality.RGB, Modality.DEPTH, Modality.IR
-
-
-@pytest.fixture
-def session(bundle_path):
-    with fasdk.open(
-        bundle_path, backend=Backend.ONNXRUNTIME, threads=1, missing="degrade"
-    ) as opened:
-        yield opened
 
 
 def summary(decision):
@@ -148,6 +136,18 @@ def test_an_absent_optional_modality_is_judged_by_its_own_point(bundle):
     assert "no operating point for standard/rgb+ir" in decision.reasons[0]
 
 
+@pytest.mark.parametrize("missing", list(MissingModalities))
+def test_missing_modalities_policy_may_be_given_by_name(bundle, missing):
+    color = tiny_bundle.capture(255, (RGB,))
+    answers = []
+    for said in (missing, missing.value):
+        with Liveness(bundle, FakeEngine(live), missing=said) as session:
+            answers.append(summary(session.check(color)))
+    assert answers[0] == answers[1]
+    with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
+        Liveness(bundle, FakeEngine(live), missing="ignore")
+
+
 def test_a_batch_gives_each_capture_the_answer_it_gets_alone_in_order(session):
     captures = [
         tiny_bundle.capture(level, modalities, seed)
@@ -182,7 +182,7 @@ def test_a_model_that_looks_at_the_face_needs_its_box(tmp_path):
     described, graph = tiny_bundle.manifest(inputs=face), tiny_bundle.graph_bytes()
     seen = tiny_bundle.capture(200, face=(4, 3, 20, 15))
     golden = GoldenCapture(seen, OnnxRuntimeEngine(graph).run(to_batch([seen], face)).logits[0])
-    path = _with_golden(tmp_path, described, graph, golden)
+    path = with_golden(tmp_path, described, graph, golden)
     with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
         assert "no face box" in session.check(tiny_bundle.capture(200)).reasons[0]
         assert session.check(tiny_bundle.capture(200, face=(2, 2, 8, 8))).verdict is Verdict.LIVE
@@ -203,7 +203,7 @@ def test_a_model_that_aligns_faces_needs_their_landmarks(tmp_path):
     bright, landmarks = tiny_bundle.capture(200), np.float32(LANDMARKS) * 10
     found = dataclasses.replace(bright, landmarks=landmarks)
     golden = tiny_bundle.golden(found, described, tiny_bundle.graph_bytes())
-    path = _with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden)
+    path = with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden)
     with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
         session.replay_golden()
         assert session.check(found).verdict is Verdict.LIVE
@@ -330,177 +330,6 @@ def test_more_captures_than_the_engine_takes_is_error(bundle):
     assert len(engine.batches) == 1
 
 
-def test_a_closed_session_answers_error_and_closes_twice_in_peace(bundle, bundle_path):
-    engine = FakeEngine(live)
-    with Liveness(bundle, engine) as session:
-        pass
-    assert engine.closed == 1
-    decision = session.check(tiny_bundle.capture(250))
-    assert decision.verdict is Verdict.ERROR
-    assert decision.codes == (Reason.CLOSED,)
-    assert session.check_batch([tiny_bundle.capture(250)])[0].codes == (Reason.CLOSED,)
-    assert not engine.batches
-    with pytest.raises(BackendError, match="closed"):
-        session.replay_golden()
-    real = fasdk.open(bundle_path, backend=Backend.ONNXRUNTIME)
-    real.close()
-    real.close()
-    assert real.check(tiny_bundle.capture(250)).verdict is Verdict.ERROR
-
-
-class OneAtATime(FakeEngine):
-    """Notices when two calls overlap, or one overlaps the closing."""
-
-    def __init__(self) -> None:
-        super().__init__(live)
-        self.inside = 0
-        self.overlapped = False
-
-    def run(self, inputs):
-        self.inside += 1
-        self.overlapped |= self.inside != 1 or self.closed > 0
-        time.sleep(0.002)
-        self.overlapped |= self.inside != 1 or self.closed > 0
-        self.inside -= 1
-        return EngineOutputs(
-            np.stack([np.zeros(len(inputs["rgb"])), 4 * inputs["rgb"].mean((1, 2, 3))], 1).astype(
-                np.float32
-            ),
-            live(len(inputs["rgb"])).reliability,
-        )
-
-
-def test_batches_from_many_threads_take_turns_and_keep_their_own_answers(bundle):
-    engine = OneAtATime()
-    session = Liveness(bundle, engine)
-    wrong: list[object] = []
-
-    def ask(level):
-        for _ in range(10):
-            (decision,) = session.check_batch([tiny_bundle.capture(level)])
-            expected = Verdict.LIVE if level > 128 else Verdict.SPOOF
-            if decision.verdict is not expected:
-                wrong.append(decision)
-
-    threads = [threading.Thread(target=ask, args=(level,)) for level in (40, 90, 180, 230)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-    assert not engine.overlapped
-
-
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_closing_waits_for_what_is_under_way(bundle, lanes):
-    started, go_on = threading.Event(), threading.Event()
-
-    def slow(size):
-        started.set()
-        assert go_on.wait(10)
-        return live(size)
-
-    engine = FakeEngine(slow)
-    session = Liveness(bundle, engine, batching=BatchingPolicy(lanes=lanes))
-    first = session.submit(tiny_bundle.capture())
-    assert started.wait(10)
-    batched: list[Decision] = []
-    whole = threading.Thread(
-        target=lambda: batched.extend(session.check_batch([tiny_bundle.capture()]))
-    )
-    whole.start()
-    while len(engine.batches) < 2:
-        time.sleep(0.001)
-    closing = threading.Thread(target=session.close)
-    closing.start()
-    while not session._closed:
-        time.sleep(0.001)
-    assert session.check(tiny_bundle.capture()).codes == (Reason.CLOSED,)
-    assert closing.is_alive()
-    assert not engine.closed
-    go_on.set()
-    for thread in (closing, whole):
-        thread.join(10)
-    assert engine.closed == 1
-    assert first.result(0).verdict is Verdict.LIVE
-    assert [d.verdict for d in batched] == [Verdict.LIVE]
-
-
-@pytest.mark.parametrize("missing", list(MissingModalities))
-def test_missing_modalities_policy_may_be_given_by_name(bundle, missing):
-    color = tiny_bundle.capture(255, (RGB,))
-    answers = []
-    for said in (missing, missing.value):
-        with Liveness(bundle, FakeEngine(live), missing=said) as session:
-            answers.append(summary(session.check(color)))
-    assert answers[0] == answers[1]
-    with pytest.raises(UsageError, match="missing is 'ignore', expected require, degrade or"):
-        Liveness(bundle, FakeEngine(live), missing="ignore")
-
-
-def test_a_check_batch_that_hangs_does_not_keep_a_session_from_closing(bundle):
-    """It has no deadline of its own; the engine is released when its call returns."""
-    script = Script("hang")
-    engine = FakeEngine(script)
-    session = Liveness(bundle, engine, batching=BatchingPolicy(deadline_ms=50))
-    batch = threading.Thread(target=session.check_batch, args=([tiny_bundle.capture()],))
-    batch.start()
-    until(lambda: not script.steps)
-    closing = threading.Thread(target=session.close, daemon=True)
-    closing.start()
-    closing.join(5)
-    assert not closing.is_alive()
-    assert not engine.closed
-    script.released.set()
-    batch.join(SECONDS)
-    assert engine.closed == 1
-
-
-def test_a_session_left_open_ends_with_its_process_and_says_nothing(bundle_path):
-    lines = (
-        "import sys, fasdk, numpy as np",
-        "left_open = fasdk.open(sys.argv[1], backend=fasdk.Backend.ONNXRUNTIME)",
-        "rgb, ir = np.full((24, 32, 3), 255, np.uint8), np.full((24, 32), 255, np.uint8)",
-        "depth = np.full((24, 32), 500, np.uint16)",
-        "print(left_open.check(fasdk.Capture(rgb=rgb, depth=depth, ir=ir)).verdict.value)",
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines), bundle_path],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "live\n", "")
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_of_a_session_is_closed_and_never_hangs(session):
-    """The child has none of the threads that would answer it or let go of a lane."""
-    capture = tiny_bundle.capture()
-    assert session.check(capture).verdict is Verdict.LIVE
-    child = os.fork()
-    if not child:
-        try:
-            codes = [session.check(capture).codes, session.check_batch([capture])[0].codes]
-            session.close()
-            os._exit(0 if codes == [(Reason.CLOSED,)] * 2 else 1)
-        finally:
-            os._exit(2)
-    ended = status = 0
-    try:
-        end = time.monotonic() + 10
-        while not ended and time.monotonic() < end:
-            time.sleep(0.01)
-            ended, status = os.waitpid(child, os.WNOHANG)
-    finally:
-        if not ended:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-    assert (ended, status) == (child, 0)
-    assert session.check(capture).verdict is Verdict.LIVE
-
-
 def test_stage_times_add_up_to_the_whole(session, bundle):
     slow = FakeEngine(lambda size: (time.sleep(0.02), live(size))[1])
     for decision, engine_floor in (
@@ -537,141 +366,6 @@ def test_a_decision_stays_as_it_was_given(session):
         first.verdict = Verdict.LIVE
     first.timings_ms["engine"] = -1.0
     assert second.timings_ms["engine"] > 0
-
-
-def test_a_true_engine_reproduces_its_golden_captures(session):
-    assert 0.0 <= session.replay_golden() <= 1e-6
-
-
-def drifted(bundle, change):
-    """Return a session whose engine is right but for `change` of its outputs."""
-    real = OnnxRuntimeEngine(bundle.graph, threads=1)
-
-    class Drifted(FakeEngine):
-        def run(self, inputs):
-            return change(real.run(inputs))
-
-    return Liveness(bundle, Drifted(None))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda o: EngineOutputs(o.logits + np.float32([0, 0.5]), o.reliability), "allowed drift"),
-        (lambda o: EngineOutputs(-o.logits, o.reliability), "the bundle says"),
-        (lambda o: EngineOutputs(o.logits * np.float32(np.nan), o.reliability), "nan"),
-        (lambda o: EngineOutputs(o.logits, o.reliability * np.float32(np.nan)), "nan"),
-    ],
-)
-def test_an_engine_that_drifts_fails_its_golden_captures(bundle, change, words):
-    with pytest.raises(PlanError, match=words):
-        drifted(bundle, change).replay_golden()
-
-
-def test_golden_drift_within_the_tolerance_is_measured(bundle):
-    nudged = drifted(
-        bundle, lambda o: EngineOutputs(o.logits + np.float32([0, 0.01]), o.reliability)
-    )
-    assert 0.0005 < nudged.replay_golden() <= 0.01
-
-
-def test_an_engine_of_another_shape_fails_its_golden_captures(bundle):
-    with pytest.raises(BackendError, match=r"expected float32 \[1, 2\]"):
-        drifted(bundle, lambda o: EngineOutputs(o.logits[:, :1], o.reliability)).replay_golden()
-
-
-def golden_score(folder):
-    """Return a golden capture and its score before calibration."""
-    described, graph = tiny_bundle.manifest(), tiny_bundle.graph_bytes()
-    golden = tiny_bundle.golden(tiny_bundle.capture(200), described, graph)
-    path = _with_golden(folder, described, graph, golden)
-    with fasdk.open(path, backend=Backend.ONNXRUNTIME) as session:
-        return golden, session.check(golden.capture).score
-
-
-def lowered(bundle, by):
-    return drifted(bundle, lambda o: EngineOutputs(o.logits - np.float32([0, by]), o.reliability))
-
-
-@pytest.mark.parametrize("level", ["standard", "strict"])
-def test_a_verdict_that_flips_inside_the_tolerance_at_any_level_fails(tmp_path, level):
-    golden, score = golden_score(tmp_path)
-    others = {"standard": 0.5} | {level: score - 1e-4}
-    points = tuple(tiny_bundle.point(name, threshold=value) for name, value in others.items())
-    described = tiny_bundle.manifest(operating_points=points, golden_tolerance=0.05)
-    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
-    assert lowered(bundle, 0.0).replay_golden() == 0.0
-    with pytest.raises(
-        PlanError, match=rf"\(spoof at {level}/rgb\+depth\+ir\), the bundle says .* \(live\)"
-    ):
-        lowered(bundle, 0.01).replay_golden()
-
-
-@pytest.mark.parametrize("slope", [1e-6, 1.0, 1e3])
-def test_golden_drift_is_the_engines_own_whatever_calibration_makes_of_it(tmp_path, slope):
-    golden, _ = golden_score(tmp_path)
-    described = tiny_bundle.manifest(
-        operating_points=(), score_calibrations=(tiny_bundle.calibration(slope, 0.0),)
-    )
-    bundle = open_bundle(_with_golden(tmp_path, described, tiny_bundle.graph_bytes(), golden))
-    assert lowered(bundle, 0.1).replay_golden() == pytest.approx(0.0055, abs=0.0005)
-    with pytest.raises(PlanError, match="allowed drift"):
-        lowered(bundle, 0.5).replay_golden()
-
-
-def test_a_calibrated_score_is_what_is_judged_and_shown(tmp_path):
-    _, score = golden_score(tmp_path)
-    calibration = tiny_bundle.calibration(slope=0.5, offset=-1.0)
-    expected = 1 / (1 + math.exp(1.0 - 0.5 * math.log(score / (1 - score))))
-    for threshold, verdict in [(expected - 1e-4, Verdict.LIVE), (expected + 1e-4, Verdict.SPOOF)]:
-        path = tiny_bundle.write(
-            tmp_path / "calibrated.fasb",
-            operating_points=(
-                tiny_bundle.point(threshold=threshold, calibrated=True),
-                tiny_bundle.point(modalities=(RGB,), threshold=0.9),
-            ),
-            score_calibrations=(calibration,),
-        )
-        with fasdk.open(path, backend=Backend.ONNXRUNTIME, missing="degrade") as session:
-            decision = session.check(tiny_bundle.capture(200))
-            alone = session.check(tiny_bundle.capture(200, (RGB,)))
-        assert decision.verdict is verdict
-        assert decision.score == pytest.approx(expected, abs=1e-6)
-        assert decision.class_scores["bona fide"] == pytest.approx(score, abs=1e-6)
-        assert alone.score == alone.class_scores["bona fide"]  # nothing was fitted on rgb alone
-
-
-def _with_golden(folder, described, graph, *golden):
-    members = {"model.onnx": graph}
-    members |= {f"golden/{n}.npz": item.to_bytes() for n, item in enumerate(golden)}
-    write_bundle(folder / "golden.fasb", described, members)
-    return folder / "golden.fasb"
-
-
-def test_a_bundle_without_golden_captures_proves_nothing(tmp_path):
-    path = _with_golden(tmp_path, tiny_bundle.manifest(), tiny_bundle.graph_bytes())
-    with pytest.raises(PlanError, match="holds no golden capture"):
-        fasdk.open(path, backend=Backend.ONNXRUNTIME)
-
-
-@pytest.mark.parametrize(
-    ("capture", "logits", "words"),
-    [
-        (tiny_bundle.capture(200, (IR,)), LIVE, "cannot be scored: the capture lacks rgb"),
-        (tiny_bundle.capture(200), np.float32([0, np.nan]), "nan"),
-    ],
-)
-def test_a_golden_capture_that_makes_no_sense_fails(tmp_path, capture, logits, words):
-    golden = GoldenCapture(capture, logits)
-    path = _with_golden(tmp_path, tiny_bundle.manifest(), tiny_bundle.graph_bytes(), golden)
-    with pytest.raises(PlanError, match=words):
-        fasdk.open(path, backend=Backend.ONNXRUNTIME)
-
-
-def test_a_golden_capture_of_other_labels_is_not_written(tmp_path):
-    golden = GoldenCapture(tiny_bundle.capture(200), np.float32([0, 1, 2]))
-    with pytest.raises(BundleError, match="3 logits, the manifest has 2 labels"):
-        _with_golden(tmp_path, tiny_bundle.manifest(), tiny_bundle.graph_bytes(), golden)
 
 
 def test_opening_holds_the_bundle_to_the_trust_asked_for(bundle_path, tmp_path):

@@ -489,7 +489,7 @@ def test_camera_has_a_single_track_and_policy():
     assert tracks.of("garage").policy == TrackPolicy()
     with pytest.raises(UsageError, match=r"'lobby' has a track with .* use one policy per camera"):
         tracks.of("lobby", TrackPolicy(frames_required=1, attempts=None, lock_out=None))
-    with pytest.raises(UsageError, match="needs a camera_id"):
+    with pytest.raises(UsageError, match=r"has the camera_id .., expected a name"):
         tracks.of("")
 
 

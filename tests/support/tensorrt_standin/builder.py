@@ -15,6 +15,7 @@ from support.tensorrt_standin.settings import (
     DataType,
     MemoryPoolType,
     NetworkDefinitionCreationFlag,
+    ProfilingVerbosity,
     Refusal,
     Severity,
 )
@@ -117,6 +118,7 @@ class IBuilderConfig:
 
     num_compute_capabilities = 0
     progress_monitor: Any = None
+    profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
 
     def __init__(self, behavior: Behavior) -> None:
         self._behavior = behavior
@@ -172,4 +174,6 @@ class Builder:
             monitor.phase_finish("build")
         if Refusal.BUILD in self._behavior.refuses:
             return None
-        return MAGIC + b"%d\n" % config.profile.max_batch + network.graph
+        detailed = config.profiling_verbosity is ProfilingVerbosity.DETAILED
+        head = b"%d%s\n" % (config.profile.max_batch, b" detailed" if detailed else b"")
+        return MAGIC + head + network.graph

@@ -22,8 +22,10 @@ from support.tensorrt_standin.settings import (
     ComputeCapability,
     DataType,
     ExecutionContextAllocationStrategy,
+    LayerInformationFormat,
     MemoryPoolType,
     NetworkDefinitionCreationFlag,
+    ProfilingVerbosity,
     Refusal,
     Severity,
     TensorIOMode,
@@ -47,12 +49,15 @@ def stand_in(driver: KernelDriver, behavior: Behavior, version: str = f"{OLDEST}
     module.Runtime = make_runtime
     module.ILogger = type("ILogger", (), {"Severity": Severity})
     module.IProgressMonitor = type("IProgressMonitor", (), {})
+    module.IProfiler = type("IProfiler", (), {})
     for shared in (
         OnnxParser,
         DataType,
         TensorIOMode,
         MemoryPoolType,
         NetworkDefinitionCreationFlag,
+        LayerInformationFormat,
+        ProfilingVerbosity,
         ExecutionContextAllocationStrategy,
         ComputeCapability,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from support.tensorrt_standin.settings import (
     Behavior,
     DataType,
     ExecutionContextAllocationStrategy,
+    LayerInformationFormat,
     Refusal,
     Severity,
     TensorIOMode,
@@ -88,6 +90,7 @@ class IExecutionContext:
         self._state = _ContextState()
         self._bound: tuple[dict[str, Any], dict[str, Any], list[Access]] | None = None
         self._recorded: list[int] = []
+        self.profiler: Any = None
 
     def __del__(self) -> None:
         self._state.is_gone = True
@@ -147,6 +150,9 @@ class IExecutionContext:
             engine.log_error(f"enqueue failed: {refusal}")
             return False
         self._is_flushed = True
+        if self.profiler is not None:  # the real one waits for each layer and reports it here
+            for layer, ms in engine.behavior.layers:
+                self.profiler.report_layer_time(layer["Name"], ms)
         return True
 
     def _refusal(self, *, recorded: bool) -> str | None:
@@ -158,6 +164,8 @@ class IExecutionContext:
             return f"no shape or no address was set for {', '.join(unset)}"
         if self._needs_scratch and self._scratch is None:
             return "the execution context was given no device memory"
+        if recorded and self.profiler is not None:
+            return "an execution cannot be captured while it is profiled"
         if recorded and not self._is_flushed:
             return "a first execution with these shapes cannot be captured"
         return None
@@ -184,6 +192,27 @@ class IExecutionContext:
         self._bound = None
 
 
+class EngineInspector:
+    """`EngineInspector`."""
+
+    execution_context: IExecutionContext | None = None
+
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine = engine
+
+    def get_engine_information(self, format: LayerInformationFormat) -> str:  # noqa: A002
+        """Return the layers as JSON, by name alone where the plan was not built in detail."""
+        assert format is LayerInformationFormat.JSON
+        layers: list[object] = [dict(layer) for layer, _ in self._engine.behavior.layers]
+        if not self._engine.is_detailed:
+            layers = [layer["Name"] for layer, _ in self._engine.behavior.layers]
+        elif self.execution_context is None:
+            for layer in layers:
+                for tensor in [*layer["Inputs"], *layer["Outputs"]]:  # type: ignore[index]
+                    tensor["Format/Datatype"] = "N/A due to dynamic shapes"
+        return json.dumps({"Layers": layers, "Bindings": self._engine.names})
+
+
 class ICudaEngine:
     """`ICudaEngine`."""
 
@@ -198,7 +227,9 @@ class ICudaEngine:
         self._runtime = runtime
         self.driver = runtime.driver
         self.behavior = runtime.behavior
-        self.max_batch = int(head)
+        largest, *verbosity = head.split()
+        self.max_batch = int(largest)
+        self.is_detailed = verbosity == [b"detailed"]
         self.session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
@@ -236,6 +267,10 @@ class ICudaEngine:
         """Return the smallest, best and largest shape."""
         shape = self._shapes[name][1:]
         return [[1, *shape], [1, *shape], [self.max_batch, *shape]]
+
+    def create_engine_inspector(self) -> EngineInspector:
+        """Return an inspector of this engine."""
+        return EngineInspector(self)
 
     def create_execution_context(
         self,

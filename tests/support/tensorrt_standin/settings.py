@@ -46,6 +46,21 @@ class ExecutionContextAllocationStrategy(Enum):
     USER_MANAGED = 2
 
 
+class LayerInformationFormat(Enum):
+    """`LayerInformationFormat`."""
+
+    ONELINE = 0
+    JSON = 1
+
+
+class ProfilingVerbosity(Enum):
+    """`ProfilingVerbosity`."""
+
+    LAYER_NAMES_ONLY = 0
+    NONE = 1
+    DETAILED = 2
+
+
 class NetworkDefinitionCreationFlag(IntEnum):
     """`NetworkDefinitionCreationFlag`."""
 
@@ -92,6 +107,8 @@ class Behavior:
         output_type: The type a plan says its outputs have.
         builds: Number of plans built so far.
         targets: GPU generations the last plan was built for, by index.
+        layers: What the inspector tells of each layer of a detailed plan, in its JSON's keys
+            and the milliseconds that each takes.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
     """
 
@@ -104,4 +121,5 @@ class Behavior:
     output_type: DataType = DataType.FLOAT
     builds: int = 0
     targets: dict[int, ComputeCapability] = field(default_factory=dict)
+    layers: list[tuple[dict[str, object], float]] = field(default_factory=list)
     host_code: list[bool] = field(default_factory=list)

@@ -207,8 +207,11 @@ def test_layers_are_timed_beside_the_run(fasdk, bundle, tmp_path):
     ("arguments", "words"),
     [
         (("--batch", "1,2", "--trace", "run.trace"), "--trace shows one run, 2 were asked for"),
-        (("--against", "x", "--trace", "run.trace"), "leave it or --against out"),
-        (("--trace", "absent/run.trace"), "--trace absent/run.trace: its folder does not exist"),
+        (("--against", "x", "--trace", "run.trace"), "--trace does not go together with --against"),
+        (
+            ("--trace", "absent/run.trace"),
+            "cannot write absent/run.trace: its folder does not exist",
+        ),
     ],
 )
 def test_a_trace_that_cannot_be_is_refused_before_anything_is_measured(

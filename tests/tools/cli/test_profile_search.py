@@ -56,6 +56,15 @@ def test_doors_are_counted_and_held_to_what_was_asked_for(fasdk_verb, tiny):
     assert [point.doors for point in found.curve] == [1]
 
 
+@pytest.mark.slow
+def test_doors_that_there_is_no_time_for_are_said(fasdk_verb, tiny):
+    asked = ("--doors", "1", "--fps", "0.5", "--deadline", "500", "--within", "4s")
+    ran = fasdk_verb("profile", tiny, *asked, *ON)
+    assert (ran.status, ran.error_lines) == (1, [])
+    assert ran.stdout.startswith("There was no time to find how many doors of 0.5 captures/s")
+    assert "give more time (--within)" in " ".join(ran.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
@@ -64,6 +73,9 @@ def test_doors_are_counted_and_held_to_what_was_asked_for(fasdk_verb, tiny):
         (("--doors", "2"), "--doors needs --fps and --deadline"),
         (("--doors", "0", "--fps", "5", "--deadline", "50"), "--doors is 0"),
         (("--doors", "2", "--fps", "-5", "--deadline", "50"), "--fps is -5"),
+        (("--within", "1m"), "--within is the time of --find and --doors"),
+        (("--find", EASY, "--within", "300"), "--within '300' is no length of time"),
+        (("--find", "p99<=9ms@2/s", "--within", "9s"), "or more time (--within)"),
     ],
 )
 def test_wrong_input_is_one_line(fasdk_verb, tiny, wrong, expected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,13 +89,19 @@ def test_bytes_and_absent_files_are_refused(tmp_path):
         read_arrivals(tmp_path / "bytes")
 
 
+def test_cameras_are_measured_again_with_another_seed_and_length():
+    request = LoadRequest(load=Load.CONSTANT, cameras=2, fps=10.0)
+    again = replace(request, seed=1, seconds=10.0)
+    assert (again.rate_per_s, again.due_calls) == (20.0, 200)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"load": Load.CONSTANT}, "needs a rate"),
         ({"load": Load.CONSTANT, "rate_per_s": 0.0}, "the rate is 0"),
         ({"load": Load.POISSON, "rate_per_s": float("nan")}, "the rate is nan"),
-        ({"load": Load.CONSTANT, "rate_per_s": 5.0, "fps": 5.0}, "exclude each other"),
+        ({"load": Load.CONSTANT, "rate_per_s": 5.0, "fps": 6.0}, "exclude each other"),
         ({"load": Load.POISSON, "fps": 5.0}, "--fps is a constant rate"),
         ({"load": Load.CONSTANT, "fps": 0.0}, "the rate is 0"),
         ({"load": Load.CONSTANT, "fps": float("inf")}, "--fps is inf"),
@@ -104,6 +111,14 @@ def test_bytes_and_absent_files_are_refused(tmp_path):
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"lanes": 0}, "lanes is 0"),
         ({"cameras": 0}, "cameras is 0"),
+        ({"lanes": 99_999}, "lanes is 99999, expected at most 1,000"),
+        ({"seconds": 1e300}, "seconds is 1e\\+300, expected more than 0 and at most 604800"),
+        ({"load": Load.CLOSED, "fps": 5.0}, "has no rate: leave --fps out"),
+        ({"load": Load.CONSTANT, "rate_per_s": 1e300}, "lower --seconds or the rate"),
+        ({"load": Load.POISSON, "rate_per_s": 1e6}, "3,000,000 captures, expected at most"),
+        ({"load": Load.CONSTANT, "rate_per_s": 1e-9}, "10 captures, the fewest that are measured"),
+        ({"load": Load.OFFLINE, "calls": 10**9}, "1,000,000,000 captures, expected at most"),
+        ({"load": Load.REPLAY, "arrivals_ms": np.array([0.0, 1e12])}, "span 277,778 h"),
         ({"warmup": -1}, "warm-up calls are -1"),
     ],
 )

@@ -98,6 +98,8 @@ def broken(times, field, value):
         (lambda p: json.dumps(p | {"schema_version": 9}), "schema version '9', this fasdk reads 1"),
         (lambda p: json.dumps(p | {"schema_version": True}), "schema version 'True'"),
         (lambda p: json.dumps(p | {"yardstick": None}), "stored without one"),
+        (lambda p: json.dumps(p | {"runs": [{"idle": {}}]}), "a profile of an idle load, which no"),
+        (lambda p: json.dumps(p | {"runs": [{"soak": {}}]}), "a profile of a long run, which no"),
         (lambda p: json.dumps(p | {"bundle_id": "x"}), "bundle_id: String should match pattern"),
         (lambda p: json.dumps(broken(p, "check_ms", [])), "yardstick.check_ms: Tuple should have"),
         (lambda p: json.dumps(broken(p, "copy_ms", [[1.0]])), "rounds and calls differ in number"),

@@ -25,6 +25,7 @@ LINE = {
     "score": 0.9,
     "reasons": [],
     "backend": "onnxruntime",
+    "version": "1.23.2",
     "plan": "none",
 }
 
@@ -50,7 +51,8 @@ def test_a_start_is_split_into_its_parts_and_the_first_is_kept_apart():
         assert getattr(found.first, f"{name}_ms") == pytest.approx(ms)
         assert found.parts[name].median_ms == pytest.approx(ms)
     assert found.parts["total"].largest_ms == pytest.approx(203.0)
-    assert (found.backend, found.first.plan) == ("onnxruntime", "none")
+    assert (found.backend, found.version) == ("onnxruntime", "1.23.2")
+    assert found.first.plan == "none"
 
 
 def test_the_child_gets_the_request_as_one_argument():

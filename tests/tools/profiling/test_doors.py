@@ -10,6 +10,7 @@ import pytest
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.doors import CONFIRMATIONS, find_doors
 from fasdk_tools.profiling.queue_model import queued_latencies
+from fasdk_tools.profiling.time_budget import TimeBudget
 
 FPS, SERVICE_MS, LANES = 5.0, 10.0, 2
 CAPACITY = int(1e3 / SERVICE_MS * LANES / FPS)  # 40 doors keep both lanes at work
@@ -26,6 +27,35 @@ def machine(slower=1.0, seed=0):
         return queued_latencies(due_ms, lambda _: SERVICE_MS * slower, lanes=LANES)
 
     return measure
+
+
+class TimedMachine:
+    """The same on a clock that goes on by the length of each run."""
+
+    def __init__(self, fps: float = FPS, seed: int = 0) -> None:
+        self.now_s, self._fps, self._rng = 0.0, fps, np.random.default_rng(seed)
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def measure(self, doors, calls):
+        frames = math.ceil(calls / doors)
+        phases = self._rng.uniform(0.0, 1.0, doors)
+        due_ms = np.sort((np.arange(frames)[:, None] + phases).ravel()) * 1e3 / self._fps
+        latencies = queued_latencies(due_ms, lambda _: SERVICE_MS, lanes=LANES)
+        self.now_s += (due_ms + latencies).max() / 1e3
+        return latencies
+
+    def answer(self, seconds, asked=1):
+        return find_doors(
+            self.measure,
+            np.full(100, SERVICE_MS),
+            asked=asked,
+            fps=self._fps,
+            deadline_ms=50.0,
+            lanes=LANES,
+            budget=TimeBudget(seconds, self.clock),
+        )
 
 
 def answer(asked, deadline_ms=50.0, **of_machine):
@@ -100,3 +130,34 @@ def test_a_batch_takes_what_is_due_when_a_lane_is_free():
     due_ms = np.array([0.0, 1.0, 2.0, 3.0])
     served = queued_latencies(due_ms, lambda batch: 10.0 * batch, lanes=1, max_batch=2)
     np.testing.assert_allclose(served, [10.0, 29.0, 28.0, 37.0])
+
+
+@pytest.mark.parametrize("fps", [0.2, 1.0, 20.0])
+@pytest.mark.parametrize("seconds", [5.0, 40.0, 80.0])
+def test_it_ends_in_time_and_says_what_is_not_finished(fps, seconds):
+    machine = TimedMachine(fps)
+    found = machine.answer(seconds)
+    assert machine.now_s <= seconds * 1.1 + 1.0
+    assert found.seconds == pytest.approx(machine.now_s)
+    assert found.confirmations <= CONFIRMATIONS
+    assert bool(found.unfinished) or found.confirmations == CONFIRMATIONS
+    assert found.meets == (found.serves >= 1 and found.confirmations == CONFIRMATIONS)
+    held = {p.doors for p in found.curve if (p.measured_p99_ms or math.inf) <= 50.0}
+    assert found.serves == 0 or found.serves in held
+
+
+def test_with_time_enough_nothing_is_unfinished_and_with_too_little_no_run_begins():
+    ample = TimedMachine().answer(270.0)
+    assert (ample.unfinished, ample.meets) == ((), True)
+    none = TimedMachine().answer(1.0)
+    assert (none.serves, none.confirmations, none.curve, none.meets) == (0, 0, (), False)
+    assert "1 of 1 s were left" in none.unfinished[0]
+
+
+def test_a_number_that_there_was_no_time_to_confirm_is_not_met():
+    found = TimedMachine().answer(16.0)
+    assert 0 < found.confirmations < CONFIRMATIONS
+    assert found.serves == found.predicted == CAPACITY
+    assert not found.meets
+    assert "to confirm what it shows" in found.unfinished[0]
+    assert found.unfinished[1].startswith(f"a run of {CAPACITY} doors takes 2 s: ")

@@ -14,6 +14,7 @@ from fasdk_tools.profiling.held_rate import (
 )
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.searches import lasting_latencies
 
 
 def queue(rate_per_s, service_ms, calls=400, refused=()):
@@ -43,6 +44,14 @@ def test_a_rate_is_held_if_none_is_refused_and_the_backlog_stays():
     assert is_held(queue(99.0, 10.0), None)
     assert not is_held(queue(105.0, 10.0), None)
     assert not is_held(queue(50.0, 10.0, refused=[7]), None)
+
+
+def test_a_run_too_short_to_show_an_overload_by_its_latency_counts_none_as_decided():
+    at_once = queue(1e6, 0.1, calls=300)  # done after 30 ms, and never held
+    assert np.isinf(lasting_latencies(at_once, 200.0)).all()
+    assert np.array_equal(lasting_latencies(at_once, 0.001), at_once.latency_ms)
+    held = queue(50.0, 10.0)
+    assert np.array_equal(lasting_latencies(held, 1e9), held.latency_ms)
 
 
 def test_with_a_deadline_a_held_rate_meets_it():

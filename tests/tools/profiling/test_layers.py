@@ -6,8 +6,9 @@ import pytest
 
 from fasdk.backends.engine import Backend
 from fasdk.bundle.bundle import open_bundle
-from fasdk.errors import BackendError, UsageError
-from fasdk_tools.profiling.layers import profile_layers, read_profile
+from fasdk.errors import BackendError
+from fasdk_tools.profiling.layer_times import profile_layers
+from fasdk_tools.profiling.onnxruntime_layers import read_profile
 
 from support import tiny_bundle
 
@@ -76,5 +77,34 @@ def test_a_bundles_layers_are_those_of_its_graph(tmp_path):
     assert {layer.precision for layer in found.layers} == {"float"}
     assert found.sum_ms > 0
     assert found.whole_ms > 0
-    with pytest.raises(UsageError, match="give --backend onnxruntime, or leave --layers out"):
-        profile_layers(bundle, Backend.OPENVINO, captures)
+
+
+def test_openvino_tells_the_same_bundles_layers(tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    bundle = open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb"))
+    captures = [tiny_bundle.capture(200)]
+    found = profile_layers(bundle, Backend.OPENVINO, captures, batch=2, threads=1, calls=4)
+    assert (found.batch, found.calls) == (2, 4)
+    assert {layer.operator for layer in found.layers} >= {"ReduceMean", "Concat", "FullyConnected"}
+    assert {layer.precision for layer in found.layers} == {"f32"}
+    assert 0 <= found.sum_ms < found.whole_ms + 0.02  # one after the other, to whole microseconds
+    assert found.reformat_share == 0.0
+    assert found.not_told == ()
+
+
+def test_openvinos_means_are_those_after_the_warm_up_with_the_reorders_it_adds():
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from fasdk.backends.openvino import NodeTime
+    from fasdk_tools.profiling.openvino_layers import read_nodes
+
+    def nodes(conv_ms, reorder_ms):
+        return (
+            NodeTime("conv", "Convolution", "jit_avx2_f32", conv_ms),
+            NodeTime("conv_reorder", "Reorder", "jit_uni_i8", reorder_ms),
+        )
+
+    # Two calls of 10 ms and then eight of 2 ms have a mean of 3.6 ms.
+    slowest, other = read_nodes(nodes(10.0, 3.0), nodes(3.6, 3.0), warmup_calls=2, calls=8)
+    assert (slowest.name, slowest.precision, slowest.is_reformat) == ("conv_reorder", "i8", True)
+    assert slowest.ms == pytest.approx(3.0)
+    assert (other.ms, other.is_reformat) == (pytest.approx(2.0), False)

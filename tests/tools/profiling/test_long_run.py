@@ -60,17 +60,20 @@ class Machine:
 
 
 def test_a_run_is_told_minute_by_minute():
-    found = Machine(celsius_per_s=0.1).measure(150.0)
+    run = Machine(celsius_per_s=0.1).measure(150.0)
+    found = run.figures
     assert [each.minute for each in found.minutes] == [1, 2, 3]
     assert sum(each.calls for each in found.minutes) == 1500
     assert [each.temperature_c for each in found.minutes] == [46.0, 52.0, 55.0]
     assert (found.load, found.measured_s, found.interrupted) == ("constant", 150.0, False)
     assert not found.drifts
     assert found.memory_growth_mb == pytest.approx(0.0, abs=0.1)
+    assert run.samples.due_ms.tolist() == pytest.approx(np.arange(0.0, 150e3, 100.0))
+    assert np.all(np.abs(run.samples.latency_ms - 10.0) < 1.0)
 
 
 def test_a_latency_that_rises_is_a_drift_and_a_growing_memory_is_told():
-    found = Machine(ms_per_s=0.02, mb_per_s=0.1).measure(300.0)
+    found = Machine(ms_per_s=0.02, mb_per_s=0.1).measure(300.0).figures
     assert found.drifts
     assert found.spearman > 0.9
     assert found.last_ms > 1.3 * found.first_ms
@@ -81,7 +84,7 @@ def test_what_the_measurement_keeps_is_no_growth_of_the_session():
     machine = Machine()
     kept = []
     state = ProcessState(
-        resident_mb=lambda: 200.0 + 16 * sum(map(len, kept)) / 1e6, temperature_c=lambda: None
+        resident_mb=lambda: 200.0 + sum(each.kept_mb for each in kept), temperature_c=lambda: None
     )
 
     def measure_slice(seconds):
@@ -95,7 +98,8 @@ def test_what_the_measurement_keeps_is_no_growth_of_the_session():
         stopped=threading.Event(),
         state=state,
         timing=Timing(clock_s=lambda: machine.now_s),
-    )
+    ).figures
+    assert kept[0].kept_mb == 25 * len(kept[0]) / 1e6
     assert found.memory_growth_mb == pytest.approx(0.0, abs=1e-9)
     assert [each.temperature_c for each in found.minutes] == [None] * 4
 
@@ -108,7 +112,7 @@ def test_a_run_that_is_stopped_gives_what_was_measured():
             stopped.set()
         return machine.slice(seconds)
 
-    found = machine.measure(2700.0, stopped, measure_slice)
+    found = machine.measure(2700.0, stopped, measure_slice).figures
     assert (found.measured_s, found.asked_s, found.interrupted) == (80.0, 2700.0, True)
     assert len(found.minutes) == 2
 
@@ -116,7 +120,7 @@ def test_a_run_that_is_stopped_gives_what_was_measured():
 def test_a_run_that_is_stopped_before_its_first_slice_still_measures_one():
     stopped = threading.Event()
     stopped.set()
-    assert Machine().measure(60.0, stopped).measured_s == 10.0
+    assert Machine().measure(60.0, stopped).figures.measured_s == 10.0
 
 
 def test_refused_calls_have_no_latency():
@@ -127,7 +131,7 @@ def test_refused_calls_have_no_latency():
         samples.answered_ms[::2] = np.nan
         return samples
 
-    assert machine.measure(20.0, measure_slice=measure_slice).minutes[0].calls == 100
+    assert machine.measure(20.0, measure_slice=measure_slice).figures.minutes[0].calls == 100
 
 
 def test_the_first_interrupt_ends_a_run_and_the_second_one_raises():
@@ -160,3 +164,5 @@ def test_temperatures_are_those_of_the_kernels_zones(tmp_path):
     assert state.temperature_c() == 51.5
     assert state.resident_mb() > 1.0
     assert ProcessState.of_this_machine(tmp_path / "none").temperature_c() is None
+    less = ProcessState.of_this_machine(tmp_path, kept_mb=lambda: 1e6)
+    assert less.resident_mb() < 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fasdk.errors import UsageError
-from fasdk_tools.profiling.gpus import GPUS, Gpu, StatedPeak, gpu_of
+from fasdk_tools.profiling.gpus import GPUS, SECONDARY, Gpu, StatedPeak, gpu_of
 from fasdk_tools.profiling.graph_cost import GraphCost, KernelCost, Number, Work
 from fasdk_tools.profiling.plan_latency import Assumptions, estimate
 from fasdk_tools.profiling.published import PUBLISHED
@@ -84,6 +84,9 @@ def test_the_figures_of_a_gpu_multiply_to_the_peak_its_vendor_states(gpu):
     peak = gpu.peak_per_s(Number.FP16) * gpu.stated.of_dense_fp16 / 1e12
     assert peak == pytest.approx(gpu.stated.tera, rel=0.03)
     assert gpu.sources
+    assert any(not source.startswith(SECONDARY) for source in gpu.sources) is (
+        gpu.name not in ("thor", "rtx-3090")
+    )
     assert gpu_of(gpu.name) is gpu
 
 

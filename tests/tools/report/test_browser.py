@@ -17,13 +17,14 @@ import pytest
 
 from fasdk_tools.report.profile import write_profile
 
-from support import profile_pages
+from support import door_runs, profile_pages
 from support.requirements import Requirement
 
 OUTPUT = Path(__file__).parents[2] / "output"
 LAYOUT = Path(__file__).with_name("layout.html")
 DESK, PHONE = 1280, 390
 HEIGHT = 3600
+KINDS = ["report", "profile", pytest.param("profile-door", marks=pytest.mark.slow)]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -131,10 +132,12 @@ def pages(report, tmp_path_factory) -> dict[str, Path]:
         machine=profile_pages.machine(),
         layers=profile_pages.LAYERS,
     )
-    return {"report": report.path, "profile": profile}
+    door = profile.with_name("door.html")
+    write_profile(door, *door_runs.whole())
+    return {"report": report.path, "profile": profile, "profile-door": door}
 
 
-@pytest.mark.parametrize("kind", ["report", "profile"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("name", "width", "options"),
     [
@@ -161,7 +164,7 @@ def test_a_page_opens_offline_without_an_error(browser, pages, kind, name, width
     assert len(np.unique(shown[:2000])) > 50  # it is not a blank page
 
 
-@pytest.mark.parametrize("kind", ["report", "profile"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "width",
     [DESK, PHONE, *(pytest.param(w, marks=pytest.mark.slow) for w in (768, 320))],

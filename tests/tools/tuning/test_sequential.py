@@ -13,8 +13,8 @@ from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.members import EVALUATION, GRAPH
 from fasdk.capture import Capture, Modality
 from fasdk.decision import Verdict
+from fasdk.session.opening import open as open_session
 from fasdk.session.session import Liveness
-from fasdk.session.session import open as open_session
 from fasdk.tracking.policy import TrackPolicy
 from fasdk.tracking.track import Track
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -67,11 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
             f"unexpected {type(error).__name__}: {error}; set FASDK_DEBUG=1 for where it happened"
         )
     else:
+        if status == EXIT_INTERRUPTED:  # Typer returns it for Ctrl-C
+            STDERR.print("fasdk: interrupted")
         return status if isinstance(status, int) else 0
     line = " ".join(message.split())
     STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
     if asked_for_json:
-        print_json_line({"error": line})  # one document, and a line where lines are expected
+        with suppress(OSError):  # stdout may be what cannot be written
+            print_json_line({"error": line})  # one document, and a line where lines are expected
     return EXIT_USAGE
 
 

@@ -66,7 +66,7 @@ def _plan_and_replay(bundle: Path, backend: str, trust: TrustPolicy) -> dict[str
     """
     from fasdk.backends.registry import parse_backend
     from fasdk.bundle.revisions import RevisionState
-    from fasdk.session.session import open as open_session
+    from fasdk.session.opening import open as open_session
 
     with (
         progress_view() as view,

@@ -176,7 +176,7 @@ def verify(
     from fasdk.backends.registry import parse_backend
     from fasdk.bundle.revisions import RevisionState
     from fasdk.bundle.succession import allowed_changes, allowing
-    from fasdk.session.session import open as open_session
+    from fasdk.session.opening import open as open_session
 
     parsed = parse_backend(backend)
     document: dict[str, Any] = {"bundle": str(bundle), "ok": False, "reason": None}
@@ -259,7 +259,7 @@ def check(
     from fasdk.bundle.succession import allowing
     from fasdk.capture import Capture, Modality
     from fasdk.frames import FrameUnits, read_noted_frame
-    from fasdk.session.session import open as open_session
+    from fasdk.session.opening import open as open_session
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     units = FrameUnits(depth_scale_mm, ir_shift)

@@ -11,7 +11,8 @@ import typer
 from fasdk.errors import UsageError
 from fasdk_tools.cli import profile_comparison as comparison
 from fasdk_tools.cli import profile_search as search
-from fasdk_tools.cli.profile_door import DoorRequest, answer_door
+from fasdk_tools.cli.profile_door import DoorRequest, profile_door
+from fasdk_tools.cli.profile_options import Question, require_used
 from fasdk_tools.cli.root import (
     BackendOption,
     BundleArgument,
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.run import Profile
     from fasdk_tools.terminal.output import ProgressView
 
 
 @app.command(rich_help_panel=Panel.MEASURE)
 def profile(
+    context: typer.Context,
     bundle: BundleArgument,
     load: Annotated[
         str,
@@ -127,6 +130,13 @@ def profile(
             help="Say whether the machine serves so many doors instead; with --fps and --deadline."
         ),
     ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Most time that --find or --doors takes, such as 90s; 5m unless given.",
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -156,7 +166,8 @@ def profile(
         ),
     ] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Also time the graph's layers, on ONNX Runtime.")
+        bool,
+        typer.Option("--layers", help="Also time the graph's layers as the backend runs them."),
     ] = False,
     backend: BackendOption = "auto",
     key: KeyOption = None,
@@ -168,18 +179,28 @@ def profile(
     from fasdk.settings import as_choice
     from fasdk_tools.profiling.arrivals import read_arrivals
     from fasdk_tools.profiling.load import Load, LoadRequest
-    from fasdk_tools.profiling.run import ProfileOptions, require_writable, run_profile
-    from fasdk_tools.terminal.profile import print_profile
+    from fasdk_tools.profiling.outputs import require_outputs
+    from fasdk_tools.profiling.run import ProfileOptions, run_profile
 
-    if html is not None:
-        if against is not None:
-            raise UsageError("--html is a page of one profile: leave it out with --against")
-        require_templates("--html")
-        require_writable(html)
     chosen = as_choice("--load", load, Load)
+    asked = {Question.AGAINST: against, Question.FIND: find, Question.DOORS: doors}
+    question = next((each for each, value in asked.items() if value is not None), None)
+    require_used(context, chosen, question)
+    if html is not None:
+        require_templates("--html")
+    require_outputs(
+        {"--samples": samples, "--html": html, "--trace": trace, "-o": policy_out},
+        {
+            "the bundle": bundle,
+            "--captures": captures,
+            "--arrivals": arrivals,
+            "--baseline": baseline,
+        },
+    )
     if arrivals is not None and chosen is not Load.REPLAY:
         raise UsageError(f"--arrivals is for --load replay, the load is {chosen.value}")
     recorded = None if arrivals is None else read_arrivals(arrivals)
+    budget = search.read_within(within, is_search=find is not None or doors is not None)
 
     door_fps = fps
     if doors is not None:  # the load's own rate is the search's
@@ -201,6 +222,8 @@ def profile(
         )
 
     sizes, numbers = _parse_numbers("--batch", batch), _parse_numbers("--lanes", lanes)
+    if doors is not None and len(sizes) * len(numbers) > 1:
+        raise UsageError("--doors takes one number of lanes and one batch size: give one of each")
     options = ProfileOptions(
         bundle=bundle,
         loads=tuple(request(size, number) for number in numbers for size in sizes),
@@ -219,7 +242,7 @@ def profile(
         baseline=comparison.read_baseline(baseline, tolerance),
     )
     if soak is not None or quick or chosen in (Load.IDLE, Load.COLD):
-        asked = DoorRequest(
+        of_door = DoorRequest(
             soak=soak,
             quick=quick,
             fps=fps,
@@ -229,20 +252,15 @@ def profile(
             unused={
                 "--against": against,
                 "--baseline": baseline,
-                "--html": html,
                 "--samples": samples,
                 "--trace": trace,
                 "--until": until,
             },
         )
         with progress_view() as view:
-            answer_door(options, asked, _bars(view), as_json=as_json)
+            _answer(profile_door(options, of_door, _bars(view)), html, as_json=as_json)
         return
     if against is not None:
-        if trace is not None:
-            raise UsageError("--trace shows one bundle's run: leave it or --against out")
-        if layers:
-            raise UsageError("--layers shows one bundle's graph: leave it or --against out")
         with progress_view() as view:
             answer = comparison.answer_against(
                 options, against, seconds=seconds, tolerance=tolerance, on_progress=_bars(view)
@@ -252,7 +270,7 @@ def profile(
     if find is not None or doors is not None:
         with progress_view() as view:
             result = (
-                search.answer_find(options, find, policy_out, _bars(view))
+                search.answer_find(options, find, policy_out, budget, _bars(view))
                 if find is not None
                 else search.answer_doors(
                     options,
@@ -260,6 +278,7 @@ def profile(
                     fps=door_fps,
                     lanes=numbers[0],
                     batch=sizes[0],
+                    budget=budget,
                     on_progress=_bars(view),
                 )
             )
@@ -267,6 +286,14 @@ def profile(
         return
     with progress_view() as view:
         found = run_profile(options, _bars(view))
+    _answer(found, html, as_json=as_json)
+    comparison.exit_by_baseline(found.document.baseline, as_json=as_json)
+
+
+def _answer(found: Profile, html: Path | None, *, as_json: bool) -> None:
+    """Write the page of a profile where one is asked for, and print the profile."""
+    from fasdk_tools.terminal.profile import print_profile
+
     if html is not None:
         from fasdk_tools.report.profile import layers_of, write_profile
 
@@ -281,7 +308,6 @@ def profile(
         print_json(found.document.model_dump(mode="json"))
     else:
         print_profile(found.document)
-    comparison.exit_by_baseline(found.document.baseline, as_json=as_json)
 
 
 def _bars(view: ProgressView) -> Callable[[str, float], None]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
-from fasdk_tools.terminal.output import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from fasdk_tools.profiling.run import ProfileOptions
+    from fasdk_tools.profiling.run import Profile, ProfileOptions
 
 _DEFAULT_FPS = 30.0
 
@@ -41,14 +40,10 @@ class DoorRequest:
     unused: Mapping[str, object]
 
 
-def answer_door(
-    options: ProfileOptions,
-    request: DoorRequest,
-    on_progress: Callable[[str, float], None],
-    *,
-    as_json: bool,
-) -> None:
-    """Measure what is asked of a door, and print it.
+def profile_door(
+    options: ProfileOptions, request: DoorRequest, on_progress: Callable[[str, float], None]
+) -> Profile:
+    """Measure what is asked of a door.
 
     Raises:
         FasdkError: The options do not go together, or the measurement failed.
@@ -56,7 +51,6 @@ def answer_door(
     from fasdk_tools.profiling.door import DoorOptions, run_door
     from fasdk_tools.profiling.load import Load
     from fasdk_tools.profiling.long_run import parse_duration
-    from fasdk_tools.terminal.door import print_door
 
     load = options.loads[0].load
     of_door = load in (Load.IDLE, Load.COLD)
@@ -70,13 +64,16 @@ def answer_door(
     unused = [name for name, value in request.unused.items() if value is not None]
     if load is Load.COLD and options.captures is not None:
         unused.append("--captures")
+    if of_door and options.deadline_ms is not None:
+        unused.append("--deadline")
+    if options.layers:
+        unused.append("--layers")
     if unused:
-        raise UsageError(
-            f"{unused[0]} is for neither --load idle and cold nor --soak: leave it out"
-        )
+        what = "--soak" if soak_s is not None else f"--load {load.value}"
+        raise UsageError(f"{unused[0]} does not go together with {what}: leave it out")
     if request.fps is not None and not (math.isfinite(request.fps) and request.fps > 0.0):
         raise UsageError(f"--fps is {request.fps:g}, expected frames a second above 0")
-    document = run_door(
+    return run_door(
         options,
         DoorOptions(
             backend=request.backend,
@@ -88,7 +85,3 @@ def answer_door(
         ),
         on_progress,
     )
-    if as_json:
-        print_json(document.model_dump(mode="json"))
-    else:
-        print_door(document)

@@ -17,10 +17,29 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.doors import DoorsAnswer
     from fasdk_tools.profiling.find import FoundPolicy
     from fasdk_tools.profiling.run import ProfileOptions
+    from fasdk_tools.profiling.time_budget import TimeBudget
+
+
+def read_within(within: str | None, *, is_search: bool) -> TimeBudget:
+    """Return the time for the runs of a search by --within, from now on.
+
+    Raises:
+        UsageError: It is no length of time, or there is no search.
+    """
+    from fasdk_tools.profiling.long_run import parse_duration
+    from fasdk_tools.profiling.time_budget import LIMIT_S, TimeBudget
+
+    if within is not None and not is_search:
+        raise UsageError("--within is the time of --find and --doors: give one of them, or --soak")
+    return TimeBudget.within(LIMIT_S if within is None else parse_duration(within, "--within"))
 
 
 def answer_find(
-    options: ProfileOptions, text: str, out: Path | None, on_progress: Callable[[str, float], None]
+    options: ProfileOptions,
+    text: str,
+    out: Path | None,
+    budget: TimeBudget,
+    on_progress: Callable[[str, float], None],
 ) -> FoundPolicy:
     """Search the settings that meet the target of --find, and write them where they do.
 
@@ -29,14 +48,13 @@ def answer_find(
         FasdkError: The file cannot be written, the bundle cannot be opened, or the engine failed.
     """
     from fasdk.atomic import atomic_write
-    from fasdk_tools.profiling.run import require_writable
     from fasdk_tools.profiling.searches import search_policy
     from fasdk_tools.profiling.target import Target
 
     target = Target.parse(text)
-    if out is not None:
-        require_writable(out)
-    found = search_policy(options, target, lambda share: on_progress("search", share))
+    found = search_policy(
+        options, target, lambda share: on_progress("search", share), budget=budget
+    )
     if out is not None and found.meets:
         with atomic_write(out) as file:
             file.write(f"{found.policy.model_dump_json(indent=2)}\n".encode())
@@ -50,6 +68,7 @@ def answer_doors(
     fps: float | None,
     lanes: int,
     batch: int,
+    budget: TimeBudget,
     on_progress: Callable[[str, float], None],
 ) -> DoorsAnswer:
     """Count the doors that the machine serves, with the lanes and the batch of the first load.
@@ -70,6 +89,7 @@ def answer_doors(
         deadline_ms=options.deadline_ms,
         batching=BatchingPolicy(lanes=lanes, max_batch=batch),
         on_progress=lambda share: on_progress("doors", share),
+        budget=budget,
     )
 
 

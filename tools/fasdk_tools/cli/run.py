@@ -110,7 +110,7 @@ def run(
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
-    from fasdk.session.session import open as open_session
+    from fasdk.session.opening import open as open_session
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.watchdog import Watchdog
     from fasdk_tools.terminal.decisions import document_of, text_of

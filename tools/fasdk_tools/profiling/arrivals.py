@@ -31,7 +31,7 @@ def due_times_ms(request: LoadRequest) -> NDArray[np.float64]:
         return np.asarray(recorded - recorded[0], np.float64)
     assert request.rate_per_s is not None  # noqa: S101 - the request has checked it
     period_ms = 1e3 / request.rate_per_s
-    count = max(request.min_calls, math.ceil(round(request.seconds * request.rate_per_s, 6)))
+    count = request.due_calls
     rng = np.random.default_rng(request.seed)
     if request.load is Load.POISSON:
         return np.cumsum(rng.exponential(period_ms, count), dtype=np.float64)

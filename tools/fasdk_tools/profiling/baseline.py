@@ -135,6 +135,12 @@ def _stored(path: Path) -> StoredProfile:
         raise UsageError(f"{path}: not JSON: {error}; {again}") from error
     if not isinstance(document, dict) or not {"schema_version", "bundle_id", "runs"} <= {*document}:
         raise UsageError(f"{path}: not a latency profile: {again}")
+    door = _door_measurement(document["runs"])
+    if door is not None:
+        raise UsageError(
+            f"{path}: this is a profile of {door}, which no baseline is compared with: {again}, "
+            "with neither --load idle or cold nor --soak"
+        )
     version = document["schema_version"]
     if type(version) is not int or version != SCHEMA_VERSION:
         raise UsageError(
@@ -149,6 +155,15 @@ def _stored(path: Path) -> StoredProfile:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path}: {where}: {first['msg']}: {again}") from error
+
+
+def _door_measurement(runs: object) -> str | None:
+    """Return which of a door's measurements a document holds, in words, or None for none."""
+    names = {"idle": "an idle load", "cold": "a cold load", "soak": "a long run"}
+    first = runs[0] if isinstance(runs, list) and runs else None
+    if not isinstance(first, dict):
+        return None
+    return next((said for key, said in names.items() if first.get(key) is not None), None)
 
 
 def _median_ratio(before_ms: Rounds, after_ms: Rounds) -> float:

@@ -15,13 +15,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fasdk.errors import BackendError
-from fasdk_tools.profiling.door_figures import ColdFigures, ColdPart, ColdStart
+from fasdk_tools.profiling.door_figures import PARTS, ColdFigures, ColdPart, ColdStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-_PARTS = ("interpreter", "import", "open", "plan", "proof", "first_decision")
 _SHOWN = 200  # characters of a child's output in a message
 
 
@@ -58,15 +57,17 @@ class _Line(BaseModel):
         score: Score of the first decision.
         reasons: Reasons of the first decision.
         backend: Backend that ran it.
+        version: Version of the backend.
         plan: Origin of its plan.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    times_ns: list[int] = Field(min_length=len(_PARTS) + 1, max_length=len(_PARTS) + 1)
+    times_ns: list[int] = Field(min_length=len(PARTS) + 1, max_length=len(PARTS) + 1)
     score: float
     reasons: list[str]
     backend: str
+    version: str
     plan: str
 
 
@@ -89,23 +90,24 @@ def measure_cold(
     Raises:
         BackendError: A process failed, took too long, or printed anything else than its figures.
     """
-    found: list[tuple[ColdStart, str]] = []
+    found: list[tuple[ColdStart, _Line]] = []
     for number in range(request.count + 1):
         found.append(_start(request, command))
         if on_progress is not None:
             on_progress((number + 1) / (request.count + 1))
-    (first, backend), *others = found
+    (first, line), *others = found
     starts = tuple(start for start, _ in others)
     return ColdFigures(
         quick=request.quick,
-        backend=backend,
+        backend=line.backend,
+        version=line.version,
         first=first,
         starts=starts,
-        parts={name: _part(starts, name) for name in (*_PARTS, "total")},
+        parts={name: _part(starts, name) for name in (*PARTS, "total")},
     )
 
 
-def _start(request: ColdRequest, command: Sequence[str]) -> tuple[ColdStart, str]:
+def _start(request: ColdRequest, command: Sequence[str]) -> tuple[ColdStart, _Line]:
     document = {
         "spawned_ns": time.monotonic_ns(),
         "bundle": str(request.bundle),
@@ -148,8 +150,8 @@ def _start(request: ColdRequest, command: Sequence[str]) -> tuple[ColdStart, str
         raise BackendError(
             f"the first decision of a cold start got no score: {'; '.join(line.reasons)}"
         )
-    times = {f"{name}_ms": float(ms) for name, ms in zip(_PARTS, parts, strict=True)}
-    return ColdStart(**times, total_ms=float(parts.sum()), plan=line.plan), line.backend
+    times = {f"{name}_ms": float(ms) for name, ms in zip(PARTS, parts, strict=True)}
+    return ColdStart(**times, total_ms=float(parts.sum()), plan=line.plan), line
 
 
 def _part(starts: Sequence[ColdStart], name: str) -> ColdPart:

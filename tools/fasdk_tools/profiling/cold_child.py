@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> int:
                 "score": decision.score,
                 "reasons": list(decision.reasons),
                 "backend": engine.backend.value,
+                "version": engine.version,
                 "plan": "none" if plan is None else str(getattr(plan, "value", plan)),
             }
         )

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.bundle import open_bundle
-from fasdk.bundle.revisions import RevisionState
-from fasdk.decision import MissingModalities
-from fasdk.session.session import open as open_session
 from fasdk_tools.profiling.cold import ColdRequest, measure_cold
-from fasdk_tools.profiling.document import Document
-from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures
+from fasdk_tools.profiling.door_figures import IdleFigures
 from fasdk_tools.profiling.idle import IdleRequest, measure_pauses
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.long_run import ProcessState, ended_by_interrupt, measure_long
+from fasdk_tools.profiling.machine.monitor import MachineMonitor
+from fasdk_tools.profiling.machine.reasons import Trouble
+from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
+from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.run import Profile, captures_of, open_profiled
 from fasdk_tools.profiling.track_time import measure_tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
+    from fasdk_tools.profiling.machine.watch import Watched
     from fasdk_tools.profiling.run import ProfileOptions
+    from fasdk_tools.profiling.samples import Samples
 
 _QUICK_STARTS = 3
-_QUICK_TRACKS = 5
+_QUICK_TRACKS, _TRACKS = 5, 20
+_READING_S = 1.0  # a long measurement keeps every reading of the machine
+# A clock that falls while nobody stands there is what an idle load is about.
+_OF_IDLENESS = frozenset({Trouble.GOVERNOR, Trouble.SLOW_CLOCK})
 
 
 @dataclass(frozen=True)
@@ -54,23 +59,9 @@ class DoorOptions:
     soak_s: float | None = None
 
 
-class DoorDocument(Document):
-    """A door's figures of one bundle on one machine; exactly one of idle, cold and soak is set."""
-
-    schema_version: Literal[1] = Field(1, description="Layout of this document.")
-    bundle: str = Field(description="Path of the bundle.")
-    bundle_id: str = Field(description="SHA-256 of its manifest.")
-    bundle_trust: str = Field(description="Whose signature it was opened with.")
-    backend: str = Field(description="Backend that ran it.")
-    precision: str = Field(description="Precision of the graph.")
-    idle: IdleFigures | None = Field(None, description="First decisions after pauses.")
-    cold: ColdFigures | None = Field(None, description="Cold starts.")
-    soak: SoakFigures | None = Field(None, description="A long run.")
-
-
 def run_door(
     options: ProfileOptions, door: DoorOptions, on_progress: Callable[[str, float], None]
-) -> DoorDocument:
+) -> Profile:
     """Measure the pauses, the cold starts or the long run that the options ask for.
 
     Args:
@@ -78,59 +69,56 @@ def run_door(
         door: What else is asked for.
         on_progress: Callback with what is measured and the share of it that is done, in [0, 1].
 
+    Returns:
+        The profile; it has samples of a long run alone.
+
     Raises:
         FasdkError: The bundle cannot be opened, or the engine or a new process failed.
     """
     request = options.loads[0]
     if door.soak_s is None and request.load is Load.COLD:
         return _cold(options, door, on_progress)
-    with open_session(
-        options.bundle,
-        backend=options.backend,
-        trust=options.trust,
-        revisions=RevisionState.unchecked(),
-        threads=options.threads,
-        batching=BatchingPolicy(lanes=request.lanes, max_batch=request.batch),
-        # Golden captures may lack a modality; their time is that of the others.
-        missing=MissingModalities.DEGRADE,
+    batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
+    with open_profiled(
+        options, batching=batching, device_times=door.soak_s is not None
     ) as liveness:
+        captures = captures_of(options, liveness)
         if door.soak_s is None:
-            return _document(options, liveness, idle=_idle(options, liveness, door, on_progress))
-        return _document(options, liveness, soak=_soak(options, liveness, door, on_progress))
-
-
-def _captures(options: ProfileOptions, liveness: Liveness) -> list[Capture]:
-    if options.captures is None:
-        return [item.capture for item in liveness.bundle.golden]
-    from fasdk_calibration.datasets import load_list
-
-    return [item.capture for item in load_list(options.captures)]
+            return _idle(options, door, liveness, captures, on_progress)
+        return _soak(options, door.soak_s, liveness, captures, on_progress)
 
 
 def _idle(
     options: ProfileOptions,
-    liveness: Liveness,
     door: DoorOptions,
+    liveness: Liveness,
+    captures: Sequence[Capture],
     on_progress: Callable[[str, float], None],
-) -> IdleFigures:
-    captures = _captures(options, liveness)
+) -> Profile:
     request = IdleRequest.quickly() if door.quick else IdleRequest()
-    pauses = measure_pauses(
-        liveness, captures, request, on_progress=lambda share: on_progress("pauses", share)
+    watch = _watch()
+    with watch.watching(), watch.run():
+        pauses = measure_pauses(
+            liveness, captures, request, on_progress=lambda share: on_progress("pauses", share)
+        )
+        track = measure_tracks(
+            liveness, captures, fps=door.fps, tracks=_QUICK_TRACKS if door.quick else _TRACKS
+        )
+    run = Run.of_pauses(
+        IdleFigures(
+            quick=request.quick,
+            busy_median_ms=next(each.median_ms for each in pauses if each.pause_s == 0.0),
+            pauses=pauses,
+            track=track,
+        )
     )
-    return IdleFigures(
-        quick=request.quick,
-        busy_median_ms=next(each.median_ms for each in pauses if each.pause_s == 0.0),
-        pauses=pauses,
-        track=measure_tracks(
-            liveness, captures, fps=door.fps, tracks=_QUICK_TRACKS if door.quick else 20
-        ),
-    )
+    watched = watch.found([None], expected=_OF_IDLENESS)
+    return _profile(options, liveness.bundle, _engine(liveness), len(captures), run, None, watched)
 
 
 def _cold(
     options: ProfileOptions, door: DoorOptions, on_progress: Callable[[str, float], None]
-) -> DoorDocument:
+) -> Profile:
     request = ColdRequest(
         bundle=options.bundle,
         backend=door.backend,
@@ -141,50 +129,71 @@ def _cold(
     )
     if door.quick:
         request = replace(request, count=_QUICK_STARTS)
-    found = measure_cold(request, on_progress=lambda share: on_progress("cold starts", share))
+    watch = _watch()
+    with watch.watching(), watch.run():
+        found = measure_cold(request, on_progress=lambda share: on_progress("cold starts", share))
     bundle = open_bundle(options.bundle, options.trust)  # afterwards: it would fill file caches
-    return DoorDocument(
-        bundle=str(options.bundle),
-        bundle_id=bundle.id,
-        bundle_trust=bundle.trust,
-        backend=found.backend,
-        precision=bundle.manifest.precision.value,
-        cold=found,
-    )
+    engine = (found.backend, found.version)
+    return _profile(options, bundle, engine, 1, Run.of_starts(found), None, watch.found([None]))
 
 
 def _soak(
     options: ProfileOptions,
+    seconds: float,
     liveness: Liveness,
-    door: DoorOptions,
+    captures: Sequence[Capture],
     on_progress: Callable[[str, float], None],
-) -> SoakFigures:
-    captures = _captures(options, liveness)
+) -> Profile:
     request = options.loads[0]
-    with ended_by_interrupt() as stopped:
-        return measure_long(
-            lambda seconds: measure(liveness, captures, replace(request, seconds=seconds)),
-            door.soak_s or 0.0,
+    watch = _watch()
+    state = ProcessState.of_this_machine(kept_mb=lambda: watch.monitor.kept_mb)
+    with ended_by_interrupt() as stopped, watch.watching(), watch.run():
+        found = measure_long(
+            lambda part_s: measure(liveness, captures, replace(request, seconds=part_s)),
+            seconds,
             stopped=stopped,
-            state=ProcessState.of_this_machine(),
+            state=state,
             on_progress=lambda share: on_progress("long run", share),
         )
+    watched = watch.found([found.samples])
+    run = Run.of(found.samples, options.deadline_ms, watched.energies[0]).model_copy(
+        update={"soak": found.figures}
+    )
+    return _profile(
+        options, liveness.bundle, _engine(liveness), len(captures), run, found.samples, watched
+    )
 
 
-def _document(
+def _watch() -> MachineWatch:
+    return MachineWatch(MachineMonitor(interval_s=_READING_S))
+
+
+def _engine(liveness: Liveness) -> tuple[str, str]:
+    return liveness.engine.backend.value, liveness.engine.version
+
+
+def _profile(
     options: ProfileOptions,
-    liveness: Liveness,
-    *,
-    idle: IdleFigures | None = None,
-    soak: SoakFigures | None = None,
-) -> DoorDocument:
-    bundle = liveness.bundle
-    return DoorDocument(
+    bundle: Bundle,
+    engine: tuple[str, str],
+    captures: int,
+    run: Run,
+    samples: Samples | None,
+    watched: Watched,
+) -> Profile:
+    """Return the profile of one run; `engine` is the backend and its version."""
+    backend, version = engine
+    document = ProfileDocument(
         bundle=str(options.bundle),
         bundle_id=bundle.id,
         bundle_trust=bundle.trust,
-        backend=liveness.engine.backend.value,
+        backend=backend,
+        version=version,
         precision=bundle.manifest.precision.value,
-        idle=idle,
-        soak=soak,
+        captures=captures,
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=(run,),
     )
+    return Profile(document, (samples,), watched.record)

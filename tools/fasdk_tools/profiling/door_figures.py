@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from fasdk_tools.profiling.document import Document
+
+PARTS: Final = ("interpreter", "import", "open", "plan", "proof", "first_decision")
+"""Parts of a cold start in order of time; a `ColdStart` has each with `_ms` behind it."""
 
 
 class PauseFigures(Document):
@@ -67,6 +72,7 @@ class ColdFigures(Document):
 
     quick: bool = Field(description="Whether there were fewer starts than the default.")
     backend: str = Field(description="Backend of the processes.")
+    version: str = Field(description="Version of the backend.")
     first: ColdStart = Field(
         description="The first start, which also filled the system's file caches; not counted."
     )

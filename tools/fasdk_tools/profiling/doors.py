@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.document import Document
+from fasdk_tools.profiling.percentiles import calls_needed
 from fasdk_tools.profiling.queue_model import queued_latencies
 from fasdk_tools.profiling.target import Target
+from fasdk_tools.profiling.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +54,14 @@ class DoorsAnswer(Document):
         asked: Doors that were asked for.
         fps: Captures a second of each door.
         deadline_ms: Time from a capture's due time in which 99 % of them must be decided.
-        serves: Most doors that held it in five fresh runs; 0 where not even one did.
+        serves: Most doors that held it in five fresh runs; 0 where not even one did. Where the time
+            was over before, most doors that held it in any run.
+        confirmations: Fresh runs that held that number, one after another.
+        unfinished: What there was no time for; empty where the search came to its end.
         predicted: Most doors by the model of the queue, from service times alone.
         curve: Every run, by number of doors.
-        meets: Whether the machine serves as many as were asked for.
+        meets: Whether the machine serves as many as were asked for, confirmed five times.
+        seconds: Time that it took.
     """
 
     schema_version: Literal[1] = 1
@@ -62,9 +69,12 @@ class DoorsAnswer(Document):
     fps: float
     deadline_ms: float
     serves: int
+    confirmations: int
+    unfinished: tuple[str, ...]
     predicted: int
     curve: tuple[DoorPoint, ...]
     meets: bool
+    seconds: float
 
 
 def require_numbers(asked: int, fps: float, deadline_ms: float) -> None:
@@ -80,6 +90,11 @@ def require_numbers(asked: int, fps: float, deadline_ms: float) -> None:
             raise UsageError(f"{name} is {value:g}, expected more than 0")
 
 
+def run_calls(doors: int) -> int:
+    """Return the captures of one run: enough for its percentile, whatever the cameras' phases."""
+    return calls_needed(SERVED_P) + doors
+
+
 def find_doors(
     measure: Callable[[int, int], NDArray[np.float64]],
     service_ms: NDArray[np.float64],
@@ -88,11 +103,13 @@ def find_doors(
     fps: float,
     deadline_ms: float,
     lanes: int,
+    budget: TimeBudget | None = None,
 ) -> DoorsAnswer:
     """Predict how many doors are served, measure around it, and confirm the answer five times.
 
     A number that a fresh run does not hold is lowered by one, as a found rate is in MLPerf
-    Inference.
+    Inference. The search leaves time for the confirmations, and no run begins that would end after
+    the time; what is left out is said.
 
     Args:
         measure: Measures so many doors with at least so many calls and returns float64 [n],
@@ -102,25 +119,48 @@ def find_doors(
         fps: Captures a second of each door.
         deadline_ms: Deadline in milliseconds.
         lanes: Lanes of the session.
+        budget: Time for all runs; None for the usual one from now on.
 
     Raises:
         UsageError: A number is out of its range.
     """
     require_numbers(asked, fps, deadline_ms)
-    curve = _Curve(measure, service_ms, fps, deadline_ms, lanes)
+    curve = _Curve(measure, service_ms, fps, deadline_ms, lanes, budget or TimeBudget())
     predicted = _most(curve.is_predicted, 1, MOST_DOORS)
-    serves = curve.measured_most(max(1, predicted))
-    while serves and not all(curve.is_held(serves) for _ in range(CONFIRMATIONS)):
-        serves -= 1
+    serves, confirmed, unfinished = 0, 0, []
+    try:
+        serves = curve.measured_most(max(1, predicted))
+    except _TimeOverError as over:
+        unfinished.append(str(over))
+        serves = curve.most_held()
+    try:
+        while serves:
+            confirmed = 0
+            while confirmed < CONFIRMATIONS and curve.is_confirmed(serves):
+                confirmed += 1
+            if confirmed == CONFIRMATIONS:
+                break
+            serves -= 1
+    except _TimeOverError as over:
+        unfinished.append(str(over))
+        if not confirmed:
+            serves = curve.most_held()
     return DoorsAnswer(
         asked=asked,
         fps=fps,
         deadline_ms=deadline_ms,
         serves=serves,
+        confirmations=confirmed if serves else 0,
+        unfinished=tuple(unfinished),
         predicted=predicted,
         curve=tuple(sorted(curve.points, key=lambda point: point.doors)),
-        meets=serves >= asked,
+        meets=serves >= asked and confirmed == CONFIRMATIONS,
+        seconds=curve.budget.spent_s,
     )
+
+
+class _TimeOverError(Exception):
+    """A run that there is no time for."""
 
 
 class _Curve:
@@ -128,6 +168,7 @@ class _Curve:
 
     Attributes:
         points: Every run so far.
+        budget: Time for all runs.
     """
 
     def __init__(
@@ -137,8 +178,11 @@ class _Curve:
         fps: float,
         deadline_ms: float,
         lanes: int,
+        budget: TimeBudget,
     ) -> None:
         self.points: list[DoorPoint] = []
+        self.budget = budget
+        self._held: defaultdict[int, list[bool]] = defaultdict(list)
         self._measure, self._service_ms = measure, service_ms
         self._fps, self._deadline_ms, self._lanes = fps, deadline_ms, lanes
 
@@ -147,9 +191,40 @@ class _Curve:
         return self._predicted_p99_ms(doors) <= self._deadline_ms
 
     def is_held(self, doors: int) -> bool:
-        """Measure so many doors once more and return whether they are served."""
+        """Measure so many doors and return whether they are served.
+
+        Raises:
+            _TimeOverError: There is no time for it and for confirming what is held.
+        """
+        self._require_time(doors, CONFIRMATIONS * self._run_s(self.most_held() or doors))
+        return self._measured(doors)
+
+    def is_confirmed(self, doors: int) -> bool:
+        """Measure so many doors once more and return whether they are served.
+
+        Raises:
+            _TimeOverError: There is no time for it.
+        """
+        self._require_time(doors, 0.0)
+        return self._measured(doors)
+
+    def most_held(self) -> int:
+        """Return the most doors that every run of them held, below any that one did not."""
+        failed = min((doors for doors, held in self._held.items() if not all(held)), default=None)
+        return max((doors for doors in self._held if failed is None or doors < failed), default=0)
+
+    def measured_most(self, first: int) -> int:
+        """Return the most doors that one run held, searched from a first guess; 0 for none."""
+        if not self.is_held(first):
+            return _most(self.is_held, 1, first - 1)
+        step, held = max(1, first // 4), first
+        while held + step <= MOST_DOORS and self.is_held(held + step):
+            held, step = held + step, 2 * step
+        return max(held, _most(self.is_held, held + 1, min(held + step - 1, MOST_DOORS)))
+
+    def _measured(self, doors: int) -> bool:
         target = self._target(doors)
-        latencies = self._measure(doors, target.calls)
+        latencies = self._measure(doors, run_calls(doors))
         figure = target.figure_ms(latencies)
         self.points.append(
             DoorPoint(
@@ -160,16 +235,24 @@ class _Curve:
                 goodput=float(np.mean(latencies <= self._deadline_ms)),
             )
         )
-        return target.is_met(latencies)
+        self._held[doors].append(target.is_met(latencies))
+        return self._held[doors][-1]
 
-    def measured_most(self, first: int) -> int:
-        """Return the most doors that one run held, searched from a first guess; 0 for none."""
-        if not self.is_held(first):
-            return _most(self.is_held, 1, first - 1)
-        step, held = max(1, first // 4), first
-        while held + step <= MOST_DOORS and self.is_held(held + step):
-            held, step = held + step, 2 * step
-        return max(held, _most(self.is_held, held + 1, min(held + step - 1, MOST_DOORS)))
+    def _run_s(self, doors: int) -> float:
+        """Return how long a run takes: its captures arrive, and are worked off."""
+        calls = run_calls(doors)
+        work_s = calls * float(self._service_ms.mean()) / self._lanes / 1e3
+        return max(calls / (doors * self._fps), work_s)
+
+    def _require_time(self, doors: int, beside_s: float) -> None:
+        run_s = self._run_s(doors)
+        if not self.budget.has(run_s + beside_s):
+            noun = "door" if doors == 1 else "doors"
+            beside = f", and {beside_s:.0f} s to confirm what it shows" if beside_s else ""
+            raise _TimeOverError(
+                f"a run of {doors} {noun} takes {run_s:.0f} s{beside}: "
+                f"{max(0.0, self.budget.left_s):.0f} of {self.budget.seconds:.0f} s were left"
+            )
 
     def _target(self, doors: int) -> Target:
         return Target(SERVED_P, self._deadline_ms, doors * self._fps)

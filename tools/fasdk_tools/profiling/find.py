@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,14 +13,13 @@ from fasdk.batching.policy_file import PolicyFile
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.document import Document
 from fasdk_tools.profiling.target import Target, order_statistic
+from fasdk_tools.profiling.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-BUDGET_S: Final = 270.0
-"""Time of a search, in seconds, which with opening the bundle stays below five minutes."""
 CONFIRMATIONS: Final = 5
 _LEAST_CALLS: Final = 20
 _LEAST_TRIAL_S: Final = 0.25
@@ -109,8 +107,7 @@ def find_policy(
     measure: Callable[[Candidate, int], NDArray[np.float64]],
     target: Target,
     *,
-    budget_s: float = BUDGET_S,
-    clock: Callable[[], float] = time.monotonic,
+    budget: TimeBudget | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> FoundPolicy:
     """Try settings with few calls each, the best ones with more, and confirm the best five times.
@@ -120,25 +117,26 @@ def find_policy(
         measure: Measures settings with at least so many calls at the target's rate and returns
             float64 [n], milliseconds from due time, infinite where a call was not decided.
         target: What is to be met.
-        budget_s: Time that all trials may take together, in seconds.
-        clock: Clock in seconds.
+        budget: Time for all trials; None for the usual one from now on.
         on_progress: Callback with the share of the time that has passed, in [0, 1].
 
     Raises:
         UsageError: Five confirmations alone take more than three quarters of the time.
     """
-    confirm_s = CONFIRMATIONS * (target.calls / target.rate_per_s + _OPENING_S)
-    if confirm_s > 0.75 * budget_s:
+    budget = budget or TimeBudget()
+    confirm_s = CONFIRMATIONS * (target.trial_s(target.calls) + _OPENING_S)
+    if confirm_s > 0.75 * budget.seconds:
         raise UsageError(
             f"--find {target} takes {CONFIRMATIONS} runs of {target.calls} calls to confirm, "
-            f"{confirm_s:.0f} s of {budget_s:.0f}: ask for a lower percentile or a higher rate"
+            f"{confirm_s:.0f} s of {budget.seconds:.0f}: ask for a lower percentile, a higher rate "
+            "or more time (--within)"
         )
-    search = _Search(measure, target, budget_s, clock, on_progress)
-    ranked = search.halve(options, (budget_s - confirm_s) / 2)
+    search = _Search(measure, target, budget, on_progress)
+    ranked = search.halve(options, (budget.seconds - confirm_s) / 2)
     best, confirmed = ranked[0], tuple[float, ...]()
     meets = False
     for candidate in ranked:
-        if search.left_s < confirm_s and confirmed:
+        if confirmed and not budget.has(confirm_s):
             break
         figures, is_met = search.confirm(candidate)
         if is_met or not confirmed or max(figures) < max(confirmed):
@@ -155,7 +153,7 @@ def find_policy(
         confirmed_ms=tuple(map(_finite, confirmed)),
         closest_ms=_finite(closest),
         tried=len(search.taken),
-        seconds=search.spent_s,
+        seconds=budget.spent_s,
     )
 
 
@@ -170,24 +168,12 @@ class _Search:
         self,
         measure: Callable[[Candidate, int], NDArray[np.float64]],
         target: Target,
-        budget_s: float,
-        clock: Callable[[], float],
+        budget: TimeBudget,
         on_progress: Callable[[float], None] | None,
     ) -> None:
         self.taken: dict[Candidate, NDArray[np.float64]] = {}
-        self._measure, self._target, self._budget_s = measure, target, budget_s
-        self._clock, self._on_progress = clock, on_progress
-        self._start_s = clock()
-
-    @property
-    def spent_s(self) -> float:
-        """Seconds since the start."""
-        return self._clock() - self._start_s
-
-    @property
-    def left_s(self) -> float:
-        """Seconds that are left."""
-        return self._budget_s - self.spent_s
+        self._measure, self._target = measure, target
+        self._budget, self._on_progress = budget, on_progress
 
     def figure(self, candidate: Candidate) -> float:
         """Return what a candidate is ranked by, in milliseconds; infinite without a trial."""
@@ -201,12 +187,12 @@ class _Search:
         """Return the candidates that were tried, the best of the longest trials first."""
         rate = self._target.rate_per_s
         calls = max(_LEAST_CALLS, math.ceil(_LEAST_TRIAL_S * rate))
-        count = int(seconds / (_ROUNDS * (calls / rate + _OPENING_S)))
+        count = int(seconds / (_ROUNDS * (self._target.trial_s(calls) + _OPENING_S)))
         left = list(options[: max(2, count)])
         ranked: list[Candidate] = []
         for _ in range(_ROUNDS):
             for candidate in left:
-                if self.spent_s > seconds and self.taken:
+                if self._budget.spent_s > seconds and self.taken:
                     break
                 self._try(candidate, calls)
             left = sorted((c for c in left if c in self.taken), key=self.figure)
@@ -234,7 +220,7 @@ class _Search:
     def _trial(self, candidate: Candidate, calls: int) -> NDArray[np.float64]:
         found = self._measure(candidate, calls)
         if self._on_progress is not None:
-            self._on_progress(min(1.0, self.spent_s / self._budget_s))
+            self._on_progress(min(1.0, self._budget.spent_s / self._budget.seconds))
         return found
 
 

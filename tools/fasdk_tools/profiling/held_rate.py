@@ -66,14 +66,18 @@ def is_held(samples: Samples, deadline_ms: float | None) -> bool:
     It did if none was refused or failed, the backlog grew by at most 2 % of the captures (or one
     batch on every lane), and, with a deadline, 99 % met it.
     """
-    if (samples.outcome != Outcome.DECIDED).any():
+    if (samples.outcome != Outcome.DECIDED).any() or falls_behind(samples):
         return False
-    slope = backlog_per_s(samples)
-    if slope is not None:
-        grown = slope * (samples.due_ms[-1] - samples.due_ms[0]) / 1e3
-        if grown > max(samples.lanes * samples.batch, _GROWTH * len(samples)):
-            return False
     return deadline_ms is None or goodput(samples, deadline_ms) >= LEAST_GOODPUT
+
+
+def falls_behind(samples: Samples) -> bool:
+    """Whether the backlog grew by more than 2 % of the captures, and one batch on every lane."""
+    slope = backlog_per_s(samples)
+    if slope is None:
+        return False
+    grown = slope * (samples.due_ms[-1] - samples.due_ms[0]) / 1e3
+    return bool(grown > max(samples.lanes * samples.batch, _GROWTH * len(samples)))
 
 
 def find_held_rate(holds: Callable[[float], bool], guess_per_s: float) -> HeldRate:

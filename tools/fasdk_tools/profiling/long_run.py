@@ -16,33 +16,33 @@ import numpy as np
 from fasdk.errors import UsageError
 from fasdk_tools.profiling.door_figures import MinuteFigures, SoakFigures
 from fasdk_tools.profiling.idle import Timing
+from fasdk_tools.profiling.load import LONGEST_S
 from fasdk_tools.profiling.machine.files import SystemFiles
 from fasdk_tools.profiling.machine.thermal import TemperatureSource
+from fasdk_tools.profiling.samples import Samples
 from fasdk_tools.profiling.steady import trend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fasdk_tools.profiling.samples import Samples
+    from collections.abc import Callable, Iterator, Sequence
 
 SLICE_S = 10.0
 """Length of one measurement of a long run; memory and temperature are read between two."""
 _MINUTE_S = 60.0
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_SHORTEST_S, _LONGEST_S = 1.0, 7 * 86_400.0
+_SHORTEST_S = 1.0
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as "45m", "90s" or "1.5h".
+def parse_duration(text: str, option: str = "--soak") -> float:
+    """Return the seconds of a duration such as "45m", "90s" or "1.5h", which an option was given.
 
     Raises:
         UsageError: It is no such duration, or not between a second and a week.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     seconds = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
-    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+    if not _SHORTEST_S <= seconds <= LONGEST_S:
         raise UsageError(
-            f"--soak {text!r} is no length of a run: expected a number and s, m or h, from 1s to "
+            f"{option} {text!r} is no length of time: expected a number and s, m or h, from 1s to "
             "168h, such as 45m"
         )
     return seconds
@@ -61,15 +61,22 @@ class ProcessState:
     temperature_c: Callable[[], float | None]
 
     @classmethod
-    def of_this_machine(cls, root: Path = Path("/")) -> ProcessState:
-        """Return the state of this process, temperatures by the kernel's thermal zones."""
+    def of_this_machine(
+        cls, root: Path = Path("/"), kept_mb: Callable[[], float] = float
+    ) -> ProcessState:
+        """Return the state of this process, temperatures by the kernel's thermal zones.
+
+        Args:
+            root: Root of the file system.
+            kept_mb: Memory that a measurement keeps beside it, in 10^6 bytes, which is taken off.
+        """
         source = TemperatureSource.find(SystemFiles(root))
 
         def hottest() -> float | None:
             zones = () if source is None else source.read(0.0).temperatures
             return max((zone.celsius for zone in zones), default=None)
 
-        return cls(resident_mb=_resident_mb, temperature_c=hottest)
+        return cls(resident_mb=lambda: _resident_mb() - kept_mb(), temperature_c=hottest)
 
 
 @contextmanager
@@ -95,24 +102,35 @@ def ended_by_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+@dataclass(frozen=True, eq=False)
+class LongRun:
+    """A long run.
+
+    Attributes:
+        figures: What it shows minute by minute.
+        samples: Its calls, without the warm-up of each slice, at times from the start of the run.
+    """
+
+    figures: SoakFigures
+    samples: Samples
+
+
 @dataclass
-class _Minutes:
+class _Slices:
     """Calls and states of a run.
 
     Attributes:
-        latency_ms: Latencies of the decided calls, one array a slice, float64.
-        answered_s: When they were answered, in seconds from the start of the run.
+        calls: Counted calls of each slice, at times from the start of the run.
         states: Time, resident memory in 10^6 bytes and temperature after every slice.
     """
 
-    latency_ms: list[np.ndarray] = field(default_factory=list)
-    answered_s: list[np.ndarray] = field(default_factory=list)
+    calls: list[Samples] = field(default_factory=list)
     states: list[tuple[float, float, float | None]] = field(default_factory=list)
 
     @property
     def kept_mb(self) -> float:
         """Memory that these calls themselves take, in 10^6 bytes."""
-        return sum(each.nbytes for each in (*self.latency_ms, *self.answered_s)) / 1e6
+        return sum(each.kept_mb for each in self.calls)
 
 
 def measure_long(
@@ -123,7 +141,7 @@ def measure_long(
     state: ProcessState,
     timing: Timing | None = None,
     on_progress: Callable[[float], None] | None = None,
-) -> SoakFigures:
+) -> LongRun:
     """Measure a load for a long time, in slices, until the time is over or it is stopped.
 
     Args:
@@ -138,38 +156,35 @@ def measure_long(
         FasdkError: A slice failed.
     """
     timing = timing or Timing()
-    found = _Minutes()
+    found = _Slices()
     start_s = timing.clock_s()
-    now_s, load = 0.0, ""
-    while now_s < seconds and not (stopped.is_set() and load):
+    now_s = 0.0
+    while now_s < seconds and not (stopped.is_set() and found.calls):
         begun_s = now_s
         samples = measure_slice(min(SLICE_S, max(seconds - now_s, 0.1)))
-        load = samples.load.value
-        counted = samples.counted
-        decided = np.isfinite(counted.answered_ms)
-        found.latency_ms.append(counted.latency_ms[decided])
-        found.answered_s.append(begun_s + counted.answered_ms[decided] / 1e3)
+        found.calls.append(samples.counted.shifted(1e3 * begun_s))
         now_s = timing.clock_s() - start_s
         resident_mb = state.resident_mb() - found.kept_mb
         found.states.append((now_s, resident_mb, state.temperature_c()))
         if on_progress is not None:
             on_progress(min(1.0, now_s / seconds))
-    return _figures(found, load, asked_s=seconds, measured_s=now_s)
+    joined = Samples.joined(found.calls)
+    return LongRun(_figures(found, joined, asked_s=seconds, measured_s=now_s), joined)
 
 
-def _figures(found: _Minutes, load: str, *, asked_s: float, measured_s: float) -> SoakFigures:
-    latency_ms = np.concatenate(found.latency_ms)
-    answered_s = np.concatenate(found.answered_s)
+def _figures(found: _Slices, samples: Samples, *, asked_s: float, measured_s: float) -> SoakFigures:
+    decided = np.isfinite(samples.answered_ms)
+    latency_ms, answered_s = samples.latency_ms[decided], samples.answered_ms[decided] / 1e3
     order = np.argsort(answered_s, kind="stable")
     latency_ms, answered_s = latency_ms[order], answered_s[order]
     moved = trend(latency_ms, 1e3 * answered_s)
     minutes = tuple(
-        _minute(number, found, latency_ms, answered_s)
+        _minute(number, found.states, latency_ms, answered_s)
         for number in range(1, _minute_of(found.states[-1][0]) + 1)
     )
     warm = minutes[1] if len(minutes) > 2 else minutes[0]
     return SoakFigures(
-        load=load,
+        load=samples.load.value,
         asked_s=asked_s,
         measured_s=measured_s,
         interrupted=measured_s < asked_s,
@@ -183,12 +198,15 @@ def _figures(found: _Minutes, load: str, *, asked_s: float, measured_s: float) -
 
 
 def _minute(
-    number: int, found: _Minutes, latency_ms: np.ndarray, answered_s: np.ndarray
+    number: int,
+    every_state: Sequence[tuple[float, float, float | None]],
+    latency_ms: np.ndarray,
+    answered_s: np.ndarray,
 ) -> MinuteFigures:
     first, last = np.searchsorted(answered_s, [(number - 1) * _MINUTE_S, number * _MINUTE_S])
     calls = latency_ms[first:last]
-    states = [each for each in found.states if _minute_of(each[0]) == number]
-    states = states or found.states[-1:]
+    states = [each for each in every_state if _minute_of(each[0]) == number]
+    states = states or [every_state[-1]]
     temperatures = [celsius for _, _, celsius in states if celsius is not None]
     return MinuteFigures(
         minute=number,

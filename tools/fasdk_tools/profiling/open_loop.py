@@ -8,7 +8,7 @@ import threading
 import time
 from array import array
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.batching import BatchingPolicy
+    from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
-    from fasdk.session.session import Liveness
     from fasdk_tools.profiling.load import LoadRequest
 
 # Decisions without a score for which the engine is not to blame.
@@ -36,8 +37,26 @@ _LEAD_S = 0.01  # from the start of the threads to the first capture
 _PROGRESS_S = 0.1
 
 
+class Submittable(Protocol):
+    """What an open load needs of a session."""
+
+    @property
+    def batching(self) -> BatchingPolicy:
+        """Lanes, largest batch and deadline."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """Bundle that is scored with."""
+
+    def check(self, capture: Capture, /) -> Decision:
+        """Return the decision on a capture."""
+
+    def submit(self, capture: Capture, /) -> Future[Decision]:
+        """Return the decision on a capture to come."""
+
+
 def measure_open(
-    liveness: Liveness,
+    liveness: Submittable,
     captures: Sequence[Capture],
     request: LoadRequest,
     *,
@@ -83,7 +102,7 @@ class _Generator:
 
     def __init__(
         self,
-        liveness: Liveness,
+        liveness: Submittable,
         captures: Sequence[Capture],
         due_ms: NDArray[np.float64],
         request: LoadRequest,

@@ -10,6 +10,7 @@ from pydantic import Field
 from fasdk.errors import BackendError
 from fasdk_tools.profiling.baseline import BaselineAnswer
 from fasdk_tools.profiling.document import Document
+from fasdk_tools.profiling.door_figures import PARTS, ColdFigures, IdleFigures, SoakFigures
 from fasdk_tools.profiling.held_rate import backlog_per_s, goodput, is_held
 from fasdk_tools.profiling.layers import LayerProfile
 from fasdk_tools.profiling.load import Load
@@ -75,6 +76,24 @@ class LatencyFigures(Document):
         }
 
 
+def throughput(samples: Samples) -> float:
+    """Return the captures a second that were decided.
+
+    Raises:
+        BackendError: None was.
+    """
+    counted = samples.counted
+    decided = int(np.count_nonzero(counted.outcome == Outcome.DECIDED))
+    if not decided:
+        raise BackendError(
+            f"none of {len(counted)} calls of the {samples.load.value} load was decided: there "
+            "is no latency to report; lower the rate or look at one capture with `fasdk check`"
+        )
+    captures = 1 if samples.load.is_open else samples.batch
+    span_s = (np.nanmax(counted.answered_ms) - counted.due_ms[0]) / 1e3
+    return float(captures * decided / span_s)
+
+
 class EnergyFigures(Document):
     """Energy that one power rail delivered during a run."""
 
@@ -113,7 +132,10 @@ class Run(Document):
     offered_per_s: float | None = Field(
         description="Captures a second that were due; null where they wait for answers."
     )
-    achieved_per_s: float = Field(description="Captures a second that were decided.")
+    achieved_per_s: float | None = Field(
+        description="Captures a second that were decided; null of an idle or cold load, which "
+        "waits or starts processes between two of them."
+    )
     goodput: float | None = Field(
         description="Share of the captures decided within the deadline; null without one."
     )
@@ -134,10 +156,25 @@ class Run(Document):
     confirmations: int = Field(0, description="Runs in a row that held that rate.")
     refused: int = Field(description="Calls turned away by the queue, a deadline or a gate.")
     failed: int = Field(description="Calls that the engine failed.")
-    end_to_end: LatencyFigures = Field(description="From a capture's due time to its answer.")
-    stages: dict[str, LatencyFigures] = Field(description="Time in each stage, by name.")
+    end_to_end: LatencyFigures = Field(
+        description="From a capture's due time to its answer. Of an idle load the first decisions "
+        "after its longest pause, of a cold load from the start of a process to its first decision."
+    )
+    stages: dict[str, LatencyFigures] = Field(
+        description="Time in each stage, by name; of a cold load in each part of a start, of an "
+        "idle load empty."
+    )
     energy: tuple[EnergyFigures, ...] = Field(
         (), description="Energy by power rail; empty where no rail could be read."
+    )
+    idle: IdleFigures | None = Field(
+        None, description="First decisions by length of the pause; null of another load."
+    )
+    cold: ColdFigures | None = Field(
+        None, description="Every start of a process; null of another load."
+    )
+    soak: SoakFigures | None = Field(
+        None, description="Minute by minute of a long run; null of another."
     )
 
     @classmethod
@@ -153,17 +190,9 @@ class Run(Document):
             BackendError: No call was decided, so that there is no latency.
         """
         counted = samples.counted
+        achieved_per_s = throughput(samples)
         is_decided = counted.outcome == Outcome.DECIDED
-        latency_ms = counted.latency_ms[is_decided]
-        if not len(latency_ms):
-            raise BackendError(
-                f"none of {len(counted)} calls of the {samples.load.value} load was decided: there "
-                "is no latency to report; lower the rate or look at one capture with `fasdk check`"
-            )
-        is_open = samples.load.is_open
-        captures = 1 if is_open else samples.batch
         share = None if deadline_ms is None else goodput(counted, deadline_ms)
-        span_s = (np.nanmax(counted.answered_ms) - counted.due_ms[0]) / 1e3
         return cls(
             load=samples.load,
             batch=samples.batch,
@@ -171,20 +200,65 @@ class Run(Document):
             calls=len(counted),
             warmup_calls=samples.warmup,
             offered_per_s=samples.rate_per_s,
-            achieved_per_s=captures * len(latency_ms) / span_s,
+            achieved_per_s=achieved_per_s,
             goodput=share,
             missed_deadlines=None if share is None else round((1.0 - share) * len(counted)),
             deadline_ms=deadline_ms,
-            backlog_per_s=backlog_per_s(counted) if is_open else None,
+            backlog_per_s=backlog_per_s(counted) if samples.load.is_open else None,
             held=is_held(counted, deadline_ms) if samples.rate_per_s is not None else None,
             refused=int(np.count_nonzero(counted.outcome == Outcome.REFUSED)),
             failed=int(np.count_nonzero(counted.outcome == Outcome.FAILED)),
-            end_to_end=LatencyFigures.of(latency_ms),
+            end_to_end=LatencyFigures.of(counted.latency_ms[is_decided]),
             stages={
                 name: LatencyFigures.of(values[is_decided])
                 for name, values in counted.stages_ms.items()
             },
             energy=tuple(EnergyFigures.of(energy) for energy in energies),
+        )
+
+    @property
+    def is_of_door(self) -> bool:
+        """Whether it is of an idle or cold load or a long run."""
+        return any(each is not None for each in (self.idle, self.cold, self.soak))
+
+    @classmethod
+    def of_pauses(cls, idle: IdleFigures) -> Run:
+        """Summarize first decisions after pauses; those after the longest pause are the run's."""
+        longest = max(idle.pauses, key=lambda each: each.pause_s)
+        latencies_ms = np.asarray(longest.latencies_ms)
+        return cls._one_by_one(Load.IDLE, latencies_ms).model_copy(update={"idle": idle})
+
+    @classmethod
+    def of_starts(cls, cold: ColdFigures) -> Run:
+        """Summarize cold starts, without the first one; their parts are the run's stages."""
+        total_ms = np.array([start.total_ms for start in cold.starts])
+        stages = {
+            part: LatencyFigures.of(np.array([getattr(each, f"{part}_ms") for each in cold.starts]))
+            for part in PARTS
+        }
+        run = cls._one_by_one(Load.COLD, total_ms)
+        return run.model_copy(update={"cold": cold, "stages": stages, "warmup_calls": 1})
+
+    @classmethod
+    def _one_by_one(cls, load: Load, latency_ms: NDArray[np.float64]) -> Run:
+        """Summarize decisions that came one by one, with something else between two of them."""
+        return cls(
+            load=load,
+            batch=1,
+            lanes=1,
+            calls=len(latency_ms),
+            warmup_calls=0,
+            offered_per_s=None,
+            achieved_per_s=None,
+            goodput=None,
+            deadline_ms=None,
+            missed_deadlines=None,
+            backlog_per_s=None,
+            held=None,
+            refused=0,
+            failed=0,
+            end_to_end=LatencyFigures.of(latency_ms),
+            stages={},
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -11,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
-from fasdk.errors import CaptureError, FasdkError, UsageError
-from fasdk.session.session import open as open_session
+from fasdk.errors import CaptureError, UsageError
+from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
-from fasdk_tools.profiling.layers import profile_layers, require_layer_times
-from fasdk_tools.profiling.load import Load, LoadRequest
+from fasdk_tools.profiling.layer_times import profile_layers
+from fasdk_tools.profiling.load import MOST_THREADS, Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
 from fasdk_tools.profiling.recording import recorded
-from fasdk_tools.profiling.result import ProfileDocument, Run
+from fasdk_tools.profiling.result import ProfileDocument, Run, throughput
 from fasdk_tools.profiling.samples import Outcome
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
@@ -87,6 +86,10 @@ class ProfileOptions:
 
     def __post_init__(self) -> None:
         """Check what loads do not check themselves."""
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise UsageError(
+                f"--threads is {self.threads}, expected 0, for one a core, to {MOST_THREADS:,}"
+            )
         deadline = self.deadline_ms
         if deadline is not None and not (math.isfinite(deadline) and deadline > 0):
             raise UsageError(f"the deadline is {deadline:g} ms, expected more than 0")
@@ -102,8 +105,6 @@ class ProfileOptions:
                 f"--trace shows one run, {len(self.loads)} were asked for: give one batch size and "
                 "one number of lanes"
             )
-        if not self.trace.absolute().parent.is_dir():
-            raise UsageError(f"--trace {self.trace}: its folder does not exist")
         require_trace_library()
 
 
@@ -113,12 +114,12 @@ class Profile:
 
     Attributes:
         document: Its figures.
-        samples: Every call of every run, in the document's order.
+        samples: Every call of every run, in the document's order; None of an idle or cold load.
         machine: What the machine did meanwhile.
     """
 
     document: ProfileDocument
-    samples: tuple[Samples, ...]
+    samples: tuple[Samples | None, ...]
     machine: MachineRecord
 
 
@@ -176,8 +177,6 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         FasdkError: The bundle cannot be opened, a capture cannot be read or scored, samples or a
             trace cannot be written, or the engine failed.
     """
-    if options.samples is not None:
-        require_writable(options.samples)
     own = None if options.captures is None else read_captures(options.captures)
     samples: list[Samples] = []
     rates: list[HeldRate | None] = []
@@ -186,8 +185,6 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         for request in options.loads:
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
             with open_profiled(options, batching=batching, device_times=True) as liveness:
-                if options.layers:
-                    require_layer_times(liveness.engine.backend)
                 bundle, engine = liveness.bundle, liveness.engine
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:
@@ -231,23 +228,6 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
     if options.samples is not None:
         samples[0].save(options.samples)
     return Profile(document, tuple(samples), watched.record)
-
-
-def require_writable(path: Path) -> None:
-    """Check that a file can be written, before minutes are spent on what it is to hold.
-
-    Raises:
-        FasdkError: Its folder does not exist or takes no file, or it is a folder itself.
-    """
-    if path.is_dir():
-        raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
-    if not path.absolute().parent.is_dir():
-        raise FasdkError(f"cannot write {path}: its folder does not exist: make it first")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def load_name(request: LoadRequest) -> str:
@@ -336,7 +316,7 @@ class _Measuring:
         """Search the highest rate that is held; return the throughput without pauses too."""
         name = load_name(replace(request, rate_per_s=math.inf, fps=None))
         offline = replace(request, load=Load.OFFLINE, rate_per_s=None, fps=None, calls=_GUESS_CALLS)
-        guess_per_s = Run.of(self._measure(offline, name)).achieved_per_s
+        guess_per_s = throughput(self._measure(offline, name))
 
         def holds(rate: float) -> bool:
             samples = self._measure(replace(request, rate_per_s=rate, fps=None), name)

@@ -14,6 +14,7 @@ from fasdk.errors import UsageError
 from fasdk_tools.profiling.load import Load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -88,6 +89,41 @@ class Samples:
             stages_ms={name: values[since] for name, values in self.stages_ms.items()},
         )
 
+    @property
+    def kept_mb(self) -> float:
+        """Memory that the calls take, in 10^6 bytes."""
+        times = [self.due_ms, self.submitted_ms, self.answered_ms, *self.stages_ms.values()]
+        return (sum(values.nbytes for values in times) + self.outcome.nbytes) / 1e6
+
+    def shifted(self, by_ms: float) -> Samples:
+        """Return the calls at times that are later by some milliseconds."""
+        return replace(
+            self,
+            due_ms=self.due_ms + by_ms,
+            submitted_ms=self.submitted_ms + by_ms,
+            answered_ms=self.answered_ms + by_ms,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Samples]) -> Samples:
+        """Return runs of the same load, at least one, as one run; times stay as they are.
+
+        The warm-up calls of all but the first are left out.
+        """
+        first, *others = parts
+        every = [first, *(each.counted for each in others)]
+        join = np.concatenate
+        return replace(
+            first,
+            due_ms=join([each.due_ms for each in every]),
+            submitted_ms=join([each.submitted_ms for each in every]),
+            answered_ms=join([each.answered_ms for each in every]),
+            outcome=join([each.outcome for each in every]),
+            stages_ms={
+                name: join([each.stages_ms[name] for each in every]) for name in first.stages_ms
+            },
+        )
+
     def followed_by(self, later: Samples) -> Samples:
         """Return these calls and those of a later run of the same load, as one run.
 
@@ -95,18 +131,7 @@ class Samples:
         """
         later = later.counted
         shift_ms = max(np.nanmax(self.answered_ms, initial=0.0), self.due_ms[-1]) - later.due_ms[0]
-        join = np.concatenate
-        return replace(
-            self,
-            due_ms=join([self.due_ms, later.due_ms + shift_ms]),
-            submitted_ms=join([self.submitted_ms, later.submitted_ms + shift_ms]),
-            answered_ms=join([self.answered_ms, later.answered_ms + shift_ms]),
-            outcome=join([self.outcome, later.outcome]),
-            stages_ms={
-                name: join([values, later.stages_ms[name]])
-                for name, values in self.stages_ms.items()
-            },
-        )
+        return Samples.joined([self, later.shifted(shift_ms)])
 
     def save(self, path: Path) -> None:
         """Write the samples as an npz file.

@@ -61,6 +61,13 @@ class Target:
         """Fewest calls that can show whether it is met."""
         return calls_needed(self.p)
 
+    def trial_s(self, calls: int) -> float:
+        """Return how long random arrivals take that are at least so many, in seconds.
+
+        Four standard deviations of a Poisson count more are taken, so that there are calls enough.
+        """
+        return (calls + 4.0 * math.sqrt(calls)) / self.rate_per_s
+
     def figure_ms(self, latencies_ms: NDArray[np.float64]) -> float:
         """Return the percentile of a trial, in milliseconds.
 

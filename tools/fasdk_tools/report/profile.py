@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasdk_tools.profiling.load import Load
-from fasdk_tools.report.charts.drawing import LINE_STYLES, Drawing, line_style
+from fasdk_tools.report.charts.drawing import LINE_STYLES, Chart, Legend, line_style
 from fasdk_tools.report.charts.latency import (
     FILLS,
     Calls,
@@ -25,6 +24,7 @@ from fasdk_tools.report.charts.latency import (
     stage_bars,
     throughput_latency,
 )
+from fasdk_tools.report.door import door_charts
 from fasdk_tools.report.environment import embedded_json, render, write_page
 from fasdk_tools.report.figures import Figures, write
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.samples import Samples
 
 DATA_ID = "profile"
-
-Legend = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,12 @@ class LayerTimes:
     Attributes:
         layers: In the order of the engine.
         whole_ms: Milliseconds of a whole call, a median, timed beside the layers.
+        not_told: What the backend does not tell of them.
     """
 
     layers: tuple[LayerTime, ...]
     whole_ms: float
+    not_told: tuple[str, ...] = ()
 
     @property
     def sum_ms(self) -> float:
@@ -78,15 +78,6 @@ class LayerTimes:
     def slowest(self, number: int = 20) -> list[LayerTime]:
         """Return the slowest layers, the slowest first."""
         return sorted(self.layers, key=lambda layer: -layer.ms)[:number]
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """A chart with its caption and legend."""
-
-    caption: str
-    drawing: Drawing
-    legend: Legend
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ class _RunView:
     name: str
     path: list[str | int]
     run: Run
-    charts: list[_Chart]
+    charts: list[Chart]
 
 
 def layers_of(document: ProfileDocument) -> LayerTimes | None:
@@ -121,13 +112,14 @@ def layers_of(document: ProfileDocument) -> LayerTimes | None:
             for layer in found.layers
         ),
         found.whole_ms,
+        found.not_told,
     )
 
 
 def write_profile(
     path: Path,
     document: ProfileDocument,
-    samples: Sequence[Samples],
+    samples: Sequence[Samples | None],
     *,
     machine: MachineRecord | None = None,
     layers: LayerTimes | None = None,
@@ -137,7 +129,7 @@ def write_profile(
     Args:
         path: File to write.
         document: The profile.
-        samples: Every call of every run, in the document's order.
+        samples: Every call of every run, in the document's order; None where a run has none.
         machine: What the machine did meanwhile, or None where it was not watched.
         layers: Times of the engine's layers, or None where they were not taken.
 
@@ -149,7 +141,7 @@ def write_profile(
 
 def profile_page(
     document: ProfileDocument,
-    samples: Sequence[Samples],
+    samples: Sequence[Samples | None],
     *,
     machine: MachineRecord | None = None,
     layers: LayerTimes | None = None,
@@ -162,7 +154,10 @@ def profile_page(
             name=run_name(run),
             path=["runs", index],
             run=run,
-            charts=_run_charts(index + 1, run, calls),
+            charts=[
+                *door_charts(index + 1, run),
+                *([] if calls is None else _run_charts(index + 1, run, calls)),
+            ],
         )
         for index, (run, calls) in enumerate(zip(document.runs, samples, strict=True))
     ]
@@ -203,7 +198,12 @@ def run_name(run: Run) -> str:
     """Return what a run measured, in words."""
     rate = "" if run.offered_per_s is None else f" at {run.offered_per_s:g} captures/s"
     lanes = "1 lane" if run.lanes == 1 else f"{run.lanes} lanes"
-    return f"{run.load.value} load{rate}, batch {run.batch}, {lanes}"
+    if run.idle is not None:
+        return "first decisions after pauses"
+    if run.cold is not None:
+        return "cold starts"
+    length = "" if run.soak is None else f"{run.soak.measured_s / 60:.1f} minutes of "
+    return f"{length}{run.load.value} load{rate}, batch {run.batch}, {lanes}"
 
 
 def _percentiles(figures: LatencyFigures) -> tuple[Percentile, ...]:
@@ -215,19 +215,19 @@ def _percentiles(figures: LatencyFigures) -> tuple[Percentile, ...]:
     )
 
 
-def _run_charts(number: int, run: Run, samples: Samples) -> list[_Chart]:
+def _run_charts(number: int, run: Run, samples: Samples) -> list[Chart]:
     name = f"run {number}, {run_name(run)}"
     counted = samples.counted.latency_ms
     counted = counted[np.isfinite(counted)]
     calls = Calls(samples.due_ms / 1e3, samples.latency_ms, samples.warmup)
     shown = [p for p in _percentiles(run.end_to_end) if p.name in ("p50", "p99", "p99.9")]
     return [
-        _Chart(
+        Chart(
             "Latency over time",
             over_time(f"run-{number}-time", f"Latency over time, {name}", calls),
             _time_legend(calls),
         ),
-        _Chart(
+        Chart(
             "Distribution of latency, without the warm-up",
             latency_histogram(
                 f"run-{number}-histogram", f"Distribution of latency, {name}", counted, shown
@@ -248,7 +248,7 @@ def _time_legend(calls: Calls) -> Legend:
     return legend
 
 
-def _curve(runs: Sequence[Run]) -> _Chart | None:
+def _curve(runs: Sequence[Run]) -> Chart | None:
     """Return the throughput-latency chart; None where fewer than two runs have a throughput."""
     points = [
         LoadPoint(
@@ -258,17 +258,17 @@ def _curve(runs: Sequence[Run]) -> _Chart | None:
             percentiles=tuple(p for p in _percentiles(run.end_to_end) if p.name in ("p50", "p99")),
         )
         for index, run in enumerate(runs)
-        if run.load not in (Load.IDLE, Load.COLD)
+        if run.achieved_per_s is not None
     ]
     points = [point for point in points if point.percentiles]
     if len(points) < 2:
         return None
     drawn = throughput_latency("curve", "Latency over throughput", points)
     legend = [(f"line {line_style(i)}", n) for i, n in enumerate(percentile_names(points))]
-    return _Chart("Latency over throughput, runs by number", drawn, legend)
+    return Chart("Latency over throughput, runs by number", drawn, legend)
 
 
-def _stage_chart(runs: Sequence[Run], stages: Sequence[str]) -> _Chart | None:
+def _stage_chart(runs: Sequence[Run], stages: Sequence[str]) -> Chart | None:
     rows = [
         (str(index + 1), {name: figures.mean_ms for name, figures in run.stages.items()})
         for index, run in enumerate(runs)
@@ -278,10 +278,10 @@ def _stage_chart(runs: Sequence[Run], stages: Sequence[str]) -> _Chart | None:
         return None
     drawn = stage_bars("stage-bars", "Mean time by stage", rows, stages)
     legend = [(f"stage fill-{i % FILLS}", name) for i, name in enumerate(stages)]
-    return _Chart("Mean time by stage, one bar a run", drawn, legend)
+    return Chart("Mean time by stage, one bar a run", drawn, legend)
 
 
-def _machine_charts(record: MachineRecord) -> list[_Chart]:
+def _machine_charts(record: MachineRecord) -> list[Chart]:
     """Return clocks, temperatures, load and power over time, each where it was read."""
     shown: list[tuple[str, str, str, Callable[[Reading], dict[str, float | None]]]] = [
         ("clocks", "Clocks", "MHz", lambda r: {c.name: c.mhz for c in r.clocks}),
@@ -302,7 +302,7 @@ def _machine_charts(record: MachineRecord) -> list[_Chart]:
             which = f"{key}-{first // LINE_STYLES}"
             legend = [(f"line {line_style(i)}", one.name) for i, one in enumerate(part)]
             drawn = readings_over_time(which, f"{caption} over time", unit, part)
-            charts.append(_Chart(f"{caption} over time", drawn, legend))
+            charts.append(Chart(f"{caption} over time", drawn, legend))
     return charts
 
 

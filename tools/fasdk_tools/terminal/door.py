@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fasdk_tools.terminal.numbers import count_of, format_ms
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
 
 if TYPE_CHECKING:
-    from fasdk_tools.profiling.door import DoorDocument
     from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures
+    from fasdk_tools.profiling.result import Run
+
+Context = Mapping[str, object]
+"""What was measured how, by the name of the field that tells it."""
 
 
-def print_door(document: DoorDocument) -> None:
-    """Print a door's figures on stdout."""
-    if document.idle is not None:
-        _print_idle(document, document.idle)
-    if document.cold is not None:
-        _print_cold(document, document.cold)
-    if document.soak is not None:
-        _print_soak(document, document.soak)
+def print_door(run: Run, context: Context) -> None:
+    """Print a door's figures on stdout.
+
+    Args:
+        run: Run of an idle or cold load, or a long run.
+        context: What is told beside the figures: backend, trust, whether to trust them.
+    """
+    if run.idle is not None:
+        _print_idle(run.idle, context)
+    if run.cold is not None:
+        _print_cold(run.cold, context)
+    if run.soak is not None:
+        _print_soak(run.soak, context)
 
 
-def _print_fields(document: DoorDocument, **fields: object) -> None:
-    measured = {"measured on": f"{document.backend}, {document.precision}"}
-    print_fields("", measured | {"trust": document.bundle_trust} | fields)
+def _print_fields(context: Context, **fields: object) -> None:
+    print_fields("", {**context, **fields})
 
 
-def _print_idle(document: DoorDocument, found: IdleFigures) -> None:
+def _print_idle(found: IdleFigures, context: Context) -> None:
     longest = max(found.pauses, key=lambda each: each.pause_s)
     print_answer(
         f"{format_ms(longest.median_ms)} median for the first decision after {longest.pause_s:g} s "
@@ -42,7 +50,7 @@ def _print_idle(document: DoorDocument, found: IdleFigures) -> None:
         f"{track.median_frames:g} frames"
     )
     _print_fields(
-        document,
+        context,
         **{
             f"verdict of a track at {track.fps:g} frames/s": verdict,
             "tracks with a verdict": f"{track.verdicts} of {track.tracks}",
@@ -66,13 +74,13 @@ def _print_idle(document: DoorDocument, found: IdleFigures) -> None:
     print_notes(_quick_note(quick=found.quick, what="pauses"))
 
 
-def _print_cold(document: DoorDocument, found: ColdFigures) -> None:
+def _print_cold(found: ColdFigures, context: Context) -> None:
     total = found.parts["total"]
     print_answer(
         f"{format_ms(total.median_ms)} median from the start of a process to its first decision, "
         f"{format_ms(total.largest_ms)} largest of {count_of(len(found.starts), 'start')}"
     )
-    _print_fields(document, plan=found.starts[-1].plan)
+    _print_fields(context, plan=found.starts[-1].plan)
     print_rows(
         "Cold start; latency in ms",
         ("part", "median", "largest", "first start"),
@@ -93,7 +101,7 @@ def _print_cold(document: DoorDocument, found: ColdFigures) -> None:
     print_notes(notes + _quick_note(quick=found.quick, what="starts"))
 
 
-def _print_soak(document: DoorDocument, found: SoakFigures) -> None:
+def _print_soak(found: SoakFigures, context: Context) -> None:
     moved = "latency drifts" if found.drifts else "no drift of latency"
     print_answer(
         f"{found.measured_s / 60:.1f} min under {found.load} load: {moved}, memory "
@@ -101,7 +109,7 @@ def _print_soak(document: DoorDocument, found: SoakFigures) -> None:
     )
     temperatures = [m.temperature_c for m in found.minutes if m.temperature_c is not None]
     _print_fields(
-        document,
+        context,
         **{
             "median of the first minute": _ms(found.first_ms),
             "median of the last minute": _ms(found.last_ms),

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.text import Text
 
-from fasdk.plain_text import plain, plain_json
+from fasdk.plain_text import plain, plain_json, plain_line
 from fasdk_tools.terminal.tables import Column, field_lines, table_lines, wrap
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class _StderrLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        STDERR.print(f"fasdk: {record.getMessage()}", markup=False, soft_wrap=True)
+        line = plain_line(record.getMessage())
+        STDERR.print(f"fasdk: {line}", markup=False, soft_wrap=True)
 
 
 def log_to_stderr() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fasdk_tools.terminal.door import Context, print_door
 from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
-from fasdk_tools.terminal.output import print_answer, print_fields, print_rows
+from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fasdk_tools.profiling.layers import LayerProfile
     from fasdk_tools.profiling.result import LatencyFigures, ProfileDocument, Run
 
@@ -17,24 +20,39 @@ _LAYERS_SHOWN = 20  # of each graph; --json has all
 def print_profile(document: ProfileDocument) -> None:
     """Print the figures of a profile on stdout."""
     first = document.runs[0]
-    best = max(document.runs, key=lambda run: run.achieved_per_s)
+    context = {
+        "measured on": f"{document.backend} {document.version}, {document.precision}",
+        "trust": document.bundle_trust,
+        "measurement": _measurement_text(document),
+    }
+    if first.is_of_door:
+        print_door(first, context)
+    else:
+        _print_runs(document.runs, context)
+    if document.layers is not None:
+        _print_layers(document.layers)
+
+
+def _print_runs(runs: Sequence[Run], context: Context) -> None:
+    first = runs[0]
+    best = max(runs, key=lambda run: run.achieved_per_s or 0.0)
     print_answer(f"{latency_text(first.end_to_end)}, {_what(first)}")
     print_fields(
         "",
         {
-            "measured on": f"{document.backend} {document.version}, {document.precision}",
-            "trust": document.bundle_trust,
-            "highest throughput": f"{best.achieved_per_s:.1f} captures/s with batch "
-            f"{best.batch}, lanes {best.lanes}",
+            **{name: context[name] for name in ("measured on", "trust")},
+            "highest throughput": f"{_rate(best)} with batch {best.batch}, lanes {best.lanes}",
             "cells +N": "so many more calls bound that percentile",
-            "measurement": _measurement_text(document),
+            "measurement": context["measurement"],
             "energy": _energy_text(first),
         },
     )
-    for run in document.runs:
+    for run in runs:
         _print_run(run)
-    if document.layers is not None:
-        _print_layers(document.layers)
+
+
+def _rate(run: Run) -> str:
+    return "-" if run.achieved_per_s is None else f"{run.achieved_per_s:.1f} captures/s"
 
 
 def _print_layers(found: LayerProfile) -> None:
@@ -56,6 +74,7 @@ def _print_layers(found: LayerProfile) -> None:
             for layer in shown
         ],
     )
+    print_notes([f"Not told: {each}." for each in found.not_told])
 
 
 def _bounds(figures: LatencyFigures) -> list[str]:
@@ -105,8 +124,8 @@ def _energy_text(run: Run) -> str:
 def _print_run(run: Run) -> None:
     names = list(run.end_to_end.percentiles())
     print_rows(
-        f"{run.load.value}, batch {run.batch}, lanes {run.lanes}: {run.achieved_per_s:.1f} "
-        f"captures/s, {count_of(run.calls, 'call')}; latency in ms",
+        f"{run.load.value}, batch {run.batch}, lanes {run.lanes}: {_rate(run)}, "
+        f"{count_of(run.calls, 'call')}; latency in ms",
         ("stage", "mean", *(name.replace("_", ".") for name in names), "max"),
         [
             (name, f"{figures.mean_ms:.3f}", *_cells(figures), f"{figures.max_ms:.3f}")
@@ -123,10 +142,10 @@ def _arrivals(run: Run) -> dict[str, object]:
     offered = "all at once" if run.offered_per_s is None else f"{run.offered_per_s:.1f} captures/s"
     fields: dict[str, object] = {
         "offered": offered,
-        "decided": f"{run.achieved_per_s:.1f} captures/s",
+        "decided": _rate(run),
     }
     if run.backlog_per_s is not None:
-        fields["backlog"] = f"grows by {run.backlog_per_s:.2f} captures/s"
+        fields["backlog"] = backlog_text(run.backlog_per_s)
     if run.held is not None:
         fields["rate held"] = _held(run)
     fields |= {"refused": run.refused, "failed": run.failed}
@@ -136,6 +155,14 @@ def _arrivals(run: Run) -> dict[str, object]:
             f"{count_of(run.missed_deadlines or 0, 'deadline')} missed"
         )
     return fields
+
+
+def backlog_text(growth_per_s: float) -> str:
+    """Return in words how a backlog moved, in captures a second."""
+    shown = f"{abs(growth_per_s):.2f}"
+    if float(shown) == 0.0:
+        return "does not grow"
+    return f"{'grows' if growth_per_s > 0.0 else 'shrinks'} by {shown} captures/s"
 
 
 def _held(run: Run) -> str:

@@ -37,11 +37,23 @@ def print_policy(found: FoundPolicy) -> None:
 
 def print_doors(found: DoorsAnswer) -> None:
     """Print how many doors a machine serves on stdout."""
-    print_answer(
-        f"Serves {count_of(found.serves, 'door')} of {found.fps:g} captures/s within "
-        f"{format_ms(found.deadline_ms)}, {found.asked:,} asked for"
-    )
-    print_fields("", {"by the model of the queue": count_of(found.predicted, "door")})
+    within = f"of {found.fps:g} captures/s within {format_ms(found.deadline_ms)}"
+    answer = f"Serves {count_of(found.serves, 'door')} {within}, {found.asked:,} asked for"
+    if found.unfinished:
+        answer = (
+            f"{answer}, as far as there was time"
+            if found.serves
+            else f"There was no time to find how many doors {within} it serves"
+        )
+    print_answer(answer)
+    fields = {
+        "by the model of the queue": count_of(found.predicted, "door"),
+        "confirmed in": count_of(found.confirmations, "fresh run"),
+        "time": f"{found.seconds:.0f} s",
+    }
+    if found.unfinished:
+        fields["not finished"] = "; ".join(found.unfinished) + ": give more time (--within)"
+    print_fields("", fields)
     print_rows(
         "Runs; p99 in ms",
         ("doors", "captures/s", "p99", "p99 by the model", "within the deadline"),

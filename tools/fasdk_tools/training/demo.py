@@ -103,7 +103,7 @@ def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = N
     Raises:
         FasdkError: Any step failed; the error says which and why.
     """
-    from fasdk.session.session import open as open_session
+    from fasdk.session.opening import open as open_session
 
     size = size or DemoSize()
     out.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,10 @@ class MonitorClass(Protocol):
     """The class `IProgressMonitor`, to be derived from."""
 
 
+class ProfilerClass(Protocol):
+    """The class `IProfiler`, to be derived from."""
+
+
 class ILogger(Protocol):
     """Takes TensorRT's messages."""
 
@@ -46,6 +50,12 @@ class IProgressMonitor(Protocol):
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None: ...
     def phase_finish(self, phase_name: str) -> None: ...
     def step_complete(self, phase_name: str, step: int) -> bool: ...
+
+
+class IProfiler(Protocol):
+    """Receives the time of every layer of an execution."""
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None: ...
 
 
 class IHostMemory(Protocol):
@@ -82,6 +92,7 @@ class IBuilderConfig(Protocol):
     """A build's settings."""
 
     progress_monitor: IProgressMonitor
+    profiling_verbosity: object
 
     def set_memory_pool_limit(self, pool: object, pool_size: int) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
@@ -126,10 +137,20 @@ class OnnxParser(Protocol):
 class IExecutionContext(Protocol):
     """One stream's state of an engine."""
 
+    profiler: IProfiler
+
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool: ...
     def set_tensor_address(self, name: str, memory: int) -> bool: ...
     def set_device_memory(self, memory: int, size: int) -> None: ...
     def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
+class EngineInspector(Protocol):
+    """Describes an engine's layers; with a context, for the shapes that are set there."""
+
+    execution_context: IExecutionContext
+
+    def get_engine_information(self, format: object) -> str: ...
 
 
 class ICudaEngine(Protocol):
@@ -145,6 +166,7 @@ class ICudaEngine(Protocol):
     def get_tensor_profile_shape(
         self, name: str, profile_index: int
     ) -> Sequence[Iterable[int]]: ...
+    def create_engine_inspector(self) -> EngineInspector: ...
     def create_execution_context(self, strategy: object) -> IExecutionContext | None: ...
 
 
@@ -168,6 +190,18 @@ class ExecutionContextAllocationStrategyEnum(Protocol):
     """`ExecutionContextAllocationStrategy`."""
 
     USER_MANAGED: object
+
+
+class LayerInformationFormatEnum(Protocol):
+    """`LayerInformationFormat`."""
+
+    JSON: object
+
+
+class ProfilingVerbosityEnum(Protocol):
+    """`ProfilingVerbosity`."""
+
+    DETAILED: object
 
 
 class TensorIOModeEnum(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.lane import TensorRtLane
+from fasdk.backends.tensorrt.layer_times import LayerReport, make_recorder
 from fasdk.backends.tensorrt.layout import TensorLayout, check_tensors
 from fasdk.backends.tensorrt.module import load_module, open_log, released_on_error
 from fasdk.errors import BackendError, PlanError
@@ -102,12 +104,64 @@ class TensorRtEngine:
                 np.copyto(self._own.inputs[name][:batch], array)
             return self._own.run(batch)
 
-    def open_lane(self, max_batch: int, *, graphs: bool | None = None) -> TensorRtLane:
+    def profile_layers(
+        self, inputs: Mapping[str, NDArray[np.float32]], *, calls: int, warmup_calls: int
+    ) -> LayerReport:
+        """Run one batch under TensorRT's profiler, and as often without it.
+
+        The profiler waits for every layer, so that a call under it takes longer; neither lane
+        records CUDA graphs, which it cannot look into.
+
+        Args:
+            inputs: One batch; see `Engine.run`.
+            calls: Calls to report of each kind.
+            warmup_calls: Calls before them.
+
+        Raises:
+            BackendError: The engine is closed, or a call failed.
+        """
+        batch = self._batch_of(inputs)
+        recorder = make_recorder(self._trt)
+        profiled, whole_ms = list[tuple[tuple[str, float], ...]](), list[float]()
+        profiling = self.open_lane(batch, graphs=False, profiler=recorder.profiler)
+        try:
+            plain = self.open_lane(batch, graphs=False)
+            try:
+                for name, array in inputs.items():
+                    np.copyto(profiling.inputs[name], array)
+                    np.copyto(plain.inputs[name], array)
+                for _ in range(warmup_calls + calls):
+                    profiling.run(batch)
+                    profiled.append(recorder.take())
+                    start_s = time.perf_counter()
+                    device = plain.run(batch).device
+                    host_ms = 1e3 * (time.perf_counter() - start_s)
+                    whole_ms.append(host_ms if device is None else device.engine_ms)
+            finally:
+                plain.close()
+            with self._state:
+                if self._engine is None:
+                    raise BackendError("the engine is closed")
+                information = profiling.layer_information(self._trt, self._engine, batch)
+        finally:
+            profiling.close()
+        return LayerReport(
+            tuple(profiled[warmup_calls:]), tuple(whole_ms[warmup_calls:]), information
+        )
+
+    def open_lane(
+        self,
+        max_batch: int,
+        *,
+        graphs: bool | None = None,
+        profiler: api.IProfiler | None = None,
+    ) -> TensorRtLane:
         """Return a new lane for batches of up to `max_batch`; see `Engine.open_lane`.
 
         Args:
             max_batch: Largest batch, at most the plan's own.
             graphs: Whether it records CUDA graphs; as the engine does when None.
+            profiler: Receives the time of every layer of each call; None for no profiler.
         """
         with self._state:
             engine = self._engine
@@ -129,6 +183,7 @@ class TensorRtEngine:
                 timed=self.timed,
                 name=self._name,
                 on_close=self._forget,
+                profiler=profiler,
             )
             self._lanes.append(lane)
             return lane

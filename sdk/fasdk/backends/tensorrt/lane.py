@@ -119,6 +119,7 @@ class TensorRtLane:
         timed: bool,
         name: str,
         on_close: Callable[[TensorRtLane], None],
+        profiler: api.IProfiler | None = None,
     ) -> None:
         self.max_batch = max_batch
         self.inputs: dict[str, NDArray[np.float32]] = {}
@@ -127,6 +128,7 @@ class TensorRtLane:
         self._log = log
         self._name = name
         self._on_close = on_close
+        self._profiler = profiler
         self._turn = threading.Lock()
         self._is_open = True
         self._is_released = False
@@ -168,6 +170,13 @@ class TensorRtLane:
                 },
                 device,
             )
+
+    def layer_information(self, trt: TensorRt, engine: api.ICudaEngine, batch: int) -> str:
+        """Return the engine inspector's JSON for the shapes of a batch that was run."""
+        with self._turn, self._driver.current():
+            inspector = engine.create_engine_inspector()
+            inspector.execution_context = self._executions[batch].context
+            return inspector.get_engine_information(trt.LayerInformationFormat.JSON)
 
     def close(self, timeout: CloseTimeout | None = None) -> None:
         """Release the lane's memory once a running call is done; a second call does nothing.
@@ -237,6 +246,8 @@ class TensorRtLane:
                 raise BackendError(
                     f"{self._name} refuses a buffer for {name}: {self._log.summary()}"
                 )
+        if self._profiler is not None:
+            context.profiler = self._profiler
         return _Execution(context)
 
     def _record_all(self, trt: TensorRt, engine: api.ICudaEngine) -> bool:

@@ -27,11 +27,14 @@ class TensorRt(Protocol):
     __version__: str
     ILogger: api.LoggerClass
     IProgressMonitor: api.MonitorClass
+    IProfiler: api.ProfilerClass
     Builder: Callable[[api.ILogger], api.Builder | None]
     OnnxParser: Callable[[api.INetworkDefinition, api.ILogger], api.OnnxParser]
     Runtime: Callable[[api.ILogger], api.Runtime | None]
     DataType: api.DataTypeEnum
     ExecutionContextAllocationStrategy: api.ExecutionContextAllocationStrategyEnum
+    LayerInformationFormat: api.LayerInformationFormatEnum
+    ProfilingVerbosity: api.ProfilingVerbosityEnum
     TensorIOMode: api.TensorIOModeEnum
     MemoryPoolType: api.MemoryPoolTypeEnum
     NetworkDefinitionCreationFlag: api.NetworkDefinitionCreationFlagEnum

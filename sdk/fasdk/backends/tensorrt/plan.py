@@ -121,6 +121,8 @@ def _compile(
 
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    # So that a plan can tell what its layers are; it holds the same kernels.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if spec_of(backend).cross_builds:
         _set_targets(cast("RtxTensorRt", trt), cast("api.RtxIBuilderConfig", config), targets)
     elif targets:

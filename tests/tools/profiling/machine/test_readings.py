@@ -163,6 +163,7 @@ def fake_nvml(gpus=1):
         nvmlDeviceGetCurrentClocksThrottleReasons=lambda _: 0x1 | 0x20,
         nvmlDeviceGetTotalEnergyConsumption=lambda _: 5000,
         nvmlDeviceGetUtilizationRates=refuse,
+        nvmlDeviceGetComputeRunningProcesses=refuse,
     )
 
 

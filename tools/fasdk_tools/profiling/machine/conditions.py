@@ -28,7 +28,9 @@ def machine_troubles(record: MachineRecord, limits: Limits) -> Iterator[Measurem
         yield from _throttled(record)
         yield from _hot(record, limits)
         yield from _swap(record, limits)
+        yield from _power_mode(record)
         yield from _noisy_neighbor(record, limits)
+        yield from _gpu_neighbor(record, limits)
 
 
 def _not_sampled(record: MachineRecord, limits: Limits) -> Iterator[MeasurementReason]:
@@ -206,6 +208,38 @@ def _noisy_neighbor(record: MachineRecord, limits: Limits) -> Iterator[Measureme
             f"other processes used {mean:.0%} of all processors, {max(loads):.0%} at most"
             + (f" ({who})" if who else ""),
             "end or pin them, and measure again",
+        )
+
+
+def _power_mode(record: MachineRecord) -> Iterator[MeasurementReason]:
+    modes = [reading.power_mode for reading in record.readings if reading.power_mode is not None]
+    changes = [pair for pair in pairwise(modes) if pair[0] != pair[1]]
+    if changes:
+        told = ", ".join(f"from {before} to {after}" for before, after in changes[:3])
+        yield MeasurementReason(
+            Trouble.POWER_MODE,
+            f"the power mode changed {len(changes)} times ({told})",
+            "let nothing call `nvpmodel` meanwhile, and measure again",
+        )
+
+
+def _gpu_neighbor(record: MachineRecord, limits: Limits) -> Iterator[MeasurementReason]:
+    told = [each.gpu_neighbors for each in record.readings if each.gpu_neighbors is not None]
+    if not told:
+        return
+    loads = [min(1.0, sum(process.load for process in each)) for each in told]
+    mean = sum(loads) / len(loads)
+    bursts = sum(load > limits.burst_load for load in loads) / len(loads)
+    if mean > limits.other_load or bursts > limits.burst_share:
+        most: dict[str, float] = {}
+        for process in (process for each in told for process in each):
+            most[process.name] = max(most.get(process.name, 0.0), process.load)
+        busiest = sorted(most, key=lambda name: -most[name])[:3]
+        who = ", ".join(f"{name} {most[name]:.0%}" for name in busiest)
+        yield MeasurementReason(
+            Trouble.NOISY_NEIGHBOR,
+            f"other processes used {mean:.0%} of the GPU, {max(loads):.0%} at most ({who})",
+            "end them or move them to another GPU, and measure again",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.machine.files import SystemFiles
 
 _SECONDS_FOR_ANSWER = 5.0
+_SECONDS_BETWEEN_MODES = 1.0
 # "VDD_IN 4815mW/4815mW" of JetPack 5 and later, "VDD_IN 3140/3208" of JetPack 4; the first figure
 # is the power now, the others are means.
 _RAIL = re.compile(r"\b(V[A-Z0-9_]+) (\d+)(?:mW)?/\d+")
@@ -155,6 +157,25 @@ class RecordedCommands:
 
     def close(self) -> None:
         """Do nothing: no program runs."""
+
+
+class PowerModeSource:
+    """The power mode, asked for once a second at most: each answer takes a process.
+
+    Attributes:
+        commands: The programs.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self.commands = commands
+        self._asked_s = -math.inf
+
+    def read(self, at_s: float) -> Reading:
+        """Return the power mode, or nothing within a second of the last answer."""
+        if at_s - self._asked_s < _SECONDS_BETWEEN_MODES:
+            return Reading(at_s)
+        self._asked_s = at_s
+        return Reading(at_s, power_mode=parse_power_mode(self.commands.power_mode() or ""))
 
 
 class TegrastatsSource:

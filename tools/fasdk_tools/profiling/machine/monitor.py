@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from fasdk_tools.profiling.machine.readings import Reading
 from fasdk_tools.profiling.machine.sources import NotRead, Observed, find_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 INTERVAL_S = 0.5
 _BUSIEST = 3
@@ -125,6 +126,12 @@ class MachineMonitor:
         return reading
 
     @property
+    def kept_mb(self) -> float:
+        """Memory that the readings take, in 10^6 bytes, each taken to be as large as the last."""
+        with self._one_at_a_time:
+            return len(self._readings) * _bytes_of(self._readings[-1:]) / 1e6
+
+    @property
     def measures_power(self) -> bool:
         """Whether there is a rail, and so an idle power worth waiting for."""
         return all(lack.what is not Observed.POWER for lack in self.sources.not_read)
@@ -165,6 +172,13 @@ class MachineMonitor:
             power_mode = parse_power_mode(self._commands.power_mode() or "")
             if power_mode is None:
                 not_read.append(NotRead(Observed.POWER_MODE, "`nvpmodel -q` gave no answer"))
+        if self.sources.gpu is not None and all(r.gpu_neighbors is None for r in self._readings):
+            not_read.append(
+                NotRead(
+                    Observed.GPU_NEIGHBORS,
+                    "NVML does not tell this process from others, or it does not use the GPU",
+                )
+            )
         return MachineRecord(
             readings=tuple(self._readings),
             not_read=tuple(not_read),
@@ -189,3 +203,13 @@ class MachineMonitor:
     def close(self) -> None:
         """End the programs that were started."""
         self._commands.close()
+
+
+def _bytes_of(value: object) -> int:
+    """Return the bytes of an object and of what it holds."""
+    parts: Iterable[object] = ()
+    if isinstance(value, (tuple, list)):
+        parts = value
+    elif is_dataclass(value):
+        parts = vars(value).values()
+    return sys.getsizeof(value) + sum(_bytes_of(each) for each in parts)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasdk_tools.profiling.machine.readings import (
     Clock,
     ClockKind,
+    GpuProcess,
     Rail,
     Reading,
     Temperature,
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 _CLOCK_SM = 1
 _SENSOR_GPU = 0
 _THRESHOLD_SLOWDOWN = 1
+_ERROR_NOT_FOUND = 6
+_RECENT_S = 1.0  # samples of processes that are older say nothing of this reading
 # Clocks event reasons that are faults of power or heat; idle, chosen clocks and others are none.
 _THROTTLED_BY = {
     0x04: "power cap",
@@ -97,7 +102,38 @@ class NvmlSource:
             ),
             rails=() if energy_mj is None and power_mw is None else (rail,),
             gpu_load=None if load is None else load / 100,
+            gpu_neighbors=self._neighbors(),
         )
+
+    def _neighbors(self) -> tuple[GpuProcess, ...] | None:
+        """Return the other processes that used the GPU lately.
+
+        None where this process is not among those on the GPU: it runs elsewhere, or in a container
+        whose process numbers are not those that the driver tells.
+        """
+        library, device, own = self.library, self.device, os.getpid()
+        try:
+            running = library.nvmlDeviceGetComputeRunningProcesses(device)
+            if own not in {int(process.pid) for process in running}:
+                return None
+            since_us = int(1e6 * (time.time() - _RECENT_S))
+            samples = library.nvmlDeviceGetProcessUtilization(device, since_us)
+        except library.NVMLError as error:
+            return () if getattr(error, "value", None) == _ERROR_NOT_FOUND else None
+        newest = {int(each.pid): each for each in sorted(samples, key=lambda each: each.timeStamp)}
+        return tuple(
+            GpuProcess(self._name_of(pid), int(each.smUtil) / 100)
+            for pid, each in newest.items()
+            if pid != own and int(each.smUtil) > 0
+        )
+
+    def _name_of(self, pid: int) -> str:
+        try:
+            name = self.library.nvmlSystemGetProcessName(pid)
+        except self.library.NVMLError:
+            return f"process {pid}"
+        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        return Path(text).name or f"process {pid}"
 
     def _ask(self, question: Callable[[], Any]) -> float | None:
         try:

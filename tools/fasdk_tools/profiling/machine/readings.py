@@ -139,6 +139,19 @@ class Rail:
 
 
 @dataclass(frozen=True)
+class GpuProcess:
+    """Another process that used the GPU.
+
+    Attributes:
+        name: Name of its program.
+        load: Share of the GPU's processors that it used lately, in [0, 1].
+    """
+
+    name: str
+    load: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """What was read at one moment; empty or None where there was nothing to read.
 
@@ -153,6 +166,9 @@ class Reading:
         rails: Power rails.
         gpu_load: Share of time that the GPU was busy, in [0, 1], or None.
         memory_load: Share of the memory's bandwidth that was used, in [0, 1], or None.
+        gpu_neighbors: Other processes that used the GPU; None where they cannot be told from this
+            one, or where this one does not use it.
+        power_mode: Power mode of a Jetson, or None where it was not asked for.
     """
 
     at_s: float
@@ -165,6 +181,8 @@ class Reading:
     rails: tuple[Rail, ...] = ()
     gpu_load: float | None = None
     memory_load: float | None = None
+    gpu_neighbors: tuple[GpuProcess, ...] | None = None
+    power_mode: str | None = None
 
     def with_part(self, part: Reading) -> Reading:
         """Return this reading with what another source read at the same moment."""
@@ -179,4 +197,6 @@ class Reading:
             rails=self.rails + part.rails,
             gpu_load=part.gpu_load if self.gpu_load is None else self.gpu_load,
             memory_load=part.memory_load if self.memory_load is None else self.memory_load,
+            gpu_neighbors=part.gpu_neighbors if self.gpu_neighbors is None else self.gpu_neighbors,
+            power_mode=self.power_mode or part.power_mode,
         )

@@ -9,12 +9,13 @@ from enum import Enum
 class Trouble(str, Enum):
     """What can be wrong with a measurement.
 
-    GOVERNOR leaves a clock free to change with the load. QUOTA stopped the process. SLOW_CLOCK is a
-    clock below the one it is set to. THROTTLED is a processor slowed by heat or current. HOT is
-    close to that. SWAP is memory read back from disk. NOISY_NEIGHBOR is load of other processes.
-    DRIFT is a latency that rises or falls throughout. WAKE_UP is a first call after a pause that is
-    slower than others. REFORMATS is an engine that spends much of its time changing layouts.
-    NOT_SAMPLED is a machine that was not observed well enough to say.
+    GOVERNOR leaves a clock free to change with the load. QUOTA stopped the process. SLOW_CLOCK is
+    a clock below the one it is set to. THROTTLED is a processor slowed by heat or current. HOT is
+    close to that. POWER_MODE is a power mode that changed meanwhile. SWAP is memory read back from
+    disk. NOISY_NEIGHBOR is load of other processes, on the processors or the GPU. DRIFT is a
+    latency that rises or falls throughout. WAKE_UP is a first call after a pause that is slower
+    than others. REFORMATS is an engine that spends much of its time changing layouts. NOT_SAMPLED
+    is a machine that was not observed well enough to say.
     """
 
     GOVERNOR = "governor"
@@ -22,6 +23,7 @@ class Trouble(str, Enum):
     SLOW_CLOCK = "slow-clock"
     THROTTLED = "throttled"
     HOT = "hot"
+    POWER_MODE = "power-mode"
     SWAP = "swap"
     NOISY_NEIGHBOR = "noisy-neighbor"
     DRIFT = "drift"
@@ -57,8 +59,8 @@ class Limits:
         busy_cores: Processors this process must use for a clock that is free to fall to be judged.
         near_trip_c: Degrees Celsius below a limiting trip point that count as hot.
         swap_in_pages_per_s: Pages read back from swap a second.
-        other_load: Mean share of all processors used by other processes, in [0, 1].
-        burst_load: Share of all processors used by others that makes an interval a burst.
+        other_load: Mean share of all processors, or of the GPU, used by other processes, in [0, 1].
+        burst_load: Share of them used by others that makes an interval a burst.
         burst_share: Share of intervals with a burst.
         drift: Change of the median from the first to the last part of a run, as a share.
         wake_up: Latency after a pause, as a multiple of the median of the other calls.

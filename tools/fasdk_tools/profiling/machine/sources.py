@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasdk_tools.profiling.machine.clocks import CpuClockSource, DevfreqSource
 from fasdk_tools.profiling.machine.host import CpuSource, QuotaSource, SwapSource
-from fasdk_tools.profiling.machine.jetson import Commands, TegrastatsSource, is_jetson
+from fasdk_tools.profiling.machine.jetson import (
+    Commands,
+    PowerModeSource,
+    TegrastatsSource,
+    is_jetson,
+)
 from fasdk_tools.profiling.machine.nvml import NvmlSource
 from fasdk_tools.profiling.machine.power import HwmonRailSource, RaplSource
 from fasdk_tools.profiling.machine.thermal import TemperatureSource, ThrottleSource
@@ -30,6 +35,7 @@ class Observed(str, Enum):
     THROTTLING = "throttling"
     POWER = "power"
     POWER_MODE = "power mode"
+    GPU_NEIGHBORS = "load of other processes on the GPU"
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ class Sources:
         not_read: What there is no source for.
         tegrastats: The source among them that a program writes, or None.
         jetson: Whether the machine is a Jetson.
+        gpu: The GPU among them that NVML describes, or None.
     """
 
     found: tuple[Source, ...]
     not_read: tuple[NotRead, ...]
     tegrastats: TegrastatsSource | None
     jetson: bool
+    gpu: NvmlSource | None
 
 
 def find_sources(files: SystemFiles, commands: Commands, nvml: Any | None) -> Sources:
@@ -112,12 +120,14 @@ def find_sources(files: SystemFiles, commands: Commands, nvml: Any | None) -> So
             "no power rail, or root alone may read it (/sys/class/powercap)",
         ),
     ]
-    every = [*(source for _, source, _ in looked_for), devfreq, gpu, energy, tegrastats]
+    mode = PowerModeSource(commands) if jetson else None
+    every = [*(source for _, source, _ in looked_for), devfreq, gpu, energy, tegrastats, mode]
     return Sources(
         found=tuple(dict.fromkeys(source for source in every if source is not None)),
         not_read=tuple(NotRead(what, why) for what, source, why in looked_for if source is None),
         tegrastats=tegrastats,
         jetson=jetson,
+        gpu=gpu,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from fasdk_tools.profiling.samples import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fasdk_tools.profiling.machine.reasons import Trouble
     from fasdk_tools.profiling.samples import Samples
 
 IDLE_SECONDS = 2.0
@@ -67,19 +68,29 @@ class MachineWatch:
         yield  # a run that fails has no calls to judge
         self._spans.append((start_s, self.monitor.take().at_s))
 
-    def found(self, runs: Sequence[Samples], *, reformat_share: float | None = None) -> Watched:
+    def found(
+        self,
+        runs: Sequence[Samples | None],
+        *,
+        reformat_share: float | None = None,
+        expected: frozenset[Trouble] = frozenset(),
+    ) -> Watched:
         """Judge the runs.
 
         Args:
-            runs: Calls of every run that was marked, in order.
+            runs: Calls of every run that was marked, in order; None where only the machine is to
+                be judged.
             reformat_share: Share of the engine's time that reformatting layers take, or None.
+            expected: Troubles that are part of what was measured, and so are no reason.
         """
         record = self.monitor.record()
         verdicts, energies = [], []
         for (start_s, end_s), samples in zip(self._spans, runs, strict=True):
             part = record.between(start_s, end_s)
-            verdicts.append(judge(part, samples, reformat_share=reformat_share))
-            energies.append(rail_energies(part, _decisions(samples)))
+            verdict = judge(part, samples, reformat_share=reformat_share)
+            reasons = tuple(each for each in verdict.reasons if each.trouble not in expected)
+            verdicts.append(replace(verdict, reasons=reasons))
+            energies.append(() if samples is None else rail_energies(part, _decisions(samples)))
         return Watched(record, merge(verdicts), tuple(energies))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -92,6 +92,19 @@ class Drawing:
     width: float = WIDTH
 
 
+Legend = list[tuple[str, str]]
+"""Class of the style sheet and name of each kind of mark."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its caption and legend."""
+
+    caption: str
+    drawing: Drawing
+    legend: Legend
+
+
 @dataclass(frozen=True)
 class Frame:
     """The rectangle between two axes; turns values into user units.
@@ -152,6 +165,11 @@ class Frame:
 def curve(frame: Frame, style: int, points: Sequence[tuple[float, float]]) -> Stroke:
     """Return a curve in the color and dash of its number."""
     return Stroke(f"line {line_style(style)}", frame.path(points))
+
+
+def dots(frame: Frame, points: Iterable[tuple[float, float]]) -> str:
+    """Return the `d` of a dot at each point, for a stroke with round ends."""
+    return "".join(f"M{frame.left(x):.1f} {frame.top(y):.1f}h0" for x, y in points)
 
 
 def line_style(number: int) -> str:

@@ -26,6 +26,7 @@ from fasdk_tools.report.charts.drawing import (
     Shape,
     Stroke,
     curve,
+    dots,
     line_style,
     name_beside,
 )
@@ -91,7 +92,7 @@ class LoadPoint:
 
 @dataclass(frozen=True)
 class Series:
-    """Readings over time: a name, and (seconds, value) of each."""
+    """Readings over time: a name, and (time, value) of each."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -110,7 +111,8 @@ def over_time(key: str, title: str, calls: Calls) -> Drawing:
     else:
         for style, which in (("points warm-up", warm), ("points call", ~warm)):
             if which.any():
-                shapes.append(Stroke(style, _dots(frame, times[which], latencies[which])))
+                points = zip(times[which].tolist(), latencies[which].tolist(), strict=True)
+                shapes.append(Stroke(style, dots(frame, points)))
     if not decided.all():
         lost = calls.at_s[~decided]
         places = "".join(f"M{frame.left(at):.1f} {TOP + 4}h0" for at in lost.tolist())
@@ -197,15 +199,23 @@ def percentile_names(points: Sequence[LoadPoint]) -> list[str]:
 
 
 def stage_bars(
-    key: str, title: str, rows: Sequence[tuple[str, Mapping[str, float]]], names: Sequence[str]
+    key: str,
+    title: str,
+    rows: Sequence[tuple[str, Mapping[str, float]]],
+    names: Sequence[str],
+    *,
+    row: str = "run",
+    unit: str = "mean of a call, ms",
 ) -> Drawing:
-    """Return mean times by stage as stacked bars, one row a run.
+    """Return times by stage as stacked bars, one row a run or what else is compared.
 
     Args:
         key: Name unique on the page.
         title: Title of the chart.
-        rows: Name of each run, and mean milliseconds by stage.
+        rows: Name of each row, and milliseconds by stage.
         names: All stages in the order of the stack.
+        row: What a row is of, in the description.
+        unit: Title of the horizontal axis.
     """
     left, right = _NAME_WIDTH, WIDTH - _TEXT_WIDTH
     totals = [sum(stages.values()) for _, stages in rows]
@@ -237,40 +247,38 @@ def stage_bars(
         shapes.append(Label("tick", WIDTH - 2, middle, total, "end", is_centered=True))
     shapes += [
         Stroke("axis", f"M{left} {TOP}V{bottom}H{right}"),
-        Label("label", (left + right) / 2, bottom + 30, "median of a call, ms", "middle"),
+        Label("label", (left + right) / 2, bottom + 30, unit, "middle"),
     ]
     said = "; ".join(
-        f"run {name}: " + ", ".join(f"{s} {ms:.3f} ms" for s, ms in stages.items())
+        f"{row} {name}: " + ", ".join(f"{s} {ms:.3f} ms" for s, ms in stages.items())
         for name, stages in rows
     )
-    return Drawing(key, title, f"Mean time by stage: {said}.", tuple(shapes), height=bottom + 36)
+    return Drawing(key, title, f"{title}: {said}.", tuple(shapes), height=bottom + 36)
 
 
-def readings_over_time(key: str, title: str, unit: str, series: Sequence[Series]) -> Drawing:
-    """Return what a machine showed over time, a curve each.
+def readings_over_time(
+    key: str, title: str, unit: str, series: Sequence[Series], *, time_unit: str = "seconds"
+) -> Drawing:
+    """Return what was read over time, a curve each.
 
     Args:
         key: Name unique on the page.
         title: Title of the chart.
         unit: Title of the vertical axis.
         series: At most as many as there are line styles, none empty.
+        time_unit: Unit of the points' times.
     """
     times = [at for one in series for at, _ in one.points]
     values = [value for one in series for _, value in one.points]
     frame = Frame(spanning(0.0, max(times)), linear(min(0.0, *values), max(values)))
-    shapes = frame.axes("seconds from the start", unit)
+    shapes = frame.axes(f"{time_unit} from the start", unit)
     shapes += [curve(frame, style, one.points) for style, one in enumerate(series)]
     said = "; ".join(
         f"{plain(one.name)} {number(min(v for _, v in one.points))} to "
         f"{number(max(v for _, v in one.points))}"
         for one in series[:LINE_STYLES]
     )
-    return Drawing(key, title, f"{unit} over {max(times):.0f} s: {said}.", tuple(shapes))
-
-
-def _dots(frame: Frame, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    places = zip(x.tolist(), y.tolist(), strict=True)
-    return "".join(f"M{frame.left(a):.1f} {frame.top(b):.1f}h0" for a, b in places)
+    return Drawing(key, title, f"{unit} over {max(times):.0f} {time_unit}: {said}.", tuple(shapes))
 
 
 def _band(frame: Frame, times: NDArray[np.float64], values: NDArray[np.float64]) -> list[Shape]:

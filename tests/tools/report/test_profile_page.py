@@ -159,7 +159,7 @@ def test_the_highest_rate_held_is_told_with_its_confirmations():
 def test_the_page_is_of_one_profile(capsys):
     words = ["profile", "a.fasb", "--against", "b.fasb", "--html", "out.html"]
     assert main(words) == 2
-    assert "leave it out with --against" in capsys.readouterr().err
+    assert "--html does not go together with --against" in capsys.readouterr().err
 
 
 def test_what_was_not_measured_is_left_out_and_said():

@@ -67,7 +67,7 @@ def test_the_target_is_met_with_room_by_one_plain_lane_and_missed_by_one_half_as
 
 def test_a_door_leaves_some_twenty_to_one_lane():
     door = profile_door_count.door_for(5.0)
-    assert (door.fps, door.deadline_ms) == (10.0, 40.0)
+    assert (door.fps, door.deadline_ms) == (10.0, 100.0)
     assert [profile_door_count.clearly_more(n) for n in (0, 1, 18)] == [1, 3, 28]
 
 

@@ -194,9 +194,11 @@ def test_layers_are_timed_beside_the_run(fasdk, bundle, tmp_path):
     times = [layer.ms for layer in found.layers.layers]
     assert times == sorted(times, reverse=True)
     assert sum(times) > 0
-    refused = fasdk("profile", bundle, *QUICK, "--backend", "openvino", "--layers")
-    assert refused.status == 2
-    assert "--layers reads the profile of onnxruntime" in refused.error_lines[0]
+    elsewhere = document(
+        fasdk("profile", bundle, *QUICK, "--backend", "openvino", "--layers", "--json")
+    )
+    assert elsewhere.layers is not None
+    assert sum(layer.ms for layer in elsewhere.layers.layers) > 0
     page = tmp_path / "profile.html"
     shown = fasdk("profile", bundle, *QUICK, "--layers", "--html", page).stdout
     assert found.layers.layers[0].operator in shown

@@ -166,6 +166,8 @@ def test_no_error_on_a_specification_holds_its_password(spec, has_gstreamer, mon
         ("http://h/x?user=a&pwd=b", "http://h/x?***"),
         ("opencv:0?fps=30", "opencv:0?fps=30"),
         ("a user-id=joe user-pw=x!y", "a user-id=*** user-pw=***"),
+        ("options=a,password=x b", "options=a,password=*** b"),
+        ('pipe="a user-pw=x"', 'pipe="a user-pw=***'),
     ],
 )
 def test_a_text_without_credentials(text, shown):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fasdk.errors import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _POLL_S = 0.01
@@ -34,6 +37,24 @@ def take_lock(descriptor: int, path: Path, wait_s: float = 10.0) -> None:
                 f"`fuser {path}` and end it"
             )
         time.sleep(_POLL_S)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep every other process that locks it from changing a folder while the block runs.
+
+    Raises:
+        StateError: It cannot be opened, or another process holds its lock for ten seconds.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateError(f"cannot lock {folder}: {error.strerror}") from error
+    try:
+        take_lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_taken(descriptor: int, path: Path) -> bool:

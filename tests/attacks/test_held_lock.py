@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fasdk.bundle import signing
+from fasdk import file_lock
 from fasdk.bundle.signing import build_signer
 from fasdk.bundle.trust_store import read_store, revoke_key
 from fasdk.decision import Verdict
@@ -62,7 +62,7 @@ def test_a_held_lock_of_the_attempts_is_an_error_and_no_wait_for_ever(monkeypatc
 
 
 def test_a_held_lock_of_the_build_key_is_an_error(monkeypatch):
-    monkeypatch.setattr(signing, "take_lock", lambda *at: take_lock(*at, wait_s=0.0))
+    monkeypatch.setattr(file_lock, "take_lock", lambda *at: take_lock(*at, wait_s=0.0))
     with held_lock("keys"), pytest.raises(StateError, match="held by another process"):
         build_signer()
     assert build_signer().key_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from fasdk.bundle.public_keys import read_guarded, verifies
 from fasdk.bundle.signer import AskPassphrase, Signer, ask_for
 from fasdk.bundle.token import SCHEME, open_token
 from fasdk.errors import TrustError, UsageError
-from fasdk.file_lock import take_lock
+from fasdk.file_lock import locked_folder
 from fasdk.home import home_folder, home_path
 from fasdk.machine import machine_tag
 
@@ -101,10 +100,7 @@ def build_signer() -> Signer:
         HomeError: The account's folder cannot hold it.
         StateError: Another process holds the folder's lock for ten seconds.
     """
-    keys = home_folder(_KEYS)
-    folder = os.open(keys, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        take_lock(folder, keys)  # two first builds at once make one key
+    with locked_folder(home_folder(_KEYS)):  # two first builds at once make one key
         path = build_key_path()
         if not path.exists():
             _write_pair(path, public_path(path), _new_key(), None)
@@ -112,8 +108,6 @@ def build_signer() -> Signer:
         if not public_path(path).exists():
             with atomic_write(public_path(path), mode=_PUBLIC_MODE) as file:
                 file.write(signer.public_pem)
-    finally:
-        os.close(folder)
     return signer
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fasdk.atomic import atomic_write
 from fasdk.bounded_file import FileKind
@@ -22,11 +20,8 @@ from fasdk.bundle.public_keys import TrustedKey, load_public_key, public_pem, re
 from fasdk.bundle.signing import build_key_path, public_path
 from fasdk.errors import TrustError, UsageError
 from fasdk.file_access import is_roots_alone
-from fasdk.file_lock import take_lock
+from fasdk.file_lock import locked_folder
 from fasdk.home import existing_folder, home_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SYSTEM_FOLDER = Path("/etc/fasdk/trust")
 _TRUST, _KEYS = "trust", "keys"
@@ -186,7 +181,7 @@ def revoke_key(which: str, *, scope: TrustScope = TrustScope.ACCOUNT) -> tuple[s
         )
     folder = _writable(scope)
     path = folder / _REVOKED
-    with _locked(folder):  # of two revocations at once none is lost
+    with locked_folder(folder):  # of two revocations at once none is lost
         before = _read_revoked(path)
         added = tuple(sorted(matched - set(before)))
         with atomic_write(path, mode=0o644) as file:
@@ -224,20 +219,6 @@ def _writable(scope: TrustScope) -> Path:
     if not os.access(SYSTEM_FOLDER, os.W_OK):
         raise TrustError(f"cannot write in {SYSTEM_FOLDER}: run this as root")
     return _system_folder() or SYSTEM_FOLDER
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep every other process from changing the folder's list while the block runs."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise TrustError(f"cannot look at {folder}: {error.strerror}") from error
-    try:
-        take_lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _read_revoked(path: Path) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from claims import Claim, report
-from measuring import ROOT, bench_lines, fasdk_json, outcomes_by_file, support_json
+from measuring import ROOT, bench_lines, demo_bundle, fasdk_json, outcomes_by_file, support_json
 
 ATTACKS = ROOT / "tests" / "attacks"
 LARGEST_FLIPPED_BYTES = 65_536
@@ -86,9 +86,7 @@ def small_flip_claims() -> Iterator[Claim]:
 def demo_flip_claims() -> Iterator[Claim]:
     """Random bits of the demo's bundle, signed, with the archive's checksums repaired too."""
     with tempfile.TemporaryDirectory() as name:
-        demo = Path(name) / "demo"
-        fasdk_json("demo", "--out", demo)
-        words = ("random", "--bundle", demo / "demo.fasb", "--flips", DEMO_FLIPS)
+        words = ("random", "--bundle", demo_bundle(Path(name)), "--flips", DEMO_FLIPS)
         found = support_json("support.flips", *words)
     yield from _claims_of_flips(f"demo's bundle, {DEMO_FLIPS} random bits", found["ways"])
 
@@ -129,9 +127,7 @@ def kill_claims(kills: int) -> Iterator[Claim]:
 def soak_claims(minutes: float) -> Iterator[Claim]:
     """A session under load with faults and swaps, for a long time."""
     with tempfile.TemporaryDirectory() as name:
-        demo = Path(name) / "demo"
-        fasdk_json("demo", "--out", demo)
-        words = ("soak", demo / "demo.fasb", "--minutes", minutes)
+        words = ("soak", demo_bundle(Path(name)), "--minutes", minutes)
         found: dict[str, Any] = fasdk_json(*words, ok_status=(0, 1))
     counts, before, after = found["counts"], found["before"], found["after"]
     note = f"{counts['answers']} answers, {counts['swaps']} swaps, {found['injected']} faults"

@@ -16,8 +16,8 @@ from fasdk_tools.profiling.machine.monitor import MachineMonitor
 from fasdk_tools.profiling.machine.reasons import Trouble
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
-from fasdk_tools.profiling.result import ProfileDocument, Run
-from fasdk_tools.profiling.run import Profile, captures_of, open_profiled
+from fasdk_tools.profiling.result import Run
+from fasdk_tools.profiling.run import Profile, captures_of, open_profiled, profile_document
 from fasdk_tools.profiling.track_time import measure_tracks
 
 if TYPE_CHECKING:
@@ -182,18 +182,5 @@ def _profile(
     watched: Watched,
 ) -> Profile:
     """Return the profile of one run; `engine` is the backend and its version."""
-    backend, version = engine
-    document = ProfileDocument(
-        bundle=str(options.bundle),
-        bundle_id=bundle.id,
-        bundle_trust=bundle.trust,
-        backend=backend,
-        version=version,
-        precision=bundle.manifest.precision.value,
-        captures=captures,
-        trusted=watched.verdict.trusted,
-        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
-        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
-        runs=(run,),
-    )
+    document = profile_document(options, bundle, engine, captures, [run], watched)
     return Profile(document, (samples,), watched.record)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.layers import LayerProfile
 
 _WARMUP_CALLS = 3
+_ON_CPU = {Backend.ONNXRUNTIME: onnxruntime_layers, Backend.OPENVINO: openvino_layers}
 
 
 def profile_layers(
@@ -48,14 +49,9 @@ def profile_layers(
     """
     scorer = Scorer(bundle, "standard")
     inputs = scorer.batch([captures[row % len(captures)] for row in range(batch)])
-    if backend is Backend.ONNXRUNTIME:
-        return onnxruntime_layers(
-            bundle, inputs, threads=threads, calls=calls, warmup_calls=_WARMUP_CALLS
-        )
-    if backend is Backend.OPENVINO:
-        return openvino_layers(
-            bundle, inputs, threads=threads, calls=calls, warmup_calls=_WARMUP_CALLS
-        )
+    on_cpu = _ON_CPU.get(backend)
+    if on_cpu is not None:
+        return on_cpu(bundle, inputs, threads=threads, calls=calls, warmup_calls=_WARMUP_CALLS)
     engine = open_engine(bundle, backend, device_times=True)
     with closing(engine):
         if not isinstance(engine, TensorRtEngine):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fasdk.capture import Capture
     from fasdk.session.session import Liveness
     from fasdk_tools.profiling.machine.monitor import MachineRecord
+    from fasdk_tools.profiling.machine.watch import Watched
     from fasdk_tools.profiling.recording import Recording
     from fasdk_tools.profiling.samples import Samples
     from fasdk_tools.profiling.yardstick import YardstickTimes
@@ -204,30 +205,58 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         )
     watched = watch.found(samples, reformat_share=None if layers is None else layers.reformat_share)
     yardstick = _beside_yardstick(options, captures, on_progress)
-    document = ProfileDocument(
-        bundle=str(options.bundle),
-        bundle_id=bundle.id,
-        bundle_trust=bundle.trust,
-        backend=engine.backend.value,
-        version=engine.version,
-        precision=bundle.manifest.precision.value,
-        captures=len(captures),
-        trusted=watched.verdict.trusted,
-        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
-        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
-        runs=tuple(
-            _with_rate(Run.of(each, options.deadline_ms, energies), held)
-            for each, energies, held in zip(samples, watched.energies, rates, strict=True)
-        ),
-        layers=layers,
-        yardstick=yardstick,
-        baseline=None
-        if options.baseline is None or yardstick is None
-        else options.baseline.compare(yardstick),
+    runs = [
+        _with_rate(Run.of(each, options.deadline_ms, energies), held)
+        for each, energies, held in zip(samples, watched.energies, rates, strict=True)
+    ]
+    document = profile_document(
+        options, bundle, (engine.backend.value, engine.version), len(captures), runs, watched
+    ).model_copy(
+        update={
+            "layers": layers,
+            "yardstick": yardstick,
+            "baseline": None
+            if options.baseline is None or yardstick is None
+            else options.baseline.compare(yardstick),
+        }
     )
     if options.samples is not None:
         samples[0].save(options.samples)
     return Profile(document, tuple(samples), watched.record)
+
+
+def profile_document(
+    options: ProfileOptions,
+    bundle: Bundle,
+    engine: tuple[str, str],
+    captures: int,
+    runs: Sequence[Run],
+    watched: Watched,
+) -> ProfileDocument:
+    """Return the document of runs on one bundle.
+
+    Args:
+        options: What was measured.
+        bundle: Bundle that was measured.
+        engine: Backend and its version.
+        captures: Number of captures that were taken in turn.
+        runs: Figures of the runs.
+        watched: What was found of the machine meanwhile.
+    """
+    backend, version = engine
+    return ProfileDocument(
+        bundle=str(options.bundle),
+        bundle_id=bundle.id,
+        bundle_trust=bundle.trust,
+        backend=backend,
+        version=version,
+        precision=bundle.manifest.precision.value,
+        captures=captures,
+        trusted=watched.verdict.trusted,
+        reasons=tuple(str(reason) for reason in watched.verdict.reasons),
+        not_read=tuple(str(lack) for lack in watched.verdict.not_read),
+        runs=tuple(runs),
+    )
 
 
 def load_name(request: LoadRequest) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fasdk.bundle.trust import TrustPolicy
@@ -125,3 +126,15 @@ def test_two_minutes_pass(fasdk, path):
     found = json.loads(ran.stdout)
     assert (ran.status, found["passed"], found["misses"]) == (0, True, [])
     assert found["counts"]["answers"] > 1000
+
+
+def test_memory_that_was_freed_does_not_count_as_growth():
+    before = soak_module.process_use().rss_mb
+    blocks = [np.ones(8000) for _ in range(1000)]  # 64 kB each, so not mapped one by one
+    kept = blocks[::10]
+    held = soak_module.process_use().rss_mb
+    del blocks
+    after = soak_module.process_use().rss_mb
+    assert held - before > 50
+    assert after - before < 20
+    del kept

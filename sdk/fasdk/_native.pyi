@@ -134,17 +134,21 @@ class RowPacker:
         out_size: tuple[int, int],
         region: tuple[int, int, int, int] | None = None,
         to_frame: tuple[float, float, float, float, float, float] | None = None,
+        window: tuple[int, int, int, int] | None = None,
     ) -> bytes:
         """Pack the arguments of fasdk_image_row, for uint8 [H, W, C], C 1 or 3.
 
         Args:
-            frame: Address of the sample at row 0, column 0, channel 0.
-            shape: Height, width and channels of the frame.
+            frame: Address of the sample at row 0, column 0, channel 0 of the frame, or of a part
+                that holds all that is read.
+            shape: Height, width and channels of it.
             strides: Samples from one row, column and channel to the next.
             out: Address of the row, float32 [3, h, w].
             out_size: (h, w) of the row.
-            region: Part of the frame; or `to_frame`.
-            to_frame: Where the aligned face lies; or `region`.
+            region: What becomes the row, in pixels of what `frame` is; or `to_frame`.
+            to_frame: Where the aligned face lies in the whole frame; or `region`.
+            window: Left and top of the part in the frame, and the frame's width and height, for
+                `to_frame`; None for a whole frame.
         """
 
     def depth(
@@ -158,6 +162,7 @@ class RowPacker:
         out_size: tuple[int, int],
         region: tuple[int, int, int, int] | None = None,
         to_frame: tuple[float, float, float, float, float, float] | None = None,
+        window: tuple[int, int, int, int] | None = None,
     ) -> bytes:
         """Pack the arguments of fasdk_depth_row, for uint16 [H, W, 1].
 
@@ -170,6 +175,7 @@ class RowPacker:
             out_size: As `image` has it.
             region: As `image` has it.
             to_frame: As `image` has it.
+            window: As `image` has it.
         """
 
 def constant_row(*, out: int, count: int, value: float) -> bytes:

@@ -79,25 +79,28 @@ class RowPacker {
 
     nb::bytes image(Address frame, const Shape& shape, const Strides& strides, Address out,
                     const std::tuple<int, int>& out_size, const std::optional<Box>& region,
-                    const std::optional<Six>& to_frame) const {
-        return row_of<std::uint8_t>(frame, shape, strides, 0, out, out_size, region, to_frame);
+                    const std::optional<Six>& to_frame, const std::optional<Box>& window) const {
+        return row_of<std::uint8_t>(frame, shape, strides, 0, out, out_size, region, to_frame,
+                                    window);
     }
 
     nb::bytes depth(Address frame, const Shape& shape, const Strides& strides, Address levels,
                     Address out, const std::tuple<int, int>& out_size,
-                    const std::optional<Box>& region, const std::optional<Six>& to_frame) const {
+                    const std::optional<Box>& region, const std::optional<Six>& to_frame,
+                    const std::optional<Box>& window) const {
         if (levels == 0) {
             throw std::invalid_argument("levels must be a device address, not 0");
         }
         return row_of<std::uint16_t>(frame, shape, strides, levels, out, out_size, region,
-                                     to_frame);
+                                     to_frame, window);
     }
 
    private:
     template <typename Sample>
     nb::bytes row_of(Address frame, const Shape& shape, const Strides& strides, Address levels,
                      Address out, const std::tuple<int, int>& out_size,
-                     const std::optional<Box>& region, const std::optional<Six>& to_frame) const {
+                     const std::optional<Box>& region, const std::optional<Six>& to_frame,
+                     const std::optional<Box>& window) const {
         const auto [height, width, channels] = shape;
         const auto [out_height, out_width] = out_size;
         if (frame == 0 || out == 0) {
@@ -128,9 +131,12 @@ class RowPacker {
         auto* const row = reinterpret_cast<float*>(out);
         if (to_frame) {
             const auto [a, b, c, d, e, f] = *to_frame;
+            const auto [at_x, at_y, frame_width, frame_height] =
+                window.value_or(Box{0, 0, width, height});
             return packed(fasdk::FrameRow<Sample>{
-                fasdk::aligned_source(view, fasdk::Alignment{{a, b, c, d, e, f}}, framing_,
-                                      out_width, out_height, to_levels, planes_, swap_),
+                fasdk::aligned_source(view, fasdk::Window{at_x, at_y, frame_width, frame_height},
+                                      fasdk::Alignment{{a, b, c, d, e, f}}, framing_, out_width, out_height,
+                                      to_levels, planes_, swap_),
                 row});
         }
         const auto [left, top, right, bottom] = *region;
@@ -163,10 +169,11 @@ void bind_rows(nb::module_& module) {
              nb::kw_only(), "mean"_a, "std"_a, "swap"_a, "interpolation"_a = "bilinear",
              "pad"_a = false, "border"_a = "constant", "border_level"_a = 0, "fit"_a = "stretch")
         .def("image", &RowPacker::image, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a, "out"_a,
-             "out_size"_a, "region"_a = nb::none(), "to_frame"_a = nb::none())
+             "out_size"_a, "region"_a = nb::none(), "to_frame"_a = nb::none(),
+             "window"_a = nb::none())
         .def("depth", &RowPacker::depth, nb::kw_only(), "frame"_a, "shape"_a, "strides"_a,
-             "levels"_a, "out"_a, "out_size"_a, "region"_a = nb::none(),
-             "to_frame"_a = nb::none());
+             "levels"_a, "out"_a, "out_size"_a, "region"_a = nb::none(), "to_frame"_a = nb::none(),
+             "window"_a = nb::none());
     module.def("constant_row", &constant, nb::kw_only(), "out"_a, "count"_a, "value"_a);
     module.def("present_row", &present, nb::kw_only(), "out"_a, "count"_a, "present"_a);
 }

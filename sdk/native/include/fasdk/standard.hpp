@@ -22,6 +22,7 @@ using ::uint32_t;
 using ::uint8_t;
 using size_t = decltype(sizeof(0));
 using ptrdiff_t = decltype(static_cast<char*>(nullptr) - static_cast<char*>(nullptr));
+using ::ceil;
 using ::fabs;
 using ::floor;
 using ::lrint;

@@ -76,7 +76,6 @@ TensorSource<Sample> aligned_source(const FrameView<Sample>& part, const Window&
             {planes[0], planes[1], planes[2]},
             swap};
 }
-#endif
 
 template <typename Sample>
 TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignment& alignment,
@@ -86,6 +85,7 @@ TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignm
     return aligned_source(frame, Window{0, 0, frame.width, frame.height}, alignment, framing,
                           out_width, out_height, levels, planes, swap);
 }
+#endif
 
 struct TensorValues {
     float planes[3];

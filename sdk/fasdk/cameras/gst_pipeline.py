@@ -70,14 +70,20 @@ class PipelineText:
         return pipeline, sinks[0]
 
     def _why_not_parsed(self, core: Any, error: Any, missing: list[str]) -> str:
-        if missing:
+        quark = core.parse_error_quark()
+        if error.matches(quark, core.ParseError.NO_SUCH_ELEMENT):
             known = [each for each in missing if each in pipeline_elements(self.text)]
-            names = ", ".join(known) or "***"
-            return f"{self.name}: GStreamer here has no element {names}; " + (
-                package_of(known[0]) if known else "put quotes around values that hold a space"
+            if not known:
+                return (
+                    f"{self.name}: a word of a value stands where an element was expected: put "
+                    "quotes around values that hold a space, and around no others"
+                )
+            return (
+                f"{self.name}: GStreamer here has no element {' and no '.join(known)}; "
+                f"{package_of(known[0])}"
             )
         said = self.clean(error.message)
-        if error.matches(core.parse_error_quark(), core.ParseError.LINK):
+        if error.matches(quark, core.ParseError.LINK):
             said += ": put videoconvert between them where only the format differs"
         return (
             f"{self.name} is no pipeline GStreamer can make: {said}; expected what gst-launch-1.0 "
@@ -212,7 +218,7 @@ class RunningPipeline:
         # Messages of all other kinds are discarded on the way.
         while (message := self._bus.pop_filtered(self._core.MessageType.ERROR)) is not None:
             error, debug = message.parse_error()
-            said = self._written.clean(f"{error.message} ({message.src.get_name()})")
+            said = f"{self._written.clean(error.message)} ({_factory(message.src)})"
             if self._is_ignored(message.src):
                 self._ignored.append(said)
             elif self._fault is None:

@@ -19,6 +19,7 @@ from fasdk.cameras.pixels import capture_of
 from fasdk.cameras.pump import Pump
 from fasdk.cameras.pumped import PumpedCamera
 from fasdk.capture import Capture, Modality, monotonic_ms
+from fasdk.errors import UsageError
 from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ def csi_camera(
     Raises:
         UsageError: GStreamer or NVIDIA's elements are not installed, or the modality is depth.
     """
+    if modality is Modality.DEPTH:
+        raise UsageError("a CSI camera gives no depth: choose modality rgb or ir")
     pipeline = csi_pipeline(sensor, modality, mode or VideoMode())
     return GStreamerCamera(
         pipeline, modality=modality, emitter=emitter, name=f"CSI camera {sensor}"

@@ -167,6 +167,7 @@ def _csi(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -
         fps=_fps(options),
     )
     emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
+    options.require_all_taken()
     return csi_camera(int(target), modality=modality, mode=mode, emitter=emitter)
 
 
@@ -174,12 +175,12 @@ def _gst(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -
     from fasdk.cameras.emitter import Emitter
     from fasdk.cameras.gstreamer import GStreamerCamera
 
-    return GStreamerCamera(
-        target,
-        modality=options.take("modality", Modality, "rgb, ir or depth") or usual,
-        emitter=options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO,
-        ir_shift=options.take("ir_shift", int, "a whole number of bits, such as 2"),
-    )
+    modality = options.take("modality", Modality, "rgb, ir or depth") or usual
+    emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
+    ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
+    # Before a pipeline that a ? of its own cut short is looked at.
+    options.require_all_taken()
+    return GStreamerCamera(target, modality=modality, emitter=emitter, ir_shift=ir_shift)
 
 
 def _kind_of_file(path: str) -> int:

@@ -59,7 +59,8 @@ def without_secrets_of(pipeline: str, message: str) -> str:
     """
     secrets = []
     for match in _SECRET_PROPERTY.finditer(pipeline):
-        secrets += [match[2].strip("\"'"), *_LOOSE_WORDS.match(pipeline, match.end())[0].split()]
+        loose = _LOOSE_WORDS.match(pipeline, match.end())
+        secrets += [match[2].strip("\"'"), *(loose[0].split() if loose else [])]
     for word in re.split(r"[\s\"']+", pipeline):
         _, is_address, rest = word.partition("://")
         if is_address:

@@ -244,7 +244,7 @@ class RunningPipeline:
         """Return what to add to the pipeline's clock: 0 where it is that of `time.monotonic`."""
         clock = self._pipeline.get_clock()
         before_ms = monotonic_ms()
-        clock_ms = clock.get_time() / _NS_IN_MS
+        clock_ms = float(clock.get_time()) / _NS_IN_MS
         after_ms = monotonic_ms()
         if before_ms <= clock_ms <= after_ms:
             return 0.0

@@ -23,7 +23,12 @@ _USUAL_SHIFTS = {"Y10 ": 2, "Y12 ": 4}
 
 def capture_of(frame: NDArray[Any], modality: Modality, taken_ms: float) -> Capture:
     """Return a capture of one frame with its time, in milliseconds of `time.monotonic`."""
-    return Capture(**{modality.value: frame}, taken_ms={modality: taken_ms})
+    return Capture(
+        rgb=frame if modality is Modality.RGB else None,
+        depth=frame if modality is Modality.DEPTH else None,
+        ir=frame if modality is Modality.IR else None,
+        taken_ms={modality: taken_ms},
+    )
 
 
 @dataclass(frozen=True)

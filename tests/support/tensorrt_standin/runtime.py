@@ -145,7 +145,7 @@ class IExecutionContext:
             self._state.changes,
             recorded,
         )
-        refusal = engine.driver.launch(stream_handle, "execute_async_v3", execution.play, accesses)
+        refusal = engine.driver.play(stream_handle, "execute_async_v3", execution.play, accesses)
         if refusal is not None:
             engine.log_error(f"enqueue failed: {refusal}")
             return False

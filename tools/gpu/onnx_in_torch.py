@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import onnx
 
     Attributes = dict[str, Any]
-    Operator = Callable[[list[Tensor], Attributes], "Tensor | tuple[Tensor, ...]"]
+    Operands = list[Any]  # tensors; None for one that is left out
+    Operator = Callable[[Operands, Attributes], "Tensor | tuple[Tensor, ...]"]
 
 _HOST_BYTES = 4096  # constants up to here are also kept on the host, where shapes are read
 
@@ -81,7 +82,9 @@ class OnnxInTorch:
             values |= zip(node.outputs, rows, strict=False)
         return [values[name] for name in self.outputs]
 
-    def _value(self, values: dict[str, Tensor], name: str, *, on_host: bool) -> Tensor:
+    def _value(self, values: dict[str, Tensor], name: str, *, on_host: bool) -> Tensor | None:
+        if not name:
+            return None
         if name in values:
             return values[name]
         return self._on_host[name] if on_host else self._on_device[name]
@@ -129,12 +132,13 @@ def _integers(tensor: Tensor) -> list[int]:
     return [int(value) for value in tensor.flatten().tolist()]
 
 
-def _clip(x: list[Tensor], _: Attributes) -> Tensor:
-    low, high = (float(bound) for bound in x[1:])
-    return x[0].clamp(low, high)
+def _clip(x: Operands, _: Attributes) -> Tensor:
+    low, high = (None if bound is None else float(bound) for bound in [*x[1:], None, None][:2])
+    clipped: Tensor = x[0].clamp(low, high)
+    return clipped
 
 
-def _conv(x: list[Tensor], given: Attributes) -> Tensor:
+def _conv(x: Operands, given: Attributes) -> Tensor:
     top, left, bottom, right = given.get("pads", (0, 0, 0, 0))
     padded = functional.pad(x[0], (left, right, top, bottom))
     return functional.conv2d(
@@ -147,27 +151,28 @@ def _conv(x: list[Tensor], given: Attributes) -> Tensor:
     )
 
 
-def _gather(x: list[Tensor], given: Attributes) -> Tensor:
-    data, indices, axis = x[0], x[1], given.get("axis", 0)
+def _gather(x: Operands, given: Attributes) -> Tensor:
+    data: Tensor = x[0]
+    indices, axis = x[1], given.get("axis", 0)
     positive = torch.where(indices < 0, indices + data.shape[axis], indices)
     rows = torch.index_select(data, axis, positive.flatten())
     axis %= data.ndim
     return rows.reshape(*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
 
 
-def _gemm(x: list[Tensor], given: Attributes) -> Tensor:
+def _gemm(x: Operands, given: Attributes) -> Tensor:
     left = x[0].T if given.get("transA", 0) else x[0]
     right = x[1].T if given.get("transB", 0) else x[1]
     alpha, beta = given.get("alpha", 1.0), given.get("beta", 1.0)
     return torch.addmm(x[2], left, right, alpha=alpha, beta=beta)
 
 
-def _layer_norm(x: list[Tensor], given: Attributes) -> Tensor:
+def _layer_norm(x: Operands, given: Attributes) -> Tensor:
     over = x[0].shape[given.get("axis", -1) :]
     return functional.layer_norm(x[0], over, x[1], x[2], given.get("epsilon", 1e-5))
 
 
-def _pad(x: list[Tensor], _: Attributes) -> Tensor:
+def _pad(x: Operands, _: Attributes) -> Tensor:
     ends = _integers(x[1])
     axes = x[0].ndim
     pairs = [size for axis in reversed(range(axes)) for size in (ends[axis], ends[axes + axis])]
@@ -176,23 +181,24 @@ def _pad(x: list[Tensor], _: Attributes) -> Tensor:
 
 def _reduced(
     reduce: Callable[..., Tensor],
-) -> Callable[[list[Tensor], Attributes], Tensor]:
-    def run(x: list[Tensor], given: Attributes) -> Tensor:
+) -> Callable[[Operands, Attributes], Tensor]:
+    def run(x: Operands, given: Attributes) -> Tensor:
         axes = _integers(x[1]) if len(x) > 1 else given["axes"]
         return reduce(x[0], dim=list(axes), keepdim=bool(given.get("keepdims", 1)))
 
     return run
 
 
-def _reshape(x: list[Tensor], given: Attributes) -> Tensor:
+def _reshape(x: Operands, given: Attributes) -> Tensor:
     shape = _integers(x[1])
     if not given.get("allowzero", 0):
         shape = [size or x[0].shape[axis] for axis, size in enumerate(shape)]
-    return x[0].reshape(shape)
+    reshaped: Tensor = x[0].reshape(shape)
+    return reshaped
 
 
-def _slice(x: list[Tensor], _: Attributes) -> Tensor:
-    data = x[0]
+def _slice(x: Operands, _: Attributes) -> Tensor:
+    data: Tensor = x[0]
     starts, ends = _integers(x[1]), _integers(x[2])
     axes = _integers(x[3]) if len(x) > 3 else list(range(len(starts)))
     steps = _integers(x[4]) if len(x) > 4 else [1] * len(starts)
@@ -204,17 +210,19 @@ def _slice(x: list[Tensor], _: Attributes) -> Tensor:
     return data[tuple(places)]
 
 
-def _squeeze(x: list[Tensor], _: Attributes) -> Tensor:
-    return x[0].squeeze(tuple(_integers(x[1])))
+def _squeeze(x: Operands, _: Attributes) -> Tensor:
+    squeezed: Tensor = x[0].squeeze(tuple(_integers(x[1])))
+    return squeezed
 
 
-def _top_k(x: list[Tensor], given: Attributes) -> tuple[Tensor, ...]:
+def _top_k(x: Operands, given: Attributes) -> tuple[Tensor, ...]:
     axis, largest = given.get("axis", -1), bool(given.get("largest", 1))
     return tuple(torch.topk(x[0], int(x[1]), dim=axis, largest=largest, sorted=True))
 
 
-def _unsqueeze(x: list[Tensor], _: Attributes) -> Tensor:
-    data, axes = x[0], _integers(x[1])
+def _unsqueeze(x: Operands, _: Attributes) -> Tensor:
+    data: Tensor = x[0]
+    axes = _integers(x[1])
     rank = data.ndim + len(axes)
     for axis in sorted(axis % rank for axis in axes):
         data = data.unsqueeze(axis)

@@ -21,9 +21,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -57,14 +58,13 @@ class Group:
     budget_s: float
     model: str = ""
 
-    def claims(self, words: argparse.Namespace) -> Callable[[], Iterator[Claim]]:
-        """Return the function that measures, bound to its arguments; imports what it needs."""
+    def measure(self, words: argparse.Namespace) -> Iterator[Claim]:
+        """Measure; imports what it needs."""
         setting = import_module("setting").Setting(
             dry_run=words.dry_run, work=words.work, models=tuple(words.models)
         )
         arguments = (setting, self.model) if self.model else (setting,)
-        function = getattr(import_module(self.module), self.function)
-        return lambda: function(*arguments)
+        yield from getattr(import_module(self.module), self.function)(*arguments)
 
 
 def groups_of(models: Sequence[str]) -> dict[str, Group]:
@@ -94,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     words = parser.parse_args(arguments)
     words.work = words.work.resolve()
-    groups = groups_of(words.models)
     if words.child is not None:
-        return report({words.child: groups[words.child].claims(words)})
+        name, *fields = json.loads(words.child)
+        return report({name: partial(Group(*fields).measure, words)})
+    groups = groups_of(words.models)
     kinds = dict.fromkeys(name.partition(":")[0] for name in groups)
     for name in words.only or ():
         if name not in groups and name not in kinds:
@@ -136,7 +137,7 @@ def _lines_of(name: str, group: Group, words: argparse.Namespace, end_s: float) 
     start_s, limit_s = time.monotonic(), min(share * group.budget_s, left_s)
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            _child_command(name, words),
+            _child_command(name, group, words),
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -168,8 +169,9 @@ def _lines_of(name: str, group: Group, words: argparse.Namespace, end_s: float) 
         yield _with(claim.to_json(), name, took_s)
 
 
-def _child_command(name: str, words: argparse.Namespace) -> list[str]:
-    command = [sys.executable, str(Path(__file__).resolve()), "--child", name]
+def _child_command(name: str, group: Group, words: argparse.Namespace) -> list[str]:
+    child = json.dumps([name, *astuple(group)])
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", child]
     command += ["--work", str(words.work), "--models", *words.models]
     return [*command, "--dry-run"] if words.dry_run else command
 

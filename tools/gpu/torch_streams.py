@@ -94,7 +94,8 @@ class GpuStreams:
         """See `TorchStreams.enqueue`."""
         import torch
 
-        stream = torch.cuda.ExternalStream(stream_handle, device=self.device)
+        make: Any = torch.cuda.ExternalStream  # it has no types
+        stream = make(stream_handle, device=self.device)
         with torch.no_grad(), torch.cuda.stream(stream):
             work()
         return None
@@ -138,5 +139,5 @@ class SimulatedStreams:
 
         accesses = [self._access(*each, writes=False) for each in reads]
         accesses += [self._access(*each, writes=True) for each in writes]
-        refusal: str | None = self._simulator.launch(stream_handle, "pytorch", quietly, accesses)
+        refusal: str | None = self._simulator.play(stream_handle, "pytorch", quietly, accesses)
         return refusal

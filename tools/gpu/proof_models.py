@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
 LARGEST_BATCH = 8
 _SEED = 2
-_SOURCES = ("sdk", "calibration", "engines", "tools/gpu")
+_SOURCES = ("sdk", "calibration", "engines")
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,7 @@ def _code_digest() -> str:
 
 
 def _sources() -> Iterator[Path]:
+    yield Path(__file__)
     for folder in _SOURCES:
         yield from sorted((ROOT / folder).rglob("*.py"))
 

@@ -81,7 +81,7 @@ def open_engine(
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
-        UsageError: There is no backend of that name.
+        UsageError: There is no backend of that name, or `threads` is out of its range.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)

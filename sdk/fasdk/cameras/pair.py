@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
-from fasdk.cameras.gstreamer import GStreamerCamera
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
@@ -21,8 +20,6 @@ _log = logging.getLogger("fasdk.cameras")
 # Half a period at 30 frames a second, the furthest two free-running cameras' frames can be from
 # each other, and some jitter.
 USUAL_SKEW_MS = 20.0
-
-Member: TypeAlias = OpenCvCamera | OpenCvFile | GStreamerCamera
 
 
 class PairCamera(Camera):
@@ -48,8 +45,8 @@ class PairCamera(Camera):
 
     def __init__(
         self,
-        rgb: Member,
-        ir: Member,
+        rgb: OpenCvCamera | OpenCvFile,
+        ir: OpenCvCamera | OpenCvFile,
         *,
         skew_ms: float = USUAL_SKEW_MS,
     ) -> None:
@@ -139,7 +136,7 @@ class PairCamera(Camera):
             self._cameras[Modality.IR].close()
 
     def _timed(
-        self, camera: Member, modality: Modality, timeout_ms: float
+        self, camera: OpenCvCamera | OpenCvFile, modality: Modality, timeout_ms: float
     ) -> tuple[Capture, float]:
         """Return a camera's next frame, and the time it is matched by, in milliseconds."""
         capture = camera.read(timeout_ms)
@@ -167,7 +164,7 @@ class PairCamera(Camera):
         )
 
 
-def _clock_of(camera: Member) -> str:
+def _clock_of(camera: OpenCvCamera | OpenCvFile) -> str:
     if isinstance(camera, OpenCvFile):
         return "place in a video"
     return "arrival" if camera.is_buffered else "exposure"

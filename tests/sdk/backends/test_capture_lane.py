@@ -336,9 +336,9 @@ def test_auto_takes_the_host_where_no_kernel_fits_and_device_refuses(
     site.gpu.kernels.clear()
     engine = site.open(bundle, Preprocessing.AUTO)
     assert not isinstance(engine.open_lane(1), CaptureTensorRtLane)
-    assert "preprocessed on the host: the kernels hold no code for Orin" in caplog.text
+    assert "preprocessed on the host: fatbin: the kernels hold no code for Orin" in caplog.text
     engine.close()
-    with pytest.raises(BackendError, match="cannot preprocess on Orin: the kernels hold no code"):
+    with pytest.raises(BackendError, match="cannot preprocess on Orin: fatbin: the kernels hold"):
         site.open(bundle, Preprocessing.DEVICE)
     assert not site.gpu.held
 

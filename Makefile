@@ -9,9 +9,11 @@ RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
 COVERED := tests/sdk tests/attacks tests/native
 QUICK := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 # A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
-# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
+# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit,
+# GStreamer and PyGObject for its cameras.
 SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
-	libusb-1.0-0 softhsm2 systemd
+	libusb-1.0-0 softhsm2 systemd python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -1,4 +1,4 @@
-"""Addresses of network streams, and texts with their credentials left out."""
+"""Addresses of network streams and texts of pipelines, with their credentials left out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ _SECRET_PROPERTY = re.compile(
     r"""(?<![\w-])(?=[\w-]*?(?:user|pw|pass|token|secret|key))([\w-]+\s*=\s*)("[^"]*"|'[^']*'|\S+)""",
     re.IGNORECASE,
 )
+# A property of an element or a field of its caps, with its value.
+_PROPERTY = re.compile(r"""(?<![\w-])[\w-]+\s*=\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\S+)""")
+_LOOSE_WORDS = re.compile(r"(?:\s+[^\s!=]+(?=\s|$))*")
+_ELEMENT = re.compile(r"[\w./-]+(?:\([\w:]+\))?,?")
 
 
 def scheme_of(text: str) -> str | None:
@@ -35,3 +39,32 @@ def without_credentials(text: str) -> str:
         if query >= 0:
             text = f"{text[:query]}?***"
     return _SECRET_PROPERTY.sub(r"\1***", text)
+
+
+def pipeline_elements(pipeline: str) -> tuple[str, ...]:
+    """Return the names of a pipeline's elements and caps, in order, without their properties.
+
+    What is no name is `***`: it may be a part of a value that lacks its quotes.
+    """
+    parts = _PROPERTY.sub(" ", pipeline).split("!")
+    first = ((part.split() or [""])[0] for part in parts)
+    return tuple(word.rstrip(",") if _ELEMENT.fullmatch(word) else "***" for word in first)
+
+
+def without_secrets_of(pipeline: str, message: str) -> str:
+    """Return a message about a pipeline without what the pipeline's text must keep to itself.
+
+    These are the values of properties that may hold a name, a password or a key, with the words
+    that follow such a value where it lacks its quotes, and the parts of addresses that may.
+    """
+    secrets = []
+    for match in _SECRET_PROPERTY.finditer(pipeline):
+        loose = _LOOSE_WORDS.match(pipeline, match.end())
+        secrets += [match[2].strip("\"'"), *(loose[0].split() if loose else [])]
+    for word in re.split(r"[\s\"']+", pipeline):
+        _, is_address, rest = word.partition("://")
+        if is_address:
+            secrets += [rest.rpartition("@")[0], rest.partition("?")[2]]
+    for secret in sorted({each for each in secrets if each}, key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", message)
+    return without_credentials(message)

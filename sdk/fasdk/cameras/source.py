@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fasdk.cameras.address import SCHEMES, scheme_of, without_credentials
+from fasdk.cameras.address import SCHEMES, pipeline_elements, scheme_of, without_credentials
 from fasdk.errors import CameraError, UsageError
 from fasdk.extras import require_package
 
@@ -220,7 +220,7 @@ def pipeline_source(pipeline: str) -> VideoSource:
         UsageError: OpenCV was built without GStreamer, or the pipeline has no appsink.
     """
     number = backend_number("gstreamer")
-    shown = " ! ".join(_element_of(part) for part in pipeline.split("!"))
+    shown = " ! ".join(pipeline_elements(pipeline))
     if "appsink" not in pipeline:
         raise UsageError(f"pipeline {shown} ends nowhere: append ! appsink drop=true max-buffers=1")
     return VideoSource(
@@ -233,12 +233,6 @@ def pipeline_source(pipeline: str) -> VideoSource:
         ),
         modes_command="its caps set the mode",
     )
-
-
-def _element_of(part: str) -> str:
-    """Return an element's name without its properties, which may hold a password."""
-    words = part.split()
-    return words[0].split(",")[0] if words else ""
 
 
 def backend_number(name: str | None) -> int:
@@ -263,9 +257,9 @@ def backend_number(name: str | None) -> int:
     if name.lower() == "gstreamer":
         raise UsageError(
             f"OpenCV {cv2.__version__} here was built without GStreamer, as pip's opencv-python "
-            "is: use an OpenCV whose cv2.getBuildInformation() says GStreamer: YES, or let "
-            "gst-launch-1.0 write Motion JPEG into a named pipe and give the pipe, as in "
-            "opencv:/run/csi.mjpg (docs/guide/jetson.md has both)"
+            "is: write gst:PIPELINE in place of opencv:PIPELINE, which needs no OpenCV with "
+            "GStreamer, or let gst-launch-1.0 write Motion JPEG into a named pipe and give the "
+            "pipe, as in opencv:/run/csi.mjpg (docs/guide/jetson.md has both)"
         )
     raise UsageError(
         f"OpenCV {cv2.__version__} here has no backend {name!r}: choose among {usable}"

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fasdk.cameras import open_camera
-from fasdk.cameras import opencv as opencv_cameras
+from fasdk.cameras import open_camera, pumped
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Modality
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
@@ -191,8 +190,8 @@ def test_unplugged_and_plugged_in_again(device):
 
 
 def test_a_driver_that_hangs_never_holds_the_caller(device, monkeypatch):
-    monkeypatch.setattr(opencv_cameras, "_REOPEN_AFTER_MS", 50.0)
-    monkeypatch.setattr(opencv_cameras, "_RELEASE_WAIT_MS", 50.0)
+    monkeypatch.setattr(pumped, "_REOPEN_AFTER_MS", 50.0)
+    monkeypatch.setattr(pumped, "_RELEASE_WAIT_MS", 50.0)
     device.hang.clear()
     started = time.monotonic()
     camera = OpenCvCamera(0)

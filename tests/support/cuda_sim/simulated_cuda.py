@@ -337,7 +337,7 @@ class Simulator:
             )
         )
 
-    def launch(
+    def play(
         self,
         stream_handle: int,
         name: str,

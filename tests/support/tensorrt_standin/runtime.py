@@ -54,6 +54,8 @@ class _Execution:
             for value in self.outputs.values():
                 value.fill(np.nan)
             return
+        if self.behavior.sees is not None:
+            self.behavior.sees(self.inputs)
         found = self.session.run(list(self.outputs), self.inputs)
         if not self.behavior.writes:
             return
@@ -146,7 +148,7 @@ class IExecutionContext:
             self._state.changes,
             recorded,
         )
-        refusal = engine.driver.launch(stream_handle, "execute_async_v3", execution.play, accesses)
+        refusal = engine.driver.play(stream_handle, "execute_async_v3", execution.play, accesses)
         if refusal is not None:
             engine.log_error(f"enqueue failed: {refusal}")
             return False

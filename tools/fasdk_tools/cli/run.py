@@ -46,9 +46,9 @@ def run(
             metavar="SPEC",
             help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
             "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
-            "realsense, realsense:SERIAL, realsense:FILE.bag or pair:rgb=SPEC;ir=SPEC; options "
-            "follow a ?, as in opencv:0?width=1280&height=720, and quotes go around a SPEC that "
-            "has some, or an address.",
+            "csi:NUMBER, gst:PIPELINE, realsense, realsense:SERIAL, realsense:FILE.bag or "
+            "pair:rgb=SPEC;ir=SPEC; options follow a ?, as in opencv:0?width=1280&height=720, and "
+            "quotes go around a SPEC that has some, or an address.",
         ),
     ],
     face: Annotated[

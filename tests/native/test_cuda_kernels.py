@@ -15,16 +15,15 @@ import pytest
 
 from fasdk.preprocess.native import native_module
 
-from support.fatbin import cubins, parameters, targets
+from support.fatbin import cubins, installed, parameters, targets
 from support.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 # 87: Orin, 110: Thor, 80 and 90: data center, the others: desktop
 ARCHITECTURES = {80, 86, 87, 89, 90, 110, 120}
 LARGEST_FATBIN_BYTES = 2_000_000
-NATIVE_FILE = getattr(native_module(), "__file__", None)
-FATBIN = Path(NATIVE_FILE or "").parent / "kernels" / "preprocess.fatbin"
-needs_fatbin = Requirement.NVCC.mark("no fatbin was built", lacking=not FATBIN.is_file())
+FATBIN = installed() or Path("no fatbin")
+needs_fatbin = Requirement.NVCC.mark("no fatbin was built", lacking=installed() is None)
 
 
 def build(folder: Path, *options: str) -> str:

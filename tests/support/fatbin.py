@@ -2,17 +2,19 @@
 
 `cuobjdump --list-elf` says the same, where the toolkit has it. NVIDIA documents no layout; this is
 what CUDA 13.0 writes: a header, then one entry a target.
+`PYTHONPATH=tests python -m support.fatbin` prints what the installed fatbin holds.
 """
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from fasdk.preprocess.native import native_module
 
 _MAGIC = struct.pack("<I", 0xBA55ED50)
 _HEADER = struct.Struct("<IHHQ")  # magic, version, header's size, all entries' size
@@ -106,3 +108,32 @@ def _sections(elf: bytes) -> Iterator[_Section]:
     for row in rows:
         name = names[row[0] : names.index(b"\0", row[0])].decode()
         yield _Section(name, elf[row[4] : row[4] + row[5]])
+
+
+def installed() -> Path | None:
+    """Return the fatbin that was installed with fasdk, or None where none was built."""
+    native = native_module()
+    path = Path(getattr(native, "__file__", None) or "").parent / "kernels" / "preprocess.fatbin"
+    return path if native is not None and path.is_file() else None
+
+
+def main() -> None:
+    """Print what the installed fatbin holds as one JSON line; empty where none was built."""
+    path = installed()
+    found: dict[str, Any] = {}
+    if path is not None:
+        module: Any = native_module()
+        held = list(targets(path))
+        taken = [parameters(cubin) for _, cubin in cubins(path)]
+        found = {
+            "bytes": path.stat().st_size,
+            "code": sorted(t.compute_capability for t in held if not t.is_ptx),
+            "ptx": sorted(t.compute_capability for t in held if t.is_ptx),
+            "entry_points": sorted(set().union(*taken)),
+            "different_parameters": sum(one != module.ROW_PARAMETERS for one in taken),
+        }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

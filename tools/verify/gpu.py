@@ -14,18 +14,25 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from claims import Claim, report
-from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim
+from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim, support_json
 
 PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
+RANDOM_CAPTURES = 10_000
+ARCHITECTURES = (80, 86, 87, 89, 90, 110, 120)
+FATBIN_BYTES = 2_000_000
 BASE_MB = 130.0
 BASE = "."
 PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 
 
-def prove_claims() -> Iterator[Claim]:
-    """The proof kit's dry run shows every claim; its parts install without a network."""
+def _build_simulated_driver() -> None:
     build = [sys.executable, "-m", "support.cuda_sim.build"]
     subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+
+
+def prove_claims() -> Iterator[Claim]:
+    """The proof kit's dry run shows every claim; its parts install without a network."""
+    _build_simulated_driver()
     with tempfile.TemporaryDirectory() as work:
         words = ["--dry-run", "--work", work, "--seconds", str(PROOF_SECONDS)]
         ran = subprocess.run(
@@ -47,6 +54,32 @@ def prove_claims() -> Iterator[Claim]:
         "parts of wheels install in a fresh environment without a network: tests that fail or skip",
         "tests/tools/gpu/test_carry.py",
         *("-m", "slow or not slow"),
+    )
+
+
+def kernel_claims() -> Iterator[Claim]:
+    """The preprocessing kernels: rows on the simulated driver, and what the fatbin holds."""
+    _build_simulated_driver()
+    found = support_json("support.cuda_sim.rows", "--captures", RANDOM_CAPTURES)
+    by_way = ", ".join(f"{count} {way}" for way, count in found["captures"].items())
+    yield Claim("kernels: random captures", sum(found["captures"].values()), ">=", RANDOM_CAPTURES)
+    yield Claim("kernels: rows that differ from the host's", found["different"], "==", 0, by_way)
+    yield Claim("kernels: violations that the driver saw", found["violations"], "==", 0)
+    yield Claim("kernels: objects left behind", found["left_behind"], "==", 0)
+    fatbin = support_json("support.fatbin")
+    code, ptx = fatbin.get("code", []), fatbin.get("ptx", [])
+    lacking = sorted(set(ARCHITECTURES) - set(code))
+    yield Claim("fatbin: architectures that it lacks", len(lacking), "==", 0, f"code for {code}")
+    yield Claim("fatbin: PTX of the newest", ptx[-1:], "==", [max(ARCHITECTURES)])
+    yield Claim("fatbin: bytes", fatbin.get("bytes"), "<=", FATBIN_BYTES)
+    names = ", ".join(fatbin.get("entry_points", []))
+    different = fatbin.get("different_parameters")
+    claim = "fatbin: architectures whose entry points take other arguments than the host passes"
+    yield Claim(claim, different, "==", 0, names)
+    yield pytest_claim(
+        "kernels: planted bugs that go unnoticed, and tests that fail or skip",
+        "tests/cuda_sim/test_kernels.py",
+        *("-m", "cuda_sim", "--timeout=900"),
     )
 
 
@@ -72,6 +105,7 @@ def install_claims() -> Iterator[Claim]:
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "prove": prove_claims,
     "install": install_claims,
+    "kernels": kernel_claims,
 }
 
 

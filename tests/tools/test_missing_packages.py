@@ -79,6 +79,7 @@ def test_the_base_install_is_what_a_session_needs_and_every_extra_exists():
     assert {"onnxruntime", "opencv-python", "jinja2", "rich", "torch", "typer"} <= workstation
 
 
+@pytest.mark.slow
 def test_a_package_is_in_the_extra_that_a_message_names_for_it():
     owners = packages_distributions()
     assert {spec.module for spec in BACKENDS} - {"tensorrt"} <= EXTRAS.keys()

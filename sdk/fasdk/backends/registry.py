@@ -12,6 +12,7 @@ from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from fasdk.backends.engine import Engine
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 
@@ -65,6 +66,7 @@ def open_engine(
     progress: Progress | None = None,
     cuda_graphs: bool = True,
     device_times: bool = False,
+    plan: PlanOptions | None = None,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.
 
@@ -78,10 +80,12 @@ def open_engine(
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, and
+            builds by the defaults.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph.
-        UsageError: There is no backend of that name.
+        UsageError: There is no backend of that name, or it builds no plan and `plan` is given.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
@@ -92,7 +96,12 @@ def open_engine(
             raise BackendError(f"no backend is installed: install {names}")
         backend = candidates[0]
     require_installed(backend)
-    options = EngineOptions(threads, progress, cuda_graphs, device_times)
+    if plan is not None and not spec_of(backend).builds_plans:
+        raise UsageError(
+            f"backend {backend.value} builds no plan: leave the options of a plan out, or choose "
+            f"{' or '.join(row.backend.value for row in BACKENDS if row.builds_plans)}"
+        )
+    options = EngineOptions(threads, progress, cuda_graphs, device_times, plan)
     return _opener_of(spec_of(backend))(bundle, options)
 
 

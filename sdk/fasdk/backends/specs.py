@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fasdk.backends.engine import Engine
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 
@@ -25,12 +26,15 @@ class EngineOptions:
         progress: Receives the phases of a plan's build, where one is needed; None logs them.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, and
+            builds by the defaults.
     """
 
     threads: int = 0
     progress: Progress | None = None
     cuda_graphs: bool = True
     device_times: bool = False
+    plan: PlanOptions | None = None
 
 
 class Opener(Protocol):

@@ -20,7 +20,8 @@ class Stage(str, Enum):
     whole batch, because every capture in it waits for that long. UPLOAD and DOWNLOAD are copies to
     and from a GPU, where the engine times them on the device; elsewhere they are 0, and ENGINE is
     the whole call. Where they are timed, ENGINE is the execution on the device, and what starting
-    the call and waking up after it take is part of OTHER.
+    the call and waking up after it take is part of OTHER. Where the device preprocesses too and is
+    timed, PREPROCESS is its kernels alone, and packing the frames is part of OTHER.
     """
 
     GATES = "gates"
@@ -43,11 +44,13 @@ class DeviceTimes:
         upload_ms: Copies to the device.
         engine_ms: Execution of the graph.
         download_ms: Copies to the host.
+        preprocess_ms: Kernels that make the tensors; 0 where the host makes them.
     """
 
     upload_ms: float
     engine_ms: float
     download_ms: float
+    preprocess_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,9 @@ def split_call(
 ) -> tuple[tuple[Stage, int, int], ...]:
     """Return the spans of one engine call.
 
-    The device's clock is another than the host's: UPLOAD, ENGINE and DOWNLOAD are laid end to end
-    from the begin of the call, and shortened together where rounding makes them longer than it.
+    The device's clock is another than the host's: UPLOAD, PREPROCESS (where the device does it),
+    ENGINE and DOWNLOAD are laid end to end from the begin of the call, and shortened together where
+    rounding makes them longer than it.
 
     Args:
         started_ns: Begin of the call, in nanoseconds of `time.perf_counter_ns`.
@@ -134,11 +138,14 @@ def split_call(
     """
     if device is None:
         return ((Stage.ENGINE, started_ns, ended_ns),)
-    spent_ms = (device.upload_ms, device.engine_ms, device.download_ms)
-    call_ns, device_ns = ended_ns - started_ns, sum(spent_ms) * 1e6
+    spent_ms = {Stage.UPLOAD: device.upload_ms}
+    if device.preprocess_ms > 0.0:
+        spent_ms[Stage.PREPROCESS] = device.preprocess_ms
+    spent_ms |= {Stage.ENGINE: device.engine_ms, Stage.DOWNLOAD: device.download_ms}
+    call_ns, device_ns = ended_ns - started_ns, sum(spent_ms.values()) * 1e6
     scale = 1e6 if device_ns <= call_ns else 1e6 * call_ns / device_ns
     spans, start_ns = [], started_ns
-    for stage, ms in zip((Stage.UPLOAD, Stage.ENGINE, Stage.DOWNLOAD), spent_ms, strict=True):
+    for stage, ms in spent_ms.items():
         end_ns = min(start_ns + round(ms * scale), ended_ns)
         spans.append((stage, start_ns, end_ns))
         start_ns = end_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
 from fasdk.backends.specs import BACKENDS, BackendSpec, EngineOptions, Opener, spec_of
 from fasdk.errors import BackendError, UsageError
 from fasdk.settings import as_choice
@@ -66,6 +66,7 @@ def open_engine(
     progress: Progress | None = None,
     cuda_graphs: bool = True,
     device_times: bool = False,
+    preprocess: Preprocessing | str = Preprocessing.AUTO,
     plan: PlanOptions | None = None,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.
@@ -80,12 +81,15 @@ def open_engine(
         progress: Receives the phases of a TensorRT plan's build, where one is needed.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
+        preprocess: Where the tensors of captures are made.
         plan: How a TensorRT plan must have been built; None takes one however it was built, and
             builds by the defaults.
 
     Raises:
-        BackendError: The backend is not installed or refuses the graph.
-        UsageError: There is no backend of that name, or it builds no plan and `plan` is given.
+        BackendError: The backend is not installed or refuses the graph, or cannot preprocess on
+            the device and was asked to.
+        UsageError: There is no backend of that name, it builds no plan and `plan` is given, or
+            there is no such place to preprocess.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
@@ -96,13 +100,20 @@ def open_engine(
             raise BackendError(f"no backend is installed: install {names}")
         backend = candidates[0]
     require_installed(backend)
-    if plan is not None and not spec_of(backend).builds_plans:
+    spec = spec_of(backend)
+    if plan is not None and not spec.builds_plans:
         raise UsageError(
             f"backend {backend.value} builds no plan: leave the options of a plan out, or choose "
             f"{' or '.join(row.backend.value for row in BACKENDS if row.builds_plans)}"
         )
-    options = EngineOptions(threads, progress, cuda_graphs, device_times, plan)
-    return _opener_of(spec_of(backend))(bundle, options)
+    preprocess = as_choice("preprocess", preprocess, Preprocessing)
+    if preprocess is Preprocessing.DEVICE and not spec.preprocesses:
+        raise BackendError(
+            f"backend {backend.value} preprocesses on the host alone: ask for preprocess='auto', "
+            "or for a backend with TensorRT"
+        )
+    options = EngineOptions(threads, progress, cuda_graphs, device_times, preprocess, plan)
+    return _opener_of(spec)(bundle, options)
 
 
 def _opener_of(spec: BackendSpec) -> Opener:

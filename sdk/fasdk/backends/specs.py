@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
 from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class EngineOptions:
         progress: Receives the phases of a plan's build, where one is needed; None logs them.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
+        preprocess: Where the tensors of captures are made.
         plan: How a TensorRT plan must have been built; None takes one however it was built, and
             builds by the defaults.
     """
@@ -34,6 +35,7 @@ class EngineOptions:
     progress: Progress | None = None
     cuda_graphs: bool = True
     device_times: bool = False
+    preprocess: Preprocessing = Preprocessing.AUTO
     plan: PlanOptions | None = None
 
 
@@ -63,6 +65,7 @@ class BackendSpec:
         cross_builds: Whether its plans can be built for other GPUs than this machine's, and so
             travel in a bundle.
         automatic: Whether it may be chosen when the caller names none.
+        preprocesses: Whether its lanes may make the tensors of captures on their device.
     """
 
     backend: Backend
@@ -72,6 +75,7 @@ class BackendSpec:
     builds_plans: bool = False
     cross_builds: bool = False
     automatic: bool = False
+    preprocesses: bool = False
 
 
 # In order of preference.
@@ -83,6 +87,7 @@ BACKENDS = (
         install="it comes with JetPack, or with `pip install tensorrt` on a workstation",
         builds_plans=True,
         automatic=True,
+        preprocesses=True,
     ),
     # Never chosen automatically: its wheel is also the workstation's builder.
     BackendSpec(
@@ -92,6 +97,7 @@ BACKENDS = (
         install=how_to_install("rtx"),
         builds_plans=True,
         cross_builds=True,
+        preprocesses=True,
     ),
     BackendSpec(
         backend=Backend.ONNXRUNTIME,

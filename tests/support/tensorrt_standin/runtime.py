@@ -53,6 +53,8 @@ class _Execution:
             for value in self.outputs.values():
                 value.fill(np.nan)
             return
+        if self.behavior.sees is not None:
+            self.behavior.sees(self.inputs)
         found = self.session.run(list(self.outputs), self.inputs)
         if not self.behavior.writes:
             return

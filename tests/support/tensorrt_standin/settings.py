@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 MAGIC = b"stand-in plan\n"
 TIMES = b"stand-in times\n"
@@ -114,6 +118,7 @@ class Behavior:
         settings: Workspace in bytes, optimization level and auxiliary streams of each build.
         timings: The timing cache that each build began with; None for none.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
+        sees: Receiver of the inputs of each execution by name, as it reads them.
     """
 
     drift: float = 0.0
@@ -129,3 +134,4 @@ class Behavior:
     settings: list[tuple[int, int, int]] = field(default_factory=list)
     timings: list[bytes | None] = field(default_factory=list)
     host_code: list[bool] = field(default_factory=list)
+    sees: Callable[[Mapping[str, NDArray[np.float32]]], None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -89,15 +88,15 @@ def _options(
     """Return the options of the plan, or None where none was given and any plan will do."""
     from fasdk.backends.plan_options import PlanOptions
 
-    given = {
-        "workspace_mib": workspace_mib,
-        "optimization_level": optimization_level,
-        "aux_streams": aux_streams,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if timing_cache and not chosen:
+    if timing_cache and workspace_mib is optimization_level is aux_streams is None:
         return None
-    return replace(PlanOptions(timing_cache=timing_cache), **chosen)
+    usual = PlanOptions()
+    return PlanOptions(
+        usual.workspace_mib if workspace_mib is None else workspace_mib,
+        usual.optimization_level if optimization_level is None else optimization_level,
+        usual.aux_streams if aux_streams is None else aux_streams,
+        timing_cache,
+    )
 
 
 def _plan_and_replay(

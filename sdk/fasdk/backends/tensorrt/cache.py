@@ -118,8 +118,8 @@ class PlanCache:
         if not self.is_writable:
             raise PlanError(
                 f"plan cache {self.folder} holds no such plan for this machine, GPU and release, "
-                f"and account {os.geteuid()} cannot write one: run `fasdk build-plan` on the bundle as "
-                "the account that installs it"
+                f"and account {os.geteuid()} cannot write one: run `fasdk build-plan` on the "
+                "bundle as the account that installs it"
             )
 
     def load(self, key: PlanKey, options: PlanOptions | None = None) -> bytes | None:

@@ -7,7 +7,7 @@ OLDEST: Final = "10.3"
 NEWEST: Final = "11.4"
 """Newest release whose bindings the code is held to."""
 DLA = (
-    "up to 10.7, not from 10.8 to 11.3, and again from 11.4.1 on Jetson AGX Orin with JetPack 7.2.2 "
-    "or later, but not on Thor"
+    "up to 10.7, not from 10.8 to 11.3, and again from 11.4.1 on Jetson AGX Orin with JetPack "
+    "7.2.2 or later, but not on Thor"
 )
 """Releases that run on the deep learning accelerator of a Jetson; plans here never do."""

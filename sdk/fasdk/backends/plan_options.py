@@ -30,7 +30,7 @@ class PlanOptions:
             kept for later ones. It decides on nothing but the time of the build.
 
     Raises:
-        UsageError: A number is out of its range.
+        UsageError: A number is not whole or out of its range.
     """
 
     workspace_mib: int = 1024
@@ -42,7 +42,8 @@ class PlanOptions:
         """Check every number on construction."""
         for name, (least, most, unit) in _LIMITS.items():
             value = getattr(self, name)
-            if not least <= value <= most:
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if not is_whole or not least <= value <= most:
                 raise UsageError(
                     f"a plan's {name} is {value!s:.24}, expected {least} to {most} {unit}"
                 )

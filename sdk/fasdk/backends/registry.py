@@ -88,16 +88,16 @@ def open_engine(
     Raises:
         BackendError: The backend is not installed or refuses the graph, or cannot preprocess on
             the device and was asked to.
-        UsageError: There is no backend of that name, it builds no plan and `plan` is given, or
-            there is no such place to preprocess.
+        UsageError: There is no backend of that name, no such place to preprocess, it builds no plan
+            and `plan` is given, or `threads` is out of its range.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
     else:
         candidates = [b for b in installed_backends() if spec_of(b).automatic]
         if not candidates:
-            names = " or ".join(spec.module for spec in BACKENDS if spec.automatic)
-            raise BackendError(f"no backend is installed: install {names}")
+            ways = [f"{s.backend.value}: {s.install}" for s in BACKENDS if s.automatic]
+            raise BackendError(f"no backend is installed; {'; '.join(ways)}")
         backend = candidates[0]
     require_installed(backend)
     spec = spec_of(backend)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fasdk.backends.engine import Backend, Preprocessing
+from fasdk.errors import UsageError
 from fasdk.extras import how_to_install
+from fasdk.settings import require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
+
+
+MOST_THREADS: Final = 1_000
+"""Most threads of one kind that a process is asked for: a library may crash for want of more."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,9 @@ class EngineOptions:
         preprocess: Where the tensors of captures are made.
         plan: How a TensorRT plan must have been built; None takes one however it was built, and
             builds by the defaults.
+
+    Raises:
+        UsageError: `threads` is no whole number from 0 to `MOST_THREADS`.
     """
 
     threads: int = 0
@@ -37,6 +46,14 @@ class EngineOptions:
     device_times: bool = False
     preprocess: Preprocessing = Preprocessing.AUTO
     plan: PlanOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of threads."""
+        require_whole("threads", self.threads, least=0)
+        if self.threads > MOST_THREADS:
+            raise UsageError(
+                f"threads is {self.threads}, expected 0, for one a core, to {MOST_THREADS:,}"
+            )
 
 
 class Opener(Protocol):
@@ -103,7 +120,7 @@ BACKENDS = (
         backend=Backend.ONNXRUNTIME,
         module="onnxruntime",
         opener="onnxruntime:open_onnxruntime",
-        install="`pip install onnxruntime`",
+        install=how_to_install("cpu"),
         automatic=True,
     ),
     # Never chosen automatically: golden logits and thresholds were measured with ONNX Runtime.

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,10 +60,12 @@ def test_options_reach_the_builder_and_decide_on_a_cached_plan(rig: Rig) -> None
     [
         ({"workspace_mib": -1}, "workspace_mib is -1, expected 0 to 1048576 MiB"),
         ({"optimization_level": 6}, "optimization_level is 6, expected 0 to 5 levels"),
+        ({"optimization_level": True}, "optimization_level is True, expected 0 to 5 levels"),
+        ({"aux_streams": 1.5}, "aux_streams is 1.5, expected 0 to 64 streams"),
         ({"aux_streams": 65}, "aux_streams is 65, expected 0 to 64 streams"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, int], words: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         PlanOptions(**options)
 

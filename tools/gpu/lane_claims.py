@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from setting import Gpu, Setting
     from torch import Tensor
 
+    from fasdk.backends.cuda_api import CudaDriver
     from fasdk.backends.tensorrt.execution import TensorRtEngine
 
 LANES = 4
@@ -31,27 +32,33 @@ def lane_claims(setting: Setting) -> Iterator[Claim]:
     gpu = open_gpu(setting)
     count = setting.sizes.captures
     try:
-        engine = open_row_engine(gpu, runs.LARGEST)
+        engine = open_row_engine(gpu, gpu.driver, runs.LARGEST)
     except SkippedError as error:
         claim = f"lanes: captures of {count} that differ from a serial run"
         yield Claim(claim, None, "==", 0, skipped=str(error))
         return
     try:
         serial = runs.run_serially(engine, count)
-        unlike = int(np.unique(serial).size)
-        yield Claim("lanes: distinct scores of the serial run", unlike, ">=", count // 2)
-        for graphs in (True, False):
-            way = "graphs" if graphs else "enqueued"
-            found, taken = runs.run_on_lanes(engine, count, LANES, _SEED, graphs=graphs)
-            differing = int((found != serial).sum() + (~np.isfinite(serial)).sum())
-            claim = f"lanes, {way}: captures of {count} that differ from a serial run"
-            yield Claim(claim, differing, "==", 0, f"captures by lane {taken}")
     finally:
         engine.close()
+    unlike = int(np.unique(serial).size)
+    yield Claim("lanes: distinct scores of the serial run", unlike, ">=", count // 2)
+    for is_mapped in (False, True):
+        memory = "mapped" if is_mapped else "page-locked"
+        engine = open_row_engine(gpu, gpu.sharing(is_mapped=is_mapped), runs.LARGEST)
+        try:
+            for graphs in (True, False):
+                way = "graphs" if graphs else "enqueued"
+                found, taken = runs.run_on_lanes(engine, count, LANES, _SEED, graphs=graphs)
+                differing = int((found != serial).sum() + (~np.isfinite(serial)).sum())
+                claim = f"lanes, {memory}, {way}: captures of {count} that differ from a serial run"
+                yield Claim(claim, differing, "==", 0, f"captures by lane {taken}")
+        finally:
+            engine.close()
     yield from gpu.misuse()
 
 
-def open_row_engine(gpu: Gpu, max_batch: int) -> TensorRtEngine:
+def open_row_engine(gpu: Gpu, driver: CudaDriver, max_batch: int) -> TensorRtEngine:
     """Open an engine whose answer to a row is the same bits in every batch.
 
     Libraries choose kernels by batch size, which round differently. Here every row is computed by
@@ -64,7 +71,7 @@ def open_row_engine(gpu: Gpu, max_batch: int) -> TensorRtEngine:
 
     layout = TensorLayout(inputs=dict.fromkeys(_NAMES, (3, _SIDE, _SIDE)), outputs={"logits": (2,)})
     plan = TorchPlan(_row_by_row, layout, max_batch)
-    return open_torch_engine(plan, gpu.driver, gpu.torch_streams())
+    return open_torch_engine(plan, driver, gpu.torch_streams())
 
 
 def _row_by_row(*inputs: Tensor) -> Sequence[Tensor]:

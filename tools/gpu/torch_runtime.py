@@ -192,6 +192,7 @@ def open_torch_engine(
     Raises:
         BackendError: The device has no memory left, or failed.
     """
+    streams.synchronize()
     with _in_place_of_tensorrt(_runtime({b"module": plan}, streams)):
         return TensorRtEngine(
             b"module",

@@ -17,7 +17,7 @@ from claims import Claim, report
 from measuring import ROOT, SUPPORT_ENVIRONMENT, pytest_claim
 
 PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
-PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
+PROOF_GROUPS = ("device", "prepare", "kernel", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 
 
 def prove_claims() -> Iterator[Claim]:

@@ -44,7 +44,7 @@ SERVICE_S, PLANTED_S = 0.005, 0.04
 APART_MS = 60.0  # more than what is planted takes, so that no other capture waits for it
 SLOW = (6, 13)  # captures or calls with something planted
 CAPTURES = 20
-_JUNK = 400_000  # lists that a garbage collection looks at
+_JUNK = 200_000  # lists that a garbage collection looks at
 
 
 def nothing() -> None:

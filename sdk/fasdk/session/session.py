@@ -107,6 +107,11 @@ class Liveness:
         return self._loaded.bundle
 
     @property
+    def limits(self) -> QualityLimits:
+        """Quality limits on captures of a camera."""
+        return self._loaded.scorer.limits
+
+    @property
     def engine(self) -> Engine:
         """Engine that runs its graph."""
         return self._loaded.engine

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-SCHEMES = ("rtsp", "rtsps", "http", "https")
+USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+"""Port of an address that names none, by scheme."""
+SCHEMES = tuple(USUAL_PORTS)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # Properties of a GStreamer element, such as rtspsrc's user-id and user-pw. A name is looked through
 # from its first character alone, so that the time grows with the text's length and no faster.

@@ -100,6 +100,7 @@ def evaluate(
         parse_missing,
         run_evaluation,
     )
+    from fasdk_tools.outputs import require_outputs
 
     if not protocol:
         raise UsageError("evaluate needs a test list: give --protocol LIST")
@@ -107,8 +108,9 @@ def evaluate(
         raise UsageError("--with-faces goes with --report OUT.html: frames are shown there alone")
     if report is not None:
         require_templates("--report")
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"--report {report}: its folder does not exist")
+    inputs = {"the bundle": bundle, "--development": development}
+    inputs |= {f"--protocol {number}": each for number, each in enumerate(protocol, 1)}
+    require_outputs({"--report": report}, inputs)
     request = EvaluationRequest(
         bundle=open_bundle(bundle, trust_policy(key, unsigned)),
         protocols=tuple(protocol),

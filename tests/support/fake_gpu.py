@@ -308,7 +308,7 @@ class FakeGpu:
 
     def device_array(self, address: int, shape: Sequence[int]) -> NDArray[np.float32]:
         memory = self._within(Access(address, 4 * prod(shape), writes=False))
-        return memory.array[: prod(shape)].reshape(shape)
+        return memory.array.reshape(-1)[: prod(shape)].reshape(shape)
 
     def play(
         self,

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType
 
 LANE = "fasdk.backends.tensorrt.lane"
+CONTEXTS = "fasdk.backends.tensorrt.contexts"
 ENGINE = "fasdk.backends.tensorrt.execution"
 CUDA = "fasdk.backends.cuda"
 GRAPH = "fasdk.backends.cuda_graph"
@@ -64,22 +65,22 @@ PLANTS = (
     Plant(
         "poison outputs on the device",
         LANE,
-        "self._driver.fill_with_nan(port.device, batch * prod(port.shape), stream)",
+        "self._driver.fill_with_nan(port.device, batch * prod(shape), stream)",
         "pass",
         "nothing_written",
     ),
     Plant(
         "poison outputs on the host",
         LANE,
-        "self._ports[name].host.array[:batch].fill(np.nan)",
+        "self._ports[name].array[:batch].fill(np.nan)",
         "pass",
         "nothing_copied",
     ),
     Plant(
         "copy outputs before the next call",
         LANE,
-        ".host.array[:batch].copy()",
-        ".host.array[:batch]",
+        ".array[:batch].copy()",
+        ".array[:batch]",
         "kept_answers",
     ),
     Plant(
@@ -112,7 +113,7 @@ PLANTS = (
     ),
     Plant(
         "set a batch's shapes again after another's",
-        LANE,
+        CONTEXTS,
         "        if self.batch != batch:\n",
         "        if self.batch is None:\n",
         "plain_answers",
@@ -179,8 +180,8 @@ PLANTS = (
     Plant(
         "make the context current for a call",
         LANE,
-        "            with self._driver.current():\n                self._execute(batch)",
-        "            if True:\n                self._execute(batch)",
+        "            with self._driver.current():\n                self._execute(batch, ",
+        "            if True:\n                self._execute(batch, ",
         "answers",
     ),
     Plant(
@@ -228,8 +229,8 @@ PLANTS = (
     Plant(
         "copy in on the lane's stream",
         CUDA,
-        "memcpy_htod_async(target.address, source, _native_stream(stream))",
-        "memcpy_htod_async(target.address, source)",
+        "memcpy_htod_async(address, source, _native_stream(stream))",
+        "memcpy_htod_async(address, source)",
         "plain_answers",
     ),
     Plant(

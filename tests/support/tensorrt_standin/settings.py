@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 MAGIC = b"stand-in plan\n"
 SCRATCH_BYTES = 4096
@@ -110,6 +114,7 @@ class Behavior:
         layers: What the inspector tells of each layer of a detailed plan, in its JSON's keys
             and the milliseconds that each takes.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
+        sees: Receiver of the inputs of each execution by name, as it reads them.
     """
 
     drift: float = 0.0
@@ -123,3 +128,4 @@ class Behavior:
     targets: dict[int, ComputeCapability] = field(default_factory=dict)
     layers: list[tuple[dict[str, object], float]] = field(default_factory=list)
     host_code: list[bool] = field(default_factory=list)
+    sees: Callable[[Mapping[str, NDArray[np.float32]]], None] | None = None

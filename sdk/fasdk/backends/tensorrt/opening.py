@@ -6,9 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from fasdk.backends.cuda import PyCudaDriver
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
 from fasdk.backends.specs import EngineOptions, spec_of
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
+from fasdk.backends.tensorrt.device_preprocessing import open_preprocessing
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
 from fasdk.backends.tensorrt.module import load_module
@@ -41,6 +42,7 @@ def _open(bundle: Bundle, backend: Backend, options: EngineOptions) -> TensorRtE
         progress=options.progress,
         graphs=options.cuda_graphs,
         timed=options.device_times,
+        preprocess=options.preprocess,
     )
 
 
@@ -53,6 +55,7 @@ def open_tensorrt_engine(
     progress: Progress | None = None,
     graphs: bool = True,
     timed: bool = False,
+    preprocess: Preprocessing = Preprocessing.AUTO,
 ) -> TensorRtEngine:
     """Open a verified bundle on this machine's GPU.
 
@@ -69,9 +72,12 @@ def open_tensorrt_engine(
         progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
         timed: Whether lanes time copies and execution on the device.
+        preprocess: Where the tensors of captures are made; the device must make the very bits that
+            the host makes.
 
     Raises:
-        BackendError: TensorRT or pycuda is not installed, or the device failed.
+        BackendError: TensorRT or pycuda is not installed, the device failed, or it cannot
+            preprocess and was asked to.
         PlanError: No plan can be built, it does not reproduce the golden captures, or one must be
             built and this account cannot keep it in the cache.
         FasdkError: The new plan cannot be written to the cache.
@@ -84,6 +90,8 @@ def open_tensorrt_engine(
         raise PlanError(f"{bundle.path} holds no golden capture to prove a plan with: rebuild it")
 
     def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:
+        with driver.current():
+            preprocessing = open_preprocessing(driver, bundle.manifest, preprocess)
         engine = TensorRtEngine(
             plan,
             backend,
@@ -92,6 +100,7 @@ def open_tensorrt_engine(
             plan_source=source,
             graphs=graphs,
             timed=timed,
+            preprocessing=preprocessing,
         )
         try:
             prove(bundle, engine, is_new=source is not PlanSource.CACHE)

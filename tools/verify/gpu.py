@@ -17,11 +17,11 @@ from claims import Claim, report
 from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim, support_json
 
 PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
+PROOF_GROUPS = ("device", "prepare", "kernel", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 BASE_MB = 130.0
 BASE = "."
 CAMERA_GRID_MS = 0.001  # a buffer's time is a whole number of nanoseconds
 CAMERA_CLOSE_S = 2.0  # after which a pipeline is left behind
-PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 
 
 def prove_claims() -> Iterator[Claim]:

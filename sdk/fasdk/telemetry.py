@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -75,14 +75,16 @@ class StageClock:
         start_ns: When it was made, in nanoseconds of `time.perf_counter_ns`.
         end_ns: When it was finished, on the same clock; None before.
         lane: Number of the lane that took the capture, from 0; None where none did.
+        room_ns: When it got room in the queue, on the same clock; None where it waited for none.
     """
 
-    __slots__ = ("_spans", "end_ns", "lane", "start_ns")
+    __slots__ = ("_spans", "end_ns", "lane", "room_ns", "start_ns")
 
     def __init__(self) -> None:
         self.start_ns = time.perf_counter_ns()
         self.end_ns: int | None = None
         self.lane: int | None = None
+        self.room_ns: int | None = None
         self._spans: list[tuple[Stage, int, int]] = []
 
     @contextmanager
@@ -120,6 +122,35 @@ class StageClock:
         return tuple(
             StageSpan(*span) for span in self._spans if last_ns is not None and span[2] <= last_ns
         )
+
+
+@dataclass
+class SwapSpan:
+    """One swap of the bundle in time, golden captures that prove it included.
+
+    Attributes:
+        start_ns: Its begin, in nanoseconds of `time.perf_counter_ns`.
+        end_ns: Its end, on the same clock; None while it is under way.
+    """
+
+    start_ns: int
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class SessionRecording:
+    """What a session did while it was recorded; filled as it happens.
+
+    Attributes:
+        clocks: Clock of every capture, in order of submission; unfinished while it has no answer.
+        lane_returns: Number of a lane and when it came back for its next batch, in nanoseconds of
+            `time.perf_counter_ns`; until then it had to do with the last one, callbacks included.
+        swaps: Swaps of the bundle, in order.
+    """
+
+    clocks: list[StageClock] = field(default_factory=list)
+    lane_returns: list[tuple[int, int]] = field(default_factory=list)
+    swaps: list[SwapSpan] = field(default_factory=list)
 
 
 def split_call(

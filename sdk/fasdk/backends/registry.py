@@ -84,7 +84,8 @@ def open_engine(
     Raises:
         BackendError: The backend is not installed or refuses the graph, or cannot preprocess on
             the device and was asked to.
-        UsageError: There is no backend of that name, or no such place to preprocess.
+        UsageError: There is no backend of that name, no such place to preprocess, or `threads` is
+            out of its range.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)

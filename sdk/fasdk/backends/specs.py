@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fasdk.backends.engine import Backend, Preprocessing
+from fasdk.errors import UsageError
 from fasdk.extras import how_to_install
+from fasdk.settings import require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from fasdk.backends.engine import Engine
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
+
+
+MOST_THREADS: Final = 1_000
+"""Most threads of one kind that a process is asked for: a library may crash for want of more."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class EngineOptions:
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
         preprocess: Where the tensors of captures are made.
+
+    Raises:
+        UsageError: `threads` is no whole number from 0 to `MOST_THREADS`.
     """
 
     threads: int = 0
@@ -33,6 +42,14 @@ class EngineOptions:
     cuda_graphs: bool = True
     device_times: bool = False
     preprocess: Preprocessing = Preprocessing.AUTO
+
+    def __post_init__(self) -> None:
+        """Check the number of threads."""
+        require_whole("threads", self.threads, least=0)
+        if self.threads > MOST_THREADS:
+            raise UsageError(
+                f"threads is {self.threads}, expected 0, for one a core, to {MOST_THREADS:,}"
+            )
 
 
 class Opener(Protocol):

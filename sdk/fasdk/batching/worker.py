@@ -72,13 +72,16 @@ class LaneWorker:
 
     No capture of a call under way is read any more, so its requests may be answered by others.
 
+    Attributes:
+        number: Number of the lane in its session, from 0.
+
     Args:
         loaded: Loaded bundle; its scorer fills the lane's inputs and reads its outputs.
         max_batch: Largest batch of a lane it opens itself.
         lane: Open lane, or None to open one first, in the thread.
         order: Order in which answers reach each caller.
         events: Owner of the worker, which gives it batches.
-        number: Number of the lane in its group, from 0.
+        number: Number of the lane in its session, from 0.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class LaneWorker:
         self._takes_captures: CaptureLane | None = None  # the lane, if it does
         self._order = order
         self._events = events
-        self._number = number
+        self.number = number
         self._ranges = nvtx_ranges()
         self._lock = threading.Lock()  # of the three fields below
         self._batch: Sequence[Request] = ()
@@ -203,7 +206,7 @@ class LaneWorker:
         inputs = {} if device is not None else lane.inputs
         start_ns = time.perf_counter_ns()
         for request in batch:
-            request.clock.lane = self._number
+            request.clock.lane = self.number
             # Another bundle may have been swapped in since it was submitted; its gates may differ.
             same = request.scorer is scorer
             answer = None if same else scorer.refuse_after_swap(request.capture)

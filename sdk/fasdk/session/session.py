@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,7 +25,7 @@ from fasdk.session.admission import Admission
 from fasdk.session.engine_calls import EngineCalls, faults_as_plan_errors, unexpected
 from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
-from fasdk.telemetry import StageClock
+from fasdk.telemetry import SessionRecording, StageClock, SwapSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -245,20 +246,19 @@ class Liveness:
         return future
 
     @contextmanager
-    def recorded_stages(self) -> Iterator[list[StageClock]]:
-        """Yield a list that receives the clock of every capture submitted inside the block.
+    def recorded_stages(self) -> Iterator[SessionRecording]:
+        """Yield a recording of captures, lanes and swaps that is filled inside the block.
 
-        For profiling: it keeps the clocks of one block at a time, in order of submission.
+        For profiling: one block at a time is recorded.
 
         Raises:
             BackendError: A lane cannot be opened, or the session is closed.
         """
         batcher = self.start()._batcher
         assert batcher is not None  # noqa: S101 - `start` has opened it
-        clocks: list[StageClock] = []
-        batcher.recording = clocks
+        batcher.recording = recording = SessionRecording()
         try:
-            yield clocks
+            yield recording
         finally:
             batcher.recording = None
 
@@ -355,7 +355,7 @@ class Liveness:
         trust: TrustPolicy | None,
         allowed: frozenset[BundleChange],
     ) -> None:
-        with self._swapping:
+        with self._swapping, self._recorded_swap():
             self._require_open()
             opened = self._admission.verify(bundle, trust)
             self._admission.check_successor(self.bundle, opened, self.level, allowed)
@@ -373,6 +373,18 @@ class Liveness:
                 raise
             with suppress(Exception):  # the new one serves
                 old.leave()
+
+    @contextmanager
+    def _recorded_swap(self) -> Iterator[None]:
+        """Note the block as a swap where the session is recorded."""
+        recording = None if self._batcher is None else self._batcher.recording
+        span = SwapSpan(time.perf_counter_ns())
+        if recording is not None:
+            recording.swaps.append(span)
+        try:
+            yield
+        finally:
+            span.end_ns = time.perf_counter_ns()
 
     def _replace(self, loaded: LoadedBundle) -> LoadedBundle:
         """Put a loaded bundle in force and return the one that was."""

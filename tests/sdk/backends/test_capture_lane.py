@@ -320,9 +320,9 @@ def test_a_session_counts_the_devices_kernels_as_preprocess(site: Site) -> None:
     capture = Capture(rgb=np.full((20, 20, 3), 9, np.uint8), face=(1, 1, 9, 9))
     policy = BatchingPolicy(lanes=1, max_batch=1)
     with Liveness(bundle, site.open(bundle, timed=True), batching=policy) as session:
-        with session.recorded_stages() as clocks:
+        with session.recorded_stages() as recording:
             timings = session.check(capture).timings_ms
-        spans = [span.stage.value for span in clocks[0].spans()]
+        spans = [span.stage.value for span in recording.clocks[0].spans()]
     assert spans.index("upload") < spans.index("preprocess") < spans.index("engine")
     assert spans.count("preprocess") == 1
     assert timings["preprocess"] > 0

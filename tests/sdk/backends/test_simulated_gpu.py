@@ -157,13 +157,13 @@ def test_every_capture_on_a_gpu_has_stages_that_add_up(kiosk: Kiosk, graphs: boo
         def call() -> None:
             answers.extend(session.check(tiny_bundle.capture(200)) for _ in range(20))
 
-        with session.recorded_stages() as clocks:
+        with session.recorded_stages() as recording:
             threads = [threading.Thread(target=call) for _ in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-    assert len(answers) == len(clocks) == 80
+    assert len(answers) == len(recording.clocks) == 80
     for answer in answers:
         assert answer.verdict is fasdk.Verdict.LIVE
         spent = [answer.timings_ms[stage.value] for stage in Stage]

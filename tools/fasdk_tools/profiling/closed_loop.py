@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import threading
 import time
-from array import array
-from typing import TYPE_CHECKING
+from itertools import cycle
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fasdk.decision import Verdict
+from fasdk.decision import Decision, Verdict
 from fasdk.errors import BackendError
 from fasdk.scorer import Scorer
-from fasdk.telemetry import Stage, StageClock, split_call
+from fasdk.telemetry import DeviceTimes, Stage, StageClock, split_call
 from fasdk_tools.profiling.samples import Outcome, Samples
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.profiling.recording import Recording
 
-# Times taken of a call, in order: its start and the ends of its stages. OTHER is what is left of an
-# engine call whose copies and execution the device timed.
+# Whose ends are known of a call, in order. OTHER is what is left of an engine call whose copies and
+# execution the device timed.
 _STAGES = (
     Stage.GATES,
     Stage.PREPROCESS,
@@ -37,9 +39,14 @@ _STAGES = (
     Stage.OTHER,
     Stage.DECISION,
 )
-_TIMES = 1 + len(_STAGES)
-_ROOM = 4096  # calls; more is added in pieces of this size
-_PROGRESS_S = 0.1
+# What is written of a call: its begin and the ends of gates, preprocessing, engine and decision in
+# nanoseconds, and the device's times of upload, execution and download in milliseconds.
+_CALL: Final = struct.Struct("=5q3d")
+_CALL_TYPE: Final = np.dtype([("host_ns", "=i8", 5), ("device_ms", "=f8", 3)])
+_NOT_TIMED: Final = (math.nan,) * 3
+_ROOM: Final = 4096  # calls in one block of memory
+_PROGRESS_NS: Final = 100_000_000
+_OVER: Final = -1
 
 
 def measure_closed(
@@ -85,9 +92,10 @@ def measure_closed(
     for loop in loops:
         if loop.failure is not None:
             raise loop.failure
+    every_ns = [loop.times_ns for loop in loops]
     if recording is not None:
-        recording.clocks.extend(_clocks(loops))
-    times_ns = np.concatenate([loop.times_ns for loop in loops])
+        recording.clocks.extend(_clocks(every_ns))
+    times_ns = np.concatenate(every_ns)
     times_ns = times_ns[np.argsort(times_ns[:, 0], kind="stable")]
     times_ms = (times_ns - start_ns) / 1e6
     spent_ms = np.diff(times_ns, axis=1) / 1e6
@@ -107,11 +115,11 @@ def measure_closed(
     )
 
 
-def _clocks(loops: Sequence[_Loop]) -> list[StageClock]:
-    """Return the clock of every call, in order of their begin."""
+def _clocks(every_ns: Sequence[NDArray[np.int64]]) -> list[StageClock]:
+    """Return the clock of every call of every lane, in order of their begin."""
     clocks = []
-    for number, loop in enumerate(loops):
-        for times_ns in loop.times_ns.tolist():
+    for number, lane_ns in enumerate(every_ns):
+        for times_ns in lane_ns.tolist():
             clock = StageClock()
             clock.start_ns, clock.end_ns, clock.lane = times_ns[0], times_ns[-1], number
             for stage, start_ns, end_ns in zip(_STAGES, times_ns, times_ns[1:], strict=False):
@@ -137,68 +145,113 @@ class _Loop:
         self.failure: BaseException | None = None
         self.on_progress: Callable[[float], None] | None = None
         self._scorer = Scorer(liveness.bundle, liveness.level)
-        self._captures = captures
         self._request = request
-        self._times = array("q", bytes(8 * _TIMES * _ROOM))
+        count, size = len(captures), request.batch
+        # Rows and captures of each batch; they repeat once each capture was the first of one.
+        self._batches = [
+            tuple((row, captures[(first + row) % count]) for row in range(size))
+            for first in range(count)
+        ]
+        self._blocks = [bytearray(_CALL.size * _ROOM)]
         self._calls = 0
+        self._start_ns: int | None = None  # of what is counted
 
     @property
     def times_ns(self) -> NDArray[np.int64]:
-        """Start and ends of the stages of every call, int64 [calls, 8], in nanoseconds."""
-        rows = np.frombuffer(self._times, np.int64).reshape(-1, _TIMES)
-        return np.array(rows[: self._calls], np.int64)
+        """Begin and ends of the stages of every call, int64 [calls, 8], in nanoseconds."""
+        calls = np.concatenate([np.frombuffer(block, _CALL_TYPE) for block in self._blocks])
+        host_ns = calls["host_ns"][: self._calls]
+        device_ms = calls["device_ms"][: self._calls]
+        begun, gated, filled, run, decided = host_ns.T
+        ends = np.column_stack([begun, gated, filled, filled, run, run, run, decided])
+        for number in np.flatnonzero(np.isfinite(device_ms[:, 0])).tolist():
+            device = DeviceTimes(*device_ms[number].tolist())
+            spans = split_call(int(filled[number]), int(run[number]), device)
+            ends[number, 3:6] = [end_ns for _, _, end_ns in spans]
+        return ends
 
     def run(self) -> None:
         """Make calls and keep their times; never raises."""
-        request = self._request
         try:
-            for _ in range(request.warmup):
-                self._call()
-            start_ns = time.perf_counter_ns()
-            report_ns = start_ns
-            least, end_ns = request.warmup + request.min_calls, start_ns + 1e9 * request.seconds
-            while (now_ns := self._call()) < end_ns or self._calls < least:
-                if self.on_progress is not None and now_ns >= report_ns:
-                    report_ns = now_ns + int(1e9 * _PROGRESS_S)
-                    self.on_progress(min(1.0, (now_ns - start_ns) / (end_ns - start_ns)))
+            self._call_until_over()
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self.failure = error
 
-    def _call(self) -> int:
-        """Score one batch and return the time of its end, in nanoseconds."""
-        scorer, size, captures = self._scorer, self._request.batch, self._captures
-        first, clock = self._calls, time.perf_counter_ns
-        batch = [captures[(first + row) % len(captures)] for row in range(size)]
-        begun_ns = clock()
-        for capture in batch:
-            scorer.require(capture)
-        gated_ns = clock()
-        for row, capture in enumerate(batch):
-            scorer.fill(capture, self.lane.inputs, row)
-        filled_ns = clock()
-        outputs = scorer.require_outputs(self.lane.run(size), size)
-        run_ns = clock()
-        spans = split_call(filled_ns, run_ns, outputs.device)
-        ends_ns = {stage: end_ns for stage, _, end_ns in spans}
-        uploaded_ns = ends_ns.get(Stage.UPLOAD, filled_ns)
-        executed_ns = ends_ns[Stage.ENGINE]
-        downloaded_ns = ends_ns.get(Stage.DOWNLOAD, executed_ns)
-        split_ns = clock()
-        decisions = [scorer.score(capture, outputs, row) for row, capture in enumerate(batch)]
-        decided_ns = clock()
-        self._keep(
-            *(begun_ns, gated_ns, filled_ns, uploaded_ns, executed_ns, downloaded_ns),
-            *(split_ns, decided_ns),
-        )
-        for decision in decisions:
-            if decision.verdict is Verdict.ERROR and not np.isfinite(decision.score):
-                raise BackendError(f"a call failed while profiling: {'; '.join(decision.reasons)}")
-        return decided_ns
+    def _call_until_over(self) -> None:
+        """Call the lane again and again, with as little as possible between two calls.
 
-    def _keep(self, *times_ns: int) -> None:
-        times, at = self._times, self._calls * _TIMES
-        if at == len(times):
-            times.frombytes(bytes(8 * _TIMES * _ROOM))
-        for place, value in enumerate(times_ns, at):
-            times[place] = value
-        self._calls += 1
+        What a call needs is looked up once. Its times are written as they are and made into stages
+        after the run.
+        """
+        scorer, lane, size, clock = (
+            self._scorer,
+            self.lane,
+            self._request.batch,
+            time.perf_counter_ns,
+        )
+        require, fill, score = scorer.require, scorer.fill, scorer.score
+        require_outputs, call, write = scorer.require_outputs, lane.run, _CALL.pack_into
+        wrong, is_finite, row_bytes = Verdict.ERROR, math.isfinite, _CALL.size
+        block, at, end = self._blocks[-1], 0, row_bytes * _ROOM
+        look_ns = self._next_look_ns(clock())
+        for batch in cycle(self._batches):
+            begun_ns = clock()
+            for _, capture in batch:
+                require(capture)
+            gated_ns = clock()
+            for row, capture in batch:
+                fill(capture, lane.inputs, row)
+            filled_ns = clock()
+            outputs = require_outputs(call(size), size)
+            called_ns = clock()
+            for row, capture in batch:
+                decision = score(capture, outputs, row)
+                if decision.verdict is wrong and not is_finite(decision.score):
+                    raise _failure(decision)
+            decided_ns = clock()
+            device = outputs.device
+            upload_ms, engine_ms, download_ms = (
+                _NOT_TIMED
+                if device is None
+                else (device.upload_ms, device.engine_ms, device.download_ms)
+            )
+            write(
+                block,
+                at,
+                begun_ns,
+                gated_ns,
+                filled_ns,
+                called_ns,
+                decided_ns,
+                upload_ms,
+                engine_ms,
+                download_ms,
+            )
+            self._calls += 1
+            at += row_bytes
+            if at == end:
+                block, at = bytearray(end), 0
+                self._blocks.append(block)
+            if decided_ns >= look_ns:
+                look_ns = self._next_look_ns(decided_ns)
+                if look_ns == _OVER:
+                    return
+
+    def _next_look_ns(self, now_ns: int) -> int:
+        """Return when to look again whether it is over; `_OVER` where it is."""
+        request = self._request
+        if self._calls < request.warmup:
+            return now_ns
+        if self._start_ns is None:
+            self._start_ns = now_ns
+        end_ns = self._start_ns + int(1e9 * request.seconds)
+        if self.on_progress is not None:
+            self.on_progress(min(1.0, (now_ns - self._start_ns) / (end_ns - self._start_ns)))
+        if now_ns >= end_ns:
+            is_enough = self._calls >= request.warmup + request.min_calls
+            return _OVER if is_enough else now_ns
+        return end_ns if self.on_progress is None else min(end_ns, now_ns + _PROGRESS_NS)
+
+
+def _failure(decision: Decision) -> BackendError:
+    return BackendError(f"a call failed while profiling: {'; '.join(decision.reasons)}")

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fasdk.backends.specs import MOST_THREADS
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
@@ -15,7 +16,7 @@ from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.layer_times import profile_layers
-from fasdk_tools.profiling.load import MOST_THREADS, Load, LoadRequest
+from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
@@ -23,6 +24,7 @@ from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run, throughput
 from fasdk_tools.profiling.samples import Outcome
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
+from fasdk_tools.profiling.warm_up import without_warm_up
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
@@ -322,13 +324,13 @@ class _Measuring:
         samples = self._measure(request, name, recording)
         percent = self.options.until_percent
         for number in range(1, UNTIL_MAX_ROUNDS):
-            counted = samples.counted
+            counted = without_warm_up(samples).counted
             decided_ms = counted.latency_ms[counted.outcome == Outcome.DECIDED]
             if percent is None or percentile(decided_ms, percent).is_within(UNTIL_SHARE):
                 break
             again = replace(request, seed=request.seed + number, warmup=0)
             samples = samples.followed_by(self._measure(again, name, recording))
-        return samples
+        return without_warm_up(samples)
 
     def _measure(
         self, request: LoadRequest, name: str, recording: Recording | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fasdk_tools.terminal.door import Context, print_door
 from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.run_fields import deadline_fields, warm_up_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,8 +134,11 @@ def _print_run(run: Run) -> None:
         ]
         + [("at most", "", *_bounds(run.end_to_end), "")],
     )
+    print_fields("Warm-up", warm_up_fields(run))
     if run.load.is_open:
         print_fields("Arrivals", _arrivals(run))
+    elif run.goodput is not None:
+        print_fields("Deadline", deadline_fields(run))
 
 
 def _arrivals(run: Run) -> dict[str, object]:
@@ -149,12 +153,7 @@ def _arrivals(run: Run) -> dict[str, object]:
     if run.held is not None:
         fields["rate held"] = _held(run)
     fields |= {"refused": run.refused, "failed": run.failed}
-    if run.goodput is not None and run.deadline_ms is not None:
-        fields["goodput"] = (
-            f"{format_share(run.goodput)} within {format_ms(run.deadline_ms)}, "
-            f"{count_of(run.missed_deadlines or 0, 'deadline')} missed"
-        )
-    return fields
+    return fields | deadline_fields(run)
 
 
 def backlog_text(growth_per_s: float) -> str:

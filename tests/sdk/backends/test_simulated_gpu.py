@@ -10,6 +10,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,20 +187,44 @@ def test_a_device_that_fails_to_time_a_call_fails_that_call(kiosk: Kiosk, call: 
     kiosk.require_clean()
 
 
-@pytest.mark.parametrize("through", ["lanes", "session"])
-def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
-    options = ["--captures", "1500", *(["--session"] * (through == "session"))]
+def run_program(name: str, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run a program of `support.cuda_sim` in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "support.cuda_sim.lanes", *options],
+        [sys.executable, "-m", f"support.cuda_sim.{name}", *options],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--session",),
+        ("--session", "--preprocess", "device"),
+        ("--session", "--preprocess", "device", "--integrated"),
+    ],
+    ids=" ".join,
+)
+def test_lanes_give_the_scores_of_a_serial_run(options: tuple[str, ...]) -> None:
+    status, result = run_program("lanes", "--captures", "1000", *options)
+    assert status == 0, result
     assert result["equal"]
-    assert (result["through"], result["lanes"], result["violations"]) == (through, 4, 0)
+    assert (result["lanes"], result["violations"]) == (4, 0)
     assert min(result["captures_by_lane"], default=1) > 0
-    assert result["distinct_scores"] > 1400
+    assert result["distinct_scores"] > 900
+    assert (result["kernels"] > 3000) is ("device" in options)
+    if "device" in options:
+        assert result["copied_bytes"] <= result["most_bytes"]
+
+
+def test_captures_of_every_shape_are_preprocessed_as_on_the_host() -> None:
+    options = ("--captures", "240", "--a-bundle", "40", "--no-models")
+    status, result = run_program("device_captures", *options)
+    assert status == 0, result
+    assert (result["different"], result["bundles"]) == (0, 6)

@@ -292,7 +292,7 @@ def grown_staging(stage: Stage) -> None:
     """A capture that does not fit is right, and so is the next, for which there is room."""
     from fasdk.backends.tensorrt import capture_lane
 
-    capture_lane._USUAL_FRAME_PX = 300
+    capture_lane._USUAL_FRAME_PX = 50
     site = _Site(stage)
     lane = site.lane()
     before = lane.staging_bytes
@@ -327,13 +327,15 @@ def device_nothing_left(stage: Stage) -> None:
     """Closing gives back staging, tables and kernels, grown ones included."""
     from fasdk.backends.tensorrt import capture_lane
 
-    capture_lane._USUAL_FRAME_PX = 300
+    capture_lane._USUAL_FRAME_PX = 50
     site = _Site(stage)
     engine = site.open()
     lane: Any = engine.open_lane(LARGEST)
+    before = lane.staging_bytes
     for seed in range(3):
         site.require(lane, 4, seed)
         lane.tend()
+    assert lane.staging_bytes > before
     engine.close()
     stage.require_nothing_live()
 

@@ -71,7 +71,9 @@ PREPROCESSING_PLANTS = (
         CAPTURES,
         "        self._opened().stream.synchronize()  # nothing is under way once a lane is open\n",
         "        self._opened().stream.synchronize()\n"
-        "        for memory in self._levels.values():\n"
+        "        for encoding, memory in list(self._levels.items()):\n"
+        '            where = type("At", (), {"address": memory.device.address})()\n'
+        "            self._levels[encoding] = SharedMemory(memory.host, where, False)\n"
         "            memory.device.free()\n"
         "            self._held.remove(memory.device)\n",
         "device_rows",
@@ -79,8 +81,8 @@ PREPROCESSING_PLANTS = (
     Plant(
         "the whole of a crop at the frame's border",
         PARTS,
-        "max(left, 0), max(top, 0), min(right, size[0] - 1)",
-        "max(left, 1), max(top, 0), min(right, size[0] - 1)",
+        "min(right, size[0] - 1)",
+        "min(right, size[0] - 1 - (right >= size[0] > 1))",
         "device_rows",
     ),
     Plant(

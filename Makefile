@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile fuzz sbom lock audit clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu prove-gpu fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -41,7 +41,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tools/bench/*.py tools/verify/*.py tools/examples/*/*.py
+	$(BIN)/mypy tools/bench/*.py tools/gpu/*.py tools/verify/*.py tools/examples/*/*.py
 	$(BIN)/mypy tools/docs/*.py docs/conf.py
 	$(BIN)/lint-imports
 
@@ -103,6 +103,12 @@ verify-trust: $(STAMP)  ## The same for trust and endurance; hours at full size,
 verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle machine, OPTIONS="--only bounds" measures a part
 	$(RECORDED)$(BIN)/python tools/verify/profiling.py $(OPTIONS)
 
+verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--only prove" measures a part
+	$(RECORDED)$(BIN)/python tools/verify/gpu.py $(OPTIONS)
+
+prove-gpu: $(STAMP)  ## Prove the GPU half on this machine's GPU, in five minutes; OPTIONS=--dry-run needs none
+	$(RECORDED)$(BIN)/python tools/gpu/prove.py $(OPTIONS)
+
 fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executions 10000" for fewer
 	@for target in $$(PYTHONPATH=tests $(BIN)/python -m fuzz --names); do \
 		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep .verify/fuzz --record .verify/fuzz $(OPTIONS) || failed=1; \
@@ -129,4 +135,4 @@ audit: $(AUDIT)/.installed  ## Ask the published advisories about the releases i
 	$(AUDIT)/bin/pip-audit --disable-pip --no-deps -r constraints.txt
 
 clean:  ## Remove everything made here
-	rm -rf $(VENV) $(AUDIT) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .demo .protocols .prove .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -93,7 +93,7 @@ def run_serially(engine: TensorRtEngine, count: int) -> NDArray[np.float64]:
 
 
 def run_on_lanes(
-    engine: TensorRtEngine, count: int, lanes: int, seed: int
+    engine: TensorRtEngine, count: int, lanes: int, seed: int, *, graphs: bool = True
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Return every capture's score and how many captures each lane took."""
     scores = np.full(count, np.nan)
@@ -108,8 +108,8 @@ def run_on_lanes(
             taken += len(numbers)
         return taken
 
-    opened = [engine.open_lane(LARGEST) for _ in range(lanes)]
-    if not all(lane.uses_graphs for lane in opened):
+    opened = [engine.open_lane(LARGEST, graphs=graphs) for _ in range(lanes)]
+    if any(lane.uses_graphs is not graphs for lane in opened):
         raise SystemExit("a lane records no graphs")
     with ThreadPoolExecutor(lanes) as pool:
         taken = list(pool.map(work, opened))

@@ -186,9 +186,14 @@ def _listed(tensors: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {tensors[key]}" for key in sorted(tensors)) or "none"
 
 
-def _set_targets(trt: RtxTensorRt, config: api.RtxIBuilderConfig, targets: tuple[str, ...]) -> None:
+def known_compute_capabilities(trt: RtxTensorRt) -> dict[str, object]:
+    """Return TensorRT-RTX's value of every compute capability it builds for, by "8.6" and such."""
     members = trt.ComputeCapability.__members__
-    known = {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
+    return {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
+
+
+def _set_targets(trt: RtxTensorRt, config: api.RtxIBuilderConfig, targets: tuple[str, ...]) -> None:
+    known = known_compute_capabilities(trt)
     unknown = [target for target in targets if target not in known]
     if unknown or not targets:
         found = f"compute capability {', '.join(unknown)}" if unknown else "no compute capability"

@@ -1,0 +1,63 @@
+"""Claims about the GPU half without a GPU, measured: `make verify-gpu`.
+
+Run from the project's root in its virtual environment. `--only GROUP` measures one group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from claims import Claim, report
+from measuring import ROOT, SUPPORT_ENVIRONMENT, pytest_claim
+
+PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
+PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
+
+
+def prove_claims() -> Iterator[Claim]:
+    """The proof kit's dry run shows every claim; its parts install without a network."""
+    build = [sys.executable, "-m", "support.cuda_sim.build"]
+    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+    with tempfile.TemporaryDirectory() as work:
+        words = ["--dry-run", "--work", work, "--seconds", str(PROOF_SECONDS)]
+        ran = subprocess.run(
+            [sys.executable, str(ROOT / "tools" / "gpu" / "prove.py"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    lines: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines()]
+    shown = {line["group"].partition(":")[0] for line in lines}
+    absent = [group for group in PROOF_GROUPS if group not in shown]
+    yield Claim("dry run: groups without a claim", len(absent), "==", 0, ", ".join(absent))
+    unshown = [line["claim"] for line in lines if line["ok"] is not True]
+    note = f"{len(lines)} claims; {'; '.join(unshown)[:300] or 'all hold'}"
+    yield Claim("dry run: claims that are missed or not tried", len(unshown), "==", 0, note)
+    yield Claim("dry run: exit status", ran.returncode, "==", 0, ran.stderr[-200:])
+    yield pytest_claim(
+        "parts of wheels install in a fresh environment without a network: tests that fail or skip",
+        "tests/tools/gpu/test_carry.py",
+        *("-m", "slow or not slow"),
+    )
+
+
+_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {"prove": prove_claims}
+
+
+def main() -> int:
+    """Measure every group, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(_GROUPS))
+    only = parser.parse_args().only
+    return report(_GROUPS if only is None else {only: _GROUPS[only]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

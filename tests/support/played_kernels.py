@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fasdk.backends import device_kernels
-from fasdk.preprocess import device_rows
+from fasdk.backends.tensorrt import device_preprocessing, row_kernels
 from fasdk.preprocess.native import native_module
 
 from support.fake_gpu import FakeGpu
 
 GARBAGE = 0xA5
-KERNELS = "fasdk_image_row", "fasdk_depth_row", "fasdk_constant_row", "fasdk_present_row"
 
 
 class PlayedKernels:
@@ -42,13 +40,18 @@ class PlayedKernels:
             ),
             constant_row=self._number,
             present_row=self._number,
-            ROW_PARAMETERS=dict.fromkeys(KERNELS, ()),
         )
-        device_rows._packer.cache_clear()
-        monkeypatch.setattr(device_rows, "native_module", lambda: packed)
-        monkeypatch.setattr(device_kernels, "_fatbin", lambda _driver: b"played")
-        plays = self._frame, self._frame, self._constant, self._present
-        for name, play in zip(KERNELS, plays, strict=True):
+        row_kernels._packer.cache_clear()
+        monkeypatch.setattr(row_kernels, "native_module", lambda: packed)
+        monkeypatch.setattr(
+            device_preprocessing, "find_image", lambda _device: (b"played", "played")
+        )
+        for name, play in {
+            "fasdk_image_row": self._frame,
+            "fasdk_depth_row": self._frame,
+            "fasdk_constant_row": self._constant,
+            "fasdk_present_row": self._present,
+        }.items():
             gpu.kernels[name] = lambda arguments, name=name, play=play: self._play(
                 name, play, arguments
             )

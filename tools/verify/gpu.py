@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gpu_lanes
 from claims import Claim, report
 from measuring import ROOT, SUPPORT_ENVIRONMENT, pytest_claim
 
@@ -22,8 +23,7 @@ PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytor
 
 def prove_claims() -> Iterator[Claim]:
     """The proof kit's dry run shows every claim; its parts install without a network."""
-    build = [sys.executable, "-m", "support.cuda_sim.build"]
-    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+    build_driver()
     with tempfile.TemporaryDirectory() as work:
         words = ["--dry-run", "--work", work, "--seconds", str(PROOF_SECONDS)]
         ran = subprocess.run(
@@ -48,7 +48,19 @@ def prove_claims() -> Iterator[Claim]:
     )
 
 
-_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {"prove": prove_claims}
+def build_driver() -> None:
+    """Build the simulated driver where it is not up to date."""
+    build = [sys.executable, "-m", "support.cuda_sim.build"]
+    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+
+
+def lane_claims() -> Iterator[Claim]:
+    """Lanes that preprocess on the simulated device; see `gpu_lanes`."""
+    build_driver()
+    yield from gpu_lanes.lane_claims()
+
+
+_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {"prove": prove_claims, "lanes": lane_claims}
 
 
 def main() -> int:

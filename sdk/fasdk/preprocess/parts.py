@@ -23,19 +23,19 @@ _COORDINATES = -32768, 32767  # whole pixels; aligned coordinates are held in 16
 
 
 @dataclass(frozen=True, eq=False)
-class SeenPart:
+class FramePart:
     """Smallest rectangle of a frame that one tensor is made of.
 
     Attributes:
         pixels: View of the frame: uint8 [h, w] or [h, w, 3], or uint16 [h, w]; any strides.
-        region: Left, top, right and bottom of the rectangle in pixels of the frame, inclusive.
+        corner: (left, top) of the rectangle in pixels of the frame.
         frame_size: (width, height) of the frame in pixels.
-        view: What the tensor shows, in pixels of the frame: a region, which may leave it, or an
-            aligned face.
+        view: What the tensor shows: a region in pixels of the rectangle, which leaves it where the
+            crop leaves the frame; or an aligned face in pixels of the frame.
     """
 
     pixels: NDArray[Any]
-    region: Region
+    corner: tuple[int, int]
     frame_size: tuple[int, int]
     view: Region | Alignment
 
@@ -46,7 +46,7 @@ def part_of(
     spec: PreprocessSpec,
     *,
     landmarks: NDArray[np.floating] | None = None,
-) -> SeenPart:
+) -> FramePart:
     """Return the part of a frame that `fasdk.preprocess.to_tensor` reads.
 
     Args:
@@ -65,12 +65,12 @@ def part_of(
     if isinstance(view, Alignment):
         rows = _needed(view.to_frame[3:], (spec.width, spec.height), size[1], spec.border)
         columns = _needed(view.to_frame[:3], (spec.width, spec.height), size[0], spec.border)
-        region = columns[0], rows[0], columns[1], rows[1]
-    else:
-        left, top, right, bottom = view
-        region = max(left, 0), max(top, 0), min(right, size[0] - 1), min(bottom, size[1] - 1)
-    pixels = frame[region[1] : region[3] + 1, region[0] : region[2] + 1]
-    return SeenPart(pixels, region, size, view)
+        pixels = frame[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
+        return FramePart(pixels, (columns[0], rows[0]), size, view)
+    left, top, right, bottom = view
+    x, y = max(left, 0), max(top, 0)
+    pixels = frame[y : bottom + 1, x : right + 1]
+    return FramePart(pixels, (x, y), size, (left - x, top - y, right - x, bottom - y))
 
 
 def _needed(

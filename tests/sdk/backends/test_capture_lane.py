@@ -13,7 +13,7 @@ import pytest
 
 from fasdk.backends.cuda_api import CudaStream, DeviceBuffer
 from fasdk.backends.engine import Backend, CaptureLane, Preprocessing, place_of_preprocessing
-from fasdk.backends.tensorrt import capture_lane
+from fasdk.backends.tensorrt import capture_lane, row_kernels
 from fasdk.backends.tensorrt.capture_lane import CaptureTensorRtLane
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
@@ -22,7 +22,7 @@ from fasdk.bundle.bundle import Bundle
 from fasdk.capture import Capture, Modality
 from fasdk.decision import MissingModalities, Verdict
 from fasdk.errors import BackendError, PlanError, PreprocessError
-from fasdk.preprocess import CropRule, DepthEncoding, IrComposite, PreprocessSpec, device_rows
+from fasdk.preprocess import CropRule, DepthEncoding, IrComposite, PreprocessSpec
 from fasdk.preprocess.parts import part_of
 from fasdk.scorer import Scorer
 from fasdk.session.session import Liveness
@@ -94,7 +94,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     played = PlayedKernels(gpu, monkeypatch)
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in(gpu, Behavior()))
     yield Site(gpu, played, tmp_path)
-    device_rows._packer.cache_clear()
+    row_kernels._packer.cache_clear()
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "integrated"])

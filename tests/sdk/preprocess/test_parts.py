@@ -31,8 +31,7 @@ def test_pixels_outside_of_the_part_change_no_tensor_and_those_on_its_edges_do()
             with pytest.raises(PreprocessError):
                 to_tensor(capture.depth, face, spec, **given)
             continue
-        (left, top), (height, width) = part.region[:2], part.pixels.shape
-        assert part.region[2:] == (left + width - 1, top + height - 1)
+        (left, top), (height, width) = part.corner, part.pixels.shape
         assert part.frame_size == capture.size_of(Modality.DEPTH)
         np.testing.assert_array_equal(
             part.pixels, capture.depth[top : top + height, left : left + width]
@@ -46,12 +45,11 @@ def test_pixels_outside_of_the_part_change_no_tensor_and_those_on_its_edges_do()
     assert {(CropRule.FACE, False, True), (CropRule.LANDMARKS, True, True)} <= seen
 
 
-def test_a_crop_that_leaves_the_frame_has_its_part_inside():
+def test_a_region_is_in_pixels_of_the_part():
     spec = FACE.model_copy(update={"crop_bounds": CropBounds.PAD, "crop_scale": 2.0})
     frame = np.zeros((20, 30, 3), np.uint8)
     part = part_of(frame, FaceBox(0, 5, 10, 10), spec)
-    assert (part.region, part.pixels.shape) == ((0, 0, 14, 19), (20, 15, 3))
-    assert part.view == (-5, 0, 14, 19)
+    assert (part.corner, part.pixels.shape, part.view) == ((0, 0), (20, 15, 3), (-5, 0, 14, 19))
 
 
 def test_an_aligned_face_needs_no_pixel_more_than_it_is_interpolated_from():
@@ -62,7 +60,7 @@ def test_an_aligned_face_needs_no_pixel_more_than_it_is_interpolated_from():
     points = np.float32([p for p in spec.landmark_positions if p is not None]) + 50
     part = part_of(np.zeros((400, 600), np.uint8), None, spec, landmarks=points)
     # Half a pixel at most is lost where an unturned face of the tensor's own size is rounded.
-    assert min(part.region[:2]) >= 49
+    assert (49 <= part.corner[0] <= 50, 49 <= part.corner[1] <= 50) == (True, True)
     assert max(part.pixels.shape) <= 114
 
 

@@ -107,9 +107,9 @@ def measure(count: int, a_bundle: int, *, models: bool) -> dict[str, Any]:
     behavior = Behavior()
     sys.modules["tensorrt"] = stand_in(simulator, behavior)
 
-    from fasdk.backends import device_kernels
+    from fasdk.backends.tensorrt import device_preprocessing
 
-    device_kernels._fatbin = lambda _driver: image()
+    device_preprocessing.kernel_image = lambda *_: image()
     found: Counter[str] = Counter()
     named: list[str] = []
     specs_of = chain(model_specs() if models else (), random_specs())

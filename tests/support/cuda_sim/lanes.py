@@ -242,12 +242,12 @@ def measure(
     simulator.set_integrated(integrated=integrated)
     sys.modules["tensorrt"] = stand_in(simulator, Behavior())
 
-    from fasdk.backends import device_kernels
     from fasdk.backends.engine import Backend, Preprocessing
+    from fasdk.backends.tensorrt import device_preprocessing
     from fasdk.backends.tensorrt.opening import open_tensorrt_engine
     from fasdk.bundle.bundle import open_bundle
 
-    device_kernels._fatbin = lambda _driver: image()
+    device_preprocessing.kernel_image = lambda *_: image()
     meter = UploadMeter()
 
     def open_engine(where: str) -> TensorRtEngine:

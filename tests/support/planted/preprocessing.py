@@ -80,12 +80,12 @@ class _Site:
 
     def open(self) -> TensorRtEngine:
         """Return an engine, unproved, so that a scenario alone decides what is run."""
-        from fasdk.backends.device_kernels import RowKernels
         from fasdk.backends.engine import Backend
-        from fasdk.backends.tensorrt.device_preprocessing import CaptureInputs, DevicePreprocessing
+        from fasdk.backends.tensorrt.device_preprocessing import DevicePreprocessing
         from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
         from fasdk.backends.tensorrt.layout import TensorLayout
         from fasdk.backends.tensorrt.plan import build_plan
+        from fasdk.backends.tensorrt.row_kernels import CaptureInputs, RowKernels
         from fasdk.preprocess import input_shapes
 
         presence = tuple(self.specs)
@@ -93,7 +93,7 @@ class _Site:
         layout = TensorLayout(input_shapes(self.specs, presence), {"logits": (2,)})
         with self.driver.current():
             plan = build_plan(self.graph, Backend.TENSORRT, shapes=layout.inputs, max_batch=LARGEST)
-            kernels = RowKernels(self.driver, self.driver.module(image()))
+            kernels = RowKernels(self.driver, image())
         return TensorRtEngine(
             plan.data,
             Backend.TENSORRT,

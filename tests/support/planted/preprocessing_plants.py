@@ -81,8 +81,8 @@ PREPROCESSING_PLANTS = (
     Plant(
         "the whole of a crop at the frame's border",
         PARTS,
-        "min(right, size[0] - 1)",
-        "min(right, size[0] - 1 - (right >= size[0] > 1))",
+        "x : right + 1]",
+        "x : min(right + 1, size[0] - (right >= size[0] > 1))]",
         "device_rows",
     ),
     Plant(
@@ -95,15 +95,15 @@ PREPROCESSING_PLANTS = (
     Plant(
         "mark the modalities of each capture",
         CAPTURES,
-        "            launches.append(present_row(held, out_address=out))\n",
-        "            if row == 0:\n"
-        "                launches.append(present_row(held, out_address=out))\n",
+        "            launches.append(present_row(self._captures.presence, capture.present, out))\n",
+        "            if row == 0:\n                launches.append("
+        "present_row(self._captures.presence, capture.present, out))\n",
         "device_rows",
     ),
     Plant(
         "fill the row of a missing modality",
         CAPTURES,
-        "launches.append(constant_row(shape, spec.missing_value, out_address=out))",
+        "launches.append(constant_row(spec, out))",
         "pass",
         "device_rows",
     ),

@@ -15,24 +15,28 @@ import numpy as np
 
 from fasdk.backends.tensorrt.lane import Mark, TensorRtLane
 from fasdk.backends.tensorrt.memory import SharedMemory
+from fasdk.backends.tensorrt.row_kernels import (
+    CaptureInputs,
+    Launch,
+    RowKernels,
+    constant_row,
+    frame_row,
+    present_row,
+)
 from fasdk.backends.tensorrt.staging import Staging
 from fasdk.errors import BackendError
 from fasdk.preprocess import PRESENCE, to_tensor
-from fasdk.preprocess.device_rows import FramePart, constant_row, frame_row, present_row
-from fasdk.preprocess.parts import SeenPart, part_of
+from fasdk.preprocess.parts import part_of
 from fasdk.preprocess.spec import DepthEncoding, depth_levels
 from fasdk.telemetry import DeviceTimes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasdk.backends.device_kernels import RowKernels
     from fasdk.backends.engine import EngineOutputs
     from fasdk.backends.tensorrt import api
-    from fasdk.backends.tensorrt.device_preprocessing import CaptureInputs
     from fasdk.backends.tensorrt.module import TensorRt
     from fasdk.capture import Capture
-    from fasdk.preprocess.device_rows import RowLaunch
 
 # Staging of a new lane holds such a frame of each modality, a capture; larger ones make it grow.
 _USUAL_FRAME_PX = 640 * 480
@@ -50,7 +54,7 @@ class _Row:
         wanted_bytes: The same where everything had found room.
     """
 
-    launches: tuple[RowLaunch, ...]
+    launches: tuple[Launch, ...]
     on_host: tuple[str, ...]
     used_bytes: int
     wanted_bytes: int
@@ -173,7 +177,7 @@ class CaptureTensorRtLane(TensorRtLane):
 
     def _packed(self, capture: Capture, row: int, staging: Staging) -> _Row:
         """Pack a capture into staging and return what writes its row."""
-        launches: list[RowLaunch] = []
+        launches: list[Launch] = []
         on_host: list[str] = []
         used_bytes, wanted_bytes = 0, 0
         if row > 0:
@@ -181,8 +185,7 @@ class CaptureTensorRtLane(TensorRtLane):
         for modality, spec in self._captures.specs.items():
             out = self._row_address(modality.value, row)
             if modality not in capture.present:
-                shape = self._layout.inputs[modality.value]
-                launches.append(constant_row(shape, spec.missing_value, out_address=out))
+                launches.append(constant_row(spec, out))
                 continue
             frame, face = capture.frame(modality), capture.face_in(modality)
             landmarks = capture.landmarks_in(modality)
@@ -193,14 +196,11 @@ class CaptureTensorRtLane(TensorRtLane):
                 wanted_bytes = staging.place_of(part.pixels, wanted_bytes)[1]
                 if place is not None:
                     start, used_bytes = place
-                    packed = FramePart(
-                        staging.address + start, part.region, part.frame_size, _channels(part)
-                    )
-                    levels = 0
+                    levels = None
                     if spec.depth is not None:
                         levels = self._levels[spec.depth].device.address
                     launches.append(
-                        frame_row(spec, part.view, packed, out_address=out, levels_address=levels)
+                        frame_row(part, spec, frame=staging.address + start, levels=levels, out=out)
                     )
             if place is None:
                 tensor = self.inputs[modality.value][row]
@@ -208,8 +208,7 @@ class CaptureTensorRtLane(TensorRtLane):
                 on_host.append(modality.value)
         if self._captures.presence is not None:
             out = self._row_address(PRESENCE, row)
-            held = [modality in capture.present for modality in self._captures.presence]
-            launches.append(present_row(held, out_address=out))
+            launches.append(present_row(self._captures.presence, capture.present, out))
         return _Row(tuple(launches), tuple(on_host), used_bytes, wanted_bytes)
 
     def _row_address(self, name: str, row: int) -> int:
@@ -258,7 +257,3 @@ class CaptureTensorRtLane(TensorRtLane):
         super()._release()
         self._rows.clear()
         self._staging, self._levels = None, {}
-
-
-def _channels(part: SeenPart) -> int:
-    return 3 if part.pixels.ndim == 3 else 1

@@ -6,44 +6,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fasdk.backends.device_kernels import open_kernels
 from fasdk.backends.engine import Preprocessing
+from fasdk.backends.tensorrt.row_kernels import CaptureInputs, RowKernels
 from fasdk.errors import BackendError
-from fasdk.preprocess import IrComposite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fasdk.backends.cuda_api import CudaDriver
-    from fasdk.backends.device_kernels import RowKernels
+    from fasdk.backends.cuda_api import CudaDevice, CudaDriver
     from fasdk.bundle.manifest import Manifest
-    from fasdk.capture import Modality
-    from fasdk.preprocess import PreprocessSpec
 
 _log = logging.getLogger("fasdk.tensorrt")
-
-
-@dataclass(frozen=True)
-class CaptureInputs:
-    """Inputs of a graph as captures fill them.
-
-    Attributes:
-        specs: Preprocessing by modality.
-        presence: Column order of the presence input, for a graph that takes one.
-    """
-
-    specs: Mapping[Modality, PreprocessSpec]
-    presence: tuple[Modality, ...] | None
-
-    @property
-    def on_host(self) -> tuple[Modality, ...]:
-        """Modalities whose tensors the host makes: those that draw HOG and PLGF maps."""
-        return tuple(m for m, s in self.specs.items() if s.ir_composite is not IrComposite.PLAIN)
-
-    @property
-    def on_device(self) -> tuple[Modality, ...]:
-        """The other modalities."""
-        return tuple(m for m in self.specs if m not in self.on_host)
 
 
 @dataclass(frozen=True)
@@ -73,7 +44,7 @@ def open_preprocessing(
         _log.info("%s: frames are preprocessed on the host, as asked", name)
         return None
     try:
-        kernels, origin = _kernels(driver, captures)
+        kernels, origin = load_kernels(driver, captures)
     except BackendError as error:
         if asked is Preprocessing.DEVICE:
             raise BackendError(
@@ -91,10 +62,25 @@ def open_preprocessing(
     return DevicePreprocessing(kernels, captures)
 
 
-def _kernels(driver: CudaDriver, captures: CaptureInputs) -> tuple[RowKernels, str]:
+def load_kernels(driver: CudaDriver, captures: CaptureInputs) -> tuple[RowKernels, str]:
+    """Return the kernels, loaded onto the device, and what they are, in words.
+
+    Raises:
+        BackendError: None fit this GPU or this model, or the device is lost.
+    """
     if not captures.on_device:
         raise BackendError("every input of this model draws HOG and PLGF maps")
-    found = open_kernels(driver)
-    if found.kernels is None:
-        raise BackendError(found.reason)
-    return found.kernels, found.describe()
+    image, origin = find_image(driver.device)
+    return RowKernels(driver, image), origin
+
+
+def find_image(device: CudaDevice) -> tuple[bytes, str]:
+    """Return an image with code for a GPU, and what it is, in words.
+
+    Raises:
+        BackendError: There is none.
+    """
+    raise BackendError(
+        f"fasdk was built without kernels for {device.name} (compute capability "
+        f"{device.compute_capability})"
+    )

@@ -337,9 +337,10 @@ def test_auto_takes_the_host_where_no_kernel_fits_and_device_refuses(
     engine = site.open(bundle, Preprocessing.AUTO)
     assert not isinstance(engine.open_lane(1), CaptureTensorRtLane)
     assert place_of_preprocessing(engine) is Preprocessing.HOST
-    assert "preprocessed on the host: the kernels hold no code for Orin" in caplog.text
+    assert "preprocessed on the host: " in caplog.text
+    assert "the kernels hold no code for Orin" in caplog.text
     engine.close()
-    with pytest.raises(BackendError, match="cannot preprocess on Orin: the kernels hold no code"):
+    with pytest.raises(BackendError, match="cannot preprocess on Orin: .*hold no code"):
         site.open(bundle, Preprocessing.DEVICE)
     assert not site.gpu.held
 

@@ -340,7 +340,7 @@ def test_auto_takes_the_host_where_no_kernel_fits_and_device_refuses(
     assert "preprocessed on the host: " in caplog.text
     assert "the kernels hold no code for Orin" in caplog.text
     engine.close()
-    with pytest.raises(BackendError, match="cannot preprocess on Orin: .*hold no code"):
+    with pytest.raises(BackendError, match=r"cannot preprocess on Orin: .*hold no code"):
         site.open(bundle, Preprocessing.DEVICE)
     assert not site.gpu.held
 

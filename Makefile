@@ -103,7 +103,7 @@ verify-trust: $(STAMP)  ## The same for trust and endurance; hours at full size,
 verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle machine, OPTIONS="--only bounds" measures a part
 	$(RECORDED)$(BIN)/python tools/verify/profiling.py $(OPTIONS)
 
-verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--only prove" measures a part
+verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--only prove" measures a part; `install` needs the network
 	$(RECORDED)$(BIN)/python tools/verify/gpu.py $(OPTIONS)
 
 prove-gpu: $(STAMP)  ## Prove the GPU half on this machine's GPU, in five minutes; OPTIONS=--dry-run needs none
@@ -125,11 +125,15 @@ sbom: $(STAMP) $(AUDIT)/.installed  ## Bill of materials of .venv as build/sbom.
 	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --sv 1.6 --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
 	$(BIN)/python tools/docs/licenses.py build/sbom.json > build/licenses.txt
 
-lock: $(STAMP)  ## Make tools/kiosk/requirements.txt: the device install with hashes, of the releases in constraints.txt
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes -c constraints.txt \
-		--no-header --no-annotate -q -o build/requirements.txt
-	(echo "# Every release that the device install needs, with the SHA-256 of its files. Made by \`make lock\`."; \
-		cat build/requirements.txt) > tools/kiosk/requirements.txt
+# pycuda is not among a Jetson's: it is compiled from its source on the board.
+lock: $(STAMP)  ## Make the requirements.txt of tools/kiosk and tools/jetson: their installs with hashes, of the releases in constraints.txt
+	@for install in 'kiosk --extra cli --extra cpu --extra opencv' 'jetson --extra cli'; do \
+		set -- $$install; folder=tools/$$1; shift; \
+		$(BIN)/uv pip compile pyproject.toml "$$@" --universal --python-version 3.10 --generate-hashes \
+			-c constraints.txt --no-header --no-annotate -q -o build/requirements.txt && \
+		(echo "# Every release that this install needs, with the SHA-256 of its files. Made by \`make lock\`."; \
+			cat build/requirements.txt) > $$folder/requirements.txt || exit 1; \
+	done
 
 audit: $(AUDIT)/.installed  ## Ask the published advisories about the releases in constraints.txt; needs the network
 	$(AUDIT)/bin/pip-audit --disable-pip --no-deps -r constraints.txt

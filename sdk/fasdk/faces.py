@@ -15,6 +15,7 @@ import numpy as np
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Capture, FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError, FaceFinderError
+from fasdk.extras import require_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,9 @@ class FaceFinder:
         Raises:
             FaceFinderError: The file is unreadable, has another digest, is not a YuNet model, or
                 this OpenCV cannot run it.
+            PackageError: OpenCV is not installed.
         """
+        require_package("cv2", "face detection")
         if longest_side_px < 32 or not 0.0 < min_score < 1.0 or not 0.0 < max_overlap <= 1.0:
             raise FaceFinderError(
                 f"longest_side_px {longest_side_px} must be at least 32, min_score {min_score} lie "

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.bounded_file import FileKind, read_bounded
+from fasdk.bounded_file import FileKind, open_bounded, read_bounded
 from fasdk.errors import CaptureError
+from fasdk.extras import require_package
 from fasdk.file_signatures import FirstBytes
 from fasdk.image_container import (
     MAX_DECODED_BYTES,
@@ -50,6 +51,7 @@ _OTHERS = (
         for pickle in FirstBytes.PICKLES
     ),
 )
+_DECODER_USER = "decoding PNG, JPEG, TIFF and WebP"
 _CONTAINER_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1", b"hevc"), "an HEIC photograph"),
     **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
@@ -106,6 +108,7 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     Raises:
         CaptureError: It is truncated, too large or no image; the message completes "FILE does not
             decode as an image: ".
+        PackageError: It is PNG, JPEG, TIFF or WebP, and OpenCV is not installed.
     """
     if data.startswith(FirstBytes.NPY):
         return _array_image(_load_npy(data))
@@ -129,6 +132,21 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     return Image(upright, lossy, found.bits, (*found.notes, *end_note))
 
 
+def require_decoder(path: Path) -> None:
+    """Check that what a file's first bytes say it is can be decoded here, where it can be read.
+
+    Raises:
+        PackageError: It is PNG, JPEG, TIFF or WebP, and OpenCV is not installed.
+    """
+    try:
+        with open_bounded(path, FileKind.FRAME) as file:
+            start = file.read(12)
+    except (OSError, ValueError):  # a fault of its own, which reading it reports
+        return
+    if start.startswith((FirstBytes.PNG, FirstBytes.JPEG, *FirstBytes.TIFF, b"RIFF")):
+        require_package("cv2", _DECODER_USER)
+
+
 def stored_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) in pixels as a viewer shows them, from the header alone.
 
@@ -148,6 +166,7 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
 
 def _decode_with_opencv(data: bytes, extent: Extent) -> NDArray[Any]:
     """Return [H, W, channels] as OpenCV decodes a container whose extent is known."""
+    require_package("cv2", _DECODER_USER)
     import cv2
 
     try:

@@ -99,15 +99,15 @@ def test_the_installed_kernels_are_small_and_end_in_ptx():
 def test_a_gpu_gives_the_hosts_bits(mapped):
     pytest.importorskip("pycuda.driver")
     from fasdk.backends.cuda import PyCudaDriver
-    from fasdk.backends.device_kernels import open_kernels
+    from fasdk.backends.device_kernels import KernelSource, kernel_image
+    from fasdk.backends.tensorrt.row_kernels import RowKernels
 
     from support.row_cases import compare
 
     driver = PyCudaDriver()
     with driver.current():
-        opened = open_kernels(driver)
-    assert opened.kernels is not None, opened.describe()
-    found = compare(driver, opened.kernels, 2000, mapped=mapped, longest_side=224)
+        kernels = RowKernels(driver, kernel_image(KernelSource.FATBIN, driver.device))
+    found = compare(driver, kernels, 2000, mapped=mapped, longest_side=224)
     with driver.current():
-        opened.kernels.free()
+        kernels.free()
     assert found.different == []

@@ -9,7 +9,7 @@ fasdk_constant_row, and every capture a row of `present`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fasdk.backends.cuda_api import CudaDriver, CudaStream, DeviceBuffer, HostBuffer
-from fasdk.backends.device_kernels import RowKernels
-from fasdk.capture import FaceBox
+from fasdk.backends.tensorrt.row_kernels import (
+    Launch,
+    RowKernels,
+    _packer,
+    constant_row,
+    frame_row,
+    present_row,
+)
+from fasdk.capture import FaceBox, Modality
 from fasdk.errors import PreprocessError
 from fasdk.preprocess import (
     Border,
@@ -33,18 +40,9 @@ from fasdk.preprocess import (
     Interpolation,
     PreprocessSpec,
     to_tensor,
-    view_of,
 )
-from fasdk.preprocess.alignment import Alignment, _in_32nds
-from fasdk.preprocess.borders import OUTSIDE, border_index
-from fasdk.preprocess.device_rows import (
-    FramePart,
-    RowLaunch,
-    constant_row,
-    frame_row,
-    present_row,
-)
-from fasdk.preprocess.geometry import Region
+from fasdk.preprocess.alignment import Alignment
+from fasdk.preprocess.parts import FramePart, part_of
 from fasdk.preprocess.spec import depth_levels
 
 AT_ONCE = 16  # captures between two synchronizations
@@ -58,15 +56,13 @@ class RowCase:
     Attributes:
         spec: Preprocessing of the modality.
         frame: The frame; None for an absent modality.
-        view: What the spec looks at; None for an absent modality.
-        part: Left, top, right and bottom of what is uploaded; None for an absent modality.
+        part: What of it is uploaded; None for an absent modality.
         expected: float32 [3, spec.height, spec.width], as the host writes it.
     """
 
     spec: PreprocessSpec
     frame: NDArray[Any] | None
-    view: Region | Alignment | None
-    part: Region | None
+    part: FramePart | None
     expected: NDArray[np.float32]
 
 
@@ -123,7 +119,7 @@ def _random_row(random: np.random.Generator, spec: PreprocessSpec) -> RowCase | 
     """Return a row of a spec, or None where the frame and the face that were drawn do not fit."""
     if random.random() < 0.15:
         expected = np.full((3, spec.height, spec.width), spec.missing_value, np.float32)
-        return RowCase(spec, None, None, None, expected)
+        return RowCase(spec, None, None, expected)
     frame = _random_frame(random, spec)
     height, width = frame.shape[:2]
     face = FaceBox(
@@ -134,12 +130,11 @@ def _random_row(random: np.random.Generator, spec: PreprocessSpec) -> RowCase | 
     )
     landmarks = _random_landmarks(random, width, height)
     try:
-        view = view_of((width, height), face, landmarks, spec)
+        part = part_of(frame, face, spec, landmarks=landmarks)
         expected = to_tensor(frame, face, spec, landmarks=landmarks)
     except PreprocessError:
         return None
-    part = _part_of(random, view, spec, (width, height))
-    return RowCase(spec, frame, view, part, expected)
+    return RowCase(spec, frame, part, expected)
 
 
 def _random_spec(random: np.random.Generator, longest_side: int) -> PreprocessSpec:
@@ -211,37 +206,6 @@ def _random_frame(random: np.random.Generator, spec: PreprocessSpec) -> NDArray[
     return frame if channels == 3 else frame[..., 0]
 
 
-def _part_of(
-    random: np.random.Generator,
-    view: Region | Alignment,
-    spec: PreprocessSpec,
-    size: tuple[int, int],
-) -> Region:
-    """Return what is read of a frame, or something around it."""
-    if isinstance(view, Alignment):
-        columns = _read_along(view.to_frame[:3], spec, size[0])
-        rows = _read_along(view.to_frame[3:], spec, size[1])
-        left, right, top, bottom = *columns, *rows
-    else:
-        left, top = max(view[0], 0), max(view[1], 0)
-        right, bottom = min(view[2], size[0] - 1), min(view[3], size[1] - 1)
-    more = random.integers(0, 3, 4) if random.random() < 0.5 else np.zeros(4, int)
-    return (
-        max(0, left - int(more[0])),
-        max(0, top - int(more[1])),
-        min(size[0] - 1, right + int(more[2])),
-        min(size[1] - 1, bottom + int(more[3])),
-    )
-
-
-def _read_along(row: tuple[float, ...], spec: PreprocessSpec, side: int) -> tuple[int, int]:
-    """Return the first and last place that an aligned face is interpolated from."""
-    places, _ = _in_32nds(row, (spec.width, spec.height))
-    read = np.concatenate([border_index(places + at, side, spec.border) for at in (0, 1)])
-    read = read[read != OUTSIDE]
-    return (int(read.min()), int(read.max())) if read.size else (0, 0)
-
-
 def compare(
     driver: CudaDriver,
     kernels: RowKernels,
@@ -304,6 +268,7 @@ class _Memory:
     stream: CudaStream
     mapped: bool
     held: list[DeviceBuffer | HostBuffer] = field(default_factory=list)
+    launched: int = 0
 
     def upload(self, samples: NDArray[Any]) -> int:
         """Return the device's address of a copy of contiguous samples."""
@@ -348,7 +313,9 @@ def _write(
     for capture in some:
         for row in capture.rows:
             kernels.launch(_launch_of(memory, row, address + 4 * next(at)), stream)
-        kernels.launch(present_row(capture.present, out_address=address + 4 * next(at)), stream)
+        modalities = tuple(Modality)[: len(capture.present)]
+        held = tuple(m for m, there in zip(modalities, capture.present, strict=True) if there)
+        kernels.launch(present_row(modalities, held, address + 4 * next(at)), stream)
     if device is not None:
         driver.copy_to_host(host.array, device, stream)
     stream.synchronize()
@@ -358,38 +325,41 @@ def _write(
     return [[next(rows) for _ in row_sizes] for row_sizes in sizes]
 
 
-def _launch_of(memory: _Memory, row: RowCase, out_address: int) -> RowLaunch:
-    if row.frame is None or row.view is None or row.part is None:
-        shape = row.expected.shape
-        return constant_row(shape, row.spec.missing_value, out_address=out_address)
-    left, top, right, bottom = row.part
-    height, width = row.frame.shape[:2]
-    channels = 1 if row.frame.ndim == 2 else 3
-    samples = row.frame[top : bottom + 1, left : right + 1]
-    first, strides = _laid_out(samples.reshape(*samples.shape[:2], channels))
-    base = memory.upload(first)
-    # Where the first sample is, among the bytes that were copied.
-    offset = sum(
-        -stride * (size - 1)
-        for stride, size in zip(strides, (*samples.shape[:2], channels), strict=True)
-        if stride < 0
-    )
-    part = FramePart(
-        base + offset * samples.dtype.itemsize, row.part, (width, height), channels, strides
-    )
-    levels = 0 if row.spec.depth is None else memory.upload(_levels(row.spec))
-    return frame_row(row.spec, row.view, part, out_address=out_address, levels_address=levels)
-
-
-def _laid_out(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int]]:
-    """Return contiguous samples in the order of memory, and the strides that undo it."""
-    flipped = samples[tuple(slice(None, None, -1 if s < 0 else 1) for s in samples.strides)]
-    contiguous = np.ascontiguousarray(flipped)
-    _, width, channels = samples.shape
-    steps = width * channels, channels, 1
-    signs = (-1 if stride < 0 else 1 for stride in samples.strides)
-    row, column, channel = (step * sign for step, sign in zip(steps, signs, strict=True))
-    return contiguous, (row, column, channel)
+def _launch_of(memory: _Memory, row: RowCase, out: int) -> Launch:
+    """Return a row's launch; every other frame is uploaded as it lies in memory, with strides."""
+    if row.part is None:
+        return constant_row(row.spec, out)
+    levels = None if row.spec.depth is None else memory.upload(_levels(row.spec))
+    memory.launched += 1
+    pixels = row.part.pixels
+    if memory.launched % 2:
+        frame = memory.upload(np.ascontiguousarray(pixels))
+        return frame_row(row.part, row.spec, frame=frame, levels=levels, out=out)
+    # In the order of memory, so that some strides are negative, and in the middle of more samples.
+    flips = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in pixels.strides)
+    wider = [(0, 0)] * pixels.ndim
+    wider[:2] = [(1, 2), (3, 1)]
+    whole = np.pad(pixels[flips], wider)
+    inner = whole[1 : 1 + pixels.shape[0], 3 : 3 + pixels.shape[1]][flips]
+    base = memory.upload(whole) - whole.ctypes.data
+    height, width, channels = (*pixels.shape, 1)[:3]
+    steps = (*(step // inner.itemsize for step in inner.strides), 1)[:3]
+    launch = frame_row(row.part, row.spec, frame=base + inner.ctypes.data, levels=levels, out=out)
+    given: dict[str, Any] = {
+        "frame": base + inner.ctypes.data,
+        "shape": (height, width, channels),
+        "strides": steps,
+        "out": out,
+        "out_size": (row.spec.height, row.spec.width),
+    }
+    if isinstance(row.part.view, Alignment):
+        given["to_frame"] = row.part.view.to_frame
+        given["window"] = *row.part.corner, *row.part.frame_size
+    else:
+        given["region"] = row.part.view
+    if levels is None:
+        return replace(launch, arguments=_packer(row.spec).image(**given))
+    return replace(launch, arguments=_packer(row.spec).depth(**given, levels=levels))
 
 
 @lru_cache(maxsize=64)

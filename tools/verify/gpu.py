@@ -15,9 +15,11 @@ from typing import Any
 
 import gpu_lanes
 from claims import Claim, report
-from measuring import ROOT, SUPPORT_ENVIRONMENT, pytest_claim
+from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim
 
 PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
+BASE_MB = 130.0
+BASE = "."
 PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 
 
@@ -60,7 +62,30 @@ def lane_claims() -> Iterator[Claim]:
     yield from gpu_lanes.lane_claims()
 
 
-_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {"prove": prove_claims, "lanes": lane_claims}
+def install_claims() -> Iterator[Claim]:
+    """Sizes of a device's installs, and what works with the base alone."""
+    for row in bench_lines("install_size.py"):
+        largest = ", ".join(f"{name} {mb}" for name, mb in row["largest_mb"].items())
+        claim = f"`{row['install']}`, {row['machine']}, Python {row['python']}"
+        note = f"{row['packages']} packages, MB without bytecode: {largest}"
+        if row["install"] == BASE:
+            whole = row["with_bytecode_mb"]
+            yield Claim(f"{claim}: MB with bytecode", whole, "<=", BASE_MB, note)
+        else:
+            note = f"{row['with_bytecode_mb']} MB with bytecode; {note}"
+            needs = "cpu" in row["install"]
+            yield Claim(f"{claim}: ONNX Runtime", row["has_onnxruntime"], "==", needs, note)
+    yield pytest_claim(
+        "base install, stand-in TensorRT, the extra each verb names: tests that fail or skip",
+        *("tests/tools/test_missing_packages.py", "-m", "not gpu and not cuda_sim"),
+    )
+
+
+_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
+    "prove": prove_claims,
+    "install": install_claims,
+    "lanes": lane_claims,
+}
 
 
 def main() -> int:

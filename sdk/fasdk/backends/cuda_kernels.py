@@ -52,7 +52,7 @@ class DriverFunction:
 
     def parameters(self) -> tuple[tuple[int, int], ...] | None:
         """Return offset and size of every parameter; see `CudaFunction.parameters`."""
-        found = []
+        found: list[tuple[int, int]] = []
         offset, size_bytes = ctypes.c_size_t(), ctypes.c_size_t()
         while True:
             places = ctypes.byref(offset), ctypes.byref(size_bytes)

@@ -92,8 +92,8 @@ def open_engine(
     else:
         candidates = [b for b in installed_backends() if spec_of(b).automatic]
         if not candidates:
-            names = " or ".join(spec.module for spec in BACKENDS if spec.automatic)
-            raise BackendError(f"no backend is installed: install {names}")
+            ways = [f"{s.backend.value}: {s.install}" for s in BACKENDS if s.automatic]
+            raise BackendError(f"no backend is installed; {'; '.join(ways)}")
         backend = candidates[0]
     require_installed(backend)
     spec = spec_of(backend)

@@ -116,7 +116,7 @@ BACKENDS = (
         backend=Backend.ONNXRUNTIME,
         module="onnxruntime",
         opener="onnxruntime:open_onnxruntime",
-        install="`pip install onnxruntime`",
+        install=how_to_install("cpu"),
         automatic=True,
     ),
     # Never chosen automatically: golden logits and thresholds were measured with ONNX Runtime.

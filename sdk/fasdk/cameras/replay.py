@@ -19,6 +19,7 @@ from fasdk.errors import (
     EndOfStreamError,
     UsageError,
 )
+from fasdk.image_file import require_decoder
 from fasdk.lists import read_frame_list
 from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
 
@@ -39,6 +40,7 @@ class ReplayCamera(Camera):
 
     Raises:
         UsageError: The source is no folder with frames and no list, or none of its lines is sound.
+        PackageError: OpenCV is needed for its first capture, and is not installed.
     """
 
     def __init__(self, source: Path, *, fps: float | None = None, loop: bool = False) -> None:
@@ -51,6 +53,8 @@ class ReplayCamera(Camera):
             raise UsageError(
                 f"{source} cannot be replayed: expected a folder of frames or a list of captures"
             )
+        for path in self._items[0].files.paths.values():
+            require_decoder(path)
         self.name = f"replay of {source}"
         self.counts = FrameCounts()
         self._loop = loop

@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 from fasdk.cameras.address import SCHEMES, pipeline_elements, scheme_of, without_credentials
 from fasdk.errors import CameraError, UsageError
+from fasdk.extras import require_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # OpenCV takes FFmpeg's options from nowhere else, at the moment of opening.
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_USER = "an opencv camera"
 _environment = threading.Lock()
 _STREAM_TIMEOUT_MS = 4000
 _TURN_S = 10.0
@@ -132,7 +134,9 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
 
     Raises:
         UsageError: The backend is unknown or not in this OpenCV.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     on_linux = sys.platform.startswith("linux")
@@ -170,7 +174,9 @@ def stream_source(address: str, transport: Transport | None = None) -> VideoSour
 
     Raises:
         UsageError: The address has another scheme, or no host.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     shown = without_credentials(address)
@@ -234,7 +240,9 @@ def backend_number(name: str | None) -> int:
 
     Raises:
         UsageError: No such backend, or one that this OpenCV was built without.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     if name is None:

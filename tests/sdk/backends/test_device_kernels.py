@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 
 from fasdk.backends import device_kernels, nvrtc
-from fasdk.backends.device_kernels import KernelSource, open_kernels
+from fasdk.backends.tensorrt import row_kernels
+from fasdk.backends.tensorrt.device_preprocessing import load_kernels
+from fasdk.backends.tensorrt.row_kernels import CaptureInputs
+from fasdk.capture import Modality
 from fasdk.errors import BackendError
-from fasdk.preprocess.device_rows import RowLaunch
+from fasdk.preprocess import PreprocessSpec
 
 from support.fake_gpu import FakeFunction, FakeGpu, FakeModule
 
-NAMES = {"row": ((0, 8), (8, 4))}
+INPUTS = CaptureInputs(
+    {Modality.RGB: PreprocessSpec(width=4, height=4, crop="frame", mean=(0,) * 3, std=(1,) * 3)},
+    None,
+)
+ENTRIES = ("fasdk_image_row", "fasdk_depth_row", "fasdk_constant_row", "fasdk_present_row")
 
 
 @pytest.fixture
@@ -28,12 +35,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
     (folder / "preprocess.fatbin").write_bytes(b"fatbin")
     (folder / "preprocess.cu").write_text('#include "fasdk/a.hpp"')
     (folder / "a.hpp").write_text("int a;")
-    native = SimpleNamespace(__file__=str(tmp_path / "_native.so"))
+    native = SimpleNamespace(__file__=str(tmp_path / "_native.so"), ROW_PARAMETERS={})
+    native.ROW_PARAMETERS |= dict.fromkeys(ENTRIES, ((0, 8), (8, 4)))
     monkeypatch.setattr(device_kernels, "native_module", lambda: native)
-    monkeypatch.setattr(device_kernels, "row_parameters", lambda: NAMES)
+    monkeypatch.setattr(row_kernels, "native_module", lambda: native)
     monkeypatch.setattr(device_kernels, "compiled", lambda *_: b"compiled")
     made = FakeGpu()
-    made.kernels = {"row": lambda _: None}
+    made.kernels = dict.fromkeys(ENTRIES, lambda _: None)
     return made
 
 
@@ -48,20 +56,20 @@ def refuse(monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu, *images: bytes) -> Non
     monkeypatch.setattr(gpu, "module", module)
 
 
-def opened(gpu: FakeGpu) -> tuple[KernelSource, str]:
+def origin(gpu: FakeGpu) -> str:
     with gpu.current():
-        found = open_kernels(gpu)
-    assert (found.kernels is None) is (found.source is KernelSource.NONE)
-    return found.source, found.describe()
+        kernels, found = load_kernels(gpu, INPUTS)
+        kernels.free()
+    return found
 
 
-def test_a_fatbin_that_fits_is_used(gpu):
-    assert opened(gpu) == (KernelSource.FATBIN, "fatbin")
+def test_a_fatbin_that_fits_is_taken(gpu):
+    assert origin(gpu) == "fatbin"
 
 
 def test_nvrtc_compiles_for_a_gpu_without_code(gpu, monkeypatch):
     refuse(monkeypatch, gpu, b"fatbin")
-    assert opened(gpu) == (KernelSource.NVRTC, "nvrtc: no code in fatbin")
+    assert origin(gpu) == "nvrtc"
 
 
 def test_nvrtc_is_given_the_source_and_what_it_includes(gpu, monkeypatch, tmp_path):
@@ -73,19 +81,21 @@ def test_nvrtc_is_given_the_source_and_what_it_includes(gpu, monkeypatch, tmp_pa
 
     monkeypatch.setattr(device_kernels, "compiled", compiled)
     (tmp_path / "kernels" / "preprocess.fatbin").unlink()
-    assert opened(gpu)[1] == "nvrtc: preprocess.fatbin was not built with this fasdk"
+    assert origin(gpu) == "nvrtc"
     assert given == ['#include "fasdk/a.hpp"', {"fasdk/a.hpp": "int a;"}, "8.7"]
 
 
-def test_without_either_there_are_none_and_both_reasons(gpu, monkeypatch):
+def test_without_either_both_reasons_are_told(gpu, monkeypatch, tmp_path):
     refuse(monkeypatch, gpu, b"fatbin", b"compiled")
-    assert opened(gpu)[1] == "none: no code in fatbin; no code in compiled"
-    monkeypatch.setattr(device_kernels, "native_module", lambda: None)
-    assert opened(gpu)[1] == "none: fasdk's native module was not built here"
+    with pytest.raises(BackendError, match="fatbin: no code in fatbin; nvrtc: no code in compiled"):
+        origin(gpu)
+    (tmp_path / "kernels" / "preprocess.fatbin").unlink()
+    with pytest.raises(BackendError, match=r"fatbin: preprocess\.fatbin was not built"):
+        origin(gpu)
 
 
 def test_kernels_of_another_build_are_refused_and_released(gpu, monkeypatch):
-    monkeypatch.setattr(FakeFunction, "parameters", lambda _: ((0, 8), (8, 8)), raising=True)
+    monkeypatch.setattr(FakeFunction, "parameters", lambda _: ((0, 8), (8, 8)))
     loaded: list[FakeModule] = []
     load = gpu.module
 
@@ -94,27 +104,11 @@ def test_kernels_of_another_build_are_refused_and_released(gpu, monkeypatch):
         return loaded[-1]
 
     monkeypatch.setattr(gpu, "module", module)
-    source, words = opened(gpu)
-    assert source is KernelSource.NONE
-    assert "takes ((0, 8), (8, 8))" in words
-    assert "reinstall fasdk" in words
+    with pytest.raises(BackendError, match=r"takes \(\(0, 8\), \(8, 8\)\) .* reinstall fasdk"):
+        origin(gpu)
     assert [module.is_loaded for module in loaded] == [False, False]
-
-
-def test_a_row_is_launched_on_the_stream(gpu, monkeypatch):
-    played: list[bytes] = []
-    gpu.kernels = {"fasdk_constant_row": played.append}
-    monkeypatch.setattr(device_kernels, "row_parameters", lambda: {"fasdk_constant_row": ()})
-    row = RowLaunch("fasdk_constant_row", (2, 1, 1), (256, 1, 1), b"arguments")
-    with gpu.current():
-        kernels = open_kernels(gpu).kernels
-        assert kernels is not None
-        stream = gpu.stream()
-        kernels.launch(row, stream)
-        assert played == []
-        stream.synchronize()
-        kernels.free()
-    assert played == [b"arguments"]
+    monkeypatch.setattr(FakeFunction, "parameters", lambda _: ((0, 8), (8, 4)))
+    assert origin(gpu) == "fatbin"
 
 
 class FakeNvrtc:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from support.kernel_driver import Access, KernelDriver
@@ -221,8 +222,6 @@ class ICudaEngine:
     device_memory_size_v2 = SCRATCH_BYTES
 
     def __init__(self, runtime: Runtime, plan: bytes) -> None:
-        import onnxruntime
-
         head, graph = plan[len(MAGIC) :].split(b"\n", 1)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

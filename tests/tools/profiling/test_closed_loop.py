@@ -57,6 +57,48 @@ def test_what_a_device_timed_is_told_apart_from_the_rest_of_the_call():
     assert (stages["other"] >= 0.2).all()
 
 
+class CapturesEngine(FakeEngine):
+    """An engine whose lanes take captures; packing one takes a millisecond, and so does a call."""
+
+    def __init__(self) -> None:
+        super().__init__(live)
+        self.put_rows: list[int] = []
+        self.tended = 0
+
+    def open_lane(self, max_batch):
+        lane = super().open_lane(max_batch)
+        lane.put = self.put
+        lane.run_captures = self.run_captures
+        lane.tend = self.tend
+        return lane
+
+    def put(self, _, row):
+        time.sleep(0.001)
+        self.put_rows.append(row)
+
+    def run_captures(self, batch):
+        time.sleep(0.001)
+        outputs = live(batch)
+        times = DeviceTimes(0.1, 0.4, 0.05, preprocess_ms=0.2)
+        return EngineOutputs(outputs.logits, outputs.reliability, times)
+
+    def tend(self):
+        self.tended += 1
+
+
+def test_a_lane_that_takes_captures_is_given_them_and_its_kernels_are_the_preprocessing():
+    engine = CapturesEngine()
+    samples = measured(engine, LoadRequest(batch=2, seconds=1e-6, warmup=0, min_calls=5))
+    assert engine.put_rows == [0, 1] * 5
+    assert engine.tended == 5
+    assert not engine.batches  # nothing was run on tensors of the host
+    stages = samples.stages_ms
+    for name, ms in (("upload", 0.1), ("preprocess", 0.2), ("engine", 0.4), ("download", 0.05)):
+        np.testing.assert_allclose(stages[name], ms, atol=2e-6)
+    assert (stages["other"] >= 2.2).all()  # packing, and the rest of the call
+    np.testing.assert_allclose(sum(stages.values()), samples.latency_ms)
+
+
 def test_calls_are_kept_in_order_beyond_one_block_of_memory(monkeypatch):
     monkeypatch.setattr(closed_loop, "_ROOM", 8)
     samples = measured(FakeEngine(live), LoadRequest(seconds=1e-6, warmup=2, min_calls=30))
@@ -108,7 +150,7 @@ def calls_of(function, threads=threading) -> Counter[str]:
     return found
 
 
-def test_a_call_costs_five_readings_of_the_clock_and_one_record_beside_the_bare_ones():
+def test_a_call_costs_five_readings_of_the_clock_beside_the_bare_ones():
     """Counted, not timed: functions called in one more call of the loop and of a bare one."""
     capture = tiny_bundle.capture()
     with timed_session(TimedEngine(lambda: 0.0)) as session:
@@ -132,7 +174,7 @@ def test_a_call_costs_five_readings_of_the_clock_and_one_record_beside_the_bare_
         added = of_one_call(profiled)
         added.subtract(of_one_call(bare))
         lane.close()
-    added = {name: count for name, count in added.items() if abs(count) > 0.01}
+    # Rounded: a thread that ends now and then calls something too.
+    added = {name: round(count) for name, count in added.items() if round(count)}
     # While the calls that were asked for are not made, it looks after each whether it is over.
-    added.pop("_next_look_ns")
-    assert added == {"perf_counter_ns": 5.0, "Struct.pack_into": 1.0}
+    assert added == {"perf_counter_ns": 5, "_next_look_ns": 1, "len": 1}

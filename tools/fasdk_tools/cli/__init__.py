@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from fasdk.errors import FasdkError
+from fasdk.extras import missing_package
 
 # Importing a module of verbs is what adds them to the root command, in the order of `--help`.
 from fasdk_tools.cli import (  # noqa: F401
@@ -61,6 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'input or output'}: {error.strerror or error}"
+    except ImportError as error:
+        found = missing_package(error, "this command")
+        if found is None:
+            raise
+        message = str(found)
     except Exception as error:
         if os.environ.get("FASDK_DEBUG"):
             raise

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk.extras import require_package
 from fasdk_tools.cli.list_options import (
     DepthScaleOption,
     FaceFormOption,
@@ -107,6 +108,8 @@ def evaluate(
         raise UsageError("--with-faces goes with --report OUT.html: frames are shown there alone")
     if report is not None:
         require_templates("--report")
+    if with_faces:
+        require_package("cv2", "--with-faces")
     if report is not None and not report.absolute().parent.is_dir():
         raise UsageError(f"--report {report}: its folder does not exist")
     request = EvaluationRequest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import threading
 import time
 from itertools import cycle
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fasdk.backends.engine import CaptureLane
 from fasdk.decision import Decision, Verdict
 from fasdk.errors import BackendError
 from fasdk.scorer import Scorer
@@ -28,22 +28,20 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.load import LoadRequest
     from fasdk_tools.profiling.recording import Recording
 
-# Whose ends are known of a call, in order. OTHER is what is left of an engine call whose copies and
+# Stages whose ends are made of what is kept of a call, in order. The first OTHER is packing frames
+# for a device that preprocesses them, the second what is left of an engine call whose copies and
 # execution the device timed.
-_STAGES = (
+_STAGES: Final = (
     Stage.GATES,
     Stage.PREPROCESS,
+    Stage.OTHER,
     Stage.UPLOAD,
+    Stage.PREPROCESS,
     Stage.ENGINE,
     Stage.DOWNLOAD,
     Stage.OTHER,
     Stage.DECISION,
 )
-# What is written of a call: its begin and the ends of gates, preprocessing, engine and decision in
-# nanoseconds, and the device's times of upload, execution and download in milliseconds.
-_CALL: Final = struct.Struct("=5q3d")
-_CALL_TYPE: Final = np.dtype([("host_ns", "=i8", 5), ("device_ms", "=f8", 3)])
-_NOT_TIMED: Final = (math.nan,) * 3
 _ROOM: Final = 4096  # calls in one block of memory
 _PROGRESS_NS: Final = 100_000_000
 _OVER: Final = -1
@@ -100,7 +98,8 @@ def measure_closed(
     times_ms = (times_ns - start_ns) / 1e6
     spent_ms = np.diff(times_ns, axis=1) / 1e6
     stages = {stage.value: np.zeros(len(times_ms)) for stage in Stage}
-    stages |= {stage.value: spent_ms[:, place] for place, stage in enumerate(_STAGES)}
+    for place, stage in enumerate(_STAGES):
+        stages[stage.value] = stages[stage.value] + spent_ms[:, place]
     return Samples(
         load=request.load,
         batch=request.batch,
@@ -129,6 +128,47 @@ def _clocks(every_ns: Sequence[NDArray[np.int64]]) -> list[StageClock]:
     return sorted(clocks, key=lambda clock: clock.start_ns)
 
 
+class _Block:
+    """Memory for the times of some calls, there before they are made.
+
+    Attributes:
+        lists: Begin of each call and the ends of its gates, preprocessing, engine call and
+            decisions, in nanoseconds of `time.perf_counter_ns`.
+        device: Times on the device, or None where there are none.
+    """
+
+    __slots__ = ("device", "lists")
+
+    def __init__(self) -> None:
+        self.lists = tuple([0] * _ROOM for _ in range(5))
+        self.device: list[DeviceTimes | None] = [None] * _ROOM
+
+    def ends_ns(self, calls: int, *, is_on_device: bool) -> NDArray[np.int64]:
+        """Return the begin of the first calls and the ends of `_STAGES`, int64 [calls, 10].
+
+        Args:
+            calls: How many calls it holds.
+            is_on_device: Whether the lane takes captures, so that its device makes their tensors.
+        """
+        begun, gated, filled, called, decided = (
+            np.array(times_ns[:calls], np.int64) for times_ns in self.lists
+        )
+        ends = np.column_stack(
+            [begun, gated, filled, filled, filled, filled, called, called, called, decided]
+        )
+        for number, device in enumerate(self.device[:calls]):
+            if device is None:
+                continue
+            spans = split_call(int(filled[number]), int(called[number]), device)
+            last_ns = int(filled[number])
+            by_stage = {stage: end_ns for stage, _, end_ns in spans}
+            if is_on_device:  # the host only packs the frames
+                ends[number, 2] = gated[number]
+            for place in range(4, 8):
+                last_ns = ends[number, place] = by_stage.get(_STAGES[place - 1], last_ns)
+        return ends
+
+
 class _Loop:
     """A lane called over and over; what it keeps of a call is written into memory it has.
 
@@ -144,6 +184,7 @@ class _Loop:
         self.lane = lane
         self.failure: BaseException | None = None
         self.on_progress: Callable[[float], None] | None = None
+        self._takes_captures = lane if isinstance(lane, CaptureLane) else None
         self._scorer = Scorer(liveness.bundle, liveness.level)
         self._request = request
         count, size = len(captures), request.batch
@@ -152,23 +193,21 @@ class _Loop:
             tuple((row, captures[(first + row) % count]) for row in range(size))
             for first in range(count)
         ]
-        self._blocks = [bytearray(_CALL.size * _ROOM)]
-        self._calls = 0
+        self._blocks = [_Block()]
+        self._in_last = 0  # calls in the last block
         self._start_ns: int | None = None  # of what is counted
 
     @property
     def times_ns(self) -> NDArray[np.int64]:
-        """Begin and ends of the stages of every call, int64 [calls, 8], in nanoseconds."""
-        calls = np.concatenate([np.frombuffer(block, _CALL_TYPE) for block in self._blocks])
-        host_ns = calls["host_ns"][: self._calls]
-        device_ms = calls["device_ms"][: self._calls]
-        begun, gated, filled, run, decided = host_ns.T
-        ends = np.column_stack([begun, gated, filled, filled, run, run, run, decided])
-        for number in np.flatnonzero(np.isfinite(device_ms[:, 0])).tolist():
-            device = DeviceTimes(*device_ms[number].tolist())
-            spans = split_call(int(filled[number]), int(run[number]), device)
-            ends[number, 3:6] = [end_ns for _, _, end_ns in spans]
-        return ends
+        """Begin and ends of the stages of every call, int64 [calls, 10], in nanoseconds."""
+        *full, last = self._blocks
+        is_on_device = self._takes_captures is not None
+        return np.concatenate(
+            [
+                *(block.ends_ns(_ROOM, is_on_device=is_on_device) for block in full),
+                last.ends_ns(self._in_last, is_on_device=is_on_device),
+            ]
+        )
 
     def run(self) -> None:
         """Make calls and keep their times; never raises."""
@@ -183,24 +222,24 @@ class _Loop:
         What a call needs is looked up once. Its times are written as they are and made into stages
         after the run.
         """
-        scorer, lane, size, clock = (
-            self._scorer,
-            self.lane,
-            self._request.batch,
-            time.perf_counter_ns,
-        )
+        scorer, lane, device = self._scorer, self.lane, self._takes_captures
+        size, clock, room, wrong = self._request.batch, time.perf_counter_ns, _ROOM, Verdict.ERROR
         require, fill, score = scorer.require, scorer.fill, scorer.score
-        require_outputs, call, write = scorer.require_outputs, lane.run, _CALL.pack_into
-        wrong, is_finite, row_bytes = Verdict.ERROR, math.isfinite, _CALL.size
-        block, at, end = self._blocks[-1], 0, row_bytes * _ROOM
-        look_ns = self._next_look_ns(clock())
+        require_outputs, is_finite = scorer.require_outputs, math.isfinite
+        call = lane.run if device is None else device.run_captures
+        begins, gates, fills, calls, decisions = self._blocks[-1].lists
+        number = 0
+        look_ns = self._next_look_ns(clock(), number)
         for batch in cycle(self._batches):
             begun_ns = clock()
             for _, capture in batch:
                 require(capture)
             gated_ns = clock()
             for row, capture in batch:
-                fill(capture, lane.inputs, row)
+                if device is None:
+                    fill(capture, lane.inputs, row)
+                else:
+                    device.put(capture, row)
             filled_ns = clock()
             outputs = require_outputs(call(size), size)
             called_ns = clock()
@@ -209,38 +248,36 @@ class _Loop:
                 if decision.verdict is wrong and not is_finite(decision.score):
                     raise _failure(decision)
             decided_ns = clock()
-            device = outputs.device
-            upload_ms, engine_ms, download_ms = (
-                _NOT_TIMED
-                if device is None
-                else (device.upload_ms, device.engine_ms, device.download_ms)
-            )
-            write(
-                block,
-                at,
-                begun_ns,
-                gated_ns,
-                filled_ns,
-                called_ns,
-                decided_ns,
-                upload_ms,
-                engine_ms,
-                download_ms,
-            )
-            self._calls += 1
-            at += row_bytes
-            if at == end:
-                block, at = bytearray(end), 0
-                self._blocks.append(block)
+            begins[number] = begun_ns
+            gates[number] = gated_ns
+            fills[number] = filled_ns
+            calls[number] = called_ns
+            decisions[number] = decided_ns
+            if outputs.device is not None:
+                self._blocks[-1].device[number] = outputs.device
+            if device is not None:
+                device.tend()
+            number += 1
             if decided_ns >= look_ns:
-                look_ns = self._next_look_ns(decided_ns)
+                look_ns = self._next_look_ns(decided_ns, number)
                 if look_ns == _OVER:
                     return
+            if number == room:
+                number = 0
+                self._blocks.append(_Block())
+                begins, gates, fills, calls, decisions = self._blocks[-1].lists
 
-    def _next_look_ns(self, now_ns: int) -> int:
-        """Return when to look again whether it is over; `_OVER` where it is."""
+    def _next_look_ns(self, now_ns: int, in_last: int) -> int:
+        """Return when to look again whether it is over; `_OVER` where it is.
+
+        Args:
+            now_ns: The present time.
+            in_last: Calls whose times are in the last block.
+        """
         request = self._request
-        if self._calls < request.warmup:
+        self._in_last = in_last
+        calls = in_last + _ROOM * (len(self._blocks) - 1)
+        if calls < request.warmup:
             return now_ns
         if self._start_ns is None:
             self._start_ns = now_ns
@@ -248,7 +285,7 @@ class _Loop:
         if self.on_progress is not None:
             self.on_progress(min(1.0, (now_ns - self._start_ns) / (end_ns - self._start_ns)))
         if now_ns >= end_ns:
-            is_enough = self._calls >= request.warmup + request.min_calls
+            is_enough = calls >= request.warmup + request.min_calls
             return _OVER if is_enough else now_ns
         return end_ns if self.on_progress is None else min(end_ns, now_ns + _PROGRESS_NS)
 

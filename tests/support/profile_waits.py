@@ -32,7 +32,7 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.open_loop import measure_open
-from fasdk_tools.profiling.recording import recorded
+from fasdk_tools.profiling.recording import Recording, recorded
 from fasdk_tools.profiling.trace import write_trace
 from fasdk_tools.profiling.waits import DURING_SWAP, Wait
 
@@ -44,7 +44,7 @@ SERVICE_S, PLANTED_S = 0.005, 0.04
 APART_MS = 60.0  # more than what is planted takes, so that no other capture waits for it
 SLOW = (6, 13)  # captures or calls with something planted
 CAPTURES = 20
-_JUNK = 400_000  # lists that a garbage collection looks at
+_JUNK = 200_000  # lists that a garbage collection looks at
 
 
 def nothing() -> None:
@@ -190,8 +190,8 @@ def _load_slowly(engine: _Engine, bundle: Bundle) -> Proved:
     return Proved(bundle)
 
 
-def late_captures(plant: Plant, folder: Path) -> Counter[str]:
-    """Run a session with something planted; return what the trace names for late captures."""
+def record(plant: Plant, folder: Path) -> Recording:
+    """Run a session with something planted and return its recording."""
     bundle = open_bundle(tiny_bundle.write(folder / "tiny.fasb"), TrustPolicy.unsigned())
     engine = _Engine(plant)
     kept: list[list[object]] = [[] for _ in range(plant.keeps)]
@@ -220,6 +220,11 @@ def late_captures(plant: Plant, folder: Path) -> Counter[str]:
         if plant.swaps:
             swap.join(SECONDS)
     kept.clear()
+    return recording
+
+
+def late_captures(recording: Recording, folder: Path) -> Counter[str]:
+    """Return how many late captures the trace of a recording names by what."""
     path = folder / "run.perfetto-trace"
     write_trace(path, recording)
     found, _ = slices_of(path)
@@ -231,7 +236,7 @@ def found() -> dict[str, dict[str, int]]:
     named = {}
     for name, plant in PLANTED.items():
         with tempfile.TemporaryDirectory() as folder:
-            named[name] = dict(late_captures(plant, Path(folder)))
+            named[name] = dict(late_captures(record(plant, Path(folder)), Path(folder)))
     return named
 
 

@@ -122,6 +122,25 @@ else
     sed -E 's/[=;].*//' "$wanted" >"$work/names.txt"
     wanted=$work/names.txt
 fi
+# pycuda is compiled: here against the toolkit that is found and the driver, which without its
+# development files has no name to link by, and without cuRAND, which nothing here needs.
+toolkit='' driver=''
+for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda "$(dirname "$(command -v nvcc)")/.."; do
+    if [[ -f $folder/include/cuda.h ]]; then toolkit=$folder && break; fi
+done
+IFS=: read -ra folders <<<"${LD_LIBRARY_PATH:-}"
+for folder in "${folders[@]}" /usr/local/nvidia/lib64 /usr/lib/*-linux-gnu{,/nvidia,/tegra} /usr/lib64; do
+    if [[ -e $folder/libcuda.so.1 ]]; then driver=$folder/libcuda.so.1 && break; fi
+done
+mkdir "$work/home" "$work/link"
+[[ -z $driver ]] || ln -s "$driver" "$work/link/libcuda.so"
+cat >"$work/home/.aksetup-defaults.py" <<DEFAULTS
+CUDA_ENABLE_CURAND = False
+CUDA_INC_DIR = ["$toolkit/include"]
+CUDADRV_LIB_DIR = ["$work/link", "$toolkit/lib64/stubs", "$toolkit/lib64"]
+CXXFLAGS = ["-O0", "-g0", "-w"]
+DEFAULTS
+export HOME=$work/home
 pip=("$python" -m pip --disable-pip-version-check install -q --no-index --find-links "$work/wheels")
 "${pip[@]}" -r "$wanted"
 [[ -z $checkout ]] || "${pip[@]}" --no-deps --no-build-isolation -e "$checkout"

@@ -72,6 +72,7 @@ def groups_of(models: Sequence[str]) -> dict[str, Group]:
     groups = {
         "device": Group("device_claims", "device_claims", 30),
         "prepare": Group("prepare_claims", "prepare_claims", 150),
+        "kernel": Group("kernel_claims", "kernel_claims", 90),
         "lanes": Group("lane_claims", "lane_claims", 90),
     }
     for flavor in ("tensorrt", "tensorrt_rtx"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,15 @@ class Gpu:
         if not torch.cuda.is_available():
             raise SkippedError(f"PyTorch {torch.__version__} here finds no CUDA device")
         return torch_streams.GpuStreams()
+
+    def sharing(self, *, is_mapped: bool) -> CudaDriver:
+        """Return a driver of the GPU whose lanes work in mapped memory, or copy, as asked.
+
+        A discrete GPU can do both; the SDK takes mapped memory on an integrated one alone.
+        """
+        driver: CudaDriver = PyCudaDriver()
+        driver.device = replace(driver.device, is_integrated=is_mapped)
+        return driver
 
     def misuse(self) -> Iterator[Claim]:
         """Claim that the simulated driver saw nothing wrong and nothing left behind."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch_streams import TorchStreams
 
     from fasdk.backends.cuda_api import CudaDriver
+    from fasdk.backends.tensorrt.device_preprocessing import DevicePreprocessing
 
 _INPUT, _OUTPUT = "input", "output"
 
@@ -175,6 +176,7 @@ def open_torch_engine(
     *,
     graphs: bool = True,
     timed: bool = False,
+    preprocessing: DevicePreprocessing | None = None,
 ) -> TensorRtEngine:
     """Open the SDK's TensorRT engine on a PyTorch module.
 
@@ -184,10 +186,13 @@ def open_torch_engine(
         streams: PyTorch's way into the driver's streams.
         graphs: Whether lanes record CUDA graphs.
         timed: Whether lanes time copies and execution on the device.
+        preprocessing: What lanes need to make the tensors of captures on the device, which the
+            engine releases; None where the host makes them.
 
     Raises:
         BackendError: The device has no memory left, or failed.
     """
+    streams.synchronize()
     with _in_place_of_tensorrt(_runtime({b"module": plan}, streams)):
         return TensorRtEngine(
             b"module",
@@ -197,6 +202,7 @@ def open_torch_engine(
             plan_source=PlanSource.BUILT,
             graphs=graphs,
             timed=timed,
+            preprocessing=preprocessing,
         )
 
 

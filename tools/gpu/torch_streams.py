@@ -25,6 +25,10 @@ class TorchStreams(Protocol):
 
     device: torch.device
 
+    def synchronize(self) -> None:
+        """Wait for what PyTorch has put on the device; lanes' streams do not."""
+        ...
+
     def tensor(self, address: int, shape: tuple[int, ...]) -> Tensor:
         """Return float32 memory of the driver as a tensor, which owns nothing."""
         ...
@@ -77,6 +81,12 @@ class GpuStreams:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
+    def synchronize(self) -> None:
+        """See `TorchStreams.synchronize`."""
+        import torch
+
+        torch.cuda.synchronize(self.device)
+
     def tensor(self, address: int, shape: tuple[int, ...]) -> Tensor:
         """See `TorchStreams.tensor`."""
         import torch
@@ -114,6 +124,9 @@ class SimulatedStreams:
         self.device = torch.device("cpu")
         self._simulator = simulator
         self._access: Any = import_module("support.kernel_driver").Access
+
+    def synchronize(self) -> None:
+        """See `TorchStreams.synchronize`."""
 
     def tensor(self, address: int, shape: tuple[int, ...]) -> Tensor:
         """See `TorchStreams.tensor`."""

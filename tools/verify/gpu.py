@@ -15,12 +15,14 @@ from typing import Any
 
 import gpu_lanes
 from claims import Claim, report
-from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim
+from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim, support_json
 
 PROOF_SECONDS = 1800  # of a dry run of all four models on two cores
+PROOF_GROUPS = ("device", "prepare", "kernel", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
 BASE_MB = 130.0
 BASE = "."
-PROOF_GROUPS = ("device", "prepare", "lanes", "tensorrt", "tensorrt_rtx", "pytorch")
+CAMERA_GRID_MS = 0.001  # a buffer's time is a whole number of nanoseconds
+CAMERA_CLOSE_S = 2.0  # after which a pipeline is left behind
 
 
 def prove_claims() -> Iterator[Claim]:
@@ -81,10 +83,46 @@ def install_claims() -> Iterator[Claim]:
     )
 
 
+def camera_claims() -> Iterator[Claim]:
+    """Cameras on a real GStreamer: every frame, its time, the end, faults and restarts."""
+    found = support_json("support.gstreamer_figures")
+    note = f"videotestsrc, {found['gstreamer']}"
+    frames = "frames of a recording that were given, of 300"
+    yield Claim(f"gst: {frames}", found["recorded"], "==", 300, note)
+    yield Claim("gst: frames of a live source that were given, of 300", found["live"], "==", 300)
+    yield Claim(
+        "gst: stamps of 300 that are not later than the one before", found["not_rising"], "==", 0
+    )
+    grid = "greatest distance in ms of two stamps from whole periods of the source"
+    yield Claim(f"gst: {grid}", found["off_the_sources_grid_ms"], "<=", CAMERA_GRID_MS)
+    yield Claim("gst: restarts after EOS, of 5", found["after_eos"], "==", 5)
+    yield Claim("gst: restarts after a failed element, of 5", found["after_error"], "==", 5)
+    ignored = "frames, of 30, while an element below errorignore failed"
+    yield Claim(f"gst: {ignored}", found["below_errorignore"], "==", 30)
+    closing = "seconds to close a pipeline that gives nothing"
+    yield Claim(f"gst: {closing}", found["seconds_to_close"], "<=", CAMERA_CLOSE_S)
+    yield pytest_claim(
+        "csi: and gst: cameras, their faults and passwords: tests that fail or skip",
+        "tests/sdk/cameras/test_gstreamer.py",
+        "tests/sdk/cameras/test_gstreamer_faults.py",
+    )
+
+
+def plan_claims() -> Iterator[Claim]:
+    """Options of a plan's build and the timing cache, on the stand-in TensorRT."""
+    yield pytest_claim(
+        "options of a plan's build, sealed timing cache: tests that fail or skip",
+        "tests/sdk/backends/test_timing_cache.py",
+        "tests/sdk/backends/test_plan_cache.py",
+    )
+
+
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "prove": prove_claims,
     "install": install_claims,
     "lanes": lane_claims,
+    "cameras": camera_claims,
+    "plans": plan_claims,
 }
 
 

@@ -12,6 +12,7 @@ from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from fasdk.backends.engine import Engine
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 
@@ -66,6 +67,7 @@ def open_engine(
     cuda_graphs: bool = True,
     device_times: bool = False,
     preprocess: Preprocessing | str = Preprocessing.AUTO,
+    plan: PlanOptions | None = None,
 ) -> Engine:
     """Load a verified bundle's graph on one backend.
 
@@ -80,12 +82,14 @@ def open_engine(
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
         preprocess: Where the tensors of captures are made.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, and
+            builds by the defaults.
 
     Raises:
         BackendError: The backend is not installed or refuses the graph, or cannot preprocess on
             the device and was asked to.
-        UsageError: There is no backend of that name, no such place to preprocess, or `threads` is
-            out of its range.
+        UsageError: There is no backend of that name, no such place to preprocess, it builds no plan
+            and `plan` is given, or `threads` is out of its range.
     """
     if backend is not None:
         backend = as_choice("backend", backend, Backend)
@@ -97,13 +101,18 @@ def open_engine(
         backend = candidates[0]
     require_installed(backend)
     spec = spec_of(backend)
+    if plan is not None and not spec.builds_plans:
+        raise UsageError(
+            f"backend {backend.value} builds no plan: leave the options of a plan out, or choose "
+            f"{' or '.join(row.backend.value for row in BACKENDS if row.builds_plans)}"
+        )
     preprocess = as_choice("preprocess", preprocess, Preprocessing)
     if preprocess is Preprocessing.DEVICE and not spec.preprocesses:
         raise BackendError(
             f"backend {backend.value} preprocesses on the host alone: ask for preprocess='auto', "
             "or for a backend with TensorRT"
         )
-    options = EngineOptions(threads, progress, cuda_graphs, device_times, preprocess)
+    options = EngineOptions(threads, progress, cuda_graphs, device_times, preprocess, plan)
     return _opener_of(spec)(bundle, options)
 
 

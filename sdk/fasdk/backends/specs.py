@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fasdk.backends.engine import Engine
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
 
@@ -32,6 +33,8 @@ class EngineOptions:
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
         preprocess: Where the tensors of captures are made.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, and
+            builds by the defaults.
 
     Raises:
         UsageError: `threads` is no whole number from 0 to `MOST_THREADS`.
@@ -42,6 +45,7 @@ class EngineOptions:
     cuda_graphs: bool = True
     device_times: bool = False
     preprocess: Preprocessing = Preprocessing.AUTO
+    plan: PlanOptions | None = None
 
     def __post_init__(self) -> None:
         """Check the number of threads."""

@@ -6,14 +6,16 @@ import re
 
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+# A value as GStreamer reads it, escapes and all; one whose quote does not close ends with the text.
+_VALUE = r"""(?:"(?:\\.|[^"\\])*(?:"|\\?\Z)|'(?:\\.|[^'\\])*(?:'|\\?\Z)|(?:\\.|[^\s\\])+\\?)"""
 # Properties of a GStreamer element, such as rtspsrc's user-id and user-pw. A name is looked through
 # from its first character alone, so that the time grows with the text's length and no faster.
 _SECRET_PROPERTY = re.compile(
-    r"""(?<![\w-])(?=[\w-]*?(?:user|pw|pass|token|secret|key))([\w-]+\s*=\s*)("[^"]*"|'[^']*'|\S+)""",
-    re.IGNORECASE,
+    r"(?<![\w-])(?=[\w-]*?(?:user|pw|pass|token|secret|key))([\w-]+\s*=\s*)(" + _VALUE + ")",
+    re.IGNORECASE | re.DOTALL,
 )
 # A property of an element or a field of its caps, with its value.
-_PROPERTY = re.compile(r"""(?<![\w-])[\w-]+\s*=\s*(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\S+)""")
+_PROPERTY = re.compile(r"(?<![\w-])[\w-]+\s*=\s*" + _VALUE, re.DOTALL)
 _LOOSE_WORDS = re.compile(r"(?:\s+[^\s!=]+(?=\s|$))*")
 _ELEMENT = re.compile(r"[\w./-]+(?:\([\w:]+\))?,?")
 
@@ -60,7 +62,8 @@ def without_secrets_of(pipeline: str, message: str) -> str:
     secrets = []
     for match in _SECRET_PROPERTY.finditer(pipeline):
         loose = _LOOSE_WORDS.match(pipeline, match.end())
-        secrets += [match[2].strip("\"'"), *(loose[0].split() if loose else [])]
+        value = match[2].strip("\"'")
+        secrets += [value, re.sub(r"\\(.)", r"\1", value), *(loose[0].split() if loose else [])]
     for word in re.split(r"[\s\"']+", pipeline):
         _, is_address, rest = word.partition("://")
         if is_address:

@@ -21,6 +21,7 @@ from fasdk.settings import as_choice
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.batching import BatchingPolicy
     from fasdk.bundle.revisions import RevisionState
     from fasdk.bundle.succession import AllowedChanges
@@ -46,6 +47,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     cuda_graphs: bool = True,
     device_times: bool = False,
     preprocess: Preprocessing | str = Preprocessing.AUTO,
+    plan: PlanOptions | None = None,
     allow_core_dumps: bool = False,
     **allow: Unpack[AllowedChanges],
 ) -> Liveness:
@@ -74,6 +76,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         preprocess: Where frames become tensors, with the same bits: "host"; "device", by a kernel
             on the GPU, which a TensorRT backend alone has; or "auto", the device where its kernel
             fits.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, as
+            `fasdk build-plan` left it, and builds by the defaults where there is none.
         allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
             and be looked into by debuggers of the same account; see `forbid_core_dumps`.
         allow: Changes against the bundles that this machine took before that are accepted, such as
@@ -122,6 +126,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         cuda_graphs=cuda_graphs,
         device_times=device_times,
         preprocess=preprocess,
+        plan=plan,
     )
     try:
         engine = load(bundle, backend)

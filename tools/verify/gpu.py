@@ -28,20 +28,9 @@ CAMERA_GRID_MS = 0.001  # a buffer's time is a whole number of nanoseconds
 CAMERA_CLOSE_S = 2.0  # after which a pipeline is left behind
 
 
-<<<<<<< HEAD
-def _build_simulated_driver() -> None:
-    build = [sys.executable, "-m", "support.cuda_sim.build"]
-    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
-
-
-def prove_claims() -> Iterator[Claim]:
-    """The proof kit's dry run shows every claim; its parts install without a network."""
-    _build_simulated_driver()
-=======
 def prove_claims() -> Iterator[Claim]:
     """The proof kit's dry run shows every claim; its parts install without a network."""
     build_driver()
->>>>>>> next
     with tempfile.TemporaryDirectory() as work:
         words = ["--dry-run", "--work", work, "--seconds", str(PROOF_SECONDS)]
         ran = subprocess.run(
@@ -66,10 +55,9 @@ def prove_claims() -> Iterator[Claim]:
     )
 
 
-<<<<<<< HEAD
 def kernel_claims() -> Iterator[Claim]:
     """The preprocessing kernels: rows on the simulated driver, and what the fatbin holds."""
-    _build_simulated_driver()
+    build_driver()
     found = support_json("support.cuda_sim.rows", "--captures", RANDOM_CAPTURES)
     by_way = ", ".join(f"{count} {way}" for way, count in found["captures"].items())
     yield Claim("kernels: random captures", sum(found["captures"].values()), ">=", RANDOM_CAPTURES)
@@ -91,7 +79,8 @@ def kernel_claims() -> Iterator[Claim]:
         "tests/cuda_sim/test_kernels.py",
         *("-m", "cuda_sim", "--timeout=900"),
     )
-=======
+
+
 def build_driver() -> None:
     """Build the simulated driver where it is not up to date."""
     build = [sys.executable, "-m", "support.cuda_sim.build"]
@@ -102,7 +91,6 @@ def lane_claims() -> Iterator[Claim]:
     """Lanes that preprocess on the simulated device; see `gpu_lanes`."""
     build_driver()
     yield from gpu_lanes.lane_claims()
->>>>>>> next
 
 
 def install_claims() -> Iterator[Claim]:
@@ -161,11 +149,8 @@ def plan_claims() -> Iterator[Claim]:
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "prove": prove_claims,
     "install": install_claims,
-<<<<<<< HEAD
     "kernels": kernel_claims,
-=======
     "lanes": lane_claims,
->>>>>>> next
     "cameras": camera_claims,
     "plans": plan_claims,
 }

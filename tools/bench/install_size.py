@@ -6,8 +6,8 @@ Each install is resolved with the releases of constraints.txt from wheels alone,
 folder of its own as pip would; one JSON line each has the sum of the files' sizes in MB of 10^6
 bytes, and the largest packages. The base install has a second sum, with the bytecode that pip
 compiles, as this Python does, for the first of the machines: modules are the same on both. fasdk
-itself is counted from this checkout, with the native modules compiled here. pycuda has no wheel: the board
-compiles it, so `jetson` is shown without it.
+itself is counted from this checkout, with the native modules compiled here. pycuda has no wheel:
+the board compiles it, so `jetson` is shown without it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _session_claims(gpu: Gpu, runs: Any, count: int) -> Iterator[Claim]:
         bundle = open_bundle(write(Path(folder) / "tiny.fasb", reliability=False))
         serial = runs.check_serially(bundle, open_row_engine(gpu, gpu.driver, runs.LARGEST), count)
         try:
-            preprocessing = preprocessing_of(gpu.driver, bundle.manifest)
+            preprocessing = preprocessing_of(gpu, gpu.driver, bundle.manifest)
         except SkippedError as error:
             yield Claim(claim, None, "==", 0, skipped=str(error))
             return

@@ -87,7 +87,7 @@ def link_packages(folder: Path, *extras: str) -> Path:
 
 
 def run_isolated(
-    site: Path, *words: object, tests: bool = False
+    site: Path, *words: object, tests: bool = False, **environment: object
 ) -> subprocess.CompletedProcess[str]:
     """Run a fresh interpreter that finds fasdk and the packages of a folder alone.
 
@@ -95,11 +95,16 @@ def run_isolated(
         site: Folder of `link_packages`.
         words: Options of the interpreter, such as "-c" and a program.
         tests: Whether it also finds the packages of the tests.
+        environment: Variables of the environment besides this one's.
     """
     places = [*OURS, *([ROOT / "tests"] if tests else []), site]
     return subprocess.run(
         [sys.executable, "-S", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
+        env={
+            **os.environ,
+            **{name: str(value) for name, value in environment.items()},
+            "PYTHONPATH": os.pathsep.join(map(str, places)),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -145,6 +145,9 @@ class FakeFunction:
     name: str
     module: FakeModule
 
+    def parameters(self) -> None:
+        return None
+
 
 @dataclass
 class FakeModule:

@@ -43,9 +43,7 @@ class PlayedKernels:
         )
         row_kernels._packer.cache_clear()
         monkeypatch.setattr(row_kernels, "native_module", lambda: packed)
-        monkeypatch.setattr(
-            device_preprocessing, "find_image", lambda _device: (b"played", "played")
-        )
+        monkeypatch.setattr(device_preprocessing, "kernel_image", lambda *_: b"played")
         for name, play in {
             "fasdk_image_row": self._frame,
             "fasdk_depth_row": self._frame,

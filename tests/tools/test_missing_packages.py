@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from importlib.metadata import packages_distributions
 
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 import fasdk
 from fasdk.backends.specs import BACKENDS
 from fasdk.extras import EXTRAS
+from fasdk.home import HOME_VARIABLE, home_path
 from fasdk_calibration.synthetic import Species, Split, generate
 from fasdk_tools.cli.root import app
 
@@ -79,6 +81,7 @@ def test_the_base_install_is_what_a_session_needs_and_every_extra_exists():
     assert {"onnxruntime", "opencv-python", "jinja2", "rich", "torch", "typer"} <= workstation
 
 
+@pytest.mark.slow
 def test_a_package_is_in_the_extra_that_a_message_names_for_it():
     owners = packages_distributions()
     assert {spec.module for spec in BACKENDS} - {"tensorrt"} <= EXTRAS.keys()
@@ -215,6 +218,10 @@ def files(tmp_path_factory, bundles):
         for n in range(4)
     ]
     (folder / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arrays = [{"rgb": "rgb.npy", "depth": "depth.npy", "ir": "ir.npy"}]
+    np.save(folder / "depth.npy", np.full((24, 32), 500, np.uint16))
+    np.save(folder / "ir.npy", np.full((24, 32), 200, np.uint8))
+    (folder / "arrays.jsonl").write_text("".join(json.dumps(row) + "\n" for row in arrays))
     (folder / "scores.csv").write_text("score,label\n0.9,1\n0.1,0\n0.8,1\n0.3,0\n")
     for name in ("source.pth", "net.onnx", "file.bag"):
         (folder / name).write_bytes(b"not read")
@@ -227,6 +234,7 @@ def files(tmp_path_factory, bundles):
         "RGB.png": frames / "0.rgb.png",
         "RGB.npy": folder / "rgb.npy",
         "LIST": folder / "list.jsonl",
+        "ARRAYS": folder / "arrays.jsonl",
         "SCORES": folder / "scores.csv",
         "SOURCE": folder / "source.pth",
         "NET": folder / "net.onnx",
@@ -236,19 +244,47 @@ def files(tmp_path_factory, bundles):
     }
 
 
+def filling(files):
+    """Return a function that puts paths in the place of their names in a word."""
+    names = re.compile("|".join(sorted(map(re.escape, files), key=len, reverse=True)))
+    return lambda word: names.sub(lambda found: str(files[found[0]]), word)
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory, files):
     """Exit status and standard error of every case, in one process without the packages."""
     site = link_packages(tmp_path_factory.mktemp("cli") / "site", "cli")
-    names = re.compile("|".join(sorted(map(re.escape, files), key=len, reverse=True)))
-
-    def filled(word):
-        return names.sub(lambda found: str(files[found[0]]), word)
-
+    filled = filling(files)
     asked = {name: [*verb.split(), *map(filled, words)] for name, (verb, words, _) in CASES.items()}
     path = site.parent / "asked.json"
     path.write_text(json.dumps(asked))
-    return answer_of(run_isolated(site, "-c", PROGRAM, path))
+    # Of its own, since some of the verbs change what the account trusts.
+    home = shutil.copytree(home_path(), site.parent / "home")
+    return answer_of(run_isolated(site, "-c", PROGRAM, path, **{HOME_VARIABLE: home}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build-plan", "BUNDLE"),
+        ("check", "BUNDLE", "--rgb", "RGB.npy", "--missing-modalities", "degrade"),
+        ("profile", "BUNDLE", "--seconds", "0.2"),
+        ("run", "BUNDLE", "--camera", "replay:ARRAYS", "--no-gates", "--each-frame"),
+        ("verify", "BUNDLE", "--backend", "tensorrt"),
+    ],
+)
+def test_a_verb_of_a_device_needs_the_command_line_and_a_tensorrt_alone(tmp_path, files, words):
+    site = link_packages(tmp_path / "site", "cli")
+    sites = os.pathsep.join(map(str, SITES))
+    program = (
+        "import sys; from support.base_session import put_tensorrt_in_place as put; "
+        "put(sys.argv[1].split(':')); from fasdk_tools.cli import main; "
+        "sys.exit(main(sys.argv[2:]))"
+    )
+    ran = run_isolated(site, "-c", program, sites, *map(filling(files), words), tests=True)
+    assert ran.returncode == (1 if words[0] == "check" else 0), ran.stderr
+    assert "pip install" not in ran.stderr
 
 
 def test_there_is_a_row_for_every_verb():

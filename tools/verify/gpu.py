@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gpu_lanes
 from claims import Claim, report
 from measuring import ROOT, SUPPORT_ENVIRONMENT, bench_lines, pytest_claim, support_json
 
@@ -26,8 +27,7 @@ CAMERA_CLOSE_S = 2.0  # after which a pipeline is left behind
 
 def prove_claims() -> Iterator[Claim]:
     """The proof kit's dry run shows every claim; its parts install without a network."""
-    build = [sys.executable, "-m", "support.cuda_sim.build"]
-    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+    build_driver()
     with tempfile.TemporaryDirectory() as work:
         words = ["--dry-run", "--work", work, "--seconds", str(PROOF_SECONDS)]
         ran = subprocess.run(
@@ -50,6 +50,18 @@ def prove_claims() -> Iterator[Claim]:
         "tests/tools/gpu/test_carry.py",
         *("-m", "slow or not slow"),
     )
+
+
+def build_driver() -> None:
+    """Build the simulated driver where it is not up to date."""
+    build = [sys.executable, "-m", "support.cuda_sim.build"]
+    subprocess.run(build, check=True, cwd=ROOT, stdout=sys.stderr, env=SUPPORT_ENVIRONMENT)
+
+
+def lane_claims() -> Iterator[Claim]:
+    """Lanes that preprocess on the simulated device; see `gpu_lanes`."""
+    build_driver()
+    yield from gpu_lanes.lane_claims()
 
 
 def install_claims() -> Iterator[Claim]:
@@ -108,6 +120,7 @@ def plan_claims() -> Iterator[Claim]:
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "prove": prove_claims,
     "install": install_claims,
+    "lanes": lane_claims,
     "cameras": camera_claims,
     "plans": plan_claims,
 }

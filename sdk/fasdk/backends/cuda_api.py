@@ -153,6 +153,16 @@ class CudaFunction(Protocol):
         """Name of its entry point."""
         ...
 
+    def parameters(self) -> tuple[tuple[int, int], ...] | None:
+        """Return offset and size in bytes of every parameter.
+
+        None where the driver does not say, being older than CUDA 12.4.
+
+        Raises:
+            BackendError: Its module was freed, or the device is lost.
+        """
+        ...
+
 
 class CudaModule(Protocol):
     """Kernels loaded onto the device."""

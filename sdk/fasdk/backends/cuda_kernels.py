@@ -8,12 +8,13 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from fasdk.backends.cuda_library import call, error_name, result
+from fasdk.backends.cuda_library import call, error_name, optional_result, result
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
     from fasdk.backends.cuda_api import CudaDevice, CudaFunction, CudaStream
 
+_INVALID_VALUE = 1  # CUDA_ERROR_INVALID_VALUE
 _NO_BINARY_FOR_GPU = 209  # CUDA_ERROR_NO_BINARY_FOR_GPU
 _NOT_FOUND = 500  # CUDA_ERROR_NOT_FOUND
 # The list that cuLaunchKernel takes: pairs of a name and a value, then an end.
@@ -48,6 +49,23 @@ class DriverFunction:
         if self._handle is None:
             raise BackendError(f"the kernel {self._name} was released with its module")
         return self._handle
+
+    def parameters(self) -> tuple[tuple[int, int], ...] | None:
+        """Return offset and size of every parameter; see `CudaFunction.parameters`."""
+        found: list[tuple[int, int]] = []
+        offset, size_bytes = ctypes.c_size_t(), ctypes.c_size_t()
+        while True:
+            places = ctypes.byref(offset), ctypes.byref(size_bytes)
+            code = optional_result("cuFuncGetParamInfo", self.handle, len(found), *places)
+            if code is None:
+                return None
+            if code == _INVALID_VALUE:  # the index is past the last one
+                return tuple(found)
+            if code != 0:
+                raise BackendError(
+                    f"the kernel {self._name} does not say what it takes: {error_name(code)}"
+                )
+            found.append((offset.value, size_bytes.value))
 
     def release(self) -> None:
         """Forget the handle, which goes with the module."""

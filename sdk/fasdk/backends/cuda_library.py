@@ -30,6 +30,11 @@ _SIGNATURES: dict[str, list[type]] = {
     "cuLaunchKernel": [_HANDLE, *[ctypes.c_uint] * 7, _HANDLE, _HANDLE, _HANDLE],
     "cuGetErrorName": [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)],
 }
+_SIZE = ctypes.POINTER(ctypes.c_size_t)
+# Calls that older drivers lack.
+_OPTIONAL: dict[str, list[type]] = {
+    "cuFuncGetParamInfo": [_HANDLE, ctypes.c_size_t, _SIZE, _SIZE],  # CUDA 12.4
+}
 
 
 def call(name: str, *arguments: object) -> None:
@@ -52,6 +57,16 @@ def result(name: str, *arguments: object) -> int:
     return int(getattr(_driver(), name)(*arguments))
 
 
+def optional_result(name: str, *arguments: object) -> int | None:
+    """Call a function that older drivers lack; return its CUresult, or None where it is not there.
+
+    Raises:
+        BackendError: There is no driver.
+    """
+    function = getattr(_driver(), name, None)
+    return None if function is None else int(function(*arguments))
+
+
 def error_name(code: int) -> str:
     """Return the name of a CUresult, such as CUDA_ERROR_OUT_OF_MEMORY."""
     name = ctypes.c_char_p()
@@ -67,6 +82,10 @@ def _driver() -> ctypes.CDLL:
         for name, arguments in _SIGNATURES.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, ctypes.c_int
+        for name, arguments in _OPTIONAL.items():
+            if hasattr(library, name):
+                function = getattr(library, name)
+                function.argtypes, function.restype = arguments, ctypes.c_int
     except (OSError, AttributeError) as error:
         raise BackendError(
             f"cannot use {_LIBRARY} ({error}): install a driver for CUDA 11.4 or later"

@@ -209,6 +209,12 @@ class CaptureLane(Lane, Protocol):
         ...
 
 
+def place_of_preprocessing(engine: Engine) -> Preprocessing:
+    """Return where an open engine's lanes have the tensors of captures made: HOST or DEVICE."""
+    on_device = getattr(engine, "preprocessing", None) is not None
+    return Preprocessing.DEVICE if on_device else Preprocessing.HOST
+
+
 class Engine(Protocol):
     """A loaded graph; `run` may be called from one thread at a time, lanes each from their own.
 

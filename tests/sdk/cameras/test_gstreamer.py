@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fasdk.cameras import open_camera, pumped
-from fasdk.cameras.gstreamer import GStreamerCamera
+from fasdk.cameras.gstreamer import GStreamerCamera, csi_pipeline
+from fasdk.cameras.mode import VideoMode
 from fasdk.capture import Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError
 
@@ -218,6 +219,20 @@ def test_a_pair_of_pipelines_gives_captures_of_one_moment():
         capture = camera.read(PATIENT_MS)
     assert capture.present == (RGB, IR)
     assert abs(capture.taken_ms[RGB] - capture.taken_ms[IR]) <= 20.0
+
+
+@pytest.mark.parametrize(("modality", "shape"), [(RGB, (48, 64, 3)), (IR, (48, 64))])
+def test_a_csi_cameras_pipeline_runs_with_gstreamers_own_elements(modality, shape):
+    text = csi_pipeline(3, modality, VideoMode(width_px=64, height_px=48, fps=29.97))
+    for nvidias, own in {
+        "nvarguscamerasrc sensor-id=3": "videotestsrc is-live=true",
+        "(memory:NVMM)": "",
+        "nvvidconv": "videoconvert",
+    }.items():
+        assert nvidias in text
+        text = text.replace(nvidias, own)
+    with GStreamerCamera(text, modality=modality) as camera:
+        assert camera.read(PATIENT_MS).frame(modality).shape == shape
 
 
 def test_the_emitter_is_found_to_flash():

@@ -7,44 +7,20 @@ that a plant whose safeguard was rewritten fails instead of testing nothing.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType
 
+from support.planted.plant import Plant
+from support.planted.preprocessing_plants import PREPROCESSING_PLANTS
+
 LANE = "fasdk.backends.tensorrt.lane"
 CONTEXTS = "fasdk.backends.tensorrt.contexts"
 ENGINE = "fasdk.backends.tensorrt.execution"
 CUDA = "fasdk.backends.cuda"
 GRAPH = "fasdk.backends.cuda_graph"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """One safeguard taken away.
-
-    Attributes:
-        name: Description of the safeguard that is removed.
-        module: Dotted name of the module it is removed from.
-        old: The safeguard's source, exactly once in the module.
-        new: Source that replaces it.
-        scenario: The scenario that fails with it.
-    """
-
-    name: str
-    module: str
-    old: str
-    new: str
-    scenario: str
-
-    def apply(self, source: str) -> str:
-        """Return the module's source with the bug in it."""
-        found = source.count(self.old)
-        if found != 1:
-            raise ValueError(f"plant {self.name!r}: its text is {found} times in {self.module}")
-        return source.replace(self.old, self.new)
 
 
 PLANTS = (
@@ -300,6 +276,7 @@ PLANTS = (
         "    finally:\n        pass\n",
         "nothing_left",
     ),
+    *PREPROCESSING_PLANTS,
 )
 
 

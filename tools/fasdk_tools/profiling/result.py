@@ -290,6 +290,7 @@ class ProfileDocument(Document):
     backend: str = Field(description="Backend that ran it.")
     version: str = Field(description="Version of the backend.")
     precision: str = Field(description="Precision of the graph.")
+    preprocess: str = Field("host", description="Where frames became tensors: host or device.")
     captures: int = Field(description="Different captures that were taken in turn.")
     trusted: bool | None = Field(
         None, description="Whether the machine held still; null where it was not watched."

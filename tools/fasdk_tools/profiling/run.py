@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fasdk.backends.engine import place_of_preprocessing
 from fasdk.backends.specs import MOST_THREADS
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
@@ -189,6 +190,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
             with open_profiled(options, batching=batching, device_times=True) as liveness:
                 bundle, engine = liveness.bundle, liveness.engine
+                preprocess = place_of_preprocessing(engine)
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:
                     liveness.require(capture)
@@ -215,6 +217,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         options, bundle, (engine.backend.value, engine.version), len(captures), runs, watched
     ).model_copy(
         update={
+            "preprocess": preprocess.value,
             "layers": layers,
             "yardstick": yardstick,
             "baseline": None

@@ -22,7 +22,7 @@ def print_profile(document: ProfileDocument) -> None:
     """Print the figures of a profile on stdout."""
     first = document.runs[0]
     context = {
-        "measured on": f"{document.backend} {document.version}, {document.precision}",
+        "measured on": _measured_on(document),
         "trust": document.bundle_trust,
         "measurement": _measurement_text(document),
     }
@@ -32,6 +32,12 @@ def print_profile(document: ProfileDocument) -> None:
         _print_runs(document.runs, context)
     if document.layers is not None:
         _print_layers(document.layers)
+
+
+def _measured_on(document: ProfileDocument) -> str:
+    """Return backend, precision and, where it is not the host, what preprocesses."""
+    text = f"{document.backend} {document.version}, {document.precision}"
+    return text if document.preprocess == "host" else f"{text}, preprocessed on the GPU"
 
 
 def _print_runs(runs: Sequence[Run], context: Context) -> None:

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fasdk.backends.device_kernels import KernelSource, kernel_image
 from fasdk.backends.engine import Preprocessing
 from fasdk.backends.tensorrt.row_kernels import CaptureInputs, RowKernels
 from fasdk.errors import BackendError
 
 if TYPE_CHECKING:
-    from fasdk.backends.cuda_api import CudaDevice, CudaDriver
+    from fasdk.backends.cuda_api import CudaDriver
     from fasdk.bundle.manifest import Manifest
 
 _log = logging.getLogger("fasdk.tensorrt")
@@ -63,24 +64,23 @@ def open_preprocessing(
 
 
 def load_kernels(driver: CudaDriver, captures: CaptureInputs) -> tuple[RowKernels, str]:
-    """Return the kernels, loaded onto the device, and what they are, in words.
+    """Return the kernels, loaded onto the device, and where they came from.
+
+    The fatbin's are taken where they fit the GPU, else NVRTC's.
 
     Raises:
         BackendError: None fit this GPU or this model, or the device is lost.
     """
     if not captures.on_device:
         raise BackendError("every input of this model draws HOG and PLGF maps")
-    image, origin = find_image(driver.device)
-    return RowKernels(driver, image), origin
-
-
-def find_image(device: CudaDevice) -> tuple[bytes, str]:
-    """Return an image with code for a GPU, and what it is, in words.
-
-    Raises:
-        BackendError: There is none.
-    """
-    raise BackendError(
-        f"fasdk was built without kernels for {device.name} (compute capability "
-        f"{device.compute_capability})"
-    )
+    device = driver.device
+    try:
+        image = kernel_image(KernelSource.FATBIN, device)
+        return RowKernels(driver, image), KernelSource.FATBIN.value
+    except BackendError as error:
+        no_fatbin = error
+    try:
+        image = kernel_image(KernelSource.NVRTC, device)
+        return RowKernels(driver, image), KernelSource.NVRTC.value
+    except BackendError as error:
+        raise BackendError(f"fatbin: {no_fatbin}; nvrtc: {error}") from no_fatbin

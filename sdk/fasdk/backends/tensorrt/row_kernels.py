@@ -79,8 +79,8 @@ class RowKernels:
         image: A fatbin, a cubin, or PTX.
 
     Raises:
-        BackendError: It holds no code for this GPU or lacks a kernel, this machine's fasdk has no
-            native module, or the device is lost.
+        BackendError: It holds no code for this GPU, lacks a kernel or has one that takes other
+            arguments, this machine's fasdk has no native module, or the device is lost.
     """
 
     def __init__(self, driver: CudaDriver, image: bytes) -> None:
@@ -95,6 +95,8 @@ class RowKernels:
             self._functions: dict[str, CudaFunction] = {
                 name: self._module.function(name) for name in (_IMAGE, _DEPTH, _CONSTANT, _PRESENT)
             }
+            for function in self._functions.values():
+                _require_parameters(function)
         except BaseException:
             self._module.free()
             raise
@@ -113,6 +115,19 @@ class RowKernels:
         """Release them; the context must be current and no launch under way."""
         self._functions = {}
         self._module.free()
+
+
+def _require_parameters(function: CudaFunction) -> None:
+    """Refuse a kernel of another build, which would take the arguments for others."""
+    found = function.parameters()
+    if found is None:
+        return
+    expected = _native().ROW_PARAMETERS[function.name]
+    if found != expected:
+        raise BackendError(
+            f"the kernel {function.name} takes {found} (offset and size of each parameter), this "
+            f"fasdk passes {expected}: reinstall fasdk, so that both are of one build"
+        )
 
 
 def frame_row(

@@ -1,11 +1,9 @@
 // One pixel of the tensor from the raw frame: the whole body of the CUDA kernel, and a host loop's.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
 #include "fasdk/framing.hpp"
 #include "fasdk/pixel.hpp"
+#include "fasdk/standard.hpp"
 #include "fasdk/view.hpp"
 
 namespace fasdk {
@@ -26,6 +24,7 @@ struct TensorSource {
     bool swap;  // plane 0 takes the frame's last channel
 };
 
+#if !defined(__CUDACC_RTC__)
 template <typename Sample>
 TensorSource<Sample> cropped_source(const FrameView<Sample>& frame, const Region& region,
                                     const Framing& framing, int out_width, int out_height,
@@ -86,6 +85,7 @@ TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignm
     return aligned_source(frame, Window{0, 0, frame.width, frame.height}, alignment, framing,
                           out_width, out_height, levels, planes, swap);
 }
+#endif
 
 struct TensorValues {
     float planes[3];

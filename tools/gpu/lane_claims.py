@@ -77,10 +77,13 @@ def _session_claims(gpu: Gpu, runs: Any, count: int) -> Iterator[Claim]:
         except SkippedError as error:
             yield Claim(claim, None, "==", 0, skipped=str(error))
             return
-        engine = open_row_engine(gpu, gpu.driver, runs.LARGEST, preprocessing)
-        found = runs.submit_from_threads(bundle, engine, count, LANES)
+        meter = runs.UploadMeter()
+        engine = open_row_engine(gpu, meter.driver(), runs.LARGEST, preprocessing)
+        found = runs.submit_from_threads(bundle, engine, count, LANES, meter)
     differing = int((found != serial).sum() + (~np.isfinite(serial)).sum())
-    yield Claim(claim, differing, "==", 0, f"{np.unique(serial).size} distinct scores")
+    note = f"{np.unique(serial).size} distinct scores"
+    figures = {"uploaded_bytes_a_capture": meter.copied_bytes / count}
+    yield Claim(claim, differing, "==", 0, note, figures=figures)
 
 
 def open_row_engine(

@@ -31,7 +31,11 @@ class CameraError(FasdkError):
 
 
 class EndOfStreamError(CameraError):
-    """A recording has no further frame; only this camera fault is final."""
+    """A recording has no further frame; this camera fault is final."""
+
+
+class UnreadableRecordingError(CameraError):
+    """A recording cannot be read, now or later; this camera fault is final."""
 
 
 class BadCaptureError(CameraError):

@@ -49,8 +49,8 @@ def trace_claims() -> Iterator[Claim]:
         if 2 * names.get(planted, 0) <= sum(names.values())
     }
     yield Claim(
-        f"trace: planted waits of {len(named)} that it names for most of the captures they make "
-        "late",
+        f"trace: planted waits of {len(named)} that it names for most late captures, in one of "
+        "three runs",
         len(named) - len(wrong),
         "==",
         len(named),

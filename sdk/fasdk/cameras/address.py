@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-SCHEMES = ("rtsp", "rtsps", "http", "https")
+USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+"""Port of an address that names none, by scheme."""
+SCHEMES = tuple(USUAL_PORTS)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # A value as GStreamer reads it, escapes and all; one whose quote does not close ends with the text.
 _VALUE = r"""(?:"(?:\\.|[^"\\])*(?:"|\\?\Z)|'(?:\\.|[^'\\])*(?:'|\\?\Z)|(?:\\.|[^\s\\])+\\?)"""

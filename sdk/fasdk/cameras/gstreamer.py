@@ -14,6 +14,7 @@ from fasdk.cameras.emitter import Emitter, LitFrames, emitter_of
 from fasdk.cameras.gst_frames import SampleReader, caps_of
 from fasdk.cameras.gst_library import require_gstreamer
 from fasdk.cameras.gst_pipeline import PipelineText, RunningPipeline
+from fasdk.cameras.identity import pipeline_identity
 from fasdk.cameras.mode import VideoMode
 from fasdk.cameras.pixels import capture_of
 from fasdk.cameras.pump import Pump
@@ -106,6 +107,10 @@ class GStreamerCamera(PumpedCamera[_Pulled]):
         pulled = self._take(timeout_ms).value
         taken_ms = monotonic_ms() if pulled.taken_ms is None else pulled.taken_ms
         return capture_of(pulled.frame, self.modality, taken_ms)
+
+    def identity(self) -> str:
+        """Return the name of the device or stream it begins with; see `Camera.identity`."""
+        return pipeline_identity(self._written.text)
 
     def close(self) -> None:
         """Stop the pipeline; one that does not stop within two seconds is left behind."""

@@ -13,6 +13,7 @@ import numpy as np
 from fasdk.cameras.backlog import Backlog
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.emitter import Emitter, LitFrames, emitter_of
+from fasdk.cameras.identity import file_identity
 from fasdk.cameras.mode import VideoMode, describe_mode, fourcc_of
 from fasdk.cameras.pacing import Pacer
 from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader, capture_of
@@ -20,7 +21,7 @@ from fasdk.cameras.pump import Pump
 from fasdk.cameras.pumped import PumpedCamera
 from fasdk.cameras.source import VideoSource, backend_number, device_source
 from fasdk.capture import Modality, monotonic_ms
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,6 +130,10 @@ class OpenCvCamera(PumpedCamera[_Grabbed]):
         if arrived_ms - kernel_ms <= _PLAUSIBLE_DELAY_MS:
             self._kernel_is_monotonic = True
         return kernel_ms if self._kernel_is_monotonic else arrived_ms
+
+    def identity(self) -> str:
+        """Return its device's, stream's or pipe's one name; see `Camera.identity`."""
+        return self._source.identify()
 
     def _start_pump(self) -> Pump[_Grabbed]:
         return Pump(self._open, self._grab, _release, self.name)
@@ -263,7 +268,8 @@ class OpenCvFile(Camera):
 
         Raises:
             EndOfStreamError: The video is over, or what is left of it does not decode.
-            CameraError: The file is no video, or the next frame is not due within the timeout.
+            UnreadableRecordingError: The file is no video, or none of it decodes.
+            CameraError: The next frame is not due within the timeout.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -286,10 +292,17 @@ class OpenCvFile(Camera):
             whole, array = self._video.read()
         if not whole or array is None:
             if not self._frames_read:
-                raise CameraError(f"{self.name} holds no frame that decodes")
+                raise UnreadableRecordingError(
+                    f"{self.name} holds no frame that decodes: record it again, or convert it with "
+                    "ffmpeg"
+                )
             raise EndOfStreamError(f"{self.name} is over after {self._frames_read} frames")
         self._frames_read += 1
         return np.asarray(array)
+
+    def identity(self) -> str:
+        """Return the file's path with links followed; see `Camera.identity`."""
+        return file_identity(self._path)
 
     def close(self) -> None:
         """Close the file."""
@@ -308,7 +321,9 @@ class OpenCvFile(Camera):
         self._video = cv2.VideoCapture(str(self._path), self._backend)
         if not self._video.isOpened():
             self._video = None
-            raise CameraError(f"{self.name} cannot be decoded: {_why_not_decoded(self._path)}")
+            raise UnreadableRecordingError(
+                f"{self.name} cannot be decoded: {_why_not_decoded(self._path)}"
+            )
 
 
 def _existing_file(path: Path) -> Path:

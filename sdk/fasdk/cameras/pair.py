@@ -119,6 +119,11 @@ class PairCamera(Camera):
             dropped = sum(camera.counts.dropped for camera in self._cameras.values())
             self.counts.dropped = self._unmatched + dropped
 
+    def identity(self) -> str:
+        """Return the names of its two cameras; see `Camera.identity`."""
+        rgb, ir = (self._cameras[m].identity() for m in (Modality.RGB, Modality.IR))
+        return f"pair:rgb={rgb};ir={ir}"
+
     def rig(self) -> Rig | None:
         """Return None, and say once that the two cameras' places are unknown; see `Camera.rig`."""
         if not self._said_no_rig:

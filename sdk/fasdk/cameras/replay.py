@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fasdk.bounded_file import is_file, is_folder
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
+from fasdk.cameras.identity import file_identity
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import (
@@ -22,6 +23,7 @@ from fasdk.errors import (
 from fasdk.image_file import require_decoder
 from fasdk.lists import read_frame_list
 from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
+from fasdk.settings import as_path
 
 _LOG = logging.getLogger(__name__)
 DEPTH = Modality.DEPTH
@@ -44,7 +46,7 @@ class ReplayCamera(Camera):
     """
 
     def __init__(self, source: Path, *, fps: float | None = None, loop: bool = False) -> None:
-        source = Path(source)
+        source = as_path("source", source)
         if is_folder(source):
             self._items = _from_folder(source)
         elif is_file(source):
@@ -56,6 +58,7 @@ class ReplayCamera(Camera):
         for path in self._items[0].files.paths.values():
             require_decoder(path)
         self.name = f"replay of {source}"
+        self._source = source
         self.counts = FrameCounts()
         self._loop = loop
         self._pacer = Pacer(fps)
@@ -114,6 +117,10 @@ class ReplayCamera(Camera):
             landmarks=stored.landmarks,
             taken_ms=dict.fromkeys(frames, taken_ms),
         )
+
+    def identity(self) -> str:
+        """Return the source's path with links followed; see `Camera.identity`."""
+        return f"replay:{file_identity(self._source)}"
 
     def close(self) -> None:
         """Refuse further reads."""

@@ -9,11 +9,24 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fasdk.cameras.address import SCHEMES, pipeline_elements, scheme_of, without_credentials
+from fasdk.cameras.address import (
+    SCHEMES,
+    USUAL_PORTS,
+    pipeline_elements,
+    scheme_of,
+    without_credentials,
+)
+from fasdk.cameras.identity import (
+    device_identity,
+    file_identity,
+    pipeline_identity,
+    stream_identity,
+)
 from fasdk.errors import CameraError, UsageError
 from fasdk.extras import require_package
 
@@ -28,7 +41,6 @@ _STREAM_TIMEOUT_MS = 4000
 _TURN_S = 10.0
 # FFmpeg's five seconds would keep as many frames back.
 _PIPE_ANALYSIS_US = 500_000
-_USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 class Transport(str, Enum):
@@ -54,6 +66,7 @@ class VideoSource:
         is_buffered: Whether frames may pile up on the way: a network stream or a pipe.
         pipe: Path of a named pipe, which waits for its writer as long as that takes; None for all
             else.
+        identify: Returns its one name, whichever of its names it was given by.
         explain: Returns why it could not be opened, as the rest of a sentence.
         modes_command: How to list its modes, for errors; empty where it has none to choose.
         ffmpeg_options: Options of FFmpeg to open it with, as `NAME;VALUE`.
@@ -63,6 +76,7 @@ class VideoSource:
     target: int | str
     name: str
     backend: int
+    identify: Callable[[], str]
     explain: Callable[[], str]
     parameters: tuple[int, ...] = ()
     is_buffered: bool = False
@@ -162,7 +176,8 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
         else "see its modes in the camera's manual"
     )
     target = camera if isinstance(camera, int) else str(camera)
-    return VideoSource(target, name, number, explain, modes_command=modes)
+    identify = partial(device_identity, node)
+    return VideoSource(target, name, number, identify, explain, modes_command=modes)
 
 
 def stream_source(address: str, transport: Transport | None = None) -> VideoSource:
@@ -189,6 +204,7 @@ def stream_source(address: str, transport: Transport | None = None) -> VideoSour
         address,
         f"stream {shown}",
         backend_number("ffmpeg"),
+        partial(stream_identity, address),
         lambda: f"cannot be opened: {_why_no_stream(host, port)}",
         parameters=tuple(n for key in timeouts for n in (key, _STREAM_TIMEOUT_MS)),
         is_buffered=True,
@@ -203,6 +219,7 @@ def pipe_source(path: Path) -> VideoSource:
         str(path),
         f"pipe {path}",
         backend_number("ffmpeg"),
+        partial(file_identity, path),
         lambda: (
             "cannot be opened: what is written into it is no video that OpenCV's FFmpeg knows; "
             "write Motion JPEG or MPEG-TS"
@@ -227,6 +244,7 @@ def pipeline_source(pipeline: str) -> VideoSource:
         pipeline,
         f"pipeline {shown}",
         number,
+        partial(pipeline_identity, pipeline),
         lambda: (
             "cannot be started: try it with gst-launch-1.0 and fakesink in place of appsink, "
             "which says what is wrong"
@@ -278,7 +296,7 @@ def _host_and_port(address: str, scheme: str, shown: str) -> tuple[str, int]:
             f"{scheme}://HOST[:PORT]/PATH, with /, ?, #, @ and : of a password as %2F, %3F, %23, "
             "%40 and %3A"
         )
-    return host, port or _USUAL_PORTS[scheme]
+    return host, port or USUAL_PORTS[scheme]
 
 
 def _why_no_stream(host: str, port: int) -> str:

@@ -92,8 +92,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         StateError: The memory of the bundles taken before is damaged or open to others.
         HomeError: The account's folder is not its own.
         UsageError: The policy asks for larger batches than the engine takes or its file is wrong,
-            `backend` is no backend's name, `preprocess` is none of `Preprocessing`, or `missing`
-            is none of `MissingModalities`.
+            `backend` is no backend's name, `preprocess` is none of `Preprocessing`, `missing` is
+            none of `MissingModalities`, or `path` is no path.
         BackendError: The backend is not installed, refuses the graph, cannot preprocess on the
             device and was asked to, or fails in a way that no backend should.
         PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.succession import allowed_changes
 from fasdk.decision import Decision, MissingModalities
-from fasdk.errors import BackendError, ClosedError, FasdkError
+from fasdk.errors import BackendError, ClosedError, FasdkError, UsageError
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
@@ -106,6 +107,11 @@ class Liveness:
     def bundle(self) -> Bundle:
         """Verified bundle in force."""
         return self._loaded.bundle
+
+    @property
+    def limits(self) -> QualityLimits:
+        """Quality limits on captures of a camera."""
+        return self._loaded.scorer.limits
 
     @property
     def engine(self) -> Engine:
@@ -279,7 +285,15 @@ class Liveness:
         Returns:
             One decision per capture, in order. A capture that cannot be scored is refused alone, a
             fault of the engine refuses all. All carry the same timings.
+
+        Raises:
+            UsageError: `captures` is not several captures.
         """
+        if not isinstance(captures, Iterable):
+            raise UsageError(
+                f"captures is a {type(captures).__name__}, expected several fasdk.Capture, such as "
+                "a list of them"
+            )
         captures = list(captures)
         if self._process != os.getpid():
             return [self._answered(self._forked()).result() for _ in captures]
@@ -336,6 +350,7 @@ class Liveness:
 
         Raises:
             BundleError: The bundle is truncated, altered or malformed.
+            UsageError: `bundle` is neither a path nor a bundle.
             TrustError: A required signature is absent or does not hold.
             RollbackError: It falls short of the bundle in force, or of one that this machine took
                 before, by a change that was not allowed.

@@ -11,7 +11,7 @@ import pytest
 from fasdk.cameras import open_camera, pumped
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Modality
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 
 from support.fake_video_device import FakeVideoDevice, color_frame
 
@@ -71,7 +71,9 @@ def test_opencv_refuses_a_file_that_is_not_a_video(tmp_path, video):
     with pytest.raises(UsageError, match="OpenCV gives no depth"):
         OpenCvFile(video, modality=Modality.DEPTH)
     (tmp_path / "x.avi").write_bytes(b"no video" * 100)
-    with pytest.raises(CameraError, match=r"x\.avi (cannot be decoded|holds no frame)"):
+    with pytest.raises(
+        UnreadableRecordingError, match=r"x\.avi (cannot be decoded|holds no frame)"
+    ):
         OpenCvFile(tmp_path / "x.avi").read()
 
 

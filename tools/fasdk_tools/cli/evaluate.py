@@ -101,6 +101,7 @@ def evaluate(
         parse_missing,
         run_evaluation,
     )
+    from fasdk_tools.outputs import require_outputs
 
     if not protocol:
         raise UsageError("evaluate needs a test list: give --protocol LIST")
@@ -110,8 +111,9 @@ def evaluate(
         require_templates("--report")
     if with_faces:
         require_package("cv2", "--with-faces")
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"--report {report}: its folder does not exist")
+    inputs = {"the bundle": bundle, "--development": development}
+    inputs |= {f"--protocol {number}": each for number, each in enumerate(protocol, 1)}
+    require_outputs({"--report": report}, inputs)
     request = EvaluationRequest(
         bundle=open_bundle(bundle, trust_policy(key, unsigned)),
         protocols=tuple(protocol),

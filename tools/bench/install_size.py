@@ -3,10 +3,11 @@
     python tools/bench/install_size.py [--only INSTALL] [--python 3.10] [--machine aarch64]
 
 Each install is resolved with the releases of constraints.txt from wheels alone, and put into a
-folder of its own as pip would; one JSON line each has the sum of the files' sizes, of those and of
-the bytecode that pip compiles, in MB of 10^6 bytes, and the largest packages. fasdk itself is
-counted from this checkout, with the native modules compiled here. pycuda has no wheel: the board
-compiles it, so `jetson` is shown without it.
+folder of its own as pip would; one JSON line each has the sum of the files' sizes in MB of 10^6
+bytes, and the largest packages. The base install has a second sum, with the bytecode that pip
+compiles, as this Python does, for the first of the machines: modules are the same on both. fasdk
+itself is counted from this checkout, with the native modules compiled here. pycuda has no wheel:
+the board compiles it, so `jetson` is shown without it.
 """
 
 from __future__ import annotations
@@ -60,8 +61,16 @@ INSTALLS = (
 )
 
 
-def measure(install: Install, python: str, machine: str) -> dict[str, Any]:
+def measure(
+    install: Install, python: str, machine: str, bytecode: dict[str, int]
+) -> dict[str, Any]:
     """Return the sizes of one install.
+
+    Args:
+        install: What to install.
+        python: Version of Python it is resolved for.
+        machine: Name of the machine it is resolved for.
+        bytecode: Bytes of the base install's bytecode by Python, added to where one is absent.
 
     Raises:
         RuntimeError: It cannot be resolved or fetched.
@@ -80,6 +89,9 @@ def measure(install: Install, python: str, machine: str) -> dict[str, Any]:
         sizes = sizes_of(folder)
         own = Counter({"fasdk": own_bytes()})
         files = (sizes + own).total()
+        if not install.extras and python not in bytecode:
+            bytecode[python] = bytecode_bytes(folder, *PACKAGES)
+        whole = {} if install.extras else {"with_bytecode_mb": _mb(files + bytecode[python])}
         return {
             "install": install.name,
             "python": python,
@@ -87,7 +99,7 @@ def measure(install: Install, python: str, machine: str) -> dict[str, Any]:
             "packages": len(listed.read_text("utf-8").splitlines()) + 1,  # and fasdk
             "has_onnxruntime": "onnxruntime" in sizes,
             "mb": _mb(files),
-            "with_bytecode_mb": _mb(files + bytecode_bytes(folder, *PACKAGES)),
+            **whole,
             "largest_mb": {
                 name: _mb(size) for name, size in (sizes + own).most_common(LARGEST_SHOWN)
             },
@@ -154,12 +166,13 @@ def main() -> int:
     parser.add_argument("--python", choices=PYTHONS)
     parser.add_argument("--machine", choices=sorted(MACHINES))
     asked = parser.parse_args()
+    bytecode: dict[str, int] = {}
     for install in INSTALLS:
         if asked.only not in (None, install.name):
             continue
         for python in PYTHONS if asked.python is None else (asked.python,):
             for machine in MACHINES if asked.machine is None else (asked.machine,):
-                print(json.dumps(measure(install, python, machine)), flush=True)
+                print(json.dumps(measure(install, python, machine, bytecode)), flush=True)
     return 0
 
 

@@ -15,8 +15,9 @@ from claims import Claim
 from setting import MODELS, SkippedError, open_gpu
 
 from fasdk.backends.engine import CaptureLane, Preprocessing
-from fasdk.backends.tensorrt.device_preprocessing import open_preprocessing
+from fasdk.backends.tensorrt.device_preprocessing import DevicePreprocessing, open_preprocessing
 from fasdk.backends.tensorrt.layout import TensorLayout
+from fasdk.backends.tensorrt.row_kernels import CaptureInputs, RowKernels
 from fasdk.capture import Capture
 from fasdk.errors import BackendError, PreprocessError
 from fasdk.preprocess import to_batch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fasdk.backends.cuda_api import CudaDriver
-    from fasdk.backends.tensorrt.device_preprocessing import DevicePreprocessing
     from fasdk.bundle.manifest import Manifest
 
 _BATCH = 4
@@ -131,7 +131,7 @@ def _open_lane(
     from torch_runtime import TorchPlan, open_torch_engine
 
     streams = gpu.torch_streams()
-    preprocessing = preprocessing_of(driver, manifest)
+    preprocessing = preprocessing_of(gpu, driver, manifest)
 
     def zeros(*inputs: Tensor) -> list[Tensor]:
         return [inputs[0].flatten(1)[:, :1].expand(-1, 2) * 0.0]
@@ -148,15 +148,21 @@ def _open_lane(
     return lane
 
 
-def preprocessing_of(driver: CudaDriver, manifest: Manifest) -> DevicePreprocessing | None:
-    """Return what lanes need to preprocess on the GPU.
+def preprocessing_of(
+    gpu: Gpu, driver: CudaDriver, manifest: Manifest
+) -> DevicePreprocessing | None:
+    """Return what lanes need to preprocess on the GPU; the simulated one plays its own kernels.
 
     Raises:
         SkippedError: The GPU cannot.
     """
     try:
         with driver.current():
-            return open_preprocessing(driver, manifest, Preprocessing.DEVICE)
+            if gpu.simulator is None:
+                return open_preprocessing(driver, manifest, Preprocessing.DEVICE)
+            image = import_module("support.cuda_sim.kernel_image").image()
+            inputs = CaptureInputs(manifest.inputs, manifest.presence_order)
+            return DevicePreprocessing(RowKernels(driver, image), inputs)
     except BackendError as error:
         raise SkippedError(str(error)) from error
 

@@ -73,14 +73,17 @@ def _session_claims(gpu: Gpu, runs: Any, count: int) -> Iterator[Claim]:
         bundle = open_bundle(write(Path(folder) / "tiny.fasb", reliability=False))
         serial = runs.check_serially(bundle, open_row_engine(gpu, gpu.driver, runs.LARGEST), count)
         try:
-            preprocessing = preprocessing_of(gpu.driver, bundle.manifest)
+            preprocessing = preprocessing_of(gpu, gpu.driver, bundle.manifest)
         except SkippedError as error:
             yield Claim(claim, None, "==", 0, skipped=str(error))
             return
-        engine = open_row_engine(gpu, gpu.driver, runs.LARGEST, preprocessing)
-        found = runs.submit_from_threads(bundle, engine, count, LANES)
+        meter = runs.UploadMeter()
+        engine = open_row_engine(gpu, meter.driver(), runs.LARGEST, preprocessing)
+        found = runs.submit_from_threads(bundle, engine, count, LANES, meter)
     differing = int((found != serial).sum() + (~np.isfinite(serial)).sum())
-    yield Claim(claim, differing, "==", 0, f"{np.unique(serial).size} distinct scores")
+    note = f"{np.unique(serial).size} distinct scores"
+    figures = {"uploaded_bytes_a_capture": meter.copied_bytes / count}
+    yield Claim(claim, differing, "==", 0, note, figures=figures)
 
 
 def open_row_engine(

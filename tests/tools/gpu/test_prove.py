@@ -124,7 +124,7 @@ def test_a_dry_run_shows_every_claim(tmp_path):
         [sys.executable, PROVE, *words], capture_output=True, text=True, check=False
     )
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [line for line in lines if line["ok"] is False] == []
+    assert [line for line in lines if not line["ok"]] == []
     assert ran.returncode == 0, ran.stderr
     assert {line["group"].partition(":")[0] for line in lines} == {
         "device",

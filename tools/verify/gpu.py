@@ -152,11 +152,8 @@ def plan_claims() -> Iterator[Claim]:
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "prove": prove_claims,
     "install": install_claims,
-<<<<<<< HEAD
     "kernels": kernel_claims,
-=======
     "packages": package_claims,
->>>>>>> next
     "lanes": lane_claims,
     "cameras": camera_claims,
     "plans": plan_claims,

@@ -9,13 +9,15 @@ RECORDED = $(if $(RECORD),FASDK_RECORD=docs/results/lines/$@.jsonl )
 COVERED := tests/sdk tests/attacks tests/native
 QUICK := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 # A C++ compiler for the native pass and the simulated CUDA driver, the aarch64 cross compiler and
-# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit.
+# qemu for its vectors, Chromium for the report, libusb for RealSense, systemd-analyze for the unit,
+# GStreamer and PyGObject for its cameras.
 SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium \
-	libusb-1.0-0 softhsm2 systemd
+	libusb-1.0-0 softhsm2 systemd python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile fuzz sbom lock audit clean
+.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu prove-gpu fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -39,7 +41,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tools/bench/*.py tools/verify/*.py tools/examples/*/*.py
+	$(BIN)/mypy tools/bench/*.py tools/gpu/*.py tools/verify/*.py tools/examples/*/*.py
 	$(BIN)/mypy tools/docs/*.py docs/conf.py
 	$(BIN)/lint-imports
 
@@ -101,6 +103,12 @@ verify-trust: $(STAMP)  ## The same for trust and endurance; hours at full size,
 verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle machine, OPTIONS="--only bounds" measures a part
 	$(RECORDED)$(BIN)/python tools/verify/profiling.py $(OPTIONS)
 
+verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--only prove" measures a part; `install` needs the network
+	$(RECORDED)$(BIN)/python tools/verify/gpu.py $(OPTIONS)
+
+prove-gpu: $(STAMP)  ## Prove the GPU half on this machine's GPU, in five minutes; OPTIONS=--dry-run needs none
+	$(RECORDED)$(BIN)/python tools/gpu/prove.py $(OPTIONS)
+
 fuzz: $(STAMP)  ## Fuzz every parser: a million inputs each; OPTIONS="--executions 10000" for fewer
 	@for target in $$(PYTHONPATH=tests $(BIN)/python -m fuzz --names); do \
 		PYTHONPATH=tests $(BIN)/python -m fuzz $$target --keep .verify/fuzz --record .verify/fuzz $(OPTIONS) || failed=1; \
@@ -117,14 +125,18 @@ sbom: $(STAMP) $(AUDIT)/.installed  ## Bill of materials of .venv as build/sbom.
 	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --sv 1.6 --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
 	$(BIN)/python tools/docs/licenses.py build/sbom.json > build/licenses.txt
 
-lock: $(STAMP)  ## Make tools/kiosk/requirements.txt: the device install with hashes, of the releases in constraints.txt
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes -c constraints.txt \
-		--no-header --no-annotate -q -o build/requirements.txt
-	(echo "# Every release that the device install needs, with the SHA-256 of its files. Made by \`make lock\`."; \
-		cat build/requirements.txt) > tools/kiosk/requirements.txt
+# pycuda is not among a Jetson's: it is compiled from its source on the board.
+lock: $(STAMP)  ## Make the requirements.txt of tools/kiosk and tools/jetson: their installs with hashes, of the releases in constraints.txt
+	@for install in 'kiosk --extra cli --extra cpu --extra opencv' 'jetson --extra cli'; do \
+		set -- $$install; folder=tools/$$1; shift; \
+		$(BIN)/uv pip compile pyproject.toml "$$@" --universal --python-version 3.10 --generate-hashes \
+			-c constraints.txt --no-header --no-annotate -q -o build/requirements.txt && \
+		(echo "# Every release that this install needs, with the SHA-256 of its files. Made by \`make lock\`."; \
+			cat build/requirements.txt) > $$folder/requirements.txt || exit 1; \
+	done
 
 audit: $(AUDIT)/.installed  ## Ask the published advisories about the releases in constraints.txt; needs the network
 	$(AUDIT)/bin/pip-audit --disable-pip --no-deps -r constraints.txt
 
 clean:  ## Remove everything made here
-	rm -rf $(VENV) $(AUDIT) .demo .protocols .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .demo .protocols .prove .verify tests/output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -100,3 +100,86 @@ def hog_map(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") ->
 
 def plgf_map(image: NDArray[np.uint8], out: NDArray[np.uint8], tier: str = "") -> None:
     """Draw the PLGF of uint8 [H, W], at least 16x16, into `out` of that shape."""
+
+ROW_PARAMETERS: dict[str, tuple[tuple[int, int], ...]]
+"""Offset and size in bytes of every parameter of a kernel in `sdk/native/cuda`, by its name."""
+
+class RowPacker:
+    """Arguments of the kernels that write one modality's frames to rows, as a launch takes them.
+
+    Addresses are the device's. Arguments are those of `Pass`; a region may leave the frame where
+    `pad` is set, and `to_frame` is an aligned face's. Raises ValueError for what a kernel would
+    read or write wrongly.
+    """
+
+    def __init__(
+        self,
+        *,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        swap: bool,
+        interpolation: str = "bilinear",
+        pad: bool = False,
+        border: str = "constant",
+        border_level: int = 0,
+        fit: str = "stretch",
+    ) -> None: ...
+    def image(
+        self,
+        *,
+        frame: int,
+        shape: tuple[int, int, int],
+        strides: tuple[int, int, int],
+        out: int,
+        out_size: tuple[int, int],
+        region: tuple[int, int, int, int] | None = None,
+        to_frame: tuple[float, float, float, float, float, float] | None = None,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> bytes:
+        """Pack the arguments of fasdk_image_row, for uint8 [H, W, C], C 1 or 3.
+
+        Args:
+            frame: Address of the sample at row 0, column 0, channel 0 of the frame, or of a part
+                that holds all that is read.
+            shape: Height, width and channels of it.
+            strides: Samples from one row, column and channel to the next.
+            out: Address of the row, float32 [3, h, w].
+            out_size: (h, w) of the row.
+            region: What becomes the row, in pixels of what `frame` is; or `to_frame`.
+            to_frame: Where the aligned face lies in the whole frame; or `region`.
+            window: Left and top of the part in the frame, and the frame's width and height, for
+                `to_frame`; None for a whole frame.
+        """
+
+    def depth(
+        self,
+        *,
+        frame: int,
+        shape: tuple[int, int, int],
+        strides: tuple[int, int, int],
+        levels: int,
+        out: int,
+        out_size: tuple[int, int],
+        region: tuple[int, int, int, int] | None = None,
+        to_frame: tuple[float, float, float, float, float, float] | None = None,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> bytes:
+        """Pack the arguments of fasdk_depth_row, for uint16 [H, W, 1].
+
+        Args:
+            frame: As `image` has it.
+            shape: As `image` has it.
+            strides: As `image` has it.
+            levels: Address of uint8 [65536], the level of every depth.
+            out: As `image` has it.
+            out_size: As `image` has it.
+            region: As `image` has it.
+            to_frame: As `image` has it.
+            window: As `image` has it.
+        """
+
+def constant_row(*, out: int, count: int, value: float) -> bytes:
+    """Pack the arguments of fasdk_constant_row: `count` float32 at `out` become `value`."""
+
+def present_row(*, out: int, count: int, present: int) -> bytes:
+    """Pack the arguments of fasdk_present_row: float32 1 or 0 by the bits of `present`."""

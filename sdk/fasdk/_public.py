@@ -1,6 +1,7 @@
 """Public names of fasdk, listed once; `import fasdk` loads them on first use."""
 
 from fasdk.backends.engine import Backend as Backend
+from fasdk.backends.engine import Preprocessing as Preprocessing
 from fasdk.batching import BatchingPolicy as BatchingPolicy
 from fasdk.batching import WhenFull as WhenFull
 from fasdk.bundle.bundle import Bundle as Bundle

@@ -8,10 +8,12 @@ import os
 import re
 import secrets
 import stat
-from contextlib import ExitStack, contextmanager
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from fasdk.bounded_file import is_folder
 from fasdk.errors import FasdkError
 
 if TYPE_CHECKING:
@@ -74,6 +76,31 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     except OSError as error:
         if error is of_block and error.filename is not None:
             raise  # about another file
+        raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_writable(path: Path) -> None:
+    """Check that a file can be written, before the work that it is to hold is done.
+
+    Raises:
+        FasdkError: Its folder does not exist or takes no file, it is a folder itself, or it is a
+            device, a pipe or a socket.
+    """
+    if not path.name or is_folder(path):
+        raise FasdkError(f"cannot write {path}: it is a folder, give a file name")
+    folder = path.absolute().parent
+    if not is_folder(folder):
+        there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        if is_folder(there):
+            raise FasdkError(f"cannot write {path}: its folder does not exist: make it first")
+        raise FasdkError(f"cannot write {path}: {there} is no folder: choose another")
+    require_replaceable(path)
+    try:
+        with suppress(FileNotFoundError):
+            path.stat()  # a name that is too long, a link that leads to itself
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
         raise FasdkError(f"cannot write {path}: {error.strerror or error}") from error
 
 

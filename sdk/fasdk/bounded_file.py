@@ -51,6 +51,7 @@ class FileKind(Enum):
     FRAME = ("frame", 2**28)
     DETECTOR = ("face detector", 2**28)
     GRAPH = ("graph", 2**31 - 1)
+    TIMING = ("timing cache", 2**28)
     PLAN = ("plan", 2**32 - 1)
     BUNDLE = ("bundle", 2**32 - 1)
     CHECKPOINT = ("checkpoint", 2**33)

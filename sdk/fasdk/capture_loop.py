@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from fasdk.cameras import READ_TIMEOUT_MS
 from fasdk.capture import Capture, monotonic_ms
 from fasdk.decision import Decision, Verdict, refused
-from fasdk.errors import BadCaptureError, CameraError, EndOfStreamError
+from fasdk.errors import (
+    BadCaptureError,
+    CameraError,
+    EndOfStreamError,
+    UnreadableRecordingError,
+)
 from fasdk.faults import finding_of
 from fasdk.quality.freshness import untimed_finding
 from fasdk.reasons import Finding, Reason
@@ -109,6 +114,7 @@ def run_captures(
     """Yield one result per capture and per fault of the camera, until the camera's stream ends.
 
     No exception of a camera, a locator or a checker ends the loop, and none of them becomes LIVE.
+    Only a recording that cannot be read does, since no later read of it would help.
     Every capture passes locator, rig and checker in turn. A recording's capture that cannot be read
     is an ERROR at once: it counts among the captures, and the next is read without a pause. A
     capture with a frame that the camera gave no time of exposure is RETRY (stale), whatever the
@@ -123,6 +129,9 @@ def run_captures(
         timeout_ms: Longest time the camera may take for one capture, in milliseconds.
         backoff: Waits after a fault before the camera is read again; None for the defaults.
         sleep: Function that waits for that many seconds.
+
+    Raises:
+        UnreadableRecordingError: The camera is a recording that cannot be read.
     """
     backoff = backoff or Backoff()
     captures = faults = 0
@@ -131,6 +140,8 @@ def run_captures(
             capture = _read(camera, timeout_ms)
         except EndOfStreamError:
             return
+        except UnreadableRecordingError:
+            raise
         except BadCaptureError as error:
             faults = 0
             captures += 1

@@ -18,6 +18,10 @@ class UsageError(FasdkError):
     """A command or call was asked for something that does not exist or does not fit together."""
 
 
+class PackageError(FasdkError):
+    """An optional package is needed that is not installed or cannot be imported."""
+
+
 class CaptureError(FasdkError):
     """A capture cannot be scored: wrong dtype, shape or unit, absent modality, bad face box."""
 
@@ -27,7 +31,11 @@ class CameraError(FasdkError):
 
 
 class EndOfStreamError(CameraError):
-    """A recording has no further frame; only this camera fault is final."""
+    """A recording has no further frame; this camera fault is final."""
+
+
+class UnreadableRecordingError(CameraError):
+    """A recording cannot be read, now or later; this camera fault is final."""
 
 
 class BadCaptureError(CameraError):

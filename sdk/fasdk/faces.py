@@ -7,7 +7,6 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,12 @@ import numpy as np
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Capture, FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError, FaceFinderError
+from fasdk.extras import require_package
+from fasdk.settings import as_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -78,13 +80,16 @@ class FaceFinder:
         Raises:
             FaceFinderError: The file is unreadable, has another digest, is not a YuNet model, or
                 this OpenCV cannot run it.
+            PackageError: OpenCV is not installed.
+            UsageError: `model` is no path.
         """
+        require_package("cv2", "face detection")
         if longest_side_px < 32 or not 0.0 < min_score < 1.0 or not 0.0 < max_overlap <= 1.0:
             raise FaceFinderError(
                 f"longest_side_px {longest_side_px} must be at least 32, min_score {min_score} lie "
                 f"between 0 and 1, max_overlap {max_overlap} above 0 up to 1"
             )
-        self.model = Path(model)
+        self.model = as_path("model", model)
         self.longest_side_px = longest_side_px
         self.min_score = min_score
         raw = _read(self.model)

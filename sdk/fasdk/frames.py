@@ -93,6 +93,7 @@ def read_frame(
     Raises:
         CaptureError: The file is missing, truncated or no image, or has another bit depth or
             number of channels than its modality.
+        PackageError: OpenCV is needed to decode it, and is not installed.
         UsageError: There is no modality of that name.
     """
     return read_noted_frame(path, as_choice("modality", modality, Modality), units).frame

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.bounded_file import FileKind, read_bounded
+from fasdk.bounded_file import FileKind, open_bounded, read_bounded
 from fasdk.errors import CaptureError
+from fasdk.extras import require_package
 from fasdk.file_signatures import FirstBytes
-from fasdk.image_container import (
-    MAX_DECODED_BYTES,
-    extent_of,
-    require_bounded,
-    truncated,
-)
+from fasdk.image_container import extent_of
+from fasdk.image_extent import MAX_DECODED_BYTES, require_bounded, truncated
+from fasdk.jpeg_file import require_all_blocks
 from fasdk.numpy_file import TruncatedArrayError, bounded_zip, load_member, load_npy
 from fasdk.raw_image import RawImage, raw_image
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fasdk.image_container import Extent
+    from fasdk.image_extent import Extent
 
 # First bytes of what is often saved under an image's name and is none that can be read here.
 _OTHERS = (
@@ -50,6 +48,7 @@ _OTHERS = (
         for pickle in FirstBytes.PICKLES
     ),
 )
+_DECODER_USER = "decoding PNG, JPEG, TIFF and WebP"
 _CONTAINER_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1", b"hevc"), "an HEIC photograph"),
     **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
@@ -106,6 +105,7 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     Raises:
         CaptureError: It is truncated, too large or no image; the message completes "FILE does not
             decode as an image: ".
+        PackageError: It is PNG, JPEG, TIFF or WebP, and OpenCV is not installed.
     """
     if data.startswith(FirstBytes.NPY):
         return _array_image(_load_npy(data))
@@ -129,6 +129,21 @@ def decode(data: bytes, names: Sequence[str] = ()) -> Image:
     return Image(upright, lossy, found.bits, (*found.notes, *end_note))
 
 
+def require_decoder(path: Path) -> None:
+    """Check that what a file's first bytes say it is can be decoded here, where it can be read.
+
+    Raises:
+        PackageError: It is PNG, JPEG, TIFF or WebP, and OpenCV is not installed.
+    """
+    try:
+        with open_bounded(path, FileKind.FRAME) as file:
+            start = file.read(12)
+    except (OSError, ValueError):  # a fault of its own, which reading it reports
+        return
+    if start.startswith((FirstBytes.PNG, FirstBytes.JPEG, *FirstBytes.TIFF, b"RIFF")):
+        require_package("cv2", _DECODER_USER)
+
+
 def stored_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) in pixels as a viewer shows them, from the header alone.
 
@@ -148,24 +163,33 @@ def stored_size(data: bytes) -> tuple[int, int] | None:
 
 def _decode_with_opencv(data: bytes, extent: Extent) -> NDArray[Any]:
     """Return [H, W, channels] as OpenCV decodes a container whose extent is known."""
-    import cv2
-
-    try:
-        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        frame = None
-    if frame is None:
+    require_package("cv2", _DECODER_USER)
+    planes = _imdecode(data)
+    if planes is None:
         raise CaptureError(
-            f"it begins with {bytes(data[:8])!r}, and OpenCV reads no such image: store it as PNG"
+            f"it begins with {bytes(data[:8])!r}, and OpenCV cannot decode what follows: copy the "
+            "file again, or store it as PNG"
         )
-    planes: NDArray[Any] = np.atleast_3d(np.asarray(frame))
     size = planes.shape[1], planes.shape[0]
     if size not in (extent.size, extent.size[::-1]):
         raise CaptureError(
             f"its header states {extent.size[0]}x{extent.size[1]} pixels and it decodes to "
             f"{size[0]}x{size[1]}: store it as PNG"
         )
+    if data.startswith(FirstBytes.JPEG):
+        require_all_blocks(data, planes, _imdecode, is_cmyk=extent.channels == 4)
     return planes
+
+
+def _imdecode(data: bytes) -> NDArray[Any] | None:
+    """Return [H, W, channels] as OpenCV decodes a file, or None where it reads no such image."""
+    import cv2
+
+    try:
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return None if frame is None else np.atleast_3d(np.asarray(frame))
 
 
 def _upright(planes: NDArray[Any], orientation: int) -> NDArray[Any]:

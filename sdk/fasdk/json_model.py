@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fasdk.bounded_file import FileKind, read_bounded
+from fasdk.settings import as_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,7 +38,9 @@ def read_json_model(
     Raises:
         FasdkError: The file is unreadable or no JSON, or a field is absent, unknown or wrong; of
             the kind `error`.
+        UsageError: `path` is no path.
     """
+    path = as_path("path", path)
     try:
         raw = read_bounded(path, kind)
     except OSError as unreadable:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.errors import CaptureError
-from fasdk.image_container import require_bounded, truncated
+from fasdk.image_extent import require_bounded, truncated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

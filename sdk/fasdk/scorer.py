@@ -327,6 +327,20 @@ class Scorer:
                 `Engine.run`; it returns one row or several, each of which is compared.
 
         Raises:
+            PlanError: As for `replay_golden_captures`.
+            BackendError: The engine failed.
+            BundleError: A golden capture cannot be read.
+        """
+        return self.replay_golden_captures(lambda capture: run(self.batch([capture])))
+
+    def replay_golden_captures(self, run: Callable[[Capture], EngineOutputs]) -> float:
+        """Score the bundle's golden captures as `replay_golden` does, on what takes captures.
+
+        Args:
+            run: Engine call on one capture; it returns one row or several, each of which is
+                compared.
+
+        Raises:
             PlanError: A score drifts by more than the bundle's tolerance, a verdict differs, or
                 the bundle holds no golden capture: this engine does not reproduce the bundle.
             BackendError: The engine failed.
@@ -344,10 +358,9 @@ class Scorer:
                 )
             try:
                 self.require(item.capture)
-                batch = self.batch([item.capture])
+                outputs = run(item.capture)
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be scored: {error}") from error
-            outputs = run(batch)
             rows = max(1, len(outputs.logits))
             self.require_outputs(outputs, rows)
             for row in range(rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import TypeVar
 
 from fasdk.errors import UsageError
@@ -53,6 +54,25 @@ def require_ms(
         expected = "milliseconds above 0" if least is None else f"milliseconds, {least:g} or more"
         limit = "" if math.isinf(most) else f" and at most {most:,.0f}"
         raise UsageError(f"{name} is {value!r}, expected {expected}{limit}")
+
+
+def as_path(name: str, value: object, *, other: str = "") -> Path:
+    """Return an argument as a path.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The argument: a text or a path.
+        other: What it may be instead, for the message, such as " or a Bundle".
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if not isinstance(value, (str, Path)):
+        raise UsageError(
+            f"{name} is a {type(value).__name__}, expected the path of a file as a text or a "
+            f"pathlib.Path{other}"
+        )
+    return Path(value)
 
 
 def as_choice(name: str, value: object, choices: type[Choice]) -> Choice:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ class Stage(str, Enum):
     whole batch, because every capture in it waits for that long. UPLOAD and DOWNLOAD are copies to
     and from a GPU, where the engine times them on the device; elsewhere they are 0, and ENGINE is
     the whole call. Where they are timed, ENGINE is the execution on the device, and what starting
-    the call and waking up after it take is part of OTHER.
+    the call and waking up after it take is part of OTHER. Where the device preprocesses too and is
+    timed, PREPROCESS is its kernels alone, and packing the frames is part of OTHER.
     """
 
     GATES = "gates"
@@ -43,11 +44,13 @@ class DeviceTimes:
         upload_ms: Copies to the device.
         engine_ms: Execution of the graph.
         download_ms: Copies to the host.
+        preprocess_ms: Kernels that make the tensors; 0 where the host makes them.
     """
 
     upload_ms: float
     engine_ms: float
     download_ms: float
+    preprocess_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,16 @@ class StageClock:
         start_ns: When it was made, in nanoseconds of `time.perf_counter_ns`.
         end_ns: When it was finished, on the same clock; None before.
         lane: Number of the lane that took the capture, from 0; None where none did.
+        room_ns: When it got room in the queue, on the same clock; None where it waited for none.
     """
 
-    __slots__ = ("_spans", "end_ns", "lane", "start_ns")
+    __slots__ = ("_spans", "end_ns", "lane", "room_ns", "start_ns")
 
     def __init__(self) -> None:
         self.start_ns = time.perf_counter_ns()
         self.end_ns: int | None = None
         self.lane: int | None = None
+        self.room_ns: int | None = None
         self._spans: list[tuple[Stage, int, int]] = []
 
     @contextmanager
@@ -119,13 +124,43 @@ class StageClock:
         )
 
 
+@dataclass
+class SwapSpan:
+    """One swap of the bundle in time, golden captures that prove it included.
+
+    Attributes:
+        start_ns: Its begin, in nanoseconds of `time.perf_counter_ns`.
+        end_ns: Its end, on the same clock; None while it is under way.
+    """
+
+    start_ns: int
+    end_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class SessionRecording:
+    """What a session did while it was recorded; filled as it happens.
+
+    Attributes:
+        clocks: Clock of every capture, in order of submission; unfinished while it has no answer.
+        lane_returns: Number of a lane and when it came back for its next batch, in nanoseconds of
+            `time.perf_counter_ns`; until then it had to do with the last one, callbacks included.
+        swaps: Swaps of the bundle, in order.
+    """
+
+    clocks: list[StageClock] = field(default_factory=list)
+    lane_returns: list[tuple[int, int]] = field(default_factory=list)
+    swaps: list[SwapSpan] = field(default_factory=list)
+
+
 def split_call(
     started_ns: int, ended_ns: int, device: DeviceTimes | None
 ) -> tuple[tuple[Stage, int, int], ...]:
     """Return the spans of one engine call.
 
-    The device's clock is another than the host's: UPLOAD, ENGINE and DOWNLOAD are laid end to end
-    from the begin of the call, and shortened together where rounding makes them longer than it.
+    The device's clock is another than the host's: UPLOAD, PREPROCESS (where the device does it),
+    ENGINE and DOWNLOAD are laid end to end from the begin of the call, and shortened together where
+    rounding makes them longer than it.
 
     Args:
         started_ns: Begin of the call, in nanoseconds of `time.perf_counter_ns`.
@@ -134,11 +169,14 @@ def split_call(
     """
     if device is None:
         return ((Stage.ENGINE, started_ns, ended_ns),)
-    spent_ms = (device.upload_ms, device.engine_ms, device.download_ms)
-    call_ns, device_ns = ended_ns - started_ns, sum(spent_ms) * 1e6
+    spent_ms = {Stage.UPLOAD: device.upload_ms}
+    if device.preprocess_ms > 0.0:
+        spent_ms[Stage.PREPROCESS] = device.preprocess_ms
+    spent_ms |= {Stage.ENGINE: device.engine_ms, Stage.DOWNLOAD: device.download_ms}
+    call_ns, device_ns = ended_ns - started_ns, sum(spent_ms.values()) * 1e6
     scale = 1e6 if device_ns <= call_ns else 1e6 * call_ns / device_ns
     spans, start_ns = [], started_ns
-    for stage, ms in zip((Stage.UPLOAD, Stage.ENGINE, Stage.DOWNLOAD), spent_ms, strict=True):
+    for stage, ms in spent_ms.items():
         end_ns = min(start_ns + round(ms * scale), ended_ns)
         spans.append((stage, start_ns, end_ns))
         start_ns = end_ns

@@ -14,6 +14,7 @@
 
 #include "fasdk/frame_pass.hpp"
 #include "fasdk/resize.hpp"
+#include "rows.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -235,4 +236,5 @@ NB_MODULE(_native, module) {
                "tier"_a = "");
     module.def("plgf_map", &map<fasdk::draw_plgf>, "image"_a.noconvert(), "out"_a.noconvert(),
                "tier"_a = "");
+    bind_rows(module);
 }

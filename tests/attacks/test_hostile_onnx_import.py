@@ -24,6 +24,7 @@ from fasdk_engines.onnx_import import guard
 from fasdk_engines.onnx_import.describe import describe_onnx
 from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.onnx_file import read_onnx_file
+from fasdk_tools.cli import main
 
 from support.onnx_mutations import (
     DESCRIPTION,
@@ -118,6 +119,18 @@ def test_a_hostile_file_is_one_line(tmp_path, model):
     answer = imported(tmp_path, model)
     assert answer.startswith(str(tmp_path))
     assert "\n" not in answer.strip()
+
+
+@pytest.mark.parametrize(
+    "name", ["a negative extent of a weight", "a negative kernel", "2^62 groups", "a circle"]
+)
+def test_the_comparison_of_layers_of_a_hostile_file_is_one_line(tmp_path, capfd, name):
+    source = tmp_path / "given.onnx"
+    source.write_bytes(HOSTILE[name].SerializeToString())
+    assert main(["debug-parity", str(source), "--against", str(source)]) == 2
+    (line,) = [each for each in capfd.readouterr().err.splitlines() if each.startswith("fasdk: ")]
+    assert str(source) in line
+    assert "unexpected" not in line
 
 
 @pytest.mark.parametrize("folded", [True, False])

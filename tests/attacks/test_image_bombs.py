@@ -20,7 +20,7 @@ from fasdk.bounded_file import FileKind
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError
 from fasdk.frames import read_frame
-from fasdk.image_container import MAX_PIXELS
+from fasdk.image_extent import MAX_PIXELS
 
 from support.bounded_reading import readings, require_bounded
 

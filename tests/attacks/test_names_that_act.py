@@ -113,15 +113,18 @@ def test_progress_shows_text_and_interprets_nothing(
     assert not acts(said)
 
 
-@pytest.mark.parametrize("species", ["[/b]", "[red]print", "print\x1b[31m", "pri\u202ent"])
+@pytest.mark.parametrize(
+    "species", ["[/b]", "[red]print", "print\x1b[31m", "pri\u202ent", "print\nFORGED 0 %"]
+)
 def test_metrics_of_species_with_such_names(
     tmp_path, capsys: pytest.CaptureFixture[str], species: str
 ) -> None:
     scores = tmp_path / "scores.csv"
-    rows = "".join(f"0.{i % 9 + 1},{i % 2},{species if i % 2 == 0 else ''}\n" for i in range(40))
+    rows = "".join(f'0.{i % 9 + 1},{i % 2},"{species if i % 2 == 0 else ""}"\n' for i in range(40))
     scores.write_text(f"score,label,species\n{rows}", encoding="utf-8")
     status = main(["metrics", str(scores)])
     written, said = capsys.readouterr()
     assert status == 0, said
-    assert plain(species) in written
+    assert plain_line(species) in written
     assert not acts(written + said)
+    assert not any(line.split()[:1] == ["FORGED"] for line in written.splitlines())

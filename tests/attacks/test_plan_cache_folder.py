@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache, PlanKey
+from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.plan import BuiltPlan
+from fasdk.backends.tensorrt.sealed import KEY_FILE
 from fasdk.errors import PlanError
 from fasdk.machine import machine_tag
 
@@ -42,7 +43,6 @@ def plan_key(**changes: Any) -> PlanKey:
         "gpu_uuid": "1" * 32,
         "shapes": {"rgb": (3, 16, 16)},
         "max_batch": 4,
-        "workspace_mib": 1024,
     }
     return PlanKey(**(fields | changes))
 

@@ -91,6 +91,23 @@ def test_a_key_is_trusted_through_its_last_day_and_not_after(vendor):
     assert open_bundle(bundle).signed_by == key.id
 
 
+def test_the_last_day_in_the_store_binds_who_names_the_file(vendor, tmp_path, monkeypatch):
+    public, bundle = vendor
+    add_key(public, expires=TODAY)
+    assert open_bundle(bundle, TrustPolicy.from_files(public)).signed_by
+    (stored,) = (tmp_path / "home" / "trust").glob("*.pub")
+    text = stored.read_text()
+    stored.write_text(text.replace(str(TODAY), str(TODAY - timedelta(days=1))))
+    for policy in (None, TrustPolicy.from_files(public)):
+        with pytest.raises(TrustError, match="expired on"):
+            open_bundle(bundle, policy)
+    if tmp_path.stat().st_uid == 0:  # the system's entry, without an end, extends nothing
+        monkeypatch.setattr(trust_store, "SYSTEM_FOLDER", tmp_path / "system")
+        add_key(public, scope=TrustScope.SYSTEM)
+        with pytest.raises(TrustError, match="expired on"):
+            open_bundle(bundle)
+
+
 @pytest.mark.parametrize(
     "spoil", ["not a fingerprint\n", "ABCDEF" * 10 + "ABCD\n", "00" * 31 + "\n", "\xff\n"]
 )

@@ -141,10 +141,15 @@ def test_host_functions_run_in_order_and_may_call_python(simulator, cuda, stream
     assert seen == [[1, 1, 1, 1]]
 
 
-def test_kernels_are_not_supported_and_say_so(simulator, cuda):
-    with pytest.raises(cuda.Error, match="not supported"):
+def test_an_image_without_kernels_is_refused(simulator, cuda):
+    with pytest.raises(cuda.Error, match="image is invalid"):
         cuda.module_from_buffer(b"no cubin")
-    assert simulator.library.cuLaunchKernel() == CudaResult.NOT_SUPPORTED
+    with pytest.raises(cuda.Error, match="no kernel image is available"):
+        cuda.module_from_buffer(b".version 8.0\n.target sm_90\n\0")
+
+
+def test_arrays_are_not_supported_and_say_so(simulator, cuda):
+    assert simulator.library.cuArrayDestroy() == CudaResult.NOT_SUPPORTED
 
 
 def test_writing_beside_an_allocation_is_reported(simulator, cuda):

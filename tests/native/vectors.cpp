@@ -177,14 +177,69 @@ bool same_bits(const Vector& v, const std::vector<std::uint8_t>& levels, std::si
     return true;
 }
 
+// The range of indices that an axis of an aligned face is interpolated from; 0 alone if none is.
+struct Needed {
+    int first = -1;
+    int last = 0;
+
+    void add(int at, int size, fasdk::Border border) {
+        for (const int neighbor : {at, at + 1}) {
+            const int index = fasdk::border_index(neighbor, size, border);
+            if (index < 0) continue;
+            first = first < 0 || index < first ? index : first;
+            last = index > last ? index : last;
+        }
+    }
+    int size() const { return last - begin() + 1; }
+    int begin() const { return first < 0 ? 0 : first; }
+};
+
+// The part of the frame that the aligned face is interpolated from, and nothing beside it.
+template <typename Sample>
+struct Held {
+    std::vector<Sample> samples;
+    fasdk::FrameView<Sample> view;
+    fasdk::Window window;
+};
+
+template <typename Sample>
+Held<Sample> needed_part(const fasdk::FrameView<Sample>& frame, const Vector& v,
+                         const fasdk::Target& target) {
+    Needed rows;
+    Needed columns;
+    for (int y = 0; y < target.height; ++y) {
+        for (int x = 0; x < target.width; ++x) {
+            const fasdk::AlignedPoint at = fasdk::aligned_point(v.alignment, x, y);
+            rows.add(at.row, frame.height, framing_of(v).border);
+            columns.add(at.column, frame.width, framing_of(v).border);
+        }
+    }
+    Held<Sample> held;
+    for (int y = rows.begin(); y <= rows.last; ++y) {
+        for (int x = columns.begin(); x <= columns.last; ++x) {
+            for (int c = 0; c < frame.channels; ++c) {
+                held.samples.push_back(
+                    frame.row(y)[x * frame.column_stride + c * frame.channel_stride]);
+            }
+        }
+    }
+    const int width = columns.size();
+    held.view = {held.samples.data(), width, rows.size(), frame.channels,
+                 std::ptrdiff_t{width} * frame.channels, frame.channels, 1};
+    held.window = {columns.begin(), rows.begin(), frame.width, frame.height};
+    return held;
+}
+
 // What a CUDA thread runs, over every output pixel.
 template <typename Sample>
 std::vector<float> pixel_by_pixel(const fasdk::FrameView<Sample>& frame, const Vector& v,
                                   const std::uint8_t* levels, const fasdk::Target& target) {
+    const bool aligned = (v.flags & kAligned) != 0;
+    const Held<Sample> held = aligned ? needed_part(frame, v, target) : Held<Sample>{};
     const auto source =
-        v.flags & kAligned
-            ? fasdk::aligned_source(frame, v.alignment, framing_of(v), target.width, target.height,
-                                    levels, target.planes, target.swap)
+        aligned
+            ? fasdk::aligned_source(held.view, held.window, v.alignment, framing_of(v),
+                                    target.width, target.height, levels, target.planes, target.swap)
             : fasdk::cropped_source(frame, region_of(v), framing_of(v), target.width,
                                     target.height, levels, target.planes, target.swap);
     std::vector<float> tensor;

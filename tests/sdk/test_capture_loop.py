@@ -15,6 +15,7 @@ from fasdk.errors import (
     CaptureError,
     ClosedError,
     FaceFinderError,
+    UnreadableRecordingError,
 )
 from fasdk.reasons import Reason
 from fasdk.registration import Rig
@@ -47,6 +48,14 @@ def verdicts(found):
 
 
 LIVE = (Verdict.LIVE, ())
+
+
+def test_a_recording_that_cannot_be_read_ends_the_loop():
+    slept = []
+    camera = ScriptedCamera(UnreadableRecordingError("x.avi is no video"), tiny_bundle.capture())
+    with pytest.raises(UnreadableRecordingError, match="no video"):
+        list(run_captures(camera, Answers(), sleep=slept.append))
+    assert slept == []
 
 
 def test_pauses_double_up_to_a_limit_and_begin_again_after_a_capture():

@@ -1,4 +1,4 @@
-"""Base install of a device: no torch, no onnx, wheels for JetPack's Python."""
+"""Install of a device without TensorRT, and what a Jetson resolves: no torch, no onnx."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Device:
-    """A virtual environment with the base install, and no way to see the one around it."""
+    """A virtual environment with a device's install, and no way to see the one around it."""
 
     def __init__(self, root: Path) -> None:
         self.bin = root / "bin"
@@ -57,7 +57,8 @@ def device(tmp_path_factory) -> Device:
     # A build folder of its own: the checkout's belongs to the editable install.
     ran = made.run(
         "python", "-m", "pip", "install", "-q", "--disable-pip-version-check",
-        "-c", PROJECT / "constraints.txt", f"-Cbuild-dir={root / 'build'}", PROJECT,
+        "-c", PROJECT / "constraints.txt", f"-Cbuild-dir={root / 'build'}",
+        f"{PROJECT}[cli,cpu,opencv]",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return made
@@ -140,6 +141,7 @@ def test_building_from_a_checkpoint_says_what_to_install(device, tmp_path):
     assert not (tmp_path / "x.fasb").exists()
 
 
+@pytest.mark.parametrize("extras", [(), ("cli",), ("cli", "realsense"), ("cli", "cpu", "opencv")])
 @pytest.mark.parametrize(
     ("python", "platform"),
     [
@@ -147,12 +149,13 @@ def test_building_from_a_checkpoint_says_what_to_install(device, tmp_path):
         ("3.12", "aarch64-manylinux_2_39"),  # JetPack 7: Ubuntu 24.04
     ],
 )
-def test_a_jetson_installs_from_wheels_alone(python, platform):
+def test_a_jetson_installs_from_wheels_alone(python, platform, extras):
     ran = subprocess.run(
         [
             sys.executable, "-m", "uv", "pip", "compile", "-q", "--no-header", "--no-annotate",
             "--python-version", python, "--python-platform", platform,
             "--only-binary", ":all:", "-c", PROJECT / "constraints.txt",
+            *(word for extra in extras for word in ("--extra", extra)),
             PROJECT / "pyproject.toml",
         ],
         capture_output=True,
@@ -161,5 +164,7 @@ def test_a_jetson_installs_from_wheels_alone(python, platform):
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     resolved = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", ran.stdout, re.MULTILINE))
-    assert {"numpy", "opencv-python", "onnxruntime", "pydantic", "cryptography"} <= set(resolved)
+    assert {"numpy", "pydantic", "cryptography"} <= set(resolved)
+    assert ("onnxruntime" in resolved) is ("cpu" in extras)
+    assert ("opencv-python" in resolved) is ("opencv" in extras)
     assert not {"torch", "onnx", "onnxscript", "polygraphy"} & set(resolved)

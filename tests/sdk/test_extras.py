@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from importlib.metadata import metadata
 from pathlib import Path
 
 from fasdk.extras import how_to_install
 
+from support.base_install import project
+
 ROOT = Path(__file__).parents[2]
-EXTRAS = set(metadata("fasdk").get_all("Provides-Extra"))
+EXTRAS = set(project()["optional-dependencies"])
 
 
 def tracked(*patterns):
@@ -26,7 +27,7 @@ def test_every_extra_that_a_message_names_exists():
         for path, text in tracked("sdk/*.py", "engines/*.py", "calibration/*.py", "tools/*.py")
         for name in re.findall(r"how_to_install\(['\"](.+?)['\"]\)", text)
     }
-    assert {"cuda", "rtx", "openvino", "realsense", "build"} <= named <= EXTRAS
+    assert {"cpu", "cuda", "rtx", "openvino", "realsense", "build"} <= named <= EXTRAS
     assert how_to_install("cuda") == "`pip install '.[cuda]'` in a checkout of fasdk"
 
 

@@ -1,14 +1,27 @@
-"""Settings given as members of enums or as their values."""
+"""Settings given as members of enums, as their values or as paths."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import fasdk
+from fasdk.batching.policy_file import PolicyFile
+from fasdk.cameras.replay import ReplayCamera
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
-from fasdk.settings import as_choice, as_choices, by_choice, take_choices
+from fasdk.session.session import Liveness
+from fasdk.settings import as_choice, as_choices, as_path, by_choice, take_choices
+
+from support.scripted_engine import FakeEngine, live
+
+
+@pytest.fixture
+def session(bundle):
+    with Liveness(bundle, FakeEngine(live)) as opened:
+        yield opened
 
 
 @dataclass(frozen=True)
@@ -47,3 +60,21 @@ def test_one_text_for_several_is_refused_with_the_form_to_write():
     with pytest.raises(UsageError, match=r"several is 'ir', expected several"):
         Record(several="ir")
     assert as_choices("required", ("ir",), Modality) == (Modality.IR,)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"lobby.fasb", ["lobby.fasb"]])
+def test_what_is_no_path_is_refused_with_what_is_expected(wrong, session):
+    expected = f"is a {type(wrong).__name__}, expected the path of a file"
+    for ask in (
+        session.swap,
+        fasdk.open,
+        fasdk.open_bundle,
+        fasdk.TrustPolicy.from_files,
+        fasdk.FaceFinder,
+        fasdk.Rig.load,
+        PolicyFile.load,
+        ReplayCamera,
+    ):
+        with pytest.raises(UsageError, match=expected):
+            ask(wrong)
+    assert as_path("bundle", "lobby.fasb") == Path("lobby.fasb")

@@ -47,20 +47,24 @@ def test_the_stages_of_concurrent_captures_each_add_up(bundle, lanes, max_batch,
                 decision = session.check(GOOD)
                 outside.append((time.perf_counter_ns() - start_ns, decision))
 
-        with session.recorded_stages() as clocks:
+        with session.recorded_stages() as recording:
             threads = [threading.Thread(target=call) for _ in range(6)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join(SECONDS)
+        clocks = recording.clocks
         assert len(clocks) == len(outside) == 90
         for spent_ns, decision in outside:
             assert decision.verdict is Verdict.LIVE
             require_whole(decision.timings_ms)
             assert decision.timings_ms["engine"] >= 2
             assert decision.timings_ms["end_to_end"] <= spent_ns / 1e6
+        returns = len(recording.lane_returns)
         session.check(GOOD)
         assert len(clocks) == 90, "a clock was kept after the recording"
+        assert len(recording.lane_returns) == returns
+        assert {lane for lane, _ in recording.lane_returns} == set(range(lanes))
         for clock in clocks:
             assert clock.lane in range(lanes)
             spans = clock.spans()

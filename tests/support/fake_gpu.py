@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from fasdk.backends.cuda_api import CudaDevice, CudaStream, DeviceBuffer
+from fasdk.backends.cuda_api import CudaDevice, CudaFunction, CudaStream, DeviceBuffer
 from fasdk.errors import BackendError
 
 from support.kernel_driver import Access
@@ -118,13 +119,51 @@ class FakeGraph:
 @dataclass
 class FakeBuffer:
     driver: FakeGpu
-    address: int
-    array: NDArray[np.float32]
+    array: NDArray[Any]
+    is_mapped: bool = False
+
+    @property
+    def address(self) -> int:
+        return int(self.array.ctypes.data)
+
+    @property
+    def device_address(self) -> int:
+        if not self.is_mapped:
+            raise BackendError(
+                "this page-locked memory is not mapped: allocate it with mapped=True"
+            )
+        return self.address
 
     def free(self) -> None:
         self.driver.require_current()
         assert not any(stream.queue for stream in self.driver.streams.values()), "freed under work"
         del self.driver.held[self.address]  # a second free is a KeyError
+
+
+@dataclass(frozen=True)
+class FakeFunction:
+    name: str
+    module: FakeModule
+
+    def parameters(self) -> None:
+        return None
+
+
+@dataclass
+class FakeModule:
+    driver: FakeGpu
+    is_loaded: bool = True
+
+    def function(self, name: str) -> FakeFunction:
+        self.driver.require_current()
+        if name not in self.driver.kernels:
+            raise BackendError(f"there is no kernel {name} among those that were loaded")
+        return FakeFunction(name, self)
+
+    def free(self) -> None:
+        self.driver.require_current()
+        assert self.is_loaded, "freed twice"
+        self.is_loaded = False
 
 
 class Depth(threading.local):
@@ -134,7 +173,12 @@ class Depth(threading.local):
 
 
 class FakeGpu:
-    """A `CudaDriver` and a `KernelDriver`."""
+    """A `CudaDriver` and a `KernelDriver`.
+
+    Attributes:
+        kernels: What plays a kernel, given its arguments, by the name of its entry point; none
+            means that no image has code for this GPU.
+    """
 
     def __init__(self) -> None:
         self.device = CudaDevice("Orin", "8.7", "12.6")
@@ -149,6 +193,7 @@ class FakeGpu:
         self.marks_held = 0
         self.clock_ms = 0.0  # one millisecond for each piece of work
         self.refuses: set[str] = set()
+        self.kernels: dict[str, Callable[[bytes], None]] = {}
         self._depth = Depth()
         self._next = 4096
 
@@ -182,30 +227,36 @@ class FakeGpu:
         return FakeMarks(self, [None] * count)
 
     def device_buffer(self, size_bytes: int) -> FakeBuffer:
-        return self._allocate((size_bytes // 4,))
+        return self._allocate((-(-size_bytes // 4),), np.float32)
 
-    def host_buffer(self, shape: tuple[int, ...]) -> FakeBuffer:
-        return self._allocate(shape)
+    def host_buffer(
+        self, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, mapped: bool = False
+    ) -> FakeBuffer:
+        return self._allocate(shape, dtype, mapped=mapped)
 
     def copy_to_device(
-        self, target: DeviceBuffer, source: NDArray[np.float32], stream: CudaStream
+        self,
+        target: DeviceBuffer,
+        source: NDArray[Any],
+        stream: CudaStream,
+        offset_bytes: int = 0,
     ) -> None:
-        memory = self.held[target.address].array
+        memory = self.held[target.address].array.view(np.uint8)[offset_bytes:]
+        assert source.flags.c_contiguous, "not contiguous"
+        assert source.nbytes <= memory.size, "a copy beyond its memory"
 
         def copy() -> None:
-            memory[: source.size] = source.ravel()
+            memory[: source.nbytes] = source.reshape(-1).view(np.uint8)
 
         self.streams[stream.handle].enqueue(copy)
 
-    def copy_to_host(
-        self, target: NDArray[np.float32], source: DeviceBuffer, stream: CudaStream
-    ) -> None:
-        memory = self.held[source.address].array
+    def copy_to_host(self, target: NDArray[Any], source: DeviceBuffer, stream: CudaStream) -> None:
+        memory = self.held[source.address].array.view(np.uint8)
 
         def copy() -> None:
             if self.loses_copies:
                 return
-            target[...] = memory[: target.size].reshape(target.shape)
+            target.reshape(-1).view(np.uint8)[:] = memory[: target.nbytes]
 
         self.streams[stream.handle].enqueue(copy)
 
@@ -227,6 +278,31 @@ class FakeGpu:
         self.graphs.append(graph)
         return graph
 
+    def module(self, image: bytes) -> FakeModule:
+        self.require_current()
+        if not self.kernels or not image:
+            raise BackendError(f"the kernels hold no code for {self.device.name}")
+        return FakeModule(self)
+
+    def launch(
+        self,
+        function: CudaFunction,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: bytes,
+        stream: CudaStream,
+    ) -> None:
+        assert isinstance(function, FakeFunction)
+        assert all(size > 0 for size in (*grid, *block)), "a launch of nothing"
+        if "kernels" in self.refuses:
+            raise BackendError(f"the kernel {function.name} was not launched: CUDA_ERROR_UNKNOWN")
+
+        def run() -> None:
+            assert function.module.is_loaded, f"{function.name} runs after its module was freed"
+            self.kernels[function.name](arguments)
+
+        self.streams[stream.handle].enqueue(run)
+
     def has_context(self) -> bool:
         return self._depth.value > 0
 
@@ -235,9 +311,9 @@ class FakeGpu:
 
     def device_array(self, address: int, shape: Sequence[int]) -> NDArray[np.float32]:
         memory = self._within(Access(address, 4 * prod(shape), writes=False))
-        return memory.array[: prod(shape)].reshape(shape)
+        return memory.array.reshape(-1)[: prod(shape)].reshape(shape)
 
-    def launch(
+    def play(
         self,
         stream_handle: int,
         name: str,
@@ -262,13 +338,16 @@ class FakeGpu:
         assert access.size_bytes <= buffer.array.nbytes, "an access beyond its memory"
         return buffer
 
-    def _allocate(self, shape: tuple[int, ...]) -> FakeBuffer:
+    def _allocate(
+        self, shape: tuple[int, ...], dtype: DTypeLike, *, mapped: bool = False
+    ) -> FakeBuffer:
         self.require_current()
         used = sum(buffer.array.nbytes for buffer in self.held.values())
-        if used + 4 * int(np.prod(shape)) > self.memory_bytes:
+        memory = np.empty(shape, dtype)
+        if used + memory.nbytes > self.memory_bytes:
             raise FaultError("out of memory")
-        self._next += 4096
+        memory.fill(1e30 if memory.dtype.kind == "f" else 0xA5)
         self.allocations += 1
-        buffer = FakeBuffer(self, self._next, np.full(shape, 1e30, np.float32))
+        buffer = FakeBuffer(self, memory, mapped)
         self.held[buffer.address] = buffer
         return buffer

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fasdk.backends.engine import Backend
+from fasdk.backends.plan_options import PlanOptions
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
@@ -38,10 +39,15 @@ class Rig:
         return sorted(self.cache.folder.glob("*.plan"))
 
     def open(
-        self, backend: Backend = Backend.TENSORRT, *, graphs: bool = True, timed: bool = False
+        self,
+        backend: Backend = Backend.TENSORRT,
+        *,
+        graphs: bool = True,
+        timed: bool = False,
+        options: PlanOptions | None = None,
     ) -> TensorRtEngine:
         return open_tensorrt_engine(
-            self.bundle, backend, driver=self.gpu, graphs=graphs, timed=timed
+            self.bundle, backend, driver=self.gpu, graphs=graphs, timed=timed, options=options
         )
 
 

@@ -34,7 +34,7 @@ class KernelDriver(Protocol):
         """Return device memory as an array, to be read and written by a running kernel alone."""
         ...
 
-    def launch(
+    def play(
         self,
         stream_handle: int,
         name: str,

@@ -28,8 +28,9 @@ from functools import partial
 from pathlib import Path
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache, PlanKey
+from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.plan import BuiltPlan
+from fasdk.backends.tensorrt.sealed import KEY_FILE
 from fasdk.bundle.bundle import Bundle, open_bundle, write_bundle
 from fasdk.bundle.revisions import Revisions, RevisionState, StateFile
 from fasdk.bundle.signing import generate_key
@@ -121,7 +122,6 @@ class PlanTarget(Target):
             gpu_uuid="1" * 32,
             shapes={"rgb": (3, 16, 16)},
             max_batch=4,
-            workspace_mib=1024,
         )
 
     def write(self, number: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 import tempfile
@@ -213,15 +214,43 @@ def compare(
     return rows
 
 
-def ranks_apart(run: LoadGenRun) -> int:
-    """Return the most ranks between a percentile that LoadGen logged and the profiler's own."""
-    ordered, apart = np.sort(run.latency_ms), 0
-    for found in percentiles(run.latency_ms):
-        if found.ms is not None:
-            logged_ms = run.results[f"result_{found.p:.2f}_percentile_latency_ns"] / 1e6
-            ours, theirs = np.searchsorted(ordered, [found.ms, logged_ms])
-            apart = max(apart, abs(int(ours) - int(theirs)))
-    return apart
+def logged_ms(run: LoadGenRun, p: float) -> float:
+    """Return a percentile that LoadGen logged, in milliseconds."""
+    return float(run.results[f"result_{p:.2f}_percentile_latency_ns"]) / 1e6
+
+
+def loadgen_percentile_ms(latency_ms: NDArray[np.float64], p: float) -> float:
+    """Return a percentile by LoadGen's convention, in milliseconds.
+
+    The latency of rank floor(p * n) + 1 (results.cc); the profiler's has rank ceil(p * n), which is
+    one less where p * n is whole.
+    """
+    ordered = np.sort(latency_ms)
+    return float(ordered[math.floor(round(len(ordered) * p / 100.0, 9))])
+
+
+def ranks_between(values: NDArray[np.float64], one: float, other: float) -> int:
+    """Return how far two of the values are apart: one more than the values between them."""
+    ordered = np.sort(values)
+    low, high = min(one, other), max(one, other)
+    if low == high:
+        return 0
+    between = np.searchsorted(ordered, high, "left") - np.searchsorted(ordered, low, "right")
+    return int(between) + 1
+
+
+def compare_ranks(run: LoadGenRun) -> list[dict[str, Any]]:
+    """Compare the percentiles of LoadGen's own calls that it logged with the profiler's."""
+    return [
+        {
+            "percentile": found.name,
+            "logged_ms": logged_ms(run, found.p),
+            "recorded_ms": loadgen_percentile_ms(run.latency_ms, found.p),
+            "ranks_apart": ranks_between(run.latency_ms, found.ms, logged_ms(run, found.p)),
+        }
+        for found in percentiles(run.latency_ms)
+        if found.ms is not None
+    ]
 
 
 def keeps(latency_ms: NDArray[np.float64], limit_ms: float) -> bool:
@@ -269,7 +298,7 @@ def run(queries: int, rounds: int = ROUNDS) -> dict[str, Any]:
                 np.concatenate([r.latency_ms for r in ours]),
             )
         ],
-        "ranks_apart": max(ranks_apart(r) for r in (*streams, *served)),
+        "ranks": [row for each in (*streams, *served) for row in compare_ranks(each)],
         "estimates": [
             {
                 "percentile": f"p{p:g}",

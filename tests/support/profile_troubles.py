@@ -29,6 +29,9 @@ from support import machine_trees
 from support.machine_trees import MachineTree
 
 _READINGS = 20
+# Calls between two changes: no three windows of 50 or 100 calls agree, and seven blocks of 600
+# calls rise no more than they fall.
+_BLOCK = 86
 _MACHINES = (
     machine_trees.virtual_machine,
     machine_trees.desktop,
@@ -52,18 +55,20 @@ def record_of(
     return monitor.record()
 
 
-def calls(*, rise: float = 1.0, wake_up: float = 1.0) -> Samples:
+def calls(*, rise: float = 1.0, wake_up: float = 1.0, swing: float = 1.0) -> Samples:
     """Return 600 calls of some 8 ms with a pause of 2 s before every thirtieth.
 
     Args:
         rise: Latency at the end as a multiple of that at the start.
         wake_up: Latency after a pause as a multiple of the others'.
+        swing: Latency of every other block of calls as a multiple of the others'.
     """
     count = 600
     after_pause = np.arange(count) % 30 == 0
     due_ms = np.arange(count) * 50.0 + np.cumsum(after_pause) * 2000.0
     latency_ms = 8 * np.random.default_rng(0).lognormal(0, 0.2, count)
     latency_ms *= np.linspace(1.0, rise, count) * np.where(after_pause, wake_up, 1.0)
+    latency_ms *= np.where(np.arange(count) // _BLOCK % 2, swing, 1.0)
     return Samples(
         load=Load.REPLAY,
         batch=1,
@@ -107,6 +112,7 @@ def planted(trouble: Trouble, root: Path) -> MeasurementVerdict:
     samples = calls(
         rise=1.4 if trouble is Trouble.DRIFT else 1.0,
         wake_up=3.0 if trouble is Trouble.WAKE_UP else 1.0,
+        swing=1.5 if trouble is Trouble.UNSTEADY else 1.0,
     )
     return judge(record, samples, reformat_share=0.4 if trouble is Trouble.REFORMATS else 0.05)
 

@@ -40,6 +40,7 @@ class Requirement(Enum):
         "GStreamer pipelines (OpenCV with GStreamer)",
         "use an OpenCV built with WITH_GSTREAMER=ON in place of pip's",
     )
+    PYGOBJECT = _Need("GStreamer cameras (PyGObject)", "make setup-system", on_ci=True)
     BUILD_TOOLS = _Need("native code by itself (cmake, c++)", "make setup-system", on_ci=True)
     ARM_TOOLS = _Need("native code for aarch64 (cross compiler, qemu)", "make setup-system", True)
     SYSTEMD = _Need("systemd unit (systemd-analyze)", "make setup-system")

@@ -14,6 +14,7 @@ import numpy as np
 
 from fasdk.capture import Capture
 from fasdk.decision import Decision, Verdict, point_id
+from fasdk.quality import QualityLimits
 from fasdk.reasons import Finding, Reason
 
 from support import tiny_bundle
@@ -93,6 +94,7 @@ class FakeSession:
     """Answers each capture with what `say` makes of it, at once."""
 
     level = "standard"
+    limits = QualityLimits()
 
     def __init__(self, bundle: FakeBundle, say: Callable[[Capture], Decision]) -> None:
         self.bundle = bundle

@@ -151,7 +151,9 @@ class Door:
 
     def restart(self) -> None:
         """Begin another process with the account of attempts that was kept."""
-        self._state = TrackState("simulated", self._policy, self._account, lambda _: None)
+        self._state = TrackState(
+            "simulated", self._policy, self._account, lambda _: None, compares_motion=True
+        )
 
     def leave(self, now_ms: float) -> None:
         """Show a frame without a face."""

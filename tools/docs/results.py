@@ -95,6 +95,8 @@ def _claim(line: dict[str, Any]) -> str:
 
 
 def _bold(line: dict[str, Any]) -> str:
+    if line.get("skipped"):
+        return f"not tried: {line['skipped']}"
     measured = "not measured" if line["measured"] is None else str(line["measured"])
     return measured if line["ok"] else f"**{measured}**"
 

@@ -145,7 +145,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     # A slow machine makes fewer calls in a second than a percentile needs.
     (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
     # What `profile` says of the machine it ran on.
-    (r"(?m)^(  (?:measurement|energy) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
+    (r"(?m)^(  (?:measurement|energy|steady) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
 )
 
 # Lines of `soak` whose every figure depends on the machine.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from recording import Recorder
@@ -27,6 +27,8 @@ class Claim:
         comparison: Comparison that must hold between `measured` and `limit`.
         limit: Bound on `measured`.
         note: Method of the measurement, or what is missing for it.
+        skipped: Why the claim cannot be tried on this machine; it then neither holds nor is missed.
+        figures: Further figures of the measurement by name, with the unit in the name.
     """
 
     claim: str
@@ -34,26 +36,33 @@ class Claim:
     comparison: str
     limit: Any
     note: str = ""
+    skipped: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def ok(self) -> bool:
-        """Whether the claim holds; what was not measured does not."""
+    def ok(self) -> bool | None:
+        """Whether the claim holds; what was not measured does not, None where it was not tried."""
+        if self.skipped:
+            return None
         if self.measured is None:
             return False
         return bool(_COMPARISONS[self.comparison](self.measured, self.limit))
 
     def to_json(self) -> str:
         """Return the claim as one JSON line."""
-        measured = self.measured
-        if isinstance(measured, float):
-            measured = float(f"{measured:.4g}")
-        line = {
+        line: dict[str, Any] = {
             "claim": self.claim,
-            "measured": measured,
-            "limit": f"{self.comparison} {self.limit}",
+            "measured": _short(self.measured),
+            "limit": f"{self.comparison} {_short(self.limit)}",
             "ok": self.ok,
         }
-        return json.dumps(line | ({"note": self.note} if self.note else {}))
+        line |= {"note": self.note} if self.note else {}
+        line |= {"skipped": self.skipped} if self.skipped else {}
+        return json.dumps(line | {name: _short(value) for name, value in self.figures.items()})
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def report(groups: dict[str, Callable[[], Iterator[Claim]]]) -> int:
@@ -68,7 +77,7 @@ def report(groups: dict[str, Callable[[], Iterator[Claim]]]) -> int:
         for claim in _measured(name, measure):
             lines.append(claim.to_json())
             print(lines[-1], flush=True)
-            missed += not claim.ok
+            missed += claim.ok is False
         recorder.replace(name, lines)
     return 1 if missed else 0
 

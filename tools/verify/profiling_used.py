@@ -34,13 +34,27 @@ def session_tail_claims() -> Iterator[Claim]:
 
 
 def trace_claims() -> Iterator[Claim]:
-    """Perfetto's own trace processor reads a trace offline."""
+    """Perfetto's own trace processor reads a trace offline, which names what was waited for."""
     yield pytest_claim(
         "trace loads in Perfetto's processor in headless Chromium, offline, and a query returns "
         "lanes, queue and stages: tests failed",
         "tests/tools/profiling/test_trace.py",
         "-m",
         "slow or not slow",
+    )
+    named = support_json("support.profile_waits")
+    wrong = {
+        planted: names
+        for planted, names in named.items()
+        if 2 * names.get(planted, 0) <= sum(names.values())
+    }
+    yield Claim(
+        f"trace: planted waits of {len(named)} that it names for most late captures, in one of "
+        "three runs",
+        len(named) - len(wrong),
+        "==",
+        len(named),
+        "; ".join(f"{planted}: {names}" for planted, names in (wrong or named).items()),
     )
 
 

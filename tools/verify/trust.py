@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from claims import Claim, report
-from measuring import ROOT, bench_lines, demo_bundle, fasdk_json, outcomes_by_file, support_json
+from measuring import (
+    ROOT,
+    bench_json,
+    bench_lines,
+    demo_bundle,
+    fasdk_json,
+    outcomes_by_file,
+    support_json,
+)
 
 ATTACKS = ROOT / "tests" / "attacks"
 LARGEST_FLIPPED_BYTES = 65_536
@@ -32,9 +40,11 @@ SOAK_MINUTES = 30
 SOAK_DRIFT_PERCENT = 1.0
 BOMB_SECONDS, BOMB_MB = 1.0, 64.0
 BPCER_RISE_POINTS = 1.0
+MOTION_ALARMS_PERCENT = 0.5
+MOTION_PROCESSES = 2
 FUZZ_RECORD = ROOT / ".verify" / "fuzz"
 
-_SIZED = ("fuzz", "kills", "soak")
+_GROUPS = ("attacks", "gaming", "agreement", "flips", "bombs", "fuzz", "kills", "soak")
 
 _QUICK_AND_SLOW = ("-m", "not gpu and not cuda_sim", "--timeout=900")
 
@@ -74,6 +84,24 @@ def gaming_claims() -> Iterator[Claim]:
         note = f"{row['artefacts']} artefacts, 10 minutes each"
         yield Claim(f"{what}: share ever LIVE", row["ever_live"], "<=", row["bound"], note)
         yield Claim(f"{what}: attempts of one artefact", row["attempts"], "<=", row["schedule"])
+
+
+def agreement_claims() -> Iterator[Claim]:
+    """People whose sensors are found to disagree on how the face moves, and what else is found."""
+    line = bench_json("agreement.py", "--motion", "--processes", MOTION_PROCESSES)
+    alarms, upper = line["false_alarms"], 100 * line["false_alarms_upper_95"]
+    found = "; ".join(
+        f"{kind}: " + ", ".join(f"{drift} {100 * each['rate']:.1f} %" for drift, each in by.items())
+        for kind, by in line["found"].items()
+    )
+    yield Claim(
+        "sensors that do not move together: percent of live presentations refused",
+        100 * alarms["found"] / alarms["of"],
+        "<=",
+        MOTION_ALARMS_PERCENT,
+        f"{alarms['found']} of {alarms['of']} synthetic ones, at most {upper:.2f} % with 95 % "
+        f"confidence; refused of others, by how the person moves: {found}",
+    )
 
 
 def small_flip_claims() -> Iterator[Claim]:
@@ -157,7 +185,7 @@ def main() -> int:
     parser.add_argument("--soak-minutes", type=float, default=SOAK_MINUTES)
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seconds", type=float, help="of fuzzing, for each target")
-    parser.add_argument("--only", choices=("attacks", "gaming", "flips", "bombs", *_SIZED))
+    parser.add_argument("--only", choices=_GROUPS)
     parser.add_argument("--target", action="append", help="of fuzzing; give it again for another")
     options = parser.parse_args()
     targets = support_json("fuzz", "--list")["targets"]
@@ -167,6 +195,7 @@ def main() -> int:
     groups: dict[str, Callable[[], Iterator[Claim]]] = {
         "attacks": attack_claims,
         "gaming": gaming_claims,
+        "agreement": agreement_claims,
         "flips: small": small_flip_claims,
         "flips: demo": demo_flip_claims,
         "bombs": bomb_claims,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fasdk.errors import DatasetError
+from fasdk.extras import require_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,9 @@ def encode_png(frame: NDArray[Any]) -> bytes:
 
     Raises:
         DatasetError: OpenCV cannot encode it.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", "encoding PNG")
     import cv2
 
     planes = frame[..., ::-1] if frame.ndim == 3 else frame

@@ -119,6 +119,9 @@ class SceneSettings:
         turns: Species in the order in which presentations take turns.
         frames_per_presentation: Captures that one presentation holds: the same subject, attack and
             room, the pose drifting from frame to frame.
+        drift: Factor on how far the pose drifts; 1 is a person who stands and waits.
+        skew_frames: Largest time by which depth and infrared are taken before or after color, in
+            times between two frames; each presentation has its own.
         spectacles: Share of bona fide presentations with ordinary glasses.
         melanin_shape: The two parameters of the beta law of the population's melanin.
         light: Range the rooms' lighting is drawn from.
@@ -135,6 +138,8 @@ class SceneSettings:
     domain: str = DOMAIN
     turns: tuple[Species, ...] = _TURNS
     frames_per_presentation: int = 1
+    drift: float = 1.0
+    skew_frames: float = 0.0
     spectacles: float = 0.1
     melanin_shape: tuple[float, float] = EVERYONE
     light: LightingRange = field(default_factory=LightingRange)
@@ -155,6 +160,10 @@ class SceneSettings:
             raise DatasetError(
                 f"frames_per_presentation {self.frames_per_presentation} must be at least 1, "
                 f"spectacles {self.spectacles} must lie in 0 to 1"
+            )
+        if not 0.0 <= self.drift <= 4.0 or not 0.0 <= self.skew_frames <= 1.0:
+            raise DatasetError(
+                f"drift {self.drift} must lie in 0 to 4, skew_frames {self.skew_frames} in 0 to 1"
             )
         if not self.turns or not self.domain:
             raise DatasetError(f"domain {self.domain!r} needs a name and at least one species")
@@ -215,17 +224,21 @@ def generate(
     person = int(rng.choice(split.subjects))
     head = _head_of(seed, person, settings)
     camera = Camera(settings.width, settings.height, 0.9 * settings.width)
-    pose = _drift(_draw_pose(rng, settings), rng, own, frame)
+    path = _Path.draw(_draw_pose(rng, settings), rng, own, frame, settings.drift)
     light = draw_lighting(rng, settings.light)
     apart = draw_misregistration(rng, settings.sensors)
     wall = see_wall(camera, rng)
-    view = _present(species, head, pose, camera, wall, rng, seed, split, settings)
+    shown = _present(species, head, rng, seed, split, settings)
+    view = other = _see(shown, path.pose_at(frame), camera, wall)
+    if settings.skew_frames:
+        skew = np.random.default_rng([seed, 3, order, number, kind]).uniform(-1.0, 1.0)
+        other = _see(shown, path.pose_at(frame + skew * settings.skew_frames), camera, wall)
     rgb = expose_rgb(view, camera, light, own, settings.sensors)
-    depth = apart.apply(measure_depth(view, camera, light, own, settings.sensors))
-    ir = apart.apply(expose_nir(view, camera, light, own, settings.sensors))
+    depth = apart.apply(measure_depth(other, camera, light, own, settings.sensors))
+    ir = apart.apply(expose_nir(other, camera, light, own, settings.sensors))
     if settings.face_only:
-        outside = _off_the_face(view)
-        rgb[outside], depth[outside], ir[outside] = 0, 0, 0
+        outside, elsewhere = _off_the_face(view), _off_the_face(other)
+        rgb[outside], depth[elsewhere], ir[elsewhere] = 0, 0, 0
     capture = Capture(rgb=rgb, depth=depth, ir=ir, face=_box_of(view, own))
     prefix = "" if settings.domain == DOMAIN else f"{settings.domain}-"
     name = f"{prefix}{split.value}-{index:06d}"
@@ -245,24 +258,23 @@ def generate(
 def _present(
     species: Species,
     head: Head,
-    pose: Pose,
-    camera: Camera,
-    wall: View,
     rng: np.random.Generator,
     seed: int,
     split: Split,
     settings: SceneSettings,
-) -> View:
+) -> Head | Carrier:
+    """Return what is held before the sensors."""
     if species is Species.BONA_FIDE:
-        if rng.random() < settings.spectacles:
-            head = wear_spectacles(head, rng)
-        return see_head(head, pose, camera, wall)
+        return wear_spectacles(head, rng) if rng.random() < settings.spectacles else head
 
     def draw_wearer() -> Head:
         """Return another subject of the same split."""
         return _head_of(seed, int(rng.choice(split.subjects)), settings)
 
-    shown = _INSTRUMENTS[species](head, draw_wearer, rng)
+    return _INSTRUMENTS[species](head, draw_wearer, rng)
+
+
+def _see(shown: Head | Carrier, pose: Pose, camera: Camera, wall: View) -> View:
     if isinstance(shown, Carrier):
         return see_carrier(shown, pose, camera, wall)
     return see_head(shown, pose, camera, wall)
@@ -291,21 +303,48 @@ def _draw_pose(rng: np.random.Generator, settings: SceneSettings) -> Pose:
     )
 
 
-def _drift(pose: Pose, shared: np.random.Generator, own: np.random.Generator, frame: int) -> Pose:
-    """Return where the head has got to by one frame: a steady drift and a little tremor."""
-    steady = shared.uniform(-1.0, 1.0, 6)
-    if frame == 0:
-        return pose
-    # Back and forth, so that a long presentation stays in view.
-    along = np.sin(0.35 * frame) * steady + 0.15 * own.uniform(-1.0, 1.0, 6)
-    x, y, z = pose.position_mm
-    return replace(
-        pose,
-        position_mm=(x + 12.0 * along[0], y + 8.0 * along[1], z + 15.0 * along[2]),
-        yaw=pose.yaw + 0.1 * along[3],
-        pitch=pose.pitch + 0.06 * along[4],
-        roll=pose.roll + 0.03 * along[5],
-    )
+@dataclass(frozen=True)
+class _Path:
+    """Movement of the head in one presentation: a steady drift and a little tremor.
+
+    Attributes:
+        start: Pose in the first frame.
+        steady: Extent of the drift of x, y, z, yaw, pitch and roll, in [-1, 1].
+        tremor: Tremor of each in one frame.
+        reach: Factor on both.
+    """
+
+    start: Pose
+    steady: NDArray[np.float64]
+    tremor: NDArray[np.float64]
+    reach: float
+
+    @classmethod
+    def draw(
+        cls,
+        start: Pose,
+        shared: np.random.Generator,
+        own: np.random.Generator,
+        frame: int,
+        reach: float,
+    ) -> _Path:
+        """Return the movement; what all frames share, and what one has of its own."""
+        steady = shared.uniform(-1.0, 1.0, 6)
+        tremor = 0.15 * own.uniform(-1.0, 1.0, 6) if frame else np.zeros(6)
+        return cls(start, steady, tremor, reach)
+
+    def pose_at(self, time: float) -> Pose:
+        """Return the pose at a time, in times between two frames after the first."""
+        # Back and forth, so that a long presentation stays in view.
+        along = self.reach * (np.sin(0.35 * time) * self.steady + self.tremor)
+        x, y, z = self.start.position_mm
+        return replace(
+            self.start,
+            position_mm=(x + 12.0 * along[0], y + 8.0 * along[1], z + 15.0 * along[2]),
+            yaw=self.start.yaw + 0.1 * along[3],
+            pitch=self.start.pitch + 0.06 * along[4],
+            roll=self.start.roll + 0.03 * along[5],
+        )
 
 
 def _off_the_face(view: View) -> NDArray[np.bool_]:

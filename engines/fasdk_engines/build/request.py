@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fasdk.atomic import require_writable
 from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import MAX_BATCH, PRODUCT_PATTERN, Precision
 from fasdk.capture import Modality
@@ -106,5 +108,6 @@ class BuildRequest:
                 "--precision auto needs --development LIST: labeled captures to hold the "
                 "liveness budget on"
             )
-        if not self.out.resolve().parent.is_dir():
-            raise UsageError(f"cannot write {self.out}: its folder does not exist: make it first")
+        require_writable(self.out)
+        if os.path.realpath(self.out) == os.path.realpath(self.source):
+            raise UsageError(f"-o {self.out} is also what is built from: give it a file of its own")

@@ -9,6 +9,7 @@ from enum import Enum
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fasdk.backends.specs import MOST_THREADS
 from fasdk.settings import as_choice
 from fasdk_engines.models.base import PublishedModule
 from fasdk_engines.training.initial import Initialized
@@ -68,7 +69,7 @@ class TrainingSettings(BaseModel):
     choose_epoch_by: EpochChoice = EpochChoice.AUC
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     device: str = "cpu"
     mixed_precision: bool = False
     save_every: int = Field(default=200, ge=1)

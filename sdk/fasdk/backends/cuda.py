@@ -8,8 +8,11 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.cuda_graph import capture
+from fasdk.backends.cuda_kernels import DriverModule, launch
 from fasdk.backends.cuda_marks import DriverMarks
 from fasdk.backends.cuda_uuid import gpu_uuid
 from fasdk.errors import BackendError
@@ -18,13 +21,14 @@ from fasdk.extras import how_to_install
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from fasdk.backends.cuda_api import (
         CudaEvent,
+        CudaFunction,
         CudaGraph,
         CudaMarks,
+        CudaModule,
         CudaStream,
         DeviceBuffer,
         HostBuffer,
@@ -91,10 +95,23 @@ class _DeviceBuffer(_Native):
 
 class _HostBuffer(_Native):
     # Its free() is not pycuda's own: a view still held would write into released memory.
+    def __init__(self, native: Any, *, mapped: bool) -> None:
+        super().__init__(native)
+        self._device_address = int(native.base.get_device_pointer()) if mapped else None
+
     @property
-    def array(self) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = self.native
+    def array(self) -> NDArray[Any]:
+        array: NDArray[Any] = self.native
         return array
+
+    @property
+    def device_address(self) -> int:
+        _ = self.native  # raises once released
+        if self._device_address is None:
+            raise BackendError(
+                "this page-locked memory is not mapped: allocate it with mapped=True"
+            )
+        return self._device_address
 
 
 class PyCudaDriver:
@@ -129,6 +146,7 @@ class PyCudaDriver:
                 compute_capability=f"{major}.{minor}",
                 driver_version=f"{driver // 1000}.{driver % 1000 // 10}",
                 uuid=gpu_uuid(ordinal),
+                is_integrated=bool(gpu.get_attribute(native.device_attribute.INTEGRATED)),
             )
         except native.Error as error:
             raise BackendError(f"cannot use GPU {ordinal}: {error}") from error
@@ -162,19 +180,26 @@ class PyCudaDriver:
         """See `CudaDriver.device_buffer`."""
         return _DeviceBuffer(self._native.mem_alloc(size_bytes))
 
-    def host_buffer(self, shape: tuple[int, ...]) -> HostBuffer:
+    def host_buffer(
+        self, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, mapped: bool = False
+    ) -> HostBuffer:
         """See `CudaDriver.host_buffer`."""
-        return _HostBuffer(self._native.pagelocked_empty(shape, "float32"))
+        flags = self._native.host_alloc_flags.DEVICEMAP if mapped else 0
+        array = self._native.pagelocked_empty(shape, dtype, mem_flags=flags)
+        return _HostBuffer(array, mapped=mapped)
 
     def copy_to_device(
-        self, target: DeviceBuffer, source: NDArray[np.float32], stream: CudaStream
+        self,
+        target: DeviceBuffer,
+        source: NDArray[Any],
+        stream: CudaStream,
+        offset_bytes: int = 0,
     ) -> None:
         """See `CudaDriver.copy_to_device`."""
-        self._native.memcpy_htod_async(target.address, source, _native_stream(stream))
+        address = target.address + offset_bytes
+        self._native.memcpy_htod_async(address, source, _native_stream(stream))
 
-    def copy_to_host(
-        self, target: NDArray[np.float32], source: DeviceBuffer, stream: CudaStream
-    ) -> None:
+    def copy_to_host(self, target: NDArray[Any], source: DeviceBuffer, stream: CudaStream) -> None:
         """See `CudaDriver.copy_to_host`."""
         self._native.memcpy_dtoh_async(target, source.address, _native_stream(stream))
 
@@ -188,6 +213,21 @@ class PyCudaDriver:
             return capture(stream, work)
         except self._native.Error as error:
             raise BackendError(f"CUDA cannot record a graph: {error}") from error
+
+    def module(self, image: bytes) -> CudaModule:
+        """See `CudaDriver.module`."""
+        return DriverModule(image, self.device)
+
+    def launch(
+        self,
+        function: CudaFunction,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: bytes,
+        stream: CudaStream,
+    ) -> None:
+        """See `CudaDriver.launch`."""
+        launch(function, grid, block, arguments, stream)
 
 
 def _native_stream(stream: CudaStream) -> Any:

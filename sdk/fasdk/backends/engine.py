@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fasdk.capture import Capture
     from fasdk.telemetry import DeviceTimes
 
 
@@ -25,6 +26,17 @@ class Backend(str, Enum):
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
     OPENVINO = "openvino"
+
+
+class Preprocessing(str, Enum):
+    """Where the tensors of a capture are made; the bits are the same.
+
+    AUTO is DEVICE where the backend has kernels for this GPU, and HOST elsewhere.
+    """
+
+    AUTO = "auto"
+    HOST = "host"
+    DEVICE = "device"
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,45 @@ class Lane(Protocol):
     def close(self) -> None:
         """Release the lane's memory; a second call does nothing."""
         ...
+
+
+@runtime_checkable
+class CaptureLane(Lane, Protocol):
+    """Lane that takes captures and makes their tensors on its device.
+
+    `inputs` and `run` work too, in turns with `put` and `run_captures`.
+    """
+
+    def put(self, capture: Capture, row: int) -> None:
+        """Copy what the model sees of a capture's frames, for a row of the next call.
+
+        Rows are put in order from 0; putting one again replaces it and drops those behind it. The
+        frames are not read once this returns. It touches host memory alone, so that a device that
+        hangs holds nobody up here.
+
+        Raises:
+            PreprocessError: A frame does not fit its spec; the row is then not put.
+            BackendError: The lane is closed, or a row before it was not put.
+        """
+        ...
+
+    def run_captures(self, batch: int) -> EngineOutputs:
+        """Run the first `batch` rows that were put and return copies of what came out.
+
+        Raises:
+            BackendError: As for `run`, or a row was not put since the last call.
+        """
+        ...
+
+    def tend(self) -> None:
+        """Make room for captures as large as the last call's, if it had none; between calls."""
+        ...
+
+
+def place_of_preprocessing(engine: Engine) -> Preprocessing:
+    """Return where an open engine's lanes have the tensors of captures made: HOST or DEVICE."""
+    on_device = getattr(engine, "preprocessing", None) is not None
+    return Preprocessing.DEVICE if on_device else Preprocessing.HOST
 
 
 class Engine(Protocol):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
+from fasdk.errors import UsageError
 from fasdk.extras import how_to_install
+from fasdk.settings import require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fasdk.backends.engine import Engine
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.bundle.bundle import Bundle
     from fasdk.progress import Progress
+
+
+MOST_THREADS: Final = 1_000
+"""Most threads of one kind that a process is asked for: a library may crash for want of more."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,28 @@ class EngineOptions:
         progress: Receives the phases of a plan's build, where one is needed; None logs them.
         cuda_graphs: Whether TensorRT's lanes replay recorded graphs; else each call is enqueued.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device.
+        preprocess: Where the tensors of captures are made.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, and
+            builds by the defaults.
+
+    Raises:
+        UsageError: `threads` is no whole number from 0 to `MOST_THREADS`.
     """
 
     threads: int = 0
     progress: Progress | None = None
     cuda_graphs: bool = True
     device_times: bool = False
+    preprocess: Preprocessing = Preprocessing.AUTO
+    plan: PlanOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of threads."""
+        require_whole("threads", self.threads, least=0)
+        if self.threads > MOST_THREADS:
+            raise UsageError(
+                f"threads is {self.threads}, expected 0, for one a core, to {MOST_THREADS:,}"
+            )
 
 
 class Opener(Protocol):
@@ -59,6 +82,7 @@ class BackendSpec:
         cross_builds: Whether its plans can be built for other GPUs than this machine's, and so
             travel in a bundle.
         automatic: Whether it may be chosen when the caller names none.
+        preprocesses: Whether its lanes may make the tensors of captures on their device.
     """
 
     backend: Backend
@@ -68,6 +92,7 @@ class BackendSpec:
     builds_plans: bool = False
     cross_builds: bool = False
     automatic: bool = False
+    preprocesses: bool = False
 
 
 # In order of preference.
@@ -79,6 +104,7 @@ BACKENDS = (
         install="it comes with JetPack, or with `pip install tensorrt` on a workstation",
         builds_plans=True,
         automatic=True,
+        preprocesses=True,
     ),
     # Never chosen automatically: its wheel is also the workstation's builder.
     BackendSpec(
@@ -88,12 +114,13 @@ BACKENDS = (
         install=how_to_install("rtx"),
         builds_plans=True,
         cross_builds=True,
+        preprocesses=True,
     ),
     BackendSpec(
         backend=Backend.ONNXRUNTIME,
         module="onnxruntime",
         opener="onnxruntime:open_onnxruntime",
-        install="`pip install onnxruntime`",
+        install=how_to_install("cpu"),
         automatic=True,
     ),
     # Never chosen automatically: golden logits and thresholds were measured with ONNX Runtime.

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from itertools import islice
+from itertools import count, islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     # For type checking alone: sessions are built on batching, and only hand their scorer in.
     from fasdk.scorer import Scorer
+    from fasdk.telemetry import SessionRecording
 
 _NS_PER_MS = 1_000_000
 CLOSED = "this session is closed: open the bundle again"
@@ -63,7 +64,7 @@ class MicroBatcher:
 
     Attributes:
         policy: Lanes, batch size, queue and deadline.
-        recording: List that receives the clock of every capture submitted from now on, or None.
+        recording: Recording that is filled from now on, or None.
 
     Args:
         loaded: Loaded bundle to score on; kept open until the last lane has left it.
@@ -76,7 +77,7 @@ class MicroBatcher:
 
     def __init__(self, loaded: LoadedBundle, policy: BatchingPolicy) -> None:
         self.policy = policy
-        self.recording: list[StageClock] | None = None
+        self.recording: SessionRecording | None = None
         self._deadline_ns = round(policy.deadline_ms * _NS_PER_MS)
         self._max_wait_ns = round(policy.max_wait_ms * _NS_PER_MS)
         self._arrivals: SimpleQueue[Request] = SimpleQueue()
@@ -94,7 +95,8 @@ class MicroBatcher:
         self._ended = False  # whether no thread is left that looks at what arrives
         self._look_ns = 0  # when the watchdog looks next
         self._ranges = nvtx_ranges()
-        self._group = LaneGroup.open(loaded, policy, self._order, self)
+        self._lane_numbers = count()
+        self._group = LaneGroup.open(loaded, policy, self._order, self, self._lane_numbers)
         self._groups = [self._group]  # those with a worker left
         with self._lock:
             self._group.start()
@@ -114,7 +116,7 @@ class MicroBatcher:
         clock = StageClock()
         recording = self.recording
         if recording is not None:
-            recording.append(clock)
+            recording.clocks.append(clock)
         scorer = self._group.loaded.scorer
         with self._ranges[Stage.GATES]:
             refusal = scorer.gate(capture)
@@ -150,7 +152,7 @@ class MicroBatcher:
             UsageError: The engine takes no batch as large as the policy's.
             BackendError: A lane cannot be opened; the old ones go on.
         """
-        group = LaneGroup.open(loaded, self.policy, self._order, self)
+        group = LaneGroup.open(loaded, self.policy, self._order, self, self._lane_numbers)
         with self._lock:
             if not self._closing:
                 self._group = group
@@ -192,6 +194,9 @@ class MicroBatcher:
 
     def next_batch(self, group: LaneGroup, worker: LaneWorker) -> Sequence[Request] | None:
         """Return the next batch for a worker, or None when it is to leave; see `BatchSource`."""
+        recording = self.recording
+        if recording is not None:
+            recording.lane_returns.append((worker.number, time.perf_counter_ns()))
         while True:
             with self._lock:
                 group.assign(worker, ())

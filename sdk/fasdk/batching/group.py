@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from fasdk.batching.worker import LaneWorker
 from fasdk.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fasdk.backends.engine import Lane
     from fasdk.batching.loaded_bundle import LoadedBundle
@@ -50,20 +49,26 @@ class LaneGroup:
         lanes: Sequence[Lane],
         order: CallerOrder,
         source: BatchSource,
+        numbers: Iterator[int],
     ) -> None:
         self.loaded = loaded
         self.max_batch = max_batch
         self._lanes = list(lanes)  # opened, without a worker yet
         self._order = order
         self._source = source
-        self._numbers = count()
+        self._numbers = numbers
         self._lock = threading.Lock()  # of the two fields below
         self._workers: set[LaneWorker] = set()
         self._lost = ""
 
     @classmethod
     def open(
-        cls, loaded: LoadedBundle, policy: BatchingPolicy, order: CallerOrder, source: BatchSource
+        cls,
+        loaded: LoadedBundle,
+        policy: BatchingPolicy,
+        order: CallerOrder,
+        source: BatchSource,
+        numbers: Iterator[int],
     ) -> LaneGroup:
         """Open a policy's lanes; none stays open when one cannot be opened.
 
@@ -72,6 +77,7 @@ class LaneGroup:
             policy: Number of lanes and largest batch.
             order: Order in which answers reach each caller.
             source: Owner of the group, which gives its workers batches.
+            numbers: Numbers for its lanes, which no lane of another group has.
 
         Raises:
             UsageError: The engine takes no batch as large as the policy's.
@@ -90,7 +96,7 @@ class LaneGroup:
                     lane.close()
             loaded.leave()
             raise
-        return cls(loaded, max_batch, opened, order, source)
+        return cls(loaded, max_batch, opened, order, source, numbers)
 
     def start(self) -> None:
         """Start a worker for each lane that was opened.

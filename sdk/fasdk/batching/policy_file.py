@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fasdk.backends.specs import MOST_THREADS
 from fasdk.batching.policy import BatchingPolicy
 from fasdk.bounded_file import FileKind
 from fasdk.errors import UsageError
@@ -29,7 +30,7 @@ class PolicyFile(BaseModel):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     batching: BatchingPolicy
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
     chosen_for: str = ""
 
     @classmethod

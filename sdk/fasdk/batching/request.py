@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+import time
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from functools import partial
@@ -85,6 +86,7 @@ class Request:
         """Let its caller go on, if it waits; a thread of the batcher calls it."""
         room, self._room = self._room, None
         if room is not None:
+            self.clock.room_ns = time.perf_counter_ns()
             with suppress(RuntimeError):  # another thread has just done so
                 room.release()
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from fasdk.backends.engine import CaptureLane
 from fasdk.batching.request import overdue
 from fasdk.errors import BackendError
 from fasdk.nvtx_ranges import nvtx_ranges
@@ -51,10 +52,28 @@ class InFlightCall:
     requests: tuple[Request, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Filled:
+    """Rows of a lane before its call.
+
+    Attributes:
+        requests: Requests in them, row by row.
+        started_ns: Time at which the first was begun, in nanoseconds of `time.perf_counter_ns`.
+        ended_ns: Time at which the last was filled.
+    """
+
+    requests: tuple[Request, ...]
+    started_ns: int
+    ended_ns: int
+
+
 class LaneWorker:
     """Thread with a lane of its own; it runs the batches it is given until there are no more.
 
     No capture of a call under way is read any more, so its requests may be answered by others.
+
+    Attributes:
+        number: Number of the lane in its session, from 0.
 
     Args:
         loaded: Loaded bundle; its scorer fills the lane's inputs and reads its outputs.
@@ -62,7 +81,7 @@ class LaneWorker:
         lane: Open lane, or None to open one first, in the thread.
         order: Order in which answers reach each caller.
         events: Owner of the worker, which gives it batches.
-        number: Number of the lane in its group, from 0.
+        number: Number of the lane in its session, from 0.
     """
 
     def __init__(
@@ -77,9 +96,10 @@ class LaneWorker:
         self._loaded = loaded
         self._max_batch = max_batch
         self._lane = lane
+        self._takes_captures: CaptureLane | None = None  # the lane, if it does
         self._order = order
         self._events = events
-        self._number = number
+        self.number = number
         self._ranges = nvtx_ranges()
         self._lock = threading.Lock()  # of the three fields below
         self._batch: Sequence[Request] = ()
@@ -152,6 +172,8 @@ class LaneWorker:
         try:
             if self._lane is None:
                 self._lane = self._loaded.engine.open_lane(self._max_batch)
+            if isinstance(self._lane, CaptureLane):  # a check too slow for every batch
+                self._takes_captures = self._lane
             while self._serve(self._lane):
                 pass
         except BaseException as error:  # noqa: BLE001 - whatever ended it, its owner receives it
@@ -169,25 +191,31 @@ class LaneWorker:
         if batch is None:
             return False
         with self._ranges[Stage.PREPROCESS]:
-            requests = self._fill(lane, batch)
-        if requests:
-            self._run(lane, requests)
+            filled = self._fill(lane, batch)
+        if filled.requests:
+            self._run(lane, filled)
+        if self._takes_captures is not None:
+            self._takes_captures.tend()
         return True
 
-    def _fill(self, lane: Lane, batch: Sequence[Request]) -> tuple[Request, ...]:
-        """Write captures into the lane's first rows and return those that fill them, in order."""
+    def _fill(self, lane: Lane, batch: Sequence[Request]) -> _Filled:
+        """Give captures to the lane, whose first rows they fill in order."""
         scorer = self._loaded.scorer
         requests: list[Request] = []
-        inputs = lane.inputs
+        device = self._takes_captures
+        inputs = {} if device is not None else lane.inputs
         start_ns = time.perf_counter_ns()
         for request in batch:
-            request.clock.lane = self._number
+            request.clock.lane = self.number
             # Another bundle may have been swapped in since it was submitted; its gates may differ.
             same = request.scorer is scorer
             answer = None if same else scorer.refuse_after_swap(request.capture)
             if answer is None:
                 try:
-                    scorer.fill(request.capture, inputs, len(requests))
+                    if device is not None:
+                        device.put(request.capture, len(requests))
+                    else:
+                        scorer.fill(request.capture, inputs, len(requests))
                 except Exception as error:  # noqa: BLE001 - it fails this capture and no other
                     answer = scorer.error(error)
             end_ns = time.perf_counter_ns()
@@ -198,19 +226,18 @@ class LaneWorker:
             else:
                 request.clock.add(Stage.PREPROCESS, start_ns, end_ns)
                 self._order.settle(request, answer)
-        filled_ns = time.perf_counter_ns()
-        for request in requests:
-            request.clock.add(Stage.PREPROCESS, start_ns, filled_ns)
-        return tuple(requests)
+        return _Filled(tuple(requests), start_ns, time.perf_counter_ns())
 
-    def _run(self, lane: Lane, requests: tuple[Request, ...]) -> None:
-        scorer = self._loaded.scorer
+    def _run(self, lane: Lane, filled: _Filled) -> None:
+        scorer, requests = self._loaded.scorer, filled.requests
+        device = self._takes_captures
+        run = lane.run if device is None else device.run_captures
         fault: BaseException | None = None
         started_ns = time.perf_counter_ns()
         self._set_call(InFlightCall(started_ns, requests))
         try:
             with self._ranges[Stage.ENGINE]:
-                outputs = lane.run(len(requests))
+                outputs = run(len(requests))
             outputs = scorer.require_outputs(outputs, len(requests))
             logits = outputs.logits.tolist()
             reliability = [()] * len(requests)
@@ -219,7 +246,10 @@ class LaneWorker:
         except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
-        spans = split_call(started_ns, ended_ns, None if outputs is None else outputs.device)
+        times = None if outputs is None else outputs.device
+        spans = split_call(started_ns, ended_ns, times)
+        if device is None or times is None:  # else PREPROCESS is what the device took
+            spans = ((Stage.PREPROCESS, filled.started_ns, filled.ended_ns), *spans)
         for row, request in enumerate(requests):
             request.clock.add_all(spans)
             if ended_ns >= request.deadline_ns:

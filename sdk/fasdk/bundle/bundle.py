@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
@@ -42,9 +41,11 @@ from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer, sign_manifest
 from fasdk.bundle.trust import TrustPolicy, trust_mode
 from fasdk.errors import BundleError, TamperedError, TrustError
+from fasdk.settings import as_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _MAX_SIGNATURE_BYTES = 2**16
 
@@ -133,9 +134,9 @@ def open_bundle(path: Path, trust: TrustPolicy | None = None) -> Bundle:
         TrustError: A required signature is absent or does not hold, or the trust store cannot be
             read.
         HomeError: The account's folder is not its own.
-        UsageError: `trust` is no policy.
+        UsageError: `trust` is no policy, or `path` no path.
     """
-    path = Path(path)
+    path = as_path("path", path)
     try:
         with open_bounded(path, FileKind.BUNDLE) as file:
             size = os.fstat(file.fileno()).st_size

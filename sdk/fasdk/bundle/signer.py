@@ -12,6 +12,7 @@ from fasdk.errors import TrustError
 
 PASSPHRASE_VARIABLE = "FASDK_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 PASSPHRASE_FILE_VARIABLE = "FASDK_KEY_PASSPHRASE_FILE"  # noqa: S105
+_LONGEST_PASSPHRASE = 1023  # bytes, of OpenSSL's PEM files
 
 AskPassphrase = Callable[[str], bytes]
 """Function that is given what the passphrase is for and returns it."""
@@ -67,14 +68,18 @@ def ask_for(what: str, ask: AskPassphrase | None) -> bytes:
     """Return a passphrase from the environment, or else from whoever can be asked.
 
     Raises:
-        TrustError: The environment has none and nobody can be asked.
+        TrustError: The environment has none and nobody can be asked, or it is empty or too long.
     """
     found = passphrase_from_environment(what)
-    if found is not None:
-        return found
-    if ask is None:
+    if found is None:
+        if ask is None:
+            raise TrustError(
+                f"{what} needs a passphrase: give it in {PASSPHRASE_VARIABLE}, or a file that "
+                f"holds it in {PASSPHRASE_FILE_VARIABLE}"
+            )
+        found = ask(what)
+    if not 1 <= len(found) <= _LONGEST_PASSPHRASE:
         raise TrustError(
-            f"{what} needs a passphrase: give it in {PASSPHRASE_VARIABLE}, or a file that holds it "
-            f"in {PASSPHRASE_FILE_VARIABLE}"
+            f"the passphrase of {what} has {len(found)} bytes, expected 1 to {_LONGEST_PASSPHRASE}"
         )
-    return ask(what)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,7 +131,7 @@ def generate_key(private_file: Path, passphrase: bytes | None = None) -> tuple[P
     if passphrase is not None and not passphrase:
         raise UsageError(f"cannot encrypt {private_file}: the passphrase is empty: give one")
     for path in (private_file, public_file):
-        if path.exists():
+        if os.path.lexists(path):
             raise TrustError(f"{path} exists: choose another name, a key is never overwritten")
     key = _new_key()
     _write_pair(private_file, public_file, key, passphrase)

@@ -64,7 +64,7 @@ def _input(modality: Modality, spec: PreprocessSpec) -> str:
         depth = spec.depth
         parts.append(f"{depth.near_mm} to {depth.far_mm} mm, {depth.polarity.value}")
     if spec.ir_composite is not IrComposite.PLAIN:
-        parts.append(spec.ir_composite.value)
+        parts.append(f"{spec.ir_composite.value}, drawn on the host")
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
         if name not in _SAID and value != field.default:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fasdk.bundle.public_keys import TrustedKey, load_public_key
 from fasdk.bundle.signing import CONTEXT
 from fasdk.bundle.trust_store import read_store
 from fasdk.errors import TrustError, UsageError
+from fasdk.settings import as_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNSIGNED = "unsigned"
 """Trust mode of a bundle whose signature, if it has any, was not checked."""
@@ -55,7 +59,7 @@ class TrustPolicy:
             HomeError: The account's folder is not its own.
         """
         store = read_store()
-        return cls(tuple(stored.key for stored in store.keys), store.revoked)
+        return cls(tuple(store.bounded(stored.key) for stored in store.keys), store.revoked)
 
     @classmethod
     def of(cls, trust: TrustPolicy | None) -> TrustPolicy:
@@ -77,19 +81,24 @@ class TrustPolicy:
 
     @classmethod
     def from_files(cls, *paths: str | Path) -> TrustPolicy:
-        """Trust the public keys in these PEM files alone, but for those the store has as revoked.
+        """Trust the public keys in these PEM files alone.
+
+        What the trust store has on them holds too: a revocation, and a last day.
 
         Raises:
             TrustError: No file is given; one is unreadable, open to others, or holds no sound
-                Ed25519 public key; or the store's list of revocations cannot be read.
+                Ed25519 public key; or the trust store cannot be read.
             HomeError: The account's folder is not its own.
+            UsageError: One is no path.
         """
         if not paths:
             # A key folder that was found empty must not become another policy.
             raise TrustError(
                 "no public key file was given: name at least one, or use TrustPolicy.installed()"
             )
-        return cls(tuple(load_public_key(Path(path)) for path in paths), read_store().revoked)
+        store = read_store()
+        keys = tuple(store.bounded(load_public_key(as_path("key", path))) for path in paths)
+        return cls(keys, store.revoked)
 
     @classmethod
     def unsigned(cls) -> TrustPolicy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from pathlib import Path
@@ -69,6 +69,12 @@ class TrustStore:
 
     keys: tuple[StoredKey, ...]
     revoked: frozenset[str]
+
+    def bounded(self, key: TrustedKey) -> TrustedKey:
+        """Return a key with the earliest last day that it and its entries in the store have."""
+        same = [each.key for each in self.keys if each.key.fingerprint == key.fingerprint]
+        days = [each.expires for each in (key, *same) if each.expires is not None]
+        return replace(key, expires=min(days, default=None))
 
 
 def read_store() -> TrustStore:

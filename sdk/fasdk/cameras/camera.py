@@ -61,6 +61,7 @@ class Camera(Protocol):
             EndOfStreamError: A recording is over.
             BadCaptureError: A recording's next capture cannot be read, and is passed over: the
                 read after it needs no pause.
+            UnreadableRecordingError: A recording cannot be read; no later read would help.
             CameraError: No such device, it stopped, or no capture came in time. The next read
                 tries again.
         """
@@ -69,6 +70,13 @@ class Camera(Protocol):
     def close(self) -> None:
         """Release the device; a second call does nothing, a later read raises CameraError."""
         ...
+
+    def identity(self) -> str:
+        """Return the one name of what it reads, whichever of its names it was made with.
+
+        Attempts are counted by it, as in `liveness.track(camera.identity())`. It holds no password.
+        """
+        return self.name
 
     def rig(self) -> Rig | None:
         """Return how its sensors stand to each other, as far as the device knows.

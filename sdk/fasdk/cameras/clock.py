@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 _WINDOW_MS = 30_000.0
+# A first time that is this much older than the arrival is of another clock.
+_PLAUSIBLE_DELAY_MS = 2000.0
 
 
 class DeviceClock:
@@ -53,3 +55,37 @@ class DeviceClock:
         device_step = device_ms - self._last[0]
         # Frames queued before the last arrival may follow it at once, so they get a second.
         return device_step < 0.0 or device_step > (arrived_ms - self._last[1]) + 1000.0
+
+
+class PipelineClock:
+    """Maps the running times of a live pipeline to `time.monotonic`.
+
+    A source that stamps by the pipeline's clock gives running times that count from the pipeline's
+    base time, so base time plus running time is the moment of the frame, whatever its delay since.
+    A source with another origin shows by its first frame, which then lies in the future or far in
+    the past, or by any later one from the future. Its times go through `DeviceClock`.
+
+    Args:
+        base_ms: Base time of the pipeline, in milliseconds of `time.monotonic`.
+    """
+
+    def __init__(self, base_ms: float) -> None:
+        self._base_ms = base_ms
+        self._is_pipelines: bool | None = None
+        self._other = DeviceClock()
+
+    def taken_ms(self, running_ms: float | None, arrived_ms: float) -> float:
+        """Return the time of a frame in milliseconds of `time.monotonic`, at most its arrival.
+
+        Args:
+            running_ms: Running time of the frame in milliseconds; None where it has none.
+            arrived_ms: Time at which it arrived, in milliseconds of `time.monotonic`.
+        """
+        if running_ms is None:
+            return arrived_ms
+        offset_ms = self._other.observe(running_ms, arrived_ms)
+        delay_ms = arrived_ms - self._base_ms - running_ms
+        if self._is_pipelines is None:
+            self._is_pipelines = delay_ms <= _PLAUSIBLE_DELAY_MS
+        self._is_pipelines = self._is_pipelines and delay_ms >= 0.0
+        return running_ms + (self._base_ms if self._is_pipelines else offset_ms)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from fasdk.capture import Modality
+from fasdk.errors import UsageError
+from fasdk.settings import as_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+_log = logging.getLogger("fasdk.cameras")
 # Long enough for one lit frame in four; short, so that a person who steps in is not averaged away.
 _WINDOW_FRAMES = 6
 _STARTING_MS = 1000.0
@@ -87,6 +93,38 @@ class LitFrames:
             self._flashed = True
             return mean > (darkest + brightest) / 2.0
         return self._flashed or now_ms - self._began_ms > _STARTING_MS
+
+    def is_used(self, frame: NDArray[Any], now_ms: float, name: str) -> bool:
+        """Return what `is_lit` does, and say when the emitter of that camera is found to flash."""
+        was_known = self.is_flashing
+        is_lit = self.is_lit(frame, now_ms)
+        if self.is_flashing and not was_known:
+            _log.warning(
+                "%s: its infrared emitter flashes, so only lit frames are used; write "
+                "emitter=flashing to use no other from the start, emitter=steady to use all",
+                name,
+            )
+        return is_lit
+
+
+def emitter_of(modality: Modality, emitter: Emitter, ir_shift: int | None) -> Emitter:
+    """Return the emitter of a camera; it lights infrared frames and no others.
+
+    Args:
+        modality: Modality of the camera's frames.
+        emitter: How it is said to shine.
+        ir_shift: Number of lowest bits to leave out of infrared levels; None for none given.
+
+    Raises:
+        UsageError: A flashing one, or a shift, is given for another modality.
+    """
+    emitter = as_choice("emitter", emitter, Emitter)
+    if modality is Modality.IR:
+        return emitter
+    if emitter is Emitter.FLASHING or ir_shift is not None:
+        what = "a shift of levels" if ir_shift is not None else "a flashing emitter"
+        raise UsageError(f"{what} is for infrared: add modality=ir, or leave it out")
+    return Emitter.STEADY
 
 
 def _take_turns(means: Sequence[float]) -> bool:

@@ -12,22 +12,23 @@ import numpy as np
 
 from fasdk.cameras.backlog import Backlog
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
-from fasdk.cameras.emitter import Emitter, LitFrames
+from fasdk.cameras.emitter import Emitter, LitFrames, emitter_of
+from fasdk.cameras.identity import file_identity
 from fasdk.cameras.mode import VideoMode, describe_mode, fourcc_of
 from fasdk.cameras.pacing import Pacer
-from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader
+from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader, capture_of
 from fasdk.cameras.pump import Pump
+from fasdk.cameras.pumped import PumpedCamera
 from fasdk.cameras.source import VideoSource, backend_number, device_source
-from fasdk.capture import Capture, Modality, monotonic_ms
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
-from fasdk.settings import as_choice
+from fasdk.capture import Modality, monotonic_ms
+from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fasdk.capture import Capture
+
 _log = logging.getLogger("fasdk.cameras")
-_REOPEN_AFTER_MS = 5000.0
-_RELEASE_WAIT_MS = 2000.0
 # A kernel's first time stamp that is this much older than the arrival is of another clock.
 _PLAUSIBLE_DELAY_MS = 2000.0
 _POSITION_MS = 0  # cv2.CAP_PROP_POS_MSEC, without loading OpenCV for it
@@ -52,7 +53,7 @@ class _OpenDevice:
     backlog: Backlog | None
 
 
-class OpenCvCamera(Camera):
+class OpenCvCamera(PumpedCamera[_Grabbed]):
     """A camera, network stream, pipe or pipeline: frames of one modality, the newest at each read.
 
     A frame is stamped with the kernel's time of it where OpenCV reads Video4Linux, whose clock is
@@ -85,16 +86,11 @@ class OpenCvCamera(Camera):
         ir_shift: int | None = None,
     ) -> None:
         self._source = device_source(source) if isinstance(source, int) else source
-        self.name = self._source.name
-        self.counts = FrameCounts()
+        super().__init__(self._source.name)
         self._pixels = PixelReader(modality, self.name, ir_shift)
-        self._emitter = _emitter_of(modality, emitter, ir_shift)
+        self._emitter = emitter_of(modality, emitter, ir_shift)
         self._mode = mode or VideoMode()
-        self._pump: Pump[_Grabbed] | None = None
-        self._last_frame_ms = 0.0
-        self._stuck: Pump[_Grabbed] | None = None
         self._kernel_is_monotonic = False
-        self._closed = False
 
     @property
     def modality(self) -> Modality:
@@ -114,24 +110,9 @@ class OpenCvCamera(Camera):
                 stopped, or gave nothing in time. After a failure, or five seconds without a frame,
                 the next read opens it again.
         """
-        if self._closed:
-            raise CameraError(f"{self.name} is closed: make a new camera")
-        pump = self._running_pump()
-        try:
-            arrival = pump.take(timeout_ms)
-        except CameraError:
-            quiet_ms = monotonic_ms() - self._last_frame_ms
-            if not pump.is_running or quiet_ms > self._patience_ms(is_open=pump.is_open):
-                pump.stop(0.0)
-                self._stuck = pump if pump.is_running else None
-                self._pump = None
-            raise
-        finally:
-            self.counts.dropped += pump.collect_overwritten()
-        self._last_frame_ms = arrival.arrived_ms
-        self.counts.delivered += 1
+        arrival = self._take(timeout_ms)
         taken_ms = self._taken_ms(arrival.value.kernel_ms, arrival.arrived_ms)
-        return _capture(arrival.value.frame, self._pixels.modality, taken_ms)
+        return capture_of(arrival.value.frame, self._pixels.modality, taken_ms)
 
     def _patience_ms(self, *, is_open: bool) -> float:
         """Return after how long without a frame it is opened anew, in milliseconds.
@@ -140,7 +121,7 @@ class OpenCvCamera(Camera):
         """
         source = self._source
         waits = source.pipe is not None or (source.is_buffered and not is_open)
-        return float("inf") if waits else _REOPEN_AFTER_MS
+        return float("inf") if waits else super()._patience_ms(is_open=is_open)
 
     def _taken_ms(self, kernel_ms: float | None, arrived_ms: float) -> float:
         """Return the kernel's time of a frame where it is one, else the arrival's."""
@@ -150,24 +131,12 @@ class OpenCvCamera(Camera):
             self._kernel_is_monotonic = True
         return kernel_ms if self._kernel_is_monotonic else arrived_ms
 
-    def close(self) -> None:
-        """Release the camera; a driver that does not let go within two seconds is left behind."""
-        self._closed = True
-        if self._pump is not None:
-            self._pump.stop(_RELEASE_WAIT_MS)
-            self._pump = None
+    def identity(self) -> str:
+        """Return its device's, stream's or pipe's one name; see `Camera.identity`."""
+        return self._source.identify()
 
-    def _running_pump(self) -> Pump[_Grabbed]:
-        if self._pump is None:
-            if self._stuck is not None and self._stuck.is_running:
-                raise CameraError(
-                    f"{self.name} hangs in its driver and cannot be opened again: unplug it, or "
-                    "restart this process"
-                )
-            self._stuck = None
-            self._last_frame_ms = monotonic_ms()
-            self._pump = Pump(self._open, self._grab, _release, self.name)
-        return self._pump
+    def _start_pump(self) -> Pump[_Grabbed]:
+        return Pump(self._open, self._grab, _release, self.name)
 
     def _open(self) -> _OpenDevice:
         device = self._source.open()
@@ -208,7 +177,7 @@ class OpenCvCamera(Camera):
                 return None
         frame = device.pixels.frame(array)
         self._mode.require_size(frame.shape[1], frame.shape[0], self.name)
-        if device.lit is not None and not _is_lit(device.lit, frame, arrived_ms, self.name):
+        if device.lit is not None and not device.lit.is_used(frame, arrived_ms, self.name):
             return None
         return _Grabbed(frame, _sent_ms(device.capture) if device.has_kernel_times else None)
 
@@ -280,7 +249,7 @@ class OpenCvFile(Camera):
         self.counts = FrameCounts()
         self.position_ms = 0.0
         self._pixels = PixelReader(modality, self.name, ir_shift)
-        self._emitter = _emitter_of(modality, emitter, ir_shift)
+        self._emitter = emitter_of(modality, emitter, ir_shift)
         self._backend = backend_number(backend)
         self._lit: LitFrames | None = None
         self.loops = loop
@@ -299,7 +268,8 @@ class OpenCvFile(Camera):
 
         Raises:
             EndOfStreamError: The video is over, or what is left of it does not decode.
-            CameraError: The file is no video, or the next frame is not due within the timeout.
+            UnreadableRecordingError: The file is no video, or none of it decodes.
+            CameraError: The next frame is not due within the timeout.
         """
         if self._closed:
             raise CameraError(f"{self.name} is closed: make a new camera")
@@ -309,11 +279,11 @@ class OpenCvFile(Camera):
             self._pacer.wait(timeout_ms, self.name)
             frame = self._pixels.frame(self._next_array())
             position_ms = _sent_ms(self._video)
-            if self._lit is not None and not _is_lit(self._lit, frame, position_ms, self.name):
+            if self._lit is not None and not self._lit.is_used(frame, position_ms, self.name):
                 continue
             self.position_ms = position_ms
             self.counts.delivered += 1
-            return _capture(frame, self._pixels.modality, monotonic_ms())
+            return capture_of(frame, self._pixels.modality, monotonic_ms())
 
     def _next_array(self) -> NDArray[Any]:
         whole, array = self._video.read()
@@ -322,10 +292,17 @@ class OpenCvFile(Camera):
             whole, array = self._video.read()
         if not whole or array is None:
             if not self._frames_read:
-                raise CameraError(f"{self.name} holds no frame that decodes")
+                raise UnreadableRecordingError(
+                    f"{self.name} holds no frame that decodes: record it again, or convert it with "
+                    "ffmpeg"
+                )
             raise EndOfStreamError(f"{self.name} is over after {self._frames_read} frames")
         self._frames_read += 1
         return np.asarray(array)
+
+    def identity(self) -> str:
+        """Return the file's path with links followed; see `Camera.identity`."""
+        return file_identity(self._path)
 
     def close(self) -> None:
         """Close the file."""
@@ -344,44 +321,9 @@ class OpenCvFile(Camera):
         self._video = cv2.VideoCapture(str(self._path), self._backend)
         if not self._video.isOpened():
             self._video = None
-            raise CameraError(f"{self.name} cannot be decoded: {_why_not_decoded(self._path)}")
-
-
-def _capture(frame: NDArray[np.uint8], modality: Modality, taken_ms: float) -> Capture:
-    times = {modality: taken_ms}
-    return (
-        Capture(rgb=frame, taken_ms=times)
-        if modality is Modality.RGB
-        else Capture(ir=frame, taken_ms=times)
-    )
-
-
-def _emitter_of(modality: Modality, emitter: Emitter, ir_shift: int | None) -> Emitter:
-    """Return the emitter of a camera, none of which lights a color frame.
-
-    Raises:
-        UsageError: A flashing one, or a shift, is given for color.
-    """
-    emitter = as_choice("emitter", emitter, Emitter)
-    if modality is Modality.IR:
-        return emitter
-    if emitter is Emitter.FLASHING or ir_shift is not None:
-        what = "a shift of levels" if ir_shift is not None else "a flashing emitter"
-        raise UsageError(f"{what} is for infrared: add modality=ir, or leave it out")
-    return Emitter.STEADY
-
-
-def _is_lit(lit: LitFrames, frame: NDArray[np.uint8], now_ms: float, name: str) -> bool:
-    """Return whether a frame should be used, and say when an emitter is found to flash."""
-    was_known = lit.is_flashing
-    is_lit = lit.is_lit(frame, now_ms)
-    if lit.is_flashing and not was_known:
-        _log.warning(
-            "%s: its infrared emitter flashes, so only lit frames are used; write emitter=flashing "
-            "to use no other from the start, emitter=steady to use all",
-            name,
-        )
-    return is_lit
+            raise UnreadableRecordingError(
+                f"{self.name} cannot be decoded: {_why_not_decoded(self._path)}"
+            )
 
 
 def _existing_file(path: Path) -> Path:

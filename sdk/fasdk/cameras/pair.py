@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
+from fasdk.cameras.gstreamer import GStreamerCamera
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UsageError
@@ -20,6 +21,8 @@ _log = logging.getLogger("fasdk.cameras")
 # Half a period at 30 frames a second, the furthest two free-running cameras' frames can be from
 # each other, and some jitter.
 USUAL_SKEW_MS = 20.0
+
+Member: TypeAlias = OpenCvCamera | OpenCvFile | GStreamerCamera
 
 
 class PairCamera(Camera):
@@ -45,8 +48,8 @@ class PairCamera(Camera):
 
     def __init__(
         self,
-        rgb: OpenCvCamera | OpenCvFile,
-        ir: OpenCvCamera | OpenCvFile,
+        rgb: Member,
+        ir: Member,
         *,
         skew_ms: float = USUAL_SKEW_MS,
     ) -> None:
@@ -116,6 +119,11 @@ class PairCamera(Camera):
             dropped = sum(camera.counts.dropped for camera in self._cameras.values())
             self.counts.dropped = self._unmatched + dropped
 
+    def identity(self) -> str:
+        """Return the names of its two cameras; see `Camera.identity`."""
+        rgb, ir = (self._cameras[m].identity() for m in (Modality.RGB, Modality.IR))
+        return f"pair:rgb={rgb};ir={ir}"
+
     def rig(self) -> Rig | None:
         """Return None, and say once that the two cameras' places are unknown; see `Camera.rig`."""
         if not self._said_no_rig:
@@ -136,7 +144,7 @@ class PairCamera(Camera):
             self._cameras[Modality.IR].close()
 
     def _timed(
-        self, camera: OpenCvCamera | OpenCvFile, modality: Modality, timeout_ms: float
+        self, camera: Member, modality: Modality, timeout_ms: float
     ) -> tuple[Capture, float]:
         """Return a camera's next frame, and the time it is matched by, in milliseconds."""
         capture = camera.read(timeout_ms)
@@ -164,7 +172,7 @@ class PairCamera(Camera):
         )
 
 
-def _clock_of(camera: OpenCvCamera | OpenCvFile) -> str:
+def _clock_of(camera: Member) -> str:
     if isinstance(camera, OpenCvFile):
         return "place in a video"
     return "arrival" if camera.is_buffered else "exposure"

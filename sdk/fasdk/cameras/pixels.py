@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.capture import Modality
+from fasdk.capture import Capture, Modality
 from fasdk.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,16 @@ GRAY_FORMATS = ("GREY", "Y8  ", "Y10 ", "Y12 ", "Y16 ")
 RAW_FORMATS = (*GRAY_FORMATS, "YUYV", "UYVY")
 _LUMA_PLANE = {"YUYV": 0, "UYVY": 1}
 _USUAL_SHIFTS = {"Y10 ": 2, "Y12 ": 4}
+
+
+def capture_of(frame: NDArray[Any], modality: Modality, taken_ms: float) -> Capture:
+    """Return a capture of one frame with its time, in milliseconds of `time.monotonic`."""
+    return Capture(
+        rgb=frame if modality is Modality.RGB else None,
+        depth=frame if modality is Modality.DEPTH else None,
+        ir=frame if modality is Modality.IR else None,
+        taken_ms={modality: taken_ms},
+    )
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,11 @@ class PixelReader:
         Raises:
             CameraError: The array is of another kind, or gray where color was asked for.
         """
-        import cv2
-
         if self.modality is Modality.IR:
             return self._infrared(array)
         if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+            import cv2
+
             return np.asarray(cv2.cvtColor(array, cv2.COLOR_BGR2RGB), np.uint8)
         if array.ndim == 2 or array.shape[2:] == (1,):
             raise CameraError(
@@ -73,8 +83,6 @@ class PixelReader:
         raise self._unknown(array)
 
     def _infrared(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        import cv2
-
         if self.fourcc == "Y12 " and self.size is not None and array.dtype == np.uint8:
             array = self._words(array, self.size)
         if self.fourcc in _LUMA_PLANE and array.ndim == 3 and array.shape[2] == 2:
@@ -84,6 +92,8 @@ class PixelReader:
         if array.dtype == np.uint16 and array.ndim == 2:
             return self._shifted(array)
         if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+            import cv2
+
             return np.asarray(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY), np.uint8)
         if array.dtype == np.uint8 and array.ndim == 2:
             return np.array(array)

@@ -36,6 +36,10 @@ class Pump(Generic[T]):
             raises.
         release: Function that releases the device on the thread at the end, if it was opened.
         name: Name of the device in errors.
+        keeps_each: Returns whether an open device is a recording, each of whose frames waits until
+            it is taken, instead of being dropped.
+        stopping: Set when the thread is to release the device: an opening that takes long may look
+            at it.
 
     Attributes:
         overwritten: Frames dropped unread since they were last collected.
@@ -48,13 +52,18 @@ class Pump(Generic[T]):
         grab: Callable[[Any], T | None],
         release: Callable[[Any], None],
         name: str,
+        *,
+        keeps_each: Callable[[Any], bool] | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         self._open_device, self._grab, self._release = open_device, grab, release
         self._name = name
+        self._is_recording = keeps_each
+        self._keeps_each = False
         self._changed = threading.Condition()
         self._newest: Arrival[T] | None = None
         self._error: FasdkError | None = None
-        self._stopping = False
+        self._stopping = stopping or threading.Event()
         self.overwritten = 0
         self.is_open = False
         self._thread = threading.Thread(target=self._run, name=f"fasdk {name}", daemon=True)
@@ -77,7 +86,8 @@ class Pump(Generic[T]):
                 now = monotonic_ms()
                 newest, self._newest = self._newest, None
                 if newest is not None:
-                    if newest.arrived_ms >= now - timeout_ms:
+                    if self._keeps_each or newest.arrived_ms >= now - timeout_ms:
+                        self._changed.notify_all()
                         return newest
                     self.overwritten += 1  # it waited too long: what it shows is over
                 if self._error is not None:
@@ -98,15 +108,17 @@ class Pump(Generic[T]):
     def stop(self, wait_ms: float) -> None:
         """Ask the thread to release the device, and wait at most that long until it has."""
         with self._changed:
-            self._stopping = True
+            self._stopping.set()
+            self._changed.notify_all()
         self._thread.join(wait_ms / 1000.0)
 
     def _run(self) -> None:
         try:
             device = self._open_device()
+            self._keeps_each = self._is_recording is not None and self._is_recording(device)
             self.is_open = True
             try:
-                while not self._stopping:
+                while not self._stopping.is_set():
                     value = self._grab(device)
                     if value is not None:
                         self._put(Arrival(value, monotonic_ms()))
@@ -119,6 +131,8 @@ class Pump(Generic[T]):
 
     def _put(self, arrival: Arrival[T]) -> None:
         with self._changed:
+            while self._keeps_each and self._newest is not None and not self._stopping.is_set():
+                self._changed.wait()
             self.overwritten += self._newest is not None
             self._newest = arrival
             self._changed.notify_all()

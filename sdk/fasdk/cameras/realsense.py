@@ -14,10 +14,11 @@ import numpy as np
 from fasdk.bounded_file import is_file
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.clock import DeviceClock
+from fasdk.cameras.identity import file_identity
 from fasdk.cameras.profiles import StreamRequest, choose_profiles
 from fasdk.cameras.realsense_rig import rig_of
 from fasdk.capture import Capture, Modality, monotonic_ms
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 from fasdk.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class RealSenseCamera(Camera):
         request: Requested frame sizes and rate.
         is_recording: Whether it plays a file: its clock is then never the computer's.
         loop: Play a recording again from the start.
+        identify: Returns its one name; None for `name`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RealSenseCamera(Camera):
         connect: Callable[[], Any],
         name: str,
         *,
+        identify: Callable[[], str] | None = None,
         request: StreamRequest | None = None,
         is_recording: bool = False,
         loop: bool = False,
@@ -71,6 +74,7 @@ class RealSenseCamera(Camera):
         self.name = name
         self.counts = FrameCounts()
         self._connect = connect
+        self._identify = identify
         self._request = request or StreamRequest()
         self._is_recording = is_recording
         self._loop = loop
@@ -89,7 +93,12 @@ class RealSenseCamera(Camera):
         """
         rs = require_realsense()
         name = "RealSense camera" if serial is None else f"RealSense camera {serial}"
-        return cls(lambda: _attached_device(rs, serial), name, request=request)
+        return cls(
+            lambda: _attached_device(rs, serial),
+            name,
+            request=request,
+            identify=lambda: _identity_of(rs, serial),
+        )
 
     @classmethod
     def recording(cls, path: Path, *, loop: bool = False) -> RealSenseCamera:
@@ -105,6 +114,7 @@ class RealSenseCamera(Camera):
         return cls(
             lambda: rs.context().load_device(str(path)),
             f"RealSense recording {path}",
+            identify=lambda: f"realsense:{file_identity(path)}",
             is_recording=True,
             loop=loop,
         )
@@ -114,6 +124,7 @@ class RealSenseCamera(Camera):
 
         Raises:
             EndOfStreamError: The recording is over.
+            UnreadableRecordingError: The recording cannot be opened, or fails on the way.
             CameraError: No such camera, it was unplugged, or no complete set came in time. After
                 an unplugging, or five seconds without a set, the next read connects again.
         """
@@ -131,11 +142,15 @@ class RealSenseCamera(Camera):
                     raise
             except RuntimeError as error:
                 self._stop()
-                raise CameraError(f"{self.name} failed: {error}") from error
+                raise self._fault(f"failed: {error}") from error
 
     def rig(self) -> Rig | None:
         """Return the factory calibration of the open streams; see `Camera.rig`."""
         return None if self._session is None else self._session.rig
+
+    def identity(self) -> str:
+        """Return the device's serial number or the recording's path; see `Camera.identity`."""
+        return self.name if self._identify is None else self._identify()
 
     def close(self) -> None:
         """Stop the streams and release the device."""
@@ -146,9 +161,14 @@ class RealSenseCamera(Camera):
         try:
             session = _Session(require_realsense(), self._connect(), self._request, self.name)
         except RuntimeError as error:
-            raise CameraError(f"{self.name} cannot be opened: {error}") from error
+            raise self._fault(f"cannot be opened: {error}") from error
         self._last_frame_ms = monotonic_ms()
         return session
+
+    def _fault(self, what: str) -> CameraError:
+        """Return the error for a fault of librealsense, which is final for a recording."""
+        kind = UnreadableRecordingError if self._is_recording else CameraError
+        return kind(f"{self.name} {what}")
 
     def _stop(self) -> None:
         if self._session is not None:
@@ -351,6 +371,16 @@ def require_realsense() -> Any:
             "and libusb-1.0 from the system's packages"
         ) from error
     return pyrealsense2
+
+
+def _identity_of(rs: Any, serial: str | None) -> str:
+    """Return the name of an attached camera; without a number where none or several are there."""
+    if serial is None:
+        try:
+            serial = _attached_device(rs, None).get_info(rs.camera_info.serial_number)
+        except (CameraError, RuntimeError):
+            return "realsense"
+    return f"realsense:{serial}"
 
 
 def _attached_device(rs: Any, serial: str | None) -> Any:

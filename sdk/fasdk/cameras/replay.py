@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fasdk.bounded_file import is_file, is_folder
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
+from fasdk.cameras.identity import file_identity
 from fasdk.cameras.pacing import Pacer
 from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.errors import (
@@ -19,8 +20,10 @@ from fasdk.errors import (
     EndOfStreamError,
     UsageError,
 )
+from fasdk.image_file import require_decoder
 from fasdk.lists import read_frame_list
 from fasdk.lists.loading import LEVEL, CaptureFiles, examine_files
+from fasdk.settings import as_path
 
 _LOG = logging.getLogger(__name__)
 DEPTH = Modality.DEPTH
@@ -39,10 +42,11 @@ class ReplayCamera(Camera):
 
     Raises:
         UsageError: The source is no folder with frames and no list, or none of its lines is sound.
+        PackageError: OpenCV is needed for its first capture, and is not installed.
     """
 
     def __init__(self, source: Path, *, fps: float | None = None, loop: bool = False) -> None:
-        source = Path(source)
+        source = as_path("source", source)
         if is_folder(source):
             self._items = _from_folder(source)
         elif is_file(source):
@@ -51,7 +55,10 @@ class ReplayCamera(Camera):
             raise UsageError(
                 f"{source} cannot be replayed: expected a folder of frames or a list of captures"
             )
+        for path in self._items[0].files.paths.values():
+            require_decoder(path)
         self.name = f"replay of {source}"
+        self._source = source
         self.counts = FrameCounts()
         self._loop = loop
         self._pacer = Pacer(fps)
@@ -110,6 +117,10 @@ class ReplayCamera(Camera):
             landmarks=stored.landmarks,
             taken_ms=dict.fromkeys(frames, taken_ms),
         )
+
+    def identity(self) -> str:
+        """Return the source's path with links followed; see `Camera.identity`."""
+        return f"replay:{file_identity(self._source)}"
 
     def close(self) -> None:
         """Refuse further reads."""

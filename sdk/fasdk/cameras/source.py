@@ -9,24 +9,38 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fasdk.cameras.address import SCHEMES, scheme_of, without_credentials
+from fasdk.cameras.address import (
+    SCHEMES,
+    USUAL_PORTS,
+    pipeline_elements,
+    scheme_of,
+    without_credentials,
+)
+from fasdk.cameras.identity import (
+    device_identity,
+    file_identity,
+    pipeline_identity,
+    stream_identity,
+)
 from fasdk.errors import CameraError, UsageError
+from fasdk.extras import require_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # OpenCV takes FFmpeg's options from nowhere else, at the moment of opening.
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_USER = "an opencv camera"
 _environment = threading.Lock()
 _STREAM_TIMEOUT_MS = 4000
 _TURN_S = 10.0
 # FFmpeg's five seconds would keep as many frames back.
 _PIPE_ANALYSIS_US = 500_000
-_USUAL_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 class Transport(str, Enum):
@@ -52,6 +66,7 @@ class VideoSource:
         is_buffered: Whether frames may pile up on the way: a network stream or a pipe.
         pipe: Path of a named pipe, which waits for its writer as long as that takes; None for all
             else.
+        identify: Returns its one name, whichever of its names it was given by.
         explain: Returns why it could not be opened, as the rest of a sentence.
         modes_command: How to list its modes, for errors; empty where it has none to choose.
         ffmpeg_options: Options of FFmpeg to open it with, as `NAME;VALUE`.
@@ -61,6 +76,7 @@ class VideoSource:
     target: int | str
     name: str
     backend: int
+    identify: Callable[[], str]
     explain: Callable[[], str]
     parameters: tuple[int, ...] = ()
     is_buffered: bool = False
@@ -132,7 +148,9 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
 
     Raises:
         UsageError: The backend is unknown or not in this OpenCV.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     on_linux = sys.platform.startswith("linux")
@@ -158,7 +176,8 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
         else "see its modes in the camera's manual"
     )
     target = camera if isinstance(camera, int) else str(camera)
-    return VideoSource(target, name, number, explain, modes_command=modes)
+    identify = partial(device_identity, node)
+    return VideoSource(target, name, number, identify, explain, modes_command=modes)
 
 
 def stream_source(address: str, transport: Transport | None = None) -> VideoSource:
@@ -170,7 +189,9 @@ def stream_source(address: str, transport: Transport | None = None) -> VideoSour
 
     Raises:
         UsageError: The address has another scheme, or no host.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     shown = without_credentials(address)
@@ -183,6 +204,7 @@ def stream_source(address: str, transport: Transport | None = None) -> VideoSour
         address,
         f"stream {shown}",
         backend_number("ffmpeg"),
+        partial(stream_identity, address),
         lambda: f"cannot be opened: {_why_no_stream(host, port)}",
         parameters=tuple(n for key in timeouts for n in (key, _STREAM_TIMEOUT_MS)),
         is_buffered=True,
@@ -197,6 +219,7 @@ def pipe_source(path: Path) -> VideoSource:
         str(path),
         f"pipe {path}",
         backend_number("ffmpeg"),
+        partial(file_identity, path),
         lambda: (
             "cannot be opened: what is written into it is no video that OpenCV's FFmpeg knows; "
             "write Motion JPEG or MPEG-TS"
@@ -214,13 +237,14 @@ def pipeline_source(pipeline: str) -> VideoSource:
         UsageError: OpenCV was built without GStreamer, or the pipeline has no appsink.
     """
     number = backend_number("gstreamer")
-    shown = " ! ".join(_element_of(part) for part in pipeline.split("!"))
+    shown = " ! ".join(pipeline_elements(pipeline))
     if "appsink" not in pipeline:
         raise UsageError(f"pipeline {shown} ends nowhere: append ! appsink drop=true max-buffers=1")
     return VideoSource(
         pipeline,
         f"pipeline {shown}",
         number,
+        partial(pipeline_identity, pipeline),
         lambda: (
             "cannot be started: try it with gst-launch-1.0 and fakesink in place of appsink, "
             "which says what is wrong"
@@ -229,18 +253,14 @@ def pipeline_source(pipeline: str) -> VideoSource:
     )
 
 
-def _element_of(part: str) -> str:
-    """Return an element's name without its properties, which may hold a password."""
-    words = part.split()
-    return words[0].split(",")[0] if words else ""
-
-
 def backend_number(name: str | None) -> int:
     """Return OpenCV's number of a backend, which this OpenCV has; None is for any.
 
     Raises:
         UsageError: No such backend, or one that this OpenCV was built without.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", _USER)
     import cv2
 
     if name is None:
@@ -255,9 +275,9 @@ def backend_number(name: str | None) -> int:
     if name.lower() == "gstreamer":
         raise UsageError(
             f"OpenCV {cv2.__version__} here was built without GStreamer, as pip's opencv-python "
-            "is: use an OpenCV whose cv2.getBuildInformation() says GStreamer: YES, or let "
-            "gst-launch-1.0 write Motion JPEG into a named pipe and give the pipe, as in "
-            "opencv:/run/csi.mjpg (docs/guide/jetson.md has both)"
+            "is: write gst:PIPELINE in place of opencv:PIPELINE, which needs no OpenCV with "
+            "GStreamer, or let gst-launch-1.0 write Motion JPEG into a named pipe and give the "
+            "pipe, as in opencv:/run/csi.mjpg (docs/guide/jetson.md has both)"
         )
     raise UsageError(
         f"OpenCV {cv2.__version__} here has no backend {name!r}: choose among {usable}"
@@ -276,7 +296,7 @@ def _host_and_port(address: str, scheme: str, shown: str) -> tuple[str, int]:
             f"{scheme}://HOST[:PORT]/PATH, with /, ?, #, @ and : of a password as %2F, %3F, %23, "
             "%40 and %3A"
         )
-    return host, port or _USUAL_PORTS[scheme]
+    return host, port or USUAL_PORTS[scheme]
 
 
 def _why_no_stream(host: str, port: int) -> str:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from fasdk.cameras.camera import Camera
+    from fasdk.cameras.gstreamer import GStreamerCamera
     from fasdk.cameras.mode import VideoMode
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
+    from fasdk.cameras.pair import Member
 
     OpenCvSource: TypeAlias = OpenCvCamera | OpenCvFile
 
@@ -44,10 +46,14 @@ def open_camera(spec: str) -> Camera:
             - `opencv:PIPELINE` of GStreamer, which holds a `!` and ends in an appsink, and
               `opencv:PIPE`, a named pipe; options `modality` and `emitter`, and a pipeline's
               `ir_shift`;
+            - `csi:NUMBER`, on a Jetson's own connector, options `modality`, `emitter`, `width`,
+              `height` and `fps`;
+            - `gst:PIPELINE`, read by GStreamer itself, which ends in an appsink; options `modality`
+              (rgb, ir or depth), `emitter` and `ir_shift`;
             - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT) and
               `fps`;
             - `realsense:FILE.bag` or `.db3`, option `loop`;
-            - `pair:rgb=SPEC;ir=SPEC` of two opencv cameras, option `skew_ms`.
+            - `pair:rgb=SPEC;ir=SPEC` of two opencv, csi or gst cameras, option `skew_ms`.
 
             A target that holds a `?`, and a nested SPEC that has options, is put in quotes, single
             or double.
@@ -145,6 +151,38 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     )
 
 
+def _csi(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -> GStreamerCamera:
+    from fasdk.cameras.emitter import Emitter
+    from fasdk.cameras.gstreamer import csi_camera
+    from fasdk.cameras.mode import VideoMode
+
+    if not _NUMBER.fullmatch(target):
+        raise UsageError(
+            f"camera {options.shown!r} names no sensor: expected csi:NUMBER, such as csi:0"
+        )
+    modality = options.take("modality", Modality, "rgb or ir") or usual
+    mode = VideoMode(
+        width_px=options.take("width", int, "pixels, such as 1280"),
+        height_px=options.take("height", int, "pixels, such as 720"),
+        fps=_fps(options),
+    )
+    emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
+    options.require_all_taken()
+    return csi_camera(int(target), modality=modality, mode=mode, emitter=emitter)
+
+
+def _gst(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -> GStreamerCamera:
+    from fasdk.cameras.emitter import Emitter
+    from fasdk.cameras.gstreamer import GStreamerCamera
+
+    modality = options.take("modality", Modality, "rgb, ir or depth") or usual
+    emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
+    ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
+    # Before a pipeline that a ? of its own cut short is looked at.
+    options.require_all_taken()
+    return GStreamerCamera(target, modality=modality, emitter=emitter, ir_shift=ir_shift)
+
+
 def _kind_of_file(path: str) -> int:
     """Return the kind of file, as `stat` has it; 0 where there is none, or it cannot be reached."""
     try:
@@ -182,13 +220,15 @@ def _pair(rest: str, spec: str) -> Camera:
     )
 
 
-def _member(spec: str, modality: Modality) -> OpenCvSource:
+def _member(spec: str, modality: Modality) -> Member:
     kind, _, rest = spec.partition(":")
-    if kind != "opencv":
+    make = _MEMBERS.get(kind)
+    if make is None:
+        forms = " or ".join(f"{each}:TARGET" for each in _MEMBERS)
         raise UsageError(
-            f"camera {without_credentials(spec)!r} cannot be one of a pair: expected opencv:TARGET"
+            f"camera {without_credentials(spec)!r} cannot be one of a pair: expected {forms}"
         )
-    return _open_target(rest, spec, "opencv:TARGET", partial(_opencv, usual=modality))
+    return _open_target(rest, spec, f"{kind}:TARGET", partial(make, usual=modality))
 
 
 def _realsense(target: str, options: SpecOptions) -> Camera:
@@ -223,6 +263,9 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+_MEMBERS: dict[str, Callable[..., Member]] = {"opencv": _opencv, "csi": _csi, "gst": _gst}
+
+
 @dataclass(frozen=True)
 class CameraKind:
     """A kind of camera that a specification can name.
@@ -254,6 +297,8 @@ KINDS = (
         ),
         _opencv,
     ),
+    _one_target("csi", ("csi:NUMBER",), _csi),
+    _one_target("gst", ("gst:PIPELINE",), _gst),
     _one_target("realsense", ("realsense", "realsense:SERIAL", "realsense:FILE.bag"), _realsense),
     CameraKind("pair", ("pair:rgb=SPEC;ir=SPEC",), _pair),
 )

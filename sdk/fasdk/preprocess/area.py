@@ -70,6 +70,42 @@ def resize_area(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np
     return _levels(mean).reshape(height, width, *image.shape[2:])
 
 
+def area_mean(plane: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Return a plane at another size, as `cv2.resize` with INTER_AREA does up to rounding.
+
+    Args:
+        plane: float32 [H, W], not empty.
+        width: Width in pixels, at least 1.
+        height: Height in pixels, at least 1.
+    """
+    if plane.shape == (height, width):
+        return plane
+    across, down = _scale(plane.shape[1], width), _scale(plane.shape[0], height)
+    if across == 2.0 and down == 2.0:  # quicker than by spans
+        pairs = plane[::2] + plane[1::2]
+        return np.asarray((pairs[:, ::2] + pairs[:, 1::2]) * np.float32(0.25), np.float32)
+    is_enlarged = across < 1.0 or down < 1.0
+    rows = _combined(plane, height, is_enlarged=is_enlarged)
+    return np.ascontiguousarray(
+        _combined(np.ascontiguousarray(rows.T), width, is_enlarged=is_enlarged).T
+    )
+
+
+def _combined(plane: NDArray[np.float32], to: int, *, is_enlarged: bool) -> NDArray[np.float32]:
+    """Return float32 [to, W], the rows of a plane averaged, or interpolated."""
+    size = plane.shape[0]
+    if is_enlarged:
+        taps = enlarged_taps(size, to, snap=True)
+        share = taps.fraction[:, None]
+        mixed = plane[taps.first] * (np.float32(1) - share) + plane[taps.second] * share
+        return np.asarray(mixed, np.float32)
+    spans = _spans(size, to)
+    rows = np.zeros((to, plane.shape[1]), np.float32)
+    for indices, shares in zip(spans.indices, spans.shares, strict=True):
+        rows += plane[indices] * shares[:, None]
+    return rows
+
+
 def _scale(size: int, to: int) -> float:
     return 1.0 / (to / size)
 

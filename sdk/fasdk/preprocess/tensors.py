@@ -77,7 +77,7 @@ def to_tensor(
             the native pass was asked for and not built.
     """
     using = implementation() if using is None else as_choice("using", using, Implementation)
-    _require_frame(frame, spec)
+    require_frame(frame, spec)
     if not frame.flags.aligned:
         # Such as depth behind a header of odd length: 16-bit samples at odd addresses.
         frame = frame.copy()
@@ -95,7 +95,12 @@ def to_tensor(
     return out
 
 
-def _require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
+def require_frame(frame: NDArray[Any], spec: PreprocessSpec) -> None:
+    """Check that a frame is of the dtype and shape its spec describes.
+
+    Raises:
+        PreprocessError: It is not.
+    """
     gray_only = spec.depth is not None or spec.ir_composite is not IrComposite.PLAIN
     shape_fits = frame.ndim == 2 or (not gray_only and frame.shape[2:] == (3,))
     dtype = _UINT8 if spec.depth is None else _UINT16

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasdk.capture import Modality
+from fasdk.quality.planes import box_mean, gradients, gray, scaled, smoothed
 from fasdk.reasons import Finding, Reason
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ def margins(capture: Capture) -> dict[Pair, float]:
 
 def _map(capture: Capture, modality: Modality) -> NDArray[np.complex128] | None:
     """Return the spectrum of a frame's edges around the face, or None where there is none."""
-    import cv2
-
     box, frame = capture.face_in(modality), capture.frame(modality)
     if box is None:
         return None
@@ -98,10 +97,8 @@ def _map(capture: Capture, modality: Modality) -> NDArray[np.complex128] | None:
             return None
     else:
         part, pad = _cut(frame, box, _WINDOW)
-        gray = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) if part.ndim == 3 else part
-        surface = np.log(_DARK + _square(gray.astype(np.float32), pad))
-    smooth = cv2.GaussianBlur(surface, (0, 0), 1.0)
-    across, down = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+        surface = np.log(_DARK + _square(gray(part).astype(np.float32), pad))
+    across, down = gradients(smoothed(surface))
     edges = np.sqrt(np.sqrt(across * across + down * down))  # so that faint edges count as well
     taper = _taper()
     centered = (edges - float((edges * taper).sum() / taper.sum())) * taper
@@ -111,8 +108,6 @@ def _map(capture: Capture, modality: Modality) -> NDArray[np.complex128] | None:
 
 def _nearness(frame: NDArray[np.uint16], box: FaceBox) -> NDArray[np.float32] | None:
     """Return float32 [64, 64]: 1 at the face, 0 from 250 mm behind it on; None without depth."""
-    import cv2
-
     middle, _ = _cut(frame, box, _MIDDLE)
     known = middle[middle > 0]
     if known.size == 0:
@@ -127,8 +122,8 @@ def _nearness(frame: NDArray[np.uint16], box: FaceBox) -> NDArray[np.float32] | 
     # A small hole, as of glasses, takes the mean of what is around it; a large one is background
     # out of the sensor's reach.
     near, share = np.where(missing, 0.0, near), np.where(missing, 0.0, share)
-    around = cv2.blur(share, (_HOLE_PX, _HOLE_PX))
-    mean = cv2.blur(near, (_HOLE_PX, _HOLE_PX)) / np.maximum(around, 1e-6)
+    around = box_mean(share, _HOLE_PX)
+    mean = box_mean(near, _HOLE_PX) / np.maximum(around, 1e-6)
     filled = np.where(around > 0.5, mean, 0.0)
     return np.where(missing, filled, surface).astype(np.float32)
 
@@ -156,12 +151,10 @@ def _cut(
 
 
 def _square(part: NDArray[np.float32], pad: tuple[int, int, int, int]) -> NDArray[np.float32]:
-    import cv2
-
     if any(pad):
-        part = np.asarray(cv2.copyMakeBorder(part, *pad, cv2.BORDER_REPLICATE), np.float32)
-    size = (SIDE_PX, SIDE_PX)
-    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32)
+        above, below, left, right = pad
+        part = np.pad(part, ((above, below), (left, right)), mode="edge")
+    return scaled(part, SIDE_PX, SIDE_PX)
 
 
 @lru_cache

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasdk.quality.planes import gray, laplacian, scaled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -88,44 +90,33 @@ def face_light(frame: NDArray[np.uint8], box: FaceBox) -> FaceLight:
         frame: uint8 [H, W, 3], red first, or [H, W].
         box: Face box in its pixels.
     """
-    import cv2
-
-    middle = middle_of(frame, box)
-    gray = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY) if middle.ndim == 3 else middle
     # In floating point: in a dim frame, rounding would add to the measured sharpness.
-    luma = _thumbnail(gray.astype(np.float32))
+    luma = _thumbnail(gray(middle_of(frame, box)).astype(np.float32))
     values = np.rint(luma).astype(np.uint8)
     below = np.cumsum(np.bincount(values.ravel(), minlength=256))
     highlight, upper_quartile = np.searchsorted(below, np.array([0.95, 0.75]) * values.size)
-    deviation = float(cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_32F, ksize=1))[1][0, 0])
+    deviation = float(laplacian(luma).std(dtype=np.float64))
     mean = float(luma.mean())
     sharpness = (deviation * _MID_GRAY / mean) ** 2 if mean > 0.0 else 0.0
     return FaceLight(int(highlight), int(upper_quartile), sharpness)
 
 
-def _thumbnail(gray: NDArray[np.float32]) -> NDArray[np.float32]:
+def _thumbnail(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return 64x64 pixels, each the mean of its area, so that noise averages out.
 
     Halved while that leaves enough, without an odd last row or column: many times faster than in
     one step.
     """
-    import cv2
-
-    while min(gray.shape) >= 2 * THUMBNAIL_PX:
-        height, width = gray.shape[0] // 2, gray.shape[1] // 2
-        even = gray[: 2 * height, : 2 * width]
-        gray = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
-    size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.float32)
+    while min(plane.shape) >= 2 * THUMBNAIL_PX:
+        height, width = plane.shape[0] // 2, plane.shape[1] // 2
+        plane = scaled(plane[: 2 * height, : 2 * width], width, height)
+    return scaled(plane, THUMBNAIL_PX, THUMBNAIL_PX)
 
 
 def saturated_share(frame: NDArray[np.uint8], box: FaceBox) -> float:
     """Return the fraction of the middle of a face, in [0, 1], with 8-bit values of 250 and more."""
-    import cv2
-
     middle = middle_of(frame, box)
-    clipped = cv2.threshold(middle, _CLIPPED - 1, 255, cv2.THRESH_BINARY)[1]
-    return cv2.countNonZero(clipped) / middle.size
+    return int(np.count_nonzero(middle >= _CLIPPED)) / middle.size
 
 
 @dataclass(frozen=True)
@@ -144,10 +135,8 @@ class FaceDepth:
 
 def face_depth(frame: NDArray[np.uint16], box: FaceBox) -> FaceDepth:
     """Measure the middle of a face in a depth frame, uint16 [H, W] in millimeters."""
-    import cv2
-
     middle = middle_of(frame, box)
-    hole_share = 1.0 - cv2.countNonZero(middle) / middle.size
+    hole_share = 1.0 - int(np.count_nonzero(middle)) / middle.size
     step_y, step_x = (max(1, math.ceil(side / THUMBNAIL_PX)) for side in middle.shape)
     grid = middle[::step_y, ::step_x]
     known = grid[grid > 0]

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fasdk.errors import RigError
+from fasdk.registration.distortion import distorted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,11 +58,13 @@ class Lens(_Record):
 
     def project(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return pixels [N, 2] of points [N, 3] before this camera, in millimeters."""
-        import cv2
-
-        origin = np.zeros(3)
-        pixels, _ = cv2.projectPoints(points_mm, origin, origin, self._matrix, self._distortion)
-        return np.asarray(pixels, np.float64).reshape(-1, 2)
+        with np.errstate(all="ignore"):  # points in its own plane have no picture
+            x, y = (points_mm[:, :2] / points_mm[:, 2:]).T
+            if self.distortion:
+                x, y = distorted(x, y, self.distortion)
+            across = self.focal_x_px * x + self.center_x_px
+            down = self.focal_y_px * y + self.center_y_px
+        return np.column_stack([across, down])
 
     def rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return [N, 3], the points one millimeter deep that are seen at pixels [N, 2].
@@ -86,20 +89,6 @@ class Lens(_Record):
             f"distortion {self.distortion} cannot be undone at the face's pixels: calibrate the "
             f"{self.width_px}x{self.height_px} camera again"
         )
-
-    @property
-    def _matrix(self) -> NDArray[np.float64]:
-        return np.array(
-            [
-                [self.focal_x_px, 0.0, self.center_x_px],
-                [0.0, self.focal_y_px, self.center_y_px],
-                [0.0, 0.0, 1.0],
-            ]
-        )
-
-    @property
-    def _distortion(self) -> NDArray[np.float64] | None:
-        return np.array(self.distortion) if self.distortion else None
 
 
 class Pinhole(_Record):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import Bundle, open_bundle
@@ -11,9 +10,11 @@ from fasdk.bundle.revisions import RevisionState
 from fasdk.bundle.succession import BundleChange, BundleIdentity, require_successor
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.errors import OperatingPointError
+from fasdk.settings import as_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,13 @@ class Admission:
         Raises:
             BundleError: It is truncated, altered or malformed.
             TrustError: A required signature is absent or does not hold.
+            UsageError: It is neither a path nor a bundle.
         """
         policies = [self.trust] if also is None else [self.trust, TrustPolicy.of(also)]
         if not isinstance(bundle, Bundle):
             asking = [policy for policy in policies if not policy.accepts_unsigned]
-            bundle = open_bundle(Path(bundle), (asking or policies)[0])
+            path = as_path("bundle", bundle, other=", or a fasdk.Bundle")
+            bundle = open_bundle(path, (asking or policies)[0])
         for policy in policies:
             policy.require_signer(bundle.signed_by, str(bundle.path))
         return bundle

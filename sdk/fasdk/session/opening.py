@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
 from fasdk.backends.registry import open_engine
 from fasdk.bundle.succession import allowed_changes
 from fasdk.core_dumps import forbid_core_dumps
@@ -21,6 +21,7 @@ from fasdk.settings import as_choice
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from fasdk.backends.plan_options import PlanOptions
     from fasdk.batching import BatchingPolicy
     from fasdk.bundle.revisions import RevisionState
     from fasdk.bundle.succession import AllowedChanges
@@ -45,6 +46,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
     device_times: bool = False,
+    preprocess: Preprocessing | str = Preprocessing.AUTO,
+    plan: PlanOptions | None = None,
     allow_core_dumps: bool = False,
     **allow: Unpack[AllowedChanges],
 ) -> Liveness:
@@ -70,6 +73,11 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device, for
             profiling; off, the whole call is `engine`.
+        preprocess: Where frames become tensors, with the same bits: "host"; "device", by a kernel
+            on the GPU, which a TensorRT backend alone has; or "auto", the device where its kernel
+            fits.
+        plan: How a TensorRT plan must have been built; None takes one however it was built, as
+            `fasdk build-plan` left it, and builds by the defaults where there is none.
         allow_core_dumps: Whether this process may leave core dumps, which hold frames of people,
             and be looked into by debuggers of the same account; see `forbid_core_dumps`.
         allow: Changes against the bundles that this machine took before that are accepted, such as
@@ -84,12 +92,14 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         StateError: The memory of the bundles taken before is damaged or open to others.
         HomeError: The account's folder is not its own.
         UsageError: The policy asks for larger batches than the engine takes or its file is wrong,
-            `backend` is no backend's name, or `missing` is none of `MissingModalities`.
-        BackendError: The backend is not installed, refuses the graph, or fails in a way that no
-            backend should.
+            `backend` is no backend's name, `preprocess` is none of `Preprocessing`, `missing` is
+            none of `MissingModalities`, or `path` is no path.
+        BackendError: The backend is not installed, refuses the graph, cannot preprocess on the
+            device and was asked to, or fails in a way that no backend should.
         PlanError: The engine does not reproduce the bundle's golden captures, or it holds none.
     """
     missing = as_choice("missing", missing, MissingModalities)  # before a plan takes minutes
+    preprocess = as_choice("preprocess", preprocess, Preprocessing)
     if isinstance(batching, (str, Path)):
         from fasdk.batching.policy_file import PolicyFile
 
@@ -115,6 +125,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
         progress=progress,
         cuda_graphs=cuda_graphs,
         device_times=device_times,
+        preprocess=preprocess,
+        plan=plan,
     )
     try:
         engine = load(bundle, backend)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,7 +18,7 @@ from fasdk.batching import CLOSED, BatchingPolicy, MicroBatcher
 from fasdk.batching.loaded_bundle import LoadedBundle
 from fasdk.bundle.succession import allowed_changes
 from fasdk.decision import Decision, MissingModalities
-from fasdk.errors import BackendError, ClosedError, FasdkError
+from fasdk.errors import BackendError, ClosedError, FasdkError, UsageError
 from fasdk.own_thread import in_own_thread
 from fasdk.quality import QualityLimits
 from fasdk.scorer import Scorer
@@ -24,7 +26,7 @@ from fasdk.session.admission import Admission
 from fasdk.session.engine_calls import EngineCalls, faults_as_plan_errors, unexpected
 from fasdk.session.proof import require_proven
 from fasdk.settings import as_choice
-from fasdk.telemetry import StageClock
+from fasdk.telemetry import SessionRecording, StageClock, SwapSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +107,11 @@ class Liveness:
     def bundle(self) -> Bundle:
         """Verified bundle in force."""
         return self._loaded.bundle
+
+    @property
+    def limits(self) -> QualityLimits:
+        """Quality limits on captures of a camera."""
+        return self._loaded.scorer.limits
 
     @property
     def engine(self) -> Engine:
@@ -245,20 +252,19 @@ class Liveness:
         return future
 
     @contextmanager
-    def recorded_stages(self) -> Iterator[list[StageClock]]:
-        """Yield a list that receives the clock of every capture submitted inside the block.
+    def recorded_stages(self) -> Iterator[SessionRecording]:
+        """Yield a recording of captures, lanes and swaps that is filled inside the block.
 
-        For profiling: it keeps the clocks of one block at a time, in order of submission.
+        For profiling: one block at a time is recorded.
 
         Raises:
             BackendError: A lane cannot be opened, or the session is closed.
         """
         batcher = self.start()._batcher
         assert batcher is not None  # noqa: S101 - `start` has opened it
-        clocks: list[StageClock] = []
-        batcher.recording = clocks
+        batcher.recording = recording = SessionRecording()
         try:
-            yield clocks
+            yield recording
         finally:
             batcher.recording = None
 
@@ -279,7 +285,15 @@ class Liveness:
         Returns:
             One decision per capture, in order. A capture that cannot be scored is refused alone, a
             fault of the engine refuses all. All carry the same timings.
+
+        Raises:
+            UsageError: `captures` is not several captures.
         """
+        if not isinstance(captures, Iterable):
+            raise UsageError(
+                f"captures is a {type(captures).__name__}, expected several fasdk.Capture, such as "
+                "a list of them"
+            )
         captures = list(captures)
         if self._process != os.getpid():
             return [self._answered(self._forked()).result() for _ in captures]
@@ -336,6 +350,7 @@ class Liveness:
 
         Raises:
             BundleError: The bundle is truncated, altered or malformed.
+            UsageError: `bundle` is neither a path nor a bundle.
             TrustError: A required signature is absent or does not hold.
             RollbackError: It falls short of the bundle in force, or of one that this machine took
                 before, by a change that was not allowed.
@@ -355,7 +370,7 @@ class Liveness:
         trust: TrustPolicy | None,
         allowed: frozenset[BundleChange],
     ) -> None:
-        with self._swapping:
+        with self._swapping, self._recorded_swap():
             self._require_open()
             opened = self._admission.verify(bundle, trust)
             self._admission.check_successor(self.bundle, opened, self.level, allowed)
@@ -373,6 +388,18 @@ class Liveness:
                 raise
             with suppress(Exception):  # the new one serves
                 old.leave()
+
+    @contextmanager
+    def _recorded_swap(self) -> Iterator[None]:
+        """Note the block as a swap where the session is recorded."""
+        recording = None if self._batcher is None else self._batcher.recording
+        span = SwapSpan(time.perf_counter_ns())
+        if recording is not None:
+            recording.swaps.append(span)
+        try:
+            yield
+        finally:
+            span.end_ns = time.perf_counter_ns()
 
     def _replace(self, loaded: LoadedBundle) -> LoadedBundle:
         """Put a loaded bundle in force and return the one that was."""

@@ -34,6 +34,7 @@ from fasdk.tracking.track_state import TrackState
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
+    from fasdk.quality import QualityLimits
 
 __all__ = ["Track", "TrackDecision"]
 
@@ -50,6 +51,10 @@ class FrameScorer(Protocol):
     @property
     def bundle(self) -> Bundle:
         """Bundle in force."""
+
+    @property
+    def limits(self) -> QualityLimits:
+        """Quality limits, of which `sensors_agree` also asks for one movement."""
 
     def submit(self, capture: Capture) -> Future[Decision]:
         """Score one capture by itself; the future always resolves."""
@@ -130,7 +135,13 @@ class Track:
         self._served_period = self._period
         self._latest_ms = 0.0
         self._latest_at_ms = 0.0  # of the frames
-        self._state = TrackState(camera_id, policy, account, session.late)
+        self._state = TrackState(
+            camera_id,
+            policy,
+            account,
+            session.late,
+            compares_motion=session.limits.sensors_agree,
+        )
         self._combinations = (
             ShownCombinations(camera_id, self.policy.combinations)
             if self.policy.missing is MissingModalities.DEGRADE

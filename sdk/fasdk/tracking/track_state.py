@@ -15,6 +15,7 @@ from fasdk.reasons import Finding, Reason
 from fasdk.sequential import ConsecutiveRun, ScoredFrame, SequentialRun, Step, select_test
 from fasdk.tracking.attempts import Standing, refusal_of
 from fasdk.tracking.face_watch import FaceWatch
+from fasdk.tracking.motion_watch import MotionWatch
 from fasdk.tracking.newness import FrameHistory
 from fasdk.tracking.track_decision import TrackDecision
 
@@ -38,6 +39,7 @@ class TrackState:
         policy: Rules by which its frames make a verdict.
         account: Account of its attempts and its lock-out.
         late: Function of a capture that returns why a LIVE on it would come too late, or None.
+        compares_motion: Whether a LIVE is refused where the sensors do not move together.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class TrackState:
         policy: TrackPolicy,
         account: AttemptAccount,
         late: Callable[[Capture], Finding | None],
+        *,
+        compares_motion: bool,
     ) -> None:
         self._camera_id = camera_id
         self._policy = policy
@@ -53,6 +57,8 @@ class TrackState:
         self._late = late
         self._face = FaceWatch(policy.face_lost_ms, policy.min_overlap)
         self._history = FrameHistory(policy.remembered_frames)
+        self._motion = MotionWatch() if compares_motion else None
+        self._apart: Finding | None = None  # of a frame of the run whose sensors moved apart
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._is_charged = False  # whether the account has the run as an attempt
@@ -144,10 +150,20 @@ class TrackState:
             message = f"one frame in {attempts.least_frame_ms:g} ms counts: keep looking"
             finding = Finding(Reason.UNDECIDED, message)
             return self._answer(add_findings(frame, [finding]), frame, now_ms)
+        return self._count(capture, frame, bundle, at_ms, now_ms)
+
+    def _count(
+        self, capture: Capture, frame: Decision, bundle: Bundle, at_ms: float, now_ms: float
+    ) -> TrackDecision:
+        """Count a frame towards the run, which it may begin or end; return the track's answer."""
         assert frame.operating_point is not None  # noqa: S101 - a scored frame has one
         rules = (frame.bundle_id, frame.operating_point)
         if self._run is not None and self._run_of != rules:
             self._end_run(Step.OUT_OF_TIME, now_ms)  # else it could be restarted without end
+        if self._motion is not None:
+            self._apart = self._motion.take_in(capture) or self._apart
+        if frame.is_live and self._apart is not None:
+            return self._refuse(frame, self._apart, now_ms)
         if self._run is None:
             refusal = self._begin_run(rules, bundle, at_ms, now_ms)
             if refusal is not None:
@@ -156,9 +172,8 @@ class TrackState:
         assert run is not None  # noqa: S101 - it was begun
         self._scored_ms = at_ms
         step = run.add(ScoredFrame(frame.score, frame.is_live, at_ms))
-        if step is Step.LIVE and (late := self._late(capture)) is not None:
-            self._end_run(Step.OUT_OF_TIME, now_ms)
-            return self._answer(add_findings(frame, [late]), frame, now_ms, run)
+        if step is Step.LIVE and (doubt := self._apart or self._late(capture)) is not None:
+            return self._refuse(frame, doubt, now_ms)
         if step is not Step.UNDECIDED:
             self._end_run(step, now_ms)
         if step is Step.SPOOF:
@@ -199,8 +214,16 @@ class TrackState:
         )
         return None
 
+    def _refuse(self, frame: Decision, doubt: Finding, now_ms: float) -> TrackDecision:
+        """Return the answer on a frame that may open no door; its run ends without a LIVE."""
+        run = self._run
+        if run is not None:
+            self._end_run(Step.OUT_OF_TIME, now_ms)
+        self._apart = None
+        return self._answer(add_findings(frame, [doubt]), frame, now_ms, run)
+
     def _end_run(self, step: Step, now_ms: float) -> None:
-        self._run = None
+        self._run, self._apart = None, None
         if step is Step.LIVE:
             self._was_live = True
             self._record(lambda: self._account.live(now_ms))
@@ -261,4 +284,7 @@ class TrackState:
             if self._is_charged:
                 self._fail(now_ms)
         self._unscored_frames = 0
+        self._apart = None
+        if self._motion is not None:
+            self._motion.forget()
         self._spoof_counted = self._was_live = self._is_charged = False

@@ -1,20 +1,18 @@
-// The kernel is a loop over `tensor_values_at`, which the host's tests run.
-#include "preprocess.hpp"
+// The kernels that write one row of an engine's input. nvcc and NVRTC compile this file for a GPU;
+// the simulated driver of the tests compiles it for the CPU and runs it thread by thread.
+#include "fasdk/row_arguments.hpp"
 
-#include <cuda_runtime.h>
-
-namespace fasdk {
-namespace cuda {
 namespace {
 
+// One pixel of three planes; a warp writes consecutive floats of each.
 template <typename Sample>
-__global__ void write_tensor(const TensorSource<Sample> source, float* const out) {
+__device__ void write_pixel(const fasdk::TensorSource<Sample>& source, float* const out) {
     const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     const int y = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
     if (x >= source.out_width || y >= source.out_height) {
         return;
     }
-    const TensorValues values = tensor_values_at(source, x, y);
+    const fasdk::TensorValues values = fasdk::tensor_values_at(source, x, y);
     const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(source.out_height) * source.out_width;
     float* const to = out + static_cast<std::ptrdiff_t>(y) * source.out_width + x;
     to[0] = values.planes[0];
@@ -22,31 +20,30 @@ __global__ void write_tensor(const TensorSource<Sample> source, float* const out
     to[2 * plane] = values.planes[2];
 }
 
-template <typename Sample>
-const char* launch(const TensorSource<Sample>& source, float* input, std::size_t row,
-                   void* stream) {
-    const std::size_t tensor = std::size_t{3} * static_cast<std::size_t>(source.out_height) *
-                               static_cast<std::size_t>(source.out_width);
-    const dim3 block(32, 8);  // a warp writes 128 consecutive bytes of each plane
-    const dim3 grid((static_cast<unsigned>(source.out_width) + block.x - 1) / block.x,
-                    (static_cast<unsigned>(source.out_height) + block.y - 1) / block.y);
-    write_tensor<Sample>
-        <<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(source, input + row * tensor);
-    const cudaError_t error = cudaGetLastError();
-    return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 }  // namespace
 
-const char* fill_row(const TensorSource<std::uint8_t>& source, float* input, std::size_t row,
-                     void* stream) {
-    return launch(source, input, row, stream);
+extern "C" __global__ void fasdk_image_row(const fasdk::TensorSource<std::uint8_t> source,
+                                           float* const out) {
+    write_pixel(source, out);
 }
 
-const char* fill_row(const TensorSource<std::uint16_t>& source, float* input, std::size_t row,
-                     void* stream) {
-    return launch(source, input, row, stream);
+extern "C" __global__ void fasdk_depth_row(const fasdk::TensorSource<std::uint16_t> source,
+                                           float* const out) {
+    write_pixel(source, out);
 }
 
-}  // namespace cuda
-}  // namespace fasdk
+extern "C" __global__ void fasdk_constant_row(float* const out, const std::uint32_t count,
+                                              const float value) {
+    const std::uint32_t at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < count) {
+        out[at] = value;
+    }
+}
+
+extern "C" __global__ void fasdk_present_row(float* const out, const std::uint32_t count,
+                                             const std::uint32_t present) {
+    const std::uint32_t at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < count) {
+        out[at] = (present >> at & 1U) != 0U ? 1.0F : 0.0F;
+    }
+}

@@ -12,7 +12,7 @@ from fasdk.backends import registry
 from fasdk.backends.engine import Backend
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
-from fasdk.errors import BackendError, CheckpointError, ModelError, UsageError
+from fasdk.errors import BackendError, CheckpointError, FasdkError, ModelError, UsageError
 from fasdk_engines.build import resolved
 from fasdk_engines.build.request import BuildRequest
 from fasdk_engines.build.resolved import DEFAULT_COMPUTE_CAPABILITIES, PlanTarget, resolve_build
@@ -152,5 +152,5 @@ def test_a_source_that_does_not_fit_the_model_is_refused_before_it_is_read(asked
 
 
 def test_a_bundle_in_a_folder_that_does_not_exist_is_refused_at_once(tmp_path):
-    with pytest.raises(UsageError, match="its folder does not exist"):
+    with pytest.raises(FasdkError, match="its folder does not exist"):
         replace(REQUEST, out=tmp_path / "missing" / "out.fasb").require_consistent()

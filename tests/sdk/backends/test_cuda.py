@@ -35,10 +35,26 @@ class Allocation:
     def __array_interface__(self) -> dict[str, Any]:
         return self.memory.__array_interface__
 
+    def get_device_pointer(self) -> int:
+        self.stack.require()
+        return int(self)
+
     def free(self) -> None:
         self.stack.require()
         assert not self.is_free
         self.is_free = True
+
+
+class DeviceAttribute:
+    """As pycuda's."""
+
+    INTEGRATED = 18
+
+
+class HostAllocFlags:
+    """As pycuda's."""
+
+    DEVICEMAP = 2
 
 
 class Stack(threading.local):
@@ -63,6 +79,7 @@ class FakePyCuda(ModuleType):
         self.retained: list[int] = []
         self.allocations: list[Allocation] = []
         self.broken: str | None = None
+        self.integrated = False
         module = self
 
         class Context:
@@ -91,6 +108,10 @@ class FakePyCuda(ModuleType):
 
             def name(self) -> str:
                 return "Orin"
+
+            def get_attribute(self, attribute: int) -> int:
+                assert attribute == DeviceAttribute.INTEGRATED
+                return int(module.integrated)
 
         class Stream:
             handle = 77
@@ -125,6 +146,7 @@ class FakePyCuda(ModuleType):
 
         self.Context, self.Device, self.Stream, self.Event = Context, Device, Stream, Event
         self.event_flags = EventFlags
+        self.device_attribute, self.host_alloc_flags = DeviceAttribute, HostAllocFlags
 
     def init(self) -> None:
         if self.broken == "init":
@@ -138,8 +160,11 @@ class FakePyCuda(ModuleType):
         self.allocations.append(Allocation(self.stack, size))
         return self.allocations[-1]
 
-    def pagelocked_empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    def pagelocked_empty(
+        self, shape: tuple[int, ...], dtype: Any, mem_flags: int = 0
+    ) -> np.ndarray[Any, Any]:
         self.stack.require()
+        assert mem_flags in (0, HostAllocFlags.DEVICEMAP)
         allocation = Allocation(self.stack, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         self.allocations.append(allocation)
         return _Locked(shape, dtype, allocation.memory, allocation)
@@ -160,7 +185,8 @@ class FakePyCuda(ModuleType):
         self._at(address).view(np.uint32)[:count] = word
 
     def _at(self, address: int) -> np.ndarray[Any, Any]:
-        return next(a.memory for a in self.allocations if int(a) == address)
+        offsets = ((a.memory, address - int(a)) for a in self.allocations)
+        return next(memory[at:] for memory, at in offsets if 0 <= at < memory.nbytes)
 
 
 class _Locked(np.ndarray):
@@ -169,7 +195,7 @@ class _Locked(np.ndarray):
     allocation: Allocation
 
     def __new__(
-        cls, shape: tuple[int, ...], dtype: str, memory: Any, allocation: Allocation
+        cls, shape: tuple[int, ...], dtype: Any, memory: Any, allocation: Allocation
     ) -> _Locked:
         made = np.ndarray.__new__(cls, shape, dtype, memory)
         made.allocation = allocation
@@ -226,6 +252,36 @@ def test_a_value_survives_the_way_to_the_device_and_back(pycuda: FakePyCuda) -> 
         np.testing.assert_array_equal(host.array, [[np.nan] * 3, [np.nan, 4, 5]])
         device.free()
     assert [allocation.is_free for allocation in pycuda.allocations] == [False, True]
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_a_gpu_that_shares_the_cpus_memory_is_known(pycuda: FakePyCuda, integrated: bool) -> None:
+    pycuda.integrated = integrated
+    assert PyCudaDriver().device.is_integrated is integrated
+
+
+def test_samples_of_any_size_are_copied_to_an_offset(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    with driver.current():
+        stream, device = driver.stream(), driver.device_buffer(16)
+        source, back = driver.host_buffer((3,), np.uint16), driver.host_buffer((16,), np.uint8)
+        source.array[:] = [1, 2, 3]
+        driver.copy_to_device(device, source.array, stream, offset_bytes=4)
+        driver.copy_to_host(back.array, device, stream)
+    assert back.array.view(np.uint16).tolist() == [0, 0, 1, 2, 3, 0, 0, 0]
+
+
+def test_the_device_uses_mapped_memory_in_place(pycuda: FakePyCuda) -> None:
+    driver = PyCudaDriver()
+    with driver.current():
+        mapped = driver.host_buffer((4,), np.uint8, mapped=True)
+        assert mapped.device_address == int(pycuda.allocations[-1])
+        other = driver.host_buffer((4,), np.uint8)
+        with pytest.raises(BackendError, match="not mapped: allocate it with mapped=True"):
+            _ = other.device_address
+        mapped.free()
+        with pytest.raises(BackendError, match="was released"):
+            _ = mapped.device_address
 
 
 def test_page_locked_memory_goes_with_the_last_view_of_it(pycuda: FakePyCuda) -> None:

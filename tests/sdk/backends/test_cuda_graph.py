@@ -110,5 +110,5 @@ def test_a_machine_without_the_calls_has_no_graphs(
 ) -> None:
     monkeypatch.setattr(cuda_library, "_LIBRARY", name)
     cuda_library._driver.cache_clear()
-    with pytest.raises(BackendError, match="has no CUDA graphs"):
+    with pytest.raises(BackendError, match=r"cannot use .*CUDA 11\.4"):
         cuda_graph.capture(Stream(), lambda: None)

@@ -174,7 +174,7 @@ def test_tensorrt_is_preferred_and_its_failure_is_final(bundle, monkeypatch):
     pretend_installed(monkeypatch, "tensorrt", "tensorrt_rtx", "onnxruntime")
     asked = []
 
-    def fail(_bundle, backend, *, progress, graphs, timed):
+    def fail(_bundle, backend, *, progress, **_settings):
         asked.append((backend, progress))
         raise BackendError("no GPU")
 

@@ -10,9 +10,10 @@ import pytest
 from fasdk.backends.cuda_api import CudaDevice
 from fasdk.backends.engine import Backend
 from fasdk.backends.registry import open_engine
-from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache
+from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
+from fasdk.backends.tensorrt.sealed import KEY_FILE
 from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.manifest import PlanEntry
 from fasdk.errors import BackendError, FasdkError, PlanError

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fasdk.backends.engine import Backend
+from fasdk.backends.plan_options import PlanOptions
 from fasdk.backends.tensorrt.module import (
     load_module,
     one_line,
@@ -139,7 +140,7 @@ def test_a_build_short_of_memory_says_how_to_need_less(max_batch: int, has_advic
         helper.make_node("Flatten", ["pooled"], ["logits"]),
     ]
     with pytest.raises(PlanError) as caught:
-        build(model(nodes, weights), max_batch=max_batch, workspace_mib=0)
+        build(model(nodes, weights), max_batch=max_batch, options=PlanOptions(workspace_mib=0))
     assert ("lower --max-batch from 64" in str(caught.value)) is has_advice
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fasdk.backends.engine import Backend
-from fasdk.backends.tensorrt.cache import KEY_FILE, PlanCache, PlanKey
+from fasdk.backends.plan_options import PlanOptions
+from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
 from fasdk.backends.tensorrt.plan import BuiltPlan
+from fasdk.backends.tensorrt.sealed import KEY_FILE
 from fasdk.backends.tensorrt.versions import OLDEST
 from fasdk.errors import FasdkError, PlanError
 
@@ -30,7 +33,6 @@ def key(**changes: Any) -> PlanKey:
         "gpu_uuid": "1" * 32,
         "shapes": {"rgb": (3, 16, 16), "ir": (3, 16, 16)},
         "max_batch": 4,
-        "workspace_mib": 1024,
     }
     return PlanKey(**(fields | changes))
 
@@ -72,13 +74,31 @@ def test_only_this_account_can_read_any_of_it(cache: PlanCache) -> None:
         {"shapes": {"rgb": (3, 16, 16)}},
         {"shapes": {"rgb": (3, 16, 32), "ir": (3, 16, 16)}},
         {"max_batch": 8},
-        {"workspace_mib": 2048},
     ],
 )
 def test_every_field_of_the_key_counts(cache: PlanCache, changes: dict[str, Any]) -> None:
     cache.store(key(), PLAN)
     assert cache.load(key(**changes)) is None
     assert cache.load(key()) == PLAN.data
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PlanOptions(workspace_mib=512),
+        PlanOptions(optimization_level=5),
+        PlanOptions(aux_streams=2),
+    ],
+)
+def test_how_a_plan_was_built_counts_where_it_is_asked_for(
+    cache: PlanCache, other: PlanOptions
+) -> None:
+    cache.store(key(), replace(PLAN, options=other))
+    assert cache.load(key()) == PLAN.data
+    assert cache.load(key(), other) == PLAN.data
+    assert cache.load(key(), replace(other, timing_cache=False)) == PLAN.data
+    assert cache.load(key(), PlanOptions()) is None
+    assert cache.load(key()) == PLAN.data  # it was another one, and none that is wrong
 
 
 def test_the_order_of_inputs_does_not_count(cache: PlanCache) -> None:
@@ -124,6 +144,7 @@ def swap(cache: PlanCache) -> None:
 FAULTS = {
     "plan": lambda c: flip(c.folder / f"{key().digest}.plan"),
     "record": lambda c: flip(c.folder / f"{key().digest}.json"),
+    "options": lambda c: edit(c.folder / f"{key().digest}.json", aux_streams=3),
     "mac": lambda c: edit(c.folder / f"{key().digest}.json", mac="0" * 64),
     "mac key": lambda c: flip(c.folder / KEY_FILE),
     "short mac key": lambda c: (c.folder / KEY_FILE).write_bytes(b"short"),
@@ -177,7 +198,7 @@ def test_a_plan_that_cannot_be_read_or_deleted_is_named(
         patch.setattr(Path, "unlink", refuse)
         with pytest.raises(FasdkError, match=f"cannot delete plan .*{plan.stem}.*by hand"):
             cache.discard(key())
-    monkeypatch.setattr("fasdk.backends.tensorrt.cache.open_bounded", refuse)
+    monkeypatch.setattr("fasdk.backends.tensorrt.sealed.open_bounded", refuse)
     with pytest.raises(PlanError, match=f"cannot read plan .*{plan.stem}"):
         cache.load(key())
 

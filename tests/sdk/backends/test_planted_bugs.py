@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from support.cuda_sim.simulated_cuda import Layout
-from support.planted.plants import PLANTS, Plant
+from support.planted.plant import Plant
+from support.planted.plants import PLANTS
 from support.planted.trial import try_scenarios
 
 pytestmark = pytest.mark.cuda_sim

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.planted.plants import PLANTS, Plant
+from support.planted.plant import Plant
+from support.planted.plants import PLANTS
 
 
 @pytest.mark.parametrize("bug", PLANTS, ids=lambda bug: bug.name)

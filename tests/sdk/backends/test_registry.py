@@ -15,8 +15,8 @@ import fasdk
 from fasdk.backends import specs
 from fasdk.backends.engine import Backend
 from fasdk.backends.registry import installed_backends, open_engine
-from fasdk.backends.specs import BACKENDS, BackendSpec, spec_of
-from fasdk.errors import BackendError
+from fasdk.backends.specs import BACKENDS, MOST_THREADS, BackendSpec, EngineOptions, spec_of
+from fasdk.errors import BackendError, UsageError
 
 from support.package_copy import run_in_copy
 
@@ -109,3 +109,10 @@ def test_a_library_that_fails_to_import_is_named(bundle, monkeypatch):
     monkeypatch.setitem(specs._SPECS, Backend.ONNXRUNTIME, broken)
     with pytest.raises(BackendError, match="cannot import onnxruntime for backend onnxruntime"):
         open_engine(bundle, Backend.ONNXRUNTIME)
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5, MOST_THREADS + 1])
+def test_a_number_of_threads_that_no_library_should_be_asked_for_is_refused(bundle, threads):
+    with pytest.raises(UsageError, match="threads is "):
+        open_engine(bundle, Backend.ONNXRUNTIME, threads=threads)
+    assert EngineOptions(threads=MOST_THREADS).threads == 1000

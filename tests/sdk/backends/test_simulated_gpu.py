@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fasdk
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing, place_of_preprocessing
+from fasdk.backends.tensorrt import device_preprocessing
 from fasdk.backends.tensorrt.cache import PlanCache
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.opening import open_tensorrt_engine
@@ -27,6 +30,7 @@ from fasdk.session.session import Liveness
 from fasdk.telemetry import Stage
 
 from support import tiny_bundle
+from support.cuda_sim.kernel_image import image
 from support.cuda_sim.simulated_cuda import CudaResult, Simulator
 from support.tensorrt_standin.module import stand_in
 from support.tensorrt_standin.settings import Behavior, Refusal
@@ -48,8 +52,16 @@ class Kiosk:
     def plans(self) -> list[Path]:
         return sorted(PlanCache.beside(self.bundle.path).folder.glob("*.plan"))
 
-    def open(self, *, graphs: bool = True, timed: bool = False) -> TensorRtEngine:
-        return open_tensorrt_engine(self.bundle, Backend.TENSORRT, graphs=graphs, timed=timed)
+    def open(
+        self,
+        *,
+        graphs: bool = True,
+        timed: bool = False,
+        preprocess: Preprocessing = Preprocessing.HOST,
+    ) -> TensorRtEngine:
+        return open_tensorrt_engine(
+            self.bundle, Backend.TENSORRT, graphs=graphs, timed=timed, preprocess=preprocess
+        )
 
     def require_clean(self) -> None:
         gc.collect()
@@ -62,6 +74,7 @@ class Kiosk:
 def kiosk(tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Kiosk:
     behavior = Behavior()
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in(simulator, behavior))
+    monkeypatch.setattr(device_preprocessing, "kernel_image", lambda *_: image())
     return Kiosk(open_bundle(tiny_bundle.write(tmp_path / "tiny.fasb")), simulator, behavior)
 
 
@@ -157,13 +170,13 @@ def test_every_capture_on_a_gpu_has_stages_that_add_up(kiosk: Kiosk, graphs: boo
         def call() -> None:
             answers.extend(session.check(tiny_bundle.capture(200)) for _ in range(20))
 
-        with session.recorded_stages() as clocks:
+        with session.recorded_stages() as recording:
             threads = [threading.Thread(target=call) for _ in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-    assert len(answers) == len(clocks) == 80
+    assert len(answers) == len(recording.clocks) == 80
     for answer in answers:
         assert answer.verdict is fasdk.Verdict.LIVE
         spent = [answer.timings_ms[stage.value] for stage in Stage]
@@ -186,20 +199,110 @@ def test_a_device_that_fails_to_time_a_call_fails_that_call(kiosk: Kiosk, call: 
     kiosk.require_clean()
 
 
-@pytest.mark.parametrize("through", ["lanes", "session"])
-def test_lanes_give_the_scores_of_a_serial_run(through: str) -> None:
-    options = ["--captures", "1500", *(["--session"] * (through == "session"))]
+@pytest.mark.parametrize("integrated", [False, True])
+def test_the_device_times_upload_and_kernels_of_a_capture(kiosk: Kiosk, integrated: bool) -> None:
+    kiosk.simulator.set_integrated(integrated=integrated)
+    engine = kiosk.open(timed=True, preprocess=Preprocessing.DEVICE)
+    with Liveness(kiosk.bundle, engine) as session:
+        for _ in range(5):
+            answer = session.check(tiny_bundle.capture(200))
+            assert answer.verdict is fasdk.Verdict.LIVE
+            spent = {stage: answer.timings_ms[stage.value] for stage in Stage}
+            assert sum(spent.values()) == pytest.approx(answer.timings_ms["end_to_end"], rel=0.01)
+            # The simulated device waits before each operation; three kernels are three.
+            assert spent[Stage.PREPROCESS] > 0
+            assert spent[Stage.ENGINE] > 0
+            if not integrated:
+                assert min(spent[Stage.UPLOAD], spent[Stage.DOWNLOAD]) > 0
+    copied = [name for name in kiosk.simulator.report().executed if "Memcpy" in name]
+    assert bool(copied) is not integrated
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("call", ["cuMemcpyHtoDAsync", "cuLaunchKernel", "cuGraphLaunch"])
+def test_a_call_that_fails_on_the_way_to_the_engine_is_an_error(kiosk: Kiosk, call: str) -> None:
+    engine = kiosk.open(preprocess=Preprocessing.DEVICE)
+    with Liveness(kiosk.bundle, engine) as session:
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+        for result in (CudaResult.LAUNCH_FAILED, CudaResult.OUT_OF_MEMORY):
+            kiosk.simulator.fail_call(call, result)
+            answer = session.check(tiny_bundle.capture(200))
+            assert (answer.verdict, answer.codes) == (fasdk.Verdict.ERROR, ("engine-fault",))
+            assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+    kiosk.require_clean()
+
+
+def test_a_kernel_that_faults_answers_error_from_then_on(kiosk: Kiosk) -> None:
+    engine = kiosk.open(preprocess=Preprocessing.DEVICE)
+    with Liveness(kiosk.bundle, engine) as session:
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+        kiosk.simulator.fail_operation(CudaResult.ILLEGAL_ADDRESS, nth=2)
+        for _ in range(3):
+            assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.ERROR
+
+
+@pytest.mark.parametrize("call", ["cuModuleLoadData", "cuModuleGetFunction"])
+def test_kernels_that_cannot_be_loaded_leave_auto_on_the_host(kiosk: Kiosk, call: str) -> None:
+    kiosk.simulator.fail_call(call, CudaResult.NO_BINARY_FOR_GPU, repeats=True)
+    with Liveness(kiosk.bundle, kiosk.open(preprocess=Preprocessing.AUTO)) as session:
+        assert place_of_preprocessing(session.engine) is Preprocessing.HOST
+        assert session.check(tiny_bundle.capture(200)).verdict is fasdk.Verdict.LIVE
+    with pytest.raises(BackendError, match="cannot preprocess on Orin"):
+        kiosk.open(preprocess=Preprocessing.DEVICE)
+    kiosk.require_clean()
+
+
+@pytest.mark.parametrize("nth", [1, 5, 8, 9])
+@pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc"])
+def test_no_memory_for_a_lane_that_preprocesses_leaves_nothing_allocated(
+    kiosk: Kiosk, call: str, nth: int
+) -> None:
+    engine = kiosk.open(preprocess=Preprocessing.DEVICE)
+    kiosk.simulator.fail_call(call, CudaResult.OUT_OF_MEMORY, nth=nth, repeats=True)
+    with suppress(BackendError):  # the last of them may be more than a lane asks for
+        engine.open_lane(2).close()
+    engine.close()
+    kiosk.require_clean()
+
+
+def run_program(name: str, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run a program of `support.cuda_sim` in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "support.cuda_sim.lanes", *options],
+        [sys.executable, "-m", f"support.cuda_sim.{name}", *options],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--session",),
+        ("--session", "--preprocess", "device"),
+        ("--session", "--preprocess", "device", "--integrated"),
+    ],
+    ids=" ".join,
+)
+def test_lanes_give_the_scores_of_a_serial_run(options: tuple[str, ...]) -> None:
+    status, result = run_program("lanes", "--captures", "1000", *options)
+    assert status == 0, result
     assert result["equal"]
-    assert (result["through"], result["lanes"], result["violations"]) == (through, 4, 0)
+    assert (result["lanes"], result["violations"]) == (4, 0)
     assert min(result["captures_by_lane"], default=1) > 0
-    assert result["distinct_scores"] > 1400
+    assert result["distinct_scores"] > 900
+    assert (result["kernels"] > 3000) is ("device" in options)
+    if "device" in options:
+        assert result["copied_bytes"] <= result["most_bytes"]
+
+
+def test_captures_of_every_shape_are_preprocessed_as_on_the_host() -> None:
+    options = ("--captures", "240", "--a-bundle", "40", "--no-models")
+    status, result = run_program("device_captures", *options)
+    assert status == 0, result
+    assert (result["different"], result["bundles"]) == (0, 6)

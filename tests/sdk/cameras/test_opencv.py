@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fasdk.cameras import open_camera
-from fasdk.cameras import opencv as opencv_cameras
+from fasdk.cameras import open_camera, pumped
 from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
 from fasdk.capture import Modality
-from fasdk.errors import CameraError, EndOfStreamError, UsageError
+from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 
 from support.fake_video_device import FakeVideoDevice, color_frame
 
@@ -72,7 +71,9 @@ def test_opencv_refuses_a_file_that_is_not_a_video(tmp_path, video):
     with pytest.raises(UsageError, match="OpenCV gives no depth"):
         OpenCvFile(video, modality=Modality.DEPTH)
     (tmp_path / "x.avi").write_bytes(b"no video" * 100)
-    with pytest.raises(CameraError, match=r"x\.avi (cannot be decoded|holds no frame)"):
+    with pytest.raises(
+        UnreadableRecordingError, match=r"x\.avi (cannot be decoded|holds no frame)"
+    ):
         OpenCvFile(tmp_path / "x.avi").read()
 
 
@@ -191,8 +192,8 @@ def test_unplugged_and_plugged_in_again(device):
 
 
 def test_a_driver_that_hangs_never_holds_the_caller(device, monkeypatch):
-    monkeypatch.setattr(opencv_cameras, "_REOPEN_AFTER_MS", 50.0)
-    monkeypatch.setattr(opencv_cameras, "_RELEASE_WAIT_MS", 50.0)
+    monkeypatch.setattr(pumped, "_REOPEN_AFTER_MS", 50.0)
+    monkeypatch.setattr(pumped, "_RELEASE_WAIT_MS", 50.0)
     device.hang.clear()
     started = time.monotonic()
     camera = OpenCvCamera(0)

@@ -57,6 +57,12 @@ def now_ms():
     return time.monotonic() * 1000.0
 
 
+def test_a_pair_is_named_by_its_two_cameras(tmp_path):
+    rgb, ir = (video(tmp_path / name, [9]) for name in ("rgb.avi", "ir.avi"))
+    pair = open_camera(f"pair:ir=opencv:{ir};rgb=opencv:{rgb}?skew_ms=5")
+    assert pair.identity() == f"pair:rgb={rgb};ir={ir}"
+
+
 def test_two_frames_of_one_moment_make_a_capture(devices):
     rgb, ir = devices
     with open_camera("pair:rgb=opencv:0;ir=opencv:2?skew_ms=15") as camera:

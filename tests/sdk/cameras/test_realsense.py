@@ -17,7 +17,7 @@ from fasdk.cameras.profiles import StreamRequest
 from fasdk.cameras.realsense import DepthScale, RealSenseCamera, _attached_device
 from fasdk.capture import Modality
 from fasdk.capture_loop import run_captures
-from fasdk.errors import CameraError, EndOfStreamError, RigError
+from fasdk.errors import CameraError, EndOfStreamError, RigError, UnreadableRecordingError
 
 from support.soft_realsense import COLOR_SIZE, DEPTH_SIZE, SoftRealSense, record, rs
 
@@ -341,6 +341,6 @@ def test_a_file_that_is_no_recording(tmp_path):
     path.write_bytes(b"not a recording" * 100)
     with (
         open_camera(f"realsense:{path}") as camera,
-        pytest.raises(CameraError, match=r"x\.bag cannot be opened"),
+        pytest.raises(UnreadableRecordingError, match=r"x\.bag cannot be opened"),
     ):
         camera.read(10)

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fasdk.cameras import open_camera
-from fasdk.cameras import opencv as opencv_cameras
+from fasdk.cameras import open_camera, pumped
 from fasdk.cameras.address import without_credentials
 from fasdk.cameras.opencv import OpenCvCamera
 from fasdk.capture import Modality
@@ -202,7 +201,7 @@ class Writer:
 
 
 def test_a_pipe_gives_what_another_program_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(opencv_cameras, "_REOPEN_AFTER_MS", 50.0)
+    monkeypatch.setattr(pumped, "_REOPEN_AFTER_MS", 50.0)
     path = tmp_path / "csi.mjpg"
     os.mkfifo(path)
     with open_camera(f"opencv:{path}?modality=ir") as camera:

@@ -162,6 +162,10 @@ def test_a_batch_gives_each_capture_the_answer_it_gets_alone_in_order(session):
         assert many.score == pytest.approx(one.score, abs=1e-6)
         assert (many.verdict, many.modalities) == (one.verdict, one.modalities)
     assert session.check_batch([]) == []
+    with pytest.raises(UsageError, match="captures is a int, expected several"):
+        session.check_batch(5)
+    with pytest.raises(UsageError, match="captures is a Capture, expected several"):
+        session.check_batch(captures[0])
     assert [d.score for d in session.check_batch(iter(captures))] == [d.score for d in together]
 
 

@@ -78,7 +78,9 @@ def _find_headers(layout: Layout) -> Path:
 
 def _build_driver(layout: Layout, include: Path) -> None:
     stamp = layout.root / "driver.stamp"
-    sources = [HERE / "CMakeLists.txt", *sorted((HERE / "src").iterdir())]
+    native = HERE.parents[2] / "sdk" / "native"
+    kernels = [native / "cuda" / "preprocess.cu", *sorted(native.glob("include/fasdk/*.hpp"))]
+    sources = [HERE / "CMakeLists.txt", *sorted((HERE / "src").iterdir()), *kernels]
     wanted = _digest(str(include), *(path.read_text() for path in sources))
     if layout.library.is_file() and stamp.is_file() and stamp.read_text() == wanted:
         return

@@ -68,12 +68,16 @@ class CudaResult(IntEnum):
     OUT_OF_MEMORY = 2
     DEVICE_UNAVAILABLE = 46
     NO_DEVICE = 100
+    INVALID_IMAGE = 200
     INVALID_CONTEXT = 201
+    NO_BINARY_FOR_GPU = 209
     ECC_UNCORRECTABLE = 214
     INVALID_HANDLE = 400
     ILLEGAL_STATE = 401
+    NOT_FOUND = 500
     NOT_READY = 600
     ILLEGAL_ADDRESS = 700
+    MISALIGNED_ADDRESS = 716
     LAUNCH_FAILED = 719
     NOT_SUPPORTED = 801
     STREAM_CAPTURE_UNSUPPORTED = 900
@@ -101,6 +105,7 @@ class ViolationKind(str, Enum):
     LEAK = "leak"
     STREAM_IN_USE = "stream_in_use"
     GRAPH_IN_USE = "graph_in_use"
+    MODULE_IN_USE = "module_in_use"
     CONTEXT_IN_USE = "context_in_use"
     LIBRARY = "library"  # a stand-in for a library saw its rules broken
 
@@ -129,6 +134,7 @@ class Live:
     events: int
     graphs: int
     executables: int
+    modules: int
     device: int
     device_bytes: int
     pinned: int
@@ -140,7 +146,7 @@ class Live:
     @property
     def objects(self) -> int:
         """Number of objects; 0 when a program has freed everything."""
-        kinds = (self.streams, self.events, self.graphs, self.executables)
+        kinds = (self.streams, self.events, self.graphs, self.executables, self.modules)
         return sum(kinds) + self.device + self.pinned + self.registered
 
 
@@ -224,6 +230,7 @@ class Simulator:
         self._declare("cudasim_set_delay", number, number, ctypes.c_uint)
         self._declare("cudasim_set_hold", number)
         self._declare("cudasim_set_memory", number)
+        self._declare("cudasim_set_integrated", ctypes.c_int)
         self._declare("cudasim_fail_call", text, number, ctypes.c_int, ctypes.c_int)
         self._declare("cudasim_fail_operation", number, ctypes.c_int)
         self._declare("cudasim_lose_device", ctypes.c_int)
@@ -264,6 +271,13 @@ class Simulator:
     def set_memory(self, size_bytes: int) -> None:
         """Set how much memory the device has."""
         self.library.cudasim_set_memory(size_bytes)
+
+    def set_integrated(self, *, integrated: bool) -> None:
+        """Set whether the device shares the host's memory; a reset makes it what it was at first.
+
+        That is what the environment's CUDASIM_INTEGRATED says, else a device with its own memory.
+        """
+        self.library.cudasim_set_integrated(int(integrated))
 
     def fail_call(
         self, name: str, result: CudaResult, *, nth: int = 1, repeats: bool = False
@@ -337,7 +351,7 @@ class Simulator:
             )
         )
 
-    def launch(
+    def play(
         self,
         stream_handle: int,
         name: str,

@@ -7,43 +7,20 @@ that a plant whose safeguard was rewritten fails instead of testing nothing.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType
 
+from support.planted.plant import Plant
+from support.planted.preprocessing_plants import PREPROCESSING_PLANTS
+
 LANE = "fasdk.backends.tensorrt.lane"
+CONTEXTS = "fasdk.backends.tensorrt.contexts"
 ENGINE = "fasdk.backends.tensorrt.execution"
 CUDA = "fasdk.backends.cuda"
 GRAPH = "fasdk.backends.cuda_graph"
-
-
-@dataclass(frozen=True)
-class Plant:
-    """One safeguard taken away.
-
-    Attributes:
-        name: Description of the safeguard that is removed.
-        module: Dotted name of the module it is removed from.
-        old: The safeguard's source, exactly once in the module.
-        new: Source that replaces it.
-        scenario: The scenario that fails with it.
-    """
-
-    name: str
-    module: str
-    old: str
-    new: str
-    scenario: str
-
-    def apply(self, source: str) -> str:
-        """Return the module's source with the bug in it."""
-        found = source.count(self.old)
-        if found != 1:
-            raise ValueError(f"plant {self.name!r}: its text is {found} times in {self.module}")
-        return source.replace(self.old, self.new)
 
 
 PLANTS = (
@@ -64,22 +41,22 @@ PLANTS = (
     Plant(
         "poison outputs on the device",
         LANE,
-        "self._driver.fill_with_nan(port.device, batch * prod(port.shape), stream)",
+        "self._driver.fill_with_nan(port.device, batch * prod(shape), stream)",
         "pass",
         "nothing_written",
     ),
     Plant(
         "poison outputs on the host",
         LANE,
-        "self._ports[name].host.array[:batch].fill(np.nan)",
+        "self._ports[name].array[:batch].fill(np.nan)",
         "pass",
         "nothing_copied",
     ),
     Plant(
         "copy outputs before the next call",
         LANE,
-        ".host.array[:batch].copy()",
-        ".host.array[:batch]",
+        ".array[:batch].copy()",
+        ".array[:batch]",
         "kept_answers",
     ),
     Plant(
@@ -112,7 +89,7 @@ PLANTS = (
     ),
     Plant(
         "set a batch's shapes again after another's",
-        LANE,
+        CONTEXTS,
         "        if self.batch != batch:\n",
         "        if self.batch is None:\n",
         "plain_answers",
@@ -179,8 +156,8 @@ PLANTS = (
     Plant(
         "make the context current for a call",
         LANE,
-        "            with self._driver.current():\n                self._execute(batch)",
-        "            if True:\n                self._execute(batch)",
+        "            with self._driver.current():\n                self._execute(batch, ",
+        "            if True:\n                self._execute(batch, ",
         "answers",
     ),
     Plant(
@@ -228,8 +205,8 @@ PLANTS = (
     Plant(
         "copy in on the lane's stream",
         CUDA,
-        "memcpy_htod_async(target.address, source, _native_stream(stream))",
-        "memcpy_htod_async(target.address, source)",
+        "memcpy_htod_async(address, source, _native_stream(stream))",
+        "memcpy_htod_async(address, source)",
         "plain_answers",
     ),
     Plant(
@@ -299,6 +276,7 @@ PLANTS = (
         "    finally:\n        pass\n",
         "nothing_left",
     ),
+    *PREPROCESSING_PLANTS,
 )
 
 

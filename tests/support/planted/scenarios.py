@@ -16,7 +16,7 @@ import sys
 import zlib
 
 from support.cuda_sim.simulated_cuda import Simulator, load
-from support.planted import calls, closing, recording
+from support.planted import calls, closing, preprocessing, recording
 from support.planted.plants import PLANTS, plant
 from support.planted.stage import Stage
 from support.tensorrt_standin.module import stand_in
@@ -26,7 +26,12 @@ DEADLOCK_S = 90.0
 HOLD_US = 600_000_000
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (*calls.SCENARIOS, *recording.SCENARIOS, *closing.SCENARIOS)
+    for scenario in (
+        *calls.SCENARIOS,
+        *recording.SCENARIOS,
+        *closing.SCENARIOS,
+        *preprocessing.SCENARIOS,
+    )
 }
 
 

@@ -10,6 +10,7 @@ import onnx
 from support.kernel_driver import KernelDriver
 from support.tensorrt_standin.settings import (
     MAGIC,
+    TIMES,
     Behavior,
     ComputeCapability,
     DataType,
@@ -113,8 +114,24 @@ class IOptimizationProfile:
         self.max_batch = high[0]
 
 
+class ITimingCache:
+    """`ITimingCache`: times of kernels, one mark for each build that added some."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def serialize(self) -> bytes:
+        """Return it as bytes."""
+        return self.data
+
+
 class IBuilderConfig:
     """`IBuilderConfig`."""
+
+    builder_optimization_level = 3
+    max_aux_streams = -1
+    workspace = -1
+    timing: ITimingCache | None = None
 
     num_compute_capabilities = 0
     progress_monitor: Any = None
@@ -125,7 +142,25 @@ class IBuilderConfig:
         self.profile = IOptimizationProfile()
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
-        """Take a limit; nothing here needs it."""
+        """Take the limit of the workspace, the only pool here."""
+        assert pool is MemoryPoolType.WORKSPACE
+        self.workspace = size
+
+    def create_timing_cache(self, data: bytes) -> ITimingCache | None:
+        """Return a timing cache, or None where the data are none."""
+        return ITimingCache(data or TIMES) if data == b"" or data.startswith(TIMES) else None
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        """Take a timing cache unless it holds times of another GPU."""
+        assert not ignore_mismatch
+        if Refusal.TIMING in self._behavior.refuses and cache.data != TIMES:
+            return False
+        self.timing = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache | None:
+        """Return the timing cache with what the build added."""
+        return self.timing
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         """Return the profile's index, -1 if it is refused."""
@@ -168,6 +203,12 @@ class Builder:
     ) -> bytes | None:
         """Return a plan, or None."""
         self._behavior.builds += 1
+        self._behavior.settings.append(
+            (config.workspace, config.builder_optimization_level, config.max_aux_streams)
+        )
+        self._behavior.timings.append(None if config.timing is None else config.timing.data)
+        if config.timing is not None:
+            config.timing.data += b"+"
         monitor = config.progress_monitor
         if monitor is not None:
             monitor.phase_start("build", None, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from support.kernel_driver import Access, KernelDriver
@@ -53,6 +54,8 @@ class _Execution:
             for value in self.outputs.values():
                 value.fill(np.nan)
             return
+        if self.behavior.sees is not None:
+            self.behavior.sees(self.inputs)
         found = self.session.run(list(self.outputs), self.inputs)
         if not self.behavior.writes:
             return
@@ -145,7 +148,7 @@ class IExecutionContext:
             self._state.changes,
             recorded,
         )
-        refusal = engine.driver.launch(stream_handle, "execute_async_v3", execution.play, accesses)
+        refusal = engine.driver.play(stream_handle, "execute_async_v3", execution.play, accesses)
         if refusal is not None:
             engine.log_error(f"enqueue failed: {refusal}")
             return False
@@ -219,8 +222,6 @@ class ICudaEngine:
     device_memory_size_v2 = SCRATCH_BYTES
 
     def __init__(self, runtime: Runtime, plan: bytes) -> None:
-        import onnxruntime
-
         head, graph = plan[len(MAGIC) :].split(b"\n", 1)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 MAGIC = b"stand-in plan\n"
+TIMES = b"stand-in times\n"
 SCRATCH_BYTES = 4096
 
 
@@ -91,6 +96,7 @@ class Refusal(str, Enum):
     EXECUTE = "execute_async_v3"
     PROFILE = "add_optimization_profile"
     TARGET = "set_compute_capability"
+    TIMING = "set_timing_cache"
 
 
 @dataclass
@@ -109,7 +115,10 @@ class Behavior:
         targets: GPU generations the last plan was built for, by index.
         layers: What the inspector tells of each layer of a detailed plan, in its JSON's keys
             and the milliseconds that each takes.
+        settings: Workspace in bytes, optimization level and auxiliary streams of each build.
+        timings: The timing cache that each build began with; None for none.
         host_code: `engine_host_code_allowed` when each plan was deserialized.
+        sees: Receiver of the inputs of each execution by name, as it reads them.
     """
 
     drift: float = 0.0
@@ -122,4 +131,7 @@ class Behavior:
     builds: int = 0
     targets: dict[int, ComputeCapability] = field(default_factory=dict)
     layers: list[tuple[dict[str, object], float]] = field(default_factory=list)
+    settings: list[tuple[int, int, int]] = field(default_factory=list)
+    timings: list[bytes | None] = field(default_factory=list)
     host_code: list[bool] = field(default_factory=list)
+    sees: Callable[[Mapping[str, NDArray[np.float32]]], None] | None = None

@@ -41,6 +41,15 @@ def test_release_forgets_one_camera_and_no_other(fasdk):
     assert found == {"lobby": 0, "garage": 1}
 
 
+def test_release_takes_a_camera_as_run_takes_it(fasdk):
+    charge("rtsp://door.example/ch1", lock=True)
+    released = "opencv:rtsp://joe:hush@door.example:554/ch1?transport=tcp"
+    ran = fasdk("attempts", "--release", released, "--json")
+    document = json.loads(ran.stdout)
+    assert document["released"] == "rtsp://door.example/ch1"
+    assert [each["attempts"] for each in document["cameras"]] == [0]
+
+
 def test_an_unknown_camera_is_one_line_and_exit_2(fasdk):
     ran = fasdk("attempts", "--release", "attic")
     assert ran.status == 2

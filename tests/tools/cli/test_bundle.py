@@ -186,6 +186,23 @@ def test_build_plan_replays_the_golden_captures_on_this_machine(fasdk, bundle):
     assert ready["golden_drift"] <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--dla",), "TensorRT has DLA up to 10.7, not from 10.8 to 11.3, and again from"),
+        (("--workspace-mib", "512"), "backend onnxruntime builds no plan: leave the options"),
+        (("--no-timing-cache",), "backend onnxruntime builds no plan: leave the options"),
+        (("--optimization-level", "6"), "optimization_level is 6, expected 0 to 5 levels"),
+        (("--aux-streams", "-1"), "aux_streams is -1, expected 0 to 64 streams"),
+    ],
+)
+def test_build_plan_refuses_options_that_no_plan_can_have(fasdk, bundle, words, fault):
+    ran = fasdk("build-plan", bundle, "--backend", "onnxruntime", *words)
+    assert ran.status == 2
+    (line,) = ran.error_lines
+    assert fault in line
+
+
 def test_build_plan_refuses_what_is_not_a_bundle(fasdk, checkpoint):
     ran = fasdk("build-plan", checkpoint)
     assert ran.status == 2

@@ -33,6 +33,7 @@ def tiny(tmp_path_factory):
         ((*DOORS, "--until", "p99"), "--until does not go together with --doors"),
         ((*DOORS, "--lanes", "1,2"), "--doors takes one number of lanes"),
         (("-o", "policy.json"), "-o does not go together with --load closed"),
+        (("--against", "x", "-o", "x"), "-o does not go together with --against"),
         (("--cameras", "4"), "--cameras does not go together with --load closed"),
         (("--calls", "9"), "--calls does not go together with --load closed"),
         (("--load", "idle", "--lanes", "2"), "--lanes does not go together with --load idle"),

@@ -133,7 +133,7 @@ def test_a_door_judges_several_frames_and_makes_an_attack_wait(fasdk, tiny, peop
     assert found[5:] == ["spoof", *["retry"] * 5]
     assert {code for line in lines[6:] for code in line["codes"]} == {"wait"}
     assert all(0.0 < line["wait_ms"] <= 1000.0 for line in lines[5:])
-    assert {line["camera_id"] for line in lines} == {camera}
+    assert {line["camera_id"] for line in lines} == {f"replay:{people}"}
 
 
 def test_gates_ask_for_a_face(fasdk, tiny, people):
@@ -235,6 +235,14 @@ def test_wrong_input_is_one_line_and_exit_2(fasdk, tiny, folder, options, messag
     as_json = fasdk(*PLAIN, tiny, "--json", *words)
     (line,) = as_json.stdout.splitlines()
     assert message in json.loads(line)["error"]
+
+
+def test_a_video_that_cannot_be_decoded_ends_in_one_line(fasdk, tiny, tmp_path):
+    (tmp_path / "notes.avi").write_bytes(b"no video" * 100)
+    ran = fasdk(*PLAIN, tiny, "--camera", f"opencv:{tmp_path}/notes.avi")
+    assert (ran.status, ran.stdout) == (2, "")
+    (line,) = ran.error_lines
+    assert "notes.avi cannot be decoded" in line or "notes.avi holds no frame" in line
 
 
 def test_a_bundle_that_is_not_there(fasdk, folder):
@@ -372,7 +380,7 @@ def test_a_track_is_named_without_a_password(fasdk, tiny):
         ran = fasdk("run", tiny, "--camera", camera, *words, "--json")
     last = json.loads(ran.stdout.splitlines()[-1])
     assert last["capture"] == 1
-    assert last["camera_id"] == f"opencv:http://***@{where}/x"
+    assert last["camera_id"] == f"http://{where}/x"
     assert "hush" not in ran.stdout + ran.stderr
 
 

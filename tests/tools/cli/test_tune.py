@@ -523,7 +523,7 @@ def test_files_that_are_not_there_are_named(fasdk, source, write_list, folder, t
     refused(tune(fasdk, tmp_path / "none.fasb", out, protocol)[0], "none.fasb")
     refused(tune(fasdk, source, out, tmp_path / "none.jsonl")[0], "none.jsonl")
     refused(tune(fasdk, source, tmp_path / "no" / "out.fasb", protocol)[0], "folder does not exist")
-    refused(tune(fasdk, source, source, protocol)[0], "lobby.fasb", "is the bundle itself")
+    refused(tune(fasdk, source, source, protocol)[0], "lobby.fasb", "is also the bundle itself")
     refused(tune(fasdk, source, out, protocol, "--root", tmp_path)[0], "rgb.png")
     (folder / "broken.jsonl").write_text("{")
     refused(tune(fasdk, source, out, folder / "broken.jsonl")[0], "broken.jsonl:1")

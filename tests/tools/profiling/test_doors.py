@@ -69,6 +69,27 @@ def answer(asked, deadline_ms=50.0, **of_machine):
     )
 
 
+def test_the_model_serves_nobody_at_a_rate_that_no_lane_works_off():
+    """Its thousand captures are over within a millisecond, before the queue is long."""
+
+    def never_in_time(doors, calls):
+        return np.full(calls, math.inf)
+
+    found = find_doors(
+        never_in_time,
+        np.full(100, SERVICE_MS),
+        asked=1,
+        fps=1e6,
+        deadline_ms=5_000.0,
+        lanes=LANES,
+    )
+    assert (found.predicted, found.serves) == (0, 0)
+    (point,) = found.curve
+    assert (point.predicted_p99_ms, point.measured_p99_ms) == (None, None)
+    crowded = answer(CAPACITY + 5, deadline_ms=1e5)
+    assert crowded.predicted == CAPACITY
+
+
 def test_what_is_measured_agrees_with_the_model_below_capacity():
     found = answer(10)
     assert found.meets

@@ -20,12 +20,29 @@ def test_percentiles_lie_within_the_early_stopping_bounds_of_both_scenarios():
     }
     for row in rows:
         assert row["lower_ms"] <= row["same_ms"] <= row["same_upper_ms"] <= row["upper_ms"]
-    assert found["ranks_apart"] <= 1
+    for row in found["ranks"]:
+        assert row["logged_ms"] == row["recorded_ms"]
+        assert row["ranks_apart"] <= 1
     assert [row["percentile"] for row in found["estimates"]] == ["p90", "p99"]
     for row in found["estimates"]:
         assert row["loadgen_ms"] == pytest.approx(row["rule_ms"], abs=1e-3)
     for row in found["verdicts"]:
         assert row["loadgen"] == row["same_calls"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "p", "apart"), [(1000, 99.0, 1), (1001, 99.0, 0), (4000, 99.9, 1), (3001, 99.9, 0)]
+)
+def test_the_conventions_differ_by_one_rank_where_the_product_is_whole(calls, p, apart):
+    values = np.arange(1.0, calls + 1.0)
+    (ours,) = percentiles(values, (p,))
+    theirs = profile_loadgen.loadgen_percentile_ms(values, p)
+    assert profile_loadgen.ranks_between(values, ours.ms, theirs) == apart
+
+
+def test_equal_latencies_share_a_rank():
+    tied = np.float64([1, 2, 2, 2, 3, 4])
+    assert [profile_loadgen.ranks_between(tied, 2.0, to) for to in (2.0, 3.0, 4.0)] == [0, 1, 2]
 
 
 def test_the_rule_allows_what_the_inference_rules_say():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,22 @@ def test_a_latency_that_rises_is_a_drift_and_a_growing_memory_is_told():
     assert found.spearman > 0.9
     assert found.last_ms > 1.3 * found.first_ms
     assert found.memory_growth_mb == pytest.approx(0.1 * 180, rel=0.05)
+
+
+def test_a_slow_first_minute_is_warm_up_and_no_drift():
+    machine = Machine()
+
+    def measure_slice(seconds):
+        slow = 3.0 if machine.now_s < 50.0 else 0.0
+        taken = machine.slice(seconds)
+        lasting = slow * np.linspace(1.0, 0.8, len(taken)) * (1.0 - (machine.now_s - 10.0) / 60.0)
+        return replace(taken, answered_ms=taken.answered_ms + 10.0 * lasting)
+
+    run = machine.measure(300.0, measure_slice=measure_slice)
+    assert 450 <= run.samples.warmup <= 550
+    assert not run.figures.drifts
+    assert run.figures.first_ms == pytest.approx(10.0, abs=0.1)
+    assert run.figures.minutes[0].largest_ms > 35.0  # minutes leave no call out
 
 
 def test_what_the_measurement_keeps_is_no_growth_of_the_session():

@@ -11,6 +11,7 @@ from fasdk.errors import BackendError
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.result import ProfileDocument, Run
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.warm_up import without_warm_up
 from fasdk_tools.terminal.profile import print_profile
 
 LEAST = {"p50": 5, "p90": 29, "p95": 59, "p99": 299, "p99_9": 2995}
@@ -90,6 +91,36 @@ def test_a_run_without_a_decision_has_no_latency():
     samples.answered_ms[:] = np.nan
     with pytest.raises(BackendError, match="none of 5 calls"):
         Run.of(samples)
+
+
+def test_the_end_of_the_warm_up_is_told_or_that_it_was_not_seen(capsys):
+    samples = samples_of(600)
+    samples.answered_ms[:120] += 80.0 - np.arange(120) / 2
+    run = Run.of(without_warm_up(samples))
+    assert run.steady is True
+    assert run.warmup_ms == 10.0 * run.warmup_calls
+    assert 100 <= run.warmup_calls <= 450
+    assert run.calls == 600 - run.warmup_calls
+    short = Run.of(without_warm_up(samples_of(100)))
+    assert (short.steady, short.warmup_calls, short.warmup_ms) == (False, 0, 0.0)
+    print_profile(document_of(run, short))
+    said = " ".join(capsys.readouterr().out.split())
+    left_out = f"left out {run.warmup_calls} calls in {run.warmup_ms / 1e3:.1f} s"
+    assert f"Warm-up {left_out} steady yes" in said
+    assert "Warm-up left out 0 calls in 0.0 s steady no, the end of the warm-up" in said
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 50])
+def test_no_more_is_decided_than_was_offered(calls):
+    run = Run.of(samples_of(calls))
+    assert run.offered_per_s == 100.0
+    assert 80.0 <= run.achieved_per_s <= 100.0
+
+
+def test_the_deadline_of_a_closed_loop_is_told(capsys):
+    run = Run.of(samples_of(300, load=Load.CLOSED), deadline_ms=1e6)
+    print_profile(document_of(run))
+    assert "Deadline goodput 100.0" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_document_is_read_back_as_it_was_written():

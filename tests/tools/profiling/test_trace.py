@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from support import tiny_bundle
 from support.requirements import Requirement
 from support.scripted_engine import SECONDS, FakeEngine, live
 from support.trace_processor import query
+from support.trace_slices import slices_of
 
 pytest.importorskip("perfetto")
 
@@ -57,35 +59,8 @@ def trace(recording, tmp_path_factory) -> Path:
     return path
 
 
-def slices(trace: Path):
-    """Return (track, name, start, end, captures, depth) of every slice, by the protobuf classes."""
-    from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
-
-    packets = protos.Trace.FromString(trace.read_bytes()).packet
-    names = {p.track_descriptor.uuid: p.track_descriptor.name for p in packets}
-    under_way = defaultdict(list)
-    found, lengths = [], []
-    for packet in packets:
-        event = packet.track_event
-        if not packet.HasField("track_event"):
-            continue
-        stack = under_way[event.track_uuid]
-        if event.type == event.TYPE_SLICE_BEGIN:
-            captures = tuple(a.int_value for a in event.debug_annotations if a.name == "capture")
-            assert list(event.flow_ids) == [number + 1 for number in captures]
-            stack.append((event.name, packet.timestamp, captures))
-        elif event.type == event.TYPE_SLICE_END:
-            name, start, captures = stack.pop()
-            track = names[event.track_uuid]
-            found.append((track, name, start, packet.timestamp, captures, len(stack)))
-        else:
-            lengths.append(event.counter_value)
-    assert not any(under_way.values()), "a slice has no end"
-    return found, lengths
-
-
 def test_the_stages_of_each_capture_fill_its_slice_without_a_gap(trace, recording):
-    found, _ = slices(trace)
+    found, _ = slices_of(trace)
     for number, clock in enumerate(recording.clocks):
         own = [s for s in found if s[0] == "captures" and s[4] == (number,)]
         [whole] = [s for s in own if s[5] == 0]
@@ -99,18 +74,18 @@ def test_the_stages_of_each_capture_fill_its_slice_without_a_gap(trace, recordin
 
 
 def test_a_lane_shows_each_batch_once_and_never_two_at_a_time(trace):
-    found, _ = slices(trace)
+    found, _ = slices_of(trace)
     for lane in ("lane 0", "lane 1"):
         own = sorted((s for s in found if s[0] == lane), key=lambda s: s[2])
         assert all(before[3] <= after[2] for before, after in pairwise(own))
-        assert {s[1] for s in own} == set(ON_A_LANE)
+        assert {s[1] for s in own} == {*ON_A_LANE, "answers"}
     for stage in ON_A_LANE:
         on_lanes = [n for s in found if s[0].startswith("lane") and s[1] == stage for n in s[4]]
         assert sorted(on_lanes) == list(range(CAPTURES))
 
 
 def test_the_queue_is_as_long_as_captures_wait_in_it(trace):
-    found, lengths = slices(trace)
+    found, lengths = slices_of(trace)
     assert sorted(n for s in found if s[0] == "queue" for n in s[4]) == list(range(CAPTURES))
     assert lengths[-1] == 0
     assert 1 <= max(lengths) <= CAPTURES
@@ -118,7 +93,7 @@ def test_the_queue_is_as_long_as_captures_wait_in_it(trace):
 
 
 def test_collections_inside_the_run_alone_are_recorded(trace, recording):
-    found, _ = slices(trace)
+    found, _ = slices_of(trace)
     own = [s for s in found if s[0] == "garbage collection"]
     assert ("generation 2", recording.collections[-1].start_ns) in {(s[1], s[2]) for s in own}
     assert len(own) == len(recording.collections)
@@ -129,8 +104,9 @@ def test_a_capture_without_an_answer_is_left_out(recording, tmp_path):
 
     clock = StageClock()
     clock.add(Stage.GATES, clock.start_ns, clock.start_ns + 5)
-    write_trace(tmp_path / "t", Recording([*recording.clocks, clock]))
-    found, _ = slices(tmp_path / "t")
+    session = replace(recording.session, clocks=[*recording.clocks, clock])
+    write_trace(tmp_path / "t", replace(recording, session=session))
+    found, _ = slices_of(tmp_path / "t")
     assert {n for s in found for n in s[4]} == set(range(CAPTURES))
 
 
@@ -159,7 +135,7 @@ def test_perfettos_own_processor_finds_lanes_and_stages_offline(trace, tmp_path)
         "where s.name not glob 'capture *' group by 1, 2",
         tmp_path,
     )
-    found, _ = slices(trace)
+    found, _ = slices_of(trace)
     expected = defaultdict(lambda: [0, 0])
     for track, stage, start_ns, end_ns, _, _ in found:
         if not stage.startswith("capture "):

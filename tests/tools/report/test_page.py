@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from importlib.resources import files
 
 import cv2
@@ -155,11 +156,12 @@ def test_every_value_of_every_template_is_escaped_and_plain():
 
 
 def test_without_jinja2_the_option_is_refused_in_one_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     report = str(tmp_path / "report.html")
     words = ["evaluate", "x.fasb", "--protocol", "list.jsonl", "--report", report]
     assert main(words) == 2
-    assert "--report needs jinja2" in capsys.readouterr().err
+    assert "--report needs jinja2" in (said := capsys.readouterr().err)
+    assert "pip install '.[report]'" in said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fasdk_tools.cli import main
 from fasdk_tools.profiling.baseline import BaselineAnswer
 from fasdk_tools.profiling.interleaved import Ratio
 from fasdk_tools.report.charts import axes, latency
-from fasdk_tools.report.charts.drawing import HEIGHT, TOP, Stroke
+from fasdk_tools.report.charts.drawing import HEIGHT, LEFT, TOP, Stroke
 from fasdk_tools.report.profile import LayerTime, LayerTimes, profile_page
 
 from support import profile_pages
@@ -182,6 +182,21 @@ def test_names_from_files_are_neither_markup_nor_controls():
     assert not page.find("b")
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
     assert any(r"gpj.\u202eevil\u2066x" in cell.text for cell in page.find("th"))
+
+
+def test_the_end_of_the_warm_up_is_told_and_drawn():
+    many = profile_pages.samples(3 * latency.MOST_POINTS, warmup=400)
+    runs = [many, profile_pages.samples(30)]
+    page = parse(profile_page(profile_pages.document(*runs), runs))
+    assert any("400 calls in" in p.text and "the run is steady" in p.text for p in page.find("p"))
+    assert any("end was not seen" in each.text for each in page.find("strong"))
+    shown = latency.Calls(many.due_ms / 1e3, many.latency_ms, many.warmup)
+    (label,) = [
+        each
+        for each in latency.over_time("k", "t", shown).shapes
+        if getattr(each, "text", "") == "end of warm-up"
+    ]
+    assert LEFT < label.x < LEFT + 40.0  # 400 of 6,400 calls
 
 
 def test_the_largest_latency_is_in_sight_however_many_calls_there_are():

@@ -153,8 +153,21 @@ def test_markup_in_values_is_printed_as_it_is(printed):
     assert printed(80, print_fields, "", {"name": "[bold]x[/bold]"}) == ["  name  [bold]x[/bold]"]
 
 
-def test_line_breaks_of_a_text_are_kept():
-    assert wrap("one two\nthree", 5, hanging=2) == ["one", "  two", "  three"]
+def test_a_line_feed_in_a_text_forges_no_line(printed):
+    forged = "print\nlive"
+    assert wrap(forged, 40) == [r"print\nlive"]
+    assert printed(40, print_answer, forged) == [r"print\nlive"]
+    assert printed(40, print_fields, "", {forged: forged}) == [r"  print\nlive  print\nlive"]
+    assert printed(40, print_notes, [forged])[2:] == [r"  print\nlive"]
+
+
+@pytest.mark.parametrize("text", ["print\nlive", "print\x1b[2J", "print\tflat", "a\u202eb", "a\rb"])
+def test_control_characters_break_no_cell(printed, text):
+    rows = [[text, "0.1", "x"], ["mask", "0.2", "y"]]
+    _, _, *lines = printed(80, print_rows, "", ["species", f"{text} rate", text], rows)
+    assert len(lines) == 2
+    assert lines[0].index("0.1") == lines[1].index("0.2")
+    assert lines[0].rindex("x") == lines[1].rindex("y")
 
 
 def test_the_width_is_that_of_the_terminal_and_80_without_one(monkeypatch):

@@ -186,7 +186,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--init-from", "absent.pth"], "absent.pth: no such file"),
         (["--model", "minifasnet-v2"], "no published training method here: choose --method plain"),
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
-        (["-o", "absent/model.safetensors"], "the folder absent does not exist"),
+        (["-o", "absent/model.safetensors"], "its folder does not exist"),
         (["--development", "absent.jsonl"], "cannot read list absent.jsonl"),
         (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],

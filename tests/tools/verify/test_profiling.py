@@ -150,6 +150,50 @@ def test_the_session_is_held_to_two_or_to_the_engine_alone(verify, monkeypatch):
     assert [ok(1.9, 1.1), ok(2.1, 1.1), ok(2.1, 1.5), ok(2.9, 1.9)] == [True, False, True, False]
 
 
+def test_a_wait_that_the_trace_names_otherwise_for_half_is_a_missed_claim(verify, monkeypatch):
+    used = verify("profiling_used")
+    monkeypatch.setattr(used, "pytest_claim", lambda *_: None)
+
+    def ok(**named):
+        monkeypatch.setattr(used, "support_json", lambda *_: named)
+        _, claim = used.trace_claims()
+        return claim.ok
+
+    assert ok(gates={"gates": 3, "engine": 2}, engine={"engine": 1})
+    assert not ok(gates={"gates": 2, "engine": 2}, engine={"engine": 1})
+    assert not ok(gates={}, engine={"engine": 1})
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [
+        ([(5.0, 5.0, 1), (6.0, 6.0, 0)], [True, True]),
+        ([(5.0, 5.1, 1)], [False, True]),
+        ([(5.0, 5.0, 2)], [True, False]),
+    ],
+)
+def test_loadgens_percentiles_are_held_to_its_own_convention(verify, monkeypatch, ranks, expected):
+    rows = [
+        {"percentile": "p50", "logged_ms": logged, "recorded_ms": recorded, "ranks_apart": apart}
+        for logged, recorded, apart in ranks
+    ]
+    finding = {
+        "service_ms": 5.0,
+        "queries": [9],
+        "calls": [9],
+        "percentiles": [],
+        "ranks": rows,
+        "estimates": [],
+        "verdicts": [],
+    }
+    referees = verify("profiling_referees")
+    monkeypatch.setattr(referees, "support_json", lambda *_: finding)
+    told = {claim.claim: claim for claim in referees.loadgen_claims()}
+    (logged,) = [claim for text, claim in told.items() if "rank floor" in text]
+    (apart,) = [claim for text, claim in told.items() if "ranks between" in text]
+    assert [logged.ok, apart.ok] == expected
+
+
 @pytest.mark.slow
 def test_a_search_and_a_fresh_process_on_a_small_bundle(tiny):
     found = printed("profile_find", tiny, "--target", EASY, "--within", "12s", "--runs", 1)

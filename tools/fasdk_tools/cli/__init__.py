@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from fasdk.errors import FasdkError
+from fasdk.extras import missing_package
 
 # Importing a module of verbs is what adds them to the root command, in the order of `--help`.
 from fasdk_tools.cli import (  # noqa: F401
@@ -61,6 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        _leave_stdout()
+    except ImportError as error:
+        found = missing_package(error, "this command")
+        if found is None:
+            raise
+        message = str(found)
     except Exception as error:
         if os.environ.get("FASDK_DEBUG"):
             raise
@@ -79,6 +86,24 @@ def main(arguments: list[str] | None = None) -> int:
     return EXIT_USAGE
 
 
+def _leave_stdout() -> None:
+    """Drop what is held for a stdout that takes nothing, such as on a full disk.
+
+    It would fail again when the process ends.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run() -> None:
     """Entry point of the `fasdk` script."""
-    sys.exit(main())
+    status = main()
+    try:
+        sys.stdout.flush()  # not when the process ends, which would print a traceback
+    except OSError as error:
+        _leave_stdout()
+        STDERR.print(f"fasdk: standard output: {error.strerror}", markup=False, soft_wrap=True)
+        status = EXIT_USAGE
+    sys.exit(status)

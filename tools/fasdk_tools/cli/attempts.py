@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fasdk.errors import AttemptError
+from fasdk.errors import AttemptError, UsageError
 from fasdk_tools.cli.root import JsonOption, Panel, app
 from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import STDERR, print_answer, print_json, print_rows
@@ -32,6 +32,7 @@ def attempts(
     from fasdk.tracking.attempt_files import recorded, release_camera
 
     if release is not None:
+        release = _camera_id(release)
         release_camera(release)
     found = [_read(path) for path in recorded()]
     documents = [each for each in found if not isinstance(each, str)]
@@ -49,6 +50,20 @@ def attempts(
             ("camera", "attempts", "spoofs", "locked out"),
             [(d["camera"], d["attempts"], d["spoofs"], _locked(d)) for d in documents],
         )
+
+
+def _camera_id(text: str) -> str:
+    """Return the name of a camera's account, given it or a specification as `run` takes it."""
+    from fasdk.cameras import open_camera
+    from fasdk.tracking.attempt_files import file_name, recorded
+
+    if file_name(text) in {path.name for path in recorded()}:
+        return text
+    try:
+        with open_camera(text) as camera:
+            return camera.identity()
+    except UsageError:
+        return text
 
 
 def _read(path: Path) -> dict[str, Any] | str:

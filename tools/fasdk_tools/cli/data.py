@@ -38,9 +38,9 @@ def synth(
     from fasdk_calibration.synthetic import parse_attacks, write_dataset
     from fasdk_calibration.synthetic.contact_sheet import ContactSheet
     from fasdk_calibration.synthetic.domains import populations_of
+    from fasdk_tools.outputs import require_outputs
 
-    if contact_sheet is not None and not contact_sheet.parent.is_dir():
-        raise typer.BadParameter(f"contact sheet {contact_sheet}: its folder does not exist")
+    require_outputs({"--contact-sheet": contact_sheet}, {"OUT": out})
     populations = populations_of(
         [letter.strip() for letter in domain.split(",")] if domain else [],
         seed,

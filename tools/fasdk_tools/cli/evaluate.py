@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk.extras import require_package
 from fasdk_tools.cli.list_options import (
     DepthScaleOption,
     FaceFormOption,
@@ -100,6 +101,7 @@ def evaluate(
         parse_missing,
         run_evaluation,
     )
+    from fasdk_tools.outputs import require_outputs
 
     if not protocol:
         raise UsageError("evaluate needs a test list: give --protocol LIST")
@@ -107,8 +109,11 @@ def evaluate(
         raise UsageError("--with-faces goes with --report OUT.html: frames are shown there alone")
     if report is not None:
         require_templates("--report")
-    if report is not None and not report.absolute().parent.is_dir():
-        raise UsageError(f"--report {report}: its folder does not exist")
+    if with_faces:
+        require_package("cv2", "--with-faces")
+    inputs = {"the bundle": bundle, "--development": development}
+    inputs |= {f"--protocol {number}": each for number, each in enumerate(protocol, 1)}
+    require_outputs({"--report": report}, inputs)
     request = EvaluationRequest(
         bundle=open_bundle(bundle, trust_policy(key, unsigned)),
         protocols=tuple(protocol),

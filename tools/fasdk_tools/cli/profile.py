@@ -177,9 +177,9 @@ def profile(
     """Measure the latency of a bundle on this machine under a load, stage by stage."""
     from fasdk.backends.registry import parse_backend
     from fasdk.settings import as_choice
+    from fasdk_tools.outputs import require_outputs
     from fasdk_tools.profiling.arrivals import read_arrivals
     from fasdk_tools.profiling.load import Load, LoadRequest
-    from fasdk_tools.profiling.outputs import require_outputs
     from fasdk_tools.profiling.run import ProfileOptions, run_profile
 
     chosen = as_choice("--load", load, Load)

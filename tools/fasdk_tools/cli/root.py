@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from fasdk.errors import CaptureError, UsageError
-from fasdk.extras import how_to_install
+from fasdk.extras import how_to_install, require_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,12 +177,7 @@ def require_build_half() -> None:
 
 def require_templates(option: str) -> None:
     """Refuse an option that makes an HTML page where Jinja2 is missing, in one line."""
-    from importlib.util import find_spec
-
-    if find_spec("jinja2") is None:
-        raise UsageError(
-            f"{option} needs jinja2, which a device install leaves out: `pip install jinja2`"
-        )
+    require_package("jinja2", option)
 
 
 def parse_modalities(text: str | None, option: str) -> tuple[Modality, ...]:

@@ -46,9 +46,9 @@ def run(
             metavar="SPEC",
             help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
             "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
-            "realsense, realsense:SERIAL, realsense:FILE.bag or pair:rgb=SPEC;ir=SPEC; options "
-            "follow a ?, as in opencv:0?width=1280&height=720, and quotes go around a SPEC that "
-            "has some, or an address.",
+            "csi:NUMBER, gst:PIPELINE, realsense, realsense:SERIAL, realsense:FILE.bag or "
+            "pair:rgb=SPEC;ir=SPEC; options follow a ?, as in opencv:0?width=1280&height=720, and "
+            "quotes go around a SPEC that has some, or an address.",
         ),
     ],
     face: Annotated[
@@ -106,7 +106,6 @@ def run(
     from fasdk.backends.registry import parse_backend
     from fasdk.bundle.succession import allowing
     from fasdk.cameras import open_camera
-    from fasdk.cameras.address import without_credentials
     from fasdk.capture_loop import run_captures
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
@@ -143,7 +142,7 @@ def run(
         trust = liveness.bundle.trust
         for result in run_captures(
             opened_camera,
-            liveness if each_frame else liveness.track(without_credentials(camera), policy),
+            liveness if each_frame else liveness.track(opened_camera.identity(), policy),
             locator,
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,

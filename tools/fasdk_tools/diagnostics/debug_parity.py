@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from fasdk.bounded_file import FileKind, read_bounded
-from fasdk.errors import ParityError, UsageError
+from fasdk.errors import FasdkError, ParityError, UsageError
 from fasdk.preprocess import PRESENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from fasdk.bundle.trust import TrustPolicy
 
+_T = TypeVar("_T")
 _SEED = 7
 _TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05
 
@@ -52,9 +52,11 @@ def compare(
     Raises:
         UsageError: A source cannot be read as a graph, or nothing is left to compare.
         ParityError: The graphs share no inputs, so they are not of one model.
+        ExportError: An ONNX file is none, or ends or outgrows the process that runs it.
     """
     from fasdk_engines.graph.divergence import first_divergence
 
+    brought = [path for path in (source, against) if path is not None and path.suffix == ".onnx"]
     on_phase(f"graph of {source.name}")
     first = _graph_of(source, model, config, weights, trust)
     if against is None:
@@ -63,16 +65,24 @@ def compare(
         from fasdk_engines.graph.islands import islands_matching
 
         on_phase("half-precision form")
-        islands = islands_matching(first, _float32_islands(source, model, trust))
-        second, second_name = convert(first, Precision.FP16, islands), f"{source} in fp16"
+        patterns = _float32_islands(source, model, trust)
+        second = _run_on(
+            brought,
+            lambda: convert(first, Precision.FP16, islands_matching(first, patterns)),
+            len(first),
+        )
+        second_name = f"{source} in fp16"
     else:
         on_phase(f"graph of {against.name}")
         second, second_name = _graph_of(against, model, config, weights, trust), str(against)
     if tolerance is None:
         tolerance = _HALF_TOLERANCE if against is None else _TOLERANCE
     on_phase("layer by layer")
-    inputs = _seeded_inputs(first, second)
-    divergence = first_divergence(first, second, inputs, tolerance=tolerance)
+    divergence = _run_on(
+        brought,
+        lambda: first_divergence(first, second, _seeded_inputs(first, second), tolerance=tolerance),
+        len(first) + len(second),
+    )
     return {
         "first": str(source),
         "second": second_name,
@@ -80,6 +90,21 @@ def compare(
         "diverges": divergence is not None,
         "divergence": None if divergence is None else asdict(divergence),
     }
+
+
+def _run_on(brought: Sequence[Path], work: Callable[[], _T], graph_bytes: int) -> _T:
+    """Return what work on graphs returns, in a child process where ONNX files brought them."""
+    if not brought:
+        return work()
+    from fasdk_engines.onnx_import.guard import run_guarded
+
+    names = " and ".join(map(str, brought))
+    try:
+        return run_guarded(work, names, graph_bytes)
+    except FasdkError as error:
+        if str(error).startswith(names):
+            raise
+        raise ParityError(f"{names}: {error}") from error
 
 
 def _graph_of(
@@ -96,10 +121,9 @@ def _graph_of(
 
         return bytes(open_bundle(path, trust).graph)
     if path.suffix == ".onnx":
-        try:
-            return read_bounded(path, FileKind.GRAPH)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        from fasdk_engines.onnx_import.onnx_file import read_onnx_file
+
+        return bytes(read_onnx_file(path).model.SerializeToString())
     if model is None:
         raise UsageError(f"{path} is read as a checkpoint, which needs --model NAME")
     from fasdk_engines.graph.export import export_graph

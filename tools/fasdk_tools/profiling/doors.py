@@ -33,7 +33,8 @@ class DoorPoint(Document):
     Attributes:
         doors: Number of doors.
         offered_per_s: Captures a second that they send.
-        predicted_p99_ms: 99th percentile by the model of the queue, in milliseconds.
+        predicted_p99_ms: 99th percentile by the model of the queue, in milliseconds; None where
+            more captures come than the lanes can work off, so that the queue grows without end.
         measured_p99_ms: The same of a run, in milliseconds; None where calls were not decided that
             it counts.
         goodput: Share of the captures decided within the deadline.
@@ -41,7 +42,7 @@ class DoorPoint(Document):
 
     doors: int
     offered_per_s: float
-    predicted_p99_ms: float
+    predicted_p99_ms: float | None
     measured_p99_ms: float | None
     goodput: float
 
@@ -226,11 +227,12 @@ class _Curve:
         target = self._target(doors)
         latencies = self._measure(doors, run_calls(doors))
         figure = target.figure_ms(latencies)
+        predicted = self._predicted_p99_ms(doors)
         self.points.append(
             DoorPoint(
                 doors=doors,
                 offered_per_s=target.rate_per_s,
-                predicted_p99_ms=self._predicted_p99_ms(doors),
+                predicted_p99_ms=predicted if math.isfinite(predicted) else None,
                 measured_p99_ms=figure if math.isfinite(figure) else None,
                 goodput=float(np.mean(latencies <= self._deadline_ms)),
             )
@@ -258,7 +260,13 @@ class _Curve:
         return Target(SERVED_P, self._deadline_ms, doors * self._fps)
 
     def _predicted_p99_ms(self, doors: int) -> float:
-        """Return the model's figure: cameras out of step, service times as measured."""
+        """Return the model's figure: cameras out of step, service times as measured.
+
+        Infinite where more captures come than are worked off: the model's captures alone would be
+        over before the queue is long.
+        """
+        if doors * self._fps * float(self._service_ms.mean()) > 1e3 * self._lanes:
+            return math.inf
         rng = np.random.default_rng(0)
         frames = math.ceil(_PREDICTED_CALLS / doors)
         phases = rng.uniform(0.0, 1.0, doors)

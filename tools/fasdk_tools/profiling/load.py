@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from fasdk.backends.specs import MOST_THREADS
 from fasdk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ MOST_CALLS: Final = 1_000_000
 """Most captures of one open load: every decision is kept until its end."""
 LONGEST_S: Final = 7 * 86_400.0
 """Longest measurement in seconds: a week."""
-MOST_THREADS: Final = 1_000
-"""Most cameras, lanes or threads of an engine, which are threads of this process."""
 
 
 class Load(str, Enum):

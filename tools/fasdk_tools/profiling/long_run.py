@@ -20,7 +20,8 @@ from fasdk_tools.profiling.load import LONGEST_S
 from fasdk_tools.profiling.machine.files import SystemFiles
 from fasdk_tools.profiling.machine.thermal import TemperatureSource
 from fasdk_tools.profiling.samples import Samples
-from fasdk_tools.profiling.steady import trend
+from fasdk_tools.profiling.steady import Trend, trend
+from fasdk_tools.profiling.warm_up import without_warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,8 @@ class LongRun:
 
     Attributes:
         figures: What it shows minute by minute.
-        samples: Its calls, without the warm-up of each slice, at times from the start of the run.
+        samples: Its calls, without those before each slice, at times from the start of the run; its
+            warm-up lasts until it is steady.
     """
 
     figures: SoakFigures
@@ -168,7 +170,7 @@ def measure_long(
         found.states.append((now_s, resident_mb, state.temperature_c()))
         if on_progress is not None:
             on_progress(min(1.0, now_s / seconds))
-    joined = Samples.joined(found.calls)
+    joined = without_warm_up(Samples.joined(found.calls))
     return LongRun(_figures(found, joined, asked_s=seconds, measured_s=now_s), joined)
 
 
@@ -177,7 +179,7 @@ def _figures(found: _Slices, samples: Samples, *, asked_s: float, measured_s: fl
     latency_ms, answered_s = samples.latency_ms[decided], samples.answered_ms[decided] / 1e3
     order = np.argsort(answered_s, kind="stable")
     latency_ms, answered_s = latency_ms[order], answered_s[order]
-    moved = trend(latency_ms, 1e3 * answered_s)
+    moved = _trend(samples.counted)
     minutes = tuple(
         _minute(number, found.states, latency_ms, answered_s)
         for number in range(1, _minute_of(found.states[-1][0]) + 1)
@@ -195,6 +197,13 @@ def _figures(found: _Slices, samples: Samples, *, asked_s: float, measured_s: fl
         memory_growth_mb=minutes[-1].resident_mb - warm.resident_mb,
         minutes=minutes,
     )
+
+
+def _trend(counted: Samples) -> Trend | None:
+    """Return how latency moved over the calls after the warm-up, in order of their answers."""
+    order = np.argsort(counted.answered_ms, kind="stable")
+    order = order[np.isfinite(counted.answered_ms[order])]
+    return trend(counted.latency_ms[order], counted.answered_ms[order])
 
 
 def _minute(

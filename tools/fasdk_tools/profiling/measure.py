@@ -35,7 +35,7 @@ def measure(
         request: Load to measure.
         on_progress: Callback with the share of the run that is done, in [0, 1].
         recording: Recording of the session under way, which receives the calls that a closed load
-            makes past the session's lanes.
+            makes past the session's lanes, and when the captures of an open load were due.
 
     Raises:
         UsageError: There is no capture, or the load needs more than a session.
@@ -50,5 +50,7 @@ def measure(
             liveness, captures, request, on_progress=on_progress, recording=recording
         )
     if request.load.is_open:
-        return measure_open(liveness, captures, request, on_progress=on_progress)
+        return measure_open(
+            liveness, captures, request, on_progress=on_progress, recording=recording
+        )
     raise UsageError(f"a {request.load.value} load cannot be measured on one open session")

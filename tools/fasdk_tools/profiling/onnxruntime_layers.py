@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fasdk.backends.onnxruntime import open_session
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import BackendError
 from fasdk_tools.profiling.layers import Layer, LayerProfile
@@ -47,6 +46,8 @@ def onnxruntime_layers(
     Raises:
         BackendError: ONNX Runtime refuses the graph or fails.
     """
+    from fasdk.backends.onnxruntime import open_session
+
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(
             bundle.graph,

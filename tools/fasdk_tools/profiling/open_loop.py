@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
     from fasdk.capture import Capture
     from fasdk_tools.profiling.load import LoadRequest
+    from fasdk_tools.profiling.recording import Recording
 
 # Decisions without a score for which the engine is not to blame.
 _REFUSALS = frozenset({Reason.QUEUE_FULL, Reason.DEADLINE})
@@ -61,6 +62,7 @@ def measure_open(
     request: LoadRequest,
     *,
     on_progress: Callable[[float], None] | None = None,
+    recording: Recording | None = None,
 ) -> Samples:
     """Submit captures to a session by due time and keep when each was answered.
 
@@ -75,6 +77,7 @@ def measure_open(
         request: An open load.
         on_progress: Callback in this thread, some ten times a second, with the share of the
             captures that were submitted, in [0, 1].
+        recording: Recording of the session under way, which receives when captures were due.
 
     Raises:
         BackendError: The warm-up was not scored, so that times would be meaningless.
@@ -85,7 +88,10 @@ def measure_open(
             raise BackendError(f"a call failed while profiling: {'; '.join(warm.reasons)}")
     generator = _Generator(liveness, captures, due_times_ms(request), request)
     gc.collect()
+    before = 0 if recording is None else len(recording.clocks)
     generator.run(request.cameras, on_progress)
+    if recording is not None:
+        recording.note_due(before, generator.submitted_due_ns())
     return generator.samples(request)
 
 
@@ -171,6 +177,15 @@ class _Generator:
             outcome=outcome,
             stages_ms={stage.value: values for stage, values in spent.items()},
         )
+
+    def submitted_due_ns(self) -> list[int]:
+        """Return when the captures that were submitted were due, in the order of submission."""
+        submitted_s = np.array(self._submitted_s)
+        order = np.argsort(submitted_s, kind="stable")  # those without a time are last
+        return [
+            round(1e9 * self._due_s[number])
+            for number in order[: np.count_nonzero(np.isfinite(submitted_s))].tolist()
+        ]
 
     def _offered_per_s(self, request: LoadRequest) -> float | None:
         """Return the rate asked for; that of the recorded arrivals of a replay."""

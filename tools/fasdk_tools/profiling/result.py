@@ -16,6 +16,7 @@ from fasdk_tools.profiling.layers import LayerProfile
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.percentiles import percentiles
 from fasdk_tools.profiling.samples import Outcome, Samples
+from fasdk_tools.profiling.warm_up import first_steady_call
 from fasdk_tools.profiling.yardstick import YardstickTimes
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class LatencyFigures(Document):
 def throughput(samples: Samples) -> float:
     """Return the captures a second that were decided.
 
+    Captures that are due at a rate cover at least as many of its intervals: three in a row within
+    two intervals are not more than were offered.
+
     Raises:
         BackendError: None was.
     """
@@ -91,6 +95,8 @@ def throughput(samples: Samples) -> float:
         )
     captures = 1 if samples.load.is_open else samples.batch
     span_s = (np.nanmax(counted.answered_ms) - counted.due_ms[0]) / 1e3
+    if samples.rate_per_s is not None:
+        span_s = max(span_s, len(counted) / samples.rate_per_s)
     return float(captures * decided / span_s)
 
 
@@ -128,7 +134,17 @@ class Run(Document):
     batch: int = Field(description="Captures in one call; of an open load the largest batch.")
     lanes: int = Field(description="Lanes of the engine that worked at once.")
     calls: int = Field(description="Calls counted, without the warm-up.")
-    warmup_calls: int = Field(description="Calls before those, not counted.")
+    warmup_calls: int = Field(description="Calls before those, left out as warm-up.")
+    warmup_ms: float | None = Field(
+        None,
+        description="Time from the first call to the first that counts, in milliseconds; null of "
+        "an idle or cold load.",
+    )
+    steady: bool | None = Field(
+        None,
+        description="Whether the end of the warm-up was seen: three successive windows agree "
+        "within 10 % in median latency and rate; null of an idle or cold load.",
+    )
     offered_per_s: float | None = Field(
         description="Captures a second that were due; null where they wait for answers."
     )
@@ -199,6 +215,8 @@ class Run(Document):
             lanes=samples.lanes,
             calls=len(counted),
             warmup_calls=samples.warmup,
+            warmup_ms=float(counted.due_ms[0] - samples.due_ms[0]),
+            steady=first_steady_call(samples) is not None,
             offered_per_s=samples.rate_per_s,
             achieved_per_s=achieved_per_s,
             goodput=share,
@@ -272,6 +290,7 @@ class ProfileDocument(Document):
     backend: str = Field(description="Backend that ran it.")
     version: str = Field(description="Version of the backend.")
     precision: str = Field(description="Precision of the graph.")
+    preprocess: str = Field("host", description="Where frames became tensors: host or device.")
     captures: int = Field(description="Different captures that were taken in turn.")
     trusted: bool | None = Field(
         None, description="Whether the machine held still; null where it was not watched."

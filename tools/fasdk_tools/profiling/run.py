@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from fasdk.backends.engine import place_of_preprocessing
+from fasdk.backends.specs import MOST_THREADS
 from fasdk.batching import BatchingPolicy
 from fasdk.bundle.revisions import RevisionState
 from fasdk.decision import MissingModalities
@@ -15,7 +17,7 @@ from fasdk.session.opening import open as open_session
 from fasdk_tools.profiling.baseline import Baseline
 from fasdk_tools.profiling.held_rate import HeldRate, find_held_rate, is_held
 from fasdk_tools.profiling.layer_times import profile_layers
-from fasdk_tools.profiling.load import MOST_THREADS, Load, LoadRequest
+from fasdk_tools.profiling.load import Load, LoadRequest
 from fasdk_tools.profiling.machine.watch import MachineWatch
 from fasdk_tools.profiling.measure import measure
 from fasdk_tools.profiling.percentiles import percentile
@@ -23,6 +25,7 @@ from fasdk_tools.profiling.recording import recorded
 from fasdk_tools.profiling.result import ProfileDocument, Run, throughput
 from fasdk_tools.profiling.samples import Outcome
 from fasdk_tools.profiling.trace import require_trace_library, write_trace
+from fasdk_tools.profiling.warm_up import without_warm_up
 from fasdk_tools.profiling.yardstick import measure_beside_yardstick
 
 if TYPE_CHECKING:
@@ -187,6 +190,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
             batching = BatchingPolicy(lanes=request.lanes, max_batch=request.batch)
             with open_profiled(options, batching=batching, device_times=True) as liveness:
                 bundle, engine = liveness.bundle, liveness.engine
+                preprocess = place_of_preprocessing(engine)
                 captures = _golden_captures(bundle) if own is None else own
                 for capture in captures:
                     liveness.require(capture)
@@ -213,6 +217,7 @@ def run_profile(options: ProfileOptions, on_progress: Callable[[str, float], Non
         options, bundle, (engine.backend.value, engine.version), len(captures), runs, watched
     ).model_copy(
         update={
+            "preprocess": preprocess.value,
             "layers": layers,
             "yardstick": yardstick,
             "baseline": None
@@ -322,13 +327,13 @@ class _Measuring:
         samples = self._measure(request, name, recording)
         percent = self.options.until_percent
         for number in range(1, UNTIL_MAX_ROUNDS):
-            counted = samples.counted
+            counted = without_warm_up(samples).counted
             decided_ms = counted.latency_ms[counted.outcome == Outcome.DECIDED]
             if percent is None or percentile(decided_ms, percent).is_within(UNTIL_SHARE):
                 break
             again = replace(request, seed=request.seed + number, warmup=0)
             samples = samples.followed_by(self._measure(again, name, recording))
-        return samples
+        return without_warm_up(samples)
 
     def _measure(
         self, request: LoadRequest, name: str, recording: Recording | None = None

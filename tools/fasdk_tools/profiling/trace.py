@@ -5,14 +5,17 @@ Open a trace at https://ui.perfetto.dev, which keeps it in the browser.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
 from fasdk.errors import UsageError
 from fasdk.extras import how_to_install
 from fasdk.telemetry import Stage, StageSpan
+from fasdk_tools.profiling.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _SEQUENCE = 1  # all packets are of one writer
 _ON_A_LANE = (Stage.PREPROCESS, Stage.UPLOAD, Stage.ENGINE, Stage.DOWNLOAD, Stage.DECISION)
+ANSWERS = "answers"
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,12 @@ def write_trace(path: Path, recording: Recording) -> None:
     """Write the trace of a run.
 
     Tracks: "queue", where each capture waits, and "queue length"; "lane N", with one slice a stage
-    of each batch; "captures", with one slice a capture that holds one slice a stage, "other" for
-    the time between two stages included; "garbage collection". Slices name their captures in the
-    argument `capture` and those of one capture are joined by a flow.
+    of each batch and "answers" for the callbacks after it; "captures", with one slice a capture
+    from when it was due, which holds one slice a stage, "other" for the time between two stages
+    included, and in those what it waited for; "late captures", with one slice for each that took
+    twice the median, named by what it waited for beyond others; "garbage collection", "stalls of
+    the process" and "swaps". Slices name their captures in the argument `capture` and those of one
+    capture are joined by a flow.
 
     Args:
         path: File to write, by custom named `.perfetto-trace`.
@@ -86,14 +93,14 @@ def write_trace(path: Path, recording: Recording) -> None:
     trace.overlapping("queue", [[wait] for wait in waits])
     trace.counter("queue length", _lengths(waits))
     for lane, slices in sorted(_by_lane(finished).items()):
-        trace.track(f"lane {lane}", slices)
-    trace.overlapping("captures", [_whole(number, clock) for number, clock in finished])
-    collections = [
-        _Slice(f"generation {one.generation}", one.start_ns, one.end_ns)
-        for one in recording.collections
-    ]
-    if collections:
-        trace.track("garbage collection", collections)
+        trace.track(f"lane {lane}", _with_answers(slices, _returns_of(lane, recording)))
+    found = Waits(recording)
+    trace.overlapping("captures", [_whole(number, clock, found) for number, clock in finished])
+    late = [_Slice(one.waited_for, one.start_ns, one.end_ns, (one.number,)) for one in found.late()]
+    trace.overlapping("late captures", [[one] for one in late])
+    for name, interruptions in _interruptions(recording, finished).items():
+        if interruptions:
+            trace.track(name, interruptions)
     with atomic_write(path) as file:
         file.write(trace.serialized())
 
@@ -116,17 +123,66 @@ def _by_lane(finished: Iterable[tuple[int, StageClock]]) -> dict[int, list[_Slic
     }
 
 
-def _whole(number: int, clock: StageClock) -> list[_Slice]:
-    """Return a capture's slice, followed by those of its stages, which fill it without a gap."""
-    end_ns = clock.end_ns or clock.start_ns
-    slices = [_Slice(f"capture {number}", clock.start_ns, end_ns, (number,))]
-    last_ns = clock.start_ns
+def _returns_of(lane: int, recording: Recording) -> list[int]:
+    return [at_ns for number, at_ns in recording.session.lane_returns if number == lane]
+
+
+def _with_answers(slices: Sequence[_Slice], returns_ns: Sequence[int]) -> list[_Slice]:
+    """Return a lane's slices with what it did after each decision until the next slice or batch."""
+    found = []
+    for one, after in zip_longest(slices, slices[1:]):
+        found.append(one)
+        place = bisect_left(returns_ns, one.end_ns)
+        until_ns = returns_ns[place] if place < len(returns_ns) else one.end_ns
+        if after is not None:
+            until_ns = min(until_ns, after.start_ns)
+        if one.name == Stage.DECISION.value and until_ns > one.end_ns:
+            found.append(_Slice(ANSWERS, one.end_ns, until_ns, one.captures))
+    return found
+
+
+def _interruptions(
+    recording: Recording, finished: Sequence[tuple[int, StageClock]]
+) -> dict[str, list[_Slice]]:
+    """Return what concerns no capture alone, by the name of its track."""
+    last_ns = max((clock.end_ns or 0 for _, clock in finished), default=0)
+    return {
+        "garbage collection": [
+            _Slice(f"generation {one.generation}", one.start_ns, one.end_ns)
+            for one in recording.collections
+        ],
+        "stalls of the process": [
+            _Slice("stall", start_ns, end_ns) for start_ns, end_ns in recording.stalls
+        ],
+        "swaps": [
+            _Slice("swap", one.start_ns, one.end_ns or max(one.start_ns, last_ns))
+            for one in recording.session.swaps
+        ],
+    }
+
+
+def _whole(number: int, clock: StageClock, waits: Waits) -> list[_Slice]:
+    """Return a capture's slice, followed by those of its stages, which fill it without a gap.
+
+    Each stage is followed by what the capture waited for in it, where that is something else.
+    """
+    start_ns, end_ns = waits.start_ns(number), clock.end_ns or clock.start_ns
+    stages = []
+    last_ns = start_ns
     for span in (*clock.spans(), StageSpan(Stage.OTHER, end_ns, end_ns)):
-        if span.start_ns > last_ns:
-            slices.append(_Slice(Stage.OTHER.value, last_ns, span.start_ns, (number,)))
-        if span.end_ns > span.start_ns:
-            slices.append(_Slice(span.stage.value, span.start_ns, span.end_ns, (number,)))
+        stages.append(_Slice(Stage.OTHER.value, last_ns, span.start_ns, (number,)))
+        stages.append(_Slice(span.stage.value, span.start_ns, span.end_ns, (number,)))
         last_ns = span.end_ns
+    parts = waits.parts(number)
+    slices = [_Slice(f"capture {number}", start_ns, end_ns, (number,))]
+    for stage in stages:
+        if stage.end_ns > stage.start_ns:
+            slices.append(stage)
+            slices += [
+                _Slice(part.name, part.start_ns, part.end_ns, (number,))
+                for part in parts
+                if stage.start_ns <= part.start_ns < stage.end_ns and part.name != stage.name
+            ]
     return slices
 
 

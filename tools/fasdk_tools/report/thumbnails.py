@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
+from fasdk.extras import require_package
 from fasdk.preprocess import depth_to_8bit
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def thumbnail(capture: Capture, modality: Modality, encoding: DepthEncoding | No
 
     Raises:
         DatasetError: OpenCV cannot encode it.
+        PackageError: OpenCV is not installed.
     """
+    require_package("cv2", "a report with faces")
+    import cv2
+
     picture = _picture(capture.frame(modality), modality, encoding)
     height, width = picture.shape[:2]
     factor = min(HEIGHT / height, WIDEST / width)

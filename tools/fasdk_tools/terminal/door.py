@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fasdk_tools.terminal.numbers import count_of, format_ms
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.run_fields import deadline_fields, warm_up_fields
 
 if TYPE_CHECKING:
     from fasdk_tools.profiling.door_figures import ColdFigures, IdleFigures, SoakFigures
@@ -29,6 +30,9 @@ def print_door(run: Run, context: Context) -> None:
         _print_cold(run.cold, context)
     if run.soak is not None:
         _print_soak(run.soak, context)
+        print_fields("Warm-up", warm_up_fields(run))
+        if run.goodput is not None:
+            print_fields("Deadline", deadline_fields(run))
 
 
 def _print_fields(context: Context, **fields: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fasdk.plain_text import plain
+from fasdk.plain_text import plain_line
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -26,7 +26,7 @@ def format_value(value: object) -> str:
             text = ", ".join(f"{key} {format_value(item)}" for key, item in value.items()) or "-"
         case _:
             text = str(value)
-    return plain(text)
+    return plain_line(text)
 
 
 def format_number(value: float) -> str:

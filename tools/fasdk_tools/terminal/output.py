@@ -199,10 +199,18 @@ def progress_view() -> Iterator[ProgressView]:
         TimeElapsedColumn(),
         console=STDERR,
     )
-    with progress:
-        view = ProgressView(progress)
+    view = ProgressView(progress)
+    progress.start()
+    try:
         yield view
-        view.finish_phase()
+    except BaseException:
+        # What went wrong is said by one line, without bars above it, and without the empty line
+        # that Progress.stop prints into what is no terminal.
+        progress.live.transient = True
+        progress.live.stop()
+        raise
+    view.finish_phase()
+    progress.stop()
 
 
 def _plain(value: Any) -> Any:

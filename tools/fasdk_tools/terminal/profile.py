@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fasdk_tools.terminal.door import Context, print_door
 from fasdk_tools.terminal.numbers import count_of, format_ms, format_share
 from fasdk_tools.terminal.output import print_answer, print_fields, print_notes, print_rows
+from fasdk_tools.terminal.run_fields import deadline_fields, warm_up_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ def print_profile(document: ProfileDocument) -> None:
     """Print the figures of a profile on stdout."""
     first = document.runs[0]
     context = {
-        "measured on": f"{document.backend} {document.version}, {document.precision}",
+        "measured on": _measured_on(document),
         "trust": document.bundle_trust,
         "measurement": _measurement_text(document),
     }
@@ -31,6 +32,12 @@ def print_profile(document: ProfileDocument) -> None:
         _print_runs(document.runs, context)
     if document.layers is not None:
         _print_layers(document.layers)
+
+
+def _measured_on(document: ProfileDocument) -> str:
+    """Return backend, precision and, where it is not the host, what preprocesses."""
+    text = f"{document.backend} {document.version}, {document.precision}"
+    return text if document.preprocess == "host" else f"{text}, preprocessed on the GPU"
 
 
 def _print_runs(runs: Sequence[Run], context: Context) -> None:
@@ -133,8 +140,11 @@ def _print_run(run: Run) -> None:
         ]
         + [("at most", "", *_bounds(run.end_to_end), "")],
     )
+    print_fields("Warm-up", warm_up_fields(run))
     if run.load.is_open:
         print_fields("Arrivals", _arrivals(run))
+    elif run.goodput is not None:
+        print_fields("Deadline", deadline_fields(run))
 
 
 def _arrivals(run: Run) -> dict[str, object]:
@@ -149,12 +159,7 @@ def _arrivals(run: Run) -> dict[str, object]:
     if run.held is not None:
         fields["rate held"] = _held(run)
     fields |= {"refused": run.refused, "failed": run.failed}
-    if run.goodput is not None and run.deadline_ms is not None:
-        fields["goodput"] = (
-            f"{format_share(run.goodput)} within {format_ms(run.deadline_ms)}, "
-            f"{count_of(run.missed_deadlines or 0, 'deadline')} missed"
-        )
-    return fields
+    return fields | deadline_fields(run)
 
 
 def backlog_text(growth_per_s: float) -> str:

@@ -62,7 +62,7 @@ def print_doors(found: DoorsAnswer) -> None:
                 point.doors,
                 f"{point.offered_per_s:.1f}",
                 "-" if point.measured_p99_ms is None else f"{point.measured_p99_ms:.3f}",
-                f"{point.predicted_p99_ms:.3f}",
+                "-" if point.predicted_p99_ms is None else f"{point.predicted_p99_ms:.3f}",
                 format_share(point.goodput),
             )
             for point in found.curve

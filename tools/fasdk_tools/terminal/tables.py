@@ -7,7 +7,7 @@ of long text, become lines below the table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fasdk.plain_text import plain
+from fasdk.plain_text import plain_line
 from fasdk_tools.terminal.numbers import format_value
 
 if TYPE_CHECKING:
@@ -51,22 +51,21 @@ def wrap(text: str, width: int, *, indent: int = 0, hanging: int = 0) -> list[st
     """Return text in lines of at most `width` cells; a longer word gets a line of its own.
 
     Args:
-        text: Text; its own line breaks are kept.
+        text: Text; a line feed in it is shown as an escape, so that no line is forged.
         width: Cells in a line, indentation included.
         indent: Spaces before the first line.
         hanging: Spaces before every other line.
     """
     lines: list[str] = []
-    for paragraph in plain(text).split("\n"):
-        line = ""
-        for word in paragraph.split():
-            room = width - (hanging if lines else indent)
-            if line and cell_len(line) + 1 + cell_len(word) > room:
-                lines.append(line)
-                line = word
-            else:
-                line = f"{line} {word}" if line else word
-        lines.append(line)
+    line = ""
+    for word in plain_line(text).split():
+        room = width - (hanging if lines else indent)
+        if line and cell_len(line) + 1 + cell_len(word) > room:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    lines.append(line)
     return [
         (" " * (hanging if number else indent) + line).rstrip() for number, line in enumerate(lines)
     ]
@@ -74,7 +73,7 @@ def wrap(text: str, width: int, *, indent: int = 0, hanging: int = 0) -> list[st
 
 def field_lines(fields: Mapping[str, object], width: int) -> Iterator[RenderableType]:
     """Yield names and values as lines; a value that does not fit beside its name goes below it."""
-    texts = {plain(name): format_value(value) for name, value in fields.items()}
+    texts = {plain_line(name): format_value(value) for name, value in fields.items()}
     start = _INDENT + max(map(cell_len, texts), default=0) + _GAP
     for name, text in texts.items():
         title = Text(" " * _INDENT).append(name, style="bold")
@@ -98,7 +97,8 @@ def table_lines(
         width: Width of the terminal in character cells.
         wide: Whether columns marked `wide` are shown.
     """
-    chosen = [each if isinstance(each, Column) else Column(each) for each in columns]
+    given = [each if isinstance(each, Column) else Column(each) for each in columns]
+    chosen = [replace(each, name=plain_line(each.name)) for each in given]
     kept = [i for i, each in enumerate(chosen) if wide or not each.wide]
     cells = [[format_value(value) for value in row] for row in rows]
     least = {i: _least_width(chosen[i].name, [row[i] for row in cells]) for i in kept}

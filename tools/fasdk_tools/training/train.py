@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fasdk.bounded_file import is_folder
 from fasdk.errors import UsageError
 from fasdk_engines.models.checkpoint import find_config, save_checkpoint
 from fasdk_engines.models.registry import get_family
@@ -23,6 +25,7 @@ from fasdk_engines.training import (
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
+from fasdk_tools.outputs import require_outputs
 from fasdk_tools.terminal.output import STDERR
 
 
@@ -57,6 +60,11 @@ class TrainRequest:
     vocabulary: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
+
+    @property
+    def log_file(self) -> Path:
+        """The CSV log."""
+        return (self.log or self.out.parent) / f"{self.out.stem}.csv"
 
     @property
     def state(self) -> Path:
@@ -126,16 +134,16 @@ def run_training(request: TrainRequest) -> TrainReport:
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
     _require_fitting(request)
-    log = (request.log or request.out.parent) / f"{request.out.stem}.csv"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = request.log_file
     initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    captures, development = captures_of(request.captures), captures_of(request.development)
+    log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         board = None
         if request.tensorboard:
             board = TensorBoardLog(log.parent)
             stack.callback(board.close)
         view = stack.enter_context(_training_view())
-        captures = captures_of(request.captures)
 
         def on_epoch(epoch: Epoch) -> None:
             view.epoch(epoch)
@@ -147,7 +155,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             config,
             method,
             captures,
-            captures_of(request.development),
+            development,
             request.settings,
             initial=initial,
             state=request.state,
@@ -180,8 +188,22 @@ def run_training(request: TrainRequest) -> TrainReport:
 def _require_fitting(request: TrainRequest) -> None:
     if request.out.suffix != ".safetensors":
         raise UsageError(f"-o {request.out} is not called like a checkpoint: end it .safetensors")
-    if not request.out.parent.is_dir():
-        raise UsageError(f"-o {request.out}: the folder {request.out.parent} does not exist")
+    folder = request.log_file.parent
+    if os.path.lexists(folder) and not is_folder(folder):
+        raise UsageError(f"--log {folder} is no folder: name another")
+    require_outputs(
+        {
+            "-o": request.out,
+            "the state of -o": request.state,
+            "--log": request.log_file if is_folder(folder) else folder,
+        },
+        {
+            "the list": request.captures,
+            "--development": request.development,
+            "--init-from": request.initial,
+            "--clip-vocabulary": request.vocabulary,
+        },
+    )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
     if request.state.exists() and not request.resume:

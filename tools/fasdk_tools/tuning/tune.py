@@ -35,6 +35,7 @@ from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.evaluation.request import seen_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
+from fasdk_tools.outputs import require_outputs
 from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
 
@@ -143,8 +144,8 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
         FasdkError: The bundle, its signature or the key is not as it should be.
     """
     # What is carried over is signed anew, so it is verified before anything else is done with it.
+    _require_options(request)
     bundle = open_bundle(request.bundle, request.trust)
-    _require_writable(request)
     signer = request.signer or open_signer(None)
     dataset = open_dataset(request.protocol, request.root, options=request.options)
     _require_both_classes(dataset)
@@ -197,12 +198,10 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     )
 
 
-def _require_writable(request: TuneRequest) -> None:
+def _require_options(request: TuneRequest) -> None:
     """Refuse now what would fail after all captures were scored."""
-    if not request.out.resolve().parent.is_dir():
-        raise UsageError(f"cannot write {request.out}: its folder does not exist: make it first")
-    if request.out.exists() and request.out.samefile(request.bundle):
-        raise UsageError(f"-o {request.out} is the bundle itself: give the new revision a new name")
+    inputs = {"the bundle itself": request.bundle, "--protocol": request.protocol}
+    require_outputs({"-o": request.out}, inputs)
     if not (math.isfinite(request.time_limit_ms) and request.time_limit_ms > 0.0):
         raise UsageError(
             f"--time-limit-ms {request.time_limit_ms}: expected milliseconds above 0, such as 5000"

@@ -19,7 +19,7 @@ import numpy as np
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Modality
 from fasdk.errors import CaptureError, DatasetError
-from fasdk.image_container import MAX_DECODED_BYTES
+from fasdk.image_extent import MAX_DECODED_BYTES
 from fasdk.numpy_file import bounded_zip, load_member
 from fasdk_calibration.datasets.readers.base import (
     ArchiveFormat,

@@ -64,6 +64,12 @@ class IHostMemory(Protocol):
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
+class ITimingCache(Protocol):
+    """Times of kernels on one GPU."""
+
+    def serialize(self) -> IHostMemory: ...
+
+
 class ITensor(Protocol):
     """A tensor of a network; -1 in `shape` is a symbolic axis."""
 
@@ -93,7 +99,12 @@ class IBuilderConfig(Protocol):
 
     progress_monitor: IProgressMonitor
     profiling_verbosity: object
+    builder_optimization_level: int
+    max_aux_streams: int
 
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None: ...
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool: ...
+    def get_timing_cache(self) -> ITimingCache | None: ...
     def set_memory_pool_limit(self, pool: object, pool_size: int) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
 

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.backends.tensorrt.capture_lane import CaptureTensorRtLane
 from fasdk.backends.tensorrt.close_timeout import CloseTimeout
 from fasdk.backends.tensorrt.lane import TensorRtLane
 from fasdk.backends.tensorrt.layer_times import LayerReport, make_recorder
@@ -18,13 +20,14 @@ from fasdk.backends.tensorrt.module import load_module, open_log, released_on_er
 from fasdk.errors import BackendError, PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from fasdk.backends.cuda_api import CudaDriver
     from fasdk.backends.engine import Backend, EngineOutputs
     from fasdk.backends.tensorrt import api
+    from fasdk.backends.tensorrt.device_preprocessing import DevicePreprocessing
     from fasdk.backends.tensorrt.module import TensorRt
 
 
@@ -49,6 +52,8 @@ class TensorRtEngine:
         plan_source: Description of the plan's origin.
         graphs: Whether lanes record CUDA graphs, one a batch size.
         timed: Whether lanes time copies and execution on the device.
+        preprocessing: What lanes need to make the tensors of captures on the device, which the
+            engine releases; None where the host makes them.
 
     Raises:
         BackendError: The backend is not installed, or the device has no memory left.
@@ -65,6 +70,7 @@ class TensorRtEngine:
         plan_source: PlanSource,
         graphs: bool = True,
         timed: bool = False,
+        preprocessing: DevicePreprocessing | None = None,
     ) -> None:
         self._trt: TensorRt = load_module(backend)
         self.backend = backend
@@ -72,6 +78,7 @@ class TensorRtEngine:
         self.plan_source = plan_source
         self.graphs = graphs
         self.timed = timed
+        self.preprocessing = preprocessing
         self.max_batch: int | None = None
         self._layout = layout
         self._driver = driver
@@ -172,7 +179,14 @@ class TensorRtEngine:
                     f"a lane for batches of {max_batch}, expected 1 to {self.max_batch}: "
                     "the plan takes no more"
                 )
-            lane = TensorRtLane(
+            open_lane: Callable[..., TensorRtLane] = TensorRtLane
+            if self.preprocessing is not None:
+                open_lane = partial(
+                    CaptureTensorRtLane,
+                    kernels=self.preprocessing.kernels,
+                    captures=self.preprocessing.captures,
+                )
+            lane = open_lane(
                 self._trt,
                 engine,
                 layout=self._layout,
@@ -206,6 +220,7 @@ class TensorRtEngine:
         for lane in lanes:
             lane.close(timeout)
         self._own = None
+        self._release_kernels()
         runtime, self._runtime = self._runtime, None
         if runtime is None:
             return
@@ -214,6 +229,18 @@ class TensorRtEngine:
                 # In this order: a context needs its engine, an engine its runtime.
                 del engine
                 del runtime
+        except BackendError as error:
+            self._warn(f"closed on a device that fails: {error}")
+
+    def _release_kernels(self) -> None:
+        with self._state:
+            preprocessing = self.preprocessing
+            if preprocessing is None or self._lanes:
+                return  # a lane that was abandoned may be running them
+            self.preprocessing = None
+        try:
+            with self._driver.current():
+                preprocessing.kernels.free()
         except BackendError as error:
             self._warn(f"closed on a device that fails: {error}")
 

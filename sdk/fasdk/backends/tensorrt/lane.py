@@ -10,6 +10,8 @@ context of its own, whose shapes are set once; they run one after the other and 
 scratch memory.
 
 A lane that times its calls puts marks between the copies and the execution, in its graphs too.
+
+Where CPU and GPU share one memory, inputs and outputs are mapped and nothing is copied.
 """
 
 from __future__ import annotations
@@ -18,19 +20,22 @@ import logging
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import Enum
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
 from fasdk.backends.tensorrt.close_timeout import CloseTimeout
+from fasdk.backends.tensorrt.contexts import Execution
+from fasdk.backends.tensorrt.memory import SharedMemory
 from fasdk.backends.tensorrt.module import released_on_error
 from fasdk.errors import BackendError
 from fasdk.telemetry import DeviceTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -47,40 +52,15 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.layout import TensorLayout
     from fasdk.backends.tensorrt.module import NativeLog, TensorRt
 
-_FLOAT32_BYTES = 4
-# Marks of a timed call, in its order.
-_BEGIN, _UPLOADED, _EXECUTED, _DOWNLOADED = range(4)
 
+class Mark(Enum):
+    """Places of a timed call, in its order."""
 
-@dataclass(frozen=True)
-class _Port:
-    """One tensor with its two buffers, each as large as the lane's largest batch."""
-
-    shape: tuple[int, ...]
-    host: HostBuffer
-    device: DeviceBuffer
-
-
-@dataclass
-class _Execution:
-    """An execution context and the batch its input shapes are set to, None before they are."""
-
-    context: api.IExecutionContext
-    batch: int | None = None
-
-    def set_batch(self, batch: int, inputs: Mapping[str, tuple[int, ...]]) -> bool:
-        """Set the shapes unless they are set already; return whether TensorRT takes them."""
-        if self.batch != batch:
-            self.batch = None
-            for name, shape in inputs.items():
-                if not self.context.set_input_shape(name, (batch, *shape)):
-                    return False
-            self.batch = batch
-        return True
-
-    def enqueue(self, stream: CudaStream) -> bool:
-        """Enqueue one execution; return whether TensorRT took it."""
-        return self.context.execute_async_v3(stream.handle)
+    BEGIN = "begin"
+    UPLOADED = "uploaded"
+    PREPROCESSED = "preprocessed"
+    EXECUTED = "executed"
+    DOWNLOADED = "downloaded"
 
 
 @dataclass(frozen=True)
@@ -105,6 +85,13 @@ class TensorRtLane:
     Raises:
         BackendError: The device has no memory left, failed, or TensorRT refuses a context.
     """
+
+    _marked: ClassVar[tuple[Mark, ...]] = (
+        Mark.BEGIN,
+        Mark.UPLOADED,
+        Mark.EXECUTED,
+        Mark.DOWNLOADED,
+    )
 
     def __init__(
         self,
@@ -133,11 +120,11 @@ class TensorRtLane:
         self._is_open = True
         self._is_released = False
         self._queue: _Queue | None = None
-        self._ports: dict[str, _Port] = {}
+        self._ports: dict[str, SharedMemory] = {}  # by tensor, of the lane's largest batch
         self._held: list[CudaStream | CudaEvent | CudaMarks | DeviceBuffer | HostBuffer] = []
         self._marks: CudaMarks | None = None
         self._scratch: tuple[DeviceBuffer, int] | None = None
-        self._executions: dict[int, _Execution] = {}
+        self._executions: dict[int, Execution] = {}
         self._graphs: dict[int, CudaGraph] = {}
         try:
             with released_on_error(), driver.current():
@@ -153,6 +140,9 @@ class TensorRtLane:
 
     def run(self, batch: int) -> EngineOutputs:
         """Run the first rows; see `Lane.run`."""
+        return self._call(batch)
+
+    def _call(self, batch: int, *, from_captures: bool = False) -> EngineOutputs:
         with self._turn:
             if not self._is_open:
                 raise BackendError("the lane is closed")
@@ -160,14 +150,11 @@ class TensorRtLane:
                 raise BackendError(f"a batch of {batch}, expected 1 to {self.max_batch} captures")
             device = None
             with self._driver.current():
-                self._execute(batch)
+                self._execute(batch, from_captures=from_captures)
                 if self._marks is not None:
-                    device = DeviceTimes(*self._marks.elapsed_ms())
+                    device = self._times(self._marks.elapsed_ms())
             return EngineOutputs.from_named(
-                {
-                    name: self._ports[name].host.array[:batch].copy()
-                    for name in self._layout.outputs
-                },
+                {name: self._ports[name].array[:batch].copy() for name in self._layout.outputs},
                 device,
             )
 
@@ -202,8 +189,10 @@ class TensorRtLane:
         self._held.append(done)
         self._queue = _Queue(stream, done)
         for name, shape in (self._layout.inputs | self._layout.outputs).items():
-            self._ports[name] = self._allocate((self.max_batch, *shape))
-        self.inputs = {name: self._ports[name].host.array for name in self._layout.inputs}
+            self._ports[name] = SharedMemory.allocate(
+                self._driver, (self.max_batch, *shape), np.float32, self._held.append
+            )
+        self.inputs = {name: self._ports[name].array for name in self._layout.inputs}
         for rows in self.inputs.values():
             rows.fill(0.0)
         scratch_bytes = int(engine.device_memory_size_v2)
@@ -212,7 +201,7 @@ class TensorRtLane:
             self._held.append(scratch)
             self._scratch = scratch, scratch_bytes
         if timed:
-            self._marks = self._driver.marks(4)
+            self._marks = self._driver.marks(len(self._marked))
             self._held.append(self._marks)
         has_graphs = graphs and self._record_all(trt, engine)
         if graphs and not has_graphs and self._marks is not None:
@@ -223,14 +212,7 @@ class TensorRtLane:
             execution = self._make_execution(trt, engine)
             self._executions = dict.fromkeys(range(1, self.max_batch + 1), execution)
 
-    def _allocate(self, shape: tuple[int, ...]) -> _Port:
-        device = self._driver.device_buffer(prod(shape) * _FLOAT32_BYTES)
-        self._held.append(device)
-        host = self._driver.host_buffer(shape)
-        self._held.append(host)
-        return _Port(shape[1:], host, device)
-
-    def _make_execution(self, trt: TensorRt, engine: api.ICudaEngine) -> _Execution:
+    def _make_execution(self, trt: TensorRt, engine: api.ICudaEngine) -> Execution:
         context = engine.create_execution_context(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
@@ -248,7 +230,7 @@ class TensorRtLane:
                 )
         if self._profiler is not None:
             context.profiler = self._profiler
-        return _Execution(context)
+        return Execution(context)
 
     def _record_all(self, trt: TensorRt, engine: api.ICudaEngine) -> bool:
         """Record every batch size; return False, with nothing kept, where it is refused."""
@@ -273,18 +255,14 @@ class TensorRtLane:
             return str(error)
         return None
 
-    def _execute(self, batch: int) -> None:
+    def _execute(self, batch: int, *, from_captures: bool = False) -> None:
         """Run one batch and wait until its outputs are on the host; the context is current."""
         queue = self._opened()
         try:
             for name in self._layout.outputs:
                 # What never arrives must not be read as the last capture's verdict.
-                self._ports[name].host.array[:batch].fill(np.nan)
-            graph = self._graphs.get(batch)
-            if graph is not None:
-                graph.launch(queue.stream)
-            else:
-                self._enqueue(batch)
+                self._ports[name].array[:batch].fill(np.nan)
+            self._start(batch, from_captures=from_captures)
             queue.done.record(queue.stream)
             queue.done.synchronize()
         except BaseException:
@@ -292,32 +270,63 @@ class TensorRtLane:
             queue.stream.synchronize()
             raise
 
+    def _start(self, batch: int, *, from_captures: bool) -> None:
+        """Enqueue one batch, or launch its graph."""
+        if from_captures:
+            raise BackendError("this lane takes tensors")
+        graph = self._graphs.get(batch)
+        if graph is not None:
+            graph.launch(self._opened().stream)
+        else:
+            self._enqueue(batch)
+
     def _enqueue(self, batch: int) -> None:
-        stream, execution = self._opened().stream, self._executions[batch]
+        """Enqueue what a graph holds: here all of a call."""
+        execution = self._ready(batch)
+        self._mark(Mark.BEGIN)
+        self._upload_rows(batch)
+        self._poison(batch)
+        self._mark(Mark.UPLOADED)
+        self._enqueue_execution(batch, execution)
+
+    def _ready(self, batch: int) -> Execution:
+        execution = self._executions[batch]
         if not execution.set_batch(batch, self._layout.inputs):
             raise BackendError(
                 f"{self._name}: a batch of {batch} is refused: {self._log.summary()}"
             )
-        self._mark(_BEGIN)
+        return execution
+
+    def _upload_rows(self, batch: int) -> None:
+        stream = self._opened().stream
         for name in self._layout.inputs:
+            self._ports[name].upload(self._driver, 0, batch, stream)
+
+    def _poison(self, batch: int) -> None:
+        """Enqueue NaN: what an execution fails to write must not be the last capture's verdict."""
+        for name, shape in self._layout.outputs.items():
             port = self._ports[name]
-            self._driver.copy_to_device(port.device, port.host.array[:batch], stream)
-        for name in self._layout.outputs:
-            # What an execution fails to write must not be the last capture's verdict.
-            port = self._ports[name]
-            self._driver.fill_with_nan(port.device, batch * prod(port.shape), stream)
-        self._mark(_UPLOADED)
+            if not port.is_mapped:  # else the host's NaN is there already
+                stream = self._opened().stream
+                self._driver.fill_with_nan(port.device, batch * prod(shape), stream)
+
+    def _enqueue_execution(self, batch: int, execution: Execution) -> None:
+        stream = self._opened().stream
         if not execution.enqueue(stream):
             raise BackendError(f"{self._name} failed to execute: {self._log.summary()}")
-        self._mark(_EXECUTED)
+        self._mark(Mark.EXECUTED)
         for name in self._layout.outputs:
-            port = self._ports[name]
-            self._driver.copy_to_host(port.host.array[:batch], port.device, stream)
-        self._mark(_DOWNLOADED)
+            self._ports[name].download(self._driver, batch, stream)
+        self._mark(Mark.DOWNLOADED)
 
-    def _mark(self, index: int) -> None:
+    def _mark(self, mark: Mark) -> None:
         if self._marks is not None:
-            self._marks.record(index, self._opened().stream)
+            self._marks.record(self._marked.index(mark), self._opened().stream)
+
+    def _times(self, elapsed_ms: tuple[float, ...]) -> DeviceTimes:
+        """Return the times of a call from those between its marks."""
+        upload_ms, engine_ms, download_ms = elapsed_ms
+        return DeviceTimes(upload_ms, engine_ms, download_ms)
 
     def _opened(self) -> _Queue:
         if self._queue is None:

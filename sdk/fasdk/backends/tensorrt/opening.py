@@ -6,15 +6,18 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from fasdk.backends.cuda import PyCudaDriver
-from fasdk.backends.engine import Backend
+from fasdk.backends.engine import Backend, Preprocessing
+from fasdk.backends.plan_options import PlanOptions
 from fasdk.backends.specs import EngineOptions, spec_of
 from fasdk.backends.tensorrt.cache import PlanCache, PlanKey
+from fasdk.backends.tensorrt.device_preprocessing import open_preprocessing
 from fasdk.backends.tensorrt.execution import PlanSource, TensorRtEngine
 from fasdk.backends.tensorrt.layout import TensorLayout
 from fasdk.backends.tensorrt.module import load_module
-from fasdk.backends.tensorrt.plan import WORKSPACE_MIB, BuiltPlan, build_plan
+from fasdk.backends.tensorrt.plan import BuiltPlan, build_plan
 from fasdk.backends.tensorrt.progress import LoggedProgress
 from fasdk.backends.tensorrt.proof import prove
+from fasdk.backends.tensorrt.timing import TimingCache, TimingKey
 from fasdk.bundle.members import MemberKind, kind_of
 from fasdk.errors import PlanError
 
@@ -41,6 +44,8 @@ def _open(bundle: Bundle, backend: Backend, options: EngineOptions) -> TensorRtE
         progress=options.progress,
         graphs=options.cuda_graphs,
         timed=options.device_times,
+        preprocess=options.preprocess,
+        options=options.plan,
     )
 
 
@@ -53,6 +58,8 @@ def open_tensorrt_engine(
     progress: Progress | None = None,
     graphs: bool = True,
     timed: bool = False,
+    preprocess: Preprocessing = Preprocessing.AUTO,
+    options: PlanOptions | None = None,
 ) -> TensorRtEngine:
     """Open a verified bundle on this machine's GPU.
 
@@ -69,9 +76,14 @@ def open_tensorrt_engine(
         progress: Receives the build's phases; None logs them.
         graphs: Whether lanes record CUDA graphs.
         timed: Whether lanes time copies and execution on the device.
+        preprocess: Where the tensors of captures are made; the device must make the very bits that
+            the host makes.
+        options: How the plan must have been built on this machine; None takes any plan that fits,
+            and builds by the defaults.
 
     Raises:
-        BackendError: TensorRT or pycuda is not installed, or the device failed.
+        BackendError: TensorRT or pycuda is not installed, the device failed, or it cannot
+            preprocess and was asked to.
         PlanError: No plan can be built, it does not reproduce the golden captures, or one must be
             built and this account cannot keep it in the cache.
         FasdkError: The new plan cannot be written to the cache.
@@ -84,6 +96,8 @@ def open_tensorrt_engine(
         raise PlanError(f"{bundle.path} holds no golden capture to prove a plan with: rebuild it")
 
     def proved(plan: bytes | memoryview, source: PlanSource) -> TensorRtEngine:
+        with driver.current():
+            preprocessing = open_preprocessing(driver, bundle.manifest, preprocess)
         engine = TensorRtEngine(
             plan,
             backend,
@@ -92,6 +106,7 @@ def open_tensorrt_engine(
             plan_source=source,
             graphs=graphs,
             timed=timed,
+            preprocessing=preprocessing,
         )
         try:
             prove(bundle, engine, is_new=source is not PlanSource.CACHE)
@@ -101,11 +116,12 @@ def open_tensorrt_engine(
         return engine
 
     version = str(trt.__version__)
-    brought = _brought_plan(bundle, backend, version, driver.device)
-    if brought is not None:
-        return proved(brought, PlanSource.BUNDLE)
+    if options is None:  # how a plan that was brought was built, nobody here knows
+        brought = _brought_plan(bundle, backend, version, driver.device)
+        if brought is not None:
+            return proved(brought, PlanSource.BUNDLE)
     key = _plan_key(bundle, backend, version, layout, driver.device)
-    kept = cache.load(key)
+    kept = cache.load(key, options)
     if kept is not None:
         try:
             return proved(kept, PlanSource.CACHE)
@@ -116,11 +132,26 @@ def open_tensorrt_engine(
     cache.require_writable()  # before a build that takes minutes
     if progress is None:
         progress = LoggedProgress(f"{bundle.path.name} on {driver.device.name}")
+    options = options or PlanOptions()
+    # A build for other GPUs times nothing on this one.
+    times = options.timing_cache and not spec_of(backend).cross_builds
+    timing = TimingCache.beside(bundle.path) if times else None
+    timing_key = _timing_key(key)
     with driver.current():
-        built = _build_here(bundle, backend, layout, driver.device, progress)
+        built = _build_here(
+            bundle,
+            backend,
+            layout,
+            driver.device,
+            progress,
+            options,
+            None if timing is None else timing.load(timing_key),
+        )
     engine = proved(built.data, PlanSource.BUILT)
     try:
         cache.store(key, built)
+        if timing is not None and built.timing:
+            timing.store(timing_key, built.timing)
     except BaseException:
         engine.close()
         raise
@@ -153,7 +184,17 @@ def _plan_key(
         gpu_uuid=device.uuid,
         shapes=layout.inputs,
         max_batch=bundle.manifest.max_batch,
-        workspace_mib=WORKSPACE_MIB,
+    )
+
+
+def _timing_key(key: PlanKey) -> TimingKey:
+    return TimingKey(
+        module=key.module,
+        version=key.version,
+        cuda=key.cuda,
+        device=key.device,
+        compute_capability=key.compute_capability,
+        gpu_uuid=key.gpu_uuid,
     )
 
 
@@ -163,6 +204,8 @@ def _build_here(
     layout: TensorLayout,
     device: CudaDevice,
     progress: Progress | None,
+    options: PlanOptions,
+    timing: bytes | None,
 ) -> BuiltPlan:
     targets = (device.compute_capability,) if spec_of(backend).cross_builds else ()
     return build_plan(
@@ -172,4 +215,6 @@ def _build_here(
         max_batch=bundle.manifest.max_batch,
         compute_capabilities=targets,
         progress=progress,
+        options=options,
+        timing=timing,
     )

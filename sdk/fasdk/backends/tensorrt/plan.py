@@ -7,6 +7,7 @@ newest, where they are gone.
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from fasdk.backends.plan_options import PlanOptions
 from fasdk.backends.specs import spec_of
 from fasdk.backends.tensorrt.module import (
     NativeLog,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.module import RtxTensorRt, TensorRt
     from fasdk.progress import Progress
 
-WORKSPACE_MIB = 1024
+_DEFAULTS = PlanOptions()
 _SHORT_OF_MEMORY = re.compile(r"out of ?memory|workspace", re.IGNORECASE)
 
 
@@ -50,6 +52,9 @@ class BuiltPlan:
         compute_capabilities: GPU generations it holds code for; empty means this machine's GPU.
         max_batch: Largest batch of its optimization profile.
         seconds: Time of the build, in seconds.
+        options: How it was built.
+        timing: Times of kernels, as TensorRT serializes them, which a later build may start from;
+            b"" where none were asked for.
     """
 
     data: bytes = field(repr=False)
@@ -58,6 +63,8 @@ class BuiltPlan:
     compute_capabilities: tuple[str, ...]
     max_batch: int
     seconds: float
+    options: PlanOptions = _DEFAULTS
+    timing: bytes = field(default=b"", repr=False)
 
 
 def build_plan(
@@ -68,7 +75,8 @@ def build_plan(
     max_batch: int,
     compute_capabilities: Sequence[str] = (),
     progress: Progress | None = None,
-    workspace_mib: int = WORKSPACE_MIB,
+    options: PlanOptions = _DEFAULTS,
+    timing: bytes | None = None,
 ) -> BuiltPlan:
     """Compile a typed ONNX graph.
 
@@ -83,7 +91,9 @@ def build_plan(
         compute_capabilities: GPU generations such as "8.6". At least one for TensorRT-RTX, which
             puts all of them in one plan; none for TensorRT, which builds for this machine's GPU.
         progress: Receives each phase of the build.
-        workspace_mib: Scratch memory a layer may use, in MiB.
+        options: Memory and effort of the build and of the plan.
+        timing: Times of kernels of an earlier build, b"" to begin with none; None neither takes nor
+            returns any.
 
     Raises:
         BackendError: The backend is not installed.
@@ -95,8 +105,11 @@ def build_plan(
     targets = tuple(dict.fromkeys(compute_capabilities))
     start = time.perf_counter()
     with released_on_error():
-        data = _compile(trt, graph, backend, shapes, max_batch, targets, progress, workspace_mib)
-    return BuiltPlan(data, backend, version, targets, max_batch, time.perf_counter() - start)
+        data, times = _compile(
+            trt, graph, backend, shapes, max_batch, targets, progress, options, timing
+        )
+    seconds = time.perf_counter() - start
+    return BuiltPlan(data, backend, version, targets, max_batch, seconds, options, times)
 
 
 def _compile(
@@ -107,8 +120,9 @@ def _compile(
     max_batch: int,
     targets: tuple[str, ...],
     progress: Progress | None,
-    workspace_mib: int,
-) -> bytes:
+    options: PlanOptions,
+    timing: bytes | None,
+) -> tuple[bytes, bytes]:
     name = f"{backend.value} {trt.__version__}"
     log = open_log(trt, needs_driver=not spec_of(backend).cross_builds)
     builder = _make_builder(trt, log, name)
@@ -120,7 +134,11 @@ def _compile(
     _check_inputs(trt, network, shapes, name)
 
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    config.builder_optimization_level = options.optimization_level
+    config.max_aux_streams = options.aux_streams
+    if timing is not None:
+        _use_timing(config, timing, log, name)
     # So that a plan can tell what its layers are; it holds the same kernels.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if spec_of(backend).cross_builds:
@@ -140,7 +158,25 @@ def _compile(
         if max_batch > 1 and _SHORT_OF_MEMORY.search(reason):
             fix = f": lower --max-batch from {max_batch}, or raise the workspace"
         raise PlanError(f"{name} cannot build a plan: {reason}{fix}")
-    return bytes(plan)
+    return bytes(plan), _timing_of(config) if timing is not None else b""
+
+
+def _use_timing(config: api.IBuilderConfig, timing: bytes, log: NativeLog, name: str) -> None:
+    """Let a build start from the times of an earlier one, where TensorRT takes them."""
+    cache = config.create_timing_cache(timing)
+    if cache is not None and config.set_timing_cache(cache, False):
+        return
+    logging.getLogger("fasdk.tensorrt").warning(
+        "%s does not take the timing cache kept here, which is dropped: %s", name, log.summary()
+    )
+    empty = config.create_timing_cache(b"")
+    if empty is not None:
+        config.set_timing_cache(empty, False)
+
+
+def _timing_of(config: api.IBuilderConfig) -> bytes:
+    cache = config.get_timing_cache()
+    return b"" if cache is None else bytes(cache.serialize())
 
 
 def _make_builder(trt: TensorRt, log: NativeLog, name: str) -> api.Builder:
@@ -186,9 +222,14 @@ def _listed(tensors: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {tensors[key]}" for key in sorted(tensors)) or "none"
 
 
-def _set_targets(trt: RtxTensorRt, config: api.RtxIBuilderConfig, targets: tuple[str, ...]) -> None:
+def known_compute_capabilities(trt: RtxTensorRt) -> dict[str, object]:
+    """Return TensorRT-RTX's value of every compute capability it builds for, by "8.6" and such."""
     members = trt.ComputeCapability.__members__
-    known = {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
+    return {_dotted(name): value for name, value in members.items() if name.startswith("SM")}
+
+
+def _set_targets(trt: RtxTensorRt, config: api.RtxIBuilderConfig, targets: tuple[str, ...]) -> None:
+    known = known_compute_capabilities(trt)
     unknown = [target for target in targets if target not in known]
     if unknown or not targets:
         found = f"compute capability {', '.join(unknown)}" if unknown else "no compute capability"

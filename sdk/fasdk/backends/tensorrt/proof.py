@@ -2,16 +2,19 @@
 
 A plan can be right for one capture and wrong in a batch, since TensorRT picks kernels by shape, and
 right when enqueued and wrong as a CUDA graph, which replays addresses. So it is run both ways, in
-batches, with each golden capture in every row between rows of something else.
+batches, with each golden capture in every row between rows of something else. Where the device
+makes the tensors of captures, they must be the host's to the bit, and are run that way too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasdk.backends.engine import EngineOutputs
+from fasdk.backends.tensorrt.capture_lane import CaptureTensorRtLane
 from fasdk.errors import PlanError
 from fasdk.scorer import Scorer
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from fasdk.backends.tensorrt.execution import TensorRtEngine
     from fasdk.backends.tensorrt.lane import TensorRtLane
     from fasdk.bundle.bundle import Bundle
+    from fasdk.capture import Capture
 
 # Up to here every batch size of a new plan is proved, beyond it powers of two and the largest.
 _EVERY_SIZE_TO = 8
@@ -57,6 +61,11 @@ def prove(bundle: Bundle, engine: TensorRtEngine, *, is_new: bool) -> None:
 def _prove_at(scorer: Scorer, engine: TensorRtEngine, lane: TensorRtLane, size: int) -> None:
     try:
         scorer.replay_golden(lambda capture: _run_among(lane, size, capture))
+        if isinstance(lane, CaptureTensorRtLane):
+            taking = lane
+            scorer.replay_golden_captures(
+                lambda capture: _run_captures_among(scorer, taking, size, capture)
+            )
     except PlanError as error:
         way = "as a CUDA graph" if lane.uses_graphs else "enqueued"
         raise PlanError(
@@ -92,12 +101,50 @@ def _run_among(
             rows[...] = row[..., ::-1]
             rows[first::2] = row
         outputs = lane.run(size)
-        reliability = outputs.reliability
-        answers.append(
-            EngineOutputs(
-                outputs.logits[first::2], None if reliability is None else reliability[first::2]
-            )
-        )
+        answers.append(_rows_from(outputs, first))
+    return _joined(answers)
+
+
+def _run_captures_among(
+    scorer: Scorer, lane: CaptureTensorRtLane, size: int, capture: Capture
+) -> EngineOutputs:
+    """Run one capture in each row of a batch of `size`, preprocessed by the device.
+
+    Raises:
+        PlanError: A tensor the device makes differs from the host's.
+    """
+    turned: dict[str, Any] = {
+        m.value: np.ascontiguousarray(capture.frame(m)[::-1]) for m in capture.present
+    }
+    other = replace(capture, **turned)
+    expected = scorer.batch([capture])
+    answers = []
+    for first in range(min(size, 2)):
+        chosen = [capture if row % 2 == first else other for row in range(size)]
+        for row, each in enumerate(chosen):
+            lane.put(each, row)
+        for name, tensors in lane.tensors(size).items():
+            wanted = expected[name].tobytes()
+            if not all(row.tobytes() == wanted for row in tensors[first::2]):
+                raise PlanError(
+                    f"the device preprocesses {name} otherwise than the host: open with "
+                    "preprocess='host'"
+                )
+        for row, each in enumerate(chosen):
+            lane.put(each, row)
+        answers.append(_rows_from(lane.run_captures(size), first))
+    return _joined(answers)
+
+
+def _rows_from(outputs: EngineOutputs, first: int) -> EngineOutputs:
+    """Return every other row of outputs."""
+    reliability = outputs.reliability
+    return EngineOutputs(
+        outputs.logits[first::2], None if reliability is None else reliability[first::2]
+    )
+
+
+def _joined(answers: list[EngineOutputs]) -> EngineOutputs:
     reliabilities = [a.reliability for a in answers if a.reliability is not None]
     return EngineOutputs(
         np.concatenate([a.logits for a in answers]),

@@ -4,12 +4,13 @@
 // contracted.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
+#include "fasdk/pixel.hpp"
+#include "fasdk/standard.hpp"
+
+#if !defined(__CUDACC_RTC__)
 #include <stdexcept>
 #include <string>
-
-#include "fasdk/pixel.hpp"
+#endif
 
 namespace fasdk {
 
@@ -29,6 +30,7 @@ struct Framing {
     Fit fit = Fit::kStretch;
 };
 
+#if !defined(__CUDACC_RTC__)
 // By the names a manifest has for them.
 inline Border border_named(const std::string& name) {
     if (name == "constant") return Border::kConstant;
@@ -50,6 +52,7 @@ inline bool is_area(const std::string& interpolation) {
     if (interpolation == "bilinear") return false;
     throw std::invalid_argument("there is no interpolation " + interpolation);
 }
+#endif
 
 // The index in [0, size) of what is seen at `at` of an axis; -1 where it is the constant level.
 FASDK_HD inline std::int32_t border_index(std::int32_t at, std::int32_t size, Border border) {

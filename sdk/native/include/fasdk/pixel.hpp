@@ -5,11 +5,11 @@
 // a few IEEE operations that must not be contracted.
 #pragma once
 
-#include <cfloat>
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
+#include "fasdk/standard.hpp"
+
+#if !defined(__CUDACC_RTC__)
 #include <vector>
+#endif
 
 #if defined(__CUDACC__)
 #define FASDK_HD __host__ __device__
@@ -159,6 +159,7 @@ FASDK_HD inline Tap row_tap(int at, int from, int to, bool areas = false) {
     return detail::tap_at(detail::position(at, from, to, areas), from);
 }
 
+#if !defined(__CUDACC_RTC__)
 inline void column_taps(int from, int to, bool areas, std::vector<Tap>& taps) {
     taps.resize(static_cast<std::size_t>(to));
     for (int at = 0; at < to; ++at) {
@@ -172,6 +173,7 @@ inline void row_taps(int from, int to, bool areas, std::vector<Tap>& taps) {
         taps[static_cast<std::size_t>(at)] = row_tap(at, from, to, areas);
     }
 }
+#endif
 
 // The samples that one output of a shrunk axis averages, with their shares of it: the first one may
 // be seen in part, and the last one.
@@ -209,12 +211,14 @@ FASDK_HD inline Span area_span(int at, int from, int to) {
             trails ? tail : (until > whole ? middle : lead)};
 }
 
+#if !defined(__CUDACC_RTC__)
 inline void area_spans(int from, int to, std::vector<Span>& spans) {
     spans.resize(static_cast<std::size_t>(to));
     for (int at = 0; at < to; ++at) {
         spans[static_cast<std::size_t>(at)] = area_span(at, from, to);
     }
 }
+#endif
 
 // One pixel's share of a block.
 FASDK_HD inline float block_share(std::int32_t width, std::int32_t height) {

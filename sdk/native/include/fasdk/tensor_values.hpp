@@ -1,11 +1,9 @@
 // One pixel of the tensor from the raw frame: the whole body of the CUDA kernel, and a host loop's.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
 #include "fasdk/framing.hpp"
 #include "fasdk/pixel.hpp"
+#include "fasdk/standard.hpp"
 #include "fasdk/view.hpp"
 
 namespace fasdk {
@@ -14,7 +12,7 @@ namespace fasdk {
 // copies and allocates nothing; the pointers are the device's there.
 template <typename Sample>
 struct TensorSource {
-    Crop<Sample> crop;  // or the whole frame, if aligned
+    Crop<Sample> crop;  // or the frame, if aligned, its part at (left, top)
     bool aligned;
     Alignment alignment;
     Framing framing;
@@ -26,6 +24,7 @@ struct TensorSource {
     bool swap;  // plane 0 takes the frame's last channel
 };
 
+#if !defined(__CUDACC_RTC__)
 template <typename Sample>
 TensorSource<Sample> cropped_source(const FrameView<Sample>& frame, const Region& region,
                                     const Framing& framing, int out_width, int out_height,
@@ -44,13 +43,29 @@ TensorSource<Sample> cropped_source(const FrameView<Sample>& frame, const Region
             swap};
 }
 
+// Where a part of a frame lies in it.
+struct Window {
+    int left;
+    int top;
+    int frame_width;
+    int frame_height;
+};
+
+// `part` holds every pixel of the frame that the aligned face is interpolated from.
 template <typename Sample>
-TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignment& alignment,
-                                    const Framing& framing, int out_width, int out_height,
-                                    const std::uint8_t* levels, const Normalization* planes,
-                                    bool swap) {
+TensorSource<Sample> aligned_source(const FrameView<Sample>& part, const Window& window,
+                                    const Alignment& alignment, const Framing& framing,
+                                    int out_width, int out_height, const std::uint8_t* levels,
+                                    const Normalization* planes, bool swap) {
+    FrameView<Sample> frame = part;
+    frame.width = window.frame_width;
+    frame.height = window.frame_height;
     require_aligned(frame, alignment, out_width, out_height);
-    return {{frame, 0, 0, frame.width, frame.height},
+    if (window.left < 0 || window.top < 0 || part.width < 1 || part.height < 1 ||
+        part.width > frame.width - window.left || part.height > frame.height - window.top) {
+        throw std::invalid_argument("window is empty or leaves the frame");
+    }
+    return {{part, window.left, window.top, frame.width, frame.height},
             true,
             alignment,
             framing,
@@ -61,6 +76,16 @@ TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignm
             {planes[0], planes[1], planes[2]},
             swap};
 }
+
+template <typename Sample>
+TensorSource<Sample> aligned_source(const FrameView<Sample>& frame, const Alignment& alignment,
+                                    const Framing& framing, int out_width, int out_height,
+                                    const std::uint8_t* levels, const Normalization* planes,
+                                    bool swap) {
+    return aligned_source(frame, Window{0, 0, frame.width, frame.height}, alignment, framing,
+                          out_width, out_height, levels, planes, swap);
+}
+#endif
 
 struct TensorValues {
     float planes[3];
@@ -82,10 +107,18 @@ FASDK_HD inline TensorValues tensor_values_at(const TensorSource<Sample>& source
     for (int plane = 0; plane < 3; ++plane) {
         const int channel = part.channels == 1 ? 0 : (source.swap ? 2 - plane : plane);
         const auto fetch = [&](std::int32_t r, std::int32_t c) -> std::uint8_t {
-            const std::int32_t from_row = border_index(r + crop.top, part.height, border);
-            const std::int32_t from_column = border_index(c + crop.left, part.width, border);
+            // A crop is extended from its part in the frame; an aligned face sees the frame's border.
+            std::int32_t from_row = source.aligned ? border_index(r, crop.height, border)
+                                                   : border_index(r + crop.top, part.height, border);
+            std::int32_t from_column =
+                source.aligned ? border_index(c, crop.width, border)
+                               : border_index(c + crop.left, part.width, border);
             if (from_row < 0 || from_column < 0) {
                 return source.framing.level;
+            }
+            if (source.aligned) {
+                from_row -= crop.top;
+                from_column -= crop.left;
             }
             const Sample sample =
                 part.data[from_row * part.row_stride + from_column * part.column_stride +

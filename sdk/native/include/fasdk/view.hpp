@@ -1,11 +1,12 @@
 // Views of frames owned elsewhere, and crops of them that may leave the frame.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <stdexcept>
-
 #include "fasdk/framing.hpp"
+#include "fasdk/standard.hpp"
+
+#if !defined(__CUDACC_RTC__)
+#include <stdexcept>
+#endif
 
 namespace fasdk {
 
@@ -35,20 +36,6 @@ struct Region {
     int height() const { return bottom - top + 1; }
 };
 
-template <typename Sample>
-FrameView<Sample> cropped(const FrameView<Sample>& frame, const Region& region) {
-    if (region.left < 0 || region.top < 0 || region.right >= frame.width ||
-        region.bottom >= frame.height || region.left > region.right ||
-        region.top > region.bottom) {
-        throw std::invalid_argument("region is empty or leaves the frame");
-    }
-    FrameView<Sample> part = frame;
-    part.data += region.top * frame.row_stride + region.left * frame.column_stride;
-    part.width = region.width();
-    part.height = region.height();
-    return part;
-}
-
 // A crop that may leave the frame: the part inside, and where the crop's corner lies from that
 // part's, at most 0.
 template <typename Sample>
@@ -63,6 +50,21 @@ struct Crop {
 };
 
 constexpr int kLongestCrop = 1 << 21;  // pixels; column offsets are 32-bit samples
+
+#if !defined(__CUDACC_RTC__)
+template <typename Sample>
+FrameView<Sample> cropped(const FrameView<Sample>& frame, const Region& region) {
+    if (region.left < 0 || region.top < 0 || region.right >= frame.width ||
+        region.bottom >= frame.height || region.left > region.right ||
+        region.top > region.bottom) {
+        throw std::invalid_argument("region is empty or leaves the frame");
+    }
+    FrameView<Sample> part = frame;
+    part.data += region.top * frame.row_stride + region.left * frame.column_stride;
+    part.width = region.width();
+    part.height = region.height();
+    return part;
+}
 
 template <typename Sample>
 Crop<Sample> crop_of(const FrameView<Sample>& frame, const Region& region, const Framing& framing) {
@@ -94,5 +96,6 @@ void require_aligned(const FrameView<Sample>& frame, const Alignment& alignment,
         throw std::invalid_argument("the aligned face lies too far from the frame");
     }
 }
+#endif
 
 }  // namespace fasdk

@@ -133,6 +133,13 @@ CUresult known_device(CUdevice ordinal) {
 
 }  // namespace
 
+std::pair<int, int> cudasim::compute_capability() { return {device().major, device().minor}; }
+
+bool cudasim::integrated_at_first() {
+    const char *const given = std::getenv("CUDASIM_INTEGRATED");
+    return given != nullptr && std::atoi(given) != 0;
+}
+
 extern "C" {
 
 CUresult CUDAAPI cuInit(unsigned flags) {
@@ -196,7 +203,7 @@ CUresult CUDAAPI cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, 
         case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
         case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 8; break;
         case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT: *value = 2; break;
-        case CU_DEVICE_ATTRIBUTE_INTEGRATED:
+        case CU_DEVICE_ATTRIBUTE_INTEGRATED: *value = state().settings.integrated; break;
         case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
         case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:
         case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING: *value = 1; break;

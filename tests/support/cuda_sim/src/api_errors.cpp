@@ -39,6 +39,7 @@ constexpr Text kTexts[] = {
     CUDASIM_TEXT(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED,
                  "pointer does not correspond to a registered memory region"),
     CUDASIM_TEXT(CUDA_ERROR_HARDWARE_STACK_ERROR, "hardware stack error"),
+    CUDASIM_TEXT(CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"),
     CUDASIM_TEXT(CUDA_ERROR_LAUNCH_FAILED, "unspecified launch failure"),
     CUDASIM_TEXT(CUDA_ERROR_NOT_PERMITTED, "operation not permitted"),
     CUDASIM_TEXT(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),

@@ -63,8 +63,8 @@ Operation copy_operation(const Copy &copy) {
     Operation operation;
     operation.name = copy.name;
     operation.accesses = {{{copy.source, copy.bytes}, false}, {{copy.target, copy.bytes}, true}};
-    operation.target = {copy.target, copy.bytes};
-    if (!copy.source_on_device) operation.host_source = {copy.source, copy.bytes};
+    operation.targets.push_back({{copy.target, copy.bytes}});
+    if (!copy.source_on_device) operation.sources.push_back({{copy.source, copy.bytes}});
     operation.run = [copy] {
         std::memcpy(pointer_to(copy.target), pointer_to(copy.source), copy.bytes);
         return CUDA_SUCCESS;
@@ -79,7 +79,7 @@ Operation staged_copy_operation(const Copy &copy) {
     Operation operation;
     operation.name = copy.name;
     operation.accesses = {{{copy.target, copy.bytes}, true}};
-    operation.target = {copy.target, copy.bytes};
+    operation.targets.push_back({{copy.target, copy.bytes}});
     operation.run = [target = copy.target, staged] {
         std::memcpy(pointer_to(target), staged->data(), staged->size());
         return CUDA_SUCCESS;
@@ -206,7 +206,9 @@ CUresult CUDAAPI cuMemFreeHost(void *pointer) {
 CUresult CUDAAPI cuMemHostGetDevicePointer(CUdeviceptr *address, void *pointer, unsigned) {
     Call call("cuMemHostGetDevicePointer", Needs::kContext);
     if (call.failed()) return call.result;
-    if (!is_usable({address_of(pointer), 1}, false)) return CUDA_ERROR_INVALID_VALUE;
+    const auto memory = find_memory({address_of(pointer), 1});
+    const bool is_mapped = memory && !memory->freed && (memory->flags & CU_MEMHOSTALLOC_DEVICEMAP);
+    if (!is_mapped) return CUDA_ERROR_INVALID_VALUE;
     *address = address_of(pointer);
     return CUDA_SUCCESS;
 }

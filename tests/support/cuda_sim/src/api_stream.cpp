@@ -51,6 +51,7 @@ Operation kernel_operation(const char *name, cudasim_kernel kernel, void *user_d
         operation.accesses.push_back({range, accesses[i].writes != 0});
         legal = legal && find_memory(range);
     }
+    guard_mapped_memory(operation);
     operation.run = [kernel, user_data, legal] {
         return legal ? static_cast<CUresult>(kernel(user_data)) : CUDA_ERROR_ILLEGAL_ADDRESS;
     };

@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace cudasim {
@@ -51,9 +52,10 @@ struct Access {
     bool writes = false;
 };
 
-struct Context;
-struct Stream;
 struct Capture;
+struct Context;
+struct Kernel;
+struct Stream;
 
 // Memory never accessed again is filled with one of these: NaN as float16, bfloat16, float32 and
 // float64, and different so that a debugger shows which it was.
@@ -110,23 +112,41 @@ struct Event {
 
 enum class OperationKind { kDevice, kHostFunction, kMarker };
 
+// Memory that the program must leave alone while an operation is enqueued.
+struct Guard {
+    Range range;
+    bool is_checked = false;     // the rest is filled in when the operation is enqueued
+    std::uint64_t checksum = 0;  // of a source
+};
+
+// Kernels that were loaded.
+struct Module {
+    std::uint64_t id = 0;
+    bool retired = false;
+    bool unloaded = false;
+    std::map<std::uint64_t, std::uint64_t> last;  // stream -> the latest launch of one of them
+};
+
+struct Function {
+    const Kernel *kernel = nullptr;
+    std::shared_ptr<Module> module;
+};
+
 // What is enqueued on a stream, or kept as a graph's node.
 struct Operation {
     std::string name;
     OperationKind kind = OperationKind::kDevice;
     std::vector<Access> accesses;
     std::function<CUresult()> run;
-    Range host_source;  // page-locked memory that must not change before it is read
-    Range target;       // memory that holds nothing until the operation is done
+    std::vector<Guard> sources;  // page-locked memory that must not change before it is read
+    std::vector<Guard> targets;  // memory that holds nothing until the operation is done
+    std::shared_ptr<Module> module;  // whose kernel it runs
     std::vector<std::shared_ptr<EventRecord>> after;
     std::shared_ptr<Event> event;  // recorded anew each time it is enqueued
 
     // Filled in when it is enqueued.
     std::uint64_t index = 0;
     Time::time_point enqueued;
-    bool source_is_checked = false;
-    std::uint64_t source_checksum = 0;
-    bool target_is_checked = false;
     std::vector<Ticket> waits;
     std::vector<std::shared_ptr<Allocation>> pins;
     std::shared_ptr<EventRecord> record;
@@ -184,6 +204,8 @@ struct Context {
     VectorClock destroyed_clock;
 };
 
+bool integrated_at_first();  // what CUDASIM_INTEGRATED says, else not
+
 struct Settings {
     std::uint64_t seed = 0;
     std::uint64_t delay_min_us = 0;
@@ -191,6 +213,7 @@ struct Settings {
     std::uint64_t hold_us = 250'000;
     unsigned starvation = 8;
     std::uint64_t memory_bytes = std::uint64_t{8} << 30;
+    bool integrated = integrated_at_first();
 };
 
 struct InjectedFailure {
@@ -222,6 +245,8 @@ struct State {
     std::map<std::uint64_t, std::shared_ptr<Event>> events;
     std::map<std::uint64_t, std::shared_ptr<Graph>> graphs;
     std::map<std::uint64_t, std::shared_ptr<Graph>> executables;
+    std::map<std::uint64_t, std::shared_ptr<Module>> modules;
+    std::map<std::uint64_t, Function> functions;  // for good: their handles are never given again
     std::map<std::uintptr_t, std::shared_ptr<Allocation>> memory;
     std::deque<std::shared_ptr<Allocation>> quarantine;
     std::size_t quarantined_bytes = 0;
@@ -265,6 +290,7 @@ class Call {
 
 std::vector<Context *> &context_stack();  // this thread's
 void destroy_context(Context &context);
+std::pair<int, int> compute_capability();
 
 // -- memory --------------------------------------------------------------------------------------
 
@@ -279,6 +305,7 @@ std::uint64_t checksum(const Range &range);
 
 void note_accesses(const std::shared_ptr<Stream> &stream, Operation &operation);
 bool is_pending(const Allocation &memory, const Range &range, bool writes_only);
+void guard_mapped_memory(Operation &operation);  // page-locked memory that a kernel works in
 
 // -- streams -------------------------------------------------------------------------------------
 

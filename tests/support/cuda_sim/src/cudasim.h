@@ -25,6 +25,9 @@ CUDASIM_EXPORT void cudasim_set_hold(uint64_t hold_us);
 
 CUDASIM_EXPORT void cudasim_set_memory(uint64_t bytes);
 
+/* Whether the device shares the host's memory; also the variable CUDASIM_INTEGRATED. */
+CUDASIM_EXPORT void cudasim_set_integrated(int integrated);
+
 /* Make the nth next call of an entry point fail with `code`, once or from then on. */
 CUDASIM_EXPORT void cudasim_fail_call(const char *name, uint64_t nth, int code, int repeats);
 

@@ -131,6 +131,7 @@ void cudasim_reset(std::uint64_t seed) {
     for (const auto &[id, event] : s.events) event->retired = true;
     for (const auto &[id, graph] : s.graphs) graph->retired = true;
     for (const auto &[id, graph] : s.executables) graph->retired = true;
+    for (const auto &[id, module] : s.modules) module->retired = true;
     for (const auto &[id, context] : s.contexts) context->fault = CUDA_SUCCESS;
     s.settings.seed = seed;
     s.lost = CUDA_SUCCESS;
@@ -158,6 +159,11 @@ void cudasim_set_hold(std::uint64_t hold_us) {
 void cudasim_set_memory(std::uint64_t bytes) {
     Lock lock(state().mutex);
     state().settings.memory_bytes = bytes;
+}
+
+void cudasim_set_integrated(int integrated) {
+    Lock lock(state().mutex);
+    state().settings.integrated = integrated != 0;
 }
 
 void cudasim_fail_call(const char *name, std::uint64_t nth, int code, int repeats) {
@@ -205,7 +211,8 @@ const char *cudasim_report(void) {
     out += "], \"live\": {\"streams\": " + std::to_string(count_streams());
     out += ", \"events\": " + std::to_string(count_live(s.events));
     out += ", \"graphs\": " + std::to_string(count_live(s.graphs));
-    out += ", \"executables\": " + std::to_string(count_live(s.executables)) + ", ";
+    out += ", \"executables\": " + std::to_string(count_live(s.executables));
+    out += ", \"modules\": " + std::to_string(count_live(s.modules)) + ", ";
     append_memory(out);
     out += "}, \"executed\": {";
     bool first = true;

@@ -71,6 +71,14 @@ void note_accesses(const std::shared_ptr<Stream> &stream, Operation &operation) 
     }
 }
 
+void guard_mapped_memory(Operation &operation) {
+    for (const auto &access : operation.accesses) {
+        const auto memory = find_memory(access.range);
+        if (!memory || memory->kind == MemoryKind::kDevice) continue;
+        (access.writes ? operation.targets : operation.sources).push_back({access.range});
+    }
+}
+
 bool is_pending(const Allocation &memory, const Range &range, bool writes_only) {
     return std::any_of(memory.past.begin(), memory.past.end(), [&](const Allocation::Past &past) {
         return past.stream->completed < past.operation && past.access.range.overlaps(range) &&

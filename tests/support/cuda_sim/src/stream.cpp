@@ -77,27 +77,33 @@ void work(const std::shared_ptr<Stream> &stream) {
         }
         const bool runs = context.fault == CUDA_SUCCESS && !context.destroyed && operation.run;
         lock.unlock();
-        const bool overwritten = runs && operation.target_is_checked &&
-                                 !holds_only(operation.target, Poison::kPending);
-        if (operation.target.bytes > 0) poison(operation.target, Poison::kPending);
+        const Guard *overwritten = nullptr;
+        for (const Guard &target : operation.targets) {
+            const bool is_whole = !target.is_checked || holds_only(target.range, Poison::kPending);
+            if (runs && !is_whole) overwritten = &target;
+            poison(target.range, Poison::kPending);
+        }
         if (delay_us > 0) {
             std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
         } else {
             std::this_thread::yield();
         }
-        const bool changed = runs && operation.source_is_checked &&
-                             checksum(operation.host_source) != operation.source_checksum;
+        const Guard *changed = nullptr;
+        for (const Guard &source : operation.sources) {
+            const bool differs = source.is_checked && checksum(source.range) != source.checksum;
+            if (runs && differs) changed = &source;
+        }
         const CUresult result = runs ? operation.run() : CUDA_SUCCESS;
         lock.lock();
         if (changed && !uses_freed_memory(operation)) {
             report_violation("source_changed", "page-locked memory at " +
-                                                   hex(operation.host_source.address) +
+                                                   hex(changed->range.address) +
                                                    " was changed before " + operation.name +
                                                    " had read it");
         }
         if (overwritten && !uses_freed_memory(operation)) {
             report_violation("target_changed", "page-locked memory at " +
-                                                   hex(operation.target.address) +
+                                                   hex(overwritten->range.address) +
                                                    " was written to while " + operation.name +
                                                    " into it was enqueued");
         }
@@ -130,23 +136,29 @@ void order_with_legacy(Stream &stream, Operation &operation) {
     }
 }
 
+void note_launch(const Stream &stream, const Operation &operation) {
+    Module &module = *operation.module;
+    if (module.unloaded && !module.retired) {
+        report_violation("use_after_free",
+                         operation.name + " was enqueued after its module was unloaded");
+    }
+    module.last[stream.id] = operation.index;
+}
+
 void prepare_memory(Operation &operation) {
     // Nothing can be relied on in a target from now on, unless work already enqueued uses it.
-    if (operation.target.bytes > 0) {
-        const auto memory = find_memory(operation.target);
+    for (Guard &target : operation.targets) {
+        const auto memory = find_memory(target.range);
         if (memory && memory->kind != MemoryKind::kDevice && !memory->freed &&
-            !is_pending(*memory, operation.target, false)) {
-            poison(operation.target, Poison::kPending);
-            operation.target_is_checked = true;
+            !is_pending(*memory, target.range, false)) {
+            poison(target.range, Poison::kPending);
+            target.is_checked = true;
         }
     }
-    if (operation.host_source.bytes > 0) {
-        const auto memory = find_memory(operation.host_source);
-        operation.source_is_checked =
-            memory && !memory->freed && !is_pending(*memory, operation.host_source, true);
-        if (operation.source_is_checked) {
-            operation.source_checksum = checksum(operation.host_source);
-        }
+    for (Guard &source : operation.sources) {
+        const auto memory = find_memory(source.range);
+        source.is_checked = memory && !memory->freed && !is_pending(*memory, source.range, true);
+        if (source.is_checked) source.checksum = checksum(source.range);
     }
 }
 
@@ -210,6 +222,7 @@ void enqueue(const std::shared_ptr<Stream> &stream, Operation operation) {
     operation.enqueued = Time::now();
     stream->clock.see(stream->id, operation.index);
     note_accesses(stream, operation);
+    if (operation.module) note_launch(*stream, operation);
     if (operation.kind == OperationKind::kHostFunction) operation.clock = stream->clock;
     if (operation.event) {
         operation.record = operation.event->last = std::make_shared<EventRecord>();

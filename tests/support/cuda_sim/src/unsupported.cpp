@@ -1,5 +1,5 @@
 // Entry points that programs link to and that no simulation stands behind: arrays, textures,
-// modules, kernels, peers, other processes' memory. They take no arguments, so cuda.h stays out.
+// files of kernels, linking, peers, other processes' memory. They take no arguments, so cuda.h stays out.
 
 extern "C" {
 
@@ -22,7 +22,6 @@ CUDASIM_UNSUPPORTED(cuCtxSetCacheConfig)
 CUDASIM_UNSUPPORTED(cuCtxSetLimit)
 CUDASIM_UNSUPPORTED(cuCtxSetSharedMemConfig)
 CUDASIM_UNSUPPORTED(cuDeviceGetByPCIBusId)
-CUDASIM_UNSUPPORTED(cuFuncGetAttribute)
 CUDASIM_UNSUPPORTED(cuFuncSetAttribute)
 CUDASIM_UNSUPPORTED(cuFuncSetBlockShape)
 CUDASIM_UNSUPPORTED(cuFuncSetCacheConfig)
@@ -37,7 +36,6 @@ CUDASIM_UNSUPPORTED(cuIpcOpenMemHandle)
 CUDASIM_UNSUPPORTED(cuLaunch)
 CUDASIM_UNSUPPORTED(cuLaunchGrid)
 CUDASIM_UNSUPPORTED(cuLaunchGridAsync)
-CUDASIM_UNSUPPORTED(cuLaunchKernel)
 CUDASIM_UNSUPPORTED(cuLinkAddData_v2)
 CUDASIM_UNSUPPORTED(cuLinkAddFile_v2)
 CUDASIM_UNSUPPORTED(cuLinkComplete)
@@ -64,14 +62,10 @@ CUDASIM_UNSUPPORTED(cuMemsetD2D32Async)
 CUDASIM_UNSUPPORTED(cuMemsetD2D32_v2)
 CUDASIM_UNSUPPORTED(cuMemsetD2D8Async)
 CUDASIM_UNSUPPORTED(cuMemsetD2D8_v2)
-CUDASIM_UNSUPPORTED(cuModuleGetFunction)
 CUDASIM_UNSUPPORTED(cuModuleGetGlobal_v2)
 CUDASIM_UNSUPPORTED(cuModuleGetSurfRef)
 CUDASIM_UNSUPPORTED(cuModuleGetTexRef)
 CUDASIM_UNSUPPORTED(cuModuleLoad)
-CUDASIM_UNSUPPORTED(cuModuleLoadData)
-CUDASIM_UNSUPPORTED(cuModuleLoadDataEx)
-CUDASIM_UNSUPPORTED(cuModuleUnload)
 CUDASIM_UNSUPPORTED(cuParamSetSize)
 CUDASIM_UNSUPPORTED(cuParamSetTexRef)
 CUDASIM_UNSUPPORTED(cuParamSetf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ def steady(calls=600, *, spacing_ms=50.0, seed=0, **options):
 
 
 def with_pauses(factor, *, every=30, pause_ms=2000.0, seed=0, **options):
-    """Return a run with a pause before every thirtieth call, which takes `factor` times as long."""
+    """Return a run with a pause before each `every`th call, which takes `factor` times as long."""
     run = steady(seed=seed)
     first = np.arange(len(run)) % every == 0
     due_ms = run.due_ms + np.cumsum(first) * pause_ms
@@ -71,10 +72,11 @@ def test_a_latency_that_rises_in_the_warm_up_alone_is_no_reason():
 
 @pytest.mark.parametrize("load", [Load.CONSTANT, Load.POISSON, Load.REPLAY, Load.CLOSED])
 def test_a_wake_up_after_a_pause_is_named(load):
-    (reason,) = call_troubles(with_pauses(3.0, load=load), Limits())
+    # As many pauses in each window, so that the rate of a closed loop is steady.
+    (reason,) = call_troubles(with_pauses(3.0, every=25, load=load), Limits())
     assert reason.trouble is Trouble.WAKE_UP
-    assert "20 pauses" not in reason.measured  # the first call has no pause before it
-    assert "19 pauses" in reason.measured
+    assert "24 pauses" not in reason.measured  # the first call has no pause before it
+    assert "23 pauses" in reason.measured
 
 
 def test_pauses_that_cost_nothing_are_no_reason():
@@ -88,6 +90,31 @@ def test_pauses_of_a_load_that_is_about_them_are_no_reason():
 def test_captures_that_are_due_all_at_once_are_no_drift():
     run = samples(np.zeros(500), 5.0 * np.arange(1, 501), load=Load.OFFLINE)
     assert troubles(run) == []
+
+
+def test_a_warm_up_that_does_not_end_is_named_with_what_to_do():
+    run = steady()
+    swinging = np.where(np.arange(len(run)) // 86 % 2, 1.5, 1.0)
+    (reason,) = call_troubles(samples(run.due_ms, run.latency_ms * swinging), Limits())
+    assert reason.trouble is Trouble.UNSTEADY
+    assert "not over after 600 calls in 29.9 s: no 3 successive windows agree" in reason.measured
+    assert reason.action.startswith("measure for longer with --seconds or --soak; look for")
+
+
+@pytest.mark.parametrize(
+    ("load", "action"),
+    [
+        (Load.CLOSED, "measure for longer with --seconds or --soak"),
+        (Load.OFFLINE, "measure more captures with --calls"),
+        (Load.REPLAY, "replay a longer recording"),
+    ],
+)
+def test_a_run_too_short_to_show_a_steady_state_is_named(load, action):
+    (reason,) = call_troubles(steady(150, load=load), Limits())
+    assert reason.trouble is Trouble.UNSTEADY
+    assert re.search(r"150 decided calls in 7\.[45] s are too few", reason.measured)
+    assert "at least 151 calls and 1.5 s" in reason.measured
+    assert reason.action == action
 
 
 def test_calls_that_were_refused_are_left_out():
@@ -123,12 +150,12 @@ def test_every_run_is_judged_by_itself(tmp_path):
 
 def test_a_decision_has_its_share_of_the_runs_energy(tmp_path):
     tree = machine_trees.orin_nano(tmp_path)
-    run = steady(60, load=Load.CLOSED, batch=2, warmup=10)
+    run = steady(600, load=Load.CLOSED, batch=2, warmup=10)
     found = watched(tree, run, run)
     assert found.verdict.trusted, found.verdict.reasons
     first = {energy.rail: energy for energy in found.energies[0]}["VDD_IN"]
-    assert (first.joules, first.seconds, first.decisions) == pytest.approx((15.0, 2.5, 120))
-    assert first.per_decision_j == pytest.approx(0.125)
+    assert (first.joules, first.seconds, first.decisions) == pytest.approx((15.0, 2.5, 1200))
+    assert first.per_decision_j == pytest.approx(0.0125)
     assert first.idle_watts is None
 
 

@@ -7,7 +7,7 @@ from support import profile_troubles
 
 def test_each_planted_trouble_is_named_and_no_other():
     named = profile_troubles.found()
-    assert len(named) == 11
+    assert len(named) == 12
     assert named == {trouble: [trouble] for trouble in named}
 
 

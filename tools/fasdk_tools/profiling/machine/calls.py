@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from fasdk_tools.profiling.load import Load
 from fasdk_tools.profiling.machine.reasons import Limits, MeasurementReason, Trouble
-from fasdk_tools.profiling.steady import trend
+from fasdk_tools.profiling.steady import AGREEING_WINDOWS, TOLERANCE, trend
+from fasdk_tools.profiling.warm_up import LEAST_CALLS, LEAST_MS, first_steady_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 _FEWEST_PAUSES = 5
 _FEWEST_OTHERS = 20
+_LONGER: Final = {
+    Load.OFFLINE: "measure more captures with --calls",
+    Load.REPLAY: "replay a longer recording",
+}
 
 
 def call_troubles(samples: Samples, limits: Limits) -> Iterator[MeasurementReason]:
     """Yield what the calls of one run show, the warm-up left out."""
+    yield from _unsteady(samples)
     # Pauses are what an idle run is about, a cold one has nothing but first calls, and of captures
     # that are due all at once each waits for longer than the one before.
     if samples.load in (Load.IDLE, Load.COLD, Load.OFFLINE):
@@ -32,6 +38,26 @@ def call_troubles(samples: Samples, limits: Limits) -> Iterator[MeasurementReaso
     due_ms, answered_ms = counted.due_ms[decided], counted.answered_ms[decided]
     yield from _drift(due_ms, answered_ms, limits)
     yield from _wake_up(due_ms, answered_ms, limits)
+
+
+def _unsteady(samples: Samples) -> Iterator[MeasurementReason]:
+    if first_steady_call(samples) is not None:
+        return
+    decided = np.isfinite(samples.answered_ms)
+    calls = int(np.count_nonzero(decided))
+    span_ms = float(np.ptp(samples.answered_ms[decided])) if calls else 0.0
+    is_short = calls < LEAST_CALLS or span_ms < LEAST_MS
+    yield MeasurementReason(
+        Trouble.UNSTEADY,
+        f"{calls} decided calls in {span_ms / 1e3:.1f} s are too few to show that the warm-up had "
+        f"ended (at least {LEAST_CALLS} calls and {LEAST_MS / 1e3:.1f} s)"
+        if is_short
+        else f"the warm-up was not over after {calls} calls in {span_ms / 1e3:.1f} s: no "
+        f"{AGREEING_WINDOWS} successive windows agree within {TOLERANCE:.0%} in median latency and "
+        "rate",
+        _LONGER.get(samples.load, "measure for longer with --seconds or --soak")
+        + ("" if is_short else "; look for what moves latency over time (--html)"),
+    )
 
 
 def _drift(

@@ -9,13 +9,12 @@ from enum import Enum
 class Trouble(str, Enum):
     """What can be wrong with a measurement.
 
-    GOVERNOR leaves a clock free to change with the load. QUOTA stopped the process. SLOW_CLOCK is
-    a clock below the one it is set to. THROTTLED is a processor slowed by heat or current. HOT is
     close to that. POWER_MODE is a power mode that changed meanwhile. SWAP is memory read back from
     disk. NOISY_NEIGHBOR is load of other processes, on the processors or the GPU. DRIFT is a
     latency that rises or falls throughout. WAKE_UP is a first call after a pause that is slower
-    than others. REFORMATS is an engine that spends much of its time changing layouts. NOT_SAMPLED
-    is a machine that was not observed well enough to say.
+    than others. UNSTEADY is a warm-up whose end was not seen. REFORMATS is an engine that spends
+    much of its time changing layouts. NOT_SAMPLED is a machine that was not observed well enough
+    to say.
     """
 
     GOVERNOR = "governor"
@@ -28,6 +27,7 @@ class Trouble(str, Enum):
     NOISY_NEIGHBOR = "noisy-neighbor"
     DRIFT = "drift"
     WAKE_UP = "wake-up"
+    UNSTEADY = "unsteady"
     REFORMATS = "reformats"
     NOT_SAMPLED = "not-sampled"
 

@@ -108,6 +108,8 @@ def over_time(key: str, title: str, calls: Calls) -> Drawing:
     warm = np.flatnonzero(decided) < calls.warmup
     if calls.are_many:
         shapes += _band(frame, times, latencies)
+        if warm.any() and not warm.all():
+            shapes += _end_of_warm_up(frame, float(times[~warm][0]))
     else:
         for style, which in (("points warm-up", warm), ("points call", ~warm)):
             if which.any():
@@ -124,6 +126,15 @@ def over_time(key: str, title: str, calls: Calls) -> Drawing:
         f"{_lost(int((~decided).sum()))}."
     )
     return Drawing(key, title, description, tuple(shapes))
+
+
+def _end_of_warm_up(frame: Frame, at_s: float) -> list[Shape]:
+    left = frame.left(at_s)
+    side, shift = ("end", -4) if left > WIDTH / 2 else ("start", 4)
+    return [
+        Stroke("threshold", f"M{left:.1f} {TOP}V{HEIGHT - BOTTOM}"),
+        Label("mark", left + shift, TOP + 11, "end of warm-up", side),
+    ]
 
 
 def latency_histogram(

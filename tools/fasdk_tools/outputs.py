@@ -1,0 +1,35 @@
+"""Files that a verb writes, checked before it reads any other."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fasdk.atomic import require_writable
+from fasdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+    """Check that every output can be written and replaces no input and no other output.
+
+    Args:
+        outputs: Files to write, by option; None for one that was not asked for.
+        inputs: Files that are read, by name; None for one that was not given.
+
+    Raises:
+        UsageError: Two options name the same file.
+        FasdkError: A file cannot be written.
+    """
+    # Not Path.resolve, which raises for a link that leads to itself.
+    taken = {os.path.realpath(path): name for name, path in inputs.items() if path is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        require_writable(path)
+        other = taken.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UsageError(f"{option} {path} is also {other}: give it a file of its own")

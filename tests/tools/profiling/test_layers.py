@@ -85,7 +85,8 @@ def test_openvino_tells_the_same_bundles_layers(tmp_path):
     captures = [tiny_bundle.capture(200)]
     found = profile_layers(bundle, Backend.OPENVINO, captures, batch=2, threads=1, calls=4)
     assert (found.batch, found.calls) == (2, 4)
-    assert {layer.operator for layer in found.layers} >= {"ReduceMean", "Concat", "FullyConnected"}
+    # OpenVINO leaves out what took less than a microsecond, at times the one Concat.
+    assert {layer.operator for layer in found.layers} >= {"ReduceMean", "FullyConnected"}
     assert {layer.precision for layer in found.layers} == {"f32"}
     assert 0 <= found.sum_ms < found.whole_ms + 0.02  # one after the other, to whole microseconds
     assert found.reformat_share == 0.0

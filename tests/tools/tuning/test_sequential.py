@@ -151,6 +151,7 @@ class _Submitting:
 
     def __init__(self, session: Liveness) -> None:
         self.bundle, self.level, self._session = session.bundle, session.level, session
+        self.limits = session.limits
 
     def late(self, _: Capture) -> None:
         return None

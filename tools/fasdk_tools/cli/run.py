@@ -107,6 +107,7 @@ def run(
     from fasdk.bundle.succession import allowing
     from fasdk.cameras import open_camera
     from fasdk.capture_loop import run_captures
+    from fasdk.malloc_arenas import limit_malloc_arenas
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.opening import open as open_session
@@ -118,6 +119,7 @@ def run(
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
+    limit_malloc_arenas()  # a door runs for months
     locator = _locator(face, face_model)
     missing = missing_policy(missing_modalities)
     # A recording opens no door: judged twice, it gets the same answers twice.

@@ -62,6 +62,7 @@ def soak(
     time are what `fasdk profile --soak` shows.
     """
     from fasdk.backends.registry import parse_backend
+    from fasdk.malloc_arenas import limit_malloc_arenas
     from fasdk_tools.diagnostics.soak import SoakSettings
     from fasdk_tools.diagnostics.soak import soak as run_soak
 
@@ -81,6 +82,7 @@ def soak(
         max_drift=max_drift,
     )
     trust = trust_policy(key, unsigned)
+    limit_malloc_arenas()  # as `fasdk run` does
     with progress_view() as view:
         result = run_soak(
             bundle,

@@ -23,7 +23,7 @@ from fasdk.bundle.bundle import Bundle, open_bundle, write_bundle
 from fasdk.bundle.golden import GoldenCapture
 from fasdk.bundle.manifest import Manifest, ModelInfo, Precision, Provenance
 from fasdk.bundle.members import GRAPH
-from fasdk.capture import Capture, Modality
+from fasdk.capture import Capture, Modality, monotonic_ms
 from fasdk.decision import OperatingPoint
 from fasdk.errors import FasdkError
 from fasdk.preprocess import (
@@ -40,6 +40,7 @@ from fasdk.preprocess import (
     input_shapes,
     to_batch,
 )
+from fasdk.quality.gates import assess
 from fasdk.scorer import Scorer
 
 ALL = tuple(Modality)
@@ -146,7 +147,8 @@ def fit_captures(
             scorer.batch([capture])  # a composite's crop may be too small
         except FasdkError:
             continue
-        yield capture
+        if not assess(capture, scorer.limits, now_ms=monotonic_ms()):  # depth as of meters
+            yield capture
 
 
 def graph_of(specs: Mapping[Modality, PreprocessSpec], *, presence: bool, seed: int = 0) -> bytes:

@@ -138,7 +138,7 @@ ROWS = {
     "protocols": (("--protocol", "P3"), "build"),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
-    "synth": (("NEW", "--captures", "30"), "opencv"),
+    "synth": (("NEW.set", "--captures", "30"), "opencv"),
     "train": (("LIST", "-o", "NEW", "--model", "mmdg", "--development", "LIST"), "build"),
     "trust add": (("KEY.pub",), ""),
     "trust list": ((), ""),

@@ -104,12 +104,12 @@ def test_a_child_that_does_not_do_its_part_is_one_error(command, said):
 def test_a_real_process_opens_a_bundle_and_decides(tmp_path, monkeypatch):
     monkeypatch.setenv("FASDK_HOME", str(tmp_path / "home"))
     path = tiny_bundle.write(tmp_path / "tiny.fasb")
-    found = measure_cold(ColdRequest(path, backend="onnxruntime", unsigned=True, count=1))
+    found = measure_cold(ColdRequest(path, backend="onnxruntime", unsigned=True, count=3))
     for start in (found.first, *found.starts):
         parts = start.model_dump(exclude={"total_ms", "plan"})
         assert all(ms > 0.0 for ms in parts.values())
         assert sum(parts.values()) == pytest.approx(start.total_ms)
-    assert found.starts[0].proof_ms < found.first.proof_ms  # its record is found
+    assert min(start.proof_ms for start in found.starts) < found.first.proof_ms  # of a record
     assert found.backend == "onnxruntime"
 
 

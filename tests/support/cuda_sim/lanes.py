@@ -184,11 +184,18 @@ class UploadMeter:
 
 
 def capture_of(number: int) -> Capture:
-    """Return a capture whose frames, their sizes and strides are drawn from its number."""
+    """Return a capture whose frames, their sizes and strides are drawn from its number.
+
+    No quality limit refuses it: a depth that reads as meters is drawn again.
+    """
+    from fasdk.capture import monotonic_ms
+    from fasdk.quality.gates import QualityLimits, assess
+
+    faults = QualityLimits.faults()
     random = np.random.default_rng(number)
     while True:
         capture = capture_bundle.random_capture(random, longest_px=48)
-        if capture.rgb is not None:
+        if capture.rgb is not None and not assess(capture, faults, now_ms=monotonic_ms()):
             return capture
 
 

@@ -20,11 +20,10 @@ from fasdk.preprocess.area import resize_area
 from fasdk.preprocess.borders import extended
 from fasdk.preprocess.composite import hog_map, plgf_map, require_composite_size
 from fasdk.preprocess.geometry import inside_of, view_of
-from fasdk.preprocess.native import Implementation, implementation, native_module
+from fasdk.preprocess.native import Implementation, implementation, native_module, native_rules
 from fasdk.preprocess.resize import resize_bilinear
 from fasdk.preprocess.spec import (
     ChannelOrder,
-    CropBounds,
     CropRule,
     Interpolation,
     IrComposite,
@@ -133,17 +132,7 @@ def _native_pass(spec: PreprocessSpec) -> Callable[[NDArray[Any], Any, NDArray[A
             "the native pass was not built here: install a C++17 compiler and reinstall fasdk, "
             "or use Implementation.NUMPY, which gives the same tensor"
         )
-    mean, std = np.array([spec.mean, spec.std], np.float32).tolist()
-    native = module.Pass(
-        mean=tuple(mean),
-        std=tuple(std),
-        swap=spec.channel_order is ChannelOrder.BGR,
-        interpolation=spec.interpolation.value,
-        pad=spec.crop_bounds is CropBounds.PAD,
-        border=spec.border.value,
-        border_level=spec.border_level,
-        fit=spec.fit.value,
-    )
+    native = module.Pass(**native_rules(spec))
     if spec.crop is CropRule.LANDMARKS:
         return _aligning(native, spec)
     if spec.depth is not None:

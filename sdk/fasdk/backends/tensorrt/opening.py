@@ -136,7 +136,7 @@ def open_tensorrt_engine(
     # A build for other GPUs times nothing on this one.
     times = options.timing_cache and not spec_of(backend).cross_builds
     timing = TimingCache.beside(bundle.path) if times else None
-    timing_key = _timing_key(key)
+    timing_key = TimingKey.model_validate(key.model_dump(include=set(TimingKey.model_fields)))
     with driver.current():
         built = _build_here(
             bundle,
@@ -184,17 +184,6 @@ def _plan_key(
         gpu_uuid=device.uuid,
         shapes=layout.inputs,
         max_batch=bundle.manifest.max_batch,
-    )
-
-
-def _timing_key(key: PlanKey) -> TimingKey:
-    return TimingKey(
-        module=key.module,
-        version=key.version,
-        cuda=key.cuda,
-        device=key.device,
-        compute_capability=key.compute_capability,
-        gpu_uuid=key.gpu_uuid,
     )
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fasdk.errors import BackendError
-from fasdk.preprocess import ChannelOrder, CropBounds, IrComposite
+from fasdk.preprocess import IrComposite
 from fasdk.preprocess.alignment import Alignment
-from fasdk.preprocess.native import native_module
+from fasdk.preprocess.native import native_module, native_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,14 +190,4 @@ def _native() -> Any:
 
 @lru_cache(maxsize=64)
 def _packer(spec: PreprocessSpec) -> Any:
-    mean, std = np.array([spec.mean, spec.std], np.float32).tolist()
-    return _native().RowPacker(
-        mean=tuple(mean),
-        std=tuple(std),
-        swap=spec.channel_order is ChannelOrder.BGR,
-        interpolation=spec.interpolation.value,
-        pad=spec.crop_bounds is CropBounds.PAD,
-        border=spec.border.value,
-        border_level=spec.border_level,
-        fit=spec.fit.value,
-    )
+    return _native().RowPacker(**native_rules(spec))

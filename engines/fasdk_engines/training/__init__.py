@@ -2,7 +2,13 @@
 
 from fasdk_engines.training.data import TrainingCapture, captures_of
 from fasdk_engines.training.initial import Initialized, InitialWeights
-from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
+from fasdk_engines.training.methods import (
+    PUBLISHED,
+    get_method,
+    method_names,
+    require_sentences_read,
+)
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import (
     Epoch,
     EpochChoice,
@@ -18,6 +24,7 @@ __all__ = [
     "EpochChoice",
     "InitialWeights",
     "Initialized",
+    "SentenceFile",
     "Step",
     "TrainingCapture",
     "TrainingResult",
@@ -25,6 +32,7 @@ __all__ = [
     "captures_of",
     "get_method",
     "method_names",
+    "require_sentences_read",
     "score_captures",
     "train",
     "train_supervised",

@@ -68,10 +68,11 @@ def prototype_loss(
     """
     known = ~prototypes.isnan().any(dim=2)
     targets = torch.where(known[:, :, None], prototypes, 0.0)
+    precise = torch.promote_types(features.dtype, torch.float32)  # not the half of --amp
     # The squared-sum form loses digits where feature and prototype are close.
     distance = torch.cdist(
-        features.transpose(0, 1).float(),
-        targets.float(),
+        features.transpose(0, 1).to(precise),
+        targets.to(precise),
         compute_mode="donot_use_mm_for_euclid_dist",
     )
     logits = torch.where(known[:, None, :], -distance, float("-inf"))
@@ -128,7 +129,7 @@ class Prototypes(BranchMethod):
         return parts
 
     def parts(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses and the mean certainty of each modality [modalities]."""
+        """Return the losses and the mean certainty of each modality's class token [modalities]."""
         logits, features, certainty = self.run(batch)
         if self.prototypes is None:
             raise RuntimeError("begin_epoch was not called")
@@ -147,23 +148,27 @@ class Prototypes(BranchMethod):
 
 
 class PrototypesRebalanced(Prototypes):
-    """MMDG's whole training: SSP whose gradients ReGrad rebalances."""
+    """MMDG's whole training: SSP whose gradients ReGrad rebalances.
+
+    Attributes:
+        certainty: Mean certainty of each modality's class token in the last batch [modalities].
+    """
 
     name = "mmdg"
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._regrad = ReGrad(momentum=0.0)
-        self._certainty = torch.ones(len(task.family.modalities))
+        self.certainty = torch.ones(len(task.family.modalities))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and one SSP loss a modality."""
-        parts, self._certainty = self.parts(batch)
+        parts, self.certainty = self.parts(batch)
         return parts
 
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
         """Add the rebalanced SSP gradients to the classifier's."""
-        self._regrad.backward(self.task.module, self.extra, losses, self._certainty, scale)
+        self._regrad.backward(self.task.module, self.extra, losses, self.certainty, scale)
 
     def state(self) -> dict[str, Tensor]:
         """Return the prototypes and ReGrad's averages."""
@@ -176,7 +181,7 @@ class PrototypesRebalanced(Prototypes):
 
 
 def mean_certainty(certainty: Tensor, batch: Batch) -> Tensor:
-    """Return each modality's mean certainty [modalities] over the captures that hold it."""
+    """Return each modality's mean of certainty [B, modalities] over the captures that hold it."""
     held = batch.present > 0
     total = torch.where(held, certainty, 0.0).sum(0)
     return (total / held.sum(0).clamp(min=1)).detach()

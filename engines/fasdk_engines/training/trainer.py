@@ -29,7 +29,8 @@ from fasdk_engines.training.data import (
 from fasdk_engines.training.initial import Initialized, InitialWeights, initialize
 from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
-from fasdk_engines.training.methods import get_method
+from fasdk_engines.training.methods import get_method, require_sentences_read
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
 from fasdk_engines.training.state import fingerprint, read_state, write_state
 
@@ -46,6 +47,7 @@ def train(
     *,
     initial: InitialWeights | None = None,
     frozen: Sequence[str] = (),
+    sentences: SentenceFile | None = None,
     state: Path | None = None,
     resume: bool = False,
     log: Path | None = None,
@@ -69,6 +71,7 @@ def train(
         initial: Pretrained weights to start from; then what the paper keeps frozen is.
         frozen: Regular expressions of further parameters to keep as they are at the start, such as
             r"adapter_.*": MMDG without adapters, since a fresh one adds exactly nothing.
+        sentences: Sentences in place of the method's own; None keeps them.
         state: File to keep the training's state in; None keeps none.
         resume: Continue from that file.
         log: CSV file to write every epoch to (`write_csv`).
@@ -84,13 +87,15 @@ def train(
     """
     settings = settings or TrainingSettings()
     chosen = get_method(method, family)
+    require_sentences_read(chosen, sentences)
     device = _device(settings)
     if resume and state is None:
         raise TrainingError("there is no state to resume from: name the file it is kept in")
     require_usable(captures, development)
     specs = family.preprocess(config)
     domains = domain_names(captures)
-    start = "|".join([initial.digest if initial else "random", *frozen])
+    said = () if sentences is None else (sentences.digest,)
+    start = "|".join([initial.digest if initial else "random", *frozen, *said])
     prints = fingerprint(family, config, chosen.name, settings, captures, development, start)
     resumed = read_state(state, prints) if resume and state is not None else None
     learned = CaptureTensors(family, specs, captures, domains, on_read)
@@ -107,6 +112,7 @@ def train(
             torch.Generator().manual_seed(settings.seed),
             text_weights=started.text if started else {},
             vocabulary=initial.vocabulary if initial else None,
+            sentences=sentences,
         )
         trained = chosen(task)
         kept = _freeze(module, (*(trained.frozen() if initial else ()), *frozen))

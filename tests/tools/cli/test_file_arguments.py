@@ -116,6 +116,8 @@ READS = {
     "train, config": "train {list} --development {list} -o {out}.safetensors --model mmdg "
     "--config {file}",
     "train, init-from": f"train {{list}} --development {{list}} {TRAINED} --init-from {{file}}",
+    "train, texts": "train {list} --development {list} -o {out}.safetensors --model mmda "
+    "--config tiny --texts {file}",
     "debug-parity, source": "debug-parity {file} --model mmdg",
     "debug-parity, against": "debug-parity {bundle} --against {file}",
     "debug-parity, source.onnx": "debug-parity {file}",

@@ -18,10 +18,12 @@ from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
     Epoch,
     InitialWeights,
+    SentenceFile,
     Step,
     TrainingSettings,
     captures_of,
     get_method,
+    require_sentences_read,
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
@@ -44,6 +46,7 @@ class TrainRequest:
         resume: Continue a training of the same `out` that was cut short.
         initial: Pretrained weights to start from.
         vocabulary: Byte-pair merges of CLIP's text tower.
+        texts: File of sentences in place of the method's own.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
@@ -58,6 +61,7 @@ class TrainRequest:
     resume: bool = False
     initial: Path | None = None
     vocabulary: Path | None = None
+    texts: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
 
@@ -130,7 +134,9 @@ def run_training(request: TrainRequest) -> TrainReport:
     """
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
-    method = get_method(request.method, family).name
+    method = get_method(request.method, family)
+    sentences = SentenceFile.load(request.texts) if request.texts else None
+    require_sentences_read(method, sentences)
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
     _require_fitting(request)
@@ -153,11 +159,12 @@ def run_training(request: TrainRequest) -> TrainReport:
         result = train(
             family,
             config,
-            method,
+            method.name,
             captures,
             development,
             request.settings,
             initial=initial,
+            sentences=sentences,
             state=request.state,
             resume=request.resume,
             log=log,
@@ -172,7 +179,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         checkpoint=str(request.out),
         log=str(log),
         model=family.name,
-        method=method,
+        method=method.name,
         captures=len(captures),
         domains=tuple(sorted({item.domain for item in captures})),
         epochs=len(result.history),
@@ -202,6 +209,7 @@ def _require_fitting(request: TrainRequest) -> None:
             "--development": request.development,
             "--init-from": request.initial,
             "--clip-vocabulary": request.vocabulary,
+            "--texts": request.texts,
         },
     )
     if request.vocabulary is not None and request.initial is None:

@@ -163,7 +163,7 @@ class DomainPrompts(BranchMethod):
             for prompt, count in zip(torch.cat(list(prompts)), self._counts, strict=True)
         ]
         found: Tensor = self.encoder(self._tokens, torch.cat(each))
-        means = torch.stack([group.mean(0) for group in found.split(self._counts)])
+        means = torch.stack([group.mean(0) for group in torch.split(found, self._counts)])
         return means.reshape(len(prompts), -1, found.shape[1])
 
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:

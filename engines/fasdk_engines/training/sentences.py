@@ -135,12 +135,13 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
         if text.lstrip().startswith("{"):
             document: dict[str, Any] = json.loads(text)
-            return document
-        return tomllib.loads(text)
+        else:
+            document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise TrainingError(
             f"{path} is neither TOML nor JSON with sentences: {' '.join(str(error).split())}"
         ) from None
+    return document
 
 
 def _sentences(path: Path, table: Mapping[str, Any], prefix: str) -> Sentences:

@@ -24,7 +24,7 @@ from fasdk_engines.graph.fp16 import convert
 from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
-from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig
+from fasdk_engines.models.mmdgpp.config import MmdgppConfig
 from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
 from fasdk_engines.models.registry import get_family
 

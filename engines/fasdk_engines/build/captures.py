@@ -94,6 +94,7 @@ def read_golden(build: ResolvedBuild, development: DevelopmentSet | None) -> Seq
     if not found:
         raise DatasetError(
             f"{build.golden.name}: no capture holds "
-            f"{', '.join(m.value for m in build.model.required)}, which the model requires: list captures that do, or leave out --golden"
+            f"{', '.join(m.value for m in build.model.required)}, which the model requires: list "
+            "captures that do, or leave out --golden"
         )
     return found

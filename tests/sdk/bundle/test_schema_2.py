@@ -7,10 +7,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.manifest import SCHEMA_VERSION
 from fasdk.errors import BundleError
-from fasdk.backends.onnxruntime import OnnxRuntimeEngine
 from fasdk.session.session import Liveness
 
 from support import tiny_bundle

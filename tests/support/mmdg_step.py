@@ -6,7 +6,8 @@ left out: the dropout of adapters, and the sampling of certainty, which is its e
 
 The step at the published size on seeded weights is kept as a `Sketch`: run
 `PYTHONPATH=tests python -m support.mmdg_step --write` to make it again; without `--write` the
-project's step is compared with what is kept, and the largest errors are printed as a JSON line.
+project's step in float64 (`--float32`: in float32, with its rounding) is compared with what is
+kept, and the largest relative errors are printed as a JSON line.
 """
 
 from __future__ import annotations
@@ -373,10 +374,13 @@ def main() -> None:
     """Make the kept step again, or print how far the project's is from it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
-    if parser.parse_args().write:
+    parser.add_argument("--float32", action="store_true")
+    asked = parser.parse_args()
+    if asked.write:
         Sketch.of(described_step(published_case())).save()
     else:
-        found = Sketch.of(project_step(published_case(), torch.float32))
+        dtype = torch.float32 if asked.float32 else torch.float64
+        found = Sketch.of(project_step(published_case(), dtype))
         print(json.dumps(Sketch.load().errors(found)))
 
 

@@ -19,7 +19,7 @@ GRADIENT_ERROR = 1e-5
 def loss_claims() -> Iterator[Claim]:
     """MMDG's training step at the published size, and every method's losses."""
     step = support_json("support.mmdg_step")
-    note = "float32 against float64 arrays made from the description; certainty of the class token"
+    note = "float64, against arrays made from the description; certainty of the class token"
     claim = "MMDG's training step at the published size: largest relative error of"
     yield Claim(f"{claim} a loss", step["losses"], "<=", LOSS_ERROR, note)
     worst = f"of {step['parameters']} parameters, worst {step['worst']}"

@@ -59,11 +59,11 @@ def test_a_sketch_tells_how_far_a_gradient_is_off(case):
 
 
 @pytest.mark.slow
-def test_mmdgs_step_at_the_published_size_is_the_kept_one():
+def test_mmdgs_step_at_the_published_size_is_the_kept_one_to_float32s_rounding():
     errors = Sketch.load().errors(Sketch.of(project_step(published_case(), torch.float32)))
     assert errors["parameters"] == 694
-    assert errors["losses"] < 1e-6
-    assert errors["gradients"] < 1e-5
+    assert errors["losses"] < 2e-5
+    assert errors["gradients"] < 2e-4
     assert errors["certainty"] < 1e-5
 
 

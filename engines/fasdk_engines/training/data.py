@@ -158,6 +158,16 @@ class Batch:
         """int64 [B]: 0 live, whatever the domain; 1 + d an attack of domain d."""
         return torch.where(self.is_live, torch.zeros_like(self.domains), 1 + self.domains)
 
+    def parts(self, size: int) -> list[Batch]:
+        """Return the batch in parts of `size` captures, the last perhaps smaller."""
+        inputs = {m: x.split(size) for m, x in self.inputs.items()}
+        columns = (self.present, self.targets, self.is_live, self.domains)
+        rest = zip(*(column.split(size) for column in columns), strict=True)
+        return [
+            Batch({m: x[i] for m, x in inputs.items()}, *columns, self.takes_presence)
+            for i, columns in enumerate(rest)
+        ]
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         if device == self.targets.device:

@@ -16,9 +16,9 @@ def render(_root: Path) -> str:
     parts = [
         GENERATED,
         "# Published training settings\n",
-        "What `fasdk train --method published` trains a system of its published size with, and where "
-        "each setting is stated (repository, revision, file). A configuration of another size takes "
-        "fasdk's own settings; an option takes the place of either. `fasdk train ... "
+        "What `fasdk train --method published` trains a system of its published size with, and "
+        "where each setting is stated (repository, revision, file). A configuration of another "
+        "size takes fasdk's own settings; an option takes the place of either. `fasdk train ... "
         "--show-settings` prints the table of one training. [The guide](../guide/train.md) says "
         "more.\n",
     ]

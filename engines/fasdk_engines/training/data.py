@@ -160,12 +160,17 @@ class Batch:
 
     def parts(self, size: int) -> list[Batch]:
         """Return the batch in parts of `size` captures, the last perhaps smaller."""
-        inputs = {m: x.split(size) for m, x in self.inputs.items()}
-        columns = (self.present, self.targets, self.is_live, self.domains)
-        rest = zip(*(column.split(size) for column in columns), strict=True)
+        rows = torch.split(torch.arange(len(self)), size)
         return [
-            Batch({m: x[i] for m, x in inputs.items()}, *columns, self.takes_presence)
-            for i, columns in enumerate(rest)
+            replace(
+                self,
+                inputs={m: x[part] for m, x in self.inputs.items()},
+                present=self.present[part],
+                targets=self.targets[part],
+                is_live=self.is_live[part],
+                domains=self.domains[part],
+            )
+            for part in rows
         ]
 
     def to(self, device: torch.device) -> Batch:

@@ -194,6 +194,8 @@ def choose_settings(
         rows.append(ChosenSetting(name, value, by, stated.value, stated.source))
     for matter in found.rest:
         done, by = (other or {}).get(matter.name, (matter.value, SetBy.PUBLISHED))
+        if done == matter.value:
+            by = SetBy.PUBLISHED
         rows.append(ChosenSetting(matter.name, done, by, matter.value, matter.source))
     return ChosenSettings(values, tuple(rows), found.note)
 
@@ -253,8 +255,8 @@ _PUBLISHED = {
                 f"{_MMDG}:397-421",
             ),
         ),
-        "MMDG's training script is not published: loop and loader are those of DADM, by the same "
-        "authors, which trains MMDG's losses",
+        "MMDG's training script is not published: loop and loader are those of DADM, which "
+        "shares authors with it and trains MMDG's losses",
     ),
     "mmdgpp": PublishedTraining(
         _DADM_LOOP,
@@ -294,7 +296,7 @@ _PUBLISHED = {
                 f"{_BIGMOE}:390-407",
             ),
         ),
-        "BIG-MoE's training script is not published: loop and loader are those of MMDA, by the "
-        "same authors",
+        "BIG-MoE's training script is not published: loop and loader are those of MMDA, of the "
+        "same repository owner",
     ),
 }

@@ -269,7 +269,7 @@ def test_settings_are_shown_with_their_sources_and_no_list_is_read(fasdk, tmp_pa
     ran = fasdk(*absent, "--model", "mmda", "--batch", 12, "--show-settings")
     assert ran.status == 0, ran.stderr
     text = " ".join(ran.stdout.split())
-    assert "without --init-from: frozen, initial values; by option: batch" in text
+    assert "without --init-from: initial values; by option: batch" in text
     assert "accumulate 8 published 8" in text and "MMDA@547f9b2 train.py" in text
     ran = fasdk(*absent, "--model", "bigmoe", "--config", "tiny", "--show-settings", "--json")
     shown = json.loads(ran.stdout)
@@ -300,8 +300,7 @@ def test_options_reach_the_training_and_are_said_in_one_line(fasdk, folder, tmp_
     assert (values["accumulate"], values["augmentation"]) == (3, "noisy-loaders")
     assert values["clip_norm"] is None and values["patience"] is None
     assert values["frozen"] == "adapter_.* and what is published"
-    line = next(line for line in ran.stderr.splitlines() if "published settings" in line)
-    assert line == f"fasdk: {report['summary']}"
+    assert report["summary"] in ran.stderr.splitlines()
     family = get_family("mmdg")
     module = family.build(family.configs["tiny"]).state_dict()
     kept = [n for n in module if re.fullmatch(r"conv_proj\d\..*|ViT_Encoder\.1\..*|adapter_.*", n)]

@@ -194,8 +194,8 @@ def _print_settings(chosen: ChosenSettings, *, as_json: bool) -> None:
                 row.name.replace("_", " "),
                 _text(row.value),
                 row.set_by.value,
-                _text(row.published) if row.source else "",
-                row.source,
+                _text(row.published) if row.source else None,
+                row.source or None,
             )
             for row in chosen.rows
         ],

@@ -192,10 +192,10 @@ def run_training(request: TrainRequest) -> TrainReport:
     initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
     captures, development = captures_of(request.captures), captures_of(request.development)
     if chosen.summary:
-        STDERR.print(f"fasdk: {chosen.summary}", soft_wrap=True)
+        STDERR.print(chosen.summary, soft_wrap=True)
     coupled = get_method(request.method, family).coupled
     if coupled and chosen.training.accumulate > 1:
-        STDERR.print(f"fasdk: a step runs in parts: {coupled}", soft_wrap=True)
+        STDERR.print(f"a step runs in parts: {coupled}", soft_wrap=True)
     log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         board = None

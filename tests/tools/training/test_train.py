@@ -310,7 +310,8 @@ def test_options_reach_the_training_and_are_said_in_one_line(fasdk, folder, tmp_
 
 def test_a_resume_with_other_settings_is_one_line_that_names_them(fasdk, folder, tmp_path):
     out = tmp_path / "cut.safetensors"
-    request = TrainRequest(folder / "train.jsonl", folder / "development.jsonl", out, "mmdg")
+    lists = (DatasetSource.of(folder / f"{name}.jsonl") for name in ("train", "development"))
+    request = TrainRequest(*lists, out, "mmdg")
 
     def interrupt(step):
         raise KeyboardInterrupt

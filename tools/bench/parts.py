@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = [sys.executable, __file__, *given, "--processes", "1"]
     with ExitStack() as stack:
         for _ in range(asked.processes - 1):
-            helper = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            # What stops a helper stops this process too, and is said once.
+            helper = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(helper.wait)
             stack.callback(helper.terminate)  # what it has in hand is not needed any more
         try:

@@ -139,7 +139,7 @@ def test_the_page_has_a_table_a_target_and_says_how_often_a_part_helps():
     assert page.count("| baseline") == 0 and page.count("| no adapters | 0.001 | 35.0 ± 7.1 |") == 4
     assert "| U-Adapter | 0.001 | 33.0 ± 4.2 | 50.0 ± 0.0 | -2.0 against adapters, " in page
     assert "certainty 1, lower in 1 of 2 |" in page
-    assert "## Degraded infrared" in page and "1 epochs" in page
+    assert "## Degraded infrared" in page and "1 epoch on" in page
 
 
 def test_every_row_names_a_row_before_it_and_a_method_of_its_family():

@@ -115,7 +115,7 @@ def parts_page(document: Mapping[str, Any]) -> str:
     settings = PartsSettings.model_validate(document["settings"])
     size = (
         f"{count_of(len(settings.seeds), 'seed')}, splits {', '.join(settings.splits)}, "
-        f"{settings.epochs} epochs on {settings.train} captures of each source domain, "
+        f"{count_of(settings.epochs, 'epoch')} on {settings.train} captures of each source domain, "
         f"{settings.test} test captures a domain and target"
     )
     lines = [

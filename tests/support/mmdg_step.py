@@ -30,6 +30,7 @@ from torch.nn import functional
 from fasdk_engines.models.mmdg.config import MmdgConfig
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.models.seeded import seeded_inputs, seeded_state_dict
+from fasdk_engines.training.data import Batch
 from fasdk_engines.training.prototypes import PrototypesRebalanced
 
 from support.training_batch import DOMAINS, batch_of, task_of
@@ -281,22 +282,33 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.logsumexp(1) - logits.gather(1, targets[:, None])[:, 0]).mean()
 
 
+class _Observed(PrototypesRebalanced):
+    """MMDG's method, which keeps the certainty that it was given."""
+
+    seen: Tensor
+
+    def observe(self, certainty: Tensor, batch: Batch) -> None:
+        self.seen = certainty.mean(dim=0)
+        super().observe(certainty, batch)
+
+
 def project_step(case: Case, dtype: torch.dtype) -> Step:
     """Return the same step by the project's model and method, its dropout off."""
     family = get_family("mmdg")
     module = family.build(case.config)
     module.load_state_dict({n: torch.from_numpy(v) for n, v in case.weights.items()})
     module = module.to(dtype).eval()
-    method = PrototypesRebalanced(task_of(family, case.config, module))
+    method = _Observed(task_of(family, case.config, module))
     method.restore({"prototypes": torch.from_numpy(case.prototypes).to(dtype)})
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(not any(re.fullmatch(p, name) for p in method.frozen()))
     batch = batch_of(case.images, case.live, case.domains, dtype)
     losses = method.losses(batch)
     method.backward(losses, lambda loss: loss)
+    method.end_step()
     gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
     values = {name: float(loss.detach()) for name, loss in losses.items()}
-    return Step(values, method.certainty.tolist(), gradients)
+    return Step(values, method.seen.tolist(), gradients)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
-from fasdk.capture import FaceBox
+from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
-from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture
+from fasdk_calibration.datasets.records import Box, CaptureRecord, LabeledCapture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,27 +76,49 @@ def _write_frames(captures: Iterable[LabeledCapture], fresh: Path, list_name: st
         if item.id in seen:
             raise DatasetError(f"capture id {item.id!r} appears twice")
         seen.add(item.id)
-        names: dict[str, str] = {}
+        paths: dict[Modality, str] = {}
         for modality in item.capture.present:
             name = f"{number:06d}.{modality.value}.png"
             (fresh / name).write_bytes(encode_png(item.capture.frame(modality)))
-            names[modality.value] = f"{list_name}/{name}"
-        face = None if item.capture.face is None else FaceBox.of(item.capture.face)
-        record = CaptureRecord(
-            id=item.id,
-            **names,
-            face=None if face is None else (face.x, face.y, face.width, face.height),
-            landmarks=_points(item.capture.landmarks),
-            label=item.label,
-            species=item.species,
-            subject=item.subject,
-            domain=item.domain,
-            presentation=item.presentation,
-        )
-        lines.append(json_line(record))
+            paths[modality] = f"{list_name}/{name}"
+        lines.append(json_line(record_of(item, paths)))
     if not lines:
         raise DatasetError(f"no captures to write to list {list_name!r}")
     return lines
+
+
+def record_of(item: LabeledCapture, paths: Mapping[Modality, str]) -> CaptureRecord:
+    """Return the line of a list that describes a capture.
+
+    Args:
+        item: Capture with what is known of it.
+        paths: Path of each of its frames, relative to the list's folder.
+    """
+    capture = item.capture
+    first, *others = capture.present
+    faces = {m: capture.faces.get(m) for m in others}
+    landmarks = {m: capture.frame_landmarks.get(m) for m in others}
+    return CaptureRecord(
+        id=item.id,
+        rgb=paths.get(Modality.RGB),
+        depth=paths.get(Modality.DEPTH),
+        ir=paths.get(Modality.IR),
+        face=_box(capture.face_in(first)),
+        landmarks=_points(capture.landmarks_in(first)),
+        depth_face=_box(faces.get(Modality.DEPTH)),
+        ir_face=_box(faces.get(Modality.IR)),
+        depth_landmarks=_points(landmarks.get(Modality.DEPTH)),
+        ir_landmarks=_points(landmarks.get(Modality.IR)),
+        label=item.label,
+        species=item.species,
+        subject=item.subject,
+        domain=item.domain,
+        presentation=item.presentation,
+    )
+
+
+def _box(face: FaceBox | None) -> Box | None:
+    return None if face is None else (face.x, face.y, face.width, face.height)
 
 
 def _points(landmarks: NDArray[np.float32] | None) -> Any:

@@ -169,10 +169,14 @@ def examine_files(
             faults.append(CaptureFault(str(files.paths[about]), str(error), is_box=True))
         else:
             notes |= {CLIPPED: None} if is_clipped else {}
-    first = next(iter(frames), None)
-    # The first frame's own box and landmarks are those of the capture.
-    face, landmarks = faces.pop(first, face), points.get(first, landmarks)
-    others = {m: at for m, at in points.items() if m in frames and m is not first}
+    others = {m: at for m, at in points.items() if m in frames}
+    for first in [m for m in list(frames)[:1] if m in faces]:
+        # The list's first frame, which shows another view, is not wanted.
+        if face is not None:
+            sizes = {m: _size(frame) for m, frame in frames.items()}
+            scaled = {m: face.scaled_to(sizes[first], sizes[m]) for m in frames if m not in faces}
+            faces |= scaled
+        face, landmarks = faces.pop(first), others.pop(first, None)
     return StoredCapture(frames, face, tuple(faults), tuple(notes), landmarks, faces, others)
 
 

@@ -97,6 +97,15 @@ def test_faces_in_frames_of_other_views_come_back_with_the_capture(tmp_path):
     alone = load_capture(record, tmp_path, modalities=[Modality.IR])
     assert alone.face_in(Modality.IR) == capture.faces[Modality.IR]
     assert np.array_equal(alone.landmarks, points / 2)
+    both = load_capture(record, tmp_path, modalities=[Modality.DEPTH, Modality.IR])
+    assert [both.face_in(m) for m in both.present] == list(capture.faces.values())
+    assert both.landmarks is None  # depth shows another view, and the list has none in it
+    (tmp_path / "one.jsonl").write_text(path.read_text().replace('"ir_face":[4,3,10,13],', ""))
+    both = load_capture(
+        read_list(tmp_path / "one.jsonl")[0], tmp_path, modalities=[Modality.DEPTH, Modality.IR]
+    )
+    assert both.face_in(Modality.DEPTH) == capture.faces[Modality.DEPTH]
+    assert both.face_in(Modality.IR) == capture.face.scaled_to((40, 30), (30, 20))
     (tmp_path / "out.jsonl").write_text(
         path.read_text().replace('"ir_face":[4,3,10,13]', '"ir_face":[24,3,10,13]')
     )

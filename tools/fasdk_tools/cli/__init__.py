@@ -22,6 +22,7 @@ from fasdk_tools.cli import (  # noqa: F401
     build,
     build_plan,
     bundle,
+    convert_clip,
     data,
     dataset,
     debug_parity,

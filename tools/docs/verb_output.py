@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -310,7 +311,9 @@ class _Clip(ClipText):
 def write_clip_archive(path: Path) -> None:
     """Write a small CLIP as OpenAI publishes its own: as a traced program."""
     torch.manual_seed(0)
-    traced = torch.jit.trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of shapes, which stay the same
+        traced = torch.jit.trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
     traced.half().save(str(path))
 
 

@@ -17,6 +17,7 @@ from fasdk_engines.training.clip_archive import convert_clip
 from fasdk_engines.training.initial import initialize
 
 FEATURE = 32
+pytestmark = pytest.mark.filterwarnings("ignore")  # of tracing, which OpenAI's file was made by
 
 
 class Towers(ClipText):

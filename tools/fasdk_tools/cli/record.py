@@ -101,7 +101,9 @@ def record(
             raise UsageError(f"{option} is {number}, expected a number")
     require_package("cv2", "encoding PNG")
     request = RecordRequest(
-        presented=Presented.named(label, species, subject, domain or out.resolve().name),
+        presented=Presented.named(
+            label, species, subject, domain or Path(os.path.realpath(out)).name
+        ),
         consent=consent,
         frames=frames,
         presentations=presentations,

@@ -22,8 +22,21 @@ def loss_claims() -> Iterator[Claim]:
     )
 
 
+def list_claims() -> Iterator[Claim]:
+    """Every verb on the folders and lists of four data sets as published, and lists made of them."""
+    yield pytest_claim(
+        "published folders and lists by train, build-engine, evaluate, tune and dataset: tests that "
+        "fail or skip",
+        "tests/tools/cli/test_published_folders.py",
+        "tests/tools/cli/test_dataset_lists.py",
+        "tests/calibration/datasets/test_source.py",
+        "tests/calibration/datasets/test_split.py",
+    )
+
+
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "losses": loss_claims,
+    "lists": list_claims,
 }
 
 

@@ -24,6 +24,7 @@ from fasdk_tools.cli import (  # noqa: F401
     bundle,
     data,
     dataset,
+    dataset_lists,
     debug_parity,
     describe,
     evaluate,

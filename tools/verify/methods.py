@@ -23,9 +23,9 @@ def loss_claims() -> Iterator[Claim]:
 
 
 def list_claims() -> Iterator[Claim]:
-    """Every verb on the folders and lists of four data sets as published, and lists made of them."""
+    """Every verb on folders and lists of four data sets as published, and lists made of them."""
     yield pytest_claim(
-        "published folders and lists by train, build-engine, evaluate, tune and dataset: tests that "
+        "published folders and lists by train, build-engine, evaluate, tune, dataset: tests that "
         "fail or skip",
         "tests/tools/cli/test_published_folders.py",
         "tests/tools/cli/test_dataset_lists.py",

@@ -31,6 +31,7 @@ from fasdk_tools.cli import (  # noqa: F401
     models,
     plan_latency,
     profile,
+    protocols,
     soak,
     train,
     trust,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,8 +175,14 @@ def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]
     return other
 
 
-def run_training(request: TrainRequest) -> TrainReport:
+def run_training(
+    request: TrainRequest, *, on_step: Callable[[Step], None] | None = None
+) -> TrainReport:
     """Train and write the checkpoint; the state file goes when it is written.
+
+    Args:
+        request: The training.
+        on_step: Callback after every step, besides what is shown.
 
     Raises:
         FasdkError: A list, the settings, the method or the pretrained weights do not fit, or the
@@ -212,6 +218,11 @@ def run_training(request: TrainRequest) -> TrainReport:
             if board is not None:
                 board.write(epoch)
 
+        def show_step(step: Step) -> None:
+            view.step(step)
+            if on_step is not None:
+                on_step(step)
+
         result = train(
             family,
             config,
@@ -226,7 +237,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             resume=request.resume,
             log=log,
             on_epoch=on_epoch,
-            on_step=view.step,
+            on_step=show_step,
             on_read=view.read,
         )
     save_checkpoint(request.out, result.module, family, config, result.research)

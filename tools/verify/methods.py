@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from claims import Claim, report
 from measuring import pytest_claim
+from published_tables import protocol_claims
 
 
 def loss_claims() -> Iterator[Claim]:
@@ -24,6 +25,7 @@ def loss_claims() -> Iterator[Claim]:
 
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "losses": loss_claims,
+    "protocols": protocol_claims,
 }
 
 

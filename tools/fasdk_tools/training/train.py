@@ -42,7 +42,8 @@ class TrainRequest:
         method: Training method, or "published".
         settings: Settings of the training.
         resume: Continue a training of the same `out` that was cut short.
-        initial: Pretrained weights to start from.
+        initial: Checkpoint to start from.
+        weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
@@ -57,6 +58,7 @@ class TrainRequest:
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     resume: bool = False
     initial: Path | None = None
+    weights: str | None = None
     vocabulary: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
@@ -90,6 +92,7 @@ class TrainReport:
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
+        initial_notes: Which weights of that file were taken, a sentence each.
     """
 
     checkpoint: str
@@ -105,6 +108,7 @@ class TrainReport:
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
+    initial_notes: tuple[str, ...]
 
 
 def parse_settings(**options: object) -> TrainingSettings:
@@ -135,7 +139,9 @@ def run_training(request: TrainRequest) -> TrainReport:
     family = family.configured(config)
     _require_fitting(request)
     log = request.log_file
-    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    initial = None
+    if request.initial is not None:
+        initial = InitialWeights.load(request.initial, request.vocabulary, request.weights)
     captures, development = captures_of(request.captures), captures_of(request.development)
     log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
@@ -182,6 +188,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
+        initial_notes=started.notes if started else (),
     )
 
 
@@ -206,6 +213,8 @@ def _require_fitting(request: TrainRequest) -> None:
     )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.weights is not None and request.initial is None:
+        raise UsageError("--weights goes with --init-from, whose file it chooses from")
     if request.state.exists() and not request.resume:
         raise UsageError(
             f"{request.state} is of a training that was cut short: continue it with --resume, or "

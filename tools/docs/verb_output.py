@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ EXAMPLES = (
     ),
     Example("metrics", ("scores.csv",)),
     Example("dataset check", (DEVELOPMENT,)),
+    Example("dataset unpack", ("wmca", "packed", "-o", "wmca")),
     Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
     Example("describe", ("net.onnx", "--reference", DEVELOPMENT), statuses=(0, 1)),
     Example("keygen", ("key.pem",)),
@@ -243,10 +245,10 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file whose names say nothing, scores, and a release.
+    """Write what no command writes: an ONNX file, scores, a release and packed videos.
 
-    The file is the demo's graph; the scores, for `metrics`, are of two species of attack; the
-    release, for `accept`, is the demo's bundle, signed by a key of its own.
+    The file is the demo's graph under names that say nothing; the scores, for `metrics`, are of two
+    species of attack; the release, for `accept`, is the demo's bundle, signed by a key of its own.
     """
     demo = open_bundle(folder / BUNDLE)
     for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width
@@ -276,6 +278,23 @@ def write_inputs(folder: Path) -> None:
         ):
             for number, score in enumerate(rng.normal(mean, 1.0, count)):
                 writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
+    if find_spec("h5py") is not None:
+        write_packed_videos(folder / "packed")
+
+
+def write_packed_videos(folder: Path) -> None:
+    """Write two videos of a few frames as WMCA's two parts hold them, for `dataset unpack`."""
+    import h5py
+
+    rng = np.random.default_rng(0)
+    for video in ("001_01_000_0_00", "002_01_015_3_01"):
+        for part, planes in (("RGB", 3), ("CDIT", 4)):
+            place = folder / f"preprocessed-face-station_{part}" / "12.02.18"
+            place.mkdir(parents=True, exist_ok=True)
+            with h5py.File(place / f"{video}.hdf5", "w") as file:
+                for number in (0, 12, 24):
+                    pixels = rng.integers(0, 256, (planes, 128, 128), dtype=np.uint8)
+                    file[f"Frame_{number}/array"] = pixels
 
 
 def transcripts(

@@ -240,3 +240,17 @@ def test_no_arguments_print_the_help(fasdk):
     ran = fasdk()
     assert ran.status == 0
     assert "build-engine" in ran.stdout
+
+
+def test_inspect_says_which_kernels_a_gpu_of_this_machine_would_get(fasdk, bundle, monkeypatch):
+    from fasdk.backends import device_kernels
+    from fasdk.errors import BackendError
+
+    def absent() -> device_kernels.KernelSource:
+        raise BackendError("NVRTC is not installed")
+
+    monkeypatch.setattr(device_kernels, "kernels_here", absent)
+    said = document(fasdk("inspect", bundle, "--json"))["gpu_preprocessing"]
+    assert said == "preprocessed on the host: NVRTC is not installed"
+    monkeypatch.setattr(device_kernels, "kernels_here", lambda: device_kernels.KernelSource.NVRTC)
+    assert "kernels from nvrtc" in fasdk("inspect", bundle).stdout

@@ -15,7 +15,7 @@ from fasdk.backends.engine import Backend
 from fasdk.backends.registry import installed_backends
 from fasdk.bundle.manifest import Precision
 from fasdk.decision import Verdict
-from fasdk_calibration.datasets import LabeledCapture, load_list, write_captures
+from fasdk_calibration.datasets import DatasetSource, LabeledCapture, load_list, write_captures
 from fasdk_calibration.metrics import apcer_by_species, auc, bpcer
 from fasdk_calibration.synthetic import Split, generate_many
 from fasdk_engines.build.pipeline import build_bundle
@@ -126,8 +126,8 @@ def run_demo(out: Path, seed: int, view: ProgressView, size: DemoSize | None = N
         model="mmdg",
         precision=Precision.FP16,
         backend=Backend.TENSORRT_RTX if rtx else Backend.ONNXRUNTIME,
-        development=development,
-        golden=development,  # every capture of the demo is synthetic
+        development=DatasetSource.of(development),
+        golden=DatasetSource.of(development),  # every capture of the demo is synthetic
     )
     build = build_bundle(request, view)
     view.phase("verify")

@@ -20,6 +20,7 @@ from fasdk_calibration.datasets.frames import encode_jpeg
 from fasdk_calibration.datasets.readers.base import LocatedCapture
 from fasdk_calibration.datasets.readers.wmca import WmcaReader
 from fasdk_calibration.datasets.wmca_files import PackedVideo, find_videos
+from fasdk_calibration.datasets.writing import new_folder
 
 if TYPE_CHECKING:
     from fasdk_calibration.datasets.records import CaptureRecord
@@ -89,10 +90,10 @@ def unpack_wmca(
         for video, numbers in chosen:
             try:
                 there += _unpack(video, numbers, out / _FOLDER)
-            except OSError as error:
+            except DatasetError as error:
                 raise DatasetError(
-                    f"cannot write to {out}: {error.strerror or error}: {whole} of {len(chosen)} "
-                    "videos are unpacked; the same command goes on once that is mended"
+                    f"{error}: {whole} of {len(chosen)} videos are unpacked, and the same command "
+                    "goes on once that is mended"
                 ) from error
             whole += 1
             for record in _records(video, numbers):
@@ -111,22 +112,19 @@ def unpack_wmca(
 
 def _unpack(video: PackedVideo, numbers: Sequence[int], folder: Path) -> bool:
     """Write one video's folder, whole or not at all; return whether it was there."""
-    final, staging = folder / video.name, folder / f".{video.name}.part"
+    final = folder / video.name
     if os.path.lexists(final):
         _require_whole(final, numbers)
         return True
-    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-    try:
+    for abandoned in folder.glob(f".{video.name}.*.part"):  # of a process that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with new_folder(final) as staging:
         for place in _PLACES.values():
-            (staging / place).mkdir(parents=True)
+            (staging / place).mkdir()
         for number, planes in video.read(numbers):
             for modality, place in _PLACES.items():
                 path = staging / place / _file_name(number)
                 path.write_bytes(encode_jpeg(planes[modality]))
-        staging.replace(final)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return False
 
 

@@ -221,13 +221,13 @@ def test_a_full_disk_or_an_interrupt_leaves_whole_videos_alone(
             unpack_wmca([packed], out)
     if isinstance(error, OSError):
         assert str(caught.value) == (
-            f"cannot write to {out}: No space left: 1 of 2 videos are unpacked; the same command "
-            "goes on once that is mended"
+            f"cannot write {out / 'WMCA-Image' / 'R_CDIT' / PRINT}: No space left: 1 of 2 videos "
+            "are unpacked, and the same command goes on once that is mended"
         )
     assert {p.name for p in (out / "WMCA-Image" / "R_CDIT").iterdir()} == {LIVE}
     assert not (out / "wmca.jsonl").exists()
     # What a killed process leaves.
-    (out / "WMCA-Image" / "R_CDIT" / f".{PRINT}.part" / "color").mkdir(parents=True)
+    (out / "WMCA-Image" / "R_CDIT" / f".{PRINT}.x7.part" / "color").mkdir(parents=True)
     report = unpack_wmca([packed], out)
     assert (report.captures, report.already_there) == (6, 1)
     again = tmp_path / "again"

@@ -723,7 +723,7 @@ FORMS: tuple[Form, ...] = (
         "EMA all zero beside raw weights",
         _saved(lambda: {"model": state(), "ema": zeros()}),
         state,
-        says="are constant.*--weights model",
+        says="under 'ema' and raw ones under 'model', which differ",
     ),
     Form(
         "EMA called by a word of its own",

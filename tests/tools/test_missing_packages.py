@@ -125,6 +125,7 @@ ROWS = {
     "build-plan": (("BUNDLE",), "cpu"),
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
     "dataset check": (("LIST",), "opencv"),
+    "dataset unpack": (("wmca", "FOLDER", "-o", "NEW"), "hdf5"),
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
     "describe": (("NET",), "build"),

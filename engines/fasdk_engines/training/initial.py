@@ -159,7 +159,7 @@ def _from_pretrained(
 
 def _text_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of CLIP's text tower, by OpenAI's names."""
-    return {n: v.float() for n, v in tensors.items() if _TEXT.fullmatch(n)}
+    return {n: v.float() for n, v in tensors.items() if CLIP_TEXT.fullmatch(n)}
 
 
 def _pretrained(
@@ -244,10 +244,15 @@ def _mmda(name: str, _: int) -> tuple[str, ...]:
 _OWN_TOWER = "model."  # what MMDG++ and MMDA put before the names of CLIP's tensors
 _BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 _TORCHVISION, _CLIP = "torchvision's ViT", "OpenAI's CLIP"
-_MARKS = {_TORCHVISION: "encoder.ln.weight", _CLIP: "visual.conv1.weight"}
-_TEXT = re.compile(
+CLIP_MARK = "visual.conv1.weight"
+"""Name of a tensor that every CLIP of OpenAI has."""
+
+_MARKS = {_TORCHVISION: "encoder.ln.weight", _CLIP: CLIP_MARK}
+CLIP_TEXT = re.compile(
     r"(?:transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|logit_scale"
 )
+"""Names of the tensors of CLIP's text tower."""
+
 # Family: what it starts from, where each tensor goes, and which of its own must have been set.
 _STARTS: dict[str, tuple[str, Targets, str]] = {
     "mmdg": (_TORCHVISION, _mmdg, r"(?:conv_proj|class_token|ViT_Encoder).*"),

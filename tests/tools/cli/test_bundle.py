@@ -127,7 +127,8 @@ def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk
     assert "no operating point" in decision["reasons"][0]
     assert 0 < decision["score"] < 1
     assert sum(decision["class_scores"].values()) == pytest.approx(1)
-    assert set(decision["reliability"]) == {"rgb", "depth", "ir"}
+    assert set(decision["certainty"]) == {"rgb", "depth", "ir"}
+    assert decision["reliability"] == {}
     assert decision["timings_ms"]["end_to_end"] == pytest.approx(
         sum(decision["timings_ms"][stage] for stage in STAGES)
     )

@@ -323,6 +323,7 @@ def check(
                 "reasons": list(decision.reasons),
                 "class scores": decision.class_scores,
                 "reliability": decision.reliability,
+                "certainty": decision.certainty,
                 "latency": f"{format_ms(decision.timings_ms['end_to_end'])} end to end",
                 "bundle id": decision.bundle_id,
                 "trust": decision.trust,

@@ -21,6 +21,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -334,8 +335,9 @@ def write_clip_archive(path: Path) -> None:
     """Write a small CLIP as OpenAI publishes its own: as a traced program."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of shapes, which stay the same
-        traced = torch.jit.trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
+        warnings.simplefilter("ignore")  # of shapes, which stay the same
+        trace: Any = torch.jit.trace
+        traced = trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
     traced.half().save(str(path))
 
 

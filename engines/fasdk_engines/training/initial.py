@@ -100,7 +100,8 @@ def initialize(module: PublishedModule, family: Family, initial: InitialWeights)
     )
     fit = choose_weights(given, module.state_dict(), family, checkpoint.weights).fit
     if fit.is_exact:
-        notes = load_into(module, checkpoint, family)
+        notes = (*load_into(module, checkpoint, family), _WHOLE)
+        _log.info("%s: %s", checkpoint.path, _WHOLE)
         inner = {name.removeprefix(_OWN_TOWER): v for name, v in fit.research_only.items()}
         # A tower without the vocabulary of its words is of no use.
         text = _text_of(inner) if initial.vocabulary else {}
@@ -241,6 +242,7 @@ def _mmda(name: str, _: int) -> tuple[str, ...]:
     return (f"model.{name}",) if name.startswith("visual.") else ()
 
 
+_WHOLE = "all initial values are this checkpoint's, in place of the published ones"
 _OWN_TOWER = "model."  # what MMDG++ and MMDA put before the names of CLIP's tensors
 _BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 _TORCHVISION, _CLIP = "torchvision's ViT", "OpenAI's CLIP"

@@ -114,6 +114,7 @@ def test_a_checkpoint_of_the_model_itself_sets_all_of_it(name, tmp_path):
         assert all(torch.equal(v, trained[n]) for n, v in module.state_dict().items())
         assert set(found.loaded) == set(trained) and not found.fresh
         assert found.notes[0] == "weights are those under 'model.module.'"
+        assert found.notes[-1].startswith("all initial values are this checkpoint's")
         assert ("token_embedding.weight" in found.text) == bool(research and vocabulary)
 
 

@@ -25,6 +25,18 @@ def loss_claims() -> Iterator[Claim]:
     )
 
 
+def list_claims() -> Iterator[Claim]:
+    """Every verb on folders and lists of four data sets as published, and lists made of them."""
+    yield pytest_claim(
+        "published folders and lists by train, build-engine, evaluate, tune, dataset: tests that "
+        "fail or skip",
+        "tests/tools/cli/test_published_folders.py",
+        "tests/tools/cli/test_dataset_lists.py",
+        "tests/calibration/datasets/test_source.py",
+        "tests/calibration/datasets/test_split.py",
+    )
+
+
 def record_claims(kills: int) -> Iterator[Claim]:
     """Recordings: what they give to training, and what a kill takes from them."""
     found = support_json("support.record_kills", "--kills", kills)
@@ -43,6 +55,7 @@ def record_claims(kills: int) -> Iterator[Claim]:
 
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "losses": loss_claims,
+    "lists": list_claims,
     "record": partial(record_claims, KILLS),
 }
 

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def require_new_folder(folder: Path) -> None:
+    """Check that nothing has the name of a folder to be made.
+
+    Raises:
+        DatasetError: Something has it.
+    """
+    if os.path.lexists(folder):
+        raise DatasetError(f"{folder} exists: give the name of a new folder, or remove it first")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder beside `folder` that takes its name only if the block ends without an error.
@@ -29,9 +39,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         DatasetError: `folder` exists already, or cannot be made.
     """
+    require_new_folder(folder)
     folder = Path(folder).absolute()
-    if os.path.lexists(folder):
-        raise DatasetError(f"{folder} exists: give the name of a new folder, or remove it first")
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from fasdk_tools.cli import (  # noqa: F401
     convert_clip,
     data,
     dataset,
+    dataset_lists,
     debug_parity,
     describe,
     evaluate,

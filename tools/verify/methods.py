@@ -12,6 +12,7 @@ from functools import partial
 
 from claims import Claim, report
 from measuring import pytest_claim, support_json
+from published_tables import protocol_claims
 
 KILLS = 1_000
 LOSS_ERROR = 1e-6
@@ -62,6 +63,7 @@ def record_claims(kills: int) -> Iterator[Claim]:
 
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "losses": loss_claims,
+    "protocols": protocol_claims,
     "lists": list_claims,
     "record": partial(record_claims, KILLS),
 }

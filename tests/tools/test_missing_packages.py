@@ -124,6 +124,7 @@ ROWS = {
     "build-engine": (("SOURCE", "-o", "NEW", "--model", "minifasnet-v2"), "build"),
     "build-plan": (("BUNDLE",), "cpu"),
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
+    "convert-clip": (("SOURCE",), "build"),
     "dataset check": (("LIST",), "opencv"),
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
@@ -136,6 +137,13 @@ ROWS = {
     "plan-latency": (("BUNDLE",), "build"),
     "profile": (("BUNDLE",), "cpu"),
     "protocols": (("--protocol", "P3"), "build"),
+    "record": (
+        (
+            *("--camera", "replay:FOLDER", "--label", "live", "--subject", "1", "-o", "NEW.set"),
+            *("--consent", "made up"),
+        ),
+        "opencv",
+    ),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
     "synth": (("NEW.set", "--captures", "30"), "opencv"),

@@ -12,8 +12,10 @@ import csv
 import io
 import os
 import re
+import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
+from torch import Tensor
 
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.signing import generate_key, open_signer
 from fasdk.home import HOME_VARIABLE
+from fasdk_engines.models.clip import ClipText, ClipVision
 from fasdk_tools import cli
 from fasdk_tools.terminal.tables import wrap
 
@@ -101,7 +106,18 @@ EXAMPLES = (
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),
     ),
     Example("metrics", ("scores.csv",)),
+    Example(
+        "record",
+        (
+            *("--camera", f"replay:{HELD_OUT}", "--label", "live", "--subject", "017"),
+            *("--consent", "synthetic captures, of nobody", "-o", "lobby"),
+            *("--frames", "1", "--every", "1"),
+        ),
+    ),
     Example("dataset check", (DEVELOPMENT,)),
+    Example("dataset convert", (DEVELOPMENT, "-o", "development.csv")),
+    Example("dataset split", (DEVELOPMENT, "-o", "parts")),
+    Example("dataset crop", ("development.csv", "-o", "crops")),
     Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
     Example("describe", ("net.onnx", "--reference", DEVELOPMENT), statuses=(0, 1)),
     Example("keygen", ("key.pem",)),
@@ -123,6 +139,7 @@ EXAMPLES = (
             *("--config", "tiny", "--epochs", "2", "--development", "captures/development.jsonl"),
         ),
     ),
+    Example("convert-clip", ("ViT-B-16.pt",)),
     Example(
         "protocols",
         (
@@ -137,6 +154,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
     (r"\b\d[\d,]* calls\b", "N calls"),
     (r"\bkey [0-9a-f]{8}\b", "key xxxxxxxx"),
+    (r"\b[0-9a-f]{8}(?=-\d{5}\b)", "xxxxxxxx"),  # of a recording
     (
         r"\b(onnxruntime|fasdk|numpy|onnx|onnxscript|torch|polygraphy|tensorrt[a-z_-]*) \d[\w.+]*",
         r"\1 X.Y",
@@ -246,11 +264,13 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file whose names say nothing, scores, and a release.
+    """Write what no command writes: an ONNX file, scores, a release and a CLIP.
 
-    The file is the demo's graph; the scores, for `metrics`, are of two species of attack; the
-    release, for `accept`, is the demo's bundle, signed by a key of its own.
+    The file is the demo's graph, whose names say nothing; the scores, for `metrics`, are of two
+    species of attack; the release, for `accept`, is the demo's bundle, signed by a key of its own;
+    the CLIP is a small one with random weights.
     """
+    write_clip_archive(folder / "ViT-B-16.pt")
     demo = open_bundle(folder / BUNDLE)
     for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width
         (folder / name).unlink(missing_ok=True)
@@ -281,6 +301,28 @@ def write_inputs(folder: Path) -> None:
                 writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
 
 
+class _Clip(ClipText):
+    """A small CLIP with random weights under OpenAI's names."""
+
+    def __init__(self) -> None:
+        super().__init__(vocabulary=515, context=77, width=64, depth=2, heads=1, feature_width=32)
+        self.visual = ClipVision(64, 16, width=64, depth=2, heads=1, feature_width=32)
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the feature of images [B, 3, 64, 64]."""
+        feature: Tensor = self.visual(image)
+        return feature
+
+
+def write_clip_archive(path: Path) -> None:
+    """Write a small CLIP as OpenAI publishes its own: as a traced program."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of shapes, which stay the same
+        traced = torch.jit.trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
+    traced.half().save(str(path))
+
+
 def transcripts(
     folder: Path, width: int, before: Callable[[Example], bool] = lambda _: True
 ) -> dict[str, str]:
@@ -295,7 +337,7 @@ def transcripts(
     with working_folder(folder, width):
         for example in EXAMPLES:
             if before(example):
-                command = wrap(f"$ fasdk {' '.join(example.words)}", width - 2, hanging=6)
+                command = wrap(f"$ fasdk {shlex.join(example.words)}", width - 2, hanging=6)
                 text = " \\\n".join(command) + "\n"
                 text += mask(output_of(example, width))
                 earlier = found.get(example.verb)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from claims import Claim, report
 from measuring import pytest_claim, support_json
@@ -18,6 +19,7 @@ FOUND_MEAN = 0.8  # of a fault's pictures, at a false alarm rate of 5 %
 FOUND_LEAST = 0.3
 FALSE_ALARMS = 0.07  # 5 %, and two standard errors of 600 captures and 3 times 200 others
 INT8_DIFFERENCE = 0.02
+KILLS = 1_000
 
 
 def loss_claims() -> Iterator[Claim]:
@@ -29,9 +31,9 @@ def loss_claims() -> Iterator[Claim]:
     )
 
 
-def reliability_claims() -> Iterator[Claim]:
+def reliability_claims(systems: Sequence[str]) -> Iterator[Claim]:
     """Sensor faults that `reliability` finds, for a trained tiny model of each system."""
-    for model in SYSTEMS:
+    for model in systems:
         found = support_json("support.sensor_fault_figures", model)
         shares: dict[str, float] = found["found"]
         alarms: dict[str, float] = found["false_alarms"]
@@ -60,9 +62,39 @@ def reliability_claims() -> Iterator[Claim]:
         yield Claim(claim, found["int8_difference"], "<=", INT8_DIFFERENCE)
 
 
+def list_claims() -> Iterator[Claim]:
+    """Every verb on folders and lists of four data sets as published, and lists made of them."""
+    yield pytest_claim(
+        "published folders and lists by train, build-engine, evaluate, tune, dataset: tests that "
+        "fail or skip",
+        "tests/tools/cli/test_published_folders.py",
+        "tests/tools/cli/test_dataset_lists.py",
+        "tests/calibration/datasets/test_source.py",
+        "tests/calibration/datasets/test_split.py",
+    )
+
+
+def record_claims(kills: int) -> Iterator[Claim]:
+    """Recordings: what they give to training, and what a kill takes from them."""
+    found = support_json("support.record_kills", "--kills", kills)
+    yield Claim("record: kills", found["kills"], ">=", KILLS, str(found["by_what"]))
+    broken = "; ".join(map(str, found["broken"]))[:400]
+    claim = "record: kills that spoiled or lost a presentation before the one under way"
+    yield Claim(claim, len(found["broken"]), "==", 0, broken)
+    yield Claim("record: files left behind after the next recording", found["litter"], "==", 0)
+    yield pytest_claim(
+        "record: a RealSense and videos to training and evaluation: tests that fail or skip",
+        "tests/tools/cli/test_record.py",
+        "tests/tools/cli/test_record_train.py",
+        *("-m", "slow or not slow"),
+    )
+
+
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "losses": loss_claims,
-    "reliability": reliability_claims,
+    "lists": list_claims,
+    "record": partial(record_claims, KILLS),
+    "reliability": partial(reliability_claims, SYSTEMS),
 }
 
 
@@ -70,8 +102,11 @@ def main() -> int:
     """Measure every group, or one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(_GROUPS))
-    only = parser.parse_args().only
-    return report(_GROUPS if only is None else {only: _GROUPS[only]})
+    parser.add_argument("--kills", type=int, default=KILLS, help="of recordings")
+    options = parser.parse_args()
+    only = options.only
+    groups = _GROUPS | {"record": partial(record_claims, options.kills)}
+    return report(groups if only is None else {only: groups[only]})
 
 
 if __name__ == "__main__":

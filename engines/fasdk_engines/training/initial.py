@@ -110,7 +110,7 @@ def initialize(module: PublishedModule, family: Family, initial: InitialWeights)
     module.load_state_dict(loaded, strict=False)
     text = {}
     if source == _CLIP:
-        text = {n: v.float() for n, v in tensors.items() if _TEXT.fullmatch(n)}
+        text = {n: v.float() for n, v in tensors.items() if CLIP_TEXT.fullmatch(n)}
         unused = [name for name in unused if name not in text]
     fresh = tuple(name for name in own if name not in loaded)
     _log.info("%s: %d tensors set, unused: %s", path, len(loaded), ", ".join(unused) or "none")
@@ -181,10 +181,15 @@ def _mmda(name: str, _: int) -> tuple[str, ...]:
 
 _BLOCK = re.compile(r"encoder\.layers\.encoder_layer_(\d+)\.")
 _TORCHVISION, _CLIP = "torchvision's ViT", "OpenAI's CLIP"
-_MARKS = {_TORCHVISION: "encoder.ln.weight", _CLIP: "visual.conv1.weight"}
-_TEXT = re.compile(
+CLIP_MARK = "visual.conv1.weight"
+"""Name of a tensor that every CLIP of OpenAI has."""
+
+_MARKS = {_TORCHVISION: "encoder.ln.weight", _CLIP: CLIP_MARK}
+CLIP_TEXT = re.compile(
     r"(?:transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|logit_scale"
 )
+"""Names of the tensors of CLIP's text tower."""
+
 # Family: what it starts from, where each tensor goes, and which of its own must have been set.
 _STARTS: dict[str, tuple[str, Targets, str]] = {
     "mmdg": (_TORCHVISION, _mmdg, r"(?:conv_proj|class_token|ViT_Encoder).*"),

@@ -112,7 +112,14 @@ def train(
     ] = False,
     init_from: Annotated[
         Path | None,
-        typer.Option(help="Pretrained state dict: torchvision ViT-B/16 or OpenAI CLIP ViT-B/16."),
+        typer.Option(
+            help="Checkpoint to start from: torchvision's ViT-B/16, OpenAI's CLIP ViT-B/16 or the "
+            "model's own, in any form that build-engine takes."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights to take of that file: ema, raw or their key."),
     ] = None,
     clip_vocabulary: Annotated[
         Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
@@ -170,6 +177,7 @@ def train(
         freeze=freeze,
         resume=resume,
         initial=init_from,
+        weights=weights,
         vocabulary=clip_vocabulary,
         log=log,
         tensorboard=tensorboard,
@@ -197,6 +205,7 @@ def train(
     if init_from is not None:
         fields |= {
             "pretrained": f"{count_of(report.initialized, 'tensor')} from {init_from}",
+            "taken": report.initial_notes,
             "not used": report.unused_initial,
             "frozen": f"{format_count(report.frozen_parameters)} parameters",
         }

@@ -52,7 +52,8 @@ class TrainRequest:
         frozen: Regular expressions of further parameters that stay as they start.
         freeze: Whether what the paper keeps frozen is; see `Freeze`.
         resume: Continue a training of the same `out` that was cut short.
-        initial: Pretrained weights to start from.
+        initial: Checkpoint to start from.
+        weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
@@ -69,6 +70,7 @@ class TrainRequest:
     freeze: Freeze | str = Freeze.PRETRAINED
     resume: bool = False
     initial: Path | None = None
+    weights: str | None = None
     vocabulary: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
@@ -104,6 +106,7 @@ class TrainReport:
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
+        initial_notes: Which weights of that file were taken, a sentence each.
     """
 
     checkpoint: str
@@ -121,6 +124,7 @@ class TrainReport:
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
+    initial_notes: tuple[str, ...]
 
 
 def chosen_settings(request: TrainRequest) -> ChosenSettings:
@@ -190,7 +194,9 @@ def run_training(request: TrainRequest) -> TrainReport:
     family = family.configured(config)
     _require_fitting(request)
     log = request.log_file
-    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    initial = None
+    if request.initial is not None:
+        initial = InitialWeights.load(request.initial, request.vocabulary, request.weights)
     specs = family.preprocess(config)
     captures = captures_of(request.captures, specs)
     development = captures_of(request.development, specs)
@@ -248,6 +254,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
+        initial_notes=started.notes if started else (),
     )
 
 
@@ -272,6 +279,8 @@ def _require_fitting(request: TrainRequest) -> None:
     )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.weights is not None and request.initial is None:
+        raise UsageError("--weights goes with --init-from, whose file it chooses from")
     if request.state.exists() and not request.resume:
         raise UsageError(
             f"{request.state} is of a training that was cut short: continue it with --resume, or "

@@ -146,7 +146,7 @@ EXAMPLES = (
     Example(
         "protocols",
         (
-            *("--protocol", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
+            *("--tables", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
             *("--epochs", "1", "--system", "baseline", "--system", "regrad"),
         ),
     ),

@@ -33,6 +33,7 @@ from fasdk_tools.cli import (  # noqa: F401
     models,
     plan_latency,
     profile,
+    protocols,
     record,
     soak,
     train,

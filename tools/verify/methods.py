@@ -14,15 +14,22 @@ from claims import Claim, report
 from measuring import pytest_claim, support_json
 
 KILLS = 1_000
+LOSS_ERROR = 1e-6
+GRADIENT_ERROR = 1e-5
 
 
 def loss_claims() -> Iterator[Claim]:
-    """Training losses against independent NumPy, and ReGrad's rule."""
-    yield pytest_claim(
-        "SSP, ADP, RS2 and ReGrad against independent NumPy: tests that fail or skip",
-        "tests/engines/training/test_losses.py",
-        "tests/engines/training/test_regrad.py",
-    )
+    """MMDG's training step at the published size, and every method's losses."""
+    step = support_json("support.mmdg_step")
+    note = "float64, against arrays made from the description; certainty of the class token"
+    claim = "MMDG's training step at the published size: largest relative error of"
+    yield Claim(f"{claim} a loss", step["losses"], "<=", LOSS_ERROR, note)
+    worst = f"of {step['parameters']} parameters, worst {step['worst']}"
+    yield Claim(f"{claim} a gradient", step["gradients"], "<=", GRADIENT_ERROR, worst)
+    yield Claim(f"{claim} a certainty", step["certainty"], "<=", GRADIENT_ERROR)
+    for name, error in support_json("support.numpy_losses").items():
+        claim = f"{name} against independent NumPy: relative error"
+        yield Claim(claim, error, "<=", LOSS_ERROR)
 
 
 def list_claims() -> Iterator[Claim]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +54,8 @@ class TrainRequest:
         frozen: Regular expressions of further parameters that stay as they start.
         freeze: Whether what the paper keeps frozen is; see `Freeze`.
         resume: Continue a training of the same `out` that was cut short.
-        initial: Pretrained weights to start from.
+        initial: Checkpoint to start from.
+        weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
         texts: File of sentences in place of the method's own.
         log: Folder of the CSV log; None for the checkpoint's.
@@ -72,6 +73,7 @@ class TrainRequest:
     freeze: Freeze | str = Freeze.PRETRAINED
     resume: bool = False
     initial: Path | None = None
+    weights: str | None = None
     vocabulary: Path | None = None
     texts: Path | None = None
     log: Path | None = None
@@ -108,6 +110,7 @@ class TrainReport:
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
+        initial_notes: Which weights of that file were taken, a sentence each.
     """
 
     checkpoint: str
@@ -125,6 +128,7 @@ class TrainReport:
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
+    initial_notes: tuple[str, ...]
 
 
 def chosen_settings(request: TrainRequest) -> ChosenSettings:
@@ -181,8 +185,14 @@ def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]
     return other
 
 
-def run_training(request: TrainRequest) -> TrainReport:
+def run_training(
+    request: TrainRequest, *, on_step: Callable[[Step], None] | None = None
+) -> TrainReport:
     """Train and write the checkpoint; the state file goes when it is written.
+
+    Args:
+        request: The training.
+        on_step: Callback after every step, besides what is shown.
 
     Raises:
         FasdkError: A list, the settings, the method or the pretrained weights do not fit, or the
@@ -198,7 +208,9 @@ def run_training(request: TrainRequest) -> TrainReport:
     family = family.configured(config)
     _require_fitting(request)
     log = request.log_file
-    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    initial = None
+    if request.initial is not None:
+        initial = InitialWeights.load(request.initial, request.vocabulary, request.weights)
     specs = family.preprocess(config)
     captures = captures_of(request.captures, specs)
     development = captures_of(request.development, specs)
@@ -220,6 +232,11 @@ def run_training(request: TrainRequest) -> TrainReport:
             if board is not None:
                 board.write(epoch)
 
+        def show_step(step: Step) -> None:
+            view.step(step)
+            if on_step is not None:
+                on_step(step)
+
         result = train(
             family,
             config,
@@ -235,7 +252,7 @@ def run_training(request: TrainRequest) -> TrainReport:
             resume=request.resume,
             log=log,
             on_epoch=on_epoch,
-            on_step=view.step,
+            on_step=show_step,
             on_read=view.read,
         )
     save_checkpoint(request.out, result.module, family, config, result.research)
@@ -257,6 +274,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
+        initial_notes=started.notes if started else (),
     )
 
 
@@ -282,6 +300,8 @@ def _require_fitting(request: TrainRequest) -> None:
     )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.weights is not None and request.initial is None:
+        raise UsageError("--weights goes with --init-from, whose file it chooses from")
     if request.state.exists() and not request.resume:
         raise UsageError(
             f"{request.state} is of a training that was cut short: continue it with --resume, or "

@@ -126,6 +126,10 @@ ROWS = {
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
     "convert-clip": (("SOURCE",), "build"),
     "dataset check": (("LIST",), "opencv"),
+    "dataset convert": (("LIST", "-o", "NEW.jsonl"), ""),
+    "dataset crop": (("LIST", "-o", "NEW-crops"), "opencv"),
+    "dataset split": (("LIST", "-o", "NEW-parts", "--part", "a=0.5", "--part", "b=0.5"), ""),
+    "dataset unpack": (("wmca", "FOLDER", "-o", "NEW"), "hdf5"),
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
     "describe": (("NET",), "build"),
@@ -306,7 +310,9 @@ def test_a_verb_names_the_extra_it_lacks_in_one_line(answers, name):
     lines = [
         line
         for line in said.splitlines()
-        if line.strip() and "━" not in line and not line.startswith("fasdk: warning: ")
+        if line.strip()
+        and "━" not in line
+        and not line.startswith(("fasdk: warning: ", "fasdk: note: "))
     ]
     extra = CASES[name][2]
     if not extra:

@@ -19,7 +19,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -115,6 +117,7 @@ EXAMPLES = (
         ),
     ),
     Example("dataset check", (DEVELOPMENT,)),
+    Example("dataset unpack", ("wmca", "packed", "-o", "wmca")),
     Example("dataset convert", (DEVELOPMENT, "-o", "development.csv")),
     Example("dataset split", (DEVELOPMENT, "-o", "parts")),
     Example("dataset crop", ("development.csv", "-o", "crops")),
@@ -143,7 +146,7 @@ EXAMPLES = (
     Example(
         "protocols",
         (
-            *("--protocol", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
+            *("--tables", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
             *("--epochs", "1", "--system", "baseline", "--system", "regrad"),
         ),
     ),
@@ -264,11 +267,11 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file, scores, a release and a CLIP.
+    """Write what no command writes: an ONNX file, scores, a release, a CLIP and videos.
 
     The file is the demo's graph, whose names say nothing; the scores, for `metrics`, are of two
     species of attack; the release, for `accept`, is the demo's bundle, signed by a key of its own;
-    the CLIP is a small one with random weights.
+    the CLIP is a small one with random weights, and the videos are WMCA's in form alone.
     """
     write_clip_archive(folder / "ViT-B-16.pt")
     demo = open_bundle(folder / BUNDLE)
@@ -299,6 +302,23 @@ def write_inputs(folder: Path) -> None:
         ):
             for number, score in enumerate(rng.normal(mean, 1.0, count)):
                 writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
+    if find_spec("h5py") is not None:
+        write_packed_videos(folder / "packed")
+
+
+def write_packed_videos(folder: Path) -> None:
+    """Write two videos of a few frames as WMCA's two parts hold them, for `dataset unpack`."""
+    import h5py
+
+    rng = np.random.default_rng(0)
+    for video in ("001_01_000_0_00", "002_01_015_3_01"):
+        for part, planes in (("RGB", 3), ("CDIT", 4)):
+            place = folder / f"preprocessed-face-station_{part}" / "12.02.18"
+            place.mkdir(parents=True, exist_ok=True)
+            with h5py.File(place / f"{video}.hdf5", "w") as file:
+                for number in (0, 12, 24):
+                    pixels = rng.integers(0, 256, (planes, 128, 128), dtype=np.uint8)
+                    file[f"Frame_{number}/array"] = pixels
 
 
 class _Clip(ClipText):
@@ -318,8 +338,9 @@ def write_clip_archive(path: Path) -> None:
     """Write a small CLIP as OpenAI publishes its own: as a traced program."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of shapes, which stay the same
-        traced = torch.jit.trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
+        warnings.simplefilter("ignore")  # of shapes, which stay the same
+        trace: Any = torch.jit.trace
+        traced = trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
     traced.half().save(str(path))
 
 

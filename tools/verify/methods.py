@@ -7,23 +7,67 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from claims import Claim, report
 from measuring import pytest_claim, support_json
 from published_tables import protocol_claims
 
+SYSTEMS = ("mmdg", "mmdgpp", "mmda", "bigmoe")
+SENSOR_FAULTS = 12
+FOUND_MEAN = 0.8  # of a fault's pictures, at a false alarm rate of 5 %
+FOUND_LEAST = 0.3
+FALSE_ALARMS = 0.07  # 5 %, and two standard errors of 600 captures and 3 times 200 others
+INT8_DIFFERENCE = 0.02
 KILLS = 1_000
+LOSS_ERROR = 1e-6
+GRADIENT_ERROR = 1e-5
 
 
 def loss_claims() -> Iterator[Claim]:
-    """Training losses against independent NumPy, and ReGrad's rule."""
-    yield pytest_claim(
-        "SSP, ADP, RS2 and ReGrad against independent NumPy: tests that fail or skip",
-        "tests/engines/training/test_losses.py",
-        "tests/engines/training/test_regrad.py",
-    )
+    """MMDG's training step at the published size, and every method's losses."""
+    step = support_json("support.mmdg_step")
+    note = "float64, against arrays made from the description; certainty of the class token"
+    claim = "MMDG's training step at the published size: largest relative error of"
+    yield Claim(f"{claim} a loss", step["losses"], "<=", LOSS_ERROR, note)
+    worst = f"of {step['parameters']} parameters, worst {step['worst']}"
+    yield Claim(f"{claim} a gradient", step["gradients"], "<=", GRADIENT_ERROR, worst)
+    yield Claim(f"{claim} a certainty", step["certainty"], "<=", GRADIENT_ERROR)
+    for name, error in support_json("support.numpy_losses").items():
+        claim = f"{name} against independent NumPy: relative error"
+        yield Claim(claim, error, "<=", LOSS_ERROR)
+
+
+def reliability_claims(systems: Sequence[str]) -> Iterator[Claim]:
+    """Sensor faults that `reliability` finds, for a trained tiny model of each system."""
+    for model in systems:
+        found = support_json("support.sensor_fault_figures", model)
+        shares: dict[str, float] = found["found"]
+        alarms: dict[str, float] = found["false_alarms"]
+        note = f"{found['captures']} synthetic captures, held-out people; {model} tiny, trained"
+        worst = min(shares, key=lambda fault: shares[fault])
+        yield Claim(f"{model}: sensor faults simulated", len(shares), "==", SENSOR_FAULTS, note)
+        yield Claim(
+            f"{model}: share of them found below {found['below']}, mean over the faults",
+            sum(shares.values()) / len(shares),
+            ">=",
+            FOUND_MEAN,
+            ", ".join(f"{fault} {share:.2f}" for fault, share in shares.items()),
+        )
+        claim = f"{model}: share found of the fault that is found least"
+        yield Claim(claim, shares[worst], ">=", FOUND_LEAST, worst)
+        yield Claim(
+            f"{model}: share of good pictures below {found['below']}, mean over the sensors",
+            sum(alarms.values()) / len(alarms),
+            "<=",
+            FALSE_ALARMS,
+            ", ".join(f"{sensor} {share:.3f}" for sensor, share in alarms.items()),
+        )
+        claim = f"{model}: good frames that a track says are not new"
+        yield Claim(claim, found["frozen_false_alarms"], "==", 0.0, "the way frozen is found")
+        claim = f"{model}: largest difference of a share, INT8 against FP32"
+        yield Claim(claim, found["int8_difference"], "<=", INT8_DIFFERENCE)
 
 
 def list_claims() -> Iterator[Claim]:
@@ -59,6 +103,7 @@ _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "protocols": protocol_claims,
     "lists": list_claims,
     "record": partial(record_claims, KILLS),
+    "reliability": partial(reliability_claims, SYSTEMS),
 }
 
 

@@ -117,6 +117,8 @@ READS = {
     "train, config": "train {list} --development {list} -o {out}.safetensors --model mmdg "
     "--config {file}",
     "train, init-from": f"train {{list}} --development {{list}} {TRAINED} --init-from {{file}}",
+    "train, texts": "train {list} --development {list} -o {out}.safetensors --model mmda "
+    "--config tiny --texts {file}",
     "convert-clip, archive": "convert-clip {file} -o {out}",
     "record, rig": f"record {RECORDED} -o {{out}} --rig {{file}}",
     "record, face-model": f"record {RECORDED} -o {{out}} --face-model {{file}}",

@@ -124,6 +124,12 @@ def train(
     clip_vocabulary: Annotated[
         Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
     ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="TOML or JSON of sentences, live and attack, for mmdgpp and mmda."
+        ),
+    ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Folder of the CSV log; the checkpoint's by default.")
     ] = None,
@@ -179,6 +185,7 @@ def train(
         initial=init_from,
         weights=weights,
         vocabulary=clip_vocabulary,
+        texts=texts,
         log=log,
         tensorboard=tensorboard,
     )

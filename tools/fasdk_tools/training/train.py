@@ -24,11 +24,13 @@ from fasdk_engines.training import (
     Epoch,
     Freeze,
     InitialWeights,
+    SentenceFile,
     SetBy,
     Step,
     captures_of,
     choose_settings,
     get_method,
+    require_sentences_read,
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
@@ -55,6 +57,7 @@ class TrainRequest:
         initial: Checkpoint to start from.
         weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
+        texts: File of sentences in place of the method's own.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
@@ -72,6 +75,7 @@ class TrainRequest:
     initial: Path | None = None
     weights: str | None = None
     vocabulary: Path | None = None
+    texts: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
 
@@ -194,7 +198,9 @@ def run_training(
     """
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
-    method = get_method(request.method, family).name
+    method = get_method(request.method, family)
+    sentences = SentenceFile.load(request.texts) if request.texts else None
+    require_sentences_read(method, sentences)
     chosen = chosen_settings(request)
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
@@ -208,7 +214,7 @@ def run_training(
     development = captures_of(request.development, specs)
     if chosen.summary:
         STDERR.print(chosen.summary, soft_wrap=True)
-    coupled = get_method(request.method, family).coupled
+    coupled = method.coupled
     if coupled and chosen.training.accumulate > 1:
         STDERR.print(f"a step runs in parts: {coupled}", soft_wrap=True)
     log.parent.mkdir(exist_ok=True)
@@ -232,11 +238,12 @@ def run_training(
         result = train(
             family,
             config,
-            method,
+            method.name,
             captures,
             development,
             chosen.training,
             initial=initial,
+            sentences=sentences,
             frozen=request.frozen,
             freeze=as_choice("--freeze", request.freeze, Freeze),
             state=request.state,
@@ -253,7 +260,7 @@ def run_training(
         checkpoint=str(request.out),
         log=str(log),
         model=family.name,
-        method=method,
+        method=method.name,
         captures=len(captures),
         domains=tuple(sorted({item.domain for item in captures})),
         epochs=len(result.history),
@@ -286,6 +293,7 @@ def _require_fitting(request: TrainRequest) -> None:
             **files_of("--development", request.development),
             "--init-from": request.initial,
             "--clip-vocabulary": request.vocabulary,
+            "--texts": request.texts,
         },
     )
     if request.vocabulary is not None and request.initial is None:

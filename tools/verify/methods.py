@@ -79,6 +79,7 @@ def list_claims() -> Iterator[Claim]:
         "tests/tools/cli/test_dataset_lists.py",
         "tests/calibration/datasets/test_source.py",
         "tests/calibration/datasets/test_split.py",
+        *("-m", "slow or not slow"),
     )
 
 

@@ -95,7 +95,11 @@ EXAMPLES = (
     ),
     Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
-    Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
+    Example(
+        "tune",
+        (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "strict"),
+        statuses=(1,),
+    ),
     Example(
         "tune",
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),

@@ -148,8 +148,11 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
     # A slow machine makes fewer calls in a second than a percentile needs.
     (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
-    # What `profile` says of the machine it ran on.
-    (r"(?m)^(  (?:measurement|energy|steady) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
+    # What `profile` and `inspect` say of the machine they ran on.
+    (
+        r"(?m)^(  (?:measurement|energy|steady|frames on a GPU) +).*(?:\n {8,}\S.*)*",
+        r"\1what the machine showed",
+    ),
 )
 
 # Lines of `soak` whose every figure depends on the machine.

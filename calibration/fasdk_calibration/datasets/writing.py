@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from fasdk.atomic import atomic_write
-from fasdk.capture import FaceBox
+from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
@@ -20,18 +22,69 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder` that takes its name only if the block ends without an error.
+
+    Raises:
+        DatasetError: `folder` exists already, or cannot be made.
+    """
+    folder = Path(folder).absolute()
+    if os.path.lexists(folder):
+        raise DatasetError(f"{folder} exists: give the name of a new folder, or remove it first")
+    staging: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(
+            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent)
+        )
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        staging.rename(folder)
+    except OSError as error:
+        raise DatasetError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def write_captures(
     captures: Iterable[LabeledCapture],
     folder: Path,
     list_name: str,
 ) -> Path:
-    """Write captures as PNG files and a list, `folder/list_name.jsonl` and `folder/list_name/`.
+    """Write captures as PNG files and a list; see `write_records`.
+
+    Args:
+        captures: Captures to write; consumed one by one, so a generator needs no memory.
+        folder: Folder to write to; made if it does not exist.
+        list_name: Name of the list: a plain file name without extension.
+
+    Returns:
+        The list's path.
+    """
+    return write_records((_record_of(item) for item in captures), folder, list_name)
+
+
+def write_records(
+    captures: Iterable[tuple[CaptureRecord, Mapping[Modality, NDArray[Any]]]],
+    folder: Path,
+    list_name: str,
+) -> Path:
+    """Write frames as PNG files and a list, `folder/list_name.jsonl` and `folder/list_name/`.
 
     Everything is written under a temporary name first: on any error the folder is as it was, an
     older list of that name included.
 
     Args:
-        captures: Captures to write; consumed one by one, so a generator needs no memory.
+        captures: Records with their frames, whose paths replace those of the record; consumed one
+            by one, so a generator needs no memory.
         folder: Folder to write to; made if it does not exist.
         list_name: Name of the list: a plain file name without extension.
 
@@ -69,31 +122,41 @@ def write_captures(
     return listing
 
 
-def _write_frames(captures: Iterable[LabeledCapture], fresh: Path, list_name: str) -> list[str]:
+def _record_of(item: LabeledCapture) -> tuple[CaptureRecord, Mapping[Modality, NDArray[Any]]]:
+    """Return a capture's record, its paths still empty names, and its frames."""
+    capture = item.capture
+    face = None if capture.face is None else FaceBox.of(capture.face)
+    record = CaptureRecord(
+        id=item.id,
+        **{modality.value: modality.value for modality in capture.present},
+        face=None if face is None else (face.x, face.y, face.width, face.height),
+        landmarks=_points(capture.landmarks),
+        label=item.label,
+        species=item.species,
+        subject=item.subject,
+        domain=item.domain,
+        presentation=item.presentation,
+    )
+    return record, {modality: capture.frame(modality) for modality in capture.present}
+
+
+def _write_frames(
+    captures: Iterable[tuple[CaptureRecord, Mapping[Modality, NDArray[Any]]]],
+    fresh: Path,
+    list_name: str,
+) -> list[str]:
     lines: list[str] = []
     seen: set[str] = set()
-    for number, item in enumerate(captures):
-        if item.id in seen:
-            raise DatasetError(f"capture id {item.id!r} appears twice")
-        seen.add(item.id)
-        names: dict[str, str] = {}
-        for modality in item.capture.present:
+    for number, (record, frames) in enumerate(captures):
+        if record.id in seen:
+            raise DatasetError(f"capture id {record.id!r} appears twice")
+        seen.add(record.id)
+        names: dict[str, str | None] = dict.fromkeys(modality.value for modality in Modality)
+        for modality, frame in frames.items():
             name = f"{number:06d}.{modality.value}.png"
-            (fresh / name).write_bytes(encode_png(item.capture.frame(modality)))
+            (fresh / name).write_bytes(encode_png(frame))
             names[modality.value] = f"{list_name}/{name}"
-        face = None if item.capture.face is None else FaceBox.of(item.capture.face)
-        record = CaptureRecord(
-            id=item.id,
-            **names,
-            face=None if face is None else (face.x, face.y, face.width, face.height),
-            landmarks=_points(item.capture.landmarks),
-            label=item.label,
-            species=item.species,
-            subject=item.subject,
-            domain=item.domain,
-            presentation=item.presentation,
-        )
-        lines.append(json_line(record))
+        lines.append(json_line(record.model_copy(update=names)))
     if not lines:
         raise DatasetError(f"no captures to write to list {list_name!r}")
     return lines

@@ -237,8 +237,8 @@ def test_an_absent_modality_changes_no_bit(absent, value, tiny, engine):
     def run(tensors: list[Tensor]) -> list[bytes]:
         named = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
         outputs = engine.run(named)
-        assert outputs.reliability is not None
-        return [outputs.logits.tobytes(), outputs.reliability.tobytes()]
+        assert outputs.certainty is not None
+        return [outputs.logits.tobytes(), outputs.certainty.tobytes()]
 
     assert run(inputs) == run(changed)
 
@@ -262,9 +262,9 @@ def test_a_batch_may_mix_captures_with_different_modalities_missing(tiny, engine
         together = [x.numpy() for x in tiny.deployed()(*inputs)]
     named = {n: x.numpy() for n, x in zip(FAMILY.input_names, inputs, strict=True)}
     outputs = engine.run(named)
-    assert outputs.reliability is not None
+    assert outputs.certainty is not None
     for expected, first, second in zip(
-        alone, together, (outputs.logits, outputs.reliability), strict=True
+        alone, together, (outputs.logits, outputs.certainty), strict=True
     ):
         np.testing.assert_allclose(first, expected, atol=1e-5)
         np.testing.assert_allclose(second, expected, atol=1e-5)
@@ -324,7 +324,7 @@ def test_many_samples_end_where_the_closed_form_starts():
     assert float(drawn.std(dim=0).mean()) != pytest.approx(expected, rel=0.03)
 
 
-def test_reliability_is_zero_where_absent_and_else_falls_with_the_variance():
+def test_certainty_is_zero_where_absent_and_else_falls_with_the_variance():
     model = trained(TINY)
     inputs = list(FAMILY.example_inputs(TINY, batch=2))
     inputs[3] = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
@@ -360,9 +360,9 @@ def test_features_have_length_one_and_are_zero_where_absent(tiny):
 def test_training_draws_nothing_and_reaches_every_parameter():
     model = trained(TINY).train()
     inputs = FAMILY.example_inputs(TINY, batch=3)
-    logits, reliability = model(*inputs)
+    logits, certainty = model(*inputs)
     assert torch.equal(model(*inputs)[0], logits)
-    assert not reliability.requires_grad
+    assert not certainty.requires_grad
     logits.square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 

@@ -10,7 +10,7 @@ import torch
 
 from fasdk.capture import Capture
 from fasdk.errors import DatasetError, TrainingError
-from fasdk_calibration.datasets import LabeledCapture, write_captures
+from fasdk_calibration.datasets import DatasetSource, LabeledCapture, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.registry import family_names, get_family
@@ -198,6 +198,7 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch_to_the_same_weights(
         for split in (Split.TRAIN, Split.DEVELOPMENT)
     ]
     family = get_family("mmdg")
+    specs = family.preprocess(small(family))
     read: list[tuple[int, int]] = []
 
     def trained() -> TrainingResult:
@@ -205,8 +206,8 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch_to_the_same_weights(
             family,
             small(family),
             "mmdg",
-            captures_of(paths[0]),
-            captures_of(paths[1]),
+            captures_of(DatasetSource.of(paths[0]), specs),
+            captures_of(DatasetSource.of(paths[1]), specs),
             TrainingSettings(epochs=1, batch=12),
             on_read=lambda done, of: read.append((done, of)),
         )
@@ -231,7 +232,7 @@ def test_a_frame_that_cannot_be_read_names_its_capture(sets, tmp_path):
             family,
             small(family),
             "plain",
-            captures_of(path),
+            captures_of(DatasetSource.of(path), family.preprocess(small(family))),
             sets[Split.DEVELOPMENT],
             TrainingSettings(epochs=1),
         )

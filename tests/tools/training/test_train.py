@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fasdk.errors import TrainingError
-from fasdk_calibration.datasets import write_captures
+from fasdk_calibration.datasets import DatasetSource, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.models.checkpoint import load_checkpoint, save_checkpoint
 from fasdk_engines.models.registry import get_family
@@ -107,7 +107,8 @@ def test_a_training_cut_short_is_continued_when_asked_and_never_overwritten(
     options = ("--epochs", 2, "--save-every", 1)
     assert fasdk(*command(folder, whole, *options)).status == 0
     out = tmp_path / "cut.safetensors"
-    request = TrainRequest(folder / "train.jsonl", folder / "development.jsonl", out, "mmdg")
+    lists = (DatasetSource.of(folder / f"{name}.jsonl") for name in ("train", "development"))
+    request = TrainRequest(*lists, out, "mmdg")
 
     def interrupt(step):
         if step.epoch == 2:

@@ -12,9 +12,12 @@ from fasdk.errors import UsageError
 from fasdk.extras import require_package
 from fasdk_tools.cli.list_options import (
     DepthScaleOption,
+    DevelopmentRootOption,
     FaceFormOption,
     IrShiftOption,
     LiveLabelOption,
+    RootOption,
+    dataset_source,
     list_options,
 )
 from fasdk_tools.cli.root import (
@@ -42,9 +45,7 @@ def evaluate(
             "Repeatable: then also all together.",
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the lists' paths are relative to.")
-    ] = None,
+    root: RootOption = None,
     live_label: LiveLabelOption = None,
     face_form: FaceFormOption = None,
     depth_scale_mm: DepthScaleOption = None,
@@ -58,9 +59,12 @@ def evaluate(
         ),
     ] = None,
     development: Annotated[
-        Path | None,
-        typer.Option(metavar="LIST", help="List of other people to choose a threshold on."),
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST", help="List of other people to choose a threshold on. Repeatable."
+        ),
     ] = None,
+    development_root: DevelopmentRootOption = None,
     level: Annotated[
         str | None, typer.Option(help="Security level; all of the bundle's by default.")
     ] = None,
@@ -101,7 +105,7 @@ def evaluate(
         parse_missing,
         run_evaluation,
     )
-    from fasdk_tools.outputs import require_outputs
+    from fasdk_tools.outputs import files_of, require_outputs
 
     if not protocol:
         raise UsageError("evaluate needs a test list: give --protocol LIST")
@@ -111,22 +115,31 @@ def evaluate(
         require_templates("--report")
     if with_faces:
         require_package("cv2", "--with-faces")
-    inputs = {"the bundle": bundle, "--development": development}
-    inputs |= {f"--protocol {number}": each for number, each in enumerate(protocol, 1)}
-    require_outputs({"--report": report}, inputs)
+    options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
+    tests = dataset_source("--protocol", protocol, options, root=root)
+    held = None
+    if development:
+        held = dataset_source(
+            "--development",
+            development,
+            options,
+            root=development_root,
+            root_option="--development-root",
+            usual_root=root,
+        )
+    inputs = {**files_of("--protocol", tests), **files_of("--development", held)}
+    require_outputs({"--report": report}, {"the bundle": bundle, **inputs})
     request = EvaluationRequest(
         bundle=open_bundle(bundle, trust_policy(key, unsigned)),
-        protocols=tuple(protocol),
-        root=root,
+        protocols=tests.each(),
         missing=parse_missing(missing or ()),
-        development=development,
+        development=held,
         level=level,
         family=parse_family(family),
         source=source,
         allow_overlap=allow_overlap,
         worst=worst,
         threads=threads,
-        options=list_options(live_label, face_form, depth_scale_mm, ir_shift),
     )
     with progress_view() as view:
         run = run_evaluation(request, view)

@@ -8,6 +8,16 @@ from typing import Annotated
 
 import typer
 
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    DevelopmentRootOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    RootOption,
+    dataset_source,
+    list_options,
+)
 from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app, require_build_half
 from fasdk_tools.terminal.numbers import count_of, format_count
 from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
@@ -16,13 +26,26 @@ from fasdk_tools.terminal.output import print_answer, print_fields, print_json, 
 @app.command(rich_help_panel=Panel.BUILD)
 def train(
     captures: Annotated[
-        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labeled captures.")
+        list[Path],
+        typer.Argument(
+            metavar="LIST...", help="Lists of labeled captures, or folders of published data sets."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, .safetensors.")],
     model: Annotated[str, typer.Option(help="Model name; see `fasdk models`.")],
     development: Annotated[
-        Path, typer.Option(help="List of captures of other subjects that decide when to stop.")
+        list[Path],
+        typer.Option(
+            metavar="LIST",
+            help="List of captures of other subjects that decide when to stop. Repeatable.",
+        ),
     ],
+    root: RootOption = None,
+    development_root: DevelopmentRootOption = None,
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     config: Annotated[
         str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
     ] = None,
@@ -74,9 +97,17 @@ def train(
     require_build_half()
     from fasdk_tools.training.train import TrainRequest, parse_settings, run_training
 
+    options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
     request = TrainRequest(
-        captures=captures,
-        development=development,
+        captures=dataset_source("LIST", captures, options, root=root),
+        development=dataset_source(
+            "--development",
+            development,
+            options,
+            root=development_root,
+            root_option="--development-root",
+            usual_root=root,
+        ),
         out=out,
         model=model,
         config=config,

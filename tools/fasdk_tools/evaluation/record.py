@@ -73,8 +73,9 @@ class ListIdentity:
 
     Attributes:
         name: Name used in tables.
-        path: File or folder it was read from.
-        sha256: Digest of the list itself, not of the frames; None for a folder.
+        path: File or folder it was read from; of several, joined by plus signs.
+        sha256: Digest of the list itself, not of the frames, of several one after another; None
+            for a folder.
         captures: Number of rows.
         presentations: Number of different presentations.
         subjects: Number of different subjects.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION, EVALUATION
-from fasdk_calibration.datasets import Dataset, announce_dataset, open_dataset
+from fasdk_calibration.datasets import Dataset, DatasetSource, announce_dataset
 from fasdk_calibration.protocols import NONE_MISSING
 from fasdk_tools.evaluation.cases import (
     build_cases,
@@ -40,8 +40,6 @@ from fasdk_tools.evaluation.request import (
 from fasdk_tools.evaluation.scoring import score_subsets
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fasdk.progress import Progress
 
 
@@ -82,15 +80,9 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
     """
     bundle = request.bundle
     require_level(bundle, request.level)
-    datasets = tuple(
-        open_dataset(path, request.root, options=request.options) for path in request.protocols
-    )
+    datasets = tuple(source.open() for source in request.protocols)
     require_protocol(request, datasets)
-    development = (
-        None
-        if request.development is None
-        else open_dataset(request.development, request.root, options=request.options)
-    )
+    development = None if request.development is None else request.development.open()
     overlap = find_overlap(bundle, datasets, development)
     if not request.allow_overlap:
         require_new_subjects(overlap)
@@ -127,8 +119,8 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
             unit="presentation",
             level=headline_level(bundle, request.level),
             lists=tuple(
-                _identify_list(path, dataset)
-                for path, dataset in zip(request.protocols, datasets, strict=True)
+                _identify_list(source, dataset)
+                for source, dataset in zip(request.protocols, datasets, strict=True)
             ),
             development=None
             if development is None or request.development is None
@@ -168,13 +160,13 @@ def _identify(bundle: Bundle) -> BundleIdentity:
     )
 
 
-def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
+def _identify_list(source: DatasetSource, dataset: Dataset) -> ListIdentity:
     records = dataset.records
     live = sum(record.is_bona_fide for record in records)
     return ListIdentity(
         name=dataset.name,
-        path=str(path),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        path=" + ".join(map(str, source.paths)),
+        sha256=source.sha256(),
         captures=len(records),
         presentations=len(dataset.presentations),
         subjects=len(dataset.subjects),

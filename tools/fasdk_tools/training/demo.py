@@ -17,9 +17,9 @@ from fasdk.bundle.bundle import open_bundle
 from fasdk.bundle.manifest import Precision
 from fasdk.errors import OperatingPointError
 from fasdk_calibration.datasets import (
+    DatasetSource,
     LabeledCapture,
     load_list,
-    open_dataset,
     write_captures,
 )
 from fasdk_calibration.synthetic import (
@@ -191,8 +191,10 @@ def run_demo(
             copy_checkpoint(checkpoint)
     deployment = _Deployment(out, checkpoint, lists, view, clock)
     fp16 = deployment.make("demo", "fp16", None)
-    auto = deployment.make("demo-auto", "auto", Int8Request(lists.calibration, search=True))
-    held_out = open_dataset(lists.held_out)
+    auto = deployment.make(
+        "demo-auto", "auto", Int8Request(DatasetSource.of(lists.calibration), search=True)
+    )
+    held_out = DatasetSource.of(lists.held_out).open()
     return DemoReport(
         checkpoint=str(checkpoint),
         trained=training,
@@ -235,7 +237,7 @@ class _Deployment:
             self.view.phase(f"evaluate {step}")
             request = EvaluationRequest(
                 bundle=open_bundle(tuned),
-                protocols=(self.lists.held_out,),
+                protocols=(DatasetSource.of(self.lists.held_out),),
                 source="synthetic captures of other people",
             )
             run = run_evaluation(request, self.view)
@@ -257,19 +259,22 @@ class _Deployment:
 
     def _request(self, out: Path, int8: Int8Request | None) -> BuildRequest:
         rtx = Backend.TENSORRT_RTX in installed_backends()
+        development = DatasetSource.of(self.lists.development)
         return BuildRequest(
             source=self.checkpoint,
             out=out,
             model=MODEL,
             precision=Precision.FP16 if int8 is None else Precision.INT8,
             backend=Backend.TENSORRT_RTX if rtx else Backend.ONNXRUNTIME,
-            development=self.lists.development,
-            golden=self.lists.development,  # every capture of the demo is synthetic
+            development=development,
+            golden=development,  # every capture of the demo is synthetic
             int8=int8,
         )
 
     def _tune(self, built: Path, out: Path) -> LevelReport:
-        request = TuneRequest(built, out, self.lists.development, targets=(LEVEL,))
+        request = TuneRequest(
+            built, out, DatasetSource.of(self.lists.development), targets=(LEVEL,)
+        )
         report = tune(request, self.view)
         if not report.written:
             raise OperatingPointError(

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fasdk.bounded_file import is_folder
 from fasdk.errors import UsageError
+from fasdk_calibration.datasets import DatasetSource
 from fasdk_engines.models.checkpoint import find_config, save_checkpoint
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
@@ -25,7 +26,7 @@ from fasdk_engines.training import (
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
-from fasdk_tools.outputs import require_outputs
+from fasdk_tools.outputs import files_of, require_outputs
 from fasdk_tools.terminal.output import STDERR
 
 
@@ -34,8 +35,8 @@ class TrainRequest:
     """Request for a training.
 
     Attributes:
-        captures: List of the training captures.
-        development: List of the captures that decide when to stop.
+        captures: Training captures.
+        development: Captures that decide when to stop.
         out: Checkpoint to write, .safetensors.
         model: Registered name of the model.
         config: Named settings or a JSON file; None for the published ones.
@@ -48,8 +49,8 @@ class TrainRequest:
         tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
 
-    captures: Path
-    development: Path
+    captures: DatasetSource
+    development: DatasetSource
     out: Path
     model: str
     config: str | None = None
@@ -136,7 +137,9 @@ def run_training(request: TrainRequest) -> TrainReport:
     _require_fitting(request)
     log = request.log_file
     initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
-    captures, development = captures_of(request.captures), captures_of(request.development)
+    specs = family.preprocess(config)
+    captures = captures_of(request.captures, specs)
+    development = captures_of(request.development, specs)
     log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         board = None
@@ -198,8 +201,8 @@ def _require_fitting(request: TrainRequest) -> None:
             "--log": request.log_file if is_folder(folder) else folder,
         },
         {
-            "the list": request.captures,
-            "--development": request.development,
+            **files_of("LIST", request.captures),
+            **files_of("--development", request.development),
             "--init-from": request.initial,
             "--clip-vocabulary": request.vocabulary,
         },

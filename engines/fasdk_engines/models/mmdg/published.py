@@ -4,11 +4,11 @@ Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Sp
 The published evaluation samples dropout to estimate how certain each token is; here that is its
 exact expectation (`expectation.py`), so a score is a function of the capture alone.
 
-`reliability` is the last block's certainty, averaged over a modality's tokens. It says how sure the
-model is of what one sensor shows, compared with the same model on other captures: a depth frame far
-below its usual value is worth a second look at that sensor. It is no probability, not comparable
-between models or modalities, and says nothing about whether the face is genuine. A modality filled
-with its missing value still gets a number; `modalities` in a decision says what was really there.
+`certainty` is the last block's, averaged over a modality's tokens. By its form, exp(-c |x|) of what
+attention gives, it is high where that is quiet: spoilt depth does not lower it and noisy infrared
+raises it, so it does not tell whether a sensor works. It is no probability, not comparable between
+models or modalities, and says nothing about whether the face is genuine. A modality filled with its
+missing value still gets a number; `modalities` in a decision says what was really there.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ class Mmdg(PublishedModule):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""
-        features, reliability = self.features(*inputs)
-        return self.fc_all(features.flatten(1)), reliability
+        features, certainty = self.features(*inputs)
+        return self.fc_all(features.flatten(1)), certainty
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""

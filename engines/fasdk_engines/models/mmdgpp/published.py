@@ -15,10 +15,9 @@ A modality that is absent reaches nothing: its pixels are replaced before the fi
 that would ask it ask their own modality instead, and its feature is zero. The text tower and the
 prompts only steer training and are no part of this module.
 
-`reliability` says for each sensor how sure the model is of what that sensor shows, from 0 (absent,
-or showing nothing the model can read) to 1. It is for comparing captures under one model: a sensor
-whose figure falls well below its usual level is worth a look. It is no probability of being
-genuine, and figures of two models do not compare.
+`certainty` says for each sensor how sure the model is of what that sensor shows, from 0 (absent) to
+1. It does not tell whether the sensor works. It is no probability of being genuine, and figures of
+two models do not compare.
 """
 
 from __future__ import annotations
@@ -270,8 +269,8 @@ class Mmdgpp(PublishedModule):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""
-        features, reliability = self.features(*inputs)
-        return self.fc_all(features.flatten(1)), reliability
+        features, certainty = self.features(*inputs)
+        return self.fc_all(features.flatten(1)), certainty
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""

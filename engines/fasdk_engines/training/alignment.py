@@ -92,6 +92,7 @@ class Alignment(Method):
 
     name = "mmda"
     families = ("mmda",)
+    coupled = "domain partners and the balance of the experts are of one part"
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

@@ -170,6 +170,21 @@ class Batch:
         """int64 [B]: 0 live, whatever the domain; 1 + d an attack of domain d."""
         return torch.where(self.is_live, torch.zeros_like(self.domains), 1 + self.domains)
 
+    def parts(self, size: int) -> list[Batch]:
+        """Return the batch in parts of `size` captures, the last perhaps smaller."""
+        rows = torch.split(torch.arange(len(self)), size)
+        return [
+            replace(
+                self,
+                inputs={m: x[part] for m, x in self.inputs.items()},
+                present=self.present[part],
+                targets=self.targets[part],
+                is_live=self.is_live[part],
+                domains=self.domains[part],
+            )
+            for part in rows
+        ]
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         if device == self.targets.device:

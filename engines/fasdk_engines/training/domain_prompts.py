@@ -17,8 +17,13 @@ from torch.nn import functional
 
 from fasdk.capture import Modality
 from fasdk_engines.training.data import Batch
-from fasdk_engines.training.method import CLASSIFICATION, BranchMethod, Scale, Task
-from fasdk_engines.training.prototypes import mean_certainty
+from fasdk_engines.training.method import (
+    CLASSIFICATION,
+    BranchMethod,
+    Scale,
+    Task,
+    held_by_modality,
+)
 from fasdk_engines.training.regrad import ReGrad
 from fasdk_engines.training.text import PLACEHOLDER, TextEncoder, tokenize
 
@@ -89,7 +94,6 @@ class DomainPrompts(BranchMethod):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._regrad = ReGrad(MOMENTUM)
-        self._certainty = torch.ones(len(task.family.modalities))
         kinds = [templates(modality) for modality in task.family.modalities]
         texts = [text for live, attack in kinds for text in (*live, *attack)]
         width = int(task.module.get_parameter("visual_proj_1").shape[1])
@@ -107,10 +111,14 @@ class DomainPrompts(BranchMethod):
         """CLIP stays as pretrained, but for RGB's class token."""
         return (r"model\.(?!visual\.class_embedding$).*",)
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Return how many captures hold each modality."""
+        return held_by_modality(batch)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and one ADP loss a modality."""
         logits, features, certainty = self.run(batch)
-        self._certainty = mean_certainty(certainty, batch)
+        self._regrad.observe(certainty, batch.present)
         each = prompt_loss(
             features,
             batch.present,
@@ -123,8 +131,12 @@ class DomainPrompts(BranchMethod):
         return parts | dict(zip(names, each, strict=True))
 
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
+        """Add the gradients of a part of a step's captures."""
+        self._regrad.collect(self.task.module, self.extra, losses, scale)
+
+    def end_step(self) -> None:
         """Add the rebalanced ADP gradients to the classifier's."""
-        self._regrad.backward(self.task.module, self.extra, losses, self._certainty, scale)
+        self._regrad.apply()
 
     def state(self) -> dict[str, Tensor]:
         """Return ReGrad's running losses."""

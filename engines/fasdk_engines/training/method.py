@@ -58,6 +58,7 @@ class Method:
     name = "plain"
     families: tuple[str, ...] = ()  # families it was published for; empty: any
     module_drops = False  # whether the model drops modalities itself in training
+    coupled = ""  # parts of the loss that also depend on which captures are run together
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -80,9 +81,21 @@ class Method:
             logits, batch.targets, label_smoothing=self.task.settings.label_smoothing
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Return over how many captures losses are means, by name; all, where not named."""
+        return {CLASSIFICATION: len(batch)}
+
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
-        """Leave each parameter's gradient in `.grad`; `scale` is for mixed precision."""
+        """Add the gradients of a part of a step's captures.
+
+        Args:
+            losses: The part's losses, each weighted by the part's share of the step's mean.
+            scale: Loss scaling of mixed precision.
+        """
         torch.autograd.backward(scale(torch.stack(list(losses.values())).sum()))
+
+    def end_step(self) -> None:
+        """Leave the step's gradients in `.grad`; called after `backward` of its last part."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resumed training needs besides weights."""
@@ -94,6 +107,12 @@ class Method:
     def research(self) -> dict[str, Tensor]:
         """Return `extra`'s weights under the published names."""
         return dict(self.extra.state_dict())
+
+
+def held_by_modality(batch: Batch) -> dict[str, int]:
+    """Return how many captures of a batch hold each modality, by its name."""
+    held = batch.present.sum(0).tolist()
+    return {modality.value: int(n) for modality, n in zip(batch.inputs, held, strict=True)}
 
 
 class BranchMethod(Method):

@@ -117,6 +117,7 @@ def test_half_precision_where_it_is_safe_leaves_float32_gradients(name, sets):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             losses = method.losses(tensors.batch(torch.arange(12)))
         method.backward(losses, lambda loss: 1024.0 * loss)
+        method.end_step()
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert gradients and all(g.dtype is torch.float32 for g in gradients)
         assert all(bool(g.isfinite().all()) for g in gradients)

@@ -126,10 +126,22 @@ def test_a_finished_training_resumes_to_itself(captures, unbroken, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"settings": SETTINGS.model_copy(update={"seed": 1})}, "another settings"),
+        (
+            {"settings": SETTINGS.model_copy(update={"epochs": 1, "seed": 1})},
+            r"another settings \(seed 0, not 1\): give what",
+        ),
+        (
+            {"settings": SETTINGS.model_copy(update={"epochs": 1, "batch": 4, "accumulate": 2})},
+            r"another settings \(batch 8, not 4; accumulate 1, not 2\)",
+        ),
+        (
+            {"settings": SETTINGS.model_copy(update={"epochs": 1, "augmentation": "loaders"})},
+            r'another settings \(augmentation "fasdk", not "loaders"\)',
+        ),
         ({"method": "plain"}, "another method"),
         ({"config": CONFIG.model_copy(update={"depth": 2})}, "another configuration"),
-        ({"frozen": [r"adapter_.*"]}, "another initial weights"),
+        ({"frozen": [r"adapter_.*"]}, r"another frozen parameters \(none, not adapter_\.\*\)"),
+        ({"freeze": "always"}, r"another frozen parameters \(none, not published\)"),
     ],
 )
 def test_a_state_of_another_training_is_refused(change, named, captures, tmp_path):

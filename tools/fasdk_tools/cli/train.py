@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +20,37 @@ from fasdk_tools.cli.list_options import (
     list_options,
 )
 from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app, require_build_half
+from fasdk_tools.cli.training_options import (
+    AccumulateOption,
+    AugmentOption,
+    BatchOption,
+    ClipNormOption,
+    DecayVectorsOption,
+    EpochsOption,
+    FreezeOption,
+    FrozenOption,
+    LearningRateOption,
+    ModalityDropoutOption,
+    OptimizerOption,
+    PatienceOption,
+    ScheduleOption,
+    ShowSettingsOption,
+    WarmupOption,
+    WeightDecayOption,
+)
 from fasdk_tools.terminal.numbers import count_of, format_count
-from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
+from fasdk_tools.terminal.output import (
+    print_answer,
+    print_fields,
+    print_json,
+    print_notes,
+    print_rows,
+    progress_view,
+)
+from fasdk_tools.terminal.tables import Column
+
+if TYPE_CHECKING:
+    from fasdk_engines.training import ChosenSettings
 
 
 @app.command(rich_help_panel=Panel.BUILD)
@@ -52,22 +82,24 @@ def train(
     method: Annotated[
         str, typer.Option(help="plain, published, or a method's name.")
     ] = "published",
-    epochs: Annotated[int, typer.Option(help="Maximum number of epochs.")] = 24,
-    batch: Annotated[int, typer.Option(help="Captures per step.")] = 64,
-    learning_rate: Annotated[
-        float,
-        typer.Option(help="Peak learning rate of AdamW; for pretrained models 5e-6 to 5e-5."),
-    ] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW, on matrices.")] = 0.05,
-    modality_dropout: Annotated[
-        float, typer.Option(help="Probability that a capture lacks one modality.")
-    ] = 0.1,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    accumulate: AccumulateOption = None,
+    optimizer: OptimizerOption = None,
+    learning_rate: LearningRateOption = None,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    weight_decay: WeightDecayOption = None,
+    decay_vectors: DecayVectorsOption = None,
+    clip_norm: ClipNormOption = None,
+    modality_dropout: ModalityDropoutOption = None,
+    augment: AugmentOption = None,
     choose_epoch_by: Annotated[
         str, typer.Option(help="Development figure that selects the epoch: auc or loss.")
     ] = "auc",
-    patience: Annotated[
-        int, typer.Option(help="Epochs without improvement before training stops.")
-    ] = 10,
+    patience: PatienceOption = None,
+    frozen: FrozenOption = None,
+    freeze: FreezeOption = "pretrained",
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -91,11 +123,12 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="TensorBoard events beside the CSV log.")
     ] = False,
+    show_settings: ShowSettingsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a checkpoint for `build-engine`."""
     require_build_half()
-    from fasdk_tools.training.train import TrainRequest, parse_settings, run_training
+    from fasdk_tools.training.train import TrainRequest, chosen_settings, run_training
 
     options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
     request = TrainRequest(
@@ -112,26 +145,38 @@ def train(
         model=model,
         config=config,
         method=method,
-        settings=parse_settings(
-            epochs=epochs,
-            batch=batch,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            modality_dropout=modality_dropout,
-            choose_epoch_by=choose_epoch_by,
-            patience=patience,
-            seed=seed,
-            threads=threads,
-            device=device,
-            mixed_precision=amp,
-            save_every=save_every,
-        ),
+        options={
+            "epochs": epochs,
+            "batch": batch,
+            "accumulate": accumulate,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "warmup": warmup,
+            "weight_decay": weight_decay,
+            "decay_vectors": decay_vectors,
+            "clip_norm": clip_norm,
+            "modality_dropout": modality_dropout,
+            "augmentation": augment,
+            "choose_epoch_by": choose_epoch_by,
+            "patience": patience,
+            "seed": seed,
+            "threads": threads,
+            "device": device,
+            "mixed_precision": amp,
+            "save_every": save_every,
+        },
+        frozen=tuple(frozen or ()),
+        freeze=freeze,
         resume=resume,
         initial=init_from,
         vocabulary=clip_vocabulary,
         log=log,
         tensorboard=tensorboard,
     )
+    if show_settings:
+        _print_settings(chosen_settings(request), as_json=as_json)
+        return
     report = run_training(request)
     if as_json:
         print_json(asdict(report))
@@ -146,6 +191,7 @@ def train(
         "captures": report.captures,
         "domains": report.domains,
         "development loss": f"{report.development_loss:.4f} nats",
+        "settings": report.summary,
         "log": report.log,
     }
     if init_from is not None:
@@ -155,6 +201,37 @@ def train(
             "frozen": f"{format_count(report.frozen_parameters)} parameters",
         }
     print_fields("", fields)
+
+
+def _text(value: object) -> str:
+    """Return a setting's value as text."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _print_settings(chosen: ChosenSettings, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(chosen), "summary": chosen.summary})
+        return
+    print_answer(chosen.summary or "fasdk's own settings and the options given")
+    print_rows(
+        "Settings",
+        ("setting", "value", "from", "published", Column("stated in", below=True)),
+        [
+            (
+                row.name.replace("_", " "),
+                _text(row.value),
+                row.set_by.value,
+                _text(row.published) if row.source else None,
+                row.source or None,
+            )
+            for row in chosen.rows
+        ],
+    )
+    print_notes([chosen.note] if chosen.note else [])
 
 
 @app.command(rich_help_panel=Panel.BUILD)

@@ -13,15 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fasdk.bounded_file import is_folder
 from fasdk.errors import UsageError
+from fasdk.settings import as_choice
 from fasdk_calibration.datasets import DatasetSource
 from fasdk_engines.models.checkpoint import find_config, save_checkpoint
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
+    PUBLISHED,
+    ChosenSetting,
+    ChosenSettings,
     Epoch,
+    Freeze,
     InitialWeights,
+    SetBy,
     Step,
-    TrainingSettings,
     captures_of,
+    choose_settings,
     get_method,
     train,
 )
@@ -41,7 +47,10 @@ class TrainRequest:
         model: Registered name of the model.
         config: Named settings or a JSON file; None for the published ones.
         method: Training method, or "published".
-        settings: Settings of the training.
+        options: Fields of `TrainingSettings` that the user chose; None takes what the method
+            brings, and 0 stands for None in `clip_norm` and `patience`.
+        frozen: Regular expressions of further parameters that stay as they start.
+        freeze: Whether what the paper keeps frozen is; see `Freeze`.
         resume: Continue a training of the same `out` that was cut short.
         initial: Pretrained weights to start from.
         vocabulary: Byte-pair merges of CLIP's text tower.
@@ -55,7 +64,9 @@ class TrainRequest:
     model: str
     config: str | None = None
     method: str = "plain"
-    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    options: Mapping[str, object] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    freeze: Freeze | str = Freeze.PRETRAINED
     resume: bool = False
     initial: Path | None = None
     vocabulary: Path | None = None
@@ -88,6 +99,8 @@ class TrainReport:
         best_epoch: Number of the epoch whose weights are kept.
         development_loss: Loss on the development captures after that epoch, in nats.
         development_auc: Area under the ROC curve on the development captures after that epoch.
+        settings: Every setting, with what it comes from.
+        summary: Which published settings were replaced, in one line; empty for other methods.
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
@@ -103,23 +116,63 @@ class TrainReport:
     best_epoch: int
     development_loss: float
     development_auc: float
+    settings: tuple[ChosenSetting, ...]
+    summary: str
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
 
 
-def parse_settings(**options: object) -> TrainingSettings:
-    """Return training settings.
+def chosen_settings(request: TrainRequest) -> ChosenSettings:
+    """Return the settings of a training, each with what it comes from.
 
     Raises:
         UsageError: An option's value is out of its range; it is named.
+        FasdkError: There is no such model, configuration or method.
     """
+    family = get_family(request.model)
+    get_method(request.method, family)
+    config = find_config(family, request.config) if request.config else family.default_config
+    options = {
+        name: None if name in _ZERO_IS_NONE and value == 0 else value
+        for name, value in request.options.items()
+        if value is not None
+    }
+    freeze = as_choice("--freeze", request.freeze, Freeze)
+    chosen = choose_settings(
+        family,
+        config,
+        options,
+        published=request.method == PUBLISHED,
+        other=_other(request, freeze),
+    )
     try:
-        return TrainingSettings.model_validate(options)
+        _ = chosen.training
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']}: {first['msg']}") from None
+        name = str(first["loc"][0])
+        option = _OPTIONS.get(name, name).replace("_", "-")
+        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from None
+    return chosen
+
+
+_ZERO_IS_NONE = ("clip_norm", "patience")
+_OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
+
+
+def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]]:
+    """Return what replaces published matters that are no settings."""
+    other: dict[str, tuple[str, SetBy]] = {}
+    if request.initial is None:
+        other["initial values"] = ("random", SetBy.RANDOM)
+        if freeze is Freeze.PRETRAINED:
+            other["frozen"] = ("nothing", SetBy.RANDOM)
+    if freeze is Freeze.NEVER:
+        other["frozen"] = ("nothing", SetBy.OPTION)
+    if request.frozen:
+        also = "" if "frozen" in other else " and what is published"
+        other["frozen"] = (" ".join(request.frozen) + also, SetBy.OPTION)
+    return other
 
 
 def run_training(request: TrainRequest) -> TrainReport:
@@ -132,6 +185,7 @@ def run_training(request: TrainRequest) -> TrainReport:
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
     method = get_method(request.method, family).name
+    chosen = chosen_settings(request)
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
     _require_fitting(request)
@@ -140,6 +194,11 @@ def run_training(request: TrainRequest) -> TrainReport:
     specs = family.preprocess(config)
     captures = captures_of(request.captures, specs)
     development = captures_of(request.development, specs)
+    if chosen.summary:
+        STDERR.print(chosen.summary, soft_wrap=True)
+    coupled = get_method(request.method, family).coupled
+    if coupled and chosen.training.accumulate > 1:
+        STDERR.print(f"a step runs in parts: {coupled}", soft_wrap=True)
     log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         board = None
@@ -159,8 +218,10 @@ def run_training(request: TrainRequest) -> TrainReport:
             method,
             captures,
             development,
-            request.settings,
+            chosen.training,
             initial=initial,
+            frozen=request.frozen,
+            freeze=as_choice("--freeze", request.freeze, Freeze),
             state=request.state,
             resume=request.resume,
             log=log,
@@ -182,6 +243,8 @@ def run_training(request: TrainRequest) -> TrainReport:
         best_epoch=result.best.number,
         development_loss=result.best.development_loss,
         development_auc=result.best.development_auc,
+        settings=chosen.rows,
+        summary=chosen.summary,
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),

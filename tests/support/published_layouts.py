@@ -6,7 +6,9 @@ frames are crops of the face, depth is 8-bit levels, and no frame is of a person
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -216,3 +218,17 @@ def _frame_name(letter: str, number: int) -> str:
     if letter == "S":
         return f"{1 + 10 * number}.jpg"
     return f"{12 * number if letter == 'W' else 1 + 25 * number:04d}.jpg"
+
+
+def main() -> None:
+    """Write all data sets and print their folders by letter, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--captures", type=int, default=12, help="of each list")
+    given = parser.parse_args()
+    written = write_published(given.out, dict.fromkeys(SPLITS, given.captures))
+    print(json.dumps({letter: str(each.root) for letter, each in written.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ CSV, UTF-8, comma separated, the same names in the header, in any order:
 | rgb, depth, ir | paths; left out or empty where the modality is absent, never all three |
 | face | x, y, width, height in pixels of the first frame present (rgb, depth, ir); optional |
 | landmarks | optional: five [x, y] in those pixels, ordered as in `Capture`; CSV: ten numbers |
+| depth_face, ir_face | optional: the box in a frame that shows another view than the first |
+| depth_landmarks, ir_landmarks | optional: landmarks in such a frame |
 | label | "bona fide" or "attack" |
 | species | PAI species, such as "print"; "bona fide" with a bona fide label |
 | subject | who is seen; unique over all domains |
@@ -346,6 +348,10 @@ def _record(
         ir=row.paths.get(Modality.IR),
         face=row.face,
         landmarks=row.landmarks,
+        depth_face=row.faces.get(Modality.DEPTH),
+        ir_face=row.faces.get(Modality.IR),
+        depth_landmarks=row.frame_landmarks.get(Modality.DEPTH),
+        ir_landmarks=row.frame_landmarks.get(Modality.IR),
         label=label,
         depth_unit=DepthUnit(row.depth_unit),
         face_crop=row.face_crop,

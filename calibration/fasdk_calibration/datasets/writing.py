@@ -15,11 +15,21 @@ from fasdk.capture import FaceBox, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets.capture_list import json_line
 from fasdk_calibration.datasets.frames import encode_png
-from fasdk_calibration.datasets.records import CaptureRecord, LabeledCapture
+from fasdk_calibration.datasets.records import Box, CaptureRecord, LabeledCapture
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+def require_new_folder(folder: Path) -> None:
+    """Check that nothing has the name of a folder to be made.
+
+    Raises:
+        DatasetError: Something has it.
+    """
+    if os.path.lexists(folder):
+        raise DatasetError(f"{folder} exists: give the name of a new folder, or remove it first")
 
 
 @contextmanager
@@ -29,9 +39,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         DatasetError: `folder` exists already, or cannot be made.
     """
+    require_new_folder(folder)
     folder = Path(folder).absolute()
-    if os.path.lexists(folder):
-        raise DatasetError(f"{folder} exists: give the name of a new folder, or remove it first")
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +78,7 @@ def write_captures(
     Returns:
         The list's path.
     """
-    return write_records((_record_of(item) for item in captures), folder, list_name)
+    return write_records(map(_with_frames, captures), folder, list_name)
 
 
 def write_records(
@@ -122,22 +131,10 @@ def write_records(
     return listing
 
 
-def _record_of(item: LabeledCapture) -> tuple[CaptureRecord, Mapping[Modality, NDArray[Any]]]:
-    """Return a capture's record, its paths still empty names, and its frames."""
-    capture = item.capture
-    face = None if capture.face is None else FaceBox.of(capture.face)
-    record = CaptureRecord(
-        id=item.id,
-        **{modality.value: modality.value for modality in capture.present},
-        face=None if face is None else (face.x, face.y, face.width, face.height),
-        landmarks=_points(capture.landmarks),
-        label=item.label,
-        species=item.species,
-        subject=item.subject,
-        domain=item.domain,
-        presentation=item.presentation,
-    )
-    return record, {modality: capture.frame(modality) for modality in capture.present}
+def _with_frames(item: LabeledCapture) -> tuple[CaptureRecord, Mapping[Modality, NDArray[Any]]]:
+    """Return a capture's record, with names in the place of its paths, and its frames."""
+    frames = {modality: item.capture.frame(modality) for modality in item.capture.present}
+    return record_of(item, {modality: modality.value for modality in frames}), frames
 
 
 def _write_frames(
@@ -160,6 +157,40 @@ def _write_frames(
     if not lines:
         raise DatasetError(f"no captures to write to list {list_name!r}")
     return lines
+
+
+def record_of(item: LabeledCapture, paths: Mapping[Modality, str]) -> CaptureRecord:
+    """Return the line of a list that describes a capture.
+
+    Args:
+        item: Capture with what is known of it.
+        paths: Path of each of its frames, relative to the list's folder.
+    """
+    capture = item.capture
+    first, *others = capture.present
+    faces = {m: capture.faces.get(m) for m in others}
+    landmarks = {m: capture.frame_landmarks.get(m) for m in others}
+    return CaptureRecord(
+        id=item.id,
+        rgb=paths.get(Modality.RGB),
+        depth=paths.get(Modality.DEPTH),
+        ir=paths.get(Modality.IR),
+        face=_box(capture.face_in(first)),
+        landmarks=_points(capture.landmarks_in(first)),
+        depth_face=_box(faces.get(Modality.DEPTH)),
+        ir_face=_box(faces.get(Modality.IR)),
+        depth_landmarks=_points(landmarks.get(Modality.DEPTH)),
+        ir_landmarks=_points(landmarks.get(Modality.IR)),
+        label=item.label,
+        species=item.species,
+        subject=item.subject,
+        domain=item.domain,
+        presentation=item.presentation,
+    )
+
+
+def _box(face: FaceBox | None) -> Box | None:
+    return None if face is None else (face.x, face.y, face.width, face.height)
 
 
 def _points(landmarks: NDArray[np.float32] | None) -> Any:

@@ -2,7 +2,12 @@
 
 from fasdk_engines.training.data import TrainingCapture, captures_of
 from fasdk_engines.training.initial import Initialized, InitialWeights
-from fasdk_engines.training.methods import PUBLISHED, get_method, method_names
+from fasdk_engines.training.methods import (
+    PUBLISHED,
+    get_method,
+    method_names,
+    require_sentences_read,
+)
 from fasdk_engines.training.published_training import (
     ChosenSetting,
     ChosenSettings,
@@ -12,6 +17,7 @@ from fasdk_engines.training.published_training import (
     published_systems,
     published_training,
 )
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import (
     Augmentation,
     Epoch,
@@ -37,6 +43,7 @@ __all__ = [
     "Initialized",
     "Optimizer",
     "Schedule",
+    "SentenceFile",
     "SetBy",
     "Step",
     "TrainingCapture",
@@ -49,6 +56,7 @@ __all__ = [
     "method_names",
     "published_systems",
     "published_training",
+    "require_sentences_read",
     "score_captures",
     "train",
     "train_supervised",

@@ -14,6 +14,7 @@ from fasdk.errors import TrainingError
 from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.training.augmentation import Specs
 from fasdk_engines.training.data import Batch, CaptureTensors
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import TrainingSettings
 
 Scale = Callable[[Tensor], Tensor]
@@ -33,6 +34,7 @@ class Task:
         generator: Random number generator of the method, on the CPU.
         text_weights: Weights of CLIP's text tower under OpenAI's names; empty trains a small tower.
         vocabulary: File of OpenAI's byte-pair merges, for those weights.
+        sentences: Sentences in place of the method's own, or None.
     """
 
     family: Family
@@ -43,6 +45,7 @@ class Task:
     generator: torch.Generator
     text_weights: Mapping[str, Tensor] = field(default_factory=dict)
     vocabulary: Path | None = None
+    sentences: SentenceFile | None = None
 
 
 class Method:
@@ -58,6 +61,7 @@ class Method:
     name = "plain"
     families: tuple[str, ...] = ()  # families it was published for; empty: any
     module_drops = False  # whether the model drops modalities itself in training
+    reads_sentences = False  # whether it trains against sentences about both classes
     coupled = ""  # parts of the loss that also depend on which captures are run together
 
     def __init__(self, task: Task) -> None:
@@ -119,7 +123,12 @@ class BranchMethod(Method):
     """A method for models that give one feature a modality and join them in one linear layer."""
 
     def run(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits [B, 2], features [B, modalities, width] and certainty [B, modalities]."""
+        """Run the model.
+
+        Returns:
+            Logits [B, 2], features [B, modalities, width], and the certainty of each modality's
+            class token [B, modalities].
+        """
         module = self.task.module
         features_of, classifier = getattr(module, "features", None), getattr(module, "fc_all", None)
         if features_of is None or classifier is None:

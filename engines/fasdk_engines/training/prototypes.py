@@ -74,10 +74,11 @@ def prototype_loss(
     """
     known = ~prototypes.isnan().any(dim=2)
     targets = torch.where(known[:, :, None], prototypes, 0.0)
+    precise = torch.promote_types(features.dtype, torch.float32)  # not the half of --amp
     # The squared-sum form loses digits where feature and prototype are close.
     distance = torch.cdist(
-        features.transpose(0, 1).float(),
-        targets.float(),
+        features.transpose(0, 1).to(precise),
+        targets.to(precise),
         compute_mode="donot_use_mm_for_euclid_dist",
     )
     logits = torch.where(known[:, None, :], -distance, float("-inf"))
@@ -156,7 +157,11 @@ class Prototypes(BranchMethod):
 
 
 class PrototypesRebalanced(Prototypes):
-    """MMDG's whole training: SSP whose gradients ReGrad rebalances."""
+    """MMDG's whole training: SSP whose gradients ReGrad rebalances.
+
+    Attributes:
+        certainty: Mean certainty of each modality's class token in the last batch [modalities].
+    """
 
     name = "mmdg"
 

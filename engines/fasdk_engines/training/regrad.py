@@ -4,7 +4,8 @@ A parameter belongs to the modality whose number its name's first part holds (`a
 `pos_embedding3`, `conv_pass_2`, `prompts_1`). The modality with the lowest loss is the fast one.
 A fast branch follows its own gradient only as far as the other two go along; a slow branch follows
 its own whole and takes from the others what goes along. What is taken on trust is scaled by the
-certainty of the modality it came from. Projections are per parameter tensor.
+certainty of the modality it came from: the last block's about the class token, mean over the batch.
+Projections are per parameter tensor.
 
 Corrected: the published script reads an undefined `version` (here its last rule, 4, which MMDG++
 made the default), does not advance its index past a parameter without gradients, adds None to a

@@ -30,11 +30,12 @@ def fingerprint(
     development: Sequence[TrainingCapture],
     start: str,
     frozen: Sequence[str],
+    sentences: str,
 ) -> dict[str, str]:
     """Return what must be equal for a training to be resumed, by name.
 
-    `start` identifies the initial weights, `frozen` the parameters that keep them. How often the
-    state is saved may differ.
+    `start` identifies the initial weights, `frozen` the parameters that keep them, `sentences` a
+    file of them. How often the state is saved may differ.
     """
     return {
         "model": family.name,
@@ -45,6 +46,7 @@ def fingerprint(
         "development captures": _digest(development),
         "initial weights": start,
         "frozen parameters": json.dumps(list(frozen)),
+        "sentences": sentences,
         "torch": torch.__version__.split("+")[0],
     }
 

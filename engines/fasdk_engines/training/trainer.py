@@ -30,7 +30,8 @@ from fasdk_engines.training.data import (
 from fasdk_engines.training.initial import Initialized, InitialWeights, initialize
 from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
-from fasdk_engines.training.methods import get_method
+from fasdk_engines.training.methods import get_method, require_sentences_read
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import (
     Epoch,
     Freeze,
@@ -54,6 +55,7 @@ def train(
     *,
     initial: InitialWeights | None = None,
     frozen: Sequence[str] = (),
+    sentences: SentenceFile | None = None,
     freeze: Freeze = Freeze.PRETRAINED,
     state: Path | None = None,
     resume: bool = False,
@@ -78,6 +80,7 @@ def train(
         initial: Pretrained weights to start from.
         frozen: Regular expressions of further parameters to keep as they are at the start, such as
             r"adapter_.*": MMDG without adapters, since a fresh one adds exactly nothing.
+        sentences: Sentences in place of the method's own; None keeps them.
         freeze: Whether what the paper keeps frozen is.
         state: File to keep the training's state in; None keeps none.
         resume: Continue from that file.
@@ -95,6 +98,7 @@ def train(
     settings = settings or TrainingSettings()
     freeze = as_choice("freeze", freeze, Freeze)
     chosen = get_method(method, family)
+    require_sentences_read(chosen, sentences)
     device = _device(settings)
     if resume and state is None:
         raise TrainingError("there is no state to resume from: name the file it is kept in")
@@ -102,10 +106,12 @@ def train(
     specs = family.preprocess(config)
     domains = domain_names(captures)
     start = initial.digest if initial else "random"
+    said = sentences.digest if sentences else ""
     keep = freeze is Freeze.ALWAYS or (freeze is Freeze.PRETRAINED and initial is not None)
     prints = fingerprint(
         *(family, config, chosen.name, settings, captures, development, start),
         (*(["published"] if keep else []), *frozen),
+        said,
     )
     resumed = read_state(state, prints) if resume and state is not None else None
     learned = CaptureTensors(family, specs, captures, domains, on_read)
@@ -122,6 +128,7 @@ def train(
             torch.Generator().manual_seed(settings.seed),
             text_weights=started.text if started else {},
             vocabulary=initial.vocabulary if initial else None,
+            sentences=sentences,
         )
         trained = chosen(task)
         kept = _freeze(module, (*(trained.frozen() if keep else ()), *frozen))

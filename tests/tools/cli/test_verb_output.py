@@ -32,6 +32,7 @@ SLOW = {
     "train",
     "protocols",
 }  # minutes, or known without the demo's folder
+SLOW |= {"dataset unpack"} if importlib.util.find_spec("h5py") is None else set()
 WIDTHS = (80, 120)
 
 

@@ -189,6 +189,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
         (["-o", "absent/model.safetensors"], "its folder does not exist"),
         (["--development", "absent.jsonl"], "cannot read list absent.jsonl"),
+        (["--texts", "absent.toml"], "cannot read absent.toml: No such file"),
         (["--augment", "glitter"], "--augment glitter: Input should be 'fasdk', 'loaders', 'noisy"),
         (["--optimizer", "sgd"], "--optimizer sgd: Input should be 'adamw' or 'adam'"),
         (["--accumulate", "0"], "--accumulate 0: Input should be greater than or equal to 1"),
@@ -205,6 +206,22 @@ def test_invalid_training_option_is_one_line_with_the_fix(options, fix, fasdk, f
     assert len(ran.error_lines) == 1 and fix in ran.stderr.replace("\n", " ")
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_sentences_of_ones_own_are_read_and_a_missing_class_is_one_line(fasdk, folder, tmp_path):
+    texts, out = tmp_path / "texts.toml", tmp_path / "a.safetensors"
+    texts.write_text('live = ["a face"]\n')
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmda"))
+    assert ran.status == 2 and len(ran.error_lines) == 1
+    assert f"{texts}: attack is missing: add a list of sentences" in ran.error_lines[0]
+    texts.write_text('live = ["a face"]\nattack = ["a mask", "a print"]\n')
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmdg"))
+    assert ran.status == 2 and "'mmdg' reads no sentences: leave out --texts" in ran.stderr
+    assert not out.exists()
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmda"))
+    assert ran.status == 0, ran.stderr
+    # Start, end, and the words a, face, mask and print.
+    assert len(load_checkpoint(out).tensors["model.token_embedding.weight"]) == 2 + 4
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
@@ -270,7 +287,8 @@ def test_settings_are_shown_with_their_sources_and_no_list_is_read(fasdk, tmp_pa
     ran = fasdk(*absent, "--model", "mmda", "--batch", 12, "--show-settings")
     assert ran.status == 0, ran.stderr
     text = " ".join(ran.stdout.split())
-    assert "without --init-from: initial values; by option: batch" in text
+    assert "but fasdk's own: texts; without --init-from: initial values; by option: batch" in text
+    assert "texts as many, in fasdk's" in text
     assert "accumulate 8 published 8" in text and "MMDA@547f9b2 train.py" in text
     ran = fasdk(*absent, "--model", "bigmoe", "--config", "tiny", "--show-settings", "--json")
     shown = json.loads(ran.stdout)

@@ -47,7 +47,7 @@ SourceArgument = Annotated[
 
 @dataset.callback()
 def _group() -> None:
-    """Check data sets before training or measuring on them."""
+    """Check data sets before training or measuring on them, and make lists of them."""
 
 
 @dataset.command()

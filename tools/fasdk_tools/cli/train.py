@@ -1,4 +1,4 @@
-"""Verbs that train: train, demo and protocols."""
+"""Verbs that train: train and demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fasdk_tools.cli.list_options import (
     dataset_source,
     list_options,
 )
-from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app, require_build_half
+from fasdk_tools.cli.root import JsonOption, Panel, app, require_build_half
 from fasdk_tools.cli.training_options import (
     AccumulateOption,
     AugmentOption,
@@ -112,10 +112,23 @@ def train(
     ] = False,
     init_from: Annotated[
         Path | None,
-        typer.Option(help="Pretrained state dict: torchvision ViT-B/16 or OpenAI CLIP ViT-B/16."),
+        typer.Option(
+            help="Checkpoint to start from: torchvision's ViT-B/16, OpenAI's CLIP ViT-B/16 or the "
+            "model's own, in any form that build-engine takes."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights to take of that file: ema, raw or their key."),
     ] = None,
     clip_vocabulary: Annotated[
         Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="TOML or JSON of sentences, live and attack, for mmdgpp and mmda."
+        ),
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Folder of the CSV log; the checkpoint's by default.")
@@ -170,7 +183,9 @@ def train(
         freeze=freeze,
         resume=resume,
         initial=init_from,
+        weights=weights,
         vocabulary=clip_vocabulary,
+        texts=texts,
         log=log,
         tensorboard=tensorboard,
     )
@@ -197,6 +212,7 @@ def train(
     if init_from is not None:
         fields |= {
             "pretrained": f"{count_of(report.initialized, 'tensor')} from {init_from}",
+            "taken": report.initial_notes,
             "not used": report.unused_initial,
             "frozen": f"{format_count(report.frozen_parameters)} parameters",
         }
@@ -256,47 +272,3 @@ def demo(
         print_json(asdict(report))
     else:
         print_report(report)
-
-
-@app.command(rich_help_panel=Panel.MEASURE)
-def protocols(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", help="Folder of finished trainings; an interrupted run continues."
-        ),
-    ] = Path(".protocols"),
-    system: Annotated[
-        list[str] | None, typer.Option(help="Only this row, such as regrad. Repeatable.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="Only P1, P2 or P3. Repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 3,
-    captures: Annotated[int, typer.Option(min=12, help="Training captures of each domain.")] = 96,
-    test_captures: Annotated[int, typer.Option(min=12, help="Test captures of each domain.")] = 120,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training captures.")] = 14,
-    wide: WideOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Train tiny models on synthetic domains and compare them in the benchmark's protocols."""
-    require_build_half()
-    from fasdk_tools.protocols.run import run_named
-
-    with progress_view() as view:
-        report = run_named(
-            out,
-            view,
-            system_names=system or (),
-            protocol_names=protocol or (),
-            seeds=seeds,
-            train=captures,
-            test=test_captures,
-            epochs=epochs,
-        )
-    if as_json:
-        print_json(asdict(report))
-    else:
-        from fasdk_tools.protocols.run import print_report
-
-        print_report(report, wide=wide)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,13 @@ from fasdk_engines.training import (
     Epoch,
     Freeze,
     InitialWeights,
+    SentenceFile,
     SetBy,
     Step,
     captures_of,
     choose_settings,
     get_method,
+    require_sentences_read,
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
@@ -52,8 +54,10 @@ class TrainRequest:
         frozen: Regular expressions of further parameters that stay as they start.
         freeze: Whether what the paper keeps frozen is; see `Freeze`.
         resume: Continue a training of the same `out` that was cut short.
-        initial: Pretrained weights to start from.
+        initial: Checkpoint to start from.
+        weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
+        texts: File of sentences in place of the method's own.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
@@ -69,7 +73,9 @@ class TrainRequest:
     freeze: Freeze | str = Freeze.PRETRAINED
     resume: bool = False
     initial: Path | None = None
+    weights: str | None = None
     vocabulary: Path | None = None
+    texts: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
 
@@ -104,6 +110,7 @@ class TrainReport:
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
+        initial_notes: Which weights of that file were taken, a sentence each.
     """
 
     checkpoint: str
@@ -121,6 +128,7 @@ class TrainReport:
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
+    initial_notes: tuple[str, ...]
 
 
 def chosen_settings(request: TrainRequest) -> ChosenSettings:
@@ -162,7 +170,9 @@ _OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
 
 def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]]:
     """Return what replaces published matters that are no settings."""
-    other: dict[str, tuple[str, SetBy]] = {}
+    other = {"texts": ("as many, in fasdk's words", SetBy.DEFAULT)}
+    if request.texts is not None:
+        other["texts"] = (f"those of {request.texts}", SetBy.OPTION)
     if request.initial is None:
         other["initial values"] = ("random", SetBy.RANDOM)
         if freeze is Freeze.PRETRAINED:
@@ -175,8 +185,14 @@ def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]
     return other
 
 
-def run_training(request: TrainRequest) -> TrainReport:
+def run_training(
+    request: TrainRequest, *, on_step: Callable[[Step], None] | None = None
+) -> TrainReport:
     """Train and write the checkpoint; the state file goes when it is written.
+
+    Args:
+        request: The training.
+        on_step: Callback after every step, besides what is shown.
 
     Raises:
         FasdkError: A list, the settings, the method or the pretrained weights do not fit, or the
@@ -184,19 +200,23 @@ def run_training(request: TrainRequest) -> TrainReport:
     """
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
-    method = get_method(request.method, family).name
+    method = get_method(request.method, family)
+    sentences = SentenceFile.load(request.texts) if request.texts else None
+    require_sentences_read(method, sentences)
     chosen = chosen_settings(request)
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
     _require_fitting(request)
     log = request.log_file
-    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
+    initial = None
+    if request.initial is not None:
+        initial = InitialWeights.load(request.initial, request.vocabulary, request.weights)
     specs = family.preprocess(config)
     captures = captures_of(request.captures, specs)
     development = captures_of(request.development, specs)
     if chosen.summary:
         STDERR.print(chosen.summary, soft_wrap=True)
-    coupled = get_method(request.method, family).coupled
+    coupled = method.coupled
     if coupled and chosen.training.accumulate > 1:
         STDERR.print(f"a step runs in parts: {coupled}", soft_wrap=True)
     log.parent.mkdir(exist_ok=True)
@@ -212,21 +232,27 @@ def run_training(request: TrainRequest) -> TrainReport:
             if board is not None:
                 board.write(epoch)
 
+        def show_step(step: Step) -> None:
+            view.step(step)
+            if on_step is not None:
+                on_step(step)
+
         result = train(
             family,
             config,
-            method,
+            method.name,
             captures,
             development,
             chosen.training,
             initial=initial,
+            sentences=sentences,
             frozen=request.frozen,
             freeze=as_choice("--freeze", request.freeze, Freeze),
             state=request.state,
             resume=request.resume,
             log=log,
             on_epoch=on_epoch,
-            on_step=view.step,
+            on_step=show_step,
             on_read=view.read,
         )
     save_checkpoint(request.out, result.module, family, config, result.research)
@@ -236,7 +262,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         checkpoint=str(request.out),
         log=str(log),
         model=family.name,
-        method=method,
+        method=method.name,
         captures=len(captures),
         domains=tuple(sorted({item.domain for item in captures})),
         epochs=len(result.history),
@@ -248,6 +274,7 @@ def run_training(request: TrainRequest) -> TrainReport:
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
+        initial_notes=started.notes if started else (),
     )
 
 
@@ -268,10 +295,13 @@ def _require_fitting(request: TrainRequest) -> None:
             **files_of("--development", request.development),
             "--init-from": request.initial,
             "--clip-vocabulary": request.vocabulary,
+            "--texts": request.texts,
         },
     )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.weights is not None and request.initial is None:
+        raise UsageError("--weights goes with --init-from, whose file it chooses from")
     if request.state.exists() and not request.resume:
         raise UsageError(
             f"{request.state} is of a training that was cut short: continue it with --resume, or "

@@ -157,14 +157,14 @@ class Mmdg(PublishedModule):
         embedded: Tensor = tokens + getattr(self, f"pos_embedding{index + 1}")
         return embedded
 
-    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the classifier sees.
+    def encode(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the blocks.
 
         Args:
             inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
 
         Returns:
-            Class tokens [B, 3, width], and the last block's mean certainty per modality [B, 3].
+            Class tokens [B, 3, width], and the last block's certainty by token [B, 3, N].
         """
         rgb, depth, ir = starmap(self.embed, enumerate(inputs))
         certainties: list[Tensor] = []
@@ -184,12 +184,24 @@ class Mmdg(PublishedModule):
             ir = ir + into_ir(y_ir, y_rgb, c_rgb)
         classes = torch.stack([rgb[:, 0], depth[:, 0], ir[:, 0]], dim=1)
         final_norm = self.ViT_Encoder[-1]
-        return final_norm(classes), torch.stack([c.mean(dim=1) for c in certainties], dim=1)
+        return final_norm(classes), torch.stack(certainties, dim=1)
+
+    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the classifier sees and what ReGrad weighs gradients by.
+
+        Args:
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
+
+        Returns:
+            Class tokens [B, 3, width], and the last block's certainty of each [B, 3].
+        """
+        features, certainty = self.encode(*inputs)
+        return features, certainty[:, :, 0]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""
-        features, certainty = self.features(*inputs)
-        return self.fc_all(features.flatten(1)), certainty
+        features, certainty = self.encode(*inputs)
+        return self.fc_all(features.flatten(1)), certainty.mean(dim=2)
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""

@@ -169,6 +169,8 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
     # A slow machine makes fewer calls in a second than a percentile needs.
     (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
+    # How long the demo's steps took.
+    (r"(?m)^(  seconds +).*(?:\n {8,}\S.*)*", r"\1by step"),
     # What `profile` and `inspect` say of the machine they ran on.
     (
         r"(?m)^(  (?:measurement|energy|steady|frames on a GPU) +).*(?:\n {8,}\S.*)*",

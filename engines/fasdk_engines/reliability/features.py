@@ -50,11 +50,12 @@ class PictureFeatures(nn.Module):
     def of_levels(self, levels: Tensor) -> Tensor:
         """Return the same for pictures of levels from 0 to 1."""
         gray = levels.mean(dim=1, keepdim=True) if self._is_color else levels[:, :1]
-        found = [_pooled(gray, _CELLS), *self._details(gray), *self._histograms(gray)]
+        found = [_pooled(gray, _CELLS).flatten(1), *self._details(gray), *self._histograms(gray)]
         if self._is_color:
             chroma = torch.cat([levels[:, :1] - gray, levels[:, 2:] - gray], dim=1)
-            found += [_pooled(chroma, 2), *map(_log_mean, _changes(chroma))]
-        return torch.cat([part.flatten(1) for part in found], dim=1)
+            detail = _log_mean(_changes(chroma), 1)
+            found += [_pooled(chroma, 2).flatten(1), detail.flatten(1)]
+        return torch.cat(found, dim=1)
 
     def _details(self, gray: Tensor) -> list[Tensor]:
         """Return the logarithm of mean gradients and curvature, by place, at falling sizes."""
@@ -64,30 +65,34 @@ class PictureFeatures(nn.Module):
                 break
             if scale:
                 gray = functional.avg_pool2d(gray, 2)
-            for change in _changes(gray):
-                detail = _log_mean(change, _DETAIL_CELLS).flatten(1)
-                # Noise shows in the smoothest cell, blur in the most detailed one.
-                found += [detail, detail.amin(1, keepdim=True), detail.amax(1, keepdim=True)]
+            detail = _log_mean(_changes(gray), _DETAIL_CELLS)
+            # Noise shows in the smoothest cell, blur in the most detailed one.
+            found += [detail.flatten(1), detail.amin(dim=(2, 3)), detail.amax(dim=(2, 3))]
         return found
 
     def _histograms(self, gray: Tensor) -> list[Tensor]:
         """Return the share of the picture, and of its middle, above each of several levels."""
+        if self._side >= 2 * LEAST_SIDE:
+            gray = functional.avg_pool2d(gray, 2)  # a quarter of the time, and nothing is lost
         height, width = map(int, gray.shape[2:])  # plain numbers, so that a trace has them
         middle = gray[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4]
         steps = self.get_buffer("steps")
         return [(part * _STEPS - steps).clamp(0.0, 1.0).mean(dim=(2, 3)) for part in (gray, middle)]
 
 
-def _changes(planes: Tensor) -> tuple[Tensor, ...]:
-    """Return the magnitudes of both central differences and of the Laplacian, the rim left out."""
+def _changes(planes: Tensor) -> Tensor:
+    """Return the magnitudes of both central differences and of the Laplacian, the rim left out.
+
+    They follow each other in the second axis: few large operators are quicker than many small ones.
+    """
     inner = planes[:, :, 1:-1, 1:-1]
     left, right = planes[:, :, 1:-1, :-2], planes[:, :, 1:-1, 2:]
     above, below = planes[:, :, :-2, 1:-1], planes[:, :, 2:, 1:-1]
     curved = 4.0 * inner - left - right - above - below
-    return (right - left).abs(), (below - above).abs(), curved.abs()
+    return torch.cat([right - left, below - above, curved], dim=1).abs()
 
 
-def _log_mean(planes: Tensor, cells: int = 1) -> Tensor:
+def _log_mean(planes: Tensor, cells: int) -> Tensor:
     return (_pooled(planes, cells) + _LEAST_DETAIL).log()
 
 

@@ -58,9 +58,9 @@ class SensorReliability(nn.Module):
         for name, values in {
             "mean": statistics.mean,
             "scale": statistics.scale,
-            "directions": gaussian.directions,
-            "axes": faults.axes,
-            "units": faults.units,
+            "directions": gaussian.directions.T,
+            "axes": faults.axes.T,
+            "units": faults.units.T,
             "biases": faults.biases,
             "weights": np.concatenate([faults.unit_weights, faults.axis_weights]),
             "slopes": 1.0 / steps,
@@ -90,8 +90,8 @@ class SensorReliability(nn.Module):
 
 
 def _along(rows: Tensor, directions: Tensor) -> Tensor:
-    """Return rows [B, F] along directions [R, F], without a layer that a quantizer would take."""
-    return (rows[:, None] * directions).sum(dim=-1)
+    """Return rows [B, F] along directions [F, R], without a layer that a quantizer would take."""
+    return torch.einsum("bf,fr->br", rows, directions)
 
 
 class GraphReliability(nn.Module):

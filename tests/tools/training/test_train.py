@@ -184,6 +184,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--resume"], "nothing to resume"),
         (["--config", "grand"], "mmdg has no config 'grand': choose full, tiny or a JSON file"),
         (["--clip-vocabulary", "v.gz"], "--clip-vocabulary goes with --init-from"),
+        (["--weights", "ema"], "--weights goes with --init-from"),
         (["--init-from", "absent.pth"], "absent.pth: no such file"),
         (["--model", "minifasnet-v2"], "no published training method here: choose --method plain"),
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),

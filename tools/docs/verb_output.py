@@ -102,7 +102,11 @@ EXAMPLES = (
     ),
     Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
-    Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
+    Example(
+        "tune",
+        (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "strict"),
+        statuses=(1,),
+    ),
     Example(
         "tune",
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),
@@ -165,6 +169,8 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
     # A slow machine makes fewer calls in a second than a percentile needs.
     (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
+    # How long the demo's steps took.
+    (r"(?m)^(  seconds +).*(?:\n {8,}\S.*)*", r"\1by step"),
     # What `profile` and `inspect` say of the machine they ran on.
     (
         r"(?m)^(  (?:measurement|energy|steady|frames on a GPU) +).*(?:\n {8,}\S.*)*",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LIST_NAME = "captures"
 FAILURES_FILE = "failures.jsonl"
 
+_OF_OTHER_VIEWS = ("depth_face", "ir_face", "depth_landmarks", "ir_landmarks")
+
 Frames = Mapping[Modality, "NDArray[Any]"]
 
 
@@ -74,8 +76,8 @@ def crop_dataset(
     """Cut every capture to its face and write the crops and their list to a new folder.
 
     The face is the box of the list; else the largest that the finder finds in the color frame, or
-    in the infrared one. Frames of another size are taken for the same view. Crops are PNG files
-    without loss: depth stays millimeters, or the 8-bit levels it was.
+    in the infrared one. A frame without a box of its own is taken for the same view, whatever its
+    size. Crops are PNG files without loss: depth stays millimeters, or the 8-bit levels it was.
 
     Args:
         dataset: Captures to cut, one at a time in memory.
@@ -164,7 +166,8 @@ class _Cropping:
         cut = {}
         for modality, frame in stored.frames.items():
             there = _size(frame)
-            left, top, right, bottom = region_of(there, box.scaled_to(size, there), rule)
+            face = stored.faces.get(modality) or box.scaled_to(size, there)
+            left, top, right, bottom = region_of(there, face, rule)
             cut[modality] = frame[top : bottom + 1, left : right + 1]
         return cut
 
@@ -188,6 +191,7 @@ def _cropped(record: CaptureRecord) -> CaptureRecord:
         update={
             "face": None,
             "landmarks": None,
+            **dict.fromkeys(_OF_OTHER_VIEWS),
             "face_crop": True,
             "depth_scale_mm": None,
             "ir_shift": None,

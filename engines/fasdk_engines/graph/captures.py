@@ -54,7 +54,7 @@ def read_development(
         DatasetError: A list or a frame is missing or malformed.
     """
     dataset = source.open()
-    announce_dataset(dataset, modalities)
+    announce_dataset(dataset)
     captures = tuple(
         dataset.load(record, depth, modalities=modalities) for record in dataset.records
     )

@@ -29,7 +29,7 @@ class SetBy(str, Enum):
     """The training starts from random weights."""
     OPTION = "option"
     DEFAULT = "fasdk"
-    """Nothing is published."""
+    """Nothing is published, or what is published is not part of fasdk."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class ChosenSettings:
             return ""
         texts = {
             SetBy.SIZE: "fasdk's own, for another size than the published one",
+            SetBy.DEFAULT: "fasdk's own",
             SetBy.RANDOM: "without --init-from",
             SetBy.OPTION: "by option",
         }

@@ -66,7 +66,16 @@ def gradients(method: Method, batch: Batch, parts: int) -> tuple[dict, dict]:
 
 
 @pytest.mark.parametrize(
-    ("name", "parts"), [*((n, 3) for n in method_names() if n != "mmda"), ("mmdg", COUNT)]
+    ("name", "parts"),
+    [
+        *(
+            # MMDG++ encodes all its sentences anew for every part.
+            pytest.param(name, 3, marks=pytest.mark.slow if name == "mmdgpp" else ())
+            for name in method_names()
+            if name != "mmda"
+        ),
+        pytest.param("mmdg", COUNT, marks=pytest.mark.slow),
+    ],
 )
 def test_a_step_in_parts_equals_the_large_step(name, parts, monkeypatch):
     method, batch = method_of(name)
@@ -84,6 +93,7 @@ def test_a_step_in_parts_equals_the_large_step(name, parts, monkeypatch):
         assert difference <= 1e-6 * largest + 1e-15, parameter
 
 
+@pytest.mark.slow
 def test_what_couples_captures_of_one_run_is_named():
     method, batch = method_of("mmda")
     assert method.coupled

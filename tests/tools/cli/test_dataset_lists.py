@@ -86,6 +86,7 @@ def test_parts_share_no_person_and_are_drawn_by_the_seed(fasdk, published, tmp_p
 def test_frames_are_cut_to_the_box_of_the_list(fasdk, own, tmp_path):
     rows = [json.loads(line) for line in own.read_text().splitlines()]
     del rows[1]["face"]
+    rows[2]["ir_face"] = [3, 4, 20, 30]  # another view
     listing = own.with_name("some.jsonl")
     listing.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "crops"
@@ -98,9 +99,9 @@ def test_frames_are_cut_to_the_box_of_the_list(fasdk, own, tmp_path):
     cut = DatasetSource.of(out / "captures.jsonl").open()
     del rows[1]
     for row, record in zip(rows, cut.records, strict=True):
-        x, y, width, height = row["face"]
         assert record.face_crop and record.species == row["species"]
         for modality in Modality:
+            x, y, width, height = row.get(f"{modality.value}_face", row["face"])
             whole = read_frame(own.parent / row[modality.value], modality)
             expected = whole[max(y, 0) : y + height, max(x, 0) : x + width]
             assert np.array_equal(cut.load(record).frame(modality), expected)

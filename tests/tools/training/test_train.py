@@ -184,6 +184,7 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--resume"], "nothing to resume"),
         (["--config", "grand"], "mmdg has no config 'grand': choose full, tiny or a JSON file"),
         (["--clip-vocabulary", "v.gz"], "--clip-vocabulary goes with --init-from"),
+        (["--weights", "ema"], "--weights goes with --init-from"),
         (["--init-from", "absent.pth"], "absent.pth: no such file"),
         (["--model", "minifasnet-v2"], "no published training method here: choose --method plain"),
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
@@ -287,7 +288,8 @@ def test_settings_are_shown_with_their_sources_and_no_list_is_read(fasdk, tmp_pa
     ran = fasdk(*absent, "--model", "mmda", "--batch", 12, "--show-settings")
     assert ran.status == 0, ran.stderr
     text = " ".join(ran.stdout.split())
-    assert "without --init-from: initial values; by option: batch" in text
+    assert "but fasdk's own: texts; without --init-from: initial values; by option: batch" in text
+    assert "texts as many, in fasdk's" in text
     assert "accumulate 8 published 8" in text and "MMDA@547f9b2 train.py" in text
     ran = fasdk(*absent, "--model", "bigmoe", "--config", "tiny", "--show-settings", "--json")
     shown = json.loads(ran.stdout)

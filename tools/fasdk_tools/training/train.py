@@ -170,7 +170,9 @@ _OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
 
 def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]]:
     """Return what replaces published matters that are no settings."""
-    other: dict[str, tuple[str, SetBy]] = {}
+    other = {"texts": ("as many, in fasdk's words", SetBy.DEFAULT)}
+    if request.texts is not None:
+        other["texts"] = (f"those of {request.texts}", SetBy.OPTION)
     if request.initial is None:
         other["initial values"] = ("random", SetBy.RANDOM)
         if freeze is Freeze.PRETRAINED:

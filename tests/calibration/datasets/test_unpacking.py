@@ -18,7 +18,6 @@ from fasdk_calibration.datasets.unpacking import unpack_wmca
 
 from support.wmca_files import PARTS, part_path, pixels, write_part, write_video
 
-h5py = pytest.importorskip("h5py")
 
 LIVE, PRINT = "001_01_000_0_00", "002_01_015_3_01"
 

@@ -8,7 +8,6 @@ import pytest
 
 from support.wmca_files import write_video
 
-pytest.importorskip("h5py")
 
 
 def test_unpacked_captures_are_what_the_other_verbs_read(fasdk, tmp_path):

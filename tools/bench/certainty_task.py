@@ -83,7 +83,8 @@ def learn(captures: Captures, exp_rate: float, steps: int, seed: int, rate: floa
     model.train()
     for _ in range(steps):
         optimizer.zero_grad()
-        functional.cross_entropy(model(*captures.images)[0], captures.targets).backward()
+        logits = model(*captures.images)[0]
+        torch.autograd.backward(functional.cross_entropy(logits, captures.targets))
         optimizer.step()
     model.eval()
     constant = Mmdg(MmdgConfig.model_validate(fields | {"exp_rate": CONSTANT})).eval()

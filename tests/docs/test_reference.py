@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import fasdk
+from fasdk.added_fields import omitted_defaults
 from fasdk.bundle.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2]

@@ -19,10 +19,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 import torch
@@ -308,14 +308,11 @@ def write_inputs(folder: Path) -> None:
         ):
             for number, score in enumerate(rng.normal(mean, 1.0, count)):
                 writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
-    if find_spec("h5py") is not None:
-        write_packed_videos(folder / "packed")
+    write_packed_videos(folder / "packed")
 
 
 def write_packed_videos(folder: Path) -> None:
     """Write two videos of a few frames as WMCA's two parts hold them, for `dataset unpack`."""
-    import h5py
-
     rng = np.random.default_rng(0)
     for video in ("001_01_000_0_00", "002_01_015_3_01"):
         for part, planes in (("RGB", 3), ("CDIT", 4)):

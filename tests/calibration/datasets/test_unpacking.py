@@ -9,6 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -17,7 +18,6 @@ from fasdk_calibration.datasets import open_dataset
 from fasdk_calibration.datasets.unpacking import unpack_wmca
 
 from support.wmca_files import PARTS, part_path, pixels, write_part, write_video
-
 
 LIVE, PRINT = "001_01_000_0_00", "002_01_015_3_01"
 

@@ -9,7 +9,6 @@ import pytest
 from support.wmca_files import write_video
 
 
-
 def test_unpacked_captures_are_what_the_other_verbs_read(fasdk, tmp_path):
     for video in ("001_01_000_0_00", "002_01_015_3_01"):
         write_video(tmp_path / "in", video)

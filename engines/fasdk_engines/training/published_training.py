@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from fasdk.errors import TrainingError
+from fasdk.settings import as_choice, take_choices
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.training.settings import (
     Augmentation,
@@ -80,6 +81,14 @@ class ChosenSetting:
     published: object = None
     source: str = ""
 
+    def __post_init__(self) -> None:
+        """Take the origin as a member of its enum or as its value.
+
+        Raises:
+            UsageError: It is neither.
+        """
+        take_choices(self, set_by=SetBy)
+
 
 @dataclass(frozen=True)
 class ChosenSettings:
@@ -101,7 +110,12 @@ class ChosenSettings:
         return TrainingSettings.model_validate(dict(self.values))
 
     def overridden(self, by: SetBy) -> tuple[str, ...]:
-        """Return the names of published settings that something else replaces."""
+        """Return the names of published settings that something else replaces.
+
+        Raises:
+            UsageError: `by` is no origin of a setting.
+        """
+        by = as_choice("by", by, SetBy)
         return tuple(r.name for r in self.rows if r.source and r.set_by is by)
 
     @property
@@ -154,7 +168,7 @@ def choose_settings(
     options: Mapping[str, Any],
     *,
     published: bool,
-    other: Mapping[str, tuple[str, SetBy]] | None = None,
+    others: Sequence[ChosenSetting] = (),
 ) -> ChosenSettings:
     """Return the settings of a training.
 
@@ -167,8 +181,8 @@ def choose_settings(
         config: Settings of the model.
         options: Fields of `TrainingSettings` that the user chose.
         published: Whether the published settings are asked for.
-        other: What replaces a published matter that is no field of `TrainingSettings`, by name, and
-            what it comes from.
+        others: What replaces published matters that are no field of `TrainingSettings`, each with
+            its name, value and origin.
 
     Raises:
         TrainingError: The published settings are asked for, and nothing is known of them.
@@ -193,10 +207,13 @@ def choose_settings(
         if value == stated.value:
             by = SetBy.PUBLISHED
         rows.append(ChosenSetting(name, value, by, stated.value, stated.source))
+    replaced = {chosen.name: chosen for chosen in others}
     for matter in found.rest:
-        done, by = (other or {}).get(matter.name, (matter.value, SetBy.PUBLISHED))
-        if done == matter.value:
-            by = SetBy.PUBLISHED
+        chosen = replaced.get(matter.name)
+        done = matter.value if chosen is None else chosen.value
+        by = SetBy.PUBLISHED
+        if chosen is not None and done != matter.value:
+            by = chosen.set_by
         rows.append(ChosenSetting(matter.name, done, by, matter.value, matter.source))
     return ChosenSettings(values, tuple(rows), found.note)
 

@@ -14,6 +14,7 @@ from typing import Any
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Modality
 from fasdk.errors import TrainingError
+from fasdk.settings import as_choice, take_choices
 from fasdk_engines.training.text import PLACEHOLDER
 
 if sys.version_info >= (3, 11):
@@ -55,6 +56,14 @@ class SentenceFile:
     digest: str
     common: Sentences | None
     own: Mapping[Modality, Sentences] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take modalities as members of the enum or as their values.
+
+        Raises:
+            UsageError: One is no modality.
+        """
+        take_choices(self, own=Modality)
 
     @classmethod
     def load(cls, path: Path | str) -> SentenceFile:
@@ -112,7 +121,9 @@ class SentenceFile:
 
         Raises:
             TrainingError: The file has tables, but none of this modality.
+            UsageError: `modality` is none.
         """
+        modality = as_choice("modality", modality, Modality)
         found = self.own.get(modality, self.common)
         if found is None:
             raise TrainingError(

@@ -7,6 +7,7 @@ import pytest
 from fasdk.errors import TrainingError
 from fasdk_engines.models.registry import family_names, get_family
 from fasdk_engines.training import (
+    ChosenSetting,
     ChosenSettings,
     SetBy,
     TrainingSettings,
@@ -83,8 +84,11 @@ def test_an_option_replaces_one_setting_and_is_named():
 
 def test_what_replaces_other_matters_is_named():
     family = get_family("mmdg")
-    other = {"frozen": ("nothing", SetBy.RANDOM), "initial values": ("random", SetBy.RANDOM)}
-    found = choose_settings(family, family.default_config, {}, published=True, other=other)
+    others = [
+        ChosenSetting("frozen", "nothing", SetBy.RANDOM),
+        ChosenSetting("initial values", "random", SetBy.RANDOM),
+    ]
+    found = choose_settings(family, family.default_config, {}, published=True, others=others)
     assert found.summary == "published settings, but without --init-from: frozen, initial values"
     assert next(r.value for r in found.rows if r.name == "frozen") == "nothing"
 

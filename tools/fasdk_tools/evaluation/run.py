@@ -12,7 +12,7 @@ from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk_calibration.datasets import Dataset, DatasetSource, announce_dataset
 from fasdk_calibration.error_rates import Unit
-from fasdk_calibration.protocols import NONE_MISSING, Missing
+from fasdk_calibration.protocols import NONE_MISSING, Missing, as_missing
 from fasdk_tools.evaluation.cases import (
     build_cases,
     development_thresholds,
@@ -105,6 +105,14 @@ class ScoredRequest:
     not_evaluated: tuple[str, ...]
     tests: tuple[tuple[ScoredDataset, ...], ...]
     held: tuple[ScoredDataset, ...]
+
+    def __post_init__(self) -> None:
+        """Take modalities as members of the enum or as their values.
+
+        Raises:
+            UsageError: One is no modality.
+        """
+        object.__setattr__(self, "missing", as_missing(self.missing))
 
 
 def run_evaluation(request: EvaluationRequest, progress: Progress) -> EvaluationRun:

@@ -152,7 +152,7 @@ def chosen_settings(request: TrainRequest) -> ChosenSettings:
         config,
         options,
         published=request.method == PUBLISHED,
-        other=_other(request, freeze),
+        others=_others(request, freeze),
     )
     try:
         _ = chosen.training
@@ -168,7 +168,7 @@ _ZERO_IS_NONE = ("clip_norm", "patience")
 _OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
 
 
-def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]]:
+def _others(request: TrainRequest, freeze: Freeze) -> list[ChosenSetting]:
     """Return what replaces published matters that are no settings."""
     other = {"texts": ("as many, in fasdk's words", SetBy.DEFAULT)}
     if request.texts is not None:
@@ -182,7 +182,7 @@ def _other(request: TrainRequest, freeze: Freeze) -> dict[str, tuple[str, SetBy]
     if request.frozen:
         also = "" if "frozen" in other else " and what is published"
         other["frozen"] = (" ".join(request.frozen) + also, SetBy.OPTION)
-    return other
+    return [ChosenSetting(name, value, by) for name, (value, by) in other.items()]
 
 
 def run_training(

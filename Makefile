@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu prove-gpu fuzz sbom lock audit clean
+.PHONY: help install setup-system demo demo-checkpoint test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu verify-methods prove-gpu fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -34,8 +34,11 @@ setup-system:  ## Install what tests need from the package manager (Debian, Ubun
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES)
 
-demo: $(STAMP)  ## Train, build, verify and decide: the whole path in about three minutes
+demo: $(STAMP)  ## Build, tune and evaluate fasdk's own checkpoint on synthetic captures, in two minutes
 	$(BIN)/fasdk demo
+
+demo-checkpoint: $(STAMP)  ## Train that checkpoint again from its seeds, in an hour, into build/demo-checkpoint
+	$(BIN)/python -m fasdk_tools.training.recipe --out build/demo-checkpoint
 
 lint: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
@@ -105,6 +108,9 @@ verify-profile: $(STAMP)  ## The same for latency profiles; on an otherwise idle
 
 verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--only prove" measures a part; `install` needs the network
 	$(RECORDED)$(BIN)/python tools/verify/gpu.py $(OPTIONS)
+
+verify-methods: $(STAMP)  ## The same for data, training methods and the papers' tables; OPTIONS="--only losses" measures a part
+	$(RECORDED)$(BIN)/python tools/verify/methods.py $(OPTIONS)
 
 prove-gpu: $(STAMP)  ## Prove the GPU half on this machine's GPU, in five minutes; OPTIONS=--dry-run needs none
 	$(RECORDED)$(BIN)/python tools/gpu/prove.py $(OPTIONS)

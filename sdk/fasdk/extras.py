@@ -9,6 +9,7 @@ from fasdk.errors import PackageError
 # Extra of pyproject.toml by the name a package is imported by.
 EXTRAS = {
     "cv2": "opencv",
+    "h5py": "hdf5",
     "jinja2": "report",
     "onnx": "build",
     "onnxruntime": "cpu",

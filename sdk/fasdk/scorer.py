@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -204,21 +204,30 @@ class Scorer:
     def require_outputs(self, outputs: EngineOutputs, size: int) -> EngineOutputs:
         """Return an engine's outputs for `size` captures once their shapes are the bundle's.
 
+        They are by their meaning: a bundle of schema version 2 has the certainty in the output
+        `reliability`.
+
         Raises:
             BackendError: An output is absent, of another dtype, or of another shape.
         """
         manifest = self.bundle.manifest
-        modalities = len(manifest.modalities) if manifest.reliability else None
-        outputs.require(size, len(manifest.labels), modalities)
+        outputs.require(size, manifest.output_shapes)
+        if manifest.reliability_is_certainty:
+            return replace(outputs, reliability=None, certainty=outputs.reliability)
         return outputs
 
     def score(self, capture: Capture, outputs: EngineOutputs, row: int) -> Decision:
         """Return the decision on one row of an engine's outputs; ERROR for non-finite numbers."""
-        reliability = [] if outputs.reliability is None else outputs.reliability[row].tolist()
-        return self.score_row(capture, outputs.logits[row].tolist(), reliability)
+        reliability = () if outputs.reliability is None else outputs.reliability[row].tolist()
+        certainty = () if outputs.certainty is None else outputs.certainty[row].tolist()
+        return self.score_row(capture, outputs.logits[row].tolist(), reliability, certainty)
 
     def score_row(
-        self, capture: Capture, logits: Sequence[float], reliability: Sequence[float]
+        self,
+        capture: Capture,
+        logits: Sequence[float],
+        reliability: Sequence[float],
+        certainty: Sequence[float] = (),
     ) -> Decision:
         """Return the decision on one row as `score` does, given as plain numbers.
 
@@ -227,8 +236,10 @@ class Scorer:
         Args:
             capture: Capture the row belongs to.
             logits: Logits of one capture, one per label.
-            reliability: The model's certainty in [0, 1], one per modality; empty where the model
-                has none.
+            reliability: How typical each sensor's picture is, in [0, 1], one per modality; empty
+                where the bundle has no such output.
+            certainty: The model's certainty in [0, 1], one per modality; empty where the model has
+                none.
         """
         manifest, present = self.bundle.manifest, capture.present
         rules = self._rules.get(present) or self._rules_for(present)
@@ -237,7 +248,7 @@ class Scorer:
         if rules.calibration is not None:
             score = rules.calibration.score(log_odds(logits, manifest.live_index))
         findings: list[Finding] = []
-        if not all(map(math.isfinite, (score, *reliability))):
+        if not all(map(math.isfinite, (score, *reliability, *certainty))):
             score = _NAN  # an engine that is wrong about one output is not trusted on another
             findings.append(
                 Finding(Reason.NOT_FINITE, "the engine returned a number that is not finite")
@@ -254,14 +265,23 @@ class Scorer:
             operating_point=rules.point_id,
             class_scores=dict(zip(manifest.labels, scores, strict=True)),
             modalities=rules.used,
-            reliability=dict(zip(self._names, reliability, strict=False)),
+            reliability={
+                modality.value: value
+                for modality, value in zip(manifest.modalities, reliability, strict=False)
+                if modality in present
+            },
+            certainty=dict(zip(self._names, certainty, strict=False)),
             bundle_id=self.bundle.id,
             trust=self._trust,
         )
         return add_findings(decision, findings)
 
     def answer(
-        self, capture: Capture, logits: Sequence[float], reliability: Sequence[float]
+        self,
+        capture: Capture,
+        logits: Sequence[float],
+        reliability: Sequence[float],
+        certainty: Sequence[float] = (),
     ) -> Decision:
         """Return the decision on one row for a camera's capture, which passed `gate`.
 
@@ -271,9 +291,10 @@ class Scorer:
         Args:
             capture: Capture the row belongs to.
             logits: Logits, as for `score_row`.
-            reliability: The model's certainty, as for `score_row`.
+            reliability: How typical each picture is, as for `score_row`.
+            certainty: The model's certainty, as for `score_row`.
         """
-        decision = self.score_row(capture, logits, reliability)
+        decision = self.score_row(capture, logits, reliability, certainty)
         if not (decision.is_live and self.limits.sensors_agree):
             return decision
         finding = disagreement(capture)
@@ -362,7 +383,7 @@ class Scorer:
             except (CaptureError, PreprocessError) as error:
                 raise PlanError(f"{where} cannot be scored: {error}") from error
             rows = max(1, len(outputs.logits))
-            self.require_outputs(outputs, rows)
+            outputs = self.require_outputs(outputs, rows)
             for row in range(rows):
                 worst = max(worst, self._golden_drift(where, item, outputs, row))
         if number < 0:

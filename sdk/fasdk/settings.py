@@ -92,7 +92,7 @@ def as_choice(name: str, value: object, choices: type[Choice]) -> Choice:
         return choices(value)
     except ValueError:
         *others, last = (str(choice.value) for choice in choices)
-        known = f"{', '.join(others)} or {last}"
+        known = f"{', '.join(others)} or {last}" if others else last
         raise UsageError(f"{name} is {value!r}, expected {known}") from None
 
 

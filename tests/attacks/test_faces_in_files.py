@@ -17,7 +17,7 @@ import pytest
 from fasdk.bundle.manifest import Precision
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import write_captures
+from fasdk_calibration.datasets import DatasetSource, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.build.captures import read_captures
 from fasdk_tools import cli
@@ -36,9 +36,14 @@ def listing(tmp_path_factory):
 
 
 def build_with(listing, golden, required=(Modality.RGB,)):
-    model = SimpleNamespace(family=SimpleNamespace(modalities=tuple(Modality)), required=required)
+    family = SimpleNamespace(modalities=tuple(Modality))
+    model = SimpleNamespace(family=family, required=required, depth=None)
     return SimpleNamespace(
-        development=listing, golden=golden, int8=None, precision=Precision.FP32, model=model
+        development=DatasetSource.of(listing),
+        golden=None if golden is None else DatasetSource.of(golden),
+        int8=None,
+        precision=Precision.FP32,
+        model=model,
     )
 
 

@@ -253,4 +253,4 @@ def test_a_lane_beyond_memory_is_a_fault_of_the_backend():
 @pytest.mark.parametrize("answer", [[{1: 0.5}], [[1.0], [1.0, 2.0]], ["a"], None, 3, b"x"])
 def test_an_answer_that_is_no_tensor_is_a_fault_of_the_backend(answer):
     with pytest.raises(BackendError):
-        EngineOutputs.from_named({"logits": answer}).require(1, 2, None)
+        EngineOutputs.from_named({"logits": answer}).require(1, {"logits": (2,)})

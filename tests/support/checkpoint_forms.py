@@ -674,14 +674,15 @@ FORMS: tuple[Form, ...] = (
     Form(
         "EMA beside raw",
         _saved(lambda: {"model": state(), "model_ema": state(1)}),
-        _state(1),
-        says="takes the averaged weights under 'model_ema'.*--weights raw",
+        state,
+        says="averaged weights of minifasnet-v2 under 'model_ema' and raw ones under 'model', "
+        "which differ: choose with --weights ema or --weights raw",
     ),
     Form(
         "EMA beside raw, as timm names them",
         _saved(lambda: {"state_dict": state(), "state_dict_ema": state(1)}),
-        _state(1),
-        says="averaged weights under 'state_dict_ema'",
+        state,
+        says="under 'state_dict_ema' and raw ones under 'state_dict'",
     ),
     Form(
         "EMA beside raw, raw asked for",
@@ -698,7 +699,7 @@ FORMS: tuple[Form, ...] = (
     Form(
         "EMA beside raw in one state dict",
         _saved(lambda: {"state_dict": {**prefixed("net."), **prefixed("net_ema.", state(1))}}),
-        _state(1),
+        state,
         says="state_dict.net_ema",
     ),
     Form(
@@ -716,19 +717,19 @@ FORMS: tuple[Form, ...] = (
         "raw weights all zero beside EMA",
         _saved(lambda: {"model": zeros(), "ema": state(1)}),
         _state(1),
-        says="averaged",
+        says="are constant.*--weights ema",
     ),
     Form(
         "EMA all zero beside raw weights",
         _saved(lambda: {"model": state(), "ema": zeros()}),
         state,
-        says="are constant.*--weights model",
+        says="under 'ema' and raw ones under 'model', which differ",
     ),
     Form(
         "EMA called by a word of its own",
         _saved(lambda: {"net": state(), "netEMA": state(1)}),
-        _state(1),
-        says="averaged weights under 'netEMA'",
+        state,
+        says="under 'netEMA' and raw ones under 'net'",
     ),
     Form("average of torch.optim.swa_utils", _saved(_averaged_model), state, says="n_averaged"),
     Form("one set under two keys", _saved(lambda: {"model": state(), "best": state()}), state),

@@ -87,11 +87,11 @@ def parse_manifest(data, graph_digest):
         raise RefusedError(f"not readable: {error}") from None
     check_schema(m, SCHEMA, SCHEMA)
     require(written == data, "not readable: not canonical")
+    require(m["schema_version"] == 3 or "certainty" not in m, "rule 20")
     require(set(m["inputs"]) == set(m["modalities"]), "rule 2")
-    for names in (m["modalities"], m["required"], m["labels"]):
-        require(len(set(names)) == len(names), "rule 3")
-    require(set(m["required"]) <= set(m["modalities"]), "rule 4")
-    require(m["live_index"] < len(m["labels"]), "rule 5")
+    lists = [m["modalities"], m["required"], m["labels"]]
+    require(all(len(set(names)) == len(names) for names in lists), "rule 3")
+    require({*m["required"]} <= {*lists[0]} and m["live_index"] < len(lists[2]), "rule 4 or 5")
     for name, entry in m["inputs"].items():
         depth, plain = entry["depth"], entry["ir_composite"] == "plain"
         require((depth is not None) == (name == "depth"), "rule 6")

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,10 @@ class Target(ABC):
     @abstractmethod
     def names(self) -> set[str]:
         """Return the names of the files that belong into the folder."""
+
+    def litter(self) -> set[str]:
+        """Return the names of the files that do not."""
+        return {path.name for path in self.folder.iterdir()} - self.names()
 
 
 class BundleTarget(Target):
@@ -271,7 +275,7 @@ def kill_repeatedly(target: Target, kills: int, rng: random.Random, longest_s: f
         try:
             said = _write_until_killed(target, at, rng.uniform(0.0, longest_s))
             found.kills += 1
-            found.parts += bool(_litter(target))
+            found.parts += bool(target.litter())
             left = target.read()
             if left < said and not isinstance(target, PlanTarget):
                 raise BrokenError(f"{left} is on the disk, {said} was written")
@@ -282,7 +286,7 @@ def kill_repeatedly(target: Target, kills: int, rng: random.Random, longest_s: f
         except (BrokenError, FasdkError) as error:
             found.broken.append(f"{type(target).__name__}: {error}")
             at += 1
-        found.litter += len(_litter(target))
+        found.litter += len(target.litter())
     return found
 
 
@@ -297,7 +301,7 @@ def kill_everything(kills: int, seed: int = 0, longest_ms: float = 40.0) -> dict
     # What a kill between a plan and its record leaves is told there each time.
     logging.getLogger("fasdk").setLevel(logging.ERROR)
     rng = random.Random(seed)  # noqa: S311 - moments, not secrets
-    unnamed, before = os.O_TMPFILE, os.environ.get(HOME_VARIABLE)
+    before = os.environ.get(HOME_VARIABLE)
     found = {}
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
@@ -312,10 +316,7 @@ def kill_everything(kills: int, seed: int = 0, longest_ms: float = 40.0) -> dict
             "attempts": AttemptTarget,
         }
         try:
-            for number, (files, flag) in enumerate(
-                [("unnamed files", unnamed), ("named files", unnamed | os.O_CREAT)]
-            ):
-                os.O_TMPFILE = flag  # type: ignore[misc]  # O_CREAT beside it is answered EINVAL
+            for number, files in enumerate(file_systems()):
                 for kind, make in makers.items():
                     folder = home / f"{kind} {number}"
                     folder.mkdir(mode=0o700)
@@ -324,7 +325,6 @@ def kill_everything(kills: int, seed: int = 0, longest_ms: float = 40.0) -> dict
                         make(folder), each, rng, longest_ms / 1e3
                     )
         finally:
-            os.O_TMPFILE = unnamed  # type: ignore[misc]
             if before is None:
                 del os.environ[HOME_VARIABLE]
             else:
@@ -332,8 +332,15 @@ def kill_everything(kills: int, seed: int = 0, longest_ms: float = 40.0) -> dict
     return found
 
 
-def _litter(target: Target) -> set[str]:
-    return {path.name for path in target.folder.iterdir()} - target.names()
+def file_systems() -> Iterator[str]:
+    """Yield what files are like here, with unnamed ones; then as where there are none."""
+    unnamed = os.O_TMPFILE
+    yield "unnamed files"
+    os.O_TMPFILE = unnamed | os.O_CREAT  # type: ignore[misc]  # which is answered EINVAL
+    try:
+        yield "named files"
+    finally:
+        os.O_TMPFILE = unnamed  # type: ignore[misc]
 
 
 def _write_until_killed(target: Target, start: int, seconds: float) -> int:
@@ -372,7 +379,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    found = kill_everything(options.kills, options.seed)
+    return report(kill_everything(options.kills, options.seed))
+
+
+def report(found: dict[str, Found]) -> int:
+    """Print what kills left as one JSON document; return 1 on any miss."""
     broken = [text for each in found.values() for text in each.broken]
     document = {
         "kills": sum(each.kills for each in found.values()),

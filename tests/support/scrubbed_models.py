@@ -23,7 +23,7 @@ import onnx
 from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.capture import Modality
 from fasdk.preprocess import PRESENCE
-from fasdk_calibration.datasets import write_captures
+from fasdk_calibration.datasets import DatasetSource, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.onnx_import.describe import describe_onnx
 from fasdk_engines.onnx_import.reference_trial import Trial
@@ -145,7 +145,7 @@ def choose(model: str, folder: Path, reference: Path) -> Chosen:
         opened = open_bundle(bundle)
         path = Path(scratch) / "network.onnx"
         onnx.save(scrubbed(bytes(opened.graph)), path)
-        found = describe_onnx(path, reference=reference)
+        found = describe_onnx(path, reference=DatasetSource.of(reference))
     if found.table is None or found.table.chosen is None:
         raise RuntimeError(f"{model}: nothing was chosen: {found.problem}")
     return judged(model, found.table.chosen, opened)

@@ -124,7 +124,12 @@ ROWS = {
     "build-engine": (("SOURCE", "-o", "NEW", "--model", "minifasnet-v2"), "build"),
     "build-plan": (("BUNDLE",), "cpu"),
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
+    "convert-clip": (("SOURCE",), "build"),
     "dataset check": (("LIST",), "opencv"),
+    "dataset convert": (("LIST", "-o", "NEW.jsonl"), ""),
+    "dataset crop": (("LIST", "-o", "NEW-crops"), "opencv"),
+    "dataset split": (("LIST", "-o", "NEW-parts", "--part", "a=0.5", "--part", "b=0.5"), ""),
+    "dataset unpack": (("wmca", "FOLDER", "-o", "NEW"), "hdf5"),
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
     "describe": (("NET",), "build"),
@@ -136,6 +141,13 @@ ROWS = {
     "plan-latency": (("BUNDLE",), "build"),
     "profile": (("BUNDLE",), "cpu"),
     "protocols": (("--protocol", "P3"), "build"),
+    "record": (
+        (
+            *("--camera", "replay:FOLDER", "--label", "live", "--subject", "1", "-o", "NEW.set"),
+            *("--consent", "made up"),
+        ),
+        "opencv",
+    ),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
     "synth": (("NEW.set", "--captures", "30"), "opencv"),
@@ -298,7 +310,9 @@ def test_a_verb_names_the_extra_it_lacks_in_one_line(answers, name):
     lines = [
         line
         for line in said.splitlines()
-        if line.strip() and "━" not in line and not line.startswith("fasdk: warning: ")
+        if line.strip()
+        and "━" not in line
+        and not line.startswith(("fasdk: warning: ", "fasdk: note: "))
     ]
     extra = CASES[name][2]
     if not extra:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from fasdk.bundle.bundle import Bundle, open_bundle
 from fasdk.decision import OperatingPoint, class_scores
 from fasdk.errors import DatasetError
-from fasdk_calibration.datasets import open_dataset
+from fasdk_calibration.datasets import DatasetSource, open_dataset
 from fasdk_calibration.metrics import Scores, apcer_by_species, auc, bpcer, fuse, worst_species
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_dataset
 from fasdk_tools.tuning.tune import TuneRequest, tune
@@ -47,7 +47,7 @@ def main() -> int:
         request = TuneRequest(
             bundle=arguments.bundle,
             out=Path(folder) / "tuned.fasb",
-            protocol=arguments.development,
+            protocol=DatasetSource.of(arguments.development),
             allow_missing_levels=True,
             threads=arguments.threads,
         )

@@ -11,8 +11,8 @@ from typing import Any
 from markup import GENERATED, attributes, summary, table
 from pydantic import BaseModel
 
+from fasdk.added_fields import OMITTED_AT_DEFAULT
 from fasdk.bundle.manifest import Manifest
-from fasdk.preprocess.spec import OMITTED_AT_DEFAULT
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _BOUNDS = {

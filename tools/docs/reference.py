@@ -19,6 +19,7 @@ import manifest_page
 import models_page
 import modules_page
 import reasons_page
+import training_page
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -29,6 +30,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "reference/manifest.schema.json": manifest_page.render_schema,
     "reference/manifest.md": manifest_page.render,
     "reference/models.md": models_page.render,
+    "reference/training-settings.md": training_page.render,
     "reference/modules.md": modules_page.render,
     "reference/api.md": api_page.render,
     "design/decisions/index.md": decisions_page.render,

@@ -12,19 +12,26 @@ import csv
 import io
 import os
 import re
+import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import onnx
+import torch
+from torch import Tensor
 
 from fasdk.bundle.bundle import open_bundle, write_bundle
 from fasdk.bundle.signing import generate_key, open_signer
 from fasdk.home import HOME_VARIABLE
+from fasdk_engines.models.clip import ClipText, ClipVision
 from fasdk_tools import cli
 from fasdk_tools.terminal.tables import wrap
 
@@ -95,13 +102,29 @@ EXAMPLES = (
     ),
     Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
-    Example("tune", (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT), statuses=(1,)),
+    Example(
+        "tune",
+        (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "strict"),
+        statuses=(1,),
+    ),
     Example(
         "tune",
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),
     ),
     Example("metrics", ("scores.csv",)),
+    Example(
+        "record",
+        (
+            *("--camera", f"replay:{HELD_OUT}", "--label", "live", "--subject", "017"),
+            *("--consent", "synthetic captures, of nobody", "-o", "lobby"),
+            *("--frames", "1", "--every", "1"),
+        ),
+    ),
     Example("dataset check", (DEVELOPMENT,)),
+    Example("dataset unpack", ("wmca", "packed", "-o", "wmca")),
+    Example("dataset convert", (DEVELOPMENT, "-o", "development.csv")),
+    Example("dataset split", (DEVELOPMENT, "-o", "parts")),
+    Example("dataset crop", ("development.csv", "-o", "crops")),
     Example("synth", ("captures", "--captures", "60", "--size", "160x120")),
     Example("describe", ("net.onnx", "--reference", DEVELOPMENT), statuses=(0, 1)),
     Example("keygen", ("key.pem",)),
@@ -123,10 +146,11 @@ EXAMPLES = (
             *("--config", "tiny", "--epochs", "2", "--development", "captures/development.jsonl"),
         ),
     ),
+    Example("convert-clip", ("ViT-B-16.pt",)),
     Example(
         "protocols",
         (
-            *("--protocol", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
+            *("--tables", "P3", "--seeds", "1", "--captures", "12", "--test-captures", "12"),
             *("--epochs", "1", "--system", "baseline", "--system", "regrad"),
         ),
     ),
@@ -137,6 +161,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
     (r"\b\d[\d,]* calls\b", "N calls"),
     (r"\bkey [0-9a-f]{8}\b", "key xxxxxxxx"),
+    (r"\b[0-9a-f]{8}(?=-\d{5}\b)", "xxxxxxxx"),  # of a recording
     (
         r"\b(onnxruntime|fasdk|numpy|onnx|onnxscript|torch|polygraphy|tensorrt[a-z_-]*) \d[\w.+]*",
         r"\1 X.Y",
@@ -144,8 +169,13 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d\.\d+e-\d\d\b|\b\d+e-\d\d\b", "Ne-NN"),
     # A slow machine makes fewer calls in a second than a percentile needs.
     (r"99th percentile after \d[\d,]* more calls?", "N ms 99th percentile"),
-    # What `profile` says of the machine it ran on.
-    (r"(?m)^(  (?:measurement|energy|steady) +).*(?:\n {8,}\S.*)*", r"\1what the machine showed"),
+    # How long the demo's steps took.
+    (r"(?m)^(  seconds +).*(?:\n {8,}\S.*)*", r"\1by step"),
+    # What `profile` and `inspect` say of the machine they ran on.
+    (
+        r"(?m)^(  (?:measurement|energy|steady|frames on a GPU) +).*(?:\n {8,}\S.*)*",
+        r"\1what the machine showed",
+    ),
 )
 
 # Lines of `soak` whose every figure depends on the machine.
@@ -243,11 +273,13 @@ def output_of(example: Example, width: int) -> str:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file whose names say nothing, scores, and a release.
+    """Write what no command writes: an ONNX file, scores, a release, a CLIP and videos.
 
-    The file is the demo's graph; the scores, for `metrics`, are of two species of attack; the
-    release, for `accept`, is the demo's bundle, signed by a key of its own.
+    The file is the demo's graph, whose names say nothing; the scores, for `metrics`, are of two
+    species of attack; the release, for `accept`, is the demo's bundle, signed by a key of its own;
+    the CLIP is a small one with random weights, and the videos are WMCA's in form alone.
     """
+    write_clip_archive(folder / "ViT-B-16.pt")
     demo = open_bundle(folder / BUNDLE)
     for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width
         (folder / name).unlink(missing_ok=True)
@@ -276,6 +308,43 @@ def write_inputs(folder: Path) -> None:
         ):
             for number, score in enumerate(rng.normal(mean, 1.0, count)):
                 writer.writerow((f"{score:.4f}", int(not species), species, f"{species}{number}"))
+    write_packed_videos(folder / "packed")
+
+
+def write_packed_videos(folder: Path) -> None:
+    """Write two videos of a few frames as WMCA's two parts hold them, for `dataset unpack`."""
+    rng = np.random.default_rng(0)
+    for video in ("001_01_000_0_00", "002_01_015_3_01"):
+        for part, planes in (("RGB", 3), ("CDIT", 4)):
+            place = folder / f"preprocessed-face-station_{part}" / "12.02.18"
+            place.mkdir(parents=True, exist_ok=True)
+            with h5py.File(place / f"{video}.hdf5", "w") as file:
+                for number in (0, 12, 24):
+                    pixels = rng.integers(0, 256, (planes, 128, 128), dtype=np.uint8)
+                    file[f"Frame_{number}/array"] = pixels
+
+
+class _Clip(ClipText):
+    """A small CLIP with random weights under OpenAI's names."""
+
+    def __init__(self) -> None:
+        super().__init__(vocabulary=515, context=77, width=64, depth=2, heads=1, feature_width=32)
+        self.visual = ClipVision(64, 16, width=64, depth=2, heads=1, feature_width=32)
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the feature of images [B, 3, 64, 64]."""
+        feature: Tensor = self.visual(image)
+        return feature
+
+
+def write_clip_archive(path: Path) -> None:
+    """Write a small CLIP as OpenAI publishes its own: as a traced program."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes, which stay the same
+        trace: Any = torch.jit.trace
+        traced = trace(_Clip().eval(), torch.rand(1, 3, 64, 64), check_trace=False)
+    traced.half().save(str(path))
 
 
 def transcripts(
@@ -292,7 +361,7 @@ def transcripts(
     with working_folder(folder, width):
         for example in EXAMPLES:
             if before(example):
-                command = wrap(f"$ fasdk {' '.join(example.words)}", width - 2, hanging=6)
+                command = wrap(f"$ fasdk {shlex.join(example.words)}", width - 2, hanging=6)
                 text = " \\\n".join(command) + "\n"
                 text += mask(output_of(example, width))
                 earlier = found.get(example.verb)

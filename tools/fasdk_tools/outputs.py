@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from fasdk_calibration.datasets import DatasetSource
+
+
+def files_of(option: str, source: DatasetSource | None) -> dict[str, Path]:
+    """Return the lists and folders of an option by name, as `require_outputs` takes its inputs."""
+    if source is None:
+        return {}
+    if len(source.paths) == 1:
+        return {option: source.paths[0]}
+    return {f"{option} {number}": path for number, path in enumerate(source.paths, 1)}
+
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """Check that every output can be written and replaces no input and no other output.

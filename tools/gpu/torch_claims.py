@@ -88,8 +88,8 @@ def _half_engine(model: ProofModel, gpu: Gpu, streams: TorchStreams) -> TensorRt
 def _layout(model: ProofModel) -> TensorLayout:
     family = model.family
     outputs: dict[str, tuple[int]] = {"logits": (len(family.labels),)}
-    if family.has_reliability:
-        outputs["reliability"] = (len(family.modalities),)
+    if family.has_certainty:
+        outputs["certainty"] = (len(family.modalities),)
     return TensorLayout(family.input_shapes(model.config), outputs)
 
 

@@ -39,19 +39,23 @@ def demo_claims(demo: Path) -> Iterator[Claim]:
     start = time.perf_counter()
     shown = fasdk_json("demo", "--out", demo)
     took = time.perf_counter() - start
-    left = ["demo.fasb", "checkpoint.safetensors", "captures/held-out.jsonl"]
+    left = ["demo.fasb", "demo-auto.fasb", "demo.html", "demo-auto.html"]
+    left += ["checkpoint.safetensors", "captures/held-out.jsonl"]
     missing = [name for name in left if not (demo / name).is_file()]
     yield Claim("demo: promised files missing", len(missing), "==", 0, ", ".join(missing))
-    yield Claim("demo: seconds, environment already made", took, "<=", 240)
-    yield Claim("demo: held-out captures judged ERROR", shown["errors"], "==", 0)
-    yield Claim(
-        "demo: held-out AUC",
-        shown["auc"],
-        ">=",
-        0.9,
-        f"{shown['captures']} captures of {shown['subjects']} other subjects; synthetic",
-    )
-    build = shown["build"]
+    yield Claim("demo: seconds, environment already made", took, "<=", 120)
+    for name in ("fp16", "auto"):
+        found = shown[name]
+        silent = found["non_responses"]
+        yield Claim(f"demo, {name}: held-out captures without a score", silent, "==", 0)
+        yield Claim(
+            f"demo, {name}: held-out AUC",
+            found["auc"]["value"],
+            ">=",
+            0.99,
+            f"{shown['captures']} captures of {shown['subjects']} other subjects; synthetic",
+        )
+    build = shown["fp16"]["build"]
     yield Claim("fp16: largest |activation|, demo", build["half_max_activation"], "<=", 16384)
     yield Claim(
         "fp16: logit drift over logits' standard deviation, demo captures",

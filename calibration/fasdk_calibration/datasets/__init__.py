@@ -14,7 +14,7 @@ from fasdk_calibration.datasets.benchmark_list import (
 )
 from fasdk_calibration.datasets.capture_list import read_list, write_list
 from fasdk_calibration.datasets.dataset import Dataset, open_dataset
-from fasdk_calibration.datasets.depth import levels_to_millimeters
+from fasdk_calibration.datasets.depth import depth_encoding, levels_to_millimeters
 from fasdk_calibration.datasets.loading import load_capture, load_list
 from fasdk_calibration.datasets.plausibility import implausible_depth
 from fasdk_calibration.datasets.records import (
@@ -24,6 +24,7 @@ from fasdk_calibration.datasets.records import (
     Label,
     LabeledCapture,
 )
+from fasdk_calibration.datasets.source import DatasetSource, join_datasets
 from fasdk_calibration.datasets.writing import write_captures
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "BenchmarkRow",
     "CaptureRecord",
     "Dataset",
+    "DatasetSource",
     "DepthUnit",
     "FaceForm",
     "Label",
@@ -39,7 +41,9 @@ __all__ = [
     "LabeledCapture",
     "ListOptions",
     "announce_dataset",
+    "depth_encoding",
     "implausible_depth",
+    "join_datasets",
     "levels_to_millimeters",
     "load_capture",
     "load_list",

@@ -17,6 +17,8 @@ CSV, UTF-8, comma separated, the same names in the header, in any order:
 | rgb, depth, ir | paths; left out or empty where the modality is absent, never all three |
 | face | x, y, width, height in pixels of the first frame present (rgb, depth, ir); optional |
 | landmarks | optional: five [x, y] in those pixels, ordered as in `Capture`; CSV: ten numbers |
+| depth_face, ir_face | optional: the box in a frame that shows another view than the first |
+| depth_landmarks, ir_landmarks | optional: landmarks in such a frame |
 | label | "bona fide" or "attack" |
 | species | PAI species, such as "print"; "bona fide" with a bona fide label |
 | subject | who is seen; unique over all domains |
@@ -33,9 +35,9 @@ Other forms are read too, see `fasdk.lists`: what is then decided is said in `Ca
 
 from __future__ import annotations
 
-import io
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ from fasdk.capture import Modality
 from fasdk.errors import DatasetError
 from fasdk.lists import FrameList, FrameRow, ListOptions, read_frame_list
 from fasdk.lists.frame_list import raise_faults
+from fasdk.lists.options import option_line
 from fasdk.lists.words import Column
 from fasdk_calibration.datasets.labels import (
     Polarity,
@@ -77,6 +80,7 @@ class CaptureList:
         reading: What was decided about the list's form, each a line.
         notes: Facts the list does not state and a reader of results should know.
         is_bare: Whether it names frames as a published data set does, and a label alone.
+        names_subjects: Whether it, or the data set's names, tell who is seen.
     """
 
     records: tuple[CaptureRecord, ...]
@@ -85,6 +89,7 @@ class CaptureList:
     reading: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_bare: bool = False
+    names_subjects: bool = True
 
 
 def read_list(path: Path) -> list[CaptureRecord]:
@@ -123,15 +128,30 @@ def read_capture_list(
     return _of_columns(frames)
 
 
-def write_list(records: Iterable[CaptureRecord], path: Path) -> None:
-    """Write records as a capture list; a name ending in .csv is CSV.
+def write_list(records: Sequence[CaptureRecord], path: Path, root: Path | None = None) -> None:
+    """Write records as a capture list, line by line; a name ending in .csv is CSV.
+
+    Args:
+        records: Capture records, in the order of the lines.
+        path: Path of the list.
+        root: Folder that the records' paths start from, which the list's first line then states;
+            None for the list's own folder.
 
     Raises:
         FasdkError: The disk is full or the folder not writable.
     """
-    text = (_csv_text if path.suffix == ".csv" else _json_text)(list(records))
+    lines = _csv_lines(records) if path.suffix == ".csv" else map(json_line, records)
     with atomic_write(path) as file:
-        file.write(text.encode())
+        for line in (*_root_line(root, path.parent), *lines):
+            file.write(line.encode())
+
+
+def _root_line(root: Path | None, folder: Path) -> tuple[str, ...]:
+    if root is None:
+        return ()
+    # Without links: the folder above one is not the folder above what it leads to.
+    stated = os.path.relpath(os.path.realpath(root), os.path.realpath(folder))
+    return () if stated == os.curdir else (option_line(root=stated) + "\n",)
 
 
 def json_line(record: CaptureRecord) -> str:
@@ -190,6 +210,7 @@ def _of_data_sets(
         tuple(note for note in (*frames.notes, polarity.note) if note),
         tuple(note for reader in readers.values() for note in reader.notes),
         is_bare=True,
+        names_subjects=all(reader.names_subjects for reader in readers.values()),
     )
 
 
@@ -272,7 +293,12 @@ def _of_columns(frames: FrameList) -> CaptureList:
         lines[identity] = row.line
     raise_faults(faults)
     return CaptureList(
-        tuple(records), frames.root, lines, tuple(reading), tuple(_not_stated(given))
+        tuple(records),
+        frames.root,
+        lines,
+        tuple(reading),
+        tuple(_not_stated(given)),
+        names_subjects=Column.SUBJECT in given,
     )
 
 
@@ -322,6 +348,10 @@ def _record(
         ir=row.paths.get(Modality.IR),
         face=row.face,
         landmarks=row.landmarks,
+        depth_face=row.faces.get(Modality.DEPTH),
+        ir_face=row.faces.get(Modality.IR),
+        depth_landmarks=row.frame_landmarks.get(Modality.DEPTH),
+        ir_landmarks=row.frame_landmarks.get(Modality.IR),
         label=label,
         depth_unit=DepthUnit(row.depth_unit),
         face_crop=row.face_crop,
@@ -358,18 +388,14 @@ def _message(error: ValidationError | DatasetError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def _json_text(records: Sequence[CaptureRecord]) -> str:
-    return "".join(json_line(record) for record in records)
-
-
-def _csv_text(records: Sequence[CaptureRecord]) -> str:
-    rows = [record.model_dump(mode="json", exclude_defaults=True) for record in records]
-    used = [name for name in _COLUMNS if any(name in row for row in rows)]
-    text = io.StringIO()
-    text.write(",".join(used) + "\n")
-    for row in rows:
-        text.write(",".join(_cell(row.get(name, "")) for name in used) + "\n")
-    return text.getvalue()
+def _csv_lines(records: Sequence[CaptureRecord]) -> Iterator[str]:
+    usual = {name: field.get_default() for name, field in CaptureRecord.model_fields.items()}
+    written = [name for name in _COLUMNS if name != "present"]
+    used = [name for name in written if any(getattr(r, name) != usual[name] for r in records)]
+    yield ",".join(used) + "\n"
+    for record in records:
+        row = record.model_dump(mode="json", exclude_defaults=True)
+        yield ",".join(_cell(row.get(name, "")) for name in used) + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -304,7 +304,10 @@ def _frame_faults(dataset: Dataset, frames: FrameReport | None) -> list[str]:
 
 def _place(dataset: Dataset, record: CaptureRecord) -> str:
     line = dataset.lines.get(record.id)
-    return "" if line is None else f" (line {line})"
+    if line is None:
+        return ""
+    of_list = f"{dataset.lists[record.id]}, " if dataset.lists else ""
+    return f" ({of_list}line {line})"
 
 
 def _reading(dataset: Dataset) -> tuple[str, ...]:

@@ -41,6 +41,10 @@ class Dataset:
         reading: What was decided about the list's form, such as the polarity of its labels.
         is_bare: Whether a list names frames as a published data set does, which may lie elsewhere.
         lines: Number of each record's line in the list, by the record's id; empty for a folder.
+        lists: Name of each record's list or folder, by the record's id, where several are joined;
+            empty for one.
+        names_subjects: Whether the source tells who is seen; otherwise each capture counts as a
+            person of its own.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Dataset:
     reading: tuple[str, ...] = ()
     is_bare: bool = False
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
+    lists: Mapping[str, str] = field(default_factory=dict, repr=False)
+    names_subjects: bool = True
 
     @property
     def presentations(self) -> frozenset[tuple[str, str]]:
@@ -92,7 +98,7 @@ class Dataset:
         line = self.lines.get(record.id)
         if line is None:
             return DatasetError(message)
-        return DatasetError(f"{self.name}, line {line}: {message}")
+        return DatasetError(f"{self.lists.get(record.id, self.name)}, line {line}: {message}")
 
     def missing_files(self, captures: int | None = None) -> list[Path]:
         """Return the frames that are not there, each once, of the first captures or of all."""
@@ -184,6 +190,7 @@ def open_dataset(
         listed.reading,
         listed.is_bare,
         listed.lines,
+        names_subjects=listed.names_subjects,
     )
 
 
@@ -193,11 +200,13 @@ def _open_folder(root: Path) -> Dataset:
     require_known_layout(location)
     records: list[CaptureRecord] = []
     notes: list[str] = []
+    names_subjects = True
     for kind in READERS:
         reader = kind(location)
         found = list(reader.records())
         records += found
         notes += reader.notes if found else ()
+        names_subjects &= reader.names_subjects or not found
     if not records:
         raise nothing_found(root)
     partial = sum(len(record.modalities) < len(Modality) for record in records)
@@ -205,4 +214,6 @@ def _open_folder(root: Path) -> Dataset:
         notes.append(
             f"{partial} of {len(records)} captures lack a modality: no frame of that name is there"
         )
-    return Dataset(root.resolve().name, root, tuple(records), tuple(notes))
+    return Dataset(
+        root.resolve().name, root, tuple(records), tuple(notes), names_subjects=names_subjects
+    )

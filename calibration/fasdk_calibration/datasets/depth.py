@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasdk.errors import DatasetError
-from fasdk.preprocess import DepthEncoding, depth_to_8bit
+from fasdk.preprocess import DepthEncoding, PreprocessSpec, depth_to_8bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def depth_encoding(specs: Mapping[Any, PreprocessSpec]) -> DepthEncoding | None:
+    """Return the depth encoding of a model, None where it looks at no depth.
+
+    Args:
+        specs: Preprocessing by modality.
+    """
+    return next((spec.depth for spec in specs.values() if spec.depth is not None), None)
 
 
 def levels_to_millimeters(levels: NDArray[np.uint8], encoding: DepthEncoding) -> NDArray[np.uint16]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ def examine_capture(
         record.depth_unit.value,
         record.units,
         record.landmarks,
+        record.faces,
+        record.frame_landmarks,
     )
 
     def read(modality: Modality) -> NotedFrame:
@@ -92,15 +95,16 @@ def load_capture(
             raise DatasetError(
                 f"holds {_names(record.modalities)}, and none of {_names(modalities)} is there"
             )
-        frames = dict(stored.frames)
-        if Modality.DEPTH in frames and record.depth_unit is DepthUnit.LEVEL:
+        if Modality.DEPTH in stored.frames and record.depth_unit is DepthUnit.LEVEL:
             if depth is None:
                 raise DatasetError(
                     "depth is kept as 8-bit levels, which only a model's depth encoding turns into "
                     "millimeters: give one, or leave depth out"
                 )
-            frames[Modality.DEPTH] = levels_to_millimeters(frames[Modality.DEPTH], depth)
-        return Capture.of(frames, stored.face, stored.landmarks)
+            levels = stored.frames[Modality.DEPTH]
+            frames = {**stored.frames, Modality.DEPTH: levels_to_millimeters(levels, depth)}
+            stored = replace(stored, frames=frames)
+        return stored.capture()
     except (CaptureError, DatasetError) as error:
         raise DatasetError(f"capture {record.id}: {error}") from error
 

@@ -43,6 +43,9 @@ def distance_of(record: CaptureRecord, stored: StoredCapture) -> float | None:
     if depth is None or record.depth_unit is DepthUnit.LEVEL or stored.faults:
         return None
     first = next(iter(stored.frames.values()))
+    own = stored.faces.get(Modality.DEPTH)
+    if own is not None:
+        return face_distance_mm(depth, own)
     face = stored.face
     if face is not None:
         sizes = ((f.shape[1], f.shape[0]) for f in (first, depth))

@@ -32,6 +32,8 @@ class DepthUnit(str, Enum):
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 Landmark = tuple[Coordinate, Coordinate]
+Landmarks = tuple[Landmark, Landmark, Landmark, Landmark, Landmark]
+Box = tuple[int, int, int, int]
 
 
 class CaptureRecord(BaseModel):
@@ -45,6 +47,10 @@ class CaptureRecord(BaseModel):
         face: x, y, width, height in pixels of the first frame present, or None.
         landmarks: Five points (x, y) in pixels of that frame, in the order of
             `Capture.landmarks`, or None.
+        depth_face: Face in pixels of a depth frame that shows another view than the first, or None.
+        ir_face: Face in pixels of such an infrared frame, or None.
+        depth_landmarks: Landmarks in such a depth frame, or None.
+        ir_landmarks: Landmarks in such an infrared frame, or None.
         label: Kind of the presentation.
         species: Attack species (ISO/IEC 30107-3 PAI species); "bona fide" for bona fide.
         subject: Person presented; splits must not share one.
@@ -63,8 +69,12 @@ class CaptureRecord(BaseModel):
     rgb: str | None = None
     depth: str | None = None
     ir: str | None = None
-    face: tuple[int, int, int, int] | None = None
-    landmarks: tuple[Landmark, Landmark, Landmark, Landmark, Landmark] | None = None
+    face: Box | None = None
+    landmarks: Landmarks | None = None
+    depth_face: Box | None = None
+    ir_face: Box | None = None
+    depth_landmarks: Landmarks | None = None
+    ir_landmarks: Landmarks | None = None
     label: Label
     species: str = Field(min_length=1)
     subject: str = Field(min_length=1)
@@ -91,8 +101,14 @@ class CaptureRecord(BaseModel):
             raise ValueError("names no frame: give at least one of rgb, depth, ir")
         if (self.label is Label.BONA_FIDE) != (self.species == BONA_FIDE_SPECIES):
             raise ValueError(f"label {self.label.value!r} and species {self.species!r} contradict")
-        if self.face is not None and self.face_crop:
+        if (self.face is not None or self.faces) and self.face_crop:
             raise ValueError("gives a face box and states that its frames are face crops: drop one")
+        for modality in (*self.faces, *self.frame_landmarks):
+            if modality not in self.modalities[1:]:
+                raise ValueError(
+                    f"says where the face is in {modality.value}, which is not there or the first "
+                    "frame: call it face and landmarks, or drop it"
+                )
         if self.present is not None and set(self.present) != set(self.modalities):
             stated, given = (
                 "+".join(sorted(m.value for m in s)) for s in (self.present, self.modalities)
@@ -109,6 +125,18 @@ class CaptureRecord(BaseModel):
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities it gives paths for, in the order rgb, depth, ir."""
         return tuple(m for m in Modality if self.path(m) is not None)
+
+    @property
+    def faces(self) -> dict[Modality, Box]:
+        """Face boxes in frames that show another view than the first, by modality."""
+        own = {Modality.DEPTH: self.depth_face, Modality.IR: self.ir_face}
+        return {modality: box for modality, box in own.items() if box is not None}
+
+    @property
+    def frame_landmarks(self) -> dict[Modality, Landmarks]:
+        """Landmarks in such frames, by modality."""
+        own = {Modality.DEPTH: self.depth_landmarks, Modality.IR: self.ir_landmarks}
+        return {modality: points for modality, points in own.items() if points is not None}
 
     @property
     def units(self) -> FrameUnits:

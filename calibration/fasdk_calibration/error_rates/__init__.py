@@ -1,6 +1,10 @@
 """Error rates of a system on a test list, by threshold, domain and species."""
 
-from fasdk_calibration.error_rates.case import compute_error_rates, development_threshold
+from fasdk_calibration.error_rates.case import (
+    compute_error_rates,
+    count_in,
+    development_threshold,
+)
 from fasdk_calibration.error_rates.figures import (
     AtTarget,
     AtThreshold,
@@ -17,6 +21,7 @@ from fasdk_calibration.error_rates.figures import (
     Separation,
     SpeciesRate,
     ThresholdKind,
+    Unit,
 )
 
 __all__ = [
@@ -35,6 +40,8 @@ __all__ = [
     "Separation",
     "SpeciesRate",
     "ThresholdKind",
+    "Unit",
     "compute_error_rates",
+    "count_in",
     "development_threshold",
 ]

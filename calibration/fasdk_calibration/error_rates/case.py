@@ -1,7 +1,7 @@
 """Error rates of scored captures by threshold, domain and species, with confidence bounds.
 
-The unit is the presentation: frames of one presentation are fused to their mean score first. LIVE
-means score > threshold.
+The unit is the presentation, whose frames are fused to their mean score first, or the single row
+(`Unit`). LIVE means score > threshold.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasdk.settings import as_choice
 from fasdk_calibration.error_rates.figures import (
     AtTarget,
     AtThreshold,
@@ -27,6 +28,7 @@ from fasdk_calibration.error_rates.figures import (
     Separation,
     SpeciesRate,
     ThresholdKind,
+    Unit,
 )
 from fasdk_calibration.metrics import (
     ErrorRate,
@@ -58,20 +60,24 @@ HISTOGRAM_LIMITS = (3.0, 5.0, 7.0, 10.0)  # log-odds
 HISTOGRAM_BINS = 40
 CURVE_POINTS = 400
 APCER_TARGETS = (0.10, 0.05, 0.01)
-FPR_TARGETS = (0.01, 0.001)
+FPR_TARGETS = (0.01, 0.001, 0.0001)
 
 
-def compute_error_rates(frames: Scores, thresholds: Sequence[NamedThreshold]) -> CaseFigures:
+def compute_error_rates(
+    frames: Scores, thresholds: Sequence[NamedThreshold], unit: Unit | str = Unit.PRESENTATION
+) -> CaseFigures:
     """Return all error rates of a set of scored captures.
 
     Args:
         frames: P(bona fide), one entry a capture.
-        thresholds: Thresholds chosen on other captures.
+        thresholds: Thresholds chosen on other captures, counted in the same unit.
+        unit: What the rates count.
 
     Raises:
         DatasetError: Frames of one presentation disagree on label, species or subject.
+        UsageError: There is no such unit.
     """
-    fused = fuse(frames)
+    fused = count_in(frames, unit)
     scored = fused.select(fused.responded) if fused.responded.any() else None
     both = scored is not None and 0 < scored.is_bona_fide.sum() < len(scored)
     bounds = (
@@ -81,7 +87,7 @@ def compute_error_rates(frames: Scores, thresholds: Sequence[NamedThreshold]) ->
     )
     return CaseFigures(
         captures=len(frames),
-        presentations=len(fused),
+        presentations=len(set(zip(frames.domain, frames.presentation, strict=True))),
         subjects=len(set(fused.subject)),
         bona_fide=int(fused.is_bona_fide.sum()),
         attacks=int((~fused.is_bona_fide).sum()),
@@ -147,7 +153,7 @@ def _separation(scored: Scores, intervals: BootstrapIntervals | None) -> Separat
             )
         ),
         tpr_at_fpr=tuple(
-            _at_target(f"TPR at FPR {target:.1%}", tpr_at_fpr(values, live, target))
+            _at_target(f"TPR at FPR {100 * target:g}%", tpr_at_fpr(values, live, target))
             for target in FPR_TARGETS
         ),
         curve=CurvePoints(tuple(map(float, points.fpr[kept])), tuple(map(float, points.fnr[kept]))),
@@ -256,13 +262,35 @@ def _histogram(scored: Scores | None) -> Histogram:
     return Histogram(limit, tuple(counts[0]), tuple(counts[1]))
 
 
-def development_threshold(frames: Scores, source: str) -> NamedThreshold:
-    """Return the equal-error threshold of development presentations, for use on others.
+def count_in(frames: Scores, unit: Unit | str) -> Scores:
+    """Return one entry for everything that a unit counts.
+
+    Args:
+        frames: One entry a capture.
+        unit: What is counted.
+
+    Raises:
+        DatasetError: Frames of one presentation disagree on label, species or subject.
+        UsageError: There is no such unit.
+    """
+    return fuse(frames) if as_choice("unit", unit, Unit) is Unit.PRESENTATION else frames
+
+
+def development_threshold(
+    frames: Scores, source: str, unit: Unit | str = Unit.PRESENTATION
+) -> NamedThreshold:
+    """Return the equal-error threshold of development captures, for use on others.
+
+    Args:
+        frames: P(bona fide), one entry a development capture.
+        source: Description of those captures.
+        unit: What the error rates that are made equal count.
 
     Raises:
         DatasetError: A class is absent among those with a score.
+        UsageError: There is no such unit.
     """
-    fused = fuse(frames)
+    fused = count_in(frames, unit)
     scored = fused.select(fused.responded)
     return NamedThreshold(
         name="development EER",

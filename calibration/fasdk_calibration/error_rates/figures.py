@@ -1,7 +1,8 @@
 """Records of error rates, each with its counts and confidence bounds.
 
 APCER, BPCER, APNRR and BPNRR are of ISO/IEC 30107-3; ACER, HTER, EER and AUC are not of that
-standard and stand here because papers report them. All are in [0, 1], of presentations.
+standard and stand here because papers report them. All are in [0, 1], of presentations, or of
+single rows where the case counts those (`Unit`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,25 @@ if TYPE_CHECKING:
     from fasdk_calibration.metrics import ErrorRate, Interval
 
 
+class Unit(str, Enum):
+    """What an error rate counts.
+
+    PRESENTATION: the unit of ISO/IEC 30107-3; the captures of one presentation are fused to their
+        mean score first.
+    ROW: each capture by itself, as the code published with the benchmarks counts. Rows of one
+        presentation are not independent.
+    """
+
+    PRESENTATION = "presentation"
+    ROW = "row"
+
+
 class ThresholdKind(str, Enum):
     """Set of captures a threshold was chosen on; never those it is applied to."""
 
     OPERATING_POINT = "operating point"
     DEVELOPMENT = "development set"
+    FIXED = "fixed"  # a number that the protocol itself states, such as 0.5
 
 
 @dataclass(frozen=True)
@@ -215,9 +230,9 @@ class Separation:
         auc: Area under the ROC curve.
         eer: Equal error rate, interpolated.
         eer_threshold: The lowest score that minimizes the difference of the two error rates.
-        hter_at_eer: HTER there: what the published tables call HTER.
+        hter_at_eer: HTER there: what the published tables call HTER where rows are counted.
         bpcer_at_apcer: BPCER where the worst species' APCER is at most 10 %, 5 % and 1 %.
-        tpr_at_fpr: TPR where at most 1 % and 0.1 % of all attacks are accepted.
+        tpr_at_fpr: TPR where at most 1 %, 0.1 % and 0.01 % of all attacks are accepted.
         curve: Points of the ROC and DET curve.
     """
 
@@ -262,14 +277,14 @@ class NonResponses:
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """All error rates of one set of presentations.
+    """All error rates of one set of captures, counted in one unit.
 
     Attributes:
         captures: Number of captures.
-        presentations: Number of presentations.
+        presentations: Number of presentations, whatever is counted.
         subjects: Number of different subjects.
-        bona_fide: Number of bona fide presentations.
-        attacks: Number of attack presentations.
+        bona_fide: Number of bona fide presentations, or rows.
+        attacks: Number of attack presentations, or rows.
         non_responses: Presentations without a score.
         separation: Figures that need no threshold; None where a class is absent.
         separation_note: Reason why `separation` is None, else empty.

@@ -215,13 +215,11 @@ def generate(
         species = as_choice("species", species, Species)
     if seed < 0 or index < 0:
         raise DatasetError(f"seed {seed} and index {index} must not be negative")
-    number, frame = divmod(index, settings.frames_per_presentation)
-    species = species or settings.turns[number % len(settings.turns)]
+    drawn = Drawn.of(seed, index, split, species, settings)
+    species, person, rng = drawn.species, drawn.person, drawn.shared
+    number, frame = drawn.number, drawn.frame
     order, kind = list(Split).index(split), list(Species).index(species)
-    # What a presentation's frames share, and what each has of its own.
-    rng = np.random.default_rng([seed, 1, order, number, kind])
     own = np.random.default_rng([seed, 2, order, number, kind, frame])
-    person = int(rng.choice(split.subjects))
     head = _head_of(seed, person, settings)
     camera = Camera(settings.width, settings.height, 0.9 * settings.width)
     path = _Path.draw(_draw_pose(rng, settings), rng, own, frame, settings.drift)
@@ -240,19 +238,83 @@ def generate(
         outside, elsewhere = _off_the_face(view), _off_the_face(other)
         rgb[outside], depth[elsewhere], ir[elsewhere] = 0, 0, 0
     capture = Capture(rgb=rgb, depth=depth, ir=ir, face=_box_of(view, own))
-    prefix = "" if settings.domain == DOMAIN else f"{settings.domain}-"
-    name = f"{prefix}{split.value}-{index:06d}"
-    first = f"{prefix}{split.value}-{index - frame:06d}"
-    bona_fide = species is Species.BONA_FIDE
     return LabeledCapture(
         capture=capture,
-        id=name,
-        label=Label.BONA_FIDE if bona_fide else Label.ATTACK,
+        id=drawn.id,
+        label=drawn.label,
         species=species.value,
-        subject=f"{prefix}s{person:04d}",
+        subject=drawn.subject,
         domain=settings.domain,
-        presentation=first,
+        presentation=drawn.presentation,
     )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a capture shows, drawn before anything of it is rendered.
+
+    Attributes:
+        number: Number of the presentation in its split.
+        frame: Number of the capture in its presentation.
+        species: Species presented.
+        person: Number of the subject in the population.
+        split: Split the subject is drawn from.
+        settings: Settings the capture is drawn with.
+        shared: Random generator of what the captures of the presentation share, after the subject.
+    """
+
+    number: int
+    frame: int
+    species: Species
+    person: int
+    split: Split
+    settings: SceneSettings
+    shared: np.random.Generator
+
+    @classmethod
+    def of(
+        cls,
+        seed: int,
+        index: int,
+        split: Split,
+        species: Species | None,
+        settings: SceneSettings,
+    ) -> Drawn:
+        """Return what capture number `index` of a split shows; see `generate`."""
+        number, frame = divmod(index, settings.frames_per_presentation)
+        species = species or settings.turns[number % len(settings.turns)]
+        order, kind = list(Split).index(split), list(Species).index(species)
+        shared = np.random.default_rng([seed, 1, order, number, kind])
+        person = int(shared.choice(split.subjects))
+        return cls(number, frame, species, person, split, settings, shared)
+
+    @property
+    def id(self) -> str:
+        """Identifier of the capture."""
+        return self._named(self.number * self.settings.frames_per_presentation + self.frame)
+
+    @property
+    def presentation(self) -> str:
+        """Identifier of the presentation: that of its first capture."""
+        return self._named(self.number * self.settings.frames_per_presentation)
+
+    @property
+    def label(self) -> Label:
+        """Bona fide or attack."""
+        return Label.BONA_FIDE if self.species is Species.BONA_FIDE else Label.ATTACK
+
+    @property
+    def subject(self) -> str:
+        """Identifier of the subject."""
+        return f"{self._prefix}s{self.person:04d}"
+
+    @property
+    def _prefix(self) -> str:
+        domain = self.settings.domain
+        return "" if domain == DOMAIN else f"{domain}-"
+
+    def _named(self, index: int) -> str:
+        return f"{self._prefix}{self.split.value}-{index:06d}"
 
 
 def _present(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fasdk.capture import Capture
-    from fasdk_calibration.datasets import Dataset
-    from fasdk_engines.build.resolved import ResolvedBuild
+    from fasdk_calibration.datasets import Dataset, DatasetSource
+    from fasdk_engines.build.resolved import ResolvedBuild, ResolvedModel
     from fasdk_engines.graph.captures import DevelopmentSet
 
 GOLDEN_COUNT = 4
@@ -50,14 +50,13 @@ def read_captures(build: ResolvedBuild) -> BuildCaptures:
         DatasetError: A list or frame is missing or malformed, or the calibration list cannot serve.
     """
     model = build.model
-    development = None if build.development is None else read_development(build.development)
+    development = None if build.development is None else _read(build.development, model)
     calibration = None
     if build.int8 is not None:
         from fasdk_engines.quantization.calibration.calibration_set import open_calibration
 
         calibration = open_calibration(
             build.int8.calibration,
-            build.int8.root,
             model.family.modalities,
             model.required,
             development,
@@ -74,6 +73,10 @@ def read_captures(build: ResolvedBuild) -> BuildCaptures:
     return BuildCaptures(development, calibration, emulation, golden, note)
 
 
+def _read(source: DatasetSource, model: ResolvedModel) -> DevelopmentSet:
+    return read_development(source, model.depth, model.family.modalities)
+
+
 def read_golden(build: ResolvedBuild, development: DevelopmentSet | None) -> Sequence[Capture]:
     """Return the captures of the list that golden captures may come from.
 
@@ -81,15 +84,17 @@ def read_golden(build: ResolvedBuild, development: DevelopmentSet | None) -> Seq
         DatasetError: The list or a frame is missing or malformed, or every capture lacks a modality
             that the model requires.
     """
-    if build.golden is None or (development is not None and build.golden == build.development):
-        listed = () if development is None else development.captures
+    assert build.golden is not None  # noqa: S101 - asked for by the caller
+    if development is not None and build.golden == build.development:
+        listed = development.captures
     else:
-        listed = read_development(build.golden).captures
+        listed = _read(build.golden, build.model).captures
     required = set(build.model.required)
     found = [capture for capture in listed if required <= set(capture.present)]
     if not found:
         raise DatasetError(
-            f"{build.golden}: no capture holds {', '.join(m.value for m in build.model.required)}, "
-            "which the model requires: list captures that do, or leave out --golden"
+            f"{build.golden.name}: no capture holds "
+            f"{', '.join(m.value for m in build.model.required)}, which the model requires: list "
+            "captures that do, or leave out --golden"
         )
     return found

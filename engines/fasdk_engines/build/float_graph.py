@@ -54,6 +54,7 @@ class FloatGraph:
             budgets of logits are multiplied; None for an imported file.
         notes: Plain lines, each on one thing of the source that was converted, read or assumed.
         max_batch: Largest batch the graph takes; None for any.
+        reliability: Whether the graph has the output `reliability`.
     """
 
     graph: bytes
@@ -66,6 +67,7 @@ class FloatGraph:
     logit_spread: float | None = None
     notes: tuple[str, ...] = ()
     max_batch: int | None = None
+    reliability: bool = False
 
     def largest_batch(self, wanted: int) -> int:
         """Return the largest batch of a plan's profile and of the manifest, at most `wanted`."""
@@ -179,6 +181,36 @@ def fold_graph(source: FloatGraph, captures: BuildCaptures) -> FloatGraph:
     what = "1 batch norm was" if count == 1 else f"{count} batch norms were"
     note = f"{what} folded into the layers beside"
     return replace(source, graph=folded, notes=(*source.notes, note))
+
+
+def with_reliability(source: FloatGraph, captures: BuildCaptures) -> FloatGraph:
+    """Add the output `reliability` to an FP32 graph, fitted on the development captures.
+
+    Without them, or where they are too few, the graph is left as it is and the notes say so.
+
+    Raises:
+        ExportError: The output cannot be added.
+        ParityError: The graph gives other ranks than those that were fitted, or other logits.
+        BackendError: ONNX Runtime refuses or fails to run the graph.
+    """
+    from fasdk_engines.reliability.fit import fit_reliability
+    from fasdk_engines.reliability.graph import ISLAND, add_reliability, require_same_ranks
+
+    if captures.development is None:
+        return source
+    model = source.model
+    specs = {modality: model.specs[modality] for modality in model.family.modalities}
+    presence = model.family.presence_order
+    fit = fit_reliability(captures.development, specs, with_presence=presence is not None)
+    notes = (*source.notes, fit.note)
+    if fit.reliability is None:
+        return replace(source, notes=notes)
+    graph = add_reliability(source.graph, fit.reliability, specs)
+    require_same_ranks(source.graph, graph, fit.reliability, captures.emulation, specs, presence)
+    family = replace(model.family, float32_islands=(*model.family.float32_islands, ISLAND))
+    return replace(
+        source, graph=graph, model=replace(model, family=family), notes=notes, reliability=True
+    )
 
 
 def _parity_inputs(model: ResolvedModel) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ from fasdk_engines.build.float_graph import (
     export_deployed,
     fold_graph,
     import_onnx_file,
+    with_reliability,
 )
 from fasdk_engines.build.golden import GOLDEN_TOLERANCE
 from fasdk_engines.build.phases import Phases
@@ -109,7 +110,9 @@ def _prepare(
         graph.graph, graph.model, captures, described=described, accept_units=build.accept_units
     )
     # What is plausible shows in the batch norm's statistics, which folding removes.
-    return build, captures, fold_graph(graph, captures), plausible
+    graph = fold_graph(graph, captures)
+    phases.start("reliability")
+    return build, captures, with_reliability(graph, captures), plausible
 
 
 def _manifest(
@@ -146,7 +149,8 @@ def _manifest(
         inputs=source.model.specs,
         labels=family.labels,
         live_index=family.live_index,
-        reliability=family.has_reliability,
+        certainty=family.has_certainty,
+        reliability=source.reliability,
         presence=family.takes_presence,
         precision=built.precision,
         operating_points=evaluation.operating_points,

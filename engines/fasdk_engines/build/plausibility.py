@@ -162,11 +162,8 @@ def _shown(model: ResolvedModel, captures: BuildCaptures) -> tuple[list[Capture]
         return shown, f"{len(shown)} captures of {captures.development.name}", False
     if captures.calibration is not None:
         dataset = captures.calibration
-        spec = model.specs.get(Modality.DEPTH)
         shown = [
-            dataset.load(
-                record, None if spec is None else spec.depth, modalities=model.family.modalities
-            )
+            dataset.load(record, model.depth, modalities=model.family.modalities)
             for record in spread(dataset.records, _PROBED)
         ]
         return shown, f"{len(shown)} captures of {dataset.name}", False

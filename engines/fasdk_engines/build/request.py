@@ -17,6 +17,7 @@ from fasdk.settings import take_choices
 
 if TYPE_CHECKING:
     from fasdk.bundle.signer import Signer
+    from fasdk_calibration.datasets import DatasetSource
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 INT8_PRECISIONS = (Precision.INT8, Precision.INT8_FP32)
@@ -40,8 +41,8 @@ class BuildRequest:
         max_batch: Largest batch of the plan's optimization profile.
         compute_capabilities: GPU generations of a TensorRT-RTX plan, such as "8.6"; empty takes
             `DEFAULT_COMPUTE_CAPABILITIES`.
-        development: List of labeled captures to choose an operating point on, or None.
-        golden: List of captures that golden captures may come from, of people who agreed to have
+        development: Labeled captures to choose an operating point on, or None.
+        golden: Captures that golden captures may come from, of people who agreed to have
             their frames in every copy of the bundle; None takes synthetic ones.
         signer: Key that signs the bundle; None for the account's build key.
         product: Name of what the bundle is for; None for the model's name.
@@ -61,8 +62,8 @@ class BuildRequest:
     backend: Backend | None = None
     max_batch: int = 8
     compute_capabilities: tuple[str, ...] = ()
-    development: Path | None = None
-    golden: Path | None = None
+    development: DatasetSource | None = None
+    golden: DatasetSource | None = None
     signer: Signer | None = None
     product: str | None = None
     preprocess: Path | None = None

@@ -15,13 +15,15 @@ from fasdk.bundle.signer import Signer
 from fasdk.bundle.signing import open_signer
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
+from fasdk_calibration.datasets import depth_encoding
 from fasdk_engines.build.source import DescribedOnnxFile
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.checkpoint import resolve_config
 from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
 if TYPE_CHECKING:
-    from fasdk.preprocess import PreprocessSpec
+    from fasdk.preprocess import DepthEncoding, PreprocessSpec
+    from fasdk_calibration.datasets import DatasetSource
     from fasdk_engines.build.request import BuildRequest
     from fasdk_engines.build.source import Source
 
@@ -46,6 +48,11 @@ class ResolvedModel:
     def specs(self) -> dict[Modality, PreprocessSpec]:
         """Preprocessing by modality."""
         return self.family.preprocess(self.config)
+
+    @property
+    def depth(self) -> DepthEncoding | None:
+        """Depth encoding, or None where the model looks at no depth."""
+        return depth_encoding(self.specs)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -80,8 +87,8 @@ class ResolvedBuild:
         int8: Calibration and liveness budget of an INT8 precision; None for the others.
         plan: TensorRT plan to build, or None for a bundle without one.
         max_batch: Largest batch of the plan's optimization profile.
-        development: List of labeled captures to choose an operating point on, or None.
-        golden: List of captures that golden captures may come from; None takes synthetic ones.
+        development: Labeled captures to choose an operating point on, or None.
+        golden: Captures that golden captures may come from; None takes synthetic ones.
         accept_units: Whether a description's mean and std are taken although the network's
             weights speak against them.
     """
@@ -94,8 +101,8 @@ class ResolvedBuild:
     int8: Int8Request | None
     plan: PlanTarget | None
     max_batch: int
-    development: Path | None
-    golden: Path | None
+    development: DatasetSource | None
+    golden: DatasetSource | None
     accept_units: bool = False
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from fasdk.capture import Capture, FaceBox, Modality
-from fasdk_calibration.datasets import CaptureRecord, announce_dataset, open_dataset
+from fasdk_calibration.datasets import CaptureRecord, DatasetSource, announce_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fasdk.preprocess import DepthEncoding
 
 T = TypeVar("T")
 _SEEDED_SIZE = (320, 240)  # width, height in pixels
@@ -26,7 +27,7 @@ class DevelopmentSet:
     """Labeled captures a threshold may be chosen on.
 
     Attributes:
-        name: The list's file name.
+        name: File name of the list; of several, joined by plus signs.
         records: Capture records, one a capture.
         captures: Frames of each record, in the same order.
     """
@@ -36,16 +37,28 @@ class DevelopmentSet:
     captures: tuple[Capture, ...]
 
 
-def read_development(path: Path) -> DevelopmentSet:
-    """Read a list of labeled captures and all its frames.
+def read_development(
+    source: DatasetSource,
+    depth: DepthEncoding | None,
+    modalities: Sequence[Modality] = tuple(Modality),
+) -> DevelopmentSet:
+    """Read labeled captures and all their frames.
+
+    Args:
+        source: Lists and folders of the captures.
+        depth: Depth encoding of the model, by which 8-bit depth becomes millimeters; None where it
+            looks at no depth.
+        modalities: Modalities the model looks at; frames of no other are read.
 
     Raises:
-        DatasetError: The list or a frame is missing or malformed.
+        DatasetError: A list or a frame is missing or malformed.
     """
-    dataset = open_dataset(path)
+    dataset = source.open()
     announce_dataset(dataset)
-    captures = tuple(dataset.load(record) for record in dataset.records)
-    return DevelopmentSet(path.name, dataset.records, captures)
+    captures = tuple(
+        dataset.load(record, depth, modalities=modalities) for record in dataset.records
+    )
+    return DevelopmentSet(source.name, dataset.records, captures)
 
 
 def spread(captures: Sequence[T], count: int) -> list[T]:

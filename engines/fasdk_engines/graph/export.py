@@ -35,7 +35,7 @@ def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> byte
 
     Inputs are float32 [batch, 3, H, W] named after the modalities, then `present`
     [batch, modalities] where the family takes presence; outputs are `logits` and, where the family
-    has it, `reliability`. The batch is symbolic; there is no random node, no training mode, no
+    has it, `certainty`. The batch is symbolic; there is no random node, no training mode, no
     external data, and nothing about the machine it was made on.
 
     Raises:
@@ -45,7 +45,7 @@ def export_graph(module: nn.Module, family: Family, config: ModelConfig) -> byte
 
     inputs = family.example_inputs(config, batch=2)
     input_names = list(family.input_names)
-    output_names = ["logits", "reliability"] if family.has_reliability else ["logits"]
+    output_names = ["logits", "certainty"] if family.has_certainty else ["logits"]
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad():

@@ -48,7 +48,7 @@ class Parity:
     """Largest differences between two forms of a model.
 
     Attributes:
-        logits: Of any logit or reliability.
+        logits: Of any logit or certainty.
         scores: Of any softmax of the logits.
         spread: Largest difference between two logits of one capture, at least 1; budgets of logits
             are multiplied by it.
@@ -133,8 +133,8 @@ def graph_parity(
             }
             outputs = engine.run(named)
             found = [outputs.logits]
-            if outputs.reliability is not None:
-                found.append(outputs.reliability)
+            if outputs.certainty is not None:
+                found.append(outputs.certainty)
             alone = alone or found
             first = [output[:1] for output in found]
             _compare("a capture among others", first, alone, BATCH_BUDGET)
@@ -236,7 +236,7 @@ def _compare(
 ) -> Parity:
     differences = []
     for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-        name = ("logits", "reliability")[index]
+        name = ("logits", "certainty")[index]
         if a.shape != b.shape:
             raise ParityError(f"{what}: {name} is {list(a.shape)}, expected {list(b.shape)}")
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -245,7 +245,7 @@ def _compare(
     spread = max(1.0, float(np.ptp(expected[0], axis=-1).max(initial=0.0)))
     scores = float(np.abs(_softmax(found[0]) - _softmax(expected[0])).max(initial=0.0))
     parity = Parity(max(differences), scores, spread)
-    # Reliability, where there is one, lies in [0, 1] whatever the logits are.
+    # Certainty, where there is one, lies in [0, 1] whatever the logits are.
     if differences[0] > budget * spread or any(other > budget for other in differences[1:]):
         raise ParityError(
             f"{what} differs by {parity.logits:.3g}, more than {budget:.3g}"

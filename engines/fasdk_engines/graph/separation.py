@@ -84,7 +84,7 @@ class Separation:
         return (
             f"{found}, no better than chance: the network is not trained, or its input is not "
             "what it was trained on (units, order of the planes, crop; of an ONNX file "
-            f"`fasdk describe FILE.onnx --reference {self.name}` tries the usual ones)"
+            "`fasdk describe FILE.onnx --reference LIST` tries the usual ones)"
         )
 
 

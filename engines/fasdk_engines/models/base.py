@@ -40,7 +40,7 @@ class PublishedModule(nn.Module, abc.ABC):
                 family takes presence, float32 [B, modalities] of ones and zeros in model order.
 
         Returns:
-            logits [B, classes] and, where the family has it, reliability [B, modalities] in [0, 1].
+            logits [B, classes] and, where the family has it, certainty [B, modalities] in [0, 1].
         """
 
     @abc.abstractmethod
@@ -62,7 +62,7 @@ class Family:
         required: Modalities without which the model gives no meaningful score.
         labels: Class names in logit order.
         live_index: Index of the bona fide logit.
-        has_reliability: Whether `forward` returns a second output.
+        has_certainty: Whether `forward` returns a second output.
         takes_presence: Whether `forward` takes one more input that marks which modalities are
             present; then an absent one's pixels do not matter. Otherwise an absent modality is
             filled with its `missing_value`.
@@ -88,7 +88,7 @@ class Family:
     modalities: tuple[Modality, ...]
     labels: tuple[str, ...]
     live_index: int
-    has_reliability: bool
+    has_certainty: bool
     config_type: type[ModelConfig]
     configs: Mapping[str, ModelConfig]
     build: Callable[[Any], PublishedModule]

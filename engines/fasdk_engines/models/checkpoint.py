@@ -20,8 +20,9 @@ from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.errors import CheckpointError, ModelError
 from fasdk_engines.checkpoints.content import read_content
 from fasdk_engines.checkpoints.tensors import named_tensors
+from fasdk_engines.checkpoints.weight_sets import NamedWeights
 from fasdk_engines.models.base import Family, ModelConfig
-from fasdk_engines.models.weight_choice import Choice, Fit, NamedWeights, choose_weights
+from fasdk_engines.models.weight_choice import Choice, Fit, choose_weights
 
 _log = logging.getLogger(__name__)
 

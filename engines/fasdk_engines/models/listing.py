@@ -28,7 +28,7 @@ class ModelListing:
             multiplication and an addition count as two. Matrix products and convolutions alone.
         inputs: Shape of each graph input without the batch, in order.
         labels: Class names in logit order.
-        reliability: Whether the graph has a per-modality reliability output.
+        certainty: Whether the graph has a per-modality certainty output.
         published_in: Paper or project that defines it.
     """
 
@@ -39,7 +39,7 @@ class ModelListing:
     gflops: float
     inputs: dict[str, list[int]]
     labels: list[str]
-    reliability: bool
+    certainty: bool
     published_in: str
 
 
@@ -93,7 +93,7 @@ def _listing(family: Family, label: str) -> ModelListing:
         gflops=counter.get_total_flops() / 1e9,
         inputs={value: list(shapes[value]) for value in family.input_names},
         labels=list(family.labels),
-        reliability=family.has_reliability,
+        certainty=family.has_certainty,
         published_in=family.published_in,
     )
 

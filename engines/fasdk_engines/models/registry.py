@@ -8,7 +8,7 @@ Anyone's model takes part by one entry point a family in its distribution's meta
 The name is what `--model` takes. The object is a `Family` of that name, or a tuple that holds one.
 `base.py` defines a family: `build` returns a `PublishedModule` whose state dict has the
 checkpoint's own keys, whose `forward` takes float32 [B, 3, H, W] per modality in model order and
-returns (logits,) or (logits, reliability), and whose `deployed()` computes the same function
+returns (logits,) or (logits, certainty), and whose `deployed()` computes the same function
 faster; `preprocess` returns a `PreprocessSpec` per modality. Every check of a build then holds for
 it as for a built-in: whole state dict, parity of the two forms and of the graph, batch
 independence, precision, lint, golden captures. `tools/examples/cdcn` is a complete example.

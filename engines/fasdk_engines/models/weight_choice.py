@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,62 +10,28 @@ import torch
 from torch import Tensor
 
 from fasdk.errors import CheckpointError
-from fasdk_engines.checkpoints.tensors import WRAPPER_PARTS, prefixes, without_parts
+from fasdk_engines.checkpoints.tensors import prefixes
+from fasdk_engines.checkpoints.weight_sets import (
+    RAW,
+    NamedWeights,
+    WeightSet,
+    distinct,
+    naming_notes,
+    requested_sets,
+    spellings,
+    the_one,
+)
 from fasdk_engines.models.base import Family
 
-AVERAGED, RAW = "ema", "raw"  # words that --weights takes beside the keys of a file
-_AVERAGED = re.compile(
-    r"(^|[._-])(ema|averaged?|avg|swa|shadow|polyak)\d*([._-]|$)"
-    r"|(?-i:[a-z](EMA|Ema|SWA|Swa)([._A-Z]|$)|(^|[._])(ema|swa)[A-Z])",
-    re.IGNORECASE,
-)
 _NEAR = 0.3  # share of a module's names from which a mapping is taken for a misfit of it
 _BATCH_COUNT = "num_batches_tracked"  # counts training steps; no output depends on it
 
 
 @dataclass(frozen=True)
-class NamedWeights:
-    """Tensors of a checkpoint by full name.
+class Fit(WeightSet):
+    """Agreement of the tensors under one prefix with a module, by the module's own names.
 
     Attributes:
-        path: File they were read from.
-        tensors: Tensors by full name, the keys of nested mappings joined by dots.
-        owners: Full name of the mapping that each stands in; a name without an entry is at the top.
-        metadata: Metadata of a safetensors file.
-    """
-
-    path: Path
-    tensors: Mapping[str, Tensor]
-    owners: Mapping[str, str]
-    metadata: Mapping[str, str]
-
-    def without(self, parts: frozenset[str]) -> NamedWeights | None:
-        """Return them with parts removed from the names; None where nothing or too much changes."""
-        renamed = {name: without_parts(name, parts) for name in self.tensors}
-        if len(set(renamed.values())) < len(renamed) or all(a == b for a, b in renamed.items()):
-            return None
-        return NamedWeights(
-            self.path,
-            {renamed[name]: value for name, value in self.tensors.items()},
-            {renamed[name]: without_parts(o, parts) for name, o in self.owners.items()},
-            {without_parts(a, parts): without_parts(b, parts) for a, b in self.metadata.items()},
-        )
-
-    def largest_mapping(self) -> dict[str, Tensor]:
-        """Return the tensors of the mapping that holds most of them, by the names in it."""
-        counts = Counter(self.owners.get(name, "") for name in self.tensors)
-        owner = max(counts, key=lambda key: counts[key])
-        start = len(owner) + 1 if owner else 0
-        return {n[start:]: v for n, v in self.tensors.items() if self.owners.get(n, "") == owner}
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Agreement of the tensors under one prefix with a module.
-
-    Attributes:
-        prefix: Start of the full names, "" or ending in a dot.
-        tensors: Tensors by the module's own names.
         missing: Names of the module that have no tensor.
         unknown: Tensors beside those whose names the module lacks.
         misshapen: Descriptions of tensors with another shape.
@@ -77,8 +40,6 @@ class Fit:
         notes: What was filled in.
     """
 
-    prefix: str
-    tensors: Mapping[str, Tensor]
     missing: tuple[str, ...]
     unknown: Mapping[str, Tensor]
     misshapen: tuple[str, ...]
@@ -90,16 +51,6 @@ class Fit:
     def is_exact(self) -> bool:
         """Whether the module takes every tensor and lacks none."""
         return not (self.missing or self.unknown or self.misshapen)
-
-    @property
-    def key(self) -> str:
-        """Name that --weights takes."""
-        return self.prefix.rstrip(".")
-
-    @property
-    def is_averaged(self) -> bool:
-        """Whether its key says that these are averages of weights over the training."""
-        return _AVERAGED.search(self.key) is not None
 
 
 @dataclass(frozen=True)
@@ -134,24 +85,20 @@ def choose_weights(
     Raises:
         CheckpointError: Several fit and none is asked for, or what is asked for is not there.
     """
-    removable = [frozenset[str](), WRAPPER_PARTS]
-    if not any("module" in name.split(".") for name in own):
-        removable.append(WRAPPER_PARTS | {"module"})
     best: list[Fit] = []
-    for parts in removable:
-        attempt = given.without(parts) if parts else given
-        if attempt is None:
-            continue
+    for parts, attempt in spellings(given, own):
         fits = _fits(attempt, own, family)
         exact = [fit for fit in fits if fit.is_exact]
         if exact:
-            distinct = _distinct(exact)
-            chosen, notes = _chosen(distinct, fits, requested, family, given.path)
-            others = tuple(fit.key or RAW for fit in distinct if fit is not chosen)
-            return Choice(chosen, others, (*_renaming(chosen, given, parts), *notes))
+            different = distinct(exact)
+            chosen, notes = _chosen(different, fits, requested, family, given.path)
+            others = tuple(fit.key or RAW for fit in different if fit is not chosen)
+            return Choice(chosen, others, (*naming_notes(chosen, given, parts), *notes))
         best = best or fits
     if best:
-        near = _requested(best, requested, family, given.path) if requested else best
+        near = best
+        if requested:
+            near = requested_sets([best], requested, family.name, given.path)
         return Choice(max(near, key=lambda fit: len(fit.tensors) - len(fit.misshapen)))
     largest = NamedWeights(given.path, given.largest_mapping(), {}, {})
     return Choice(_fit(largest, "", own, family))
@@ -235,90 +182,18 @@ def _fill(
     return tuple(notes), aliases
 
 
-def _distinct(fits: Iterable[Fit]) -> list[Fit]:
-    """Return the fits without those whose tensors all equal an earlier one's."""
-    kept: list[Fit] = []
-    for fit in fits:
-        if not any(_equal(fit.tensors, other.tensors) for other in kept):
-            kept.append(fit)
-    return kept
-
-
-def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return all(
-        value is second[name] or (value.dtype == second[name].dtype and value.equal(second[name]))
-        for name, value in first.items()
-    )
-
-
 def _chosen(
     exact: list[Fit], fits: list[Fit], requested: str | None, family: Family, path: Path
 ) -> tuple[Fit, tuple[str, ...]]:
     if requested is not None:
-        found = _requested(exact, requested, family, path, fits)
-        if len(found) > 1:
-            raise CheckpointError(_ask(found, family, path))
-        return found[0], ()
-    if len(exact) == 1:
-        partial = [f for f in fits if not f.is_exact and f.is_averaged != exact[0].is_averaged]
-        notes = tuple(
-            f"{fit.key or 'the rest of the file'} is left: it lacks {len(fit.missing)} of "
-            f"{len(fit.missing) + len(fit.tensors)} tensors"
-            for fit in partial
-            if fit.missing
-        )
-        return exact[0], notes
-    averaged = [fit for fit in exact if fit.is_averaged]
-    raw = [fit for fit in exact if not fit.is_averaged]
-    if len(averaged) != 1 or len(raw) != 1:
-        raise CheckpointError(_ask(exact, family, path))
-    note = (
-        f"takes the averaged weights under {averaged[0].key!r} and leaves the raw ones "
-        f"{_place(raw[0])}: --weights raw takes those"
+        found = requested_sets([exact, fits], requested, family.name, path)
+        return the_one(found, family.name, path), ()
+    chosen = the_one(exact, family.name, path)
+    partial = [f for f in fits if not f.is_exact and f.is_averaged != chosen.is_averaged]
+    notes = tuple(
+        f"{fit.key or 'the rest of the file'} is left: it lacks {len(fit.missing)} of "
+        f"{len(fit.missing) + len(fit.tensors)} tensors"
+        for fit in partial
+        if fit.missing
     )
-    return averaged[0], (note,)
-
-
-def _requested(
-    fits: list[Fit],
-    requested: str,
-    family: Family,
-    path: Path,
-    near: list[Fit] | None = None,
-) -> list[Fit]:
-    """Return the fits that --weights asks for."""
-    for among in (fits, near or []):
-        found = [fit for fit in among if fit.key == requested]
-        found = found or [fit for fit in among if fit.key.startswith(f"{requested}.")]
-        if not found and requested in (AVERAGED, RAW):
-            found = [fit for fit in among if fit.is_averaged == (requested == AVERAGED)]
-        if found:
-            return found
-    held = ", ".join(fit.key or "the top of the file" for fit in fits)
-    raise CheckpointError(
-        f"{path} holds no weights {requested!r} for {family.name}: it holds {held}; leave "
-        "--weights out, or name one of them"
-    )
-
-
-def _ask(fits: list[Fit], family: Family, path: Path) -> str:
-    keys = [fit.key or RAW for fit in fits]
-    return (
-        f"{path} holds {len(fits)} sets of weights that fit {family.name}: {', '.join(keys)}; "
-        f"choose one, such as --weights {shlex.quote(keys[0])}"
-    )
-
-
-def _renaming(fit: Fit, given: NamedWeights, removed: frozenset[str]) -> tuple[str, ...]:
-    notes = []
-    if fit.prefix:
-        notes.append(f"weights are those under {fit.prefix!r}")
-    parts = removed & {part for name in given.tensors for part in name.split(".")}
-    if parts:
-        listed = ", ".join(f"{part!r}" for part in sorted(parts))
-        notes.append(f"names are read without {listed}, which wrappers put into them")
-    return tuple(notes)
-
-
-def _place(fit: Fit) -> str:
-    return f"under {fit.key!r}" if fit.key else "at the top of the file"
+    return chosen, notes

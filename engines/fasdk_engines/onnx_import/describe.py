@@ -21,6 +21,7 @@ from fasdk_engines.onnx_import.draft import (
 from fasdk_engines.onnx_import.guard import run_guarded
 from fasdk_engines.onnx_import.onnx_file import read_onnx_file
 from fasdk_engines.onnx_import.reference_trial import (
+    TRIED_DEPTH,
     Setting,
     TrialTable,
     open_draft,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from fasdk_calibration.datasets import DatasetSource
     from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.onnx_import.draft import TomlValue
     from fasdk_engines.onnx_import.onnx_file import OnnxFile
@@ -60,7 +62,7 @@ class FileDescription:
 def describe_onnx(
     path: Path,
     *,
-    reference: Path | None = None,
+    reference: DatasetSource | None = None,
     modalities: Sequence[Modality] = (),
     size: tuple[int, int] | None = None,
 ) -> FileDescription:
@@ -68,7 +70,7 @@ def describe_onnx(
 
     Args:
         path: The ONNX file.
-        reference: List of labeled captures, or None. With it usual units, plane orders, live
+        reference: Labeled captures, or None. With it usual units, plane orders, live
             classes and crops are tried.
         modalities: Modalities of the inputs in the file's order; empty where they are not known.
         size: Width and height in pixels of inputs whose size is dynamic, or None.
@@ -82,10 +84,10 @@ def describe_onnx(
     return run_guarded(partial(_described_by, told, reference), str(path), file.model.ByteSize())
 
 
-def _described_by(told: _Told, reference: Path | None) -> FileDescription:
+def _described_by(told: _Told, reference: DatasetSource | None) -> FileDescription:
     if reference is None:
         return _described(told, None)
-    development = read_development(reference)
+    development = read_development(reference, TRIED_DEPTH)
     found = told.draft().get("output.name")
     if found is None or found.origin is not Origin.MISSING:
         return _described(told, development)

@@ -41,7 +41,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fasdk.bounded_file import FileKind, read_bounded
 from fasdk.capture import Modality
@@ -125,7 +125,8 @@ class OutputDescription(BaseModel):
         name: Name of the output in the file; None where the file has only one.
         kind: Content of the output.
         reduction: Reduction of a map of scores; None where the output is no map.
-        reliability: Name of an output [batch, modalities] in [0, 1], or None.
+        certainty: Name of an output [batch, modalities] in [0, 1] that says how certain the network
+            is of each sensor, or None. It was called `reliability` once, and still may be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,7 +134,9 @@ class OutputDescription(BaseModel):
     name: str | None = None
     kind: OutputKind = OutputKind.LOGITS
     reduction: Reduction | None = None
-    reliability: str | None = None
+    certainty: str | None = Field(
+        default=None, validation_alias=AliasChoices("certainty", "reliability")
+    )
 
 
 class ImportDescription(ModelConfig):
@@ -142,7 +145,7 @@ class ImportDescription(ModelConfig):
     Attributes:
         name: Model name in the bundle.
         published_in: Paper or project that defines the model.
-        modalities: Modalities in the column order of `presence` and of a reliability output.
+        modalities: Modalities in the column order of `presence` and of a certainty output.
         required: Modalities without which a capture is refused; None takes all.
         labels: Class names in logit order.
         live_index: Index of the bona fide label.
@@ -204,7 +207,7 @@ class ImportDescription(ModelConfig):
             required=self.modalities if self.required is None else self.required,
             labels=self.labels,
             live_index=self.live_index,
-            has_reliability=self.output.reliability is not None,
+            has_certainty=self.output.certainty is not None,
             config_type=ImportDescription,
             configs={self.name: self},
             build=_no_module,

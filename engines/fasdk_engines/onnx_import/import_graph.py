@@ -74,7 +74,7 @@ class ImportedGraph:
     Attributes:
         family: Model family of the description, with the float32 islands of added operators.
         graph: Self-contained ONNX, inputs named after modalities, outputs `logits` and, where the
-            description names one, `reliability`.
+            description names one, `certainty`.
         parameters: Number of floating-point weights in the graph.
         parity: Largest score difference between the file as given and this graph, in [0, 1].
         interpretation: What the file was taken to be.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fasdk_engines.models.base import Family
     from fasdk_engines.onnx_import.description import ImportDescription
 
-LOGITS, RELIABILITY = "logits", "reliability"
+LOGITS, CERTAINTY = "logits", "certainty"
 SCORE_OUTPUT = "fasdk_answer"  # name of the described output until logits are made of it
 FLOAT = 1  # onnx.TensorProto.FLOAT, a fixed part of the file format
 _MOST_LABELS = 32  # more columns than these are features
@@ -71,12 +71,12 @@ def select_outputs(model: onnx.ModelProto, description: ImportDescription) -> di
     graph, described = model.graph, description.output
     outputs = [value.name for value in graph.output]
     held = ", ".join(map(repr, outputs))
-    others = [name for name in outputs if name != described.reliability]
+    others = [name for name in outputs if name != described.certainty]
     if described.name is None and len(others) != 1:
         example = f", as name = {others[0]!r} under [output]" if others else ""
         raise ExportError(f"the graph has outputs {held}: say which one in output.name{example}")
     answer = described.name or others[0]
-    for field, name in (("name", answer), ("reliability", described.reliability)):
+    for field, name in (("name", answer), ("certainty", described.certainty)):
         if name is not None and name not in outputs:
             raise ExportError(
                 f"the graph has no output {name!r}, only {held}: correct output.{field} in the "
@@ -84,11 +84,11 @@ def select_outputs(model: onnx.ModelProto, description: ImportDescription) -> di
             )
         if name is not None and name in {value.name for value in graph.input}:
             raise ExportError(f"output {name!r} is an input, so nothing is computed")
-    if answer == described.reliability:
-        raise ExportError(f"output {answer!r} cannot be both the scores and the reliability")
+    if answer == described.certainty:
+        raise ExportError(f"output {answer!r} cannot be both the scores and the certainty")
     names = {answer: SCORE_OUTPUT}
-    if described.reliability is not None:
-        names[described.reliability] = RELIABILITY
+    if described.certainty is not None:
+        names[described.certainty] = CERTAINTY
     kept = {value.name: value for value in graph.output if value.name in names}
     values = [type(kept[name]).FromString(kept[name].SerializeToString()) for name in names]
     for value in values:

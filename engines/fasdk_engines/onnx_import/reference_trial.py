@@ -59,6 +59,10 @@ _FIRST_UNITS = tuple(u for u in UNITS if u.name in ("level/255", "(level-127.5)/
 _SURE = 10  # captures of each class from which a result counts as measured
 
 
+# Depth as it is tried first; 8-bit depth of a list becomes millimeters by it.
+TRIED_DEPTH = DepthEncoding(near_mm=300, far_mm=1500, polarity=DepthPolarity.NEAR_BRIGHT)
+
+
 @dataclass(frozen=True)
 class Setting:
     """Settings of a description that no file states.
@@ -92,7 +96,7 @@ class Setting:
             crop=self.crop,
             crop_scale=self.crop_scale,
             channel_order=self.order if modality is Modality.RGB else ChannelOrder.RGB,
-            depth=DepthEncoding(near_mm=300, far_mm=1500, polarity=self.polarity)
+            depth=TRIED_DEPTH.model_copy(update={"polarity": self.polarity})
             if modality is Modality.DEPTH
             else None,
             mean=(0.0, 0.0, 0.0),

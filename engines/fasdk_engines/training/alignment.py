@@ -10,7 +10,8 @@ texts. Choices made here:
 - A capture attends to itself in every stage, as it will when deployed, not to its batch-mates;
   texts attend over the texts of their class, as published.
 
-Routing to the second expert is random in training, as published. The texts are fasdk's own.
+Routing to the second expert is random in training, as published. The texts are fasdk's own, as
+many as published: 24 of attacks and 23 of live.
 """
 
 from __future__ import annotations
@@ -24,28 +25,60 @@ from torch.nn import functional
 from fasdk_engines.models.mmda.published import Mmda, RefineLayer
 from fasdk_engines.training.data import Batch
 from fasdk_engines.training.method import CLASSIFICATION, Method, Task
-from fasdk_engines.training.text import TextEncoder, tokenize
+from fasdk_engines.training.sentences import Sentences
+from fasdk_engines.training.text import TextEncoder
 
 TRUE, FALSE = 0.9, 0.1  # soft targets of the right and the wrong class
+ATTACK_TEXTS = (
+    "a faked face before the camera",
+    "a printed picture of a person",
+    "a face on the screen of a telephone",
+    "a video of somebody played back",
+    "a mask worn over the head",
+    "somebody wears the face of another person",
+    "paper and not skin",
+    "a flat sheet without relief",
+    "a face without its own shape",
+    "glossy paper reflects the light",
+    "the edge of a tablet is seen",
+    "eyes are cut out of a print",
+    "silicone imitates skin",
+    "a rigid mask that cannot smile",
+    "the head of a doll instead of a person",
+    "glasses with printed eyes",
+    "paint that imitates another person",
+    "a wig and a mask hide the person",
+    "cold material where skin should be warm",
+    "infrared light falls on ink",
+    "somebody tries to deceive the sensor",
+    "a presentation that must be refused",
+    "an impostor holds up a picture",
+    "an attack is seen",
+)
 LIVE_TEXTS = (
-    "a photo of a living face",
-    "a photo of the face of a person",
-    "a real person in front of the camera",
+    "a living person before the camera",
+    "the face of a person who is present",
+    "a real person looks into the sensor",
     "this face belongs to somebody who is here",
     "skin and not paper",
     "a face with its own shape",
+    "a nose that stands out from the cheeks",
+    "eyes that look and blink",
+    "warm skin in infrared light",
+    "hair and ears as they grow",
+    "a person who wants to be let in",
+    "a person with their own glasses",
+    "a bearded person without a mask",
+    "light falls softly on skin",
+    "depth that follows the form of a head",
+    "a mouth that could speak",
+    "somebody stands at the door",
+    "neck and shoulders belong to the face",
+    "nothing covers the face",
     "no attack is seen",
+    "a presentation that may be trusted",
+    "a genuine user of the device",
     "a true presentation",
-)
-ATTACK_TEXTS = (
-    "a photo of a faked face",
-    "a photo of a printed face",
-    "a photo of a face on a screen",
-    "a photo of a mask",
-    "somebody wears the face of another person",
-    "paper and not skin",
-    "a face without its own shape",
-    "an attack is seen",
 )
 
 
@@ -88,10 +121,17 @@ def partners(domains: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Alignment(Method):
-    """MMDA's whole training: classification of captures and texts, RS2 at every level of U-DSA."""
+    """MMDA's whole training: classification of captures and texts, RS2 at every level of U-DSA.
+
+    Attributes:
+        encoder: Text tower with its tokenizer.
+        texts: Tokens of each class's texts, in logit order.
+    """
 
     name = "mmda"
     families = ("mmda",)
+    reads_sentences = True
+    coupled = "domain partners and the balance of the experts are of one part"
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -99,16 +139,18 @@ class Alignment(Method):
         if not isinstance(module, Mmda):
             raise TypeError(f"expected Mmda, found {type(module).__name__}")
         config = module.config
-        texts = [*ATTACK_TEXTS, *LIVE_TEXTS]
+        file = task.sentences
+        said = Sentences(LIVE_TEXTS, ATTACK_TEXTS) if file is None else file.shared(self.name)
+        texts = [*said.attack, *said.live]
         self._module = module
-        self._encoder = TextEncoder(texts, config.feature_width, task.text_weights, task.vocabulary)
-        self._texts = [
-            tokenize(kind, self._encoder.tokenizer)
-            for kind in sorted_by_label(ATTACK_TEXTS, LIVE_TEXTS, task.family.live_index)
+        self.encoder = TextEncoder(texts, config.feature_width, task.text_weights, task.vocabulary)
+        self.texts = [
+            self.encoder.tokens(kind)
+            for kind in sorted_by_label(said.attack, said.live, task.family.live_index)
         ]
         # The outermost stage each way is the module's own.
         further = config.align_depth - 1
-        self.extra.add_module("model", self._encoder.tower)
+        self.extra.add_module("model", self.encoder.tower)
         for name in ("refine", "remapping"):
             self.extra.add_module(name, nn.ModuleList(RefineLayer(config) for _ in range(further)))
 
@@ -118,11 +160,11 @@ class Alignment(Method):
         encoded = self._module.encode(*batch.arguments)
         partner = partners(batch.domains.cpu(), self.task.generator).to(encoded.device)
         fused, routing = adapter.fusion(encoded, encoded[partner])
-        texts = [self._encoder(tokens)[None] for tokens in self._texts]
+        texts = [self.encoder(tokens)[None] for tokens in self.texts]
         levels, text_levels, more = self._levels(fused, texts)
         logits, last = adapter.classifier(levels[-1])
         routing = routing + more + last
-        scale = self._encoder.tower.logit_scale.exp()
+        scale = self.encoder.tower.logit_scale.exp()
         aligned = [
             soft_loss(
                 level_logits(feature[:, 0], [text[0] for text in text_level], scale), batch.targets

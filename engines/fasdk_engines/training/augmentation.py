@@ -1,8 +1,8 @@
-"""Random augmentation: mirroring, shift, brightness and modality dropout."""
+"""Random changes of training captures, and modality dropout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 from fasdk.capture import Modality
 from fasdk.preprocess import PreprocessSpec
 from fasdk_engines.training.data import Batch
-from fasdk_engines.training.settings import TrainingSettings
+from fasdk_engines.training.loader_augmentation import as_loaders
+from fasdk_engines.training.settings import Augmentation, TrainingSettings
 
 Specs = Mapping[Modality, PreprocessSpec]
 
@@ -19,12 +20,12 @@ Specs = Mapping[Modality, PreprocessSpec]
 def augment(
     batch: Batch, specs: Specs, settings: TrainingSettings, generator: torch.Generator
 ) -> Batch:
-    """Return a batch with random mirroring, shift, brightness and modality dropout.
+    """Return a batch with random changes of its images, and random modality dropout.
 
     Args:
         batch: Captures, on the CPU.
-        specs: Preprocessing by modality; brightness is changed and clipped in 8-bit levels.
-        settings: Strength of each change.
+        specs: Preprocessing by modality; changes are made and clipped in 8-bit levels.
+        settings: Kind and strength of each change.
         generator: Random number generator.
     """
     count = len(batch)
@@ -32,25 +33,43 @@ def augment(
     def draw() -> Tensor:
         return torch.rand(count, generator=generator)
 
-    mirrored, moved_x, moved_y, gain = draw(), draw(), draw(), draw()
+    kind = settings.augmentation
+    mirrored = torch.ones(count) if kind is Augmentation.NONE else draw()
+    moved = [draw(), draw(), draw()] if kind is Augmentation.FASDK else []
     # At most one modality is dropped, so that every capture keeps one.
     dropped = draw() < settings.modality_dropout
     which = torch.randint(len(batch.inputs), (count,), generator=generator)
     inputs: dict[Modality, Tensor] = {}
-    for modality, tensor in batch.inputs.items():
+    for column, (modality, tensor) in enumerate(batch.inputs.items()):
+        present = _each(batch.present[:, column] > 0)
         changed = torch.where(_each(mirrored < 0.5), tensor.flip(3), tensor)
-        changed = _shifted(
-            changed, settings.shift * (2 * moved_x - 1), settings.shift * (2 * moved_y - 1)
-        )
-        if modality is Modality.RGB and settings.brightness > 0:
-            factor = 1.0 + settings.brightness * (2 * gain - 1)
-            brightened = _brightened(changed, specs[modality], factor)
-            column = list(batch.inputs).index(modality)
-            changed = torch.where(_each(batch.present[:, column] > 0), brightened, changed)
+        if kind is Augmentation.FASDK:
+            changed = _own_changes(changed, present, modality, specs[modality], settings, moved)
+        elif kind is not Augmentation.NONE:
+            noisy = kind is Augmentation.NOISY_LOADERS
+            altered = as_loaders(changed, specs[modality], generator, noisy=noisy)
+            changed = torch.where(present, altered, changed)
         inputs[modality] = changed
     columns = torch.arange(len(inputs))
     absent = dropped[:, None] & (which[:, None] == columns)
     return leave_out(replace(batch, inputs=inputs), specs, absent)
+
+
+def _own_changes(
+    images: Tensor,
+    present: Tensor,
+    modality: Modality,
+    spec: PreprocessSpec,
+    settings: TrainingSettings,
+    drawn: Sequence[Tensor],
+) -> Tensor:
+    """Return images [B, 3, H, W] moved, and where RGB is present, brightened."""
+    across, down, gain = (2 * values - 1 for values in drawn)
+    moved = _shifted(images, settings.shift * across, settings.shift * down)
+    if modality is not Modality.RGB or settings.brightness == 0:
+        return moved
+    brightened = _brightened(moved, spec, 1.0 + settings.brightness * gain)
+    return torch.where(present, brightened, moved)
 
 
 def leave_out(batch: Batch, specs: Specs, absent: Tensor) -> Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from fasdk.capture import Capture, Modality
 from fasdk.errors import DatasetError
-from fasdk.preprocess import PRESENCE, PreprocessSpec, to_batch
+from fasdk.preprocess import PRESENCE, DepthEncoding, PreprocessSpec, to_batch
 from fasdk_calibration.datasets import (
     CaptureRecord,
+    Dataset,
+    DatasetSource,
     Label,
     announce_dataset,
-    load_capture,
-    open_dataset,
+    depth_encoding,
 )
 from fasdk_engines.models.base import Family
 
@@ -65,22 +65,27 @@ class TrainingCapture(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CaptureOnDisk:
     """A capture of a list, whose frames are read each time they are asked for.
 
     Attributes:
         record: Entry of the list.
-        root: Folder that its paths are relative to.
+        dataset: Data set that the entry is of.
+        depth: Depth encoding of the model, by which 8-bit depth becomes millimeters; None where it
+            looks at no depth.
+        modalities: Modalities the model looks at; frames of no other are read.
     """
 
     record: CaptureRecord
-    root: Path
+    dataset: Dataset
+    depth: DepthEncoding | None = None
+    modalities: tuple[Modality, ...] = tuple(Modality)
 
     @property
     def capture(self) -> Capture:
         """The frames; raises DatasetError where one cannot be read."""
-        return load_capture(self.record, self.root)
+        return self.dataset.load(self.record, self.depth, modalities=self.modalities)
 
     @property
     def id(self) -> str:
@@ -113,15 +118,22 @@ class CaptureOnDisk:
         return self.record.is_bona_fide
 
 
-def captures_of(path: Path) -> list[CaptureOnDisk]:
-    """Return a list's captures, frames left on disk.
+def captures_of(
+    source: DatasetSource, specs: Mapping[Modality, PreprocessSpec]
+) -> list[CaptureOnDisk]:
+    """Return the captures of lists and folders, frames left on disk.
+
+    Args:
+        source: Lists and folders of the captures.
+        specs: Preprocessing of the model by modality.
 
     Raises:
-        DatasetError: The list or one of its frames is missing or malformed.
+        DatasetError: A list or one of its frames is missing or malformed.
     """
-    dataset = open_dataset(path)
-    announce_dataset(dataset)
-    return [CaptureOnDisk(record, dataset.root) for record in dataset.records]
+    dataset, modalities = source.open(), tuple(specs)
+    announce_dataset(dataset, modalities)
+    depth = depth_encoding(specs)
+    return [CaptureOnDisk(record, dataset, depth, modalities) for record in dataset.records]
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,21 @@ class Batch:
     def classes(self) -> Tensor:
         """int64 [B]: 0 live, whatever the domain; 1 + d an attack of domain d."""
         return torch.where(self.is_live, torch.zeros_like(self.domains), 1 + self.domains)
+
+    def parts(self, size: int) -> list[Batch]:
+        """Return the batch in parts of `size` captures, the last perhaps smaller."""
+        rows = torch.split(torch.arange(len(self)), size)
+        return [
+            replace(
+                self,
+                inputs={m: x[part] for m, x in self.inputs.items()},
+                present=self.present[part],
+                targets=self.targets[part],
+                is_live=self.is_live[part],
+                domains=self.domains[part],
+            )
+            for part in rows
+        ]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""

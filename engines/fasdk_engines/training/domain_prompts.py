@@ -4,7 +4,7 @@ Asymmetric: live is one class for all domains, and every domain's attacks are a 
 A class has one text feature a modality, the mean over templates that end in placeholders, whose
 places learned vectors take. The loss is the cross-entropy over logit_scale * cos(feature, text).
 Domains are those of the captures, and an absent modality adds no loss. The templates are fasdk's
-own.
+own, as many as published: 9 of live and 9 of attacks a modality.
 """
 
 from __future__ import annotations
@@ -17,10 +17,16 @@ from torch.nn import functional
 
 from fasdk.capture import Modality
 from fasdk_engines.training.data import Batch
-from fasdk_engines.training.method import CLASSIFICATION, BranchMethod, Scale, Task
-from fasdk_engines.training.prototypes import mean_certainty
+from fasdk_engines.training.method import (
+    CLASSIFICATION,
+    BranchMethod,
+    Scale,
+    Task,
+    held_by_modality,
+)
 from fasdk_engines.training.regrad import ReGrad
-from fasdk_engines.training.text import PLACEHOLDER, TextEncoder, tokenize
+from fasdk_engines.training.sentences import SentenceFile, Sentences
+from fasdk_engines.training.text import PLACEHOLDER, TextEncoder
 
 PROMPTS = 5  # learned vectors a class
 MOMENTUM = 0.5
@@ -30,12 +36,22 @@ _LIVE = (
     "the skin of a person who stands here",
     "somebody in front of the sensor",
     "a face that moves and breathes",
+    "the head of a person who is present",
+    "a face with the relief of its own",
+    "somebody who shows their own features",
+    "a person without any disguise",
+    "the true face of a visitor",
 )
 _ATTACK = (
     "somebody pretends to be another person",
     "a copy of a face is held up",
     "a mask or a picture hides the person",
     "a thing that imitates a face",
+    "a print or a screen instead of a person",
+    "paper or plastic takes the place of skin",
+    "the face of somebody who is elsewhere",
+    "a disguise made to deceive the sensor",
+    "the lifeless likeness of a person",
 )
 _SEEN = {
     Modality.RGB: "in a color image",
@@ -44,13 +60,25 @@ _SEEN = {
 }
 
 
-def templates(modality: Modality) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the texts of live and of attacks for a modality, each ending in placeholders."""
-    seen = _SEEN[modality]
-    live, attack = (
-        tuple(f"{sentence} {seen} {_PLACE}" for sentence in kind) for kind in (_LIVE, _ATTACK)
+def templates(modality: Modality, file: SentenceFile | None = None) -> Sentences:
+    """Return the texts of live and of attacks for a modality, each ending in placeholders.
+
+    Args:
+        modality: Modality they describe; fasdk's own sentences name it.
+        file: Sentences in place of fasdk's own.
+
+    Raises:
+        TrainingError: The file has none for the modality.
+    """
+    if file is None:
+        seen = f"{_SEEN[modality]} {_PLACE}"
+        found = Sentences(_LIVE, _ATTACK)
+    else:
+        seen, found = _PLACE, file.of(modality)
+    return Sentences(
+        tuple(f"{sentence} {seen}" for sentence in found.live),
+        tuple(f"{sentence} {seen}" for sentence in found.attack),
     )
-    return live, attack
 
 
 def prompt_loss(
@@ -81,50 +109,78 @@ def prompt_loss(
 
 
 class DomainPrompts(BranchMethod):
-    """MMDG++'s whole training: cross-entropy, ADP, and ReGrad by running losses."""
+    """MMDG++'s whole training: cross-entropy, ADP, and ReGrad by running losses.
+
+    Attributes:
+        encoder: Text tower with its tokenizer.
+    """
 
     name = "mmdgpp"
     families = ("mmdgpp",)
+    reads_sentences = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._regrad = ReGrad(MOMENTUM)
-        self._certainty = torch.ones(len(task.family.modalities))
-        kinds = [templates(modality) for modality in task.family.modalities]
-        texts = [text for live, attack in kinds for text in (*live, *attack)]
+        kinds = [templates(modality, task.sentences) for modality in task.family.modalities]
+        texts = [text for kind in kinds for text in (*kind.live, *kind.attack)]
         width = int(task.module.get_parameter("visual_proj_1").shape[1])
-        encoder = TextEncoder(texts, width, task.text_weights, task.vocabulary)
-        encoder.requires_grad_(not task.text_weights)
+        self.encoder = TextEncoder(texts, width, task.text_weights, task.vocabulary)
+        self.encoder.requires_grad_(not task.text_weights)
         classes = 1 + len(task.domains)
-        self._texts, self._encoder = _Texts(kinds, classes, encoder), encoder
+        groups = [group for k in kinds for group in (k.live, *[k.attack] * (classes - 1))]
+        self._counts = [len(group) for group in groups]
+        self._tokens = self.encoder.tokens([text for group in groups for text in group])
         # The published names: prompts by modality, the tower beside the visual one.
         for index in range(len(kinds)):
-            prompts = torch.randn(classes, PROMPTS, encoder.width)
+            prompts = torch.randn(classes, PROMPTS, self.encoder.width)
             self.extra.register_parameter(f"prompts_{index + 1}", nn.Parameter(prompts))
-        self.extra.add_module("model", encoder.tower)
+        self.extra.add_module("model", self.encoder.tower)
 
     def frozen(self) -> tuple[str, ...]:
         """CLIP stays as pretrained, but for RGB's class token."""
         return (r"model\.(?!visual\.class_embedding$).*",)
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Return how many captures hold each modality."""
+        return held_by_modality(batch)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and one ADP loss a modality."""
         logits, features, certainty = self.run(batch)
-        self._certainty = mean_certainty(certainty, batch)
+        self._regrad.observe(certainty, batch.present)
         each = prompt_loss(
             features,
             batch.present,
-            self._texts.features(list(self.extra.parameters(recurse=False))),
-            self._encoder.tower.logit_scale.exp(),
+            self.class_features(list(self.extra.parameters(recurse=False))),
+            self.encoder.tower.logit_scale.exp(),
             batch.classes,
         )
         names = [modality.value for modality in batch.inputs]
         parts = {CLASSIFICATION: self.classification(logits, batch)}
         return parts | dict(zip(names, each, strict=True))
 
+    def class_features(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Return each class's text feature [modalities, classes, width]: the mean over templates.
+
+        Args:
+            prompts: [classes, `PROMPTS`, width] for each modality.
+        """
+        each = [
+            prompt.expand(count, -1, -1)
+            for prompt, count in zip(torch.cat(list(prompts)), self._counts, strict=True)
+        ]
+        found: Tensor = self.encoder(self._tokens, torch.cat(each))
+        means = torch.stack([group.mean(0) for group in torch.split(found, self._counts)])
+        return means.reshape(len(prompts), -1, found.shape[1])
+
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
+        """Add the gradients of a part of a step's captures."""
+        self._regrad.collect(self.task.module, self.extra, losses, scale)
+
+    def end_step(self) -> None:
         """Add the rebalanced ADP gradients to the classifier's."""
-        self._regrad.backward(self.task.module, self.extra, losses, self._certainty, scale)
+        self._regrad.apply()
 
     def state(self) -> dict[str, Tensor]:
         """Return ReGrad's running losses."""
@@ -133,34 +189,3 @@ class DomainPrompts(BranchMethod):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Restore ReGrad's running losses."""
         self._regrad.restore(state)
-
-
-class _Texts:
-    """Every modality's and class's texts, encoded together."""
-
-    def __init__(
-        self,
-        kinds: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
-        classes: int,
-        encoder: TextEncoder,
-    ) -> None:
-        self._encoder = encoder
-        self._shape = (len(kinds), classes, len(_LIVE))
-        texts = [
-            text
-            for live, attack in kinds
-            for group in (live, *[attack] * (classes - 1))
-            for text in group
-        ]
-        self._tokens = tokenize(texts, encoder.tokenizer)
-
-    def features(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Return [modalities, classes, width]: the mean over templates.
-
-        Args:
-            prompts: [classes, `PROMPTS`, width] for each modality.
-        """
-        _, _, count = self._shape
-        each = torch.stack(list(prompts)).repeat_interleave(count, dim=1).flatten(0, 1)
-        found: Tensor = self._encoder(self._tokens, each)
-        return found.reshape(*self._shape, -1).mean(2)

@@ -14,6 +14,7 @@ from fasdk.errors import TrainingError
 from fasdk_engines.models.base import Family, PublishedModule
 from fasdk_engines.training.augmentation import Specs
 from fasdk_engines.training.data import Batch, CaptureTensors
+from fasdk_engines.training.sentences import SentenceFile
 from fasdk_engines.training.settings import TrainingSettings
 
 Scale = Callable[[Tensor], Tensor]
@@ -33,6 +34,7 @@ class Task:
         generator: Random number generator of the method, on the CPU.
         text_weights: Weights of CLIP's text tower under OpenAI's names; empty trains a small tower.
         vocabulary: File of OpenAI's byte-pair merges, for those weights.
+        sentences: Sentences in place of the method's own, or None.
     """
 
     family: Family
@@ -43,6 +45,7 @@ class Task:
     generator: torch.Generator
     text_weights: Mapping[str, Tensor] = field(default_factory=dict)
     vocabulary: Path | None = None
+    sentences: SentenceFile | None = None
 
 
 class Method:
@@ -58,6 +61,8 @@ class Method:
     name = "plain"
     families: tuple[str, ...] = ()  # families it was published for; empty: any
     module_drops = False  # whether the model drops modalities itself in training
+    reads_sentences = False  # whether it trains against sentences about both classes
+    coupled = ""  # parts of the loss that also depend on which captures are run together
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -80,9 +85,21 @@ class Method:
             logits, batch.targets, label_smoothing=self.task.settings.label_smoothing
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Return over how many captures losses are means, by name; all, where not named."""
+        return {CLASSIFICATION: len(batch)}
+
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
-        """Leave each parameter's gradient in `.grad`; `scale` is for mixed precision."""
+        """Add the gradients of a part of a step's captures.
+
+        Args:
+            losses: The part's losses, each weighted by the part's share of the step's mean.
+            scale: Loss scaling of mixed precision.
+        """
         torch.autograd.backward(scale(torch.stack(list(losses.values())).sum()))
+
+    def end_step(self) -> None:
+        """Leave the step's gradients in `.grad`; called after `backward` of its last part."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resumed training needs besides weights."""
@@ -96,11 +113,22 @@ class Method:
         return dict(self.extra.state_dict())
 
 
+def held_by_modality(batch: Batch) -> dict[str, int]:
+    """Return how many captures of a batch hold each modality, by its name."""
+    held = batch.present.sum(0).tolist()
+    return {modality.value: int(n) for modality, n in zip(batch.inputs, held, strict=True)}
+
+
 class BranchMethod(Method):
     """A method for models that give one feature a modality and join them in one linear layer."""
 
     def run(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits [B, 2], features [B, modalities, width] and certainty [B, modalities]."""
+        """Run the model.
+
+        Returns:
+            Logits [B, 2], features [B, modalities, width], and the certainty of each modality's
+            class token [B, modalities].
+        """
         module = self.task.module
         features_of, classifier = getattr(module, "features", None), getattr(module, "fc_all", None)
         if features_of is None or classifier is None:

@@ -7,6 +7,7 @@ from importlib import import_module
 from fasdk.errors import TrainingError
 from fasdk_engines.models.base import Family
 from fasdk_engines.training.method import Method
+from fasdk_engines.training.sentences import SentenceFile
 
 PUBLISHED = "published"  # name for the method a family was published with
 
@@ -55,3 +56,15 @@ def get_method(name: str, family: Family) -> type[Method]:
             f"choose {PUBLISHED} or plain"
         )
     return method
+
+
+def require_sentences_read(method: type[Method], sentences: SentenceFile | None) -> None:
+    """Check that a method trains against sentences, where some are given.
+
+    Raises:
+        TrainingError: It reads none.
+    """
+    if sentences is not None and not method.reads_sentences:
+        raise TrainingError(
+            f"method {method.name!r} reads no sentences: leave out --texts {sentences.path}"
+        )

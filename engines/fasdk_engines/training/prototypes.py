@@ -15,7 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from fasdk_engines.training.data import Batch, CaptureTensors
-from fasdk_engines.training.method import CLASSIFICATION, BranchMethod, Scale, Task
+from fasdk_engines.training.method import (
+    CLASSIFICATION,
+    BranchMethod,
+    Scale,
+    Task,
+    held_by_modality,
+)
 from fasdk_engines.training.regrad import ReGrad
 
 WEIGHT = 0.3  # r_ssp
@@ -68,10 +74,11 @@ def prototype_loss(
     """
     known = ~prototypes.isnan().any(dim=2)
     targets = torch.where(known[:, :, None], prototypes, 0.0)
+    precise = torch.promote_types(features.dtype, torch.float32)  # not the half of --amp
     # The squared-sum form loses digits where feature and prototype are close.
     distance = torch.cdist(
-        features.transpose(0, 1).float(),
-        targets.float(),
+        features.transpose(0, 1).to(precise),
+        targets.to(precise),
         compute_mode="donot_use_mm_for_euclid_dist",
     )
     logits = torch.where(known[:, None, :], -distance, float("-inf"))
@@ -122,20 +129,23 @@ class Prototypes(BranchMethod):
         )
         self.prototypes = blend(self.prototypes, new)
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Return how many captures hold each modality."""
+        return held_by_modality(batch)
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and one SSP loss a modality."""
-        parts, _ = self.parts(batch)
-        return parts
-
-    def parts(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses and the mean certainty of each modality [modalities]."""
         logits, features, certainty = self.run(batch)
         if self.prototypes is None:
             raise RuntimeError("begin_epoch was not called")
+        self.observe(certainty, batch)
         each = WEIGHT * prototype_loss(features, batch.present, self.prototypes, batch.classes)
         names = [modality.value for modality in batch.inputs]
         parts = {CLASSIFICATION: self.classification(logits, batch)}
-        return parts | dict(zip(names, each, strict=True)), mean_certainty(certainty, batch)
+        return parts | dict(zip(names, each, strict=True))
+
+    def observe(self, certainty: Tensor, batch: Batch) -> None:
+        """Take the certainty of each modality's class token [B, modalities]; not used here."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the prototypes."""
@@ -147,23 +157,29 @@ class Prototypes(BranchMethod):
 
 
 class PrototypesRebalanced(Prototypes):
-    """MMDG's whole training: SSP whose gradients ReGrad rebalances."""
+    """MMDG's whole training: SSP whose gradients ReGrad rebalances.
+
+    Attributes:
+        certainty: Mean certainty of each modality's class token in the last batch [modalities].
+    """
 
     name = "mmdg"
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._regrad = ReGrad(momentum=0.0)
-        self._certainty = torch.ones(len(task.family.modalities))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy and one SSP loss a modality."""
-        parts, self._certainty = self.parts(batch)
-        return parts
+    def observe(self, certainty: Tensor, batch: Batch) -> None:
+        """Take the certainty of each modality's class token [B, modalities]."""
+        self._regrad.observe(certainty, batch.present)
 
     def backward(self, losses: Mapping[str, Tensor], scale: Scale) -> None:
+        """Add the gradients of a part of a step's captures."""
+        self._regrad.collect(self.task.module, self.extra, losses, scale)
+
+    def end_step(self) -> None:
         """Add the rebalanced SSP gradients to the classifier's."""
-        self._regrad.backward(self.task.module, self.extra, losses, self._certainty, scale)
+        self._regrad.apply()
 
     def state(self) -> dict[str, Tensor]:
         """Return the prototypes and ReGrad's averages."""
@@ -173,10 +189,3 @@ class PrototypesRebalanced(Prototypes):
         """Restore the prototypes and ReGrad's averages."""
         super().restore(state)
         self._regrad.restore(state)
-
-
-def mean_certainty(certainty: Tensor, batch: Batch) -> Tensor:
-    """Return each modality's mean certainty [modalities] over the captures that hold it."""
-    held = batch.present > 0
-    total = torch.where(held, certainty, 0.0).sum(0)
-    return (total / held.sum(0).clamp(min=1)).detach()

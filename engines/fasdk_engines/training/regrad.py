@@ -4,7 +4,8 @@ A parameter belongs to the modality whose number its name's first part holds (`a
 `pos_embedding3`, `conv_pass_2`, `prompts_1`). The modality with the lowest loss is the fast one.
 A fast branch follows its own gradient only as far as the other two go along; a slow branch follows
 its own whole and takes from the others what goes along. What is taken on trust is scaled by the
-certainty of the modality it came from. Projections are per parameter tensor.
+certainty of the modality it came from: the last block's about the class token, mean over the batch.
+Projections are per parameter tensor.
 
 Corrected: the published script reads an undefined `version` (here its last rule, 4, which MMDG++
 made the default), does not advance its index past a parameter without gradients, adds None to a
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +66,31 @@ def branch_of(name: str) -> int | None:
     return int(number[1]) - 1 if number else None
 
 
+@dataclass(frozen=True)
+class _Collected:
+    """Losses and gradients of some of a step's captures.
+
+    Attributes:
+        mine: Parameters of one modality each, with its index.
+        steering: Parameters that the classifier does not reach.
+        losses: Loss of each modality, [modalities].
+        found: Gradients of each modality's loss with respect to `mine`; None for zero.
+        together: Gradients of all these losses with respect to `steering`.
+    """
+
+    mine: Sequence[tuple[nn.Parameter, int]]
+    steering: Sequence[nn.Parameter]
+    losses: Tensor
+    found: Sequence[Sequence[Tensor | None]]
+    together: Sequence[Tensor | None]
+
+    def plus(self, other: _Collected) -> _Collected:
+        """Return both together; they are of the same parameters."""
+        found = [list(map(_sum, a, b)) for a, b in zip(self.found, other.found, strict=True)]
+        together = list(map(_sum, self.together, other.together))
+        return replace(self, losses=self.losses + other.losses, found=found, together=together)
+
+
 class ReGrad:
     """The rule with its running losses.
 
@@ -74,27 +101,35 @@ class ReGrad:
     def __init__(self, momentum: float) -> None:
         self._momentum = momentum
         self._running: Tensor | None = None
+        self._collected: _Collected | None = None
+        self._certainty: tuple[Tensor, Tensor] | None = None  # sums and counts, [modalities]
 
-    def backward(
-        self,
-        module: nn.Module,
-        extra: nn.Module,
-        losses: Mapping[str, Tensor],
-        certainty: Tensor,
-        scale: Scale,
+    def observe(self, certainty: Tensor, present: Tensor) -> None:
+        """Add the certainty of a part of a step's captures.
+
+        Args:
+            certainty: Certainty of each modality, in [0, 1], [B, modalities].
+            present: 1 where the capture holds the modality, [B, modalities].
+        """
+        held = present > 0
+        found = torch.where(held, certainty.detach(), 0.0).sum(0), held.sum(0)
+        if self._certainty is not None:
+            found = self._certainty[0] + found[0], self._certainty[1] + found[1]
+        self._certainty = found
+
+    def collect(
+        self, module: nn.Module, extra: nn.Module, losses: Mapping[str, Tensor], scale: Scale
     ) -> None:
-        """Leave the classifier's and the rebalanced gradients in `.grad`.
+        """Add the gradients of a part of a step's captures; `apply` follows the last part.
 
         Args:
             module: Model in training.
             extra: Further module that is trained along with the model.
-            losses: `classification` and one a modality, in model order.
-            certainty: [modalities], in [0, 1].
+            losses: `classification` and one a modality, in model order, each weighted by the
+                part's share of the step's mean.
             scale: Loss scaling of mixed precision; projections are independent of it.
         """
         own_losses = [loss for name, loss in losses.items() if name != CLASSIFICATION]
-        fast = self.fast(torch.stack(own_losses).detach())
-        factors = certainty.tolist()
         branches = [
             (parameter, branch_of(name))
             for name, parameter in [*module.named_parameters(), *extra.named_parameters()]
@@ -109,9 +144,20 @@ class ReGrad:
         found = [_gradients(scale(loss), [p for p, _ in mine]) for loss in own_losses]
         together = _gradients(scale(torch.stack(own_losses).sum()), steering)
         torch.autograd.backward(scale(losses[CLASSIFICATION]))
-        for parameter, gradient in zip(steering, together, strict=True):
+        part = _Collected(mine, steering, torch.stack(own_losses).detach(), found, together)
+        self._collected = part if self._collected is None else self._collected.plus(part)
+
+    def apply(self) -> None:
+        """Leave the classifier's and the rebalanced gradients of the step in `.grad`."""
+        step, certainty = self._collected, self._certainty
+        self._collected = self._certainty = None
+        if step is None or certainty is None:
+            raise RuntimeError("observe and collect were not called")
+        fast = self.fast(step.losses)
+        factors = (certainty[0] / certainty[1].clamp(min=1)).tolist()
+        for parameter, gradient in zip(step.steering, step.together, strict=True):
             parameter.grad = gradient
-        for (parameter, branch), *gradients in zip(mine, *found, strict=True):
+        for (parameter, branch), *gradients in zip(step.mine, *step.found, strict=True):
             if all(gradient is None for gradient in gradients):
                 continue
             whole = [torch.zeros_like(parameter) if g is None else g for g in gradients]
@@ -143,6 +189,12 @@ class ReGrad:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take up the running losses."""
         self._running = state.get("running_losses")
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return first if second is None else second
+    return first + second
 
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -28,10 +29,13 @@ def fingerprint(
     captures: Sequence[TrainingCapture],
     development: Sequence[TrainingCapture],
     start: str,
+    frozen: Sequence[str],
+    sentences: str,
 ) -> dict[str, str]:
     """Return what must be equal for a training to be resumed, by name.
 
-    `start` identifies the initial weights. How often the state is saved may differ.
+    `start` identifies the initial weights, `frozen` the parameters that keep them, `sentences` a
+    file of them. How often the state is saved may differ.
     """
     return {
         "model": family.name,
@@ -41,6 +45,8 @@ def fingerprint(
         "training captures": _digest(captures),
         "development captures": _digest(development),
         "initial weights": start,
+        "frozen parameters": json.dumps(list(frozen)),
+        "sentences": sentences,
         "torch": torch.__version__.split("+")[0],
     }
 
@@ -78,14 +84,35 @@ def read_state(path: Path, prints: Mapping[str, str]) -> dict[str, Any]:
         raise TrainingError(
             f"{path} is no training state of version {_VERSION}: delete it and start again"
         )
-    other = [name for name, value in prints.items() if found["fingerprint"].get(name) != value]
+    kept = found["fingerprint"]
+    other = [name for name, value in prints.items() if kept.get(name) != value]
     if other:
+        named = ", ".join(_difference(name, kept.get(name), prints[name]) for name in other)
         raise TrainingError(
-            f"{path} is of a training with another {', '.join(other)}: give what it was started "
+            f"{path} is of a training with another {named}: give what it was started "
             "with, or delete it and start again"
         )
     state: dict[str, Any] = found["state"]
     return state
+
+
+def _difference(name: str, kept: object, given: str) -> str:
+    """Return what differs, with its values where they are few."""
+    if name == "frozen parameters" and isinstance(kept, str):
+        return f"{name} ({_listed(json.loads(kept))}, not {_listed(json.loads(given))})"
+    if name != "settings" or not isinstance(kept, str):
+        return name
+    old, new = json.loads(kept), json.loads(given)
+    fields = [
+        f"{field.replace('_', ' ')} {json.dumps(old.get(field))}, not {json.dumps(value)}"
+        for field, value in new.items()
+        if field not in old or old[field] != value
+    ]
+    return f"{name} ({'; '.join(fields)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " ".join(names) or "none"
 
 
 def _digest(captures: Sequence[TrainingCapture]) -> str:

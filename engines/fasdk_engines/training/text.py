@@ -1,7 +1,7 @@
 """Tokenizers and text towers for methods that train against texts.
 
 There are two kinds of tower. With given weights it is OpenAI's, and needs their byte-pair merges;
-the other is small, knows only the words of fasdk's own templates and is trained too.
+the other is small, knows only the words of the method's texts and is trained too.
 """
 
 from __future__ import annotations
@@ -271,6 +271,22 @@ class TextEncoder(nn.Module):
     def width(self) -> int:
         """Width of a token's embedding."""
         return self.tower.token_embedding.embedding_dim
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Return texts as tokens; see `tokenize`.
+
+        Raises:
+            TrainingError: A text is longer than the tower reads.
+        """
+        tokens = tokenize(texts, self.tokenizer)
+        longest = len(self.tower.positional_embedding)
+        if tokens.ids.shape[1] > longest:
+            text = texts[int(tokens.last.argmax())]
+            raise TrainingError(
+                f"the sentence {text!r} has {tokens.ids.shape[1]} tokens, this text tower reads "
+                f"{longest}: shorten it"
+            )
+        return tokens
 
     def forward(self, tokens: Tokens, prompts: Tensor | None = None) -> Tensor:
         """Return the feature of each text [T, feature_width], not normalized.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fasdk.errors import TrainingError
+from fasdk.settings import as_choice
 from fasdk_calibration.metrics import auc
 from fasdk_engines.models.base import Family, ModelConfig, PublishedModule
 from fasdk_engines.training.augmentation import augment
@@ -29,9 +30,17 @@ from fasdk_engines.training.data import (
 from fasdk_engines.training.initial import Initialized, InitialWeights, initialize
 from fasdk_engines.training.log import write_csv
 from fasdk_engines.training.method import Method, Task
-from fasdk_engines.training.methods import get_method
-from fasdk_engines.training.settings import Epoch, Step, TrainingResult, TrainingSettings
+from fasdk_engines.training.methods import get_method, require_sentences_read
+from fasdk_engines.training.sentences import SentenceFile
+from fasdk_engines.training.settings import (
+    Epoch,
+    Freeze,
+    Step,
+    TrainingResult,
+    TrainingSettings,
+)
 from fasdk_engines.training.state import fingerprint, read_state, write_state
+from fasdk_engines.training.steps import accumulate, learning_rate, make_optimizer
 
 _EVALUATION_BATCH = 64
 
@@ -46,6 +55,8 @@ def train(
     *,
     initial: InitialWeights | None = None,
     frozen: Sequence[str] = (),
+    sentences: SentenceFile | None = None,
+    freeze: Freeze = Freeze.PRETRAINED,
     state: Path | None = None,
     resume: bool = False,
     log: Path | None = None,
@@ -66,9 +77,11 @@ def train(
         development: Captures that decide when to stop and which epoch is kept; no subject may be in
             both sets.
         settings: Settings of the training, or None for the defaults.
-        initial: Pretrained weights to start from; then what the paper keeps frozen is.
+        initial: Pretrained weights to start from.
         frozen: Regular expressions of further parameters to keep as they are at the start, such as
             r"adapter_.*": MMDG without adapters, since a fresh one adds exactly nothing.
+        sentences: Sentences in place of the method's own; None keeps them.
+        freeze: Whether what the paper keeps frozen is.
         state: File to keep the training's state in; None keeps none.
         resume: Continue from that file.
         log: CSV file to write every epoch to (`write_csv`).
@@ -83,15 +96,23 @@ def train(
             nothing to resume, or the training diverged.
     """
     settings = settings or TrainingSettings()
+    freeze = as_choice("freeze", freeze, Freeze)
     chosen = get_method(method, family)
+    require_sentences_read(chosen, sentences)
     device = _device(settings)
     if resume and state is None:
         raise TrainingError("there is no state to resume from: name the file it is kept in")
     require_usable(captures, development)
     specs = family.preprocess(config)
     domains = domain_names(captures)
-    start = "|".join([initial.digest if initial else "random", *frozen])
-    prints = fingerprint(family, config, chosen.name, settings, captures, development, start)
+    start = initial.digest if initial else "random"
+    said = sentences.digest if sentences else ""
+    keep = freeze is Freeze.ALWAYS or (freeze is Freeze.PRETRAINED and initial is not None)
+    prints = fingerprint(
+        *(family, config, chosen.name, settings, captures, development, start),
+        (*(["published"] if keep else []), *frozen),
+        said,
+    )
     resumed = read_state(state, prints) if resume and state is not None else None
     learned = CaptureTensors(family, specs, captures, domains, on_read)
     held = CaptureTensors(family, specs, development, domains, on_read)
@@ -107,9 +128,10 @@ def train(
             torch.Generator().manual_seed(settings.seed),
             text_weights=started.text if started else {},
             vocabulary=initial.vocabulary if initial else None,
+            sentences=sentences,
         )
         trained = chosen(task)
-        kept = _freeze(module, (*(trained.frozen() if initial else ()), *frozen))
+        kept = _freeze(module, (*(trained.frozen() if keep else ()), *frozen))
         run = _Run(trained, learned, held, device)
         if resumed is not None:
             run.restore(resumed)
@@ -167,7 +189,7 @@ class _Run:
         self._module = task.module.to(device)
         method.extra.to(device)
         self._generator = task.generator
-        self._optimizer = _optimizer((self._module, method.extra), task.settings)
+        self._optimizer = make_optimizer((self._module, method.extra), task.settings)
         self._scaler = torch.amp.GradScaler("cuda", enabled=task.settings.mixed_precision)
         self._steps = task.settings.epochs * math.ceil(len(learned) / task.settings.batch)
         self._step = 0
@@ -210,8 +232,10 @@ class _Run:
     def _ended(self) -> bool:
         if self._order is not None or self._best is None:
             return False
-        last = len(self.history)
-        return last >= self._settings.epochs or last - self._best.number >= self._settings.patience
+        last, patience = len(self.history), self._settings.patience
+        if last >= self._settings.epochs:
+            return True
+        return patience is not None and last - self._best.number >= patience
 
     def _begin_epoch(self) -> None:
         self._method.begin_epoch(len(self.history) + 1, self._learned)
@@ -222,22 +246,18 @@ class _Run:
         self._module.train()
         self._method.extra.train()
         batch = augment(self._learned.batch(rows), self._specs, self._augmented, self._generator)
-        batch = batch.to(self._device)
+        rate = learning_rate(self._settings, self._step, self._steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate * _factor(
-                self._settings, self._step, self._steps
-            )
+            group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self._device.type, enabled=self._settings.mixed_precision):
-            losses = self._method.losses(batch)
-        self._method.backward(losses, self._scaler.scale)
+        losses = accumulate(self._method, batch, self._settings, self._device, self._scaler.scale)
         self._scaler.unscale_(self._optimizer)
-        parameters = [*self._module.parameters(), *self._method.extra.parameters()]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        if self._settings.clip_norm is not None:
+            parameters = [*self._module.parameters(), *self._method.extra.parameters()]
+            torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        for name, loss in losses.items():
-            value = float(loss.detach())
+        for name, value in losses.items():
             if not math.isfinite(value):
                 raise TrainingError(
                     f"training diverged: {name} loss is {value} in epoch "
@@ -352,23 +372,6 @@ def _freeze(module: nn.Module, patterns: Sequence[str]) -> int:
             frozen += parameter.numel() if parameter.requires_grad else 0
             parameter.requires_grad_(False)
     return frozen
-
-
-def _optimizer(modules: Sequence[nn.Module], settings: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
-
-
-def _factor(settings: TrainingSettings, step: int, steps: int) -> float:
-    """Return the share of the learning rate at `step`: a linear rise, then half a cosine."""
-    rise = max(1, round(settings.warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def _logits(module: PublishedModule, tensors: CaptureTensors, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fasdk.backends.nvrtc import compiled
+from fasdk.backends.nvrtc import compiled, require_nvrtc
 from fasdk.errors import BackendError
 from fasdk.preprocess.native import native_module
 
@@ -38,6 +38,21 @@ def kernel_image(source: KernelSource, device: CudaDevice) -> bytes:
     main = _file(_SOURCE)
     headers = {f"fasdk/{path.name}": path.read_text() for path in main.parent.glob("*.hpp")}
     return compiled(main.read_text(), headers, device.compute_capability)
+
+
+def kernels_here() -> KernelSource:
+    """Return the origin of the kernels that a GPU of this machine would get, before one is opened.
+
+    Raises:
+        BackendError: No fatbin was built, and NVRTC or the kernels' source is not installed.
+    """
+    try:
+        _file(_FATBIN)
+    except BackendError:
+        _file(_SOURCE)
+        require_nvrtc()
+        return KernelSource.NVRTC
+    return KernelSource.FATBIN
 
 
 def _file(name: str) -> Path:

@@ -45,13 +45,17 @@ class EngineOutputs:
 
     Attributes:
         logits: Logits of the batch, float32 [B, classes].
-        reliability: float32 [B, modalities] in model order, or None where the model has none.
+        reliability: How typical each sensor's picture is, float32 [B, modalities] in model order,
+            or None where the graph has no such output.
         device: Times of the call on a GPU, or None where they were not taken.
+        certainty: Certainty of the model, float32 [B, modalities] in model order, or None where the
+            graph has no such output.
     """
 
     logits: NDArray[np.float32]
     reliability: NDArray[np.float32] | None = None
     device: DeviceTimes | None = None
+    certainty: NDArray[np.float32] | None = None
 
     @classmethod
     def from_named(
@@ -67,27 +71,35 @@ class EngineOutputs:
                 f"the graph has outputs {', '.join(outputs) or 'none'}, expected logits: "
                 "build the bundle again"
             )
-        reliability = outputs.get("reliability")
+        reliability, certainty = outputs.get("reliability"), outputs.get("certainty")
         return cls(
             logits=_as_float32("logits", outputs["logits"]),
             reliability=None if reliability is None else _as_float32("reliability", reliability),
             device=device,
+            certainty=None if certainty is None else _as_float32("certainty", certainty),
         )
 
-    def require(self, batch: int, classes: int, modalities: int | None) -> None:
+    def require(self, batch: int, shapes: Mapping[str, tuple[int]]) -> None:
         """Check that the engine answered what it was asked, row for row.
 
         Args:
             batch: Captures in the call.
-            classes: Logits by capture.
-            modalities: Reliabilities by capture, or None where the model has no such output.
+            shapes: Shape of each output by name, without the batch axis.
 
         Raises:
             BackendError: An output is absent, of another dtype, or of another shape.
         """
-        _require_rows("logits", self.logits, (batch, classes))
-        if modalities is not None:
-            _require_rows("reliability", self.reliability, (batch, modalities))
+        for name, (columns,) in shapes.items():
+            _require_rows(name, getattr(self, name, None), (batch, columns))
+
+    def rows(self, first: int = 0, step: int = 1) -> EngineOutputs:
+        """Return every `step`-th row from `first` on, without the times."""
+        kept = slice(first, None, step)
+        return EngineOutputs(
+            self.logits[kept],
+            None if self.reliability is None else self.reliability[kept],
+            certainty=None if self.certainty is None else self.certainty[kept],
+        )
 
 
 def _as_float32(name: str, values: object) -> NDArray[np.float32]:

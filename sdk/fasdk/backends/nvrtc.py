@@ -47,6 +47,15 @@ def compiled(source: str, headers: Mapping[str, str], compute_capability: str) -
     )
 
 
+def require_nvrtc() -> None:
+    """Check that NVRTC can be loaded.
+
+    Raises:
+        BackendError: It is not installed, or older than CUDA 11.2.
+    """
+    _library()
+
+
 def _compile(
     library: ctypes.CDLL, source: str, headers: Mapping[str, str], target: str, result: str
 ) -> bytes:

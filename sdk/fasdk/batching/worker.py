@@ -17,6 +17,9 @@ from fasdk.telemetry import Stage, split_call
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fasdk.backends.engine import Lane
     from fasdk.batching.loaded_bundle import LoadedBundle
     from fasdk.batching.request import CallerOrder, Request
@@ -240,9 +243,8 @@ class LaneWorker:
                 outputs = run(len(requests))
             outputs = scorer.require_outputs(outputs, len(requests))
             logits = outputs.logits.tolist()
-            reliability = [()] * len(requests)
-            if outputs.reliability is not None:
-                reliability = outputs.reliability.tolist()
+            reliability = _rows(outputs.reliability, len(requests))
+            certainty = _rows(outputs.certainty, len(requests))
         except BaseException as error:  # noqa: BLE001 - every capture gets an answer
             outputs, fault = None, error
         ended_ns = time.perf_counter_ns()
@@ -261,7 +263,9 @@ class LaneWorker:
                     decision = (
                         scorer.error(fault or BackendError("the engine returned nothing"))
                         if outputs is None
-                        else scorer.answer(request.capture, logits[row], reliability[row])
+                        else scorer.answer(
+                            request.capture, logits[row], reliability[row], certainty[row]
+                        )
                     )
             except Exception as error:  # noqa: BLE001 - it fails this capture and no other
                 decision = scorer.error(error)
@@ -272,3 +276,9 @@ class LaneWorker:
     def _set_call(self, call: InFlightCall | None) -> None:
         with self._lock:
             self._call = call
+
+
+def _rows(values: NDArray[np.float32] | None, count: int) -> Sequence[Sequence[float]]:
+    """Return an output's rows as plain numbers; empty ones where there is no such output."""
+    rows: Sequence[Sequence[float]] = [()] * count if values is None else values.tolist()
+    return rows

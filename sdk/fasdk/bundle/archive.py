@@ -111,6 +111,8 @@ class ArchiveReader:
                 raise BundleError(
                     f"{self._name} is not a fasdk bundle: it does not start with a zip member"
                 )
+            if len(self._start) < _LOCAL.size:  # the directory is longer
+                raise BundleError(f"{self._name}: truncated at byte {self.size}, after a member")
             return None
         if len(self._seen) == _MAX_MEMBERS:
             raise BundleError(f"{self._name}: more than {_MAX_MEMBERS} members")

@@ -20,7 +20,7 @@ from fasdk.bundle.golden import GoldenCapture, require_small
 from fasdk.bundle.graph import require_fits_manifest
 from fasdk.bundle.manifest import (
     MAX_MANIFEST_BYTES,
-    SCHEMA_VERSION,
+    READ_VERSIONS,
     Manifest,
     PlanEntry,
     other_schema,
@@ -236,7 +236,7 @@ def _check_signature(
     except TrustError:
         # Only to say why: nothing else is done with what a manifest that is not trusted states.
         stated = re.search(rb'"schema_version":(\d{1,9})[,}]', manifest)
-        if stated is not None and int(stated[1]) != SCHEMA_VERSION:
+        if stated is not None and int(stated[1]) not in READ_VERSIONS:
             raise other_schema(name, int(stated[1])) from None
         raise
 

@@ -165,11 +165,8 @@ def require_fits_manifest(graph: memoryview, manifest: Manifest, name: str) -> N
     except BundleError as error:
         raise BundleError(f"{name}: {GRAPH}: {error}") from error
     where = f"{name}: {GRAPH} contradicts {MANIFEST}"
-    classes = {"logits": (len(manifest.labels),)}
-    if manifest.reliability:
-        classes["reliability"] = (len(manifest.modalities),)
     _require_values(where, "input", found.inputs, manifest.input_shapes)
-    _require_values(where, "output", found.outputs, classes)
+    _require_values(where, "output", found.outputs, manifest.output_shapes)
     single = found.metadata.get(MAX_BATCH_KEY) == "1"
     if single and manifest.max_batch != 1:
         raise BundleError(

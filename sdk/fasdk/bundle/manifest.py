@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fasdk.added_fields import OmitsDefaults, added
 from fasdk.bundle.members import GRAPH, MANIFEST
 from fasdk.capture import Modality
 from fasdk.decision import OperatingPoint, ScoreCalibration
@@ -15,12 +16,16 @@ from fasdk.errors import BundleError
 from fasdk.preprocess import PreprocessSpec, input_shapes
 from fasdk.sequential import SequentialTest
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+READ_VERSIONS: Final = (2, 3)
+"""Schema versions that are read. In version 2 the output `reliability` was the model's certainty.
+"""
 MAX_BATCH: Final = 1024
 """Largest batch a bundle may state; lanes keep input rows for a whole batch."""
 PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 MAX_MANIFEST_BYTES: Final = 2**20
 """Largest manifest in bytes; a reader refuses a longer one before its signature is looked at."""
+_CERTAINTY_AS_RELIABILITY: Final = 2  # the schema version
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -85,7 +90,7 @@ class Provenance(_Record):
     notes: tuple[str, ...] = ()
 
 
-class Manifest(_Record):
+class Manifest(OmitsDefaults, _Record):
     """Description of a bundle; a signature covers its canonical bytes.
 
     Attributes:
@@ -99,8 +104,12 @@ class Manifest(_Record):
         inputs: Preprocessing by modality.
         labels: Class names in logit order.
         live_index: Index of the bona fide logit.
-        reliability: Whether the graph has a per-modality `reliability` output: how certain the
-            model is of what each sensor shows, not how likely the face is genuine.
+        reliability: Whether the graph has a per-modality `reliability` output: how typical each
+            sensor's picture is of the development captures, as a rank in [0, 1], below 0.05 for
+            5 % of them. In schema version 2 that output is the model's certainty.
+        certainty: Whether the graph has a per-modality `certainty` output: how certain the model is
+            of what each sensor shows, in [0, 1], not how likely the face is genuine. Never in
+            schema version 2.
         presence: Whether the graph takes `present`, float32 [B, modalities] in model order, 1 where
             a capture holds the modality; then an absent one's pixels cannot matter.
         precision: Types of the graph.
@@ -117,7 +126,7 @@ class Manifest(_Record):
         sizes: Size in bytes of each of them; a reader takes no more of the file.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2, 3] = SCHEMA_VERSION
     product: str = Field(pattern=PRODUCT_PATTERN)
     revision: int = Field(default=1, ge=1)
     model: ModelInfo
@@ -127,6 +136,7 @@ class Manifest(_Record):
     labels: tuple[str, ...] = Field(min_length=2)
     live_index: int = Field(ge=0)
     reliability: bool
+    certainty: bool = added(default=False)
     presence: bool = False
     precision: Precision
     operating_points: tuple[OperatingPoint, ...]
@@ -144,6 +154,10 @@ class Manifest(_Record):
     def _consistent(self) -> Manifest:
         if set(self.sizes) != set(self.members):
             raise ValueError("members and sizes name different members")
+        if self.schema_version == _CERTAINTY_AS_RELIABILITY and self.certainty:
+            raise ValueError(
+                f"certainty: schema version {self.schema_version} has it as reliability"
+            )
         if set(self.inputs) != set(self.modalities):
             raise ValueError("inputs and modalities name different modalities")
         for what, names in (
@@ -211,6 +225,21 @@ class Manifest(_Record):
         """Shape of each graph input by name, without the batch axis."""
         return input_shapes(self.inputs, self.presence_order)
 
+    @property
+    def output_shapes(self) -> dict[str, tuple[int]]:
+        """Shape of each graph output by name, without the batch axis."""
+        shapes = {"logits": (len(self.labels),)}
+        if self.certainty:
+            shapes["certainty"] = (len(self.modalities),)
+        if self.reliability:
+            shapes["reliability"] = (len(self.modalities),)
+        return shapes
+
+    @property
+    def reliability_is_certainty(self) -> bool:
+        """Whether the graph's output `reliability` is the model's certainty, as it was once."""
+        return self.reliability and self.schema_version == _CERTAINTY_AS_RELIABILITY
+
     def to_bytes(self) -> bytes:
         """Return the one canonical JSON form: sorted keys, no spaces, UTF-8.
 
@@ -251,7 +280,8 @@ def parse_object(raw: bytes, name: str) -> dict[str, Any]:
 def other_schema(name: str, version: object) -> BundleError:
     """Return the error about a bundle that states another schema version than this fasdk reads."""
     return BundleError(
-        f"{name}: schema version {str(version)[:40]!r}, this fasdk reads {SCHEMA_VERSION}: "
+        f"{name}: schema version {str(version)[:40]!r}, this fasdk reads "
+        f"{' or '.join(map(str, READ_VERSIONS))}: "
         "build it again with `fasdk build-engine`"
     )
 
@@ -268,7 +298,7 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
             f"{name}: {MANIFEST} has {len(raw)} bytes, expected at most {MAX_MANIFEST_BYTES}"
         )
     version = parse_object(raw, f"{name}: {MANIFEST}").get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READ_VERSIONS:
         raise other_schema(name, version)
     try:
         manifest = Manifest.model_validate_json(raw)

@@ -108,15 +108,7 @@ class ReplayCamera(Camera):
             if note not in self._said:
                 _LOG.warning("%s: %s", self.name, note)
         self._said |= set(stored.notes)
-        frames = stored.frames
-        return Capture(
-            rgb=frames.get(Modality.RGB),
-            depth=frames.get(DEPTH),
-            ir=frames.get(Modality.IR),
-            face=stored.face,
-            landmarks=stored.landmarks,
-            taken_ms=dict.fromkeys(frames, taken_ms),
-        )
+        return stored.capture(dict.fromkeys(stored.frames, taken_ms))
 
     def identity(self) -> str:
         """Return the source's path with links followed; see `Camera.identity`."""

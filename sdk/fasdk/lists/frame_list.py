@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from fasdk.lists.options import (
 )
 from fasdk.lists.paths import PathResolver
 from fasdk.lists.text import read_text
-from fasdk.lists.words import Column, hinted_modality, modality_of
+from fasdk.lists.words import OWN_VIEWS, Column, hinted_modality, modality_of
 from fasdk.settings import take_choices
 
 NAMED_FAULTS = 10  # how many faults of a list's lines an error names
@@ -61,6 +61,8 @@ class FrameRow:
             them, or None.
         fault: Why the line describes no capture; "" where it does. Only a list that is read with
             `keep_faulty` has such rows, and they have no paths.
+        faces: x, y, width, height in pixels of another frame that shows another view, by modality.
+        frame_landmarks: Landmarks in such a frame, by modality.
     """
 
     line: int
@@ -72,16 +74,27 @@ class FrameRow:
     values: Mapping[Column, Any]
     landmarks: tuple[tuple[float, float], ...] | None = None
     fault: str = ""
+    faces: Mapping[Modality, tuple[int, int, int, int]] = field(default_factory=dict)
+    frame_landmarks: Mapping[Modality, tuple[tuple[float, float], ...]] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
-        """Take paths and values by members."""
-        take_choices(self, paths=Modality, values=Column)
+        """Take paths, values and what is said of other views by members."""
+        take_choices(self, paths=Modality, values=Column, faces=Modality, frame_landmarks=Modality)
 
     def files(self, root: Path) -> CaptureFiles:
         """Return the row's files below the list's root, for `examine_files`."""
         paths = {modality: root / path for modality, path in self.paths.items()}
         return CaptureFiles(
-            paths, self.face, self.face_crop, self.depth_unit, self.units, self.landmarks
+            paths,
+            self.face,
+            self.face_crop,
+            self.depth_unit,
+            self.units,
+            self.landmarks,
+            self.faces,
+            self.frame_landmarks,
         )
 
 
@@ -299,12 +312,47 @@ def _row(
         raise DatasetError(
             f"face_crop {crop!r}, depth_scale_mm {scale!r} or ir_shift {shift!r} is no such value"
         ) from error
-    landmarks = _landmarks_of(values.pop(Column.LANDMARKS, None))
+    landmarks = _landmarks_of(values.pop(Column.LANDMARKS, None), Column.LANDMARKS)
     ordered = {m: paths[m] for m in Modality if m in paths}
-    return FrameRow(line, ordered, None, face_crop, depth_unit, units, values, landmarks)
+    faces, points = _other_views(line, values)
+    return FrameRow(
+        line,
+        ordered,
+        None,
+        face_crop,
+        depth_unit,
+        units,
+        values,
+        landmarks,
+        faces=faces,
+        frame_landmarks=points,
+    )
 
 
-def _landmarks_of(value: Any) -> tuple[tuple[float, float], ...] | None:
+def _other_views(
+    line: int, values: dict[Column, Any]
+) -> tuple[
+    dict[Modality, tuple[int, int, int, int]], dict[Modality, tuple[tuple[float, float], ...]]
+]:
+    """Take boxes and landmarks of frames that show another view than the first out of a row."""
+    faces: dict[Modality, tuple[int, int, int, int]] = {}
+    landmarks: dict[Modality, tuple[tuple[float, float], ...]] = {}
+    for modality, (of_face, of_landmarks) in OWN_VIEWS.items():
+        value = values.pop(of_face, None)
+        try:
+            listed = None if value is None else parse_box(value, line)
+            if listed is not None:
+                box = pixels_of(listed, FaceForm.XYWH, None, shares=False)
+                faces[modality] = (box.x, box.y, box.width, box.height)
+        except (DatasetError, CaptureError) as error:
+            raise DatasetError(f"{of_face.value}: {error}") from error
+        points = _landmarks_of(values.pop(of_landmarks, None), of_landmarks)
+        if points is not None:
+            landmarks[modality] = points
+    return faces, landmarks
+
+
+def _landmarks_of(value: Any, column: Column) -> tuple[tuple[float, float], ...] | None:
     """Return five points of a list of pairs or of ten numbers, which a cell may hold as text."""
     if value is None or value == "":
         return None
@@ -317,8 +365,9 @@ def _landmarks_of(value: Any) -> tuple[tuple[float, float], ...] | None:
         points = np.full((5, 2), np.nan)
     if not np.isfinite(points).all():
         raise DatasetError(
-            f"landmarks: {value!r} is not five points: write x and y of the person's right eye, "
-            "left eye, nose tip, right and left corner of the mouth, ten numbers in pixels"
+            f"{column.value}: {value!r} is not five points: write x and y of the person's "
+            "right eye, left eye, nose tip, right and left corner of the mouth, ten numbers in "
+            "pixels"
         )
     return tuple((float(x), float(y)) for x, y in points)
 
@@ -353,16 +402,7 @@ def _with_boxes(
         except (DatasetError, CaptureError) as error:
             made[index] = _faulty(row.line, str(error))
             continue
-        made[index] = FrameRow(
-            row.line,
-            row.paths,
-            (found.x, found.y, found.width, found.height),
-            row.face_crop,
-            row.depth_unit,
-            row.units,
-            row.values,
-            row.landmarks,
-        )
+        made[index] = replace(row, face=(found.x, found.y, found.width, found.height))
     return tuple(made)
 
 

@@ -7,13 +7,13 @@ faults, a replay and every offline verb refuse the capture for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasdk.bounded_file import is_file
-from fasdk.capture import FaceBox, Modality, scaled_landmarks
+from fasdk.capture import Capture, FaceBox, Modality, scaled_landmarks
 from fasdk.errors import CaptureError
 from fasdk.frames import FrameUnits, NotedFrame, read_depth_levels, read_noted_frame
 from fasdk.lists.boxes import clip_to_frame
@@ -54,6 +54,8 @@ class StoredCapture:
         faults: Why they make no capture; empty where they do.
         notes: What was decided about the files, each a kind of remark.
         landmarks: Float32 [5, 2] in pixels of that frame, as `Capture.landmarks`, or None.
+        faces: Face in pixels of another frame that shows another view, within it, by modality.
+        frame_landmarks: Landmarks in such a frame, float32 [5, 2], by modality.
     """
 
     frames: Mapping[Modality, NDArray[Any]]
@@ -61,6 +63,29 @@ class StoredCapture:
     faults: tuple[CaptureFault, ...]
     notes: tuple[str, ...]
     landmarks: NDArray[np.float32] | None = None
+    faces: Mapping[Modality, FaceBox] = field(default_factory=dict)
+    frame_landmarks: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+
+    def capture(self, taken_ms: Mapping[Modality, float] | None = None) -> Capture:
+        """Return them as a capture.
+
+        Args:
+            taken_ms: Times of exposure, as `Capture.taken_ms`; none by default.
+
+        Raises:
+            CaptureError: A frame is of another dtype than a capture has.
+        """
+        frames = {modality: self.frames.get(modality) for modality in Modality}
+        return Capture(
+            rgb=frames[Modality.RGB],
+            depth=frames[Modality.DEPTH],
+            ir=frames[Modality.IR],
+            face=self.face,
+            faces=self.faces,
+            landmarks=self.landmarks,
+            frame_landmarks=self.frame_landmarks,
+            taken_ms=taken_ms or {},
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,8 @@ class CaptureFiles:
         depth_unit: "millimeter", or "level" for depth drawn in 8 bits.
         units: Units of the depth and infrared files.
         landmarks: Five points (x, y) in pixels of the first frame, as `Capture.landmarks`, or None.
+        faces: x, y, width, height in pixels of another frame that shows another view, by modality.
+        frame_landmarks: Landmarks in such a frame, by modality.
     """
 
     paths: Mapping[Modality, Path]
@@ -82,6 +109,10 @@ class CaptureFiles:
     depth_unit: str = "millimeter"
     units: FrameUnits | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
+    faces: Mapping[Modality, tuple[int, int, int, int]] = field(default_factory=dict)
+    frame_landmarks: Mapping[Modality, tuple[tuple[float, float], ...]] = field(
+        default_factory=dict
+    )
 
     def read(self, modality: Modality) -> NotedFrame:
         """Return one frame as it is kept: depth may still be 8-bit levels.
@@ -122,16 +153,31 @@ def examine_files(
             frames[modality] = found.frame
             notes |= dict.fromkeys(found.notes)
     face = landmarks = None
+    faces: dict[Modality, FaceBox] = {}
+    points = {m: np.array(files.frame_landmarks[m], np.float32) for m in files.frame_landmarks}
     if frames and not faults:
+        about = next(iter(files.paths))
         try:
             face, is_clipped = _face(files, frames, read)
             landmarks = _landmarks(files, frames, read)
+            for about in [m for m in frames if m in files.faces]:
+                faces[about], cut = clip_to_frame(
+                    FaceBox(*files.faces[about]), _size(frames[about])
+                )
+                is_clipped = is_clipped or cut
         except CaptureError as error:
-            first = str(next(iter(files.paths.values())))
-            faults.append(CaptureFault(first, str(error), is_box=True))
+            faults.append(CaptureFault(str(files.paths[about]), str(error), is_box=True))
         else:
             notes |= {CLIPPED: None} if is_clipped else {}
-    return StoredCapture(frames, face, tuple(faults), tuple(notes), landmarks)
+    others = {m: at for m, at in points.items() if m in frames}
+    for first in [m for m in list(frames)[:1] if m in faces]:
+        # The list's first frame, which shows another view, is not wanted.
+        if face is not None:
+            sizes = {m: _size(frame) for m, frame in frames.items()}
+            scaled = {m: face.scaled_to(sizes[first], sizes[m]) for m in frames if m not in faces}
+            faces |= scaled
+        face, landmarks = faces.pop(first), others.pop(first, None)
+    return StoredCapture(frames, face, tuple(faults), tuple(notes), landmarks, faces, others)
 
 
 def _face(

@@ -83,9 +83,14 @@ OPTION_NAMES = tuple(f.name for f in fields(ListOptions))
 LINE_MARK = "fasdk:"
 
 
+def option_line(**said: object) -> str:
+    """Return the line that says options in a list."""
+    return f"# {LINE_MARK} {' '.join(f'{k}={shlex.quote(str(v))}' for k, v in said.items())}"
+
+
 def line_to_write(**said: object) -> str:
     """Return the line that says options in a list, for messages."""
-    return f"`# {LINE_MARK} {' '.join(f'{k}={shlex.quote(str(v))}' for k, v in said.items())}`"
+    return f"`{option_line(**said)}`"
 
 
 def options_of_line(text: str, where: str) -> ListOptions:

@@ -18,6 +18,10 @@ class Column(str, Enum):
     IR = "ir"
     FACE = "face"
     LANDMARKS = "landmarks"
+    DEPTH_FACE = "depth_face"
+    IR_FACE = "ir_face"
+    DEPTH_LANDMARKS = "depth_landmarks"
+    IR_LANDMARKS = "ir_landmarks"
     LABEL = "label"
     SPECIES = "species"
     SUBJECT = "subject"
@@ -40,6 +44,10 @@ _SYNONYMS: dict[Column, frozenset[str]] = {
     Column.IR: frozenset({"nir", "infrared", "near infrared"}),
     Column.FACE: frozenset({"bbox", "box", "face box", "bounding box", "face bbox", "rect", "roi"}),
     Column.LANDMARKS: frozenset({"landmark", "keypoints", "kps"}),
+    Column.DEPTH_FACE: frozenset(),
+    Column.IR_FACE: frozenset(),
+    Column.DEPTH_LANDMARKS: frozenset(),
+    Column.IR_LANDMARKS: frozenset(),
     Column.LABEL: frozenset({"class", "target", "y", "ground truth", "gt", "truth", "labels"}),
     Column.SPECIES: frozenset(
         {"attack type", "spoof type", "pai", "pai species", "type", "instrument", "attack species"}
@@ -54,6 +62,11 @@ _SYNONYMS: dict[Column, frozenset[str]] = {
     Column.IR_SHIFT: frozenset(),
 }
 _FRAME_COLUMNS = {Column.RGB: Modality.RGB, Column.DEPTH: Modality.DEPTH, Column.IR: Modality.IR}
+# Columns of the box and the landmarks in a frame that shows another view than the first.
+OWN_VIEWS = {
+    Modality.DEPTH: (Column.DEPTH_FACE, Column.DEPTH_LANDMARKS),
+    Modality.IR: (Column.IR_FACE, Column.IR_LANDMARKS),
+}
 # A column of paths that does not say of which modality.
 PATH_COLUMNS = frozenset(
     {"path", "file", "filename", "file name", "file path", "filepath", "image", "img", "frame"}

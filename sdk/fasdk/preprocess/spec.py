@@ -11,17 +11,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from fasdk.added_fields import OmitsDefaults, added, omitted_defaults
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pydantic.json_schema import JsonSchemaValue
-    from pydantic_core import CoreSchema
 
 Point = tuple[float, float]  # x, y in pixels
 
@@ -135,19 +132,6 @@ class DepthEncoding(BaseModel):
         return self
 
 
-# In the schema of a field that a manifest leaves out at its default.
-OMITTED_AT_DEFAULT = "omitted_at_default"
-
-
-def _added(default: Any, **bounds: Any) -> Any:
-    """Return a field that a manifest leaves out at its default.
-
-    It came after bundles had been written. Those keep their bytes, and a release that does not
-    know the field refuses the bundles that need it.
-    """
-    return Field(default=default, json_schema_extra={OMITTED_AT_DEFAULT: True}, **bounds)
-
-
 # Where InsightFace puts eyes, nose tip and corners of the mouth in an image of 112x112 pixels.
 INSIGHTFACE_112: tuple[Point, ...] = (
     (38.2946, 51.6963),
@@ -158,7 +142,7 @@ INSIGHTFACE_112: tuple[Point, ...] = (
 )
 
 
-class PreprocessSpec(BaseModel):
+class PreprocessSpec(OmitsDefaults):
     """Preprocessing of one modality from frame to tensor; part of the bundle's manifest.
 
     Attributes:
@@ -191,34 +175,19 @@ class PreprocessSpec(BaseModel):
     height: int = Field(ge=1, le=4096)
     crop: CropRule
     crop_scale: float = Field(default=1.0, gt=0.0, le=16.0, allow_inf_nan=False)
-    crop_shape: CropShape = _added(CropShape.BOX)
-    crop_bounds: CropBounds = _added(CropBounds.SHIFT)
-    landmark_positions: tuple[Point | None, ...] | None = _added(None, min_length=5, max_length=5)
-    border: Border = _added(Border.CONSTANT)
-    border_level: int = _added(0, ge=0, le=255)
-    fit: Fit = _added(Fit.STRETCH)
-    interpolation: Interpolation = _added(Interpolation.BILINEAR)
+    crop_shape: CropShape = added(CropShape.BOX)
+    crop_bounds: CropBounds = added(CropBounds.SHIFT)
+    landmark_positions: tuple[Point | None, ...] | None = added(None, min_length=5, max_length=5)
+    border: Border = added(Border.CONSTANT)
+    border_level: int = added(0, ge=0, le=255)
+    fit: Fit = added(Fit.STRETCH)
+    interpolation: Interpolation = added(Interpolation.BILINEAR)
     channel_order: ChannelOrder = ChannelOrder.RGB
     depth: DepthEncoding | None = None
     ir_composite: IrComposite = IrComposite.PLAIN
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     missing_value: float = Field(default=0.0, allow_inf_nan=False)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = handler(self)
-        for name, default in _omitted().items():
-            if getattr(self, name) == default:
-                written.pop(name, None)
-        return written
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Return the schema of the fields; the serializer only leaves some out."""
-        return handler(_without_serializer(core_schema))
 
     @field_validator("landmark_positions", mode="before")
     @classmethod
@@ -277,7 +246,9 @@ class PreprocessSpec(BaseModel):
     @model_validator(mode="after")
     def _crop_is_used(self) -> PreprocessSpec:
         """Refuse a setting that another one leaves without effect."""
-        is_default = {name: getattr(self, name) == d for name, d in _omitted().items()}
+        is_default = {
+            name: getattr(self, name) == d for name, d in omitted_defaults(PreprocessSpec).items()
+        }
         if self.crop is not CropRule.FACE:
             self._refuse(is_default, ("crop_shape", "crop_bounds"), "crop = face")
         if self.crop is CropRule.LANDMARKS:
@@ -324,25 +295,6 @@ class PreprocessSpec(BaseModel):
         or device, the same value.
         """
         return _table(self.mean, self.std)
-
-
-def _without_serializer(schema: Any) -> Any:
-    """Return a model's core schema, in whose wrappings the serializer may lie at any depth."""
-    plain = {key: part for key, part in schema.items() if key != "serialization"}
-    if "schema" in plain and plain.get("type") != "model-fields":
-        plain["schema"] = _without_serializer(plain["schema"])
-    return plain
-
-
-@lru_cache(maxsize=1)
-def _omitted() -> dict[str, Any]:
-    """Return the default of every field that a manifest leaves out at it."""
-    return {
-        name: field.default
-        for name, field in PreprocessSpec.model_fields.items()
-        if isinstance(field.json_schema_extra, dict)
-        and OMITTED_AT_DEFAULT in field.json_schema_extra
-    }
 
 
 def insightface_positions(width: int, height: int) -> tuple[Point, ...] | None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasdk.cameras.replay import ReplayCamera
-from fasdk.capture import Capture, Modality
+from fasdk.capture import Capture, FaceBox, Modality
 from fasdk.errors import DatasetError
 from fasdk_calibration.datasets import (
     BONA_FIDE_SPECIES,
@@ -52,6 +52,65 @@ def test_landmarks_that_are_not_five_points_are_named(tmp_path, cell):
     (tmp_path / "l.csv").write_text(f'{HEADER},landmarks\n{ROW},"{cell}"\n')
     with pytest.raises(DatasetError, match=r"l\.csv:2: landmarks: .* is not five points: write x"):
         read_list(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"depth_face": "1,2,3,4"}, "says where the face is in depth, which is not there"),
+        ({"depth_landmarks": "1,2,3,4,5,6,7,8,9,10"}, "in depth, which is not there"),
+        ({"ir_face": "1,2,3"}, r"l\.csv:2: ir_face: .* is not four numbers"),
+        ({"ir_face": "1,2,0,4"}, r"l\.csv:2: ir_face: face box .* has no area"),
+        ({"ir_landmarks": "1,2"}, r"l\.csv:2: ir_landmarks: .* is not five points"),
+    ],
+)
+def test_a_face_in_a_frame_of_its_own_is_checked(tmp_path, columns, says):
+    cells = "".join(f',"{cell}"' for cell in columns.values())
+    (tmp_path / "l.csv").write_text(f"{HEADER},{','.join(columns)}\n{ROW}{cells}\n")
+    with pytest.raises(DatasetError, match=says):
+        read_list(tmp_path / "l.csv")
+
+
+def test_faces_in_frames_of_other_views_come_back_with_the_capture(tmp_path):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(5, 25, (5, 2)).astype(np.float32)
+    capture = Capture(
+        rgb=rng.integers(0, 255, (30, 40, 3), np.uint8),
+        depth=rng.integers(400, 600, (20, 30), np.uint16),
+        ir=rng.integers(0, 255, (20, 30), np.uint8),
+        face=(5, 6, 20, 22),
+        faces={Modality.DEPTH: FaceBox(2, 3, 11, 12), Modality.IR: FaceBox(4, 3, 10, 13)},
+        landmarks=points,
+        frame_landmarks={Modality.IR: points / 2},
+    )
+    item = LabeledCapture(capture, "a", Label.ATTACK, "print", "s", "d", "p")
+    path = write_captures([item], tmp_path, "l")
+    (record,) = read_list(path)
+    with ReplayCamera(path) as camera:
+        replayed = camera.read()
+    for found in (load_capture(record, tmp_path), replayed):
+        for modality in Modality:
+            assert found.face_in(modality) == capture.face_in(modality)
+        assert np.array_equal(found.landmarks, points)
+        assert np.array_equal(found.landmarks_in(Modality.IR), points / 2)
+        assert found.landmarks_in(Modality.DEPTH) is None
+    alone = load_capture(record, tmp_path, modalities=[Modality.IR])
+    assert alone.face_in(Modality.IR) == capture.faces[Modality.IR]
+    assert np.array_equal(alone.landmarks, points / 2)
+    both = load_capture(record, tmp_path, modalities=[Modality.DEPTH, Modality.IR])
+    assert [both.face_in(m) for m in both.present] == list(capture.faces.values())
+    assert both.landmarks is None  # depth shows another view, and the list has none in it
+    (tmp_path / "one.jsonl").write_text(path.read_text().replace('"ir_face":[4,3,10,13],', ""))
+    both = load_capture(
+        read_list(tmp_path / "one.jsonl")[0], tmp_path, modalities=[Modality.DEPTH, Modality.IR]
+    )
+    assert both.face_in(Modality.DEPTH) == capture.faces[Modality.DEPTH]
+    assert both.face_in(Modality.IR) == capture.face.scaled_to((40, 30), (30, 20))
+    (tmp_path / "out.jsonl").write_text(
+        path.read_text().replace('"ir_face":[4,3,10,13]', '"ir_face":[24,3,10,13]')
+    )
+    with pytest.raises(DatasetError, match="leaves the 30x20 frame"):
+        load_capture(read_list(tmp_path / "out.jsonl")[0], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +209,19 @@ def records(draw: st.DrawFn) -> CaptureRecord:
     frames = draw(st.tuples(paths, paths, paths).filter(any))
     face_crop = draw(st.booleans())
     boxes = st.tuples(st.integers(0, 5000), st.integers(0, 5000), *[st.integers(200, 400)] * 2)
+    points = st.none() | st.tuples(*[st.tuples(coordinates, coordinates)] * 5)
+    others = [m for m, path in zip(Modality, frames, strict=True) if path][1:]
+    views = {f"{m.value}_landmarks": draw(points) for m in others}
+    if not face_crop:
+        views |= {f"{m.value}_face": draw(st.none() | boxes) for m in others}
     return CaptureRecord(
         id=draw(words),
         rgb=frames[0],
         depth=frames[1],
         ir=frames[2],
         face=None if face_crop else draw(st.none() | boxes),
-        landmarks=draw(st.none() | st.tuples(*[st.tuples(coordinates, coordinates)] * 5)),
+        landmarks=draw(points),
+        **views,
         label=Label.BONA_FIDE if is_live else Label.ATTACK,
         species=BONA_FIDE_SPECIES
         if is_live

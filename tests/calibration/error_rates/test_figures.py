@@ -9,6 +9,7 @@ from fasdk.errors import DatasetError
 from fasdk_calibration.error_rates import (
     NamedThreshold,
     ThresholdKind,
+    Unit,
     compute_error_rates,
     development_threshold,
 )
@@ -229,3 +230,24 @@ def test_a_development_threshold_is_where_fused_error_rates_meet():
 def test_a_development_list_of_one_class_has_no_threshold():
     with pytest.raises(DatasetError, match="attack"):
         development_threshold(scores([(0.9, BONA_FIDE)]), "one capture")
+
+
+def test_rows_are_counted_one_by_one_as_published_code_counts_them():
+    """Two frames of one presentation, one on either side of the threshold."""
+    rows = [
+        (0.9, BONA_FIDE, "a", "one"),
+        (0.7, BONA_FIDE, "b", "two"),
+        (0.8, "print", "c", "three"),
+        (0.1, "print", "c", "three"),
+        (0.2, "print", "d", "four"),
+    ]
+    fused = compute_error_rates(scores(rows), [at(0.6)])
+    single = compute_error_rates(scores(rows), [at(0.6)], "row")
+    assert (fused.captures, fused.presentations, fused.bona_fide, fused.attacks) == (5, 4, 2, 2)
+    assert (single.captures, single.presentations, single.bona_fide, single.attacks) == (5, 4, 2, 3)
+    assert fused.thresholds[0].overall.attacks_accepted.errors == 0  # 0.45, the mean, is below
+    assert single.thresholds[0].overall.attacks_accepted.errors == 1
+    assert fused.separation.auc.value == 1.0
+    assert single.separation.auc.value == pytest.approx(5 / 6)
+    by_row = development_threshold(scores(rows), "five rows", Unit.ROW)
+    assert by_row.value != development_threshold(scores(rows), "five rows").value

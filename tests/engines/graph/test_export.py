@@ -45,8 +45,8 @@ def test_inputs_and_outputs_are_named_and_the_batch_is_symbolic(exported):
     }
     assert [value.name for value in graph.input] == list(family.input_names)
     expected = {"logits": ["batch", len(family.labels)]}
-    if family.has_reliability:
-        expected["reliability"] = ["batch", len(family.modalities)]
+    if family.has_certainty:
+        expected["certainty"] = ["batch", len(family.modalities)]
     assert described(graph.output) == expected
 
 

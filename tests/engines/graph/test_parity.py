@@ -123,8 +123,8 @@ def test_too_few_captures_to_tell_are_refused(tiny):
 def test_outputs_of_another_shape_are_refused(tiny):
     class Wider(nn.Module):
         def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-            logits, reliability = tiny[1](*inputs)
-            return torch.cat([logits, logits], 1), reliability
+            logits, certainty = tiny[1](*inputs)
+            return torch.cat([logits, logits], 1), certainty
 
     with pytest.raises(ParityError, match=r"logits is \[3, 4\], expected \[3, 2\]"):
         torch_parity(tiny[0], Wider(), tiny[3])

@@ -68,7 +68,7 @@ def test_the_published_form_reproduces_the_golden_logits(missing, full, publishe
     count = 2 if missing == "none" else 1  # a capture costs seconds
     inputs = [torch.from_numpy(x[:count]) for x in published.inputs(missing).values()]
     with torch.no_grad():
-        features, reliability = full.features(*inputs)
+        features, certainty = full.encode(*inputs)
         logits = full.fc_all(features.flatten(1))
     assert_golden(logits.numpy(), golden, missing)
     if missing == "none":
@@ -76,7 +76,7 @@ def test_the_published_form_reproduces_the_golden_logits(missing, full, publishe
             # Six runs of dropout scatter class features by about 3e-4.
             np.testing.assert_allclose(features[:, index], golden[f"feature_{name}"], atol=1e-3)
             expected = golden[f"uncertainty_mean_{name}"]
-            np.testing.assert_allclose(reliability[:, index], expected, atol=2e-4)
+            np.testing.assert_allclose(certainty[:, index].mean(1), expected, atol=2e-4)
 
 
 def test_the_plug_in_would_miss_the_golden_certainty(full, published, golden, monkeypatch):
@@ -86,9 +86,9 @@ def test_the_plug_in_would_miss_the_golden_certainty(full, published, golden, mo
     monkeypatch.setattr(full, "_certainty", plug_in)
     inputs = [torch.from_numpy(x[:1]) for x in published.inputs("none").values()]
     with torch.no_grad():
-        _, reliability = full(*inputs)
+        _, certainty = full(*inputs)
     expected = np.stack([golden[f"uncertainty_mean_{n}"][:1] for n in NAMES], axis=1)
-    assert (np.abs(reliability.numpy() - expected) > 1e-3).all()
+    assert (np.abs(certainty.numpy() - expected) > 1e-3).all()
 
 
 @pytest.mark.slow
@@ -146,10 +146,10 @@ def test_adapters_join_rgb_with_the_others_both_ways(asked):
 def test_training_drops_out_and_reaches_every_parameter():
     model = trained(TINY).train()
     inputs = FAMILY.example_inputs(TINY, batch=2)
-    first, reliability = model(*inputs)
+    first, certainty = model(*inputs)
     second, _ = model(*inputs)
     assert not torch.equal(first, second)
-    assert not reliability.requires_grad
+    assert not certainty.requires_grad
     first.square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
@@ -158,9 +158,9 @@ def test_evaluation_is_a_function_of_the_capture_alone():
     model = trained(TINY)
     inputs = FAMILY.example_inputs(TINY, batch=2)
     with torch.no_grad():
-        logits, reliability = model(*inputs)
+        logits, certainty = model(*inputs)
         torch.testing.assert_close(model(*inputs)[0], logits, rtol=0.0, atol=0.0)
-    assert ((reliability > 0.0) & (reliability < 1.0)).all()
+    assert ((certainty > 0.0) & (certainty < 1.0)).all()
 
 
 @pytest.mark.parametrize(

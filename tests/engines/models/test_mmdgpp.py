@@ -24,7 +24,7 @@ from fasdk_engines.graph.fp16 import convert
 from fasdk_engines.graph.islands import islands_matching
 from fasdk_engines.graph.lint import lint_tensorrt
 from fasdk_engines.models.checkpoint import Checkpoint, load_into
-from fasdk_engines.models.mmdgpp.config import DIRECTIONS, MmdgppConfig
+from fasdk_engines.models.mmdgpp.config import MmdgppConfig
 from fasdk_engines.models.mmdgpp.published import Mmdgpp, SelectiveAdapter, TokenSelection
 from fasdk_engines.models.registry import get_family
 
@@ -166,13 +166,12 @@ def test_features_and_certainty_are_the_golden_ones(full, published, golden):
     images = [torch.from_numpy(x) for x in published.inputs().values()]
     with torch.no_grad():
         features, variances = full.encode(*images, torch.ones(2, 3))
+        certainty = full.class_certainty(variances, torch.ones(2, 3, dtype=torch.bool))
     for index, name in enumerate(NAMES):
         # Two runs of 50 samples scatter these features, of magnitude 4, by about 5e-3.
         np.testing.assert_allclose(features[:, index], golden[f"feature_{name}"], atol=2e-2)
         # What the published code reports is the class token's, of whichever modality was taken.
-        taken = torch.exp(-2.5 * variances[:, :, 0].amin(dim=-1))
-        asking = [i for i, (receives, _) in enumerate(DIRECTIONS) if receives == index]
-        found = float(taken[:, asking].mean())
+        found = float(certainty[:, index].mean())
         assert found == pytest.approx(float(golden[f"certainty_mean_{name}"]), abs=4e-3)
 
 
@@ -237,8 +236,8 @@ def test_an_absent_modality_changes_no_bit(absent, value, tiny, engine):
     def run(tensors: list[Tensor]) -> list[bytes]:
         named = {n: x.numpy() for n, x in zip(FAMILY.input_names, tensors, strict=True)}
         outputs = engine.run(named)
-        assert outputs.reliability is not None
-        return [outputs.logits.tobytes(), outputs.reliability.tobytes()]
+        assert outputs.certainty is not None
+        return [outputs.logits.tobytes(), outputs.certainty.tobytes()]
 
     assert run(inputs) == run(changed)
 
@@ -262,9 +261,9 @@ def test_a_batch_may_mix_captures_with_different_modalities_missing(tiny, engine
         together = [x.numpy() for x in tiny.deployed()(*inputs)]
     named = {n: x.numpy() for n, x in zip(FAMILY.input_names, inputs, strict=True)}
     outputs = engine.run(named)
-    assert outputs.reliability is not None
+    assert outputs.certainty is not None
     for expected, first, second in zip(
-        alone, together, (outputs.logits, outputs.reliability), strict=True
+        alone, together, (outputs.logits, outputs.certainty), strict=True
     ):
         np.testing.assert_allclose(first, expected, atol=1e-5)
         np.testing.assert_allclose(second, expected, atol=1e-5)
@@ -324,7 +323,7 @@ def test_many_samples_end_where_the_closed_form_starts():
     assert float(drawn.std(dim=0).mean()) != pytest.approx(expected, rel=0.03)
 
 
-def test_reliability_is_zero_where_absent_and_else_falls_with_the_variance():
+def test_certainty_is_zero_where_absent_and_else_falls_with_the_variance():
     model = trained(TINY)
     inputs = list(FAMILY.example_inputs(TINY, batch=2))
     inputs[3] = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
@@ -352,6 +351,7 @@ def test_features_have_length_one_and_are_zero_where_absent(tiny):
     torch.testing.assert_close(features.norm(dim=-1), inputs[3])
     assert features.shape == (2, 3, TINY.feature_width)
     assert certainty.shape == (2, 3)
+    assert ((certainty > 0.0) == (inputs[3] > 0.5)).all()
     # All absent: what is left is the classifier's bias, which no caller may be given as a score.
     assert torch.equal(nothing, tiny.fc_all[0].bias.expand(2, 2))
     assert not unsure.any()
@@ -360,9 +360,9 @@ def test_features_have_length_one_and_are_zero_where_absent(tiny):
 def test_training_draws_nothing_and_reaches_every_parameter():
     model = trained(TINY).train()
     inputs = FAMILY.example_inputs(TINY, batch=3)
-    logits, reliability = model(*inputs)
+    logits, certainty = model(*inputs)
     assert torch.equal(model(*inputs)[0], logits)
-    assert not reliability.requires_grad
+    assert not certainty.requires_grad
     logits.square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 

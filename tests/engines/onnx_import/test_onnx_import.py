@@ -157,18 +157,16 @@ def test_softmax_read_by_another_node_is_kept(tmp_path):
     end = """
         raw = MatMul (both, two) score = Softmax <axis = 1> (raw)
         sure = ReduceMax <axes = [1], keepdims = 1> (score) zero = Sub (sure, sure)
-        wide = Concat <axis = 1> (sure, zero) reliability = Identity (wide)
+        wide = Concat <axis = 1> (sure, zero) certainty = Identity (wide)
     """
-    text = graph(end).replace(
-        "(float[batch,2] score)", "(float[B,2] score, float[B,2] reliability)"
-    )
+    text = graph(end).replace("(float[batch,2] score)", "(float[B,2] score, float[B,2] certainty)")
     description = described(
-        tmp_path, "probabilities", ('name = "score"', 'name = "score"\nreliability = "reliability"')
+        tmp_path, "probabilities", ('name = "score"', 'name = "score"\ncertainty = "certainty"')
     )
     imported = import_graph(read_onnx_file(saved(tmp_path, text)), description)
-    assert imported.family.has_reliability
+    assert imported.family.has_certainty
     found = onnx.load_from_string(imported.graph).graph
-    assert [value.name for value in found.output] == ["logits", "reliability"]
+    assert [value.name for value in found.output] == ["logits", "certainty"]
     assert {"Softmax", "Log"} <= {node.op_type for node in found.node}
 
 
@@ -335,7 +333,7 @@ def test_an_operator_of_another_domain_is_refused(tmp_path):
             ('name = "score"', 'name = "prob"'),
             "no output 'prob', only 'score': correct output",
         ),
-        (('name = "score"', 'reliability = "score"'), "has outputs 'score': say which one in out"),
+        (('name = "score"', 'certainty = "score"'), "has outputs 'score': say which one in out"),
         (
             ('"input.1"', '"ir"'),
             r"\[inputs.rgb\] and \[inputs.ir\] share input 'ir' but have different width: wr",

@@ -10,7 +10,7 @@ import torch
 
 from fasdk.capture import Capture
 from fasdk.errors import DatasetError, TrainingError
-from fasdk_calibration.datasets import LabeledCapture, write_captures
+from fasdk_calibration.datasets import DatasetSource, LabeledCapture, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Species, Split, generate_many, taking_turns
 from fasdk_engines.models.base import Family, ModelConfig
 from fasdk_engines.models.registry import family_names, get_family
@@ -117,6 +117,7 @@ def test_half_precision_where_it_is_safe_leaves_float32_gradients(name, sets):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             losses = method.losses(tensors.batch(torch.arange(12)))
         method.backward(losses, lambda loss: 1024.0 * loss)
+        method.end_step()
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         assert gradients and all(g.dtype is torch.float32 for g in gradients)
         assert all(bool(g.isfinite().all()) for g in gradients)
@@ -198,6 +199,7 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch_to_the_same_weights(
         for split in (Split.TRAIN, Split.DEVELOPMENT)
     ]
     family = get_family("mmdg")
+    specs = family.preprocess(small(family))
     read: list[tuple[int, int]] = []
 
     def trained() -> TrainingResult:
@@ -205,8 +207,8 @@ def test_a_set_too_large_for_memory_is_read_batch_by_batch_to_the_same_weights(
             family,
             small(family),
             "mmdg",
-            captures_of(paths[0]),
-            captures_of(paths[1]),
+            captures_of(DatasetSource.of(paths[0]), specs),
+            captures_of(DatasetSource.of(paths[1]), specs),
             TrainingSettings(epochs=1, batch=12),
             on_read=lambda done, of: read.append((done, of)),
         )
@@ -231,7 +233,7 @@ def test_a_frame_that_cannot_be_read_names_its_capture(sets, tmp_path):
             family,
             small(family),
             "plain",
-            captures_of(path),
+            captures_of(DatasetSource.of(path), family.preprocess(small(family))),
             sets[Split.DEVELOPMENT],
             TrainingSettings(epochs=1),
         )

@@ -126,13 +126,11 @@ def losses_of(model: Branches, tower: Tensor) -> dict[str, Tensor]:
 def test_shared_parameters_keep_the_classifiers_gradient_and_branches_are_rebalanced():
     model, extra = Branches(), nn.Module()
     extra.register_parameter("tower", nn.Parameter(vector(1.0, 1.0)))
-    ReGrad(0.0).backward(
-        model,
-        extra,
-        losses_of(model, extra.tower),
-        torch.tensor(CERTAINTY),
-        lambda loss: 4.0 * loss,  # as in mixed precision; the gradients are scaled, no more
-    )
+    rule = ReGrad(0.0)
+    rule.observe(torch.tensor([CERTAINTY]), torch.ones(1, 3))
+    # As in mixed precision; the gradients are scaled, no more.
+    rule.collect(model, extra, losses_of(model, extra.tower), lambda loss: 4.0 * loss)
+    rule.apply()
     assert model.shared.grad is not None and model.unused2.grad is None
     assert model.shared.grad.tolist() == [4.0, 4.0]
     # token1: rgb (1, 0) is fast; depth (2, 2) and ir (0, -1) together are (2, 1), agreement:
@@ -149,7 +147,10 @@ def test_frozen_parameters_and_losses_without_gradient_are_passed_over():
     model, extra = Branches(), nn.Module()
     model.token2.requires_grad_(False)
     losses = losses_of(model, torch.zeros(2)) | {"ir": torch.tensor(0.0)}
-    ReGrad(0.5).backward(model, extra, losses, torch.tensor(CERTAINTY), lambda loss: loss)
+    rule = ReGrad(0.5)
+    rule.observe(torch.tensor([CERTAINTY]), torch.ones(1, 3))
+    rule.collect(model, extra, losses, lambda loss: loss)
+    rule.apply()
     assert model.token2.grad is None and model.token3.grad is None
     # rgb is fast (ir was held by no capture): 0.5 * projection of (1, 0) on (2, 2), plus (2, 2).
     torch.testing.assert_close(model.token1.grad, vector(2.25, 7.25))

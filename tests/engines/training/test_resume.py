@@ -15,7 +15,15 @@ from fasdk.errors import TrainingError
 from fasdk_calibration.datasets import LabeledCapture, load_list, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.models.registry import get_family
-from fasdk_engines.training import Step, TrainingResult, TrainingSettings, train
+from fasdk_engines.training import (
+    Augmentation,
+    Optimizer,
+    Schedule,
+    Step,
+    TrainingResult,
+    TrainingSettings,
+    train,
+)
 
 FAMILY = get_family("mmdg")
 SMALL = {"image_size": 32, "patch_size": 8, "width": 32, "depth": 1, "mlp_width": 64}
@@ -117,6 +125,34 @@ def test_every_method_resumes_to_the_same_bits(name, captures, tmp_path):
     assert_equal(dict(whole.research), dict(resumed.research))
 
 
+def test_settings_as_published_resume_to_the_same_bits(captures, tmp_path):
+    changes = {
+        "epochs": 2,
+        "save_every": 1,
+        "accumulate": 3,
+        "optimizer": Optimizer.ADAM,
+        "schedule": Schedule.CONSTANT,
+        "decay_vectors": True,
+        "clip_norm": None,
+        "patience": None,
+        "augmentation": Augmentation.NOISY_LOADERS,
+    }
+    settings = SETTINGS.model_copy(update=changes)
+
+    def kill(step: Step) -> None:
+        if step.epoch == 2 and step.done == 8:
+            raise KeyboardInterrupt
+
+    options = {"settings": settings, "freeze": "always"}
+    whole = run(captures, **options)
+    state = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        run(captures, state=state, on_step=kill, **options)
+    resumed = run(captures, state=state, resume=True, **options)
+    assert_equal(whole.module.state_dict(), resumed.module.state_dict())
+    assert whole.frozen == resumed.frozen > 0
+
+
 def test_a_finished_training_resumes_to_itself(captures, unbroken, tmp_path):
     run(captures, state=tmp_path / "state")
     again = run(captures, state=tmp_path / "state", resume=True)
@@ -126,10 +162,26 @@ def test_a_finished_training_resumes_to_itself(captures, unbroken, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"settings": SETTINGS.model_copy(update={"seed": 1})}, "another settings"),
+        (
+            {"settings": SETTINGS.model_copy(update={"epochs": 1, "seed": 1})},
+            r"another settings \(seed 0, not 1\): give what",
+        ),
+        (
+            {"settings": SETTINGS.model_copy(update={"epochs": 1, "batch": 4, "accumulate": 2})},
+            r"another settings \(batch 8, not 4; accumulate 1, not 2\)",
+        ),
+        (
+            {
+                "settings": SETTINGS.model_copy(
+                    update={"epochs": 1, "augmentation": Augmentation.LOADERS}
+                )
+            },
+            r'another settings \(augmentation "fasdk", not "loaders"\)',
+        ),
         ({"method": "plain"}, "another method"),
         ({"config": CONFIG.model_copy(update={"depth": 2})}, "another configuration"),
-        ({"frozen": [r"adapter_.*"]}, "another initial weights"),
+        ({"frozen": [r"adapter_.*"]}, r"another frozen parameters \(none, not adapter_\.\*\)"),
+        ({"freeze": "always"}, r"another frozen parameters \(none, not published\)"),
     ],
 )
 def test_a_state_of_another_training_is_refused(change, named, captures, tmp_path):

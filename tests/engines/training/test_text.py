@@ -85,9 +85,10 @@ def test_words_have_the_same_ids_in_whatever_order_texts_come():
 
 def test_every_template_ends_in_as_many_placeholders_as_there_are_prompts():
     for modality in Modality:
-        live, attack = templates(modality)
-        assert len(live) == len(attack) == len({*live, *attack}) / 2
-        texts = [*live, *attack]
+        said = templates(modality)
+        texts = [*said.live, *said.attack]
+        assert len(said.live) == len(said.attack) == 9  # as many as published
+        assert len(set(texts)) == len(texts)
         tokens = tokenize(texts, WordTokenizer(texts))
         assert tokens.prompt.shape == (len(texts), PROMPTS)
         assert torch.equal(tokens.prompt[:, -1] + 1, tokens.last)

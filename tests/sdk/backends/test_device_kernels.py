@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fasdk.backends import device_kernels, nvrtc
+from fasdk.backends.device_kernels import KernelSource
 from fasdk.backends.tensorrt import row_kernels
 from fasdk.backends.tensorrt.device_preprocessing import load_kernels
 from fasdk.backends.tensorrt.row_kernels import CaptureInputs
@@ -191,3 +192,19 @@ def test_a_machine_without_nvrtc_is_told_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     with pytest.raises(BackendError, match=r"not installed \(package nvidia-cuda-nvrtc"):
         nvrtc.compiled("source", {}, "8.7")
+
+
+def test_a_machine_without_a_gpu_knows_which_kernels_one_would_get(
+    monkeypatch: pytest.MonkeyPatch, gpu: FakeGpu, tmp_path: Path
+) -> None:
+    assert device_kernels.kernels_here() is KernelSource.FATBIN
+    (tmp_path / "kernels" / "preprocess.fatbin").unlink()
+    monkeypatch.setattr(device_kernels, "require_nvrtc", lambda: None)
+    assert device_kernels.kernels_here() is KernelSource.NVRTC
+
+    def absent() -> None:
+        raise BackendError("NVRTC is not installed")
+
+    monkeypatch.setattr(device_kernels, "require_nvrtc", absent)
+    with pytest.raises(BackendError, match="NVRTC is not installed"):
+        device_kernels.kernels_here()

@@ -34,7 +34,7 @@ def test_outputs_are_float32_by_name():
     engine = OnnxRuntimeEngine(tiny_bundle.graph_bytes(), threads=1)
     given = inputs(3)
     outputs = engine.run(given)
-    outputs.require(3, 2, 3)
+    outputs.require(3, {"logits": (2,), "reliability": (3,)})
     means = {name: tensor.mean((1, 2, 3)) for name, tensor in given.items()}
     expected = 4 * means["rgb"] + means["depth"] + means["ir"]
     np.testing.assert_allclose(outputs.logits[:, 1], expected, atol=1e-5)
@@ -121,7 +121,7 @@ def test_outputs_that_are_not_floating_point_are_at_fault(values):
 
 def test_half_precision_outputs_become_float32():
     outputs = EngineOutputs.from_named({"logits": np.float16([[1, 2]])})
-    outputs.require(1, 2, None)
+    outputs.require(1, {"logits": (2,)})
 
 
 def test_backends_are_called_by_name():

@@ -54,7 +54,7 @@ def test_openvino_answers_what_onnxruntime_answers(engine):
     for batch in (1, 3, 2):
         given = inputs(batch)
         found, expected = engine.run(given), OnnxRuntimeEngine(tiny_bundle.graph_bytes()).run(given)
-        found.require(batch, 2, 3)
+        found.require(batch, {"logits": (2,), "reliability": (3,)})
         np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
         np.testing.assert_allclose(found.reliability, expected.reliability, atol=1e-6)
 

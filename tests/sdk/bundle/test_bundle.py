@@ -247,6 +247,17 @@ def test_every_truncation_at_a_sample_of_lengths_is_refused(tmp_path, bundle_pat
             open_bundle(path)
 
 
+def test_a_bundle_that_is_cut_before_its_signature_is_truncated_not_unsigned(tmp_path, bundle_path):
+    data = bundle_path.read_bytes()
+    signature = data.index(b"manifest.sig")
+    path = tmp_path / "short.fasb"
+    for length in range(signature - 32, signature + 12):
+        path.write_bytes(data[:length])
+        with pytest.raises(BundleError, match="truncated") as refused:
+            open_bundle(path, TrustPolicy())
+        assert not isinstance(refused.value, TrustError)
+
+
 def test_every_byte_counts(tmp_path, bundle_path):
     """No flipped bit anywhere leaves a bundle that opens (a sample: test_archive tries all)."""
     data = bytearray(bundle_path.read_bytes())

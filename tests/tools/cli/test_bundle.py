@@ -127,7 +127,8 @@ def test_check_without_an_operating_point_is_an_error_that_shows_the_score(fasdk
     assert "no operating point" in decision["reasons"][0]
     assert 0 < decision["score"] < 1
     assert sum(decision["class_scores"].values()) == pytest.approx(1)
-    assert set(decision["reliability"]) == {"rgb", "depth", "ir"}
+    assert set(decision["certainty"]) == {"rgb", "depth", "ir"}
+    assert decision["reliability"] == {}
     assert decision["timings_ms"]["end_to_end"] == pytest.approx(
         sum(decision["timings_ms"][stage] for stage in STAGES)
     )
@@ -240,3 +241,17 @@ def test_no_arguments_print_the_help(fasdk):
     ran = fasdk()
     assert ran.status == 0
     assert "build-engine" in ran.stdout
+
+
+def test_inspect_says_which_kernels_a_gpu_of_this_machine_would_get(fasdk, bundle, monkeypatch):
+    from fasdk.backends import device_kernels
+    from fasdk.errors import BackendError
+
+    def absent() -> device_kernels.KernelSource:
+        raise BackendError("NVRTC is not installed")
+
+    monkeypatch.setattr(device_kernels, "kernels_here", absent)
+    said = document(fasdk("inspect", bundle, "--json"))["gpu_preprocessing"]
+    assert said == "preprocessed on the host: NVRTC is not installed"
+    monkeypatch.setattr(device_kernels, "kernels_here", lambda: device_kernels.KernelSource.NVRTC)
+    assert "kernels from nvrtc" in fasdk("inspect", bundle).stdout

@@ -32,24 +32,30 @@ def build(fasdk, source, out, *more):
     )
 
 
-def test_a_build_says_which_weights_it_took_and_takes_those_asked_for(fasdk, averaged, tmp_path):
+def test_a_build_asks_which_of_two_sets_and_takes_the_one_asked_for(fasdk, averaged, tmp_path):
+    ran = build(fasdk, averaged, tmp_path / "out.fasb")
+    assert ran.status == 2
+    assert (
+        "holds averaged weights of minifasnet-v2 under 'ema_state_dict.module' and raw ones under "
+        "'state_dict.module', which differ: choose with --weights ema or --weights raw"
+    ) in ran.stderr
+    assert not (tmp_path / "out.fasb").exists()
     graphs = {}
-    for asked in (None, "ema", "raw", "state_dict", "state_dict.module"):
+    for asked in ("ema", "raw", "state_dict", "state_dict.module"):
         out = tmp_path / f"{asked}.fasb"
-        ran = build(fasdk, averaged, out, *(("--weights", asked) if asked else ()))
+        ran = build(fasdk, averaged, out, "--weights", asked)
         assert ran.status == 0, ran.stderr
+        assert "weights are those under" in ran.stderr
         shown = json.loads(fasdk("inspect", out, "--json").stdout)
         graphs[asked] = shown["manifest"]["members"]["model.onnx"]
-        if asked is None:
-            assert "takes the averaged weights under 'ema_state_dict.module'" in ran.stderr
-    assert graphs[None] == graphs["ema"] != graphs["raw"]
+    assert graphs["ema"] != graphs["raw"]
     assert graphs["raw"] == graphs["state_dict"] == graphs["state_dict.module"]
 
 
 def test_weights_that_are_not_there_are_refused_with_those_that_are(fasdk, averaged, tmp_path):
     ran = build(fasdk, averaged, tmp_path / "out.fasb", "--weights", "teacher")
     assert ran.status == 2
-    assert "holds no weights 'teacher' for minifasnet-v2: it holds state_dict.module" in ran.stderr
+    assert "holds no weights 'teacher' of minifasnet-v2: it holds state_dict.module" in ran.stderr
     assert not (tmp_path / "out.fasb").exists()
 
 
@@ -63,7 +69,7 @@ def test_debug_parity_takes_the_same_choice(fasdk, averaged):
 
 
 def test_a_build_reports_the_softmax_beside_the_logits(fasdk, averaged, tmp_path):
-    ran = build(fasdk, averaged, tmp_path / "out.fasb")
+    ran = build(fasdk, averaged, tmp_path / "out.fasb", "--weights", "ema")
     built = json.loads(ran.stdout)
     assert built["score_parity"] < 1e-4
     assert built["logit_spread"] >= 1.0

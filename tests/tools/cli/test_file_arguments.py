@@ -91,6 +91,7 @@ FEW = ("FIFO", "name that acts", "bytes", "huge integer")
 BAD = NO_FILES | {"4 GiB of zeros": _sparse} | {n: _holding(c) for n, c in CONTENTS.items()}
 
 LISTED = "--protocol {list}"
+RECORDED = "--camera replay:{list} --label live --subject 1 --consent form --frames 1"
 TRAINED = "-o {out}.safetensors --model mmdg --config tiny"
 # What {file} stands for is the argument that is tried.
 READS = {
@@ -116,6 +117,11 @@ READS = {
     "train, config": "train {list} --development {list} -o {out}.safetensors --model mmdg "
     "--config {file}",
     "train, init-from": f"train {{list}} --development {{list}} {TRAINED} --init-from {{file}}",
+    "train, texts": "train {list} --development {list} -o {out}.safetensors --model mmda "
+    "--config tiny --texts {file}",
+    "convert-clip, archive": "convert-clip {file} -o {out}",
+    "record, rig": f"record {RECORDED} -o {{out}} --rig {{file}}",
+    "record, face-model": f"record {RECORDED} -o {{out}} --face-model {{file}}",
     "debug-parity, source": "debug-parity {file} --model mmdg",
     "debug-parity, against": "debug-parity {bundle} --against {file}",
     "debug-parity, source.onnx": "debug-parity {file}",
@@ -150,6 +156,7 @@ WRITES = {
     "train, out": "train {list} --development {list} --model mmdg --config tiny -o {file}",
     "synth, sheet": "synth {out} --captures 30 --contact-sheet {file}",
     "keygen, key": "keygen {file}",
+    "convert-clip, out": "convert-clip {list} -o {file}",
     "build-engine, out": "build-engine {list} --model mmdg -o {file}",
 }
 
@@ -238,6 +245,7 @@ def test_an_output_that_cannot_be_written(fasdk, places, tmp_path, what):
     "words",
     [
         "synth {file} --captures 30",
+        f"record {RECORDED} -o {{file}}",
         "train {list} --development {list} --model mmdg --config tiny -o {out}.safetensors "
         "--log {file}",
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from fasdk.bundle.members import CALIBRATION, EVALUATION, GRAPH
 from fasdk.bundle.signing import build_signer, generate_key
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.session.session import Liveness
+from fasdk_calibration.datasets import DatasetSource
 
 from support import tiny_bundle
 from support.graphs import write_small_bundle
@@ -370,12 +370,9 @@ def test_frames_of_one_presentation_count_once(fasdk, source, write_list, tmp_pa
 
 
 def test_tune_passes_on_the_notes_of_the_list(fasdk, source, write_list, tmp_path, monkeypatch):
-    module = import_module("fasdk_tools.tuning.tune")
-    real = module.open_dataset
+    real = DatasetSource.open
     note = "the list names no subjects"
-    monkeypatch.setattr(
-        module, "open_dataset", lambda *a, **k: replace(real(*a, **k), notes=(note,))
-    )
+    monkeypatch.setattr(DatasetSource, "open", lambda self: replace(real(self), notes=(note,)))
     out = tmp_path / "tuned.fasb"
     ran, document = tune(fasdk, source, out, write_list(development()), "--level", "standard")
     assert ran.error_lines == [f"fasdk: note: {note}"]

@@ -25,13 +25,8 @@ from fasdk_engines.models import listing
 from fasdk_tools.cli.root import app
 
 PROJECT = Path(__file__).parents[3]
-SLOW = {
-    "demo",
-    "models",
-    "soak",
-    "train",
-    "protocols",
-}  # minutes, or known without the demo's folder
+# Minutes, or known without the demo's folder.
+SLOW = {"demo", "models", "soak", "train", "protocols"}
 WIDTHS = (80, 120)
 
 

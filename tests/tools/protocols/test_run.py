@@ -261,7 +261,7 @@ def test_the_source_draws_each_split_from_its_own_people(capfd):
     ("arguments", "message"),
     [
         (("--system", "resnet"), "unknown system 'resnet': choose of baseline, u-adapter"),
-        (("--protocol", "P4"), "unknown protocol 'P4': choose of P1, P2, P3"),
+        (("--tables", "P4"), "unknown protocol 'P4': choose of P1, P2, P3"),
         (("--seeds", 0), "--seeds"),
         (("--captures", 2), "--captures"),
     ],
@@ -290,7 +290,7 @@ def test_the_verb_prints_one_json_document(fasdk, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "run_protocols", fake)
     ran = fasdk(
-        *("protocols", "-o", tmp_path, "--system", "baseline", "--protocol", "P1"),
+        *("protocols", "-o", tmp_path, "--system", "baseline", "--tables", "P1"),
         *("--seeds", 1, "--captures", 24, "--epochs", 3, "--json"),
     )
     document = json.loads(ran.stdout)

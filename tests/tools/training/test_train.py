@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fasdk.errors import TrainingError
-from fasdk_calibration.datasets import write_captures
+from fasdk_calibration.datasets import DatasetSource, write_captures
 from fasdk_calibration.synthetic import SceneSettings, Split, generate_many
 from fasdk_engines.models.checkpoint import load_checkpoint, save_checkpoint
 from fasdk_engines.models.registry import get_family
@@ -107,7 +107,8 @@ def test_a_training_cut_short_is_continued_when_asked_and_never_overwritten(
     options = ("--epochs", 2, "--save-every", 1)
     assert fasdk(*command(folder, whole, *options)).status == 0
     out = tmp_path / "cut.safetensors"
-    request = TrainRequest(folder / "train.jsonl", folder / "development.jsonl", out, "mmdg")
+    lists = (DatasetSource.of(folder / f"{name}.jsonl") for name in ("train", "development"))
+    request = TrainRequest(*lists, out, "mmdg")
 
     def interrupt(step):
         if step.epoch == 2:
@@ -183,11 +184,18 @@ def test_pretrained_weights_are_taken_and_the_unused_named(fasdk, folder, tmp_pa
         (["--resume"], "nothing to resume"),
         (["--config", "grand"], "mmdg has no config 'grand': choose full, tiny or a JSON file"),
         (["--clip-vocabulary", "v.gz"], "--clip-vocabulary goes with --init-from"),
+        (["--weights", "ema"], "--weights goes with --init-from"),
         (["--init-from", "absent.pth"], "absent.pth: no such file"),
         (["--model", "minifasnet-v2"], "no published training method here: choose --method plain"),
         (["-o", "model.pth"], "-o model.pth is not called like a checkpoint: end it .safetensors"),
         (["-o", "absent/model.safetensors"], "its folder does not exist"),
         (["--development", "absent.jsonl"], "cannot read list absent.jsonl"),
+        (["--texts", "absent.toml"], "cannot read absent.toml: No such file"),
+        (["--augment", "glitter"], "--augment glitter: Input should be 'fasdk', 'loaders', 'noisy"),
+        (["--optimizer", "sgd"], "--optimizer sgd: Input should be 'adamw' or 'adam'"),
+        (["--accumulate", "0"], "--accumulate 0: Input should be greater than or equal to 1"),
+        (["--freeze", "winter"], "--freeze is 'winter', expected pretrained, always or never"),
+        (["--frozen", "nothing_here"], "no parameter is called like 'nothing_here'"),
         (["--choose-epoch-by", "luck"], "--choose-epoch-by luck: Input should be 'auc' or 'loss'"),
     ],
 )
@@ -199,6 +207,22 @@ def test_invalid_training_option_is_one_line_with_the_fix(options, fix, fasdk, f
     assert len(ran.error_lines) == 1 and fix in ran.stderr.replace("\n", " ")
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_sentences_of_ones_own_are_read_and_a_missing_class_is_one_line(fasdk, folder, tmp_path):
+    texts, out = tmp_path / "texts.toml", tmp_path / "a.safetensors"
+    texts.write_text('live = ["a face"]\n')
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmda"))
+    assert ran.status == 2 and len(ran.error_lines) == 1
+    assert f"{texts}: attack is missing: add a list of sentences" in ran.error_lines[0]
+    texts.write_text('live = ["a face"]\nattack = ["a mask", "a print"]\n')
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmdg"))
+    assert ran.status == 2 and "'mmdg' reads no sentences: leave out --texts" in ran.stderr
+    assert not out.exists()
+    ran = fasdk(*command(folder, out, "--texts", texts, model="mmda"))
+    assert ran.status == 0, ran.stderr
+    # Start, end, and the words a, face, mask and print.
+    assert len(load_checkpoint(out).tensors["model.token_embedding.weight"]) == 2 + 4
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
@@ -257,6 +281,65 @@ def test_a_subject_in_both_lists_is_refused(fasdk, folder, tmp_path):
         *command(folder, tmp_path / "a.safetensors", "--development", folder / "train.jsonl")
     )
     assert ran.status == 2 and "split by subject" in ran.error_lines[0]
+
+
+def test_settings_are_shown_with_their_sources_and_no_list_is_read(fasdk, tmp_path):
+    absent = ("train", "absent.jsonl", "-o", tmp_path / "a.safetensors", "--development", "no.txt")
+    ran = fasdk(*absent, "--model", "mmda", "--batch", 12, "--show-settings")
+    assert ran.status == 0, ran.stderr
+    text = " ".join(ran.stdout.split())
+    assert "but fasdk's own: texts; without --init-from: initial values; by option: batch" in text
+    assert "texts as many, in fasdk's" in text
+    assert "accumulate 8 published 8" in text and "MMDA@547f9b2 train.py" in text
+    ran = fasdk(*absent, "--model", "bigmoe", "--config", "tiny", "--show-settings", "--json")
+    shown = json.loads(ran.stdout)
+    rows = {row["name"]: row for row in shown["rows"]}
+    assert rows["learning_rate"]["published"] == 5e-6 and rows["learning_rate"]["value"] == 2e-3
+    assert rows["augmentation"] | {"source": ""} == {
+        "name": "augmentation",
+        "value": "fasdk",
+        "set_by": "fasdk, for another size",
+        "published": "noisy-loaders",
+        "source": "",
+    }
+    assert "not published: loop and loader are those of MMDA" in shown["note"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_reach_the_training_and_are_said_in_one_line(fasdk, folder, tmp_path):
+    out = tmp_path / "a.safetensors"
+    options = (
+        *("--accumulate", 3, "--augment", "noisy-loaders", "--optimizer", "adam"),
+        *("--schedule", "constant", "--clip-norm", 0, "--patience", 0, "--decay-vectors"),
+        *("--frozen", r"adapter_.*", "--freeze", "always"),
+    )
+    ran = fasdk(*command(folder, out, *options, "--json"))
+    assert ran.status == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    values = {row["name"]: row["value"] for row in report["settings"]}
+    assert (values["accumulate"], values["augmentation"]) == (3, "noisy-loaders")
+    assert values["clip_norm"] is None and values["patience"] is None
+    assert values["frozen"] == "adapter_.* and what is published"
+    assert report["summary"] in ran.stderr.splitlines()
+    family = get_family("mmdg")
+    module = family.build(family.configs["tiny"]).state_dict()
+    kept = [n for n in module if re.fullmatch(r"conv_proj\d\..*|ViT_Encoder\.1\..*|adapter_.*", n)]
+    assert report["frozen_parameters"] == sum(module[n].numel() for n in kept)
+
+
+def test_a_resume_with_other_settings_is_one_line_that_names_them(fasdk, folder, tmp_path):
+    out = tmp_path / "cut.safetensors"
+    lists = (DatasetSource.of(folder / f"{name}.jsonl") for name in ("train", "development"))
+    request = TrainRequest(*lists, out, "mmdg")
+
+    def interrupt(step):
+        raise KeyboardInterrupt
+
+    _cut(folder, request.state, interrupt)
+    options = ("--epochs", 2, "--save-every", 1, "--accumulate", 2, "--resume")
+    ran = fasdk(*command(folder, out, *options))
+    assert ran.status == 2 and len(ran.error_lines) == 1
+    assert "another settings (accumulate 1, not 2)" in ran.error_lines[0]
 
 
 def test_resuming_without_a_file_is_refused():

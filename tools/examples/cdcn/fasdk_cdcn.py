@@ -229,7 +229,7 @@ FAMILIES = (
         required=MODALITIES,  # nothing is published for an absent one
         labels=("attack", "live"),
         live_index=1,
-        has_reliability=False,
+        has_certainty=False,
         config_type=CdcnConfig,
         configs={
             "full": CdcnConfig(),

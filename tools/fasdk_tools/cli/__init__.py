@@ -22,8 +22,10 @@ from fasdk_tools.cli import (  # noqa: F401
     build,
     build_plan,
     bundle,
+    convert_clip,
     data,
     dataset,
+    dataset_lists,
     debug_parity,
     describe,
     evaluate,
@@ -31,10 +33,13 @@ from fasdk_tools.cli import (  # noqa: F401
     models,
     plan_latency,
     profile,
+    protocols,
+    record,
     soak,
     train,
     trust,
     tune,
+    unpack,
 )
 from fasdk_tools.cli import run as run_verb  # noqa: F401 - the entry point below is `run`
 from fasdk_tools.cli.root import EXIT_INTERRUPTED, EXIT_USAGE, app

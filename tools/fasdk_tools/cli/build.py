@@ -9,6 +9,15 @@ import typer
 
 from fasdk.errors import BudgetError, UsageError
 from fasdk_tools.cli.build_plan import build_plan
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    RootOption,
+    dataset_source,
+    list_options,
+)
 from fasdk_tools.cli.root import (
     EXIT_NO,
     BackendOption,
@@ -28,6 +37,8 @@ from fasdk_tools.terminal.output import progress_view
 
 if TYPE_CHECKING:
     from fasdk.bundle.manifest import Precision
+    from fasdk.lists import ListOptions
+    from fasdk_calibration.datasets import DatasetSource
     from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
@@ -64,24 +75,39 @@ def build_engine(
         list[str] | None, typer.Option(help="GPU generation such as 8.6. Repeatable.")
     ] = None,
     development: Annotated[
-        Path | None,
-        typer.Option(help="List (JSON Lines) of labeled captures to choose a threshold on."),
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST",
+            help="List of labeled captures to choose a threshold on, or a data set's folder. "
+            "Repeatable.",
+        ),
     ] = None,
+    root: RootOption = None,
     golden: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="LIST",
             help="List of captures whose frames may stand in the bundle as golden captures, for "
-            "anyone to read; synthetic ones by default.",
+            "anyone to read; synthetic ones by default. Repeatable.",
         ),
     ] = None,
     calibration: Annotated[
-        Path | None,
-        typer.Option(help="List of captures for INT8 calibration, of people in no other list."),
+        list[Path] | None,
+        typer.Option(
+            metavar="LIST",
+            help="List of captures for INT8 calibration, of people in no other list. Repeatable.",
+        ),
     ] = None,
     calibration_root: Annotated[
-        Path | None, typer.Option(help="Folder its paths are relative to; the list's own.")
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder its paths start from; by default --root. Repeatable."
+        ),
     ] = None,
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     calibration_size: Annotated[
         int, typer.Option(help="Number of captures to choose from it.")
     ] = _CALIBRATION_SIZE,
@@ -152,8 +178,10 @@ def build_engine(
     from fasdk_tools.cli.describe import missing_description
     from fasdk_tools.terminal.build_report import show_build, show_missed_budget
 
+    options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
+    held = _source("--development", development, options, root)
     if model == ONNX_IMPORT and preprocess is None and source.suffix.lower() == ".onnx":
-        found = describe_onnx(source, reference=development)
+        found = describe_onnx(source, reference=held)
         if not as_json:
             show_description(source, found, None, as_json=False, wide=wide)
         raise missing_description(source, found)
@@ -169,14 +197,26 @@ def build_engine(
         backend=parse_backend(backend),
         max_batch=max_batch,
         compute_capabilities=tuple(compute_capability or ()),
-        development=development,
-        golden=golden,
+        development=held,
+        golden=_source("--golden", golden, options, root),
         signer=signer_of(sign_key),
         product=product,
         preprocess=preprocess,
         required=parse_modalities(require, "--require"),
         int8=_int8_request(
-            calibration, calibration_root, calibration_size, range_method, limits, search=search
+            _source(
+                "--calibration",
+                calibration,
+                options,
+                calibration_root,
+                root_option="--calibration-root",
+                usual_root=root,
+            ),
+            calibration_root,
+            calibration_size,
+            range_method,
+            limits,
+            search=search,
         ),
         accept_units=accept_units,
     )
@@ -187,7 +227,7 @@ def build_engine(
         show_missed_budget(error, as_json=as_json, wide=wide)
         raise typer.Exit(EXIT_NO) from None
     show_build(report, as_json=as_json, wide=wide)
-    if development is not None and not report.operating_points:
+    if development and not report.operating_points:
         raise typer.Exit(EXIT_NO)
 
 
@@ -201,9 +241,25 @@ def _parse_base(name: str) -> Precision:
     return base
 
 
+def _source(
+    option: str,
+    paths: list[Path] | None,
+    options: ListOptions,
+    root: list[Path] | None,
+    *,
+    root_option: str = "--root",
+    usual_root: list[Path] | None = None,
+) -> DatasetSource | None:
+    if not paths:
+        return None
+    return dataset_source(
+        option, paths, options, root=root, root_option=root_option, usual_root=usual_root
+    )
+
+
 def _int8_request(
-    calibration: Path | None,
-    root: Path | None,
+    calibration: DatasetSource | None,
+    root: list[Path] | None,
     size: int,
     method: str | None,
     limits: BudgetLimits,
@@ -214,8 +270,8 @@ def _int8_request(
     from fasdk_engines.quantization.mixed_precision.request import Int8Request
 
     if calibration is None:
-        if search or root is not None:
-            given = "--precision auto" if search else f"--calibration-root {root}"
+        if search or root:
+            given = "--precision auto" if search or not root else f"--calibration-root {root[0]}"
             raise UsageError(
                 f"{given} needs --calibration LIST: captures to measure ranges on, of people the "
                 "model is not evaluated on"
@@ -225,4 +281,4 @@ def _int8_request(
     if method is not None and method not in known:
         raise UsageError(f"unknown --range-method {method!r}: choose one of {', '.join(known)}")
     chosen = None if method is None else RangeMethod(method)
-    return Int8Request(calibration, root, size, chosen, limits, search)
+    return Int8Request(calibration, size, chosen, limits, search)

@@ -77,6 +77,7 @@ def inspect(
         "size_bytes": opened.size_bytes,
         **_signature_fields(opened),
         "summary": summary,
+        "gpu_preprocessing": _gpu_preprocessing(manifest),
         "manifest": manifest.model_dump(mode="json"),
         "member_bytes": opened.member_sizes,
     }
@@ -123,9 +124,28 @@ def _manifest_fields(opened: Bundle) -> dict[str, object]:
             for p in manifest.plans
         ]
         or "none",
+        "frames on a GPU": _gpu_preprocessing(manifest),
         "checkpoint": manifest.provenance.checkpoint_sha256,
         "built with": manifest.provenance.tools,
     }
+
+
+def _gpu_preprocessing(manifest: Manifest) -> str:
+    """Return where TensorRT lanes of this machine would preprocess frames, and by which kernels."""
+    from fasdk.backends.device_kernels import kernels_here
+    from fasdk.backends.tensorrt.row_kernels import CaptureInputs
+    from fasdk.errors import BackendError
+
+    captures = CaptureInputs(manifest.inputs, manifest.presence_order)
+    if not captures.on_device:
+        return "preprocessed on the host: every input draws HOG and PLGF maps"
+    try:
+        origin = kernels_here()
+    except BackendError as error:
+        return f"preprocessed on the host: {error}"
+    drawn = ", ".join(m.value for m in captures.on_host)
+    rest = f"; {drawn} on the host, which draws its HOG and PLGF maps" if drawn else ""
+    return f"preprocessed there, kernels from {origin.value}{rest}"
 
 
 def _print_thresholds(manifest: Manifest, *, wide: bool) -> None:
@@ -303,6 +323,7 @@ def check(
                 "reasons": list(decision.reasons),
                 "class scores": decision.class_scores,
                 "reliability": decision.reliability,
+                "certainty": decision.certainty,
                 "latency": f"{format_ms(decision.timings_ms['end_to_end'])} end to end",
                 "bundle id": decision.bundle_id,
                 "trust": decision.trust,

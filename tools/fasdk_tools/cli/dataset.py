@@ -13,6 +13,8 @@ from fasdk_tools.cli.list_options import (
     FaceFormOption,
     IrShiftOption,
     LiveLabelOption,
+    RootOption,
+    dataset_source,
     list_options,
 )
 from fasdk_tools.cli.root import EXIT_NO, JsonOption, Panel, app
@@ -33,25 +35,25 @@ dataset = typer.Typer()
 app.add_typer(dataset, name="dataset", rich_help_panel=Panel.DATA)
 
 
+SourceArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="LIST...",
+        help="A list (JSON Lines, JSON, CSV or other text with columns, .gz too) or a data set's "
+        "folder; several make one data set.",
+    ),
+]
+
+
 @dataset.callback()
 def _group() -> None:
-    """Check data sets before training or measuring on them."""
+    """Check data sets before training or measuring on them, and make lists of them."""
 
 
 @dataset.command()
 def check(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LIST",
-            help="A list (JSON Lines, JSON, CSV or other text with columns, .gz too) or a data "
-            "set's folder.",
-        ),
-    ],
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder its paths start from; then every frame is opened as well."),
-    ] = None,
+    source: SourceArgument,
+    root: RootOption = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="Another split, which must not share a subject. Repeatable."),
@@ -64,17 +66,18 @@ def check(
 ) -> None:
     """Count captures and find every row that another verb would stumble on.
 
-    Exit 1 for a fault: frames missing or unreadable, face boxes outside, subjects shared, rows that
-    contradict. What a list leaves open may also stand in it: `# fasdk: live_label=0 face=xyxy`.
+    Several lists are checked as the one data set that `train` makes of them. With --root every
+    frame is opened, also of a list that names frames as a published data set does. Exit 1 for a
+    fault: frames missing or unreadable, face boxes outside, subjects shared, rows that contradict.
+    What a list leaves open may also stand in it: `# fasdk: live_label=0 face=xyxy`.
     """
-    from fasdk_calibration.datasets import open_dataset
     from fasdk_calibration.datasets.check import check_dataset
 
     options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
-    opened = open_dataset(source, root, options=options)
-    others = [open_dataset(other, None, options=options) for other in against or ()]
+    opened = dataset_source("LIST", source, options, root=root).open()
+    others = [dataset_source("--against", [o], options, root=None).open() for o in against or ()]
     # A published list does not state where its frames lie; the others do.
-    with_frames = root is not None or not opened.is_bare or not opened.missing_files(1)
+    with_frames = bool(root) or not opened.is_bare or not opened.missing_files(1)
     with progress_view() as view:
         report = check_dataset(
             opened,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fasdk.errors import UsageError
+from fasdk_tools.cli.list_options import RootOption, dataset_source
 from fasdk_tools.cli.root import (
     EXIT_NO,
     JsonOption,
@@ -30,12 +31,14 @@ def describe(
         Path | None, typer.Option("-o", "--out", help="TOML description to write.")
     ] = None,
     reference: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="List of labeled captures: usual units, plane orders, live classes and crops are "
-            "tried on them."
+            metavar="LIST",
+            help="List of labeled captures, or a data set's folder: usual units, plane orders, "
+            "live classes and crops are tried on them. Repeatable.",
         ),
     ] = None,
+    root: RootOption = None,
     modalities: Annotated[
         str | None,
         typer.Option(help="What feeds its inputs, in the file's order, such as rgb,depth,ir."),
@@ -59,7 +62,7 @@ def describe(
         raise UsageError(f"{out} exists: give -o another name, or remove it first")
     found = describe_onnx(
         source,
-        reference=reference,
+        reference=dataset_source("--reference", reference, None, root=root) if reference else None,
         modalities=parse_modalities(modalities, "--modalities"),
         size=None if size is None else _parse_size(size),
     )

@@ -15,6 +15,13 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk.plain_text import plain
+from fasdk_tools.cli.camera_options import (
+    CameraOption,
+    FaceModelOption,
+    FaceOption,
+    RigOption,
+    face_locator,
+)
 from fasdk_tools.cli.root import (
     AllowOption,
     BackendOption,
@@ -25,7 +32,6 @@ from fasdk_tools.cli.root import (
     UnsignedOption,
     app,
     missing_policy,
-    parse_face,
     trust_policy,
 )
 from fasdk_tools.terminal.output import STDERR, print_json_line, terminal_width
@@ -34,33 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk.bundle.bundle import Bundle
-    from fasdk.capture_loop import FaceLocator
 
 
 @app.command(rich_help_panel=Panel.RUN)
 def run(
     bundle: BundleArgument,
-    camera: Annotated[
-        str,
-        typer.Option(
-            metavar="SPEC",
-            help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
-            "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
-            "csi:NUMBER, gst:PIPELINE, realsense, realsense:SERIAL, realsense:FILE.bag or "
-            "pair:rgb=SPEC;ir=SPEC; options follow a ?, as in opencv:0?width=1280&height=720, and "
-            "quotes go around a SPEC that has some, or an address.",
-        ),
-    ],
-    face: Annotated[
-        str | None, typer.Option(help="Fixed face box x,y,w,h in pixels of the first frame.")
-    ] = None,
-    face_model: Annotated[
-        Path | None, typer.Option(help="YuNet ONNX file for face detection.")
-    ] = None,
-    rig: Annotated[
-        Path | None,
-        typer.Option(help="JSON file with the geometry of the depth and infrared cameras."),
-    ] = None,
+    camera: CameraOption,
+    face: FaceOption = None,
+    face_model: FaceModelOption = None,
+    rig: RigOption = None,
     gates: Annotated[
         bool,
         typer.Option(
@@ -120,7 +108,7 @@ def run(
     if not math.isfinite(timeout_ms):  # which a range of numbers does not ask
         raise UsageError(f"--timeout-ms is {timeout_ms}, expected milliseconds, such as 1000")
     limit_malloc_arenas()  # a door runs for months
-    locator = _locator(face, face_model)
+    locator = face_locator(face, face_model)
     missing = missing_policy(missing_modalities)
     # A recording opens no door: judged twice, it gets the same answers twice.
     policy = TrackPolicy(missing=missing, on_disk=not camera.startswith("replay:"))
@@ -175,20 +163,6 @@ def _until_told_to_stop() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _locator(face: str | None, face_model: Path | None) -> FaceLocator | None:
-    from fasdk.capture_loop import FixedFace
-
-    if face is not None and face_model is not None:
-        raise UsageError("--face and --face-model both give the face: give one")
-    if face is not None:
-        return FixedFace(parse_face(face))
-    if face_model is not None:
-        from fasdk.faces import FaceFinder
-
-        return FaceFinder(face_model)
-    return None
 
 
 def _require_level(bundle: Bundle, path: Path, level: str) -> None:

@@ -1,50 +1,105 @@
-"""Verbs that train: train, demo and protocols."""
+"""Verbs that train: train and demo."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fasdk_tools.cli.root import JsonOption, Panel, WideOption, app, require_build_half
+from fasdk_tools.cli.list_options import (
+    DepthScaleOption,
+    DevelopmentRootOption,
+    FaceFormOption,
+    IrShiftOption,
+    LiveLabelOption,
+    RootOption,
+    dataset_source,
+    list_options,
+)
+from fasdk_tools.cli.root import JsonOption, Panel, app, require_build_half
+from fasdk_tools.cli.training_options import (
+    AccumulateOption,
+    AugmentOption,
+    BatchOption,
+    ClipNormOption,
+    DecayVectorsOption,
+    EpochsOption,
+    FreezeOption,
+    FrozenOption,
+    LearningRateOption,
+    ModalityDropoutOption,
+    OptimizerOption,
+    PatienceOption,
+    ScheduleOption,
+    ShowSettingsOption,
+    WarmupOption,
+    WeightDecayOption,
+)
 from fasdk_tools.terminal.numbers import count_of, format_count
-from fasdk_tools.terminal.output import print_answer, print_fields, print_json, progress_view
+from fasdk_tools.terminal.output import (
+    print_answer,
+    print_fields,
+    print_json,
+    print_notes,
+    print_rows,
+    progress_view,
+)
+from fasdk_tools.terminal.tables import Column
+
+if TYPE_CHECKING:
+    from fasdk_engines.training import ChosenSettings
 
 
 @app.command(rich_help_panel=Panel.BUILD)
 def train(
     captures: Annotated[
-        Path, typer.Argument(metavar="LIST", help="List (JSON Lines) of labeled captures.")
+        list[Path],
+        typer.Argument(
+            metavar="LIST...", help="Lists of labeled captures, or folders of published data sets."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, .safetensors.")],
     model: Annotated[str, typer.Option(help="Model name; see `fasdk models`.")],
     development: Annotated[
-        Path, typer.Option(help="List of captures of other subjects that decide when to stop.")
+        list[Path],
+        typer.Option(
+            metavar="LIST",
+            help="List of captures of other subjects that decide when to stop. Repeatable.",
+        ),
     ],
+    root: RootOption = None,
+    development_root: DevelopmentRootOption = None,
+    live_label: LiveLabelOption = None,
+    face_form: FaceFormOption = None,
+    depth_scale_mm: DepthScaleOption = None,
+    ir_shift: IrShiftOption = None,
     config: Annotated[
         str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
     ] = None,
     method: Annotated[
         str, typer.Option(help="plain, published, or a method's name.")
     ] = "published",
-    epochs: Annotated[int, typer.Option(help="Maximum number of epochs.")] = 24,
-    batch: Annotated[int, typer.Option(help="Captures per step.")] = 64,
-    learning_rate: Annotated[
-        float,
-        typer.Option(help="Peak learning rate of AdamW; for pretrained models 5e-6 to 5e-5."),
-    ] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay of AdamW, on matrices.")] = 0.05,
-    modality_dropout: Annotated[
-        float, typer.Option(help="Probability that a capture lacks one modality.")
-    ] = 0.1,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    accumulate: AccumulateOption = None,
+    optimizer: OptimizerOption = None,
+    learning_rate: LearningRateOption = None,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    weight_decay: WeightDecayOption = None,
+    decay_vectors: DecayVectorsOption = None,
+    clip_norm: ClipNormOption = None,
+    modality_dropout: ModalityDropoutOption = None,
+    augment: AugmentOption = None,
     choose_epoch_by: Annotated[
         str, typer.Option(help="Development figure that selects the epoch: auc or loss.")
     ] = "auc",
-    patience: Annotated[
-        int, typer.Option(help="Epochs without improvement before training stops.")
-    ] = 10,
+    patience: PatienceOption = None,
+    frozen: FrozenOption = None,
+    freeze: FreezeOption = "pretrained",
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -57,10 +112,23 @@ def train(
     ] = False,
     init_from: Annotated[
         Path | None,
-        typer.Option(help="Pretrained state dict: torchvision ViT-B/16 or OpenAI CLIP ViT-B/16."),
+        typer.Option(
+            help="Checkpoint to start from: torchvision's ViT-B/16, OpenAI's CLIP ViT-B/16 or the "
+            "model's own, in any form that build-engine takes."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights to take of that file: ema, raw or their key."),
     ] = None,
     clip_vocabulary: Annotated[
         Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="TOML or JSON of sentences, live and attack, for mmdgpp and mmda."
+        ),
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Folder of the CSV log; the checkpoint's by default.")
@@ -68,39 +136,62 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="TensorBoard events beside the CSV log.")
     ] = False,
+    show_settings: ShowSettingsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a checkpoint for `build-engine`."""
     require_build_half()
-    from fasdk_tools.training.train import TrainRequest, parse_settings, run_training
+    from fasdk_tools.training.train import TrainRequest, chosen_settings, run_training
 
+    options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
     request = TrainRequest(
-        captures=captures,
-        development=development,
+        captures=dataset_source("LIST", captures, options, root=root),
+        development=dataset_source(
+            "--development",
+            development,
+            options,
+            root=development_root,
+            root_option="--development-root",
+            usual_root=root,
+        ),
         out=out,
         model=model,
         config=config,
         method=method,
-        settings=parse_settings(
-            epochs=epochs,
-            batch=batch,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            modality_dropout=modality_dropout,
-            choose_epoch_by=choose_epoch_by,
-            patience=patience,
-            seed=seed,
-            threads=threads,
-            device=device,
-            mixed_precision=amp,
-            save_every=save_every,
-        ),
+        options={
+            "epochs": epochs,
+            "batch": batch,
+            "accumulate": accumulate,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "warmup": warmup,
+            "weight_decay": weight_decay,
+            "decay_vectors": decay_vectors,
+            "clip_norm": clip_norm,
+            "modality_dropout": modality_dropout,
+            "augmentation": augment,
+            "choose_epoch_by": choose_epoch_by,
+            "patience": patience,
+            "seed": seed,
+            "threads": threads,
+            "device": device,
+            "mixed_precision": amp,
+            "save_every": save_every,
+        },
+        frozen=tuple(frozen or ()),
+        freeze=freeze,
         resume=resume,
         initial=init_from,
+        weights=weights,
         vocabulary=clip_vocabulary,
+        texts=texts,
         log=log,
         tensorboard=tensorboard,
     )
+    if show_settings:
+        _print_settings(chosen_settings(request), as_json=as_json)
+        return
     report = run_training(request)
     if as_json:
         print_json(asdict(report))
@@ -115,76 +206,69 @@ def train(
         "captures": report.captures,
         "domains": report.domains,
         "development loss": f"{report.development_loss:.4f} nats",
+        "settings": report.summary,
         "log": report.log,
     }
     if init_from is not None:
         fields |= {
             "pretrained": f"{count_of(report.initialized, 'tensor')} from {init_from}",
+            "taken": report.initial_notes,
             "not used": report.unused_initial,
             "frozen": f"{format_count(report.frozen_parameters)} parameters",
         }
     print_fields("", fields)
 
 
+def _text(value: object) -> str:
+    """Return a setting's value as text."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _print_settings(chosen: ChosenSettings, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(chosen), "summary": chosen.summary})
+        return
+    print_answer(chosen.summary or "fasdk's own settings and the options given")
+    print_rows(
+        "Settings",
+        ("setting", "value", "from", "published", Column("stated in", below=True)),
+        [
+            (
+                row.name.replace("_", " "),
+                _text(row.value),
+                row.set_by.value,
+                _text(row.published) if row.source else None,
+                row.source or None,
+            )
+            for row in chosen.rows
+        ],
+    )
+    print_notes([chosen.note] if chosen.note else [])
+
+
 @app.command(rich_help_panel=Panel.BUILD)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path(".demo"),
     seed: Annotated[int, typer.Option(help="Seed of captures and training.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Train, build, verify and decide on synthetic captures: the whole path in three minutes."""
-    require_build_half()
-    from fasdk_tools.training.demo import run_demo
-
-    with progress_view() as view:
-        report = run_demo(out, seed, view)
-    if as_json:
-        print_json({**asdict(report), "profile": report.profile.model_dump(mode="json")})
-    else:
-        from fasdk_tools.training.demo import print_report
-
-        print_report(report)
-
-
-@app.command(rich_help_panel=Panel.MEASURE)
-def protocols(
-    out: Annotated[
-        Path,
+    train: Annotated[
+        bool,
         typer.Option(
-            "-o", "--out", help="Folder of finished trainings; an interrupted run continues."
+            "--train", help="Train a checkpoint first, for minutes, instead of taking fasdk's own."
         ),
-    ] = Path(".protocols"),
-    system: Annotated[
-        list[str] | None, typer.Option(help="Only this row, such as regrad. Repeatable.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="Only P1, P2 or P3. Repeatable.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, from 0.")] = 3,
-    captures: Annotated[int, typer.Option(min=12, help="Training captures of each domain.")] = 96,
-    test_captures: Annotated[int, typer.Option(min=12, help="Test captures of each domain.")] = 120,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training captures.")] = 14,
-    wide: WideOption = False,
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train tiny models on synthetic domains and compare them in the benchmark's protocols."""
+    """Build FP16 and INT8 bundles, tune and evaluate them on synthetic captures, in two minutes."""
     require_build_half()
-    from fasdk_tools.protocols.run import run_named
+    from fasdk_tools.training.demo import print_report, run_demo
 
     with progress_view() as view:
-        report = run_named(
-            out,
-            view,
-            system_names=system or (),
-            protocol_names=protocol or (),
-            seeds=seeds,
-            train=captures,
-            test=test_captures,
-            epochs=epochs,
-        )
+        report = run_demo(out, seed, view, training=train)
     if as_json:
         print_json(asdict(report))
     else:
-        from fasdk_tools.protocols.run import print_report
-
-        print_report(report, wide=wide)
+        print_report(report)

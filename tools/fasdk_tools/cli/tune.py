@@ -15,6 +15,8 @@ from fasdk_tools.cli.list_options import (
     FaceFormOption,
     IrShiftOption,
     LiveLabelOption,
+    RootOption,
+    dataset_source,
     list_options,
 )
 from fasdk_tools.cli.root import (
@@ -52,11 +54,14 @@ def tune(
     bundle: BundleArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="Bundle to write: revision + 1.")],
     protocol: Annotated[
-        Path, typer.Option(metavar="LIST", help="Development captures, of people in no other list.")
+        list[Path],
+        typer.Option(
+            metavar="LIST",
+            help="Development captures, of people in no other list; a list or a data set's folder. "
+            "Repeatable.",
+        ),
     ],
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the list's paths are relative to.")
-    ] = None,
+    root: RootOption = None,
     live_label: LiveLabelOption = None,
     face_form: FaceFormOption = None,
     depth_scale_mm: DepthScaleOption = None,
@@ -106,8 +111,12 @@ def tune(
     request = TuneRequest(
         bundle=bundle,
         out=out,
-        protocol=protocol,
-        root=root,
+        protocol=dataset_source(
+            "--protocol",
+            protocol,
+            list_options(live_label, face_form, depth_scale_mm, ir_shift),
+            root=root,
+        ),
         targets=_targets(level or ()),
         missing=tuple(frozenset(parse_modalities(text, "--missing")) for text in missing or ()),
         allow_missing_levels=allow_missing_levels,
@@ -115,7 +124,6 @@ def tune(
         trust=trust_policy(key, unsigned),
         threads=threads,
         time_limit_ms=time_limit_ms,
-        options=list_options(live_label, face_form, depth_scale_mm, ir_shift),
     )
     with progress_view() as view:
         report = choose(request, view)

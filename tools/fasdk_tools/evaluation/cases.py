@@ -29,7 +29,10 @@ Thresholds = dict[tuple[Missing, tuple["Modality", ...]], NamedThreshold | str]
 
 
 def development_thresholds(
-    development: Dataset | None, scored: Sequence[ScoredDataset], missing: Sequence[Missing]
+    request: EvaluationRequest,
+    development: Dataset | None,
+    scored: Sequence[ScoredDataset],
+    missing: Sequence[Missing],
 ) -> Thresholds:
     """Return a threshold, or why there is none, for everything the development list holds."""
     found: Thresholds = {}
@@ -39,7 +42,7 @@ def development_thresholds(
         for present, scores in _by_modalities(answers).items():
             source = f"{len(scores)} captures of {development.name} that hold {_joined(present)}"
             try:
-                found[each, present] = development_threshold(scores, source)
+                found[each, present] = development_threshold(scores, source, request.unit)
             except DatasetError as error:
                 found[each, present] = f"{source}: {error}"
     return found
@@ -87,7 +90,7 @@ def build_cases(
                 missing=missing_name(each),
                 modalities=tuple(m.value for m in present),
                 thresholds_note=note,
-                figures=compute_error_rates(scores, thresholds),
+                figures=compute_error_rates(scores, thresholds, request.unit),
             )
         )
         progress.update("error rates and bounds", number, len(groups))
@@ -133,6 +136,10 @@ def _thresholds_for(
         notes.append(f"no development threshold: {chosen}")
     elif request.development is not None:
         notes.append(f"no development capture holds {_joined(present)} alone")
+    points += [
+        NamedThreshold(f"fixed {value:g}", ThresholdKind.FIXED, value, "stated by the protocol")
+        for value in request.fixed
+    ]
     if not points:
         notes.append("figures without a threshold only")
     return tuple(points), "; ".join(notes)

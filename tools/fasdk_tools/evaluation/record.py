@@ -73,8 +73,9 @@ class ListIdentity:
 
     Attributes:
         name: Name used in tables.
-        path: File or folder it was read from.
-        sha256: Digest of the list itself, not of the frames; None for a folder.
+        path: File or folder it was read from; of several, joined by plus signs.
+        sha256: Digest of the list itself, not of the frames, of several one after another; None
+            for a folder.
         captures: Number of rows.
         presentations: Number of different presentations.
         subjects: Number of different subjects.
@@ -132,13 +133,17 @@ class Case:
 
 @dataclass(frozen=True)
 class FamilyFigure:
-    """A protocol's figure for this one model: the mean over its tests.
+    """A protocol's figure for this one bundle: the mean over its tests.
+
+    Published P1 and P2 are means over four models, each trained without one data set: they are
+    joined of four such documents by `joining.join_family`.
 
     Attributes:
         family: P1, P2 or P3.
         question: Question the protocol asks, in words.
         tests: The cases it is the mean of, as indices into the document's `cases`.
-        hter_at_eer: HTER at the test's own equal-error score, as published tables report it.
+        hter_at_eer: HTER at the test's own equal-error score: what published tables call HTER
+            where the document's unit is the row, which they count.
         hter_at_development: HTER at the development set's threshold, or None without one.
         auc: Area under the ROC curve.
     """

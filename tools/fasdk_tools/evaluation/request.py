@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.calibration import read_calibration
@@ -13,15 +12,13 @@ from fasdk.bundle.members import CALIBRATION, EVALUATION
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
 from fasdk.settings import take_choices
-from fasdk_calibration.datasets import Dataset, ListOptions
+from fasdk_calibration.datasets import Dataset, DatasetSource
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_calibration.datasets.pseudonyms import seen_before
+from fasdk_calibration.error_rates import Unit
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, as_missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
 from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STANDARD = "standard"
 
@@ -32,40 +29,43 @@ class EvaluationRequest:
 
     Attributes:
         bundle: Verified bundle to evaluate.
-        protocols: Test lists or folders.
-        root: Folder the lists' paths are relative to; None for each list's own.
+        protocols: Test lists and folders, each evaluated by itself and all together.
         missing: Modalities to take away, one entry a test besides taking nothing; None for every
             combination that leaves what the bundle requires.
-        development: List of other people to choose a threshold on, or None.
+        development: Captures of other people to choose a threshold on, or None.
         level: The one security level to evaluate; None for all the bundle has.
+        fixed: Thresholds that a protocol itself states, such as 0.5.
+        unit: What error rates count.
         family: Protocol family, or None.
         source: Training data of the model as the user names it, or None.
         allow_overlap: Whether people seen before may stand in the lists.
         worst: Number of worst-scored captures to name for each list and class.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
-        options: What the lines of the lists leave open.
     """
 
     bundle: Bundle
-    protocols: tuple[Path, ...]
-    root: Path | None = None
+    protocols: tuple[DatasetSource, ...]
     missing: tuple[Missing, ...] | None = ()
-    development: Path | None = None
+    development: DatasetSource | None = None
     level: str | None = None
+    fixed: tuple[float, ...] = ()
+    unit: Unit = Unit.PRESENTATION
     family: ProtocolFamily | None = None
     source: str | None = None
     allow_overlap: bool = False
     worst: int = 6
     threads: int = 0
-    options: ListOptions | None = None
 
     def __post_init__(self) -> None:
-        """Take family and modalities as their members.
+        """Take family, unit and modalities as their members.
 
         Raises:
-            UsageError: There is no such family or modality.
+            UsageError: There is no such family, unit or modality, or a fixed threshold is no score.
         """
-        take_choices(self, family=ProtocolFamily)
+        take_choices(self, family=ProtocolFamily, unit=Unit)
+        for threshold in self.fixed:
+            if not 0.0 <= threshold <= 1.0:
+                raise UsageError(f"--threshold {threshold}: scores lie in 0 to 1, so must it")
         if self.missing is not None:
             object.__setattr__(self, "missing", as_missing(self.missing))
 
@@ -105,6 +105,19 @@ def parse_family(text: str | None) -> ProtocolFamily | None:
     except ValueError:
         known = ", ".join(family.value for family in ProtocolFamily)
         raise UsageError(f"--family {text!r}: choose one of {known}") from None
+
+
+def parse_unit(text: str) -> Unit:
+    """Return the unit that `--by` names, by its plural or singular.
+
+    Raises:
+        UsageError: There is no such unit.
+    """
+    known = {f"{unit.value}s": unit for unit in Unit}
+    found = known.get(text) or known.get(f"{text}s")
+    if found is None:
+        raise UsageError(f"--by {text!r}: choose one of {', '.join(known)}")
+    return found
 
 
 def require_level(bundle: Bundle, level: str | None) -> None:

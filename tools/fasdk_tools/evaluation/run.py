@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from fasdk.bundle.bundle import Bundle
 from fasdk.bundle.manifest import Precision
 from fasdk.bundle.members import CALIBRATION, EVALUATION
-from fasdk_calibration.datasets import Dataset, announce_dataset, open_dataset
-from fasdk_calibration.protocols import NONE_MISSING
+from fasdk_calibration.datasets import Dataset, DatasetSource, announce_dataset
+from fasdk_calibration.error_rates import Unit
+from fasdk_calibration.protocols import NONE_MISSING, Missing, as_missing
 from fasdk_tools.evaluation.cases import (
     build_cases,
     development_thresholds,
@@ -37,11 +38,9 @@ from fasdk_tools.evaluation.request import (
     require_protocol,
     seen_subjects,
 )
-from fasdk_tools.evaluation.scoring import score_subsets
+from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fasdk.progress import Progress
 
 
@@ -59,6 +58,19 @@ _ROUNDING = {
 }
 
 
+_INDEPENDENCE = {
+    Unit.PRESENTATION: (
+        "The bounds of APCER and BPCER take presentations to be independent. Several of one "
+        "subject are not, so the truth may lie outside them more often than one time in twenty."
+    ),
+    Unit.ROW: (
+        "Rows are counted one by one, as published code counts and ISO/IEC 30107-3 does not. The "
+        "bounds of APCER and BPCER take them to be independent, which those of one presentation "
+        "are not at all: they are too narrow."
+    ),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluationRun:
     """Result of an evaluation.
@@ -72,6 +84,37 @@ class EvaluationRun:
     datasets: tuple[Dataset, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredRequest:
+    """Scores of everything that a request asks for.
+
+    Attributes:
+        datasets: The test lists' captures.
+        development: The captures thresholds are chosen on, or None.
+        overlap: Subjects of the test lists who were seen before.
+        missing: Sets of modalities taken away, nothing among them.
+        not_evaluated: Why other sets cannot be taken away.
+        tests: Scores by test list, then by `missing`.
+        held: Scores of the development captures by `missing`; empty without any.
+    """
+
+    datasets: tuple[Dataset, ...]
+    development: Dataset | None
+    overlap: tuple[Overlap, ...]
+    missing: tuple[Missing, ...]
+    not_evaluated: tuple[str, ...]
+    tests: tuple[tuple[ScoredDataset, ...], ...]
+    held: tuple[ScoredDataset, ...]
+
+    def __post_init__(self) -> None:
+        """Take modalities as members of the enum or as their values.
+
+        Raises:
+            UsageError: One is no modality.
+        """
+        object.__setattr__(self, "missing", as_missing(self.missing))
+
+
 def run_evaluation(request: EvaluationRequest, progress: Progress) -> EvaluationRun:
     """Score every list of a request and return the error rates.
 
@@ -80,17 +123,16 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
         DatasetError: A list or frame is missing or malformed, or people were seen before.
         BackendError: ONNX Runtime refuses the graph or failed.
     """
+    return evaluate_scored(request, score_request(request, progress), progress)
+
+
+def score_request(request: EvaluationRequest, progress: Progress) -> ScoredRequest:
+    """Score every list of a request; see `run_evaluation` for errors."""
     bundle = request.bundle
     require_level(bundle, request.level)
-    datasets = tuple(
-        open_dataset(path, request.root, options=request.options) for path in request.protocols
-    )
+    datasets = tuple(source.open() for source in request.protocols)
     require_protocol(request, datasets)
-    development = (
-        None
-        if request.development is None
-        else open_dataset(request.development, request.root, options=request.options)
-    )
+    development = None if request.development is None else request.development.open()
     overlap = find_overlap(bundle, datasets, development)
     if not request.allow_overlap:
         require_new_subjects(overlap)
@@ -111,11 +153,35 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
         )
         for dataset, task in zip(every, tasks, strict=True)
     ]
-    tests = scored[: len(datasets)]
-    thresholds = development_thresholds(
-        development, () if development is None else scored[-1], missing
+    return ScoredRequest(
+        datasets=datasets,
+        development=development,
+        overlap=overlap,
+        missing=missing,
+        not_evaluated=not_evaluated,
+        tests=tuple(scored[: len(datasets)]),
+        held=() if development is None else scored[-1],
     )
-    cases = build_cases(request, tests, missing, thresholds, progress)
+
+
+def evaluate_scored(
+    request: EvaluationRequest, scored: ScoredRequest, progress: Progress
+) -> EvaluationRun:
+    """Return the error rates of scores, counted in the request's unit.
+
+    Args:
+        request: Evaluation request that was scored; its unit, level, family and fixed thresholds
+            may differ.
+        scored: Scores of `score_request`.
+        progress: Receiver of progress reports.
+
+    Raises:
+        DatasetError: Captures of one presentation disagree on label, species or subject.
+    """
+    bundle, datasets, missing = request.bundle, scored.datasets, scored.missing
+    development = scored.development
+    thresholds = development_thresholds(request, development, scored.held, missing)
+    cases = build_cases(request, scored.tests, missing, thresholds, progress)
     return EvaluationRun(
         Evaluation(
             document=DOCUMENT,
@@ -124,25 +190,25 @@ def run_evaluation(request: EvaluationRequest, progress: Progress) -> Evaluation
             backend=_backend(),
             family=None if request.family is None else request.family.value,
             source=request.source,
-            unit="presentation",
+            unit=request.unit.value,
             level=headline_level(bundle, request.level),
             lists=tuple(
-                _identify_list(path, dataset)
-                for path, dataset in zip(request.protocols, datasets, strict=True)
+                _identify_list(source, dataset)
+                for source, dataset in zip(request.protocols, datasets, strict=True)
             ),
             development=None
             if development is None or request.development is None
             else _identify_list(request.development, development),
-            overlap=overlap,
+            overlap=scored.overlap,
             cases=cases,
-            not_evaluated=not_evaluated,
+            not_evaluated=scored.not_evaluated,
             family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
             worst=tuple(
                 item
-                for each in tests
+                for each in scored.tests
                 for item in worst_captures(each[missing.index(NONE_MISSING)], request)
             ),
-            limits=_limits(request, datasets, overlap, cases),
+            limits=_limits(request, datasets, scored.overlap, cases),
         ),
         datasets,
     )
@@ -168,13 +234,13 @@ def _identify(bundle: Bundle) -> BundleIdentity:
     )
 
 
-def _identify_list(path: Path, dataset: Dataset) -> ListIdentity:
+def _identify_list(source: DatasetSource, dataset: Dataset) -> ListIdentity:
     records = dataset.records
     live = sum(record.is_bona_fide for record in records)
     return ListIdentity(
         name=dataset.name,
-        path=str(path),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+        path=" + ".join(map(str, source.paths)),
+        sha256=source.sha256(),
         captures=len(records),
         presentations=len(dataset.presentations),
         subjects=len(dataset.subjects),
@@ -201,12 +267,16 @@ def _limits(
     notes = [
         "Only the attacks of these lists were tried: nothing follows for a species, camera, light "
         "or distance that is not among them.",
-        "The bounds of APCER and BPCER take presentations to be independent. Several of one "
-        "subject are not, so the truth may lie outside them more often than one time in twenty.",
+        _INDEPENDENCE[request.unit],
         "BPCER at APCER targets, TPR at FPR, EER and HTER at the EER use a threshold chosen on the "
         "test itself, which no device can do.",
         "No capture was sent back for another try: a device that does so accepts and refuses at "
-        "other rates. A presentation's score is the mean of its captures, a device may use one.",
+        "other rates."
+        + (
+            " A presentation's score is the mean of its captures, a device may use one."
+            if request.unit is Unit.PRESENTATION
+            else ""
+        ),
         "What the model was trained on is not recorded in a bundle; "
         + (f"the user says: {request.source}." if request.source else "it was not stated."),
     ]

@@ -13,6 +13,7 @@ from fasdk.backends.engine import Backend, EngineOutputs
 from fasdk.backends.registry import open_engine
 from fasdk.errors import CaptureError, DatasetError, UsageError
 from fasdk.session.session import Liveness
+from fasdk_calibration.datasets import depth_encoding
 from fasdk_calibration.metrics import Scores
 from fasdk_calibration.protocols import NONE_MISSING, Missing, missing_name, reduce_capture
 
@@ -202,7 +203,7 @@ def _batches(
     dataset: Dataset, manifest: Manifest
 ) -> Iterator[tuple[Sequence[CaptureRecord], list[Capture]]]:
     """Yield records and their frames, the next batch being read while one is scored."""
-    depth = next((spec.depth for spec in manifest.inputs.values() if spec.depth is not None), None)
+    depth = depth_encoding(manifest.inputs)
     parts = [dataset.records[i : i + BATCH] for i in range(0, len(dataset.records), BATCH)]
 
     def load(records: Sequence[CaptureRecord]) -> list[Capture]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fasdk_calibration.error_rates import AtThreshold, Estimate, Rate
+    from fasdk_tools.evaluation.joining import JoinedFamily
     from fasdk_tools.evaluation.record import Case, Evaluation
 
 
@@ -27,13 +28,13 @@ def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
     print_rows(
         "Separation, without a threshold (bounds: subjects resampled, 95 %)",
         (
-            *("case", "presentations", "AUC", Column("AUC bounds", wide=True)),
+            *("case", f"{record.unit}s", "AUC", Column("AUC bounds", wide=True)),
             *("EER", "EER bounds", "HTER at EER", Column("HTER bounds", wide=True)),
         ),
         [
             (
                 _name(case),
-                case.figures.presentations,
+                case.figures.bona_fide + case.figures.attacks,
                 *_estimate(None if found is None else found.auc),
                 *_estimate(None if found is None else found.eer),
                 *_estimate(None if found is None else found.hter_at_eer),
@@ -57,6 +58,33 @@ def print_evaluation(record: Evaluation, *, wide: bool = False) -> None:
                 ],
             )
     print_notes(list(dict.fromkeys((*_notes(record), *record.not_evaluated))))
+
+
+def print_joined(joined: JoinedFamily) -> None:
+    """Print a protocol's figure over several bundles, then each test."""
+    print_answer(
+        f"{joined.family}, {joined.question}: HTER {format_share(joined.hter_at_eer)} at the EER "
+        f"of each test, {format_share(joined.hter_at_development)} at the development thresholds, "
+        f"AUC {format_share(joined.auc)}"
+    )
+    print_fields(
+        "", {"mean of": count_of(len(joined.tests), "test"), "error rates count": f"{joined.unit}s"}
+    )
+    print_rows(
+        "Tests",
+        (
+            *(Column("test", label=True), "without", "HTER at EER", "HTER at development"),
+            *("AUC", "counted", Column("trained on", below=True)),
+        ),
+        [
+            (
+                *(test.test, None if test.missing == "none" else test.missing),
+                *(format_share(test.hter_at_eer), format_share(test.hter_at_development)),
+                *(format_share(test.auc), test.counted, test.trained_on),
+            )
+            for test in joined.tests
+        ],
+    )
 
 
 def _headline(record: Evaluation) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fasdk.capture import Modality
+from fasdk_calibration.datasets import depth_encoding
 from fasdk_tools.evaluation.record import Evaluation, WorstCapture
 from fasdk_tools.report.cases import case_name, case_views, list_views
 from fasdk_tools.report.environment import embedded_json, render, write_page
@@ -99,7 +100,7 @@ def write_report(
 
 def _pictures(run: EvaluationRun, bundle: Bundle) -> Pictures:
     """Return the frames of the worst-scored captures, by list and row."""
-    encoding = next((s.depth for s in bundle.manifest.inputs.values() if s.depth), None)
+    encoding = depth_encoding(bundle.manifest.inputs)
     datasets = {dataset.name: dataset for dataset in run.datasets}
     found = {}
     for worst in run.record.worst:

@@ -57,6 +57,7 @@ def document_of(result: CaptureResult, trust: str) -> dict[str, Any]:
         "modalities": [m.value for m in decision.modalities],
         "class_scores": decision.class_scores,
         "reliability": decision.reliability,
+        "certainty": decision.certainty,
         "timings_ms": decision.timings_ms,
         "bundle_id": decision.bundle_id,
         "trust": decision.trust or trust,

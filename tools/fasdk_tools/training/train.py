@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +13,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fasdk.bounded_file import is_folder
 from fasdk.errors import UsageError
+from fasdk.settings import as_choice
+from fasdk_calibration.datasets import DatasetSource
 from fasdk_engines.models.checkpoint import find_config, save_checkpoint
 from fasdk_engines.models.registry import get_family
 from fasdk_engines.training import (
+    PUBLISHED,
+    ChosenSetting,
+    ChosenSettings,
     Epoch,
+    Freeze,
     InitialWeights,
+    SentenceFile,
+    SetBy,
     Step,
-    TrainingSettings,
     captures_of,
+    choose_settings,
     get_method,
+    require_sentences_read,
     train,
 )
 from fasdk_engines.training.log import TensorBoardLog
-from fasdk_tools.outputs import require_outputs
+from fasdk_tools.outputs import files_of, require_outputs
 from fasdk_tools.terminal.output import STDERR
 
 
@@ -34,30 +43,39 @@ class TrainRequest:
     """Request for a training.
 
     Attributes:
-        captures: List of the training captures.
-        development: List of the captures that decide when to stop.
+        captures: Training captures.
+        development: Captures that decide when to stop.
         out: Checkpoint to write, .safetensors.
         model: Registered name of the model.
         config: Named settings or a JSON file; None for the published ones.
         method: Training method, or "published".
-        settings: Settings of the training.
+        options: Fields of `TrainingSettings` that the user chose; None takes what the method
+            brings, and 0 stands for None in `clip_norm` and `patience`.
+        frozen: Regular expressions of further parameters that stay as they start.
+        freeze: Whether what the paper keeps frozen is; see `Freeze`.
         resume: Continue a training of the same `out` that was cut short.
-        initial: Pretrained weights to start from.
+        initial: Checkpoint to start from.
+        weights: Which of several sets of weights of that checkpoint; see `load_checkpoint`.
         vocabulary: Byte-pair merges of CLIP's text tower.
+        texts: File of sentences in place of the method's own.
         log: Folder of the CSV log; None for the checkpoint's.
         tensorboard: Whether TensorBoard events are written beside the CSV log.
     """
 
-    captures: Path
-    development: Path
+    captures: DatasetSource
+    development: DatasetSource
     out: Path
     model: str
     config: str | None = None
     method: str = "plain"
-    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    options: Mapping[str, object] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    freeze: Freeze | str = Freeze.PRETRAINED
     resume: bool = False
     initial: Path | None = None
+    weights: str | None = None
     vocabulary: Path | None = None
+    texts: Path | None = None
     log: Path | None = None
     tensorboard: bool = False
 
@@ -87,9 +105,12 @@ class TrainReport:
         best_epoch: Number of the epoch whose weights are kept.
         development_loss: Loss on the development captures after that epoch, in nats.
         development_auc: Area under the ROC curve on the development captures after that epoch.
+        settings: Every setting, with what it comes from.
+        summary: Which published settings were replaced, in one line; empty for other methods.
         frozen_parameters: Number of parameters that kept their initial values.
         initialized: Tensors set from pretrained weights.
         unused_initial: Pretrained tensors without a place in the model, by name.
+        initial_notes: Which weights of that file were taken, a sentence each.
     """
 
     checkpoint: str
@@ -102,27 +123,76 @@ class TrainReport:
     best_epoch: int
     development_loss: float
     development_auc: float
+    settings: tuple[ChosenSetting, ...]
+    summary: str
     frozen_parameters: int
     initialized: int
     unused_initial: tuple[str, ...]
+    initial_notes: tuple[str, ...]
 
 
-def parse_settings(**options: object) -> TrainingSettings:
-    """Return training settings.
+def chosen_settings(request: TrainRequest) -> ChosenSettings:
+    """Return the settings of a training, each with what it comes from.
 
     Raises:
         UsageError: An option's value is out of its range; it is named.
+        FasdkError: There is no such model, configuration or method.
     """
+    family = get_family(request.model)
+    get_method(request.method, family)
+    config = find_config(family, request.config) if request.config else family.default_config
+    options = {
+        name: None if name in _ZERO_IS_NONE and value == 0 else value
+        for name, value in request.options.items()
+        if value is not None
+    }
+    freeze = as_choice("--freeze", request.freeze, Freeze)
+    chosen = choose_settings(
+        family,
+        config,
+        options,
+        published=request.method == PUBLISHED,
+        others=_others(request, freeze),
+    )
     try:
-        return TrainingSettings.model_validate(options)
+        _ = chosen.training
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"--{name} {first['input']}: {first['msg']}") from None
+        name = str(first["loc"][0])
+        option = _OPTIONS.get(name, name).replace("_", "-")
+        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from None
+    return chosen
 
 
-def run_training(request: TrainRequest) -> TrainReport:
+_ZERO_IS_NONE = ("clip_norm", "patience")
+_OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
+
+
+def _others(request: TrainRequest, freeze: Freeze) -> list[ChosenSetting]:
+    """Return what replaces published matters that are no settings."""
+    other = {"texts": ("as many, in fasdk's words", SetBy.DEFAULT)}
+    if request.texts is not None:
+        other["texts"] = (f"those of {request.texts}", SetBy.OPTION)
+    if request.initial is None:
+        other["initial values"] = ("random", SetBy.RANDOM)
+        if freeze is Freeze.PRETRAINED:
+            other["frozen"] = ("nothing", SetBy.RANDOM)
+    if freeze is Freeze.NEVER:
+        other["frozen"] = ("nothing", SetBy.OPTION)
+    if request.frozen:
+        also = "" if "frozen" in other else " and what is published"
+        other["frozen"] = (" ".join(request.frozen) + also, SetBy.OPTION)
+    return [ChosenSetting(name, value, by) for name, (value, by) in other.items()]
+
+
+def run_training(
+    request: TrainRequest, *, on_step: Callable[[Step], None] | None = None
+) -> TrainReport:
     """Train and write the checkpoint; the state file goes when it is written.
+
+    Args:
+        request: The training.
+        on_step: Callback after every step, besides what is shown.
 
     Raises:
         FasdkError: A list, the settings, the method or the pretrained weights do not fit, or the
@@ -130,13 +200,25 @@ def run_training(request: TrainRequest) -> TrainReport:
     """
     # What can be refused is refused before hours of reading frames.
     family = get_family(request.model)
-    method = get_method(request.method, family).name
+    method = get_method(request.method, family)
+    sentences = SentenceFile.load(request.texts) if request.texts else None
+    require_sentences_read(method, sentences)
+    chosen = chosen_settings(request)
     config = find_config(family, request.config) if request.config else family.default_config
     family = family.configured(config)
     _require_fitting(request)
     log = request.log_file
-    initial = InitialWeights.load(request.initial, request.vocabulary) if request.initial else None
-    captures, development = captures_of(request.captures), captures_of(request.development)
+    initial = None
+    if request.initial is not None:
+        initial = InitialWeights.load(request.initial, request.vocabulary, request.weights)
+    specs = family.preprocess(config)
+    captures = captures_of(request.captures, specs)
+    development = captures_of(request.development, specs)
+    if chosen.summary:
+        STDERR.print(chosen.summary, soft_wrap=True)
+    coupled = method.coupled
+    if coupled and chosen.training.accumulate > 1:
+        STDERR.print(f"a step runs in parts: {coupled}", soft_wrap=True)
     log.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
         board = None
@@ -150,19 +232,27 @@ def run_training(request: TrainRequest) -> TrainReport:
             if board is not None:
                 board.write(epoch)
 
+        def show_step(step: Step) -> None:
+            view.step(step)
+            if on_step is not None:
+                on_step(step)
+
         result = train(
             family,
             config,
-            method,
+            method.name,
             captures,
             development,
-            request.settings,
+            chosen.training,
             initial=initial,
+            sentences=sentences,
+            frozen=request.frozen,
+            freeze=as_choice("--freeze", request.freeze, Freeze),
             state=request.state,
             resume=request.resume,
             log=log,
             on_epoch=on_epoch,
-            on_step=view.step,
+            on_step=show_step,
             on_read=view.read,
         )
     save_checkpoint(request.out, result.module, family, config, result.research)
@@ -172,16 +262,19 @@ def run_training(request: TrainRequest) -> TrainReport:
         checkpoint=str(request.out),
         log=str(log),
         model=family.name,
-        method=method,
+        method=method.name,
         captures=len(captures),
         domains=tuple(sorted({item.domain for item in captures})),
         epochs=len(result.history),
         best_epoch=result.best.number,
         development_loss=result.best.development_loss,
         development_auc=result.best.development_auc,
+        settings=chosen.rows,
+        summary=chosen.summary,
         frozen_parameters=result.frozen,
         initialized=len(started.loaded) if started else 0,
         unused_initial=started.unused if started else (),
+        initial_notes=started.notes if started else (),
     )
 
 
@@ -198,14 +291,17 @@ def _require_fitting(request: TrainRequest) -> None:
             "--log": request.log_file if is_folder(folder) else folder,
         },
         {
-            "the list": request.captures,
-            "--development": request.development,
+            **files_of("LIST", request.captures),
+            **files_of("--development", request.development),
             "--init-from": request.initial,
             "--clip-vocabulary": request.vocabulary,
+            "--texts": request.texts,
         },
     )
     if request.vocabulary is not None and request.initial is None:
         raise UsageError("--clip-vocabulary goes with --init-from and CLIP weights")
+    if request.weights is not None and request.initial is None:
+        raise UsageError("--weights goes with --init-from, whose file it chooses from")
     if request.state.exists() and not request.resume:
         raise UsageError(
             f"{request.state} is of a training that was cut short: continue it with --resume, or "

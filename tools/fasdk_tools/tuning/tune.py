@@ -20,7 +20,7 @@ from fasdk.bundle.signing import open_signer
 from fasdk.bundle.trust import TrustPolicy
 from fasdk.decision import log_odds
 from fasdk.errors import DatasetError, OperatingPointError, UsageError
-from fasdk_calibration.datasets import ListOptions, announce_dataset, open_dataset
+from fasdk_calibration.datasets import DatasetSource, announce_dataset
 from fasdk_calibration.datasets.overlap import require_none_shared
 from fasdk_calibration.datasets.pseudonyms import PSEUDONYMS, Pseudonyms
 from fasdk_calibration.metrics import Scores, fuse
@@ -35,7 +35,7 @@ from fasdk_calibration.thresholds.score_calibration import fit_score_calibration
 from fasdk_calibration.thresholds.sequential_tuning import TunedTest, has_several_frames, tune_test
 from fasdk_tools.evaluation.request import seen_subjects
 from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
-from fasdk_tools.outputs import require_outputs
+from fasdk_tools.outputs import files_of, require_outputs
 from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
 
@@ -70,8 +70,7 @@ class TuneRequest:
     Attributes:
         bundle: Bundle to read.
         out: Bundle to write.
-        protocol: List of development captures.
-        root: The folder its paths are relative to, or None for the list's own.
+        protocol: Development captures.
         targets: Levels, and the bound each is held to.
         missing: Sets of modalities to take away, besides what the list's captures lack.
         allow_missing_levels: Write what can be supported where not everything can.
@@ -79,13 +78,11 @@ class TuneRequest:
         trust: Signatures the bundle must carry; None for the keys of the machine's trust store.
         threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
-        options: What the lines of the list leave open.
     """
 
     bundle: Path
     out: Path
-    protocol: Path
-    root: Path | None = None
+    protocol: DatasetSource
     targets: tuple[LevelTarget, ...] = DEFAULT_TARGETS
     missing: tuple[Missing, ...] = ()
     allow_missing_levels: bool = False
@@ -93,7 +90,6 @@ class TuneRequest:
     trust: TrustPolicy | None = None
     threads: int = 0
     time_limit_ms: float = 5_000.0
-    options: ListOptions | None = None
 
     def __post_init__(self) -> None:
         """Take the modalities as their members.
@@ -147,7 +143,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     _require_options(request)
     bundle = open_bundle(request.bundle, request.trust)
     signer = request.signer or open_signer(None)
-    dataset = open_dataset(request.protocol, request.root, options=request.options)
+    dataset = request.protocol.open()
     _require_both_classes(dataset)
     require_none_shared(
         seen_subjects(bundle, CALIBRATION, dataset.subjects) or (),
@@ -200,7 +196,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
 
 def _require_options(request: TuneRequest) -> None:
     """Refuse now what would fail after all captures were scored."""
-    inputs = {"the bundle itself": request.bundle, "--protocol": request.protocol}
+    inputs = {"the bundle itself": request.bundle, **files_of("--protocol", request.protocol)}
     require_outputs({"-o": request.out}, inputs)
     if not (math.isfinite(request.time_limit_ms) and request.time_limit_ms > 0.0):
         raise UsageError(
@@ -384,14 +380,11 @@ def _evaluation(
     records = dataset.records
     named = Pseudonyms.of_record("tuned", request.protocol.name)
     lines = [json.dumps(r.model_dump(mode="json"), sort_keys=True) for r in records]
-    is_file = request.protocol.is_file()
     return {
         "kind": "tuned",
         "tool": f"fasdk {version('fasdk')}",
         "list": request.protocol.name,
-        "list_sha256": hashlib.sha256(request.protocol.read_bytes()).hexdigest()
-        if is_file
-        else None,
+        "list_sha256": request.protocol.sha256(),
         "records_sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "from_bundle": bundle.id,
         "graph_sha256": bundle.manifest.members[GRAPH],

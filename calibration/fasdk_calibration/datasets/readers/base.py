@@ -197,6 +197,11 @@ class DatasetReader(ABC):
         """Facts that the data set leaves open here and a reader of results should know."""
         return ()
 
+    @property
+    def names_subjects(self) -> bool:
+        """Whether it is known who is seen; otherwise each capture counts as a person of its own."""
+        return True
+
     @classmethod
     def packed_file_hint(cls, root: Path) -> str | None:  # noqa: ARG003 (a hook)
         """Return how to unpack a file in the distribution's format, None where there is none."""

@@ -69,6 +69,11 @@ class CasiaSurfNumberedReader(DatasetReader):
         return iter(())
 
     @property
+    def names_subjects(self) -> bool:
+        """False: a numbered capture does not say who is seen."""
+        return False
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What numbers leave open."""
         return (

@@ -240,6 +240,11 @@ class PadisiReader(DatasetReader):
             yield LocatedCapture(paths, self._presentations[trial]).record(trial)
 
     @property
+    def names_subjects(self) -> bool:
+        """Whether the ground truth file, which alone names participants, is there."""
+        return self._presentations is not None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Facts that are unknown without the ground truth file."""
         if self._presentations is not None:

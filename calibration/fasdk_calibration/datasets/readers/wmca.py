@@ -2,13 +2,14 @@
 
     **/<client>_<session>_<presenter>_<type>_<PAI>/{color,depth,ir}/NNNN.jpg
 
-WMCA is distributed as one HDF5 file a video: unpack it to this layout first, as the authors of the
-MMDG benchmark did. Species follow the table of types and PAI in the data set's description.
+WMCA is distributed as HDF5 files: `fasdk dataset unpack wmca` writes this layout, which is that of
+the MMDG benchmark. Species follow the table of types and PAI in the data set's description.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from fasdk_calibration.datasets.readers.base import FrameFolderReader, Presentation, unknown_code
@@ -61,6 +62,6 @@ class WmcaReader(FrameFolderReader):
         if packed is None:
             return None
         return (
-            f"{packed} is WMCA's HDF5, which is not read here: unpack each video to "
-            "<name>/{color,depth,ir}/NNNN.jpg and give that folder"
+            f"{packed} is WMCA's HDF5, which is not read here: run `fasdk dataset unpack wmca "
+            f"{shlex.quote(str(root))} -o FRAMES` and give FRAMES"
         )

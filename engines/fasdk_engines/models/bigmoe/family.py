@@ -26,7 +26,7 @@ FAMILIES = (
         modalities=MODALITIES,
         labels=("attack", "live"),
         live_index=1,
-        has_reliability=False,
+        has_certainty=False,
         config_type=BigMoeConfig,
         configs={
             "full": BigMoeConfig(),

@@ -46,10 +46,9 @@ class ProductKeyExperts(nn.Module):
         gate, content, key = config.gate_width, config.content_width, config.adapter_dim
         self.norm = RootMeanSquareNorm(content)
         self.norm_gate = RootMeanSquareNorm(gate)
+        # Both tables start from N(0, 1), as published.
         self.weight_down_embed = nn.Embedding(config.experts, content)
         self.weight_up_embed = nn.Embedding(config.experts, content)
-        for embedding in (self.weight_down_embed, self.weight_up_embed):
-            nn.init.normal_(embedding.weight, std=content**-0.5)
         queries = nn.Linear(gate, 2 * config.expert_heads * key, bias=False)
         self.to_queries = nn.Sequential(queries)
         shape = (config.expert_heads, config.keys, 2, key)

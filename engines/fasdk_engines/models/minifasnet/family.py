@@ -42,7 +42,7 @@ def _family(name: str, stages: Stages, settings: type[MiniFasNetConfig]) -> Fami
         required=(Modality.RGB,),
         labels=published.labels,
         live_index=published.live,
-        has_reliability=False,
+        has_certainty=False,
         config_type=settings,
         configs={"published": published},
         build=lambda config: MiniFasNet(stages, config),

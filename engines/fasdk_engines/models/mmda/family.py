@@ -22,7 +22,7 @@ FAMILIES = (
         modalities=MODALITIES,
         labels=("attack", "live"),
         live_index=1,
-        has_reliability=False,
+        has_certainty=False,
         config_type=MmdaConfig,
         configs={
             "full": MmdaConfig(),

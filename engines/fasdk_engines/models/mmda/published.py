@@ -232,8 +232,9 @@ class RefineLayer(nn.Module):
         class: that is [1, batch, width] here.
         """
         attended = x + self.attn(self.ln1(x))
-        refined, loss = self.to_feature(self.ln2(attended))
-        return x + attended + refined, loss
+        # One sequence of length 1 a token, as published: experts are balanced for each by itself.
+        refined, loss = self.to_feature(self.ln2(attended).flatten(0, 1)[:, None])
+        return x + attended + refined.reshape_as(x), loss
 
 
 class Alignment(nn.Module):

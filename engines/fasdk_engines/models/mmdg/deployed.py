@@ -75,8 +75,8 @@ class DeployedMmdg(nn.Module):
         width = self.config.width
         classes = self.final_norm(tokens).reshape(_MODALITIES, -1, width)
         logits = self.classify(classes.transpose(0, 1).reshape(-1, _MODALITIES * width))
-        reliability = certainty.reshape(self.config.tokens, _MODALITIES, -1).mean(dim=0)
-        return logits, reliability.transpose(0, 1)
+        certainty = certainty.reshape(self.config.tokens, _MODALITIES, -1).mean(dim=0)
+        return logits, certainty.transpose(0, 1)
 
     def _embed(self, images: tuple[Tensor, ...]) -> Tensor:
         """Return [N * 3 * B, width]."""

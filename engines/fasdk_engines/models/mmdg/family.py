@@ -23,7 +23,7 @@ FAMILIES = (
         modalities=MODALITIES,
         labels=("attack", "live"),
         live_index=1,
-        has_reliability=True,
+        has_certainty=True,
         config_type=MmdgConfig,
         configs={
             "full": MmdgConfig(),

@@ -4,11 +4,11 @@ Lin et al., Suppress and Rebalance: Towards Generalized Multi-Modal Face Anti-Sp
 The published evaluation samples dropout to estimate how certain each token is; here that is its
 exact expectation (`expectation.py`), so a score is a function of the capture alone.
 
-`reliability` is the last block's certainty, averaged over a modality's tokens. It says how sure the
-model is of what one sensor shows, compared with the same model on other captures: a depth frame far
-below its usual value is worth a second look at that sensor. It is no probability, not comparable
-between models or modalities, and says nothing about whether the face is genuine. A modality filled
-with its missing value still gets a number; `modalities` in a decision says what was really there.
+`certainty` is the last block's, averaged over a modality's tokens. By its form, exp(-c |x|) of what
+attention gives, it is high where that is quiet: spoilt depth does not lower it and noisy infrared
+raises it, so it does not tell whether a sensor works. It is no probability, not comparable between
+models or modalities, and says nothing about whether the face is genuine. A modality filled with its
+missing value still gets a number; `modalities` in a decision says what was really there.
 """
 
 from __future__ import annotations
@@ -157,14 +157,14 @@ class Mmdg(PublishedModule):
         embedded: Tensor = tokens + getattr(self, f"pos_embedding{index + 1}")
         return embedded
 
-    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the classifier sees.
+    def encode(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the blocks.
 
         Args:
             inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
 
         Returns:
-            Class tokens [B, 3, width], and the last block's mean certainty per modality [B, 3].
+            Class tokens [B, 3, width], and the last block's certainty by token [B, 3, N].
         """
         rgb, depth, ir = starmap(self.embed, enumerate(inputs))
         certainties: list[Tensor] = []
@@ -184,12 +184,24 @@ class Mmdg(PublishedModule):
             ir = ir + into_ir(y_ir, y_rgb, c_rgb)
         classes = torch.stack([rgb[:, 0], depth[:, 0], ir[:, 0]], dim=1)
         final_norm = self.ViT_Encoder[-1]
-        return final_norm(classes), torch.stack([c.mean(dim=1) for c in certainties], dim=1)
+        return final_norm(classes), torch.stack(certainties, dim=1)
+
+    def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the classifier sees and what ReGrad weighs gradients by.
+
+        Args:
+            inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized.
+
+        Returns:
+            Class tokens [B, 3, width], and the last block's certainty of each [B, 3].
+        """
+        features, certainty = self.encode(*inputs)
+        return features, certainty[:, :, 0]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""
-        features, reliability = self.features(*inputs)
-        return self.fc_all(features.flatten(1)), reliability
+        features, certainty = self.encode(*inputs)
+        return self.fc_all(features.flatten(1)), certainty.mean(dim=2)
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""

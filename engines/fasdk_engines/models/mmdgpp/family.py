@@ -25,7 +25,7 @@ FAMILIES = (
         modalities=MODALITIES,
         labels=("attack", "live"),
         live_index=1,
-        has_reliability=True,
+        has_certainty=True,
         config_type=MmdgppConfig,
         configs={
             "full": MmdgppConfig(),

@@ -15,10 +15,9 @@ A modality that is absent reaches nothing: its pixels are replaced before the fi
 that would ask it ask their own modality instead, and its feature is zero. The text tower and the
 prompts only steer training and are no part of this module.
 
-`reliability` says for each sensor how sure the model is of what that sensor shows, from 0 (absent,
-or showing nothing the model can read) to 1. It is for comparing captures under one model: a sensor
-whose figure falls well below its usual level is worth a look. It is no probability of being
-genuine, and figures of two models do not compare.
+`certainty` says for each sensor how sure the model is of what that sensor shows, from 0 (absent) to
+1. It does not tell whether the sensor works. It is no probability of being genuine, and figures of
+two models do not compare.
 """
 
 from __future__ import annotations
@@ -233,20 +232,35 @@ class Mmdgpp(PublishedModule):
         return torch.stack(features, dim=1), torch.stack(variances, dim=1)
 
     def features(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the classifier sees.
+        """Return what the classifier sees and what ReGrad weighs gradients by.
 
         Args:
             inputs: float32 [B, 3, H, W] for RGB, depth, IR, normalized, then `present` [B, 3].
 
         Returns:
             Features [B, 3, feature_width] of length 1, zero where the modality is absent, and the
-            certainty per modality [B, 3] in [0, 1] (`certainty`).
+            certainty of each class token [B, 3] in [0, 1] (`class_certainty`).
         """
         features, variances = self.encode(*inputs)
         present = inputs[-1] > 0.5
-        features = features / features.norm(dim=-1, keepdim=True)
-        features = torch.where(present[:, :, None], features, 0.0)
-        return features, self.certainty(variances, present)
+        return _unit(features, present), self.class_certainty(variances, present)
+
+    def class_certainty(self, variances: Tensor, present: Tensor) -> Tensor:
+        """Return how sure the last block is of each class token, [B, 3] in [0, 1]; no gradient.
+
+        The certainty of the modality that was taken, mean over the two adapters by which the
+        modality receives, as published. 0 where the modality itself is absent.
+
+        Args:
+            variances: Variances of the last block, as `encode` returns them.
+            present: Present modalities, bool [B, 3].
+        """
+        taken = torch.exp(-self.config.exp_rate * variances.detach()[:, :, 0].amin(dim=-1))
+        certainties = [
+            torch.stack([taken[:, i] for i, (to, _) in enumerate(DIRECTIONS) if to == index])
+            for index in range(len(MODALITIES))
+        ]
+        return torch.where(present, torch.stack(certainties, dim=2).mean(dim=0), 0.0)
 
     def certainty(self, variances: Tensor, present: Tensor) -> Tensor:
         """Return how sure the last block is of each modality, [B, 3] in [0, 1]; no gradient.
@@ -270,9 +284,17 @@ class Mmdgpp(PublishedModule):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the model; see `PublishedModule.forward`."""
-        features, reliability = self.features(*inputs)
-        return self.fc_all(features.flatten(1)), reliability
+        features, variances = self.encode(*inputs)
+        present = inputs[-1] > 0.5
+        logits = self.fc_all(_unit(features, present).flatten(1))
+        return logits, self.certainty(variances, present)
 
     def deployed(self) -> nn.Module:
         """Return the same function rearranged for speed."""
         return DeployedMmdgpp(self).eval()
+
+
+def _unit(features: Tensor, present: Tensor) -> Tensor:
+    """Return features [B, 3, width] of length 1, zero where `present` [B, 3] is False."""
+    features = features / features.norm(dim=-1, keepdim=True)
+    return torch.where(present[:, :, None], features, 0.0)

@@ -20,19 +20,18 @@ from fasdk_calibration.calibration_set.selection import (
     take_all,
     thin,
 )
-from fasdk_calibration.datasets import announce_dataset, open_dataset
+from fasdk_calibration.datasets import announce_dataset, depth_encoding
 from fasdk_calibration.datasets.overlap import require_none_shared, shared_subjects
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from fasdk.preprocess import PreprocessSpec
     from fasdk.progress import Progress
-    from fasdk_calibration.datasets import CaptureRecord, Dataset
+    from fasdk_calibration.datasets import CaptureRecord, Dataset, DatasetSource
     from fasdk_engines.graph.captures import DevelopmentSet
     from fasdk_engines.quantization.work_folder import Section
 
@@ -72,17 +71,15 @@ class CalibrationSet:
 
 
 def open_calibration(
-    path: Path,
-    root: Path | None,
+    source: DatasetSource,
     modalities: Sequence[Modality],
     required: Sequence[Modality],
     development: DevelopmentSet | None,
 ) -> Dataset:
-    """Open a calibration list and check what can be checked before any frame is read.
+    """Open calibration captures and check what can be checked before any frame is read.
 
     Args:
-        path: The list of captures.
-        root: Folder that the paths in the list are relative to; None takes the list's own.
+        source: Lists and folders of the captures.
         modalities: Modalities the model takes.
         required: Modalities that a capture must hold.
         development: Captures that the quantized model will be evaluated on, or None.
@@ -91,8 +88,7 @@ def open_calibration(
         DatasetError: The list is missing, malformed or empty, shares a subject with the development
             list, or holds a capture without a modality that the model requires.
     """
-    dataset = open_dataset(path, root)
-    name = path.name
+    dataset, name = source.open(), source.name
     if not dataset.records:
         raise DatasetError(f"calibration list {name} is empty: give at least one capture")
     for record in dataset.records:
@@ -146,10 +142,10 @@ def choose_captures(
     Raises:
         DatasetError: A frame is unreadable, or the captures are unfit for calibration.
     """
-    depth = specs[Modality.DEPTH].depth if Modality.DEPTH in specs else None
+    depth = depth_encoding(specs)
 
     def inputs(record: CaptureRecord) -> dict[str, NDArray[np.float32]]:
-        return to_batch([dataset.load(record, depth)], specs, presence)
+        return to_batch([dataset.load(record, depth, modalities=tuple(specs))], specs, presence)
 
     factor = _CANDIDATES if len(graph) < _LARGE_GRAPH else _CANDIDATES_OF_A_LARGE_GRAPH
     kept = thin([stratum_of(r) for r in dataset.records], factor * size)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fasdk.errors import UsageError
 from fasdk.settings import take_choices
 from fasdk_calibration.calibration_set.ranges import RangeMethod
 from fasdk_engines.quantization.mixed_precision.budget import BudgetLimits
+
+if TYPE_CHECKING:
+    from fasdk_calibration.datasets import DatasetSource
 
 DEFAULT_SIZE = 128
 
@@ -18,16 +21,14 @@ class Int8Request:
     """Settings of a quantization, and the liveness budget the result is held to.
 
     Attributes:
-        calibration: List of captures to calibrate on; its labels only stratify the choice.
-        root: Folder that paths in the list are relative to; None takes the list's own.
+        calibration: Captures to calibrate on; their labels only stratify the choice.
         size: Number of captures to choose.
         method: Range method of the activations; None takes the quantizer's own.
         limits: The liveness budget.
         search: Whether layers are made more accurate until the budget holds (`--precision auto`).
     """
 
-    calibration: Path
-    root: Path | None = None
+    calibration: DatasetSource
     size: int = DEFAULT_SIZE
     method: RangeMethod | None = None
     limits: BudgetLimits = field(default_factory=BudgetLimits)

@@ -28,10 +28,7 @@ class TensorLayout:
     @classmethod
     def of(cls, manifest: Manifest) -> TensorLayout:
         """Return what the manifest promises of the graph."""
-        outputs: dict[str, tuple[int]] = {"logits": (len(manifest.labels),)}
-        if manifest.reliability:
-            outputs["reliability"] = (len(manifest.modalities),)
-        return cls(manifest.input_shapes, outputs)
+        return cls(manifest.input_shapes, manifest.output_shapes)
 
 
 def check_tensors(trt: TensorRt, engine: api.ICudaEngine, layout: TensorLayout, name: str) -> int:

@@ -101,7 +101,7 @@ def _run_among(
             rows[...] = row[..., ::-1]
             rows[first::2] = row
         outputs = lane.run(size)
-        answers.append(_rows_from(outputs, first))
+        answers.append(outputs.rows(first, 2))
     return _joined(answers)
 
 
@@ -132,21 +132,15 @@ def _run_captures_among(
                 )
         for row, each in enumerate(chosen):
             lane.put(each, row)
-        answers.append(_rows_from(lane.run_captures(size), first))
+        answers.append(lane.run_captures(size).rows(first, 2))
     return _joined(answers)
-
-
-def _rows_from(outputs: EngineOutputs, first: int) -> EngineOutputs:
-    """Return every other row of outputs."""
-    reliability = outputs.reliability
-    return EngineOutputs(
-        outputs.logits[first::2], None if reliability is None else reliability[first::2]
-    )
 
 
 def _joined(answers: list[EngineOutputs]) -> EngineOutputs:
     reliabilities = [a.reliability for a in answers if a.reliability is not None]
+    certainties = [a.certainty for a in answers if a.certainty is not None]
     return EngineOutputs(
         np.concatenate([a.logits for a in answers]),
         np.concatenate(reliabilities) if reliabilities else None,
+        certainty=np.concatenate(certainties) if certainties else None,
     )

@@ -12,6 +12,7 @@ import pytest
 from fasdk.capture import Modality
 from fasdk.errors import DatasetError, ExportError, UsageError
 from fasdk.preprocess import PreprocessSpec
+from fasdk_calibration.datasets import DatasetSource
 from fasdk_engines.graph.captures import read_development
 from fasdk_engines.quantization.calibration.calibration_set import choose_captures, open_calibration
 from fasdk_engines.quantization.calibration.features import FeatureExtractor
@@ -85,7 +86,7 @@ def graph() -> bytes:
 
 
 def choose(path, graph, tmp_path, size=6, progress=None):
-    dataset = open_calibration(path, None, ALL, (), None)
+    dataset = open_calibration(DatasetSource.of(path), ALL, (), None)
     section = WorkFolder(tmp_path / "out.fasb").section("test")
     return choose_captures(
         dataset, path.name, size, graph, SPECS, None, section, progress or RecordedProgress()
@@ -131,14 +132,16 @@ def test_an_empty_list_is_refused(tmp_path):
     path = tmp_path / "cal.jsonl"
     path.write_text("\n")
     with pytest.raises(DatasetError, match=r"cal\.jsonl.*empty"):
-        open_calibration(path, None, ALL, (), None)
+        open_calibration(DatasetSource.of(path), ALL, (), None)
 
 
 def test_people_of_the_development_list_are_refused_by_name(tmp_path):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
-    development = read_development(write_list(tmp_path, "dev", ["bob", "cy"]))
+    development = read_development(
+        DatasetSource.of(write_list(tmp_path, "dev", ["bob", "cy"])), None
+    )
     with pytest.raises(DatasetError, match=r"cal\.jsonl shares .*dev\.jsonl.*bob"):
-        open_calibration(path, None, ALL, (), development)
+        open_calibration(DatasetSource.of(path), ALL, (), development)
 
 
 @pytest.mark.parametrize(
@@ -156,16 +159,16 @@ def test_a_capture_without_a_required_modality_is_refused(tmp_path, held, requir
         row = json.loads(path.read_text()) | {"depth": "x.png"}
         path.write_text(json.dumps(row) + "\n")
     if words is None:
-        assert len(open_calibration(path, None, ALL, required, None).records) == 1
+        assert len(open_calibration(DatasetSource.of(path), ALL, required, None).records) == 1
     else:
         with pytest.raises(DatasetError, match=words):
-            open_calibration(path, None, ALL, required, None)
+            open_calibration(DatasetSource.of(path), ALL, required, None)
 
 
 def test_a_list_of_one_class_is_taken_with_a_warning(tmp_path, caplog):
     path = write_list(tmp_path, "cal", ["ann", "bob"])
     with caplog.at_level(logging.WARNING):
-        open_calibration(path, None, ALL, (), None)
+        open_calibration(DatasetSource.of(path), ALL, (), None)
     assert "cal.jsonl holds attack presentations only" in caplog.text
 
 

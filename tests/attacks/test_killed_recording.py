@@ -1,0 +1,36 @@
+"""Kills of a recording: whoever ends it at any instant spoils no presentation before the last.
+
+Who can kill the process, or cut the power of the camera's computer, hopes for a list that names
+frames which are not there, for half a presentation, or for frames of a person that no list names.
+Answer: every presentation that was said to be added is whole, at most the one under way is lost,
+and the next recording removes what was left of it. A thousand kills:
+`PYTHONPATH=tests python -m support.record_kills --kills 1000`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_killed_recordings_lose_the_presentation_under_way_alone() -> None:
+    # In a process of its own: writers are forked from it, and a fork takes no threads along.
+    ran = subprocess.run(
+        [sys.executable, "-m", "support.record_kills", "--kills", "60"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = json.loads(ran.stdout)
+    assert (found["broken"], found["litter"], found["kills"]) == ([], 0, 60)
+    assert sum(found["parts"].values()) > 0  # kills do leave parts, so the clean-up was needed

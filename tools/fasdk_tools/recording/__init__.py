@@ -1,0 +1,1 @@
+"""Recording of labeled presentations from a door's camera."""

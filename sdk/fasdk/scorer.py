@@ -94,6 +94,7 @@ class Scorer:
         self._trust = bundle.trust
         self._rules: dict[tuple[Modality, ...], _Rules] = {}
         self._names = tuple(m.value for m in bundle.manifest.modalities)
+        self._output_shapes = bundle.manifest.output_shapes
 
     def refuse(self, capture: Capture) -> Decision | None:
         """Return the refusal of a capture this bundle cannot score, or None where it can.
@@ -210,9 +211,8 @@ class Scorer:
         Raises:
             BackendError: An output is absent, of another dtype, or of another shape.
         """
-        manifest = self.bundle.manifest
-        outputs.require(size, manifest.output_shapes)
-        if manifest.reliability_is_certainty:
+        outputs.require(size, self._output_shapes)
+        if self.bundle.manifest.reliability_is_certainty:
             return replace(outputs, reliability=None, certainty=outputs.reliability)
         return outputs
 

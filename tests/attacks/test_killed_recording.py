@@ -9,28 +9,13 @@ and the next recording removes what was left of it. A thousand kills:
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from support.kill_runs import found_by
 
 
 @pytest.mark.slow
 def test_killed_recordings_lose_the_presentation_under_way_alone() -> None:
-    # In a process of its own: writers are forked from it, and a fork takes no threads along.
-    ran = subprocess.run(
-        [sys.executable, "-m", "support.record_kills", "--kills", "60"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    found = json.loads(ran.stdout)
+    found = found_by("record_kills", 60)
     assert (found["broken"], found["litter"], found["kills"]) == ([], 0, 60)
     assert sum(found["parts"].values()) > 0  # kills do leave parts, so the clean-up was needed

@@ -9,29 +9,14 @@ Answer: each is whole, none is older, and the next write leaves nothing behind. 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from support.kill_runs import found_by
 
 
 @pytest.mark.slow
 def test_killed_writers_leave_whole_states_and_no_litter() -> None:
-    # In a process of its own: writers are forked from it, and a fork takes no threads along.
-    ran = subprocess.run(
-        [sys.executable, "-m", "support.kills", "--kills", "300"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    found = json.loads(ran.stdout)
+    found = found_by("kills", 300)
     assert (found["broken"], found["litter"]) == ([], 0)
     assert found["kills"] == 300
     # Without unnamed files kills do leave parts, so the clean-up was needed.

@@ -32,6 +32,7 @@ from fasdk_tools.cli.root import (
     require_build_half,
     signer_of,
 )
+from fasdk_tools.cli.training_options import ConfigOption
 from fasdk_tools.terminal.description import show_description
 from fasdk_tools.terminal.output import progress_view
 
@@ -55,9 +56,7 @@ def build_engine(
     ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name; see `fasdk models`.")] = None,
-    config: Annotated[
-        str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
-    ] = None,
+    config: ConfigOption = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Weights to take of a file that holds several: ema, raw or their key."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,9 @@ from fasdk_tools.terminal.output import (
     print_rows,
     progress_view,
 )
+
+if TYPE_CHECKING:
+    from fasdk_calibration.datasets import Dataset, DatasetSource
 
 _USUAL_PARTS = {"train": 0.6, "development": 0.2, "test": 0.2}
 _LIST_SUFFIXES = (".jsonl", ".csv")
@@ -59,8 +62,7 @@ def convert(
     options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
     lists = dataset_source("LIST", source, options, root=root)
     require_outputs({"-o": out}, files_of("LIST", lists))
-    opened = lists.open()
-    opened.require_files()
+    opened = _opened(lists)
     write_list(opened.records, out, opened.root)
     if as_json:
         print_json(
@@ -107,8 +109,7 @@ def split(
 
     require_new_folder(out)
     options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
-    opened = dataset_source("LIST", source, options, root=root).open()
-    opened.require_files()
+    opened = _opened(dataset_source("LIST", source, options, root=root))
     parts = split_dataset(opened, _shares(part or ()), seed)
     paths = write_split(opened, parts, out)
     notes = [*opened.notes, *absent_strata(parts)]
@@ -170,8 +171,7 @@ def crop(
 
         finder = FaceFinder(face_model)
     options = list_options(live_label, face_form, depth_scale_mm, ir_shift)
-    opened = dataset_source("LIST", source, options, root=root).open()
-    opened.require_files()
+    opened = _opened(dataset_source("LIST", source, options, root=root))
     with progress_view() as view:
         result = crop_dataset(opened, out, finder, scale, view)
     if as_json:
@@ -186,6 +186,13 @@ def crop(
         if result.failures_file is not None:
             fields["named in"] = result.failures_file
         print_fields("", fields)
+
+
+def _opened(source: DatasetSource) -> Dataset:
+    """Return a data set whose frames are all there."""
+    opened = source.open()
+    opened.require_files()
+    return opened
 
 
 def _shares(texts: list[str] | tuple[()]) -> dict[str, float]:

@@ -16,10 +16,15 @@ from fasdk_tools.cli.training_options import (
     AugmentOption,
     BatchOption,
     ClipNormOption,
+    ClipVocabularyOption,
+    ConfigOption,
     DecayVectorsOption,
     EpochsOption,
+    FreezeOrUsualOption,
     FrozenOption,
+    InitFromOption,
     LearningRateOption,
+    MixedPrecisionOption,
     ModalityDropoutOption,
     OptimizerOption,
     PatienceOption,
@@ -28,8 +33,6 @@ from fasdk_tools.cli.training_options import (
     WeightDecayOption,
 )
 from fasdk_tools.terminal.output import STDERR, print_json, progress_view
-
-_OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
 
 if TYPE_CHECKING:
     from fasdk_calibration.datasets import DatasetSource
@@ -67,19 +70,12 @@ def protocols(
     model: Annotated[
         str | None, typer.Option(help="Model name; see `fasdk models`. By default mmdg.")
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
-    ] = None,
+    config: ConfigOption = None,
     method: Annotated[
         str | None, typer.Option(help="plain, published, or a method's name.")
     ] = None,
-    init_from: Annotated[
-        Path | None,
-        typer.Option(help="Pretrained state dict: torchvision ViT-B/16 or OpenAI CLIP ViT-B/16."),
-    ] = None,
-    clip_vocabulary: Annotated[
-        Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
-    ] = None,
+    init_from: InitFromOption = None,
+    clip_vocabulary: ClipVocabularyOption = None,
     epochs: EpochsOption = None,
     batch: BatchOption = None,
     accumulate: AccumulateOption = None,
@@ -94,15 +90,10 @@ def protocols(
     augment: AugmentOption = None,
     patience: PatienceOption = None,
     frozen: FrozenOption = None,
-    freeze: Annotated[
-        str | None,
-        typer.Option(
-            help="Keep what the paper keeps frozen: pretrained (with --init-from), always or never."
-        ),
-    ] = None,
+    freeze: FreezeOrUsualOption = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision, on a GPU only.")] = False,
+    amp: MixedPrecisionOption = False,
     save_every: Annotated[
         int | None,
         typer.Option(help="Steps between two writes of the state that a killed training needs."),
@@ -132,6 +123,8 @@ def protocols(
     is kept with a digest of what it was made from; what changed is made again, and said.
     """
     require_build_half()
+    from fasdk_tools.training.train import TrainRequest, option_of
+
     options: dict[str, object] = {
         "batch": batch,
         "accumulate": accumulate,
@@ -159,7 +152,7 @@ def protocols(
         "--clip-vocabulary": clip_vocabulary,
         "--frozen": frozen,
         "--freeze": freeze,
-        **{f"--{_OPTIONS.get(n, n).replace('_', '-')}": value for n, value in options.items()},
+        **{option_of(name): value for name, value in options.items()},
     }
     synthetic = {"--system": system, "--captures": captures, "--test-captures": test_captures}
     if data:
@@ -172,7 +165,6 @@ def protocols(
             run_published,
             to_document,
         )
-        from fasdk_tools.training.train import TrainRequest
 
         def training(
             learned: DatasetSource, held: DatasetSource, checkpoint: Path, seed: int

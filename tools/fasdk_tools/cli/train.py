@@ -25,11 +25,15 @@ from fasdk_tools.cli.training_options import (
     AugmentOption,
     BatchOption,
     ClipNormOption,
+    ClipVocabularyOption,
+    ConfigOption,
     DecayVectorsOption,
     EpochsOption,
     FreezeOption,
     FrozenOption,
+    InitFromOption,
     LearningRateOption,
+    MixedPrecisionOption,
     ModalityDropoutOption,
     OptimizerOption,
     PatienceOption,
@@ -76,9 +80,7 @@ def train(
     face_form: FaceFormOption = None,
     depth_scale_mm: DepthScaleOption = None,
     ir_shift: IrShiftOption = None,
-    config: Annotated[
-        str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
-    ] = None,
+    config: ConfigOption = None,
     method: Annotated[
         str, typer.Option(help="plain, published, or a method's name.")
     ] = "published",
@@ -103,27 +105,19 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision, on a GPU only.")] = False,
+    amp: MixedPrecisionOption = False,
     save_every: Annotated[
         int, typer.Option(help="Steps between two writes of the state that --resume needs.")
     ] = 200,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted training.")
     ] = False,
-    init_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint to start from: torchvision's ViT-B/16, OpenAI's CLIP ViT-B/16 or the "
-            "model's own, in any form that build-engine takes."
-        ),
-    ] = None,
+    init_from: InitFromOption = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Weights to take of that file: ema, raw or their key."),
     ] = None,
-    clip_vocabulary: Annotated[
-        Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
-    ] = None,
+    clip_vocabulary: ClipVocabularyOption = None,
     texts: Annotated[
         Path | None,
         typer.Option(

@@ -1,11 +1,28 @@
-"""Options of `train` that replace settings a method was published with."""
+"""Options of a model and its training, which several verbs share."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+ConfigOption = Annotated[
+    str | None, typer.Option(help="Named settings (such as tiny) or a JSON file.")
+]
+InitFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Checkpoint to start from: torchvision's ViT-B/16, OpenAI's CLIP ViT-B/16 or the "
+        "model's own, in any form that build-engine takes."
+    ),
+]
+ClipVocabularyOption = Annotated[
+    Path | None, typer.Option(help="bpe_simple_vocab_16e6.txt.gz of those CLIP weights.")
+]
+MixedPrecisionOption = Annotated[
+    bool, typer.Option("--amp", help="Mixed precision, on a GPU only.")
+]
 EpochsOption = Annotated[int | None, typer.Option(help="Maximum number of epochs.")]
 BatchOption = Annotated[int | None, typer.Option(help="Captures per step.")]
 AccumulateOption = Annotated[
@@ -46,12 +63,11 @@ FrozenOption = Annotated[
         help="Regular expression of parameters that stay as they start. Repeatable.",
     ),
 ]
-FreezeOption = Annotated[
-    str,
-    typer.Option(
-        help="Keep what the paper keeps frozen: pretrained (with --init-from), always or never."
-    ),
-]
+_FREEZE = typer.Option(
+    help="Keep what the paper keeps frozen: pretrained (with --init-from), always or never."
+)
+FreezeOption = Annotated[str, _FREEZE]
+FreezeOrUsualOption = Annotated[str | None, _FREEZE]
 ShowSettingsOption = Annotated[
     bool,
     typer.Option(

@@ -69,13 +69,17 @@ class CellReport:
     tests: Mapping[str, tuple[BundleTest, ...]]
 
 
-def inputs_of(request: TrainRequest, lists: Mapping[str, str]) -> dict[str, str]:
+def inputs_of(
+    training: PlannedTraining, request: TrainRequest, data: PublishedData
+) -> dict[str, str]:
     """Return everything that a training depends on, by name.
 
     Args:
+        training: Data sets that are trained on.
         request: The training.
-        lists: Digest of each list by its name.
+        data: Lists of all data sets.
     """
+    lists = data.chosen(training.sources, (ListPart.TRAIN, ListPart.DEVELOPMENT))
     inputs: dict[str, str] = {}
     for field in fields(request):
         value = getattr(request, field.name)
@@ -84,7 +88,7 @@ def inputs_of(request: TrainRequest, lists: Mapping[str, str]) -> dict[str, str]
         name = field.name.replace("_", " ")
         inputs[name] = _sha256(value) if isinstance(value, Path) else str(value)
     settings = settings_of(request).model_dump(mode="json", exclude=_NO_SETTING)
-    return inputs | {"settings": json.dumps(settings)} | dict(lists)
+    return inputs | {"settings": json.dumps(settings)} | {each.name: each.digest for each in lists}
 
 
 def settings_of(request: TrainRequest) -> TrainingSettings:
@@ -110,6 +114,7 @@ def make_cell(
     folder: CellFolder,
     training: PlannedTraining,
     request: TrainRequest,
+    inputs: Mapping[str, str],
     data: PublishedData,
     say: Say,
     on_step: Callable[[Step], None],
@@ -120,6 +125,7 @@ def make_cell(
         folder: Folder of the cell.
         training: Data sets that are trained on, and the tests.
         request: The training.
+        inputs: Everything that it depends on, as `inputs_of` returns it.
         data: Lists of all data sets.
         say: Receiver of what is made anew and why.
         on_step: Callback after every training step.
@@ -128,8 +134,6 @@ def make_cell(
         FasdkError: The training, the build or a test failed.
     """
     started = time.monotonic()
-    sources = data.chosen(training.sources, (ListPart.TRAIN, ListPart.DEVELOPMENT))
-    inputs = inputs_of(request, {each.name: each.digest for each in sources})
     anew = folder.claim(inputs)
     if anew is not None:
         say(f"{folder.path.name}: {anew}")
@@ -238,13 +242,15 @@ def _read(folder: CellFolder, target: str) -> tuple[BundleTest, ...]:
 
 
 def work_of(
-    folder: CellFolder, training: PlannedTraining, request: TrainRequest, data: PublishedData
+    folder: CellFolder,
+    training: PlannedTraining,
+    request: TrainRequest,
+    inputs: Mapping[str, str],
+    data: PublishedData,
 ) -> tuple[int, int]:
     """Return how many captures a training and its tests have still to train on and to score."""
     sources = data.chosen(training.sources, (ListPart.TRAIN,))
-    held = data.chosen(training.sources, (ListPart.DEVELOPMENT,))
-    inputs = inputs_of(request, {each.name: each.digest for each in (*sources, *held)})
-    development = _captures(held)
+    development = _captures(data.chosen(training.sources, (ListPart.DEVELOPMENT,)))
     scored = sum(
         len(test.missing)
         * (_captures(data.chosen(test.target.letters, test.target.parts)) + development)

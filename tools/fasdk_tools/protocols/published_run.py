@@ -26,6 +26,7 @@ from fasdk_tools.protocols.forecast import Forecast, Work
 from fasdk_tools.protocols.published_cells import (
     CellReport,
     Say,
+    inputs_of,
     make_cell,
     settings_of,
     work_of,
@@ -104,6 +105,7 @@ class _Cell:
     training: PlannedTraining
     seed: int
     request: TrainRequest
+    inputs: Mapping[str, str]
 
 
 def run_published(request: PublishedRequest, say: Say) -> PublishedReport:
@@ -123,7 +125,10 @@ def run_published(request: PublishedRequest, say: Say) -> PublishedReport:
     cells = _cells(request, trainings, data)
     first = cells[0].request
     _require_fitting(first, request.out)
-    work = [Work(*work_of(cell.folder, cell.training, cell.request, data)) for cell in cells]
+    work = [
+        Work(*work_of(cell.folder, cell.training, cell.request, cell.inputs, data))
+        for cell in cells
+    ]
     forecast = Forecast([each for each in work if each.captures], say)
     reports = []
     for number, (cell, left) in enumerate(zip(cells, work, strict=True), start=1):
@@ -135,6 +140,7 @@ def run_published(request: PublishedRequest, say: Say) -> PublishedReport:
                 cell.folder,
                 cell.training,
                 cell.request,
+                cell.inputs,
                 data,
                 say,
                 lambda step: forecast.step(step.done),
@@ -175,7 +181,7 @@ def _cells(
             path = request.out / f"{family.name}.{method}" / f"{training.name}.{seed}"
             folder = CellFolder(path)
             made = request.training(captures, development, folder.checkpoint, seed)
-            cells.append(_Cell(folder, training, seed, made))
+            cells.append(_Cell(folder, training, seed, made, inputs_of(training, made, data)))
     return cells
 
 

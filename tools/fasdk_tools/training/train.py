@@ -158,14 +158,18 @@ def chosen_settings(request: TrainRequest) -> ChosenSettings:
         _ = chosen.training
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        option = _OPTIONS.get(name, name).replace("_", "-")
-        raise UsageError(f"--{option} {first['input']}: {first['msg']}") from None
+        option = option_of(str(first["loc"][0]))
+        raise UsageError(f"{option} {first['input']}: {first['msg']}") from None
     return chosen
 
 
 _ZERO_IS_NONE = ("clip_norm", "patience")
 _OPTIONS = {"augmentation": "augment", "mixed_precision": "amp"}
+
+
+def option_of(setting: str) -> str:
+    """Return the command line's option of a field of `TrainingSettings`."""
+    return f"--{_OPTIONS.get(setting, setting).replace('_', '-')}"
 
 
 def _others(request: TrainRequest, freeze: Freeze) -> list[ChosenSetting]:

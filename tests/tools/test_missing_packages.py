@@ -140,7 +140,7 @@ ROWS = {
     "models": ((), "build"),
     "plan-latency": (("BUNDLE",), "build"),
     "profile": (("BUNDLE",), "cpu"),
-    "protocols": (("--protocol", "P3"), "build"),
+    "protocols": (("--tables", "P3"), "build"),
     "record": (
         (
             *("--camera", "replay:FOLDER", "--label", "live", "--subject", "1", "-o", "NEW.set"),

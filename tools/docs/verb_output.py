@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import os
 import re
 import shlex
@@ -62,6 +63,7 @@ class Example:
 
 
 _FRAMES = ".demo/captures/held-out/000000"
+FACE = "X,Y,WIDTH,HEIGHT"  # of those frames, as the list says
 CAPTURE = (
     *(
         "--rgb",
@@ -71,7 +73,7 @@ CAPTURE = (
         "--ir",
         f"{_FRAMES}.ir.png",
     ),
-    *("--face", "100,59,108,135"),
+    *("--face", FACE),
 )
 
 # In this order: a command may read what one before it wrote.
@@ -253,19 +255,30 @@ def working_folder(folder: Path, width: int) -> Iterator[None]:
             os.environ["COLUMNS"] = columns
 
 
-def output_of(example: Example, width: int) -> str:
+def _face() -> str:
+    """Return the face box of the first held-out capture, as `--face` takes it."""
+    with Path(HELD_OUT).open() as lines:
+        return ",".join(str(number) for number in json.loads(next(lines))["face"])
+
+
+def output_of(words: Sequence[str], statuses: tuple[int, ...], width: int) -> str:
     """Return what a terminal shows of a command: stdout, then the messages of stderr.
 
     Progress bars are left out. A message is one line for programs; it is wrapped here.
+
+    Args:
+        words: Words of the command after `fasdk`.
+        statuses: Exit statuses it may end with.
+        width: Columns of the terminal.
 
     Raises:
         RuntimeError: The command ended with another status.
     """
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        found = cli.main(list(example.words))
-    if found not in example.statuses:
-        command = " ".join(example.words)
+        found = cli.main(list(words))
+    if found not in statuses:
+        command = " ".join(words)
         raise RuntimeError(f"fasdk {command}: exit status {found}: {err.getvalue()}")
     messages = [line for line in err.getvalue().splitlines() if line.startswith("fasdk: ")]
     wrapped = [part for line in messages for part in wrap(line, width, hanging=2)]
@@ -361,9 +374,10 @@ def transcripts(
     with working_folder(folder, width):
         for example in EXAMPLES:
             if before(example):
-                command = wrap(f"$ fasdk {shlex.join(example.words)}", width - 2, hanging=6)
+                words = [_face() if word == FACE else word for word in example.words]
+                command = wrap(f"$ fasdk {shlex.join(words)}", width - 2, hanging=6)
                 text = " \\\n".join(command) + "\n"
-                text += mask(output_of(example, width))
+                text += mask(output_of(words, example.statuses, width))
                 earlier = found.get(example.verb)
                 found[example.verb] = text if earlier is None else f"{earlier}\n{text}"
             if example.verb == "demo":

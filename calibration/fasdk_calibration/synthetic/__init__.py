@@ -11,6 +11,7 @@ from fasdk_calibration.synthetic.writer import (
     generate_many,
     generate_mixed,
     split_sizes,
+    worker_processes,
     write_dataset,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "parse_attacks",
     "split_sizes",
     "taking_turns",
+    "worker_processes",
     "write_dataset",
 ]

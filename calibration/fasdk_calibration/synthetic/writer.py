@@ -1,9 +1,18 @@
-"""Generation of many captures in threads, and of whole data sets on disk."""
+"""Generation of many captures side by side, and of whole data sets on disk."""
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from fasdk.errors import DatasetError
@@ -26,13 +35,14 @@ def generate_many(
     *,
     settings: SceneSettings | None = None,
     threads: int = 2,
+    workers: Executor | None = None,
 ) -> Iterator[LabeledCapture]:
-    """Yield captures 0 to `count` - 1 of a split in order, made by `threads` threads.
+    """Yield captures 0 to `count` - 1 of a split in order, made by `threads` threads or `workers`.
 
     At most a few captures a thread wait in memory, however slowly they are taken.
     """
     population = Population(seed, settings or SceneSettings())
-    return generate_mixed([population], count, split, threads=threads)
+    return generate_mixed([population], count, split, threads=threads, workers=workers)
 
 
 def generate_mixed(
@@ -41,18 +51,28 @@ def generate_mixed(
     split: Split | str = Split.TRAIN,
     *,
     threads: int = 2,
+    workers: Executor | None = None,
 ) -> Iterator[LabeledCapture]:
     """Yield `count` captures of several populations, which take turns, as `generate_many` does.
 
+    Args:
+        populations: Populations to take in turns.
+        count: Number of captures.
+        split: Split the subjects are drawn from.
+        threads: Number of threads that make captures where there are no `workers`.
+        workers: Threads or processes (`worker_processes`) to take instead; they are not ended.
+
     Raises:
-        DatasetError: There is no population.
+        DatasetError: There is no population, or a process was killed.
         UsageError: There is no such split.
     """
     split = as_choice("split", split, Split)
     if not populations:
         raise DatasetError("no population given: name at least one")
     ahead = 2 * max(1, threads)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    with ExitStack() as stack:
+        pool = workers or stack.enter_context(ThreadPoolExecutor(max(1, threads)))
+        stack.enter_context(_dead_worker_named())
         waiting: list[Future[LabeledCapture]] = []
         for number in range(count):
             index, turn = divmod(number, len(populations))
@@ -62,6 +82,34 @@ def generate_mixed(
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
+
+
+@contextmanager
+def worker_processes(count: int) -> Iterator[Executor]:
+    """Yield processes that make captures side by side, which threads do hardly; ended afterwards.
+
+    A script that uses them must guard its main part by `if __name__ == "__main__"`.
+    """
+    # Forking would copy the locks of whatever threads the caller has.
+    start = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=start, initializer=_leave_interrupts) as pool:
+        yield pool
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C, which every process of a terminal gets, to the one that asked."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _dead_worker_named() -> Iterator[None]:
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise DatasetError(
+            "a process that makes captures was ended from outside: look whether memory ran out, "
+            "and run the command again"
+        ) from error
 
 
 def split_sizes(captures: int) -> dict[Split, int]:

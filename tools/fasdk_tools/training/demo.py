@@ -7,7 +7,8 @@ attacks.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from fasdk_calibration.synthetic import (
     Species,
     Split,
     generate_many,
+    worker_processes,
 )
 from fasdk_calibration.thresholds.levels import LevelTarget
 from fasdk_engines.build.pipeline import build_bundle
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 MODEL = "mmdg"
 LEVEL = LevelTarget("standard", 0.05)
+_WORTH_PROCESSES = 400  # captures; fewer are made before two processes have started
 # A bona fide presentation before every three attacks: bounds of APCER take many attacks.
 _MOSTLY_ATTACKS = replace(
     SCENE,
@@ -285,16 +288,22 @@ class _Deployment:
 
 
 def _write_lists(out: Path, seed: int, size: DemoSize, view: ProgressView) -> _Lists:
-    def write(folder: str, name: str, split: Split, count: int, scene: SceneSettings) -> Path:
-        captures = generate_many(seed, count, split, settings=scene)
-        shown = _shown(captures, f"captures, {name}", count, view)
-        return write_captures(shown, out / folder, name)
+    with ExitStack() as stack:
+        workers: Executor | None = None
+        if size.calibration + size.development + size.held_out > _WORTH_PROCESSES:
+            workers = stack.enter_context(worker_processes(2))
 
-    return _Lists(
-        write("calibration", "calibration", Split.TRAIN, size.calibration, SCENE),
-        write("development", "development", Split.DEVELOPMENT, size.development, _MOSTLY_ATTACKS),
-        write("captures", "held-out", Split.HELD_OUT, size.held_out, SCENE),
-    )
+        def write(folder: str, name: str, split: Split, count: int, scene: SceneSettings) -> Path:
+            captures = generate_many(seed, count, split, settings=scene, workers=workers)
+            shown = _shown(captures, f"captures, {name}", count, view)
+            return write_captures(shown, out / folder, name)
+
+        development = (size.development, _MOSTLY_ATTACKS)
+        return _Lists(
+            write("calibration", "calibration", Split.TRAIN, size.calibration, SCENE),
+            write("development", "development", Split.DEVELOPMENT, *development),
+            write("captures", "held-out", Split.HELD_OUT, size.held_out, SCENE),
+        )
 
 
 def _shown(

@@ -17,7 +17,7 @@ from support.drawn_times import DrawnMachine
 RUNS = 10
 
 
-def taken(seed, *, slowdown=1.0, speed=1.0, copy_speed=1.0):
+def taken(seed, *, slowdown=1.0, speed=1.0, copy_speed=1.0, seconds=2.0):
     """Checks and yardstick of a simulated machine."""
     machine = DrawnMachine(seed, speed=speed, wander=0.003)
     computed, copied = machine.side(1.0), machine.side(2.0 * copy_speed)
@@ -27,7 +27,8 @@ def taken(seed, *, slowdown=1.0, speed=1.0, copy_speed=1.0):
         parts.append((computed(), copied()))
         return sum(parts[-1])
 
-    times = interleave(machine.side(5.0 * slowdown), yardstick, seconds=2.0, clock=machine.clock)
+    check = machine.side(5.0 * slowdown)
+    times = interleave(check, yardstick, seconds=seconds, clock=machine.clock)
     counted = np.reshape(parts[-times.second_ms.size :], (*times.second_ms.shape, 2))
     return YardstickTimes(
         check_ms=times.first_ms.tolist(),
@@ -62,6 +63,28 @@ def test_a_machine_that_changed_is_not_compared(machine, moved, tmp_path):
     found = answer(taken(1), taken(2, slowdown=1.5, **machine), tmp_path)
     assert (found.comparable, found.slower) == (False, None)
     assert set(found.moved) == moved
+
+
+def held_up(times, *names, share=0.05, factor=3.0):
+    """Times of which this share of the calls of these parts took longer."""
+    changed = {}
+    for name in names:
+        rounds = np.array(getattr(times, name))
+        flat = rounds.reshape(-1)
+        flat[:: round(1 / share)] *= factor
+        changed[name] = rounds.tolist()
+    return YardstickTimes(**(times.model_dump() | changed))
+
+
+def test_a_tail_that_the_yardstick_has_too_is_not_the_bundles(tmp_path):
+    before, after = taken(1, seconds=20.0), taken(2, seconds=20.0)
+    of_machine = held_up(after, "check_ms", "compute_ms")
+    assert answer(before, of_machine, tmp_path).slower is False
+    assert answer(before, of_machine, tmp_path).tail_ratio > 1.3
+    of_bundle = held_up(after, "check_ms")
+    found = answer(before, of_bundle, tmp_path)
+    assert not found.median.exceeds(0.1)
+    assert found.slower is True
 
 
 @pytest.fixture(scope="module")

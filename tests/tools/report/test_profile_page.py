@@ -133,6 +133,7 @@ def test_a_baseline_is_answered_with_its_ratios(comparable, slower, said):
         tolerance=0.1,
         compute_ratio=1.02,
         copy_ratio=0.99,
+        tail_ratio=1.05,
         median=Ratio(p=50.0, ratio=1.2, lower=1.15, upper=1.25, missing_calls=0),
         p99=Ratio(p=99.0, ratio=None, lower=None, upper=None, missing_calls=31),
         comparable=comparable,

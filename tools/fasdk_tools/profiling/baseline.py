@@ -48,11 +48,13 @@ class BaselineAnswer(Document):
         tolerance: Share by which the profile may be slower.
         compute_ratio: Median of the yardstick's computation, now over then.
         copy_ratio: Median of the yardstick's memory copy, likewise.
+        tail_ratio: 99th percentile of the yardstick, likewise; the larger of its two parts'.
         median: Ratio of the medians of a check, likewise.
         p99: Ratio of the 99th percentiles of a check, likewise.
         comparable: Whether each of the yardstick's ratios lies within 5 % of 1.
-        slower: Whether the whole interval of a check's ratio lies above 1 + `tolerance`; None where
-            the two are not comparable.
+        slower: Whether the whole interval of a check's ratio lies above 1 + `tolerance`, for the
+            99th percentile above `tail_ratio` times that where the yardstick's tail grew: what held
+            both up was not the bundle. None where the two are not comparable.
     """
 
     baseline: str
@@ -60,6 +62,7 @@ class BaselineAnswer(Document):
     tolerance: float
     compute_ratio: float
     copy_ratio: float
+    tail_ratio: float
     median: Ratio
     p99: Ratio
     comparable: bool
@@ -103,19 +106,22 @@ class Baseline:
             now: Checks and yardstick of the profile just measured.
         """
         then = self.stored.yardstick
-        compute_ratio = _median_ratio(then.compute_ms, now.compute_ms)
-        copy_ratio = _median_ratio(then.copy_ms, now.copy_ms)
+        parts = ((then.compute_ms, now.compute_ms), (then.copy_ms, now.copy_ms))
+        compute_ratio, copy_ratio = (_ratio(*part, MEDIAN) for part in parts)
+        tail_ratio = max(_ratio(*part, TAIL) for part in parts)
         moved = max(abs(ratio - 1.0) for ratio in (compute_ratio, copy_ratio))
         is_comparable = moved <= LARGEST_MOVE
         before, after = np.asarray(then.check_ms), np.asarray(now.check_ms)
         median, p99 = (ratio_of(before, after, p, is_paired=False) for p in (MEDIAN, TAIL))
-        is_slower = median.exceeds(self.tolerance) or p99.exceeds(self.tolerance)
+        tail_tolerance = (1.0 + self.tolerance) * max(tail_ratio, 1.0) - 1.0
+        is_slower = median.exceeds(self.tolerance) or p99.exceeds(tail_tolerance)
         return BaselineAnswer(
             baseline=str(self.path),
             bundle_id=self.stored.bundle_id,
             tolerance=self.tolerance,
             compute_ratio=compute_ratio,
             copy_ratio=copy_ratio,
+            tail_ratio=tail_ratio,
             median=median,
             p99=p99,
             comparable=is_comparable,
@@ -166,5 +172,5 @@ def _door_measurement(runs: object) -> str | None:
     return next((said for key, said in names.items() if first.get(key) is not None), None)
 
 
-def _median_ratio(before_ms: Rounds, after_ms: Rounds) -> float:
-    return float(np.median(after_ms) / np.median(before_ms))
+def _ratio(before_ms: Rounds, after_ms: Rounds, percentile: float) -> float:
+    return float(np.percentile(after_ms, percentile) / np.percentile(before_ms, percentile))

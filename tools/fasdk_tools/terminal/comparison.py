@@ -41,7 +41,7 @@ def print_baseline(found: BaselineAnswer) -> None:
             "median ratio": ratio_text(found.median),
             "p99 ratio": ratio_text(found.p99),
             "yardstick": f"computation {found.compute_ratio:.3f}, memory copy "
-            f"{found.copy_ratio:.3f} of the time it took then",
+            f"{found.copy_ratio:.3f}, p99 {found.tail_ratio:.3f} of the time it took then",
             "measured then": f"bundle {found.bundle_id[:16]}",
         },
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -16,16 +17,20 @@ from fasdk.errors import ExportError, ParityError
 from fasdk.preprocess import PRESENCE, to_batch
 from fasdk_engines.graph.export import BATCH, clean
 from fasdk_engines.graph.types import parse_graph
+from fasdk_engines.reliability.features import color_features, gray_features
 from fasdk_engines.reliability.statistics import BOUND, PictureStatistics, RankCurve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import onnx
+    from numpy.typing import NDArray
 
     from fasdk.capture import Capture
     from fasdk.preprocess import PreprocessSpec
     from fasdk_engines.reliability.features import PictureFeatures
+
+    Array = NDArray[np.float64]
 
 RELIABILITY = "reliability"
 _PREFIX = f"/{RELIABILITY}/"
@@ -39,59 +44,101 @@ RANK_BUDGET = 5e-3
 """Largest difference of a rank, between two orders of summation in float32."""
 
 
-class SensorReliability(nn.Module):
-    """Rank of one sensor's pictures among good ones.
+@dataclass(frozen=True, eq=False)
+class SensorReliability:
+    """What the rank of one sensor's pictures among good ones is computed from.
 
-    Args:
+    Attributes:
         features: Features of the sensor's pictures.
         statistics: Statistics of good pictures' features.
         curve: Rank by distance from them.
     """
 
-    def __init__(
-        self, features: PictureFeatures, statistics: PictureStatistics, curve: RankCurve
-    ) -> None:
-        super().__init__()
-        self.features = features
-        gaussian, faults = statistics.gaussian, statistics.faults
+    features: PictureFeatures
+    statistics: PictureStatistics
+    curve: RankCurve
+
+    def constants(self) -> dict[str, Array]:
+        """Return the arrays of the computation, by name."""
+        gaussian, faults, curve = self.statistics.gaussian, self.statistics.faults, self.curve
         steps = curve.knots[1:] - curve.knots[:-1]
-        for name, values in {
-            "mean": statistics.mean,
-            "scale": statistics.scale,
+        return {
+            "mean": self.statistics.mean,
+            "scale": self.statistics.scale,
             "directions": gaussian.directions.T,
+            "rests": np.array([1.0 / gaussian.rest]),
             "axes": faults.axes.T,
             "units": faults.units.T,
             "biases": faults.biases,
-            "weights": np.concatenate([faults.unit_weights, faults.axis_weights]),
+            "unit_weights": faults.unit_weights,
+            "axis_weights": faults.axis_weights,
+            "gains": 1.0 / curve.spans,
+            "offsets": curve.medians / curve.spans,
             "slopes": 1.0 / steps,
             "starts": curve.knots[:-1] / steps,
             "falls": curve.ranks[:-1] - curve.ranks[1:],
-        }.items():
-            held = torch.from_numpy(np.ascontiguousarray(values, np.float32))
-            self.register_buffer(name, held, persistent=False)
-        self._rest = gaussian.rest
-        self._gains = [float(gain) for gain in 1.0 / curve.spans]
-        self._offsets = [float(offset) for offset in curve.medians / curve.spans]
+        }
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Return float32 [B, 1] for pictures [B, 3, H, W]."""
+
+class _SameSize(nn.Module):
+    """Ranks of sensors whose pictures have one size, computed together.
+
+    Args:
+        sensors: The sensors; what one has fewer of than another is filled with zeros, which add
+            nothing to its rank.
+    """
+
+    def __init__(self, sensors: Sequence[SensorReliability]) -> None:
+        super().__init__()
+        self.features = nn.ModuleList([sensor.features for sensor in sensors])
+        constants = [sensor.constants() for sensor in sensors]
+        for name in constants[0]:
+            stacked = _stacked([of_sensor[name] for of_sensor in constants])
+            self.register_buffer(name, torch.from_numpy(stacked), persistent=False)
+
+    def forward(self, *pictures: Tensor) -> Tensor:
+        """Return float32 [B, M] for pictures [B, 3, H, W] of each of M sensors."""
         at = self.get_buffer
-        rows = (self.features(picture) - at("mean")) * at("scale")
-        distance = (rows * rows).sum(dim=-1, keepdim=True) / self._rest
-        distance = distance - _along(rows, at("directions")).square().sum(dim=-1, keepdim=True)
+        rows = (self._features_of(pictures) - at("mean")) * at("scale")
+        distance = (rows * rows).sum(dim=-1) * at("rests")[:, 0]
+        distance = distance - _along(rows, at("directions")).square().sum(dim=-1)
         along = _along(rows, at("axes")).clamp(-BOUND, BOUND)
         units = (_along(along, at("units")) + at("biases")).relu()
         # TensorRT-RTX 1.7 cannot compile this as two sums.
-        answer = (torch.cat([units, along], dim=1) * at("weights")).sum(dim=-1, keepdim=True)
-        (first, second), (from_first, from_second) = self._gains, self._offsets
-        larger = torch.maximum(distance * first - from_first, answer * second - from_second)
-        fallen = (larger * at("slopes") - at("starts")).clamp(0.0, 1.0) * at("falls")
-        return (1.0 - fallen.sum(dim=-1, keepdim=True)).clamp(0.0, 1.0)
+        weights = torch.cat([at("unit_weights"), at("axis_weights")], dim=1)
+        answer = (torch.cat([units, along], dim=2) * weights).sum(dim=-1)
+        gains, offsets = at("gains"), at("offsets")
+        larger = torch.maximum(
+            distance * gains[:, 0] - offsets[:, 0], answer * gains[:, 1] - offsets[:, 1]
+        )
+        fallen = (larger[:, :, None] * at("slopes") - at("starts")).clamp(0.0, 1.0) * at("falls")
+        return (1.0 - fallen.sum(dim=-1)).clamp(0.0, 1.0)
+
+    def _features_of(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Return float32 [B, M, F]; the color's, if any has them, stand in every sensor's row."""
+        grays, colors = [], []
+        for features, picture in zip(self.features, pictures, strict=True):
+            gray, chroma = cast("PictureFeatures", features).planes(picture)
+            grays.append(gray)
+            colors += [] if chroma is None else [color_features(chroma)[:, None]]
+        found = gray_features(torch.cat(grays, dim=1))
+        # A sensor without color has scale 0 for them.
+        of_all = [torch.cat([color] * len(grays), dim=1) for color in colors]
+        return torch.cat([found, *of_all], dim=2)
+
+
+def _stacked(arrays: Sequence[Array]) -> NDArray[np.float32]:
+    """Return arrays of one rank in one, smaller ones filled with zeros."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    found = np.zeros((len(arrays), *shape), np.float32)
+    for row, array in zip(found, arrays, strict=True):
+        row[tuple(slice(side) for side in array.shape)] = array
+    return found
 
 
 def _along(rows: Tensor, directions: Tensor) -> Tensor:
-    """Return rows [B, F] along directions [F, R], without a layer that a quantizer would take."""
-    return torch.einsum("bf,fr->br", rows, directions)
+    """Return rows [B, M, F] along directions [M, F, R], without a layer for a quantizer to take."""
+    return torch.einsum("bmf,mfr->bmr", rows, directions)
 
 
 class GraphReliability(nn.Module):
@@ -106,18 +153,29 @@ class GraphReliability(nn.Module):
         self, sensors: Mapping[Modality, SensorReliability], *, with_presence: bool
     ) -> None:
         super().__init__()
-        self.sensors = nn.ModuleDict({m.value: sensor for m, sensor in sensors.items()})
+        self.sensors = dict(sensors)
         self.with_presence = with_presence
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for place, sensor in enumerate(sensors.values()):
+            sizes.setdefault(sensor.features.size, []).append(place)
+        self._places = [*sizes.values()]
+        ordered = [*sensors.values()]
+        self._groups = nn.ModuleList(
+            [_SameSize([ordered[place] for place in places]) for places in self._places]
+        )
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return float32 [B, modalities] for a model's inputs, in its order."""
         ranks = torch.cat(
             [
-                sensor(picture)
-                for sensor, picture in zip(self.sensors.values(), inputs, strict=False)
+                group(*(inputs[place] for place in places))
+                for group, places in zip(self._groups, self._places, strict=True)
             ],
             dim=1,
         )
+        taken = [place for places in self._places for place in places]
+        if taken != sorted(taken):
+            ranks = ranks[:, torch.tensor(taken).argsort()]
         return ranks * inputs[-1] if self.with_presence else ranks
 
 
@@ -135,7 +193,7 @@ def add_reliability(
         ExportError: The graph has no ONNX opset, or a name of its own that starts as the added do.
     """
     model = parse_graph(graph)
-    ordered = {m: specs[m] for m in map(Modality, reliability.sensors)}
+    ordered = {modality: specs[modality] for modality in reliability.sensors}
     added = _exported(reliability, ordered, _opset(model))
     taken = [name for node in model.graph.node for name in node.output if name.startswith(_PREFIX)]
     if taken:

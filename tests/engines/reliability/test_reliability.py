@@ -139,8 +139,7 @@ def test_a_capture_does_not_change_its_neighbors_rank(graph):
 
 
 def test_an_absent_modality_has_rank_0_where_the_model_is_told(reliability):
-    sensors = {Modality(name): sensor for name, sensor in reliability.sensors.items()}
-    found = GraphReliability(sensors, with_presence=True)
+    found = GraphReliability(reliability.sensors, with_presence=True)
     batch = to_batch(list(development(2, 2, seed=6).captures), SPECS)
     pictures = [torch.from_numpy(values) for values in batch.values()]
     with torch.no_grad():

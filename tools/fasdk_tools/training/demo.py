@@ -74,14 +74,14 @@ class DemoSize:
     Attributes:
         calibration: Number of captures that INT8 ranges are measured on.
         development: Number of captures that thresholds are tuned on, three quarters of them
-            attacks: 63 of each species, of which `LEVEL` needs 59, none of them accepted.
+            attacks: 93 of each species, of which `LEVEL` lets one be accepted.
         held_out: Number of held-out captures, half of them attacks.
         train: Number of training captures, of `--train` alone.
         epochs: Maximum number of training epochs, of `--train` alone.
     """
 
     calibration: int = 126
-    development: int = 756
+    development: int = 1116
     held_out: int = 1008
     train: int = 1080
     epochs: int = 24

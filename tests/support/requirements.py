@@ -35,6 +35,7 @@ class Requirement(Enum):
 
     LIBUSB = _Need("RealSense cameras (libusb)", "make setup-system")
     CHROMIUM = _Need("evaluation report in a browser (Chromium)", "make setup-system")
+    AXE = _Need("accessibility of the pages (axe-core)", "make axe")
     NATIVE = _Need("native preprocessing", "make setup-system clean install")
     GSTREAMER = _Need(
         "GStreamer pipelines (OpenCV with GStreamer)",

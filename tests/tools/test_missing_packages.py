@@ -148,6 +148,7 @@ ROWS = {
         ),
         "opencv",
     ),
+    "report": (("BUNDLE",), ""),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
     "synth": (("NEW.set", "--captures", "30"), "opencv"),
@@ -169,6 +170,7 @@ MORE = {
     ),
     "profile --html": ("profile", ("BUNDLE", "--html", "NEW.html"), "report"),
     "profile --trace": ("profile", ("BUNDLE", "--trace", "NEW.trace"), "build"),
+    "report -o": ("report", ("BUNDLE", "-o", "NEW.html"), "report"),
     "run opencv": ("run", ("BUNDLE", "--camera", "opencv:0"), "opencv"),
     "run --face-model": (
         "run",

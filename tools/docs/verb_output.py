@@ -104,6 +104,7 @@ EXAMPLES = (
     ),
     Example("attempts"),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
+    Example("report", (BUNDLE, "--markdown", "demo.md")),
     Example(
         "tune",
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "strict"),

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from fasdk_tools.evaluation.evidence import evidence_sheet
-from fasdk_tools.evaluation.schemes import Scheme
-from fasdk_tools.report.environment import write_page
-from fasdk_tools.report.evaluation import page_of
-from fasdk_tools.report.profile import write_profile
-
-from support import counted_evaluation, door_runs, profile_pages
 from support.browser import DARK, DESK, PHONE, Browser
+from support.every_page import make_pages
 
 OUTPUT = Path(__file__).parents[2] / "output"
 HEIGHT = 3600
-KINDS = ["report", "evidence", "profile", pytest.param("profile-door", marks=pytest.mark.slow)]
+KINDS = [
+    *("report", "profile", "card"),
+    *(
+        pytest.param(k, marks=pytest.mark.slow)
+        for k in ("evidence", "profile-door", "card-several")
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,30 +29,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(report, tmp_path_factory) -> dict[str, Path]:
-    """Return a page of every kind."""
-    runs = profile_pages.rates()
-    profile = tmp_path_factory.mktemp("profile") / "profile.html"
-    write_profile(
-        profile,
-        profile_pages.document(
-            *runs,
-            trusted=False,
-            energies=profile_pages.ENERGIES,
-            reasons=("hot: 82 of 85 degrees; cool it",),
-            not_read=("throttling: the kernel shows no counter",),
-        ),
-        runs,
-        machine=profile_pages.machine(),
-        layers=profile_pages.LAYERS,
-    )
-    door = profile.with_name("door.html")
-    write_profile(door, *door_runs.whole())
-    evidence = profile.with_name("evidence.html")
-    attacks = {"print": (0, 150), "replay": (0, 100), "a mask of silicone": (1, 63)}
-    counted = counted_evaluation.evaluation(attacks, (10, 40))
-    sheet = evidence_sheet(counted, Scheme.IBETA_L1)
-    write_page(evidence, page_of(replace(counted, evidence=sheet), {}))
-    return {"report": report.path, "evidence": evidence, "profile": profile, "profile-door": door}
+    return make_pages(tmp_path_factory.mktemp("pages"), report.path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

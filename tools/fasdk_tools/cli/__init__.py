@@ -35,6 +35,7 @@ from fasdk_tools.cli import (  # noqa: F401
     profile,
     protocols,
     record,
+    report,
     soak,
     train,
     trust,

@@ -179,7 +179,8 @@ def _short(
         return
     for row in counts:
         if row.short:
-            yield f"{row.what}: {row.held} of {row.asked}, {row.short} short."
+            what = row.what[0].upper() + row.what[1:]
+            yield f"{what}: {row.held} of {row.asked}, {row.short} short."
     further = presentations_short(rules, attacks)
     if further:
         yield f"At least {further} further attack presentations make the scheme's counts whole."

@@ -7,6 +7,7 @@ from typing import Any
 
 from fasdk_tools.report.parts import (
     Cell,
+    Facts,
     Figure,
     Heading,
     Notice,
@@ -30,11 +31,10 @@ def sheet_parts(sheet: Mapping[str, Any], at: Place, number: str = "") -> Iterat
     """
     name = f"{number} {sheet['title']}".strip()
     yield Notice("warning", sheet["statement"])
-    threshold = sheet["threshold"]
-    yield Sentences(
+    yield Facts(
         [
-            f"Measured on {sheet['list']} ({'+'.join(sheet['modalities'])}), "
-            + ("without a threshold." if threshold is None else _threshold(sheet)),
+            ("Measured on", f"{sheet['list']} ({'+'.join(sheet['modalities'])})"),
+            ("Threshold", _threshold(sheet)),
         ]
     )
     if sheet["rates"]:
@@ -95,11 +95,11 @@ def sheet_parts(sheet: Mapping[str, Any], at: Place, number: str = "") -> Iterat
     yield Sentences(sheet["notes"])
 
 
-def _threshold(sheet: Mapping[str, Any]) -> str:
-    return (
-        f"at {sheet['threshold']} ({sheet['threshold_kind']}): LIVE above "
-        f"{sheet['threshold_value']:.6f}."
-    )
+def _threshold(sheet: Mapping[str, Any]) -> str | None:
+    if sheet["threshold"] is None:
+        return None
+    value = f"{sheet['threshold_value']:.6f}"
+    return f"{sheet['threshold']} ({sheet['threshold_kind']}): LIVE above {value}"
 
 
 def _rate(row: Mapping[str, Any], at: Place) -> list[Cell]:
@@ -113,7 +113,8 @@ def _rate(row: Mapping[str, Any], at: Place) -> list[Cell]:
         figure("percent", "limit"),
         _answer(row["is_within"]),
         _answer(row["is_shown"]),
-        figure("whole", "more"),
+        # Of a limit of 0 %, no number of presentations shows it.
+        "no number" if row["limit"] == 0.0 else figure("whole", "more"),
     ]
 
 

@@ -1,0 +1,52 @@
+"""Claims about installing and running doors, measured: `make verify-operate`.
+
+Run from the project's root in its virtual environment. `--only GROUP` measures one group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+
+from claims import Claim, report
+from measuring import pytest_claim, support_json
+
+
+def page_claims() -> Iterator[Claim]:
+    """Pages in headless Chromium at 1280 and 390 pixels, and the arithmetic of evidence sheets."""
+    found = support_json("support.every_page")
+    note = "; ".join(found["pages"])
+    where = "of every page at 1280 and 390 pixels"
+    yield Claim("pages opened in headless Chromium", len(found["pages"]), ">=", 6, note)
+    for name, claim in (
+        ("console", f"messages in the console {where}"),
+        ("asked_for", f"requests off the page {where}"),
+        ("faults", f"things cut off or laid over text {where}"),
+        ("serious", f"serious or critical findings of axe-core {where}, light and dark"),
+        ("lesser", f"lesser findings of axe-core {where}, light and dark"),
+    ):
+        yield Claim(claim, len(found[name]), "==", 0, "; ".join(found[name])[:400])
+    yield pytest_claim(
+        "evidence sheets against counts by hand, reports against their documents: tests that fail "
+        "or skip",
+        "tests/tools/evaluation/test_evidence.py",
+        "tests/tools/model_card",
+    )
+
+
+_GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
+    "pages": page_claims,
+}
+
+
+def main() -> int:
+    """Measure every group, or one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(_GROUPS))
+    only = parser.parse_args().only
+    return report(_GROUPS if only is None else {only: _GROUPS[only]})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

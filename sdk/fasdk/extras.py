@@ -15,6 +15,7 @@ EXTRAS = {
     "onnxruntime": "cpu",
     "onnxscript": "build",
     "openvino": "openvino",
+    "packaging": "cli",
     "perfetto": "build",
     "pkcs11": "pkcs11",
     "polygraphy": "build",

@@ -133,6 +133,7 @@ ROWS = {
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
     "describe": (("NET",), "build"),
+    "doctor": ((), ""),
     "evaluate": (("BUNDLE", "--protocol", "LIST"), "opencv"),
     "inspect": (("BUNDLE",), ""),
     "keygen": (("NEW.pem",), ""),

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from claims import Claim, report
 from measuring import pytest_claim, support_json
 
+DOCTOR_PROBLEMS = 15
+DOCTOR_SECONDS = 15.0
+
 
 def page_claims() -> Iterator[Claim]:
     """Pages in headless Chromium at 1280 and 390 pixels, and the arithmetic of evidence sheets."""
@@ -35,8 +38,24 @@ def page_claims() -> Iterator[Claim]:
     )
 
 
+def doctor_claims() -> Iterator[Claim]:
+    """Planted problems that the doctor names, its false alarms, and how long it takes."""
+    found = support_json("support.doctor_plants")
+    planted, missed = found["planted"], found["missed"]
+    note = "machines with other packages, recorded boards, accounts, bundles and cameras"
+    yield Claim("doctor: problems planted", planted, ">=", DOCTOR_PROBLEMS, note)
+    claim = f"doctor: of {planted} problems, those not named with their fix"
+    yield Claim(claim, len(missed), "==", 0, ", ".join(missed))
+    failed = found["false_fails"]
+    note = f"{found['checks']} checks, with a bundle; {', '.join(failed) or 'none'}"
+    yield Claim("doctor: checks that fail on a sound machine", len(failed), "==", 0, note)
+    note = "with a bundle, on the machine of the other claims"
+    yield Claim("doctor: seconds of a run", found["seconds"], "<=", DOCTOR_SECONDS, note)
+
+
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "pages": page_claims,
+    "doctor": doctor_claims,
 }
 
 

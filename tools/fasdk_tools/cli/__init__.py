@@ -28,6 +28,7 @@ from fasdk_tools.cli import (  # noqa: F401
     dataset_lists,
     debug_parity,
     describe,
+    doctor,
     evaluate,
     metrics,
     models,

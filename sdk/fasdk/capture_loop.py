@@ -157,7 +157,7 @@ def run_captures(
             continue
         faults = 0
         captures += 1
-        decision = _check(capture, checker, locator, camera if rig is None else rig)
+        decision = check_capture(capture, checker, locator, camera.rig if rig is None else rig)
         yield CaptureResult(captures, decision, _latency_ms(capture), time.time())
 
 
@@ -177,18 +177,33 @@ def _latency_ms(capture: Capture) -> float | None:
         return None
 
 
-def _check(
-    capture: Capture, checker: Checker, locator: FaceLocator | None, registrar: Rig | Camera
+def check_capture(
+    capture: Capture,
+    checker: Checker,
+    locator: FaceLocator | None = None,
+    rig: Rig | Callable[[], Rig | None] | None = None,
+    *,
+    require_times: bool = True,
 ) -> Decision:
+    """Return the decision on one capture, which passes locator, rig and checker; never raises.
+
+    Args:
+        capture: The capture.
+        checker: Scorer of the captures.
+        locator: Detector of the face; None leaves the capture's own face box.
+        rig: Calibration of the sensors to each other, or what returns it; None for frames of one
+            view.
+        require_times: Whether a frame without a time of exposure is RETRY (stale).
+    """
     try:
-        untimed = untimed_finding(capture)
+        untimed = untimed_finding(capture) if require_times else None
         if untimed is not None:
             return _refused(capture, checker, untimed)
         if locator is not None:
             capture = locator.locate(capture)
             if capture.face is None:
                 return _no_face(checker.check(capture))
-        rig = registrar if isinstance(registrar, Rig) else registrar.rig()
+        rig = rig if rig is None or isinstance(rig, Rig) else rig()
         return checker.check(capture if rig is None else rig.register(capture))
     except Exception as error:  # noqa: BLE001 - every capture gets an answer
         finding = finding_of(error)

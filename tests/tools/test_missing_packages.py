@@ -151,6 +151,7 @@ ROWS = {
     ),
     "report": (("BUNDLE",), ""),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
+    "serve": (("BUNDLE", "--socket", "NEW.sock"), "serve"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
     "synth": (("NEW.set", "--captures", "30"), "opencv"),
     "train": (("LIST", "-o", "NEW", "--model", "mmdg", "--development", "LIST"), "build"),

@@ -102,6 +102,7 @@ EXAMPLES = (
             *("--backend", "onnxruntime"),
         ),
     ),
+    Example("serve", (BUNDLE, "--socket", "door.sock", "--dry-run", "--backend", "onnxruntime")),
     Example("attempts"),
     Example("doctor", (BUNDLE, "--backend", "onnxruntime"), statuses=(0, 1)),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),

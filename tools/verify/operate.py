@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from claims import Claim, report
 from measuring import pytest_claim, support_json
+from operate_serving import serve_claims
 
 DOCTOR_PROBLEMS = 15
 DOCTOR_SECONDS = 15.0
@@ -56,6 +57,7 @@ def doctor_claims() -> Iterator[Claim]:
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "pages": page_claims,
     "doctor": doctor_claims,
+    "serve": serve_claims,
 }
 
 

@@ -37,6 +37,7 @@ from fasdk_tools.cli import (  # noqa: F401
     protocols,
     record,
     report,
+    serve,
     soak,
     train,
     trust,

@@ -103,6 +103,14 @@ EXAMPLES = (
         ),
     ),
     Example("serve", (BUNDLE, "--socket", "door.sock", "--dry-run", "--backend", "onnxruntime")),
+    Example(
+        "run",
+        (
+            *(BUNDLE, "--camera", f"replay:{HELD_OUT}", "--each-frame", "--max-captures", "2"),
+            *("--backend", "onnxruntime", "--audit", "door.audit"),
+        ),
+    ),
+    Example("audit verify", ("door.audit",)),
     Example("attempts"),
     Example("doctor", (BUNDLE, "--backend", "onnxruntime"), statuses=(0, 1)),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
@@ -162,6 +170,7 @@ EXAMPLES = (
 )
 
 _MASKS: tuple[tuple[str, str], ...] = (
+    (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "YYYY-MM-DDTHH:MM:SS.mmmZ"),
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
     (r"\b\d[\d,]* calls\b", "N calls"),
@@ -207,10 +216,11 @@ _DOCTOR_MASKS: tuple[tuple[str, str], ...] = (
 def mask(text: str) -> str:
     """Return output with what differs between machines and runs replaced.
 
-    Clock times become HH:MM:SS.mmm; digits of a digest x; durations, rates and counts of calls N;
-    versions of packages X.Y; numbers in exponential notation, all of them rounding errors, Ne-NN;
-    the latencies in a table of `profile`, or how many calls one lacks, and the counts of `soak` N;
-    paths, days and releases in a line of `doctor` PATH, YYYY-MM-DD and X.Y.
+    Clock times become HH:MM:SS.mmm, with a date YYYY-MM-DDTHH:MM:SS.mmmZ; digits of a digest x;
+    durations, rates and counts of calls N; versions of packages X.Y; numbers in exponential
+    notation, all of them rounding errors, Ne-NN; the latencies in a table of `profile`, or how many
+    calls one lacks, and the counts of `soak` N; paths, days and releases in a line of `doctor`
+    PATH, YYYY-MM-DD and X.Y.
     """
     text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
     for pattern, replacement in _MASKS:

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
+from audit_log import audit_claims
 from claims import Claim, report
 from measuring import pytest_claim, support_json
 from operate_serving import serve_claims
@@ -55,6 +56,7 @@ def doctor_claims() -> Iterator[Claim]:
 
 
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
+    "audit": audit_claims,
     "pages": page_claims,
     "doctor": doctor_claims,
     "serve": serve_claims,

@@ -19,6 +19,7 @@ from fasdk.extras import missing_package
 from fasdk_tools.cli import (  # noqa: F401
     accept,
     attempts,
+    audit,
     build,
     build_plan,
     bundle,

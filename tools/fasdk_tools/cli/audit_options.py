@@ -42,11 +42,18 @@ AuditKeyOption = Annotated[
 ]
 AuditFileMbOption = Annotated[
     int | None,
-    typer.Option(min=1, max=2048, help="Size in MiB at which the log is rotated; 64 by default."),
+    typer.Option(
+        min=1,
+        max=2048,
+        metavar="MIB",
+        help="Size in MiB at which the log is rotated; 64 by default.",
+    ),
 ]
 AuditKeepOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Rotated files of the log that are kept; by default all."),
+    typer.Option(
+        min=1, metavar="N", help="Rotated files of the log that are kept; by default all."
+    ),
 ]
 AuditFlushOption = Annotated[
     str | None,

@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := cmake g++ make g++-aarch64-linux-gnu libc6-dev-arm64-cross qe
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup-system demo demo-checkpoint test lint slow cuda-sim bench bindings docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu verify-methods prove-gpu fuzz sbom lock audit clean
+.PHONY: help install setup-system demo demo-checkpoint test lint slow cuda-sim bench bindings axe docs reference reference-output results verify-main verify-models verify-calibration verify-runtime verify-structure verify-bring verify-trust verify-profile verify-gpu verify-methods verify-operate prove-gpu fuzz sbom lock audit clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -52,7 +52,7 @@ test: lint bindings  ## Lint, types, layers and the quick suite with coverage of
 	$(QUICK) --cov --cov-report=term:skip-covered --cov-fail-under=90 $(COVERED)
 	$(QUICK) $(COVERED:%=--ignore=%)
 
-slow: $(STAMP) bindings cuda-sim  ## What is too heavy for `make test`
+slow: $(STAMP) bindings axe cuda-sim  ## What is too heavy for `make test`
 	$(BIN)/pytest -m 'slow and not gpu and not cuda_sim' --timeout=900
 
 cuda-sim: $(STAMP)  ## The tests on the simulated CUDA driver, which it builds, with pycuda
@@ -68,6 +68,9 @@ bench: $(STAMP)  ## One JSON line a benchmark
 
 bindings: $(STAMP)  ## Fetch the oldest and newest TensorRT bindings, which the attribute test reads
 	PYTHONPATH=tests $(BIN)/python -m support.tensorrt_bindings.fetch
+
+axe: $(STAMP)  ## Fetch axe-core, which judges the pages' accessibility in the slow tests
+	PYTHONPATH=tests $(BIN)/python -m support.axe
 
 verify-main: $(STAMP) bindings  ## One JSON line a claim; RECORD=1 keeps them, PUBLISHED=folder adds latencies
 	$(RECORDED)$(BIN)/python tools/verify/main.py $(if $(PUBLISHED),--published $(PUBLISHED))
@@ -111,6 +114,9 @@ verify-gpu: $(STAMP)  ## The same for the GPU half, without a GPU; OPTIONS="--on
 
 verify-methods: $(STAMP)  ## The same for data, training methods and the papers' tables; OPTIONS="--only losses" measures a part
 	$(RECORDED)$(BIN)/python tools/verify/methods.py $(OPTIONS)
+
+verify-operate: $(STAMP) axe  ## The same for installing and running doors; OPTIONS="--only pages" measures a part
+	$(RECORDED)$(BIN)/python tools/verify/operate.py $(OPTIONS)
 
 prove-gpu: $(STAMP)  ## Prove the GPU half on this machine's GPU, in five minutes; OPTIONS=--dry-run needs none
 	$(RECORDED)$(BIN)/python tools/gpu/prove.py $(OPTIONS)

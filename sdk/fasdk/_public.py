@@ -1,5 +1,7 @@
 """Public names of fasdk, listed once; `import fasdk` loads them on first use."""
 
+from fasdk.audit import AuditLog as AuditLog
+from fasdk.audit import AuditPolicy as AuditPolicy
 from fasdk.backends.engine import Backend as Backend
 from fasdk.backends.engine import Preprocessing as Preprocessing
 from fasdk.batching import BatchingPolicy as BatchingPolicy

@@ -48,6 +48,7 @@ class FileKind(Enum):
     DESCRIPTION = ("description", 2**20)
     LIST = ("list", 2**28)
     SCORES = ("score file", 2**28)
+    AUDIT = ("audit log", 2**32 - 1)
     FRAME = ("frame", 2**28)
     DETECTOR = ("face detector", 2**28)
     GRAPH = ("graph", 2**31 - 1)

@@ -25,6 +25,7 @@ from fasdk.truth import NoTruthValue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fasdk.audit import AuditLog
     from fasdk.cameras import Camera
     from fasdk.capture import FaceBox
 
@@ -109,6 +110,7 @@ def run_captures(
     max_captures: int | None = None,
     timeout_ms: float = READ_TIMEOUT_MS,
     backoff: Backoff | None = None,
+    audit: AuditLog | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[CaptureResult]:
     """Yield one result per capture and per fault of the camera, until the camera's stream ends.
@@ -128,12 +130,21 @@ def run_captures(
         max_captures: Number of captures after which to end; None for no end.
         timeout_ms: Longest time the camera may take for one capture, in milliseconds.
         backoff: Waits after a fault before the camera is read again; None for the defaults.
+        audit: Log in which every decision stands before it is yielded; None for none.
         sleep: Function that waits for that many seconds.
 
     Raises:
         UnreadableRecordingError: The camera is a recording that cannot be read.
     """
     backoff = backoff or Backoff()
+    camera_id = "" if audit is None else _name_of(camera, checker)
+
+    def result(number: int | None, decision: Decision, capture: Capture | None) -> CaptureResult:
+        if audit is not None:
+            decision = audit.record(decision, camera_id)
+        latency_ms = None if capture is None else _latency_ms(capture)
+        return CaptureResult(number, decision, latency_ms, time.time())
+
     captures = faults = 0
     while max_captures is None or captures < max_captures:
         try:
@@ -145,20 +156,29 @@ def run_captures(
         except BadCaptureError as error:
             faults = 0
             captures += 1
-            yield CaptureResult(captures, refused([finding_of(error)]), None, time.time())
+            yield result(captures, refused([finding_of(error)]), None)
             continue
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the loop goes on
             faults += 1
             finding = finding_of(error)
             if finding.reason is not Reason.BAD_CAPTURE:
                 finding = Finding(Reason.CAMERA, finding.message)
-            yield CaptureResult(None, refused([finding]), None, time.time())
+            yield result(None, refused([finding]), None)
             sleep(backoff.pause_ms(faults) / 1000.0)
             continue
         faults = 0
         captures += 1
-        decision = _check(capture, checker, locator, camera if rig is None else rig)
-        yield CaptureResult(captures, decision, _latency_ms(capture), time.time())
+        decision = check_capture(capture, checker, locator, camera.rig if rig is None else rig)
+        yield result(captures, decision, capture)
+
+
+def _name_of(camera: Camera, checker: Checker) -> str:
+    if isinstance(checker, Track):
+        return checker.camera_id
+    try:
+        return camera.identity()
+    except Exception:  # noqa: BLE001 - a driver's own; the name it was opened by says enough
+        return camera.name
 
 
 def _read(camera: Camera, timeout_ms: float) -> Capture:
@@ -177,18 +197,33 @@ def _latency_ms(capture: Capture) -> float | None:
         return None
 
 
-def _check(
-    capture: Capture, checker: Checker, locator: FaceLocator | None, registrar: Rig | Camera
+def check_capture(
+    capture: Capture,
+    checker: Checker,
+    locator: FaceLocator | None = None,
+    rig: Rig | Callable[[], Rig | None] | None = None,
+    *,
+    require_times: bool = True,
 ) -> Decision:
+    """Return the decision on one capture, which passes locator, rig and checker; never raises.
+
+    Args:
+        capture: The capture.
+        checker: Scorer of the captures.
+        locator: Detector of the face; None leaves the capture's own face box.
+        rig: Calibration of the sensors to each other, or what returns it; None for frames of one
+            view.
+        require_times: Whether a frame without a time of exposure is RETRY (stale).
+    """
     try:
-        untimed = untimed_finding(capture)
+        untimed = untimed_finding(capture) if require_times else None
         if untimed is not None:
             return _refused(capture, checker, untimed)
         if locator is not None:
             capture = locator.locate(capture)
             if capture.face is None:
                 return _no_face(checker.check(capture))
-        rig = registrar if isinstance(registrar, Rig) else registrar.rig()
+        rig = rig if rig is None or isinstance(rig, Rig) else rig()
         return checker.check(capture if rig is None else rig.register(capture))
     except Exception as error:  # noqa: BLE001 - every capture gets an answer
         finding = finding_of(error)

@@ -90,6 +90,10 @@ class AttemptError(FasdkError):
     """A camera's attempts cannot be read or recorded, so no attempt may begin."""
 
 
+class AuditError(FasdkError):
+    """An audit log cannot be written or read, or is written by another process."""
+
+
 class BackendError(FasdkError):
     """A backend is not installed, cannot load the graph, or failed while running it."""
 

@@ -8,6 +8,7 @@ from fasdk.errors import PackageError
 
 # Extra of pyproject.toml by the name a package is imported by.
 EXTRAS = {
+    "aiohttp": "serve",
     "cv2": "opencv",
     "h5py": "hdf5",
     "jinja2": "report",
@@ -15,6 +16,7 @@ EXTRAS = {
     "onnxruntime": "cpu",
     "onnxscript": "build",
     "openvino": "openvino",
+    "packaging": "cli",
     "perfetto": "build",
     "pkcs11": "pkcs11",
     "polygraphy": "build",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fasdk.errors import (
     AttemptError,
+    AuditError,
     BackendError,
     BadCaptureError,
     CaptureError,
@@ -25,6 +26,7 @@ _REASONS: dict[type[Exception], Reason] = {
     FaceFinderError: Reason.CAMERA,
     PreprocessError: Reason.BAD_CAPTURE,
     AttemptError: Reason.UNRECORDED,
+    AuditError: Reason.UNRECORDED,
     ClosedError: Reason.CLOSED,
     BackendError: Reason.ENGINE_FAULT,
 }

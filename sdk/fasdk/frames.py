@@ -111,15 +111,35 @@ def read_noted_frame(path: Path, modality: Modality, units: FrameUnits | None = 
     Raises:
         CaptureError: As for `read_frame`.
     """
-    path, units = Path(path), units or FrameUnits()
-    image, notes = _open(path, modality)
+    path = Path(path)
+    data = read_bytes(path, f"{modality.value} frame {path}")
+    return decode_noted_frame(data, modality, str(path), units)
+
+
+def decode_noted_frame(
+    data: bytes, modality: Modality, name: str, units: FrameUnits | None = None
+) -> NotedFrame:
+    """Return the frame that an image file's bytes hold; see `read_noted_frame`.
+
+    Args:
+        data: The whole file.
+        modality: Modality of the frame.
+        name: What an error calls the file.
+        units: Units of the numbers in it; None for the defaults.
+
+    Raises:
+        CaptureError: As for `read_frame`.
+        PackageError: OpenCV is needed to decode it, and is not installed.
+    """
+    units = units or FrameUnits()
+    image, notes = _decode(data, modality, name)
     frame: NDArray[Any]
     if modality is Modality.RGB:
-        frame = _color(image, path, notes)
+        frame = _color(image, name, notes)
     elif modality is Modality.IR:
-        frame = _infrared(image, path, units, notes)
+        frame = _infrared(image, name, units, notes)
     else:
-        frame = _depth(image, path, units, notes)
+        frame = _depth(image, name, units, notes)
     return NotedFrame(np.ascontiguousarray(frame), tuple(notes))
 
 
@@ -132,13 +152,14 @@ def read_depth_levels(path: Path) -> NDArray[np.uint8]:
     Raises:
         CaptureError: The file is missing, truncated or no image, or is no 8-bit gray picture.
     """
-    path = Path(path)
-    image, _ = _open(path, Modality.DEPTH)
-    planes = _one_plane(image, path, Modality.DEPTH, _EXPECTED_LEVELS)
+    name = str(Path(path))
+    data = read_bytes(Path(path), f"{Modality.DEPTH.value} frame {name}")
+    image, _ = _decode(data, Modality.DEPTH, name)
+    planes = _one_plane(image, name, Modality.DEPTH, _EXPECTED_LEVELS)
     if planes.dtype != np.uint8:
         raise _unexpected(
             planes[..., None],
-            path,
+            name,
             Modality.DEPTH,
             _EXPECTED_LEVELS,
             fix=": leave depth_unit out where the numbers are millimeters",
@@ -162,14 +183,13 @@ def frame_size(path: Path) -> tuple[int, int] | None:
     return planes.shape[1], planes.shape[0]
 
 
-def _open(path: Path, modality: Modality) -> tuple[Image, list[str]]:
+def _decode(data: bytes, modality: Modality, name: str) -> tuple[Image, list[str]]:
     """Return a file's image without opacity, and the notes on it."""
-    data = read_bytes(path, f"{modality.value} frame {path}")
     try:
         image = decode(data, _ARRAY_NAMES[modality])
     except CaptureError as error:
         raise CaptureError(
-            f"{modality.value} frame {path} does not decode as an image: {error}"
+            f"{modality.value} frame {name} does not decode as an image: {error}"
         ) from error
     notes = list(image.notes)
     if image.planes.shape[2] in (2, 4):
@@ -178,7 +198,7 @@ def _open(path: Path, modality: Modality) -> tuple[Image, list[str]]:
     return image, notes
 
 
-def _color(image: Image, path: Path, notes: list[str]) -> NDArray[np.uint8]:
+def _color(image: Image, name: str, notes: list[str]) -> NDArray[np.uint8]:
     planes = image.planes
     if planes.dtype == np.uint8 and planes.shape[2] == 1:
         notes.append("gray pictures in the place of color get three equal planes")
@@ -188,7 +208,7 @@ def _color(image: Image, path: Path, notes: list[str]) -> NDArray[np.uint8]:
         if largest < _FULL_RANGE:
             raise _unexpected(
                 planes,
-                path,
+                name,
                 Modality.RGB,
                 _EXPECTED[Modality.RGB],
                 f", largest value {largest}",
@@ -198,23 +218,23 @@ def _color(image: Image, path: Path, notes: list[str]) -> NDArray[np.uint8]:
         planes = (planes >> 8).astype(np.uint8)
     if planes.dtype != np.uint8 or planes.shape[2] != 3:
         fix = ": is it in the column of another modality?" if planes.shape[2] == 1 else ""
-        raise _unexpected(planes, path, Modality.RGB, _EXPECTED[Modality.RGB], fix=fix)
+        raise _unexpected(planes, name, Modality.RGB, _EXPECTED[Modality.RGB], fix=fix)
     return planes[..., ::-1]
 
 
-def _infrared(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDArray[np.uint8]:
+def _infrared(image: Image, name: str, units: FrameUnits, notes: list[str]) -> NDArray[np.uint8]:
     expected = _EXPECTED[Modality.IR]
-    plane = _one_plane(image, path, Modality.IR, expected)
+    plane = _one_plane(image, name, Modality.IR, expected)
     if plane.dtype == np.uint8:
         if units.ir_shift:
             raise CaptureError(
-                f"ir frame {path} is 8-bit, and ir_shift {units.ir_shift} is for 16-bit files: "
+                f"ir frame {name} is 8-bit, and ir_shift {units.ir_shift} is for 16-bit files: "
                 "leave ir_shift out"
             )
         return plane
     if plane.dtype != np.uint16:
         raise _unexpected(
-            plane[..., None], path, Modality.IR, expected, fix=": store it in 8 bits, or in 16"
+            plane[..., None], name, Modality.IR, expected, fix=": store it in 8 bits, or in 16"
         )
     shift, largest = units.ir_shift, int(plane.max())
     if shift is None and image.bits is not None and 8 < image.bits <= 16:
@@ -224,7 +244,7 @@ def _infrared(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> 
     if shift is None:
         raise _unexpected(
             plane[..., None],
-            path,
+            name,
             Modality.IR,
             expected,
             f", largest value {largest}",
@@ -233,19 +253,19 @@ def _infrared(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> 
         )
     if largest >> shift > 255:
         raise CaptureError(
-            f"ir frame {path} has the value {largest}, which ir_shift {shift} does not bring to "
+            f"ir frame {name} has the value {largest}, which ir_shift {shift} does not bring to "
             f"8 bits: give ir_shift {fitting}"
         )
     return np.asarray(plane >> shift).astype(np.uint8)
 
 
-def _depth(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDArray[np.uint16]:
-    plane = _one_plane(image, path, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
+def _depth(image: Image, name: str, units: FrameUnits, notes: list[str]) -> NDArray[np.uint16]:
+    plane = _one_plane(image, name, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
     scale = units.depth_scale_mm
     if plane.dtype == np.uint8:
         raise _unexpected(
             plane[..., None],
-            path,
+            name,
             Modality.DEPTH,
             _EXPECTED[Modality.DEPTH],
             fix=': where it is depth drawn as 8-bit levels, say depth_unit "level"',
@@ -254,7 +274,7 @@ def _depth(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDA
         if scale is None:
             raise _unexpected(
                 plane[..., None],
-                path,
+                name,
                 Modality.DEPTH,
                 _EXPECTED[Modality.DEPTH],
                 f" in floating point, {_median_of(plane)}",
@@ -264,7 +284,7 @@ def _depth(image: Image, path: Path, units: FrameUnits, notes: list[str]) -> NDA
     elif plane.dtype == np.uint16 and scale in (None, 1.0):
         return plane
     elif plane.dtype.kind not in "ui":
-        raise _unexpected(plane[..., None], path, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
+        raise _unexpected(plane[..., None], name, Modality.DEPTH, _EXPECTED[Modality.DEPTH])
     # What is not a positive number is no measurement; nothing of a face lies past 65 m.
     with np.errstate(invalid="ignore", over="ignore"):
         distances = np.nan_to_num(plane.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
@@ -277,7 +297,7 @@ def _median_of(plane: NDArray[Any]) -> str:
     return f"median {float(np.median(known)):.4g}" if known.size else "without a measurement"
 
 
-def _one_plane(image: Image, path: Path, modality: Modality, expected: str) -> NDArray[Any]:
+def _one_plane(image: Image, name: str, modality: Modality, expected: str) -> NDArray[Any]:
     """Return [H, W] of a picture whose planes are equal, or of a JPEG all but equal."""
     planes = image.planes
     if planes.shape[2] == 1:
@@ -291,14 +311,14 @@ def _one_plane(image: Image, path: Path, modality: Modality, expected: str) -> N
 
             return np.asarray(cv2.cvtColor(planes, cv2.COLOR_BGR2GRAY), np.uint8)
         raise _unexpected(
-            planes, path, modality, expected, f", planes not equal, {apart} levels apart"
+            planes, name, modality, expected, f", planes not equal, {apart} levels apart"
         )
-    raise _unexpected(planes, path, modality, expected)
+    raise _unexpected(planes, name, modality, expected)
 
 
 def _unexpected(
     planes: NDArray[Any],
-    path: Path,
+    name: str,
     modality: Modality,
     expected: str,
     more: str = "",
@@ -308,6 +328,6 @@ def _unexpected(
     is_usual = planes.dtype in (np.uint8, np.uint16)
     kind = f"{planes.dtype.itemsize * 8}-bit" if is_usual else f"{planes.dtype}"
     return CaptureError(
-        f"{modality.value} frame {path} is {kind} with {channels} "
+        f"{modality.value} frame {name} is {kind} with {channels} "
         f"channel{'s' if channels > 1 else ''}{more}, expected {expected}{fix}"
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fasdk.audit import AuditLog, AuditPolicy, verify_audit_log
 from fasdk.capture import FaceBox, Modality
 from fasdk.capture_loop import Backoff, FixedFace, run_captures
 from fasdk.decision import Decision, Verdict
@@ -212,3 +213,36 @@ def test_a_track_hears_of_frames_on_which_the_finder_fails(failures, frames):
     assert unheard == [(Verdict.ERROR, (Reason.CAMERA,))] * failures
     assert found[-1].decision.frames == frames
     assert session.judged == 2
+
+
+def test_every_decision_stands_in_the_audit_log_before_it_is_given(tmp_path):
+    path = tmp_path / "door.audit"
+    camera = ScriptedCamera(
+        tiny_bundle.capture(),
+        CameraError("unplugged"),
+        BadCaptureError("line 3"),
+        tiny_bundle.capture(),
+    )
+    with AuditLog(path) as audit:
+        for number, found in enumerate(
+            run_captures(camera, Answers(), audit=audit, sleep=lambda _: None), 1
+        ):
+            written = verify_audit_log(path)
+            assert sum(written.verdicts.values()) == number
+            assert written.verdicts[found.decision.verdict] >= 1
+    assert verify_audit_log(path).verdicts == {Verdict.LIVE: 2, Verdict.ERROR: 2}
+    assert path.read_text().count(f'"camera":"{camera.name}"') == 4
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_log_that_takes_no_more_makes_errors_only_where_required(tmp_path, required):
+    audit = AuditLog(tmp_path / "door.audit", AuditPolicy(required=required))
+    audit.close()
+    track = Track(FakeSession(plain_bundle(), lambda _: scored(0.9)), "lobby", TrackPolicy())
+    for checker in (Answers(), track):
+        camera = ScriptedCamera(tiny_bundle.capture(), CameraError("unplugged"))
+        found = list(run_captures(camera, checker, audit=audit, sleep=lambda _: None))
+        assert len(found) == 2
+        assert all((Reason.UNRECORDED in one.decision.codes) is required for one in found)
+        if required:
+            assert {one.decision.verdict for one in found} == {Verdict.ERROR}

@@ -23,6 +23,7 @@ from fasdk_calibration.synthetic import Species, Split, generate
 from fasdk_tools.cli.root import app
 
 from support import base_session, tiny_bundle
+from support.audit_logs import write_log
 from support.base_install import (
     SITES,
     answer_of,
@@ -121,6 +122,7 @@ def test_the_script_without_typer_is_one_line(site, words):
 ROWS = {
     "accept": (("SIGNED", "--key", "KEY.pub"), ""),
     "attempts": ((), ""),
+    "audit verify": (("AUDIT",), ""),
     "build-engine": (("SOURCE", "-o", "NEW", "--model", "minifasnet-v2"), "build"),
     "build-plan": (("BUNDLE",), "cpu"),
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
@@ -133,6 +135,7 @@ ROWS = {
     "debug-parity": (("SOURCE", "--model", "mmdg"), "build"),
     "demo": ((), "build"),
     "describe": (("NET",), "build"),
+    "doctor": ((), ""),
     "evaluate": (("BUNDLE", "--protocol", "LIST"), "opencv"),
     "inspect": (("BUNDLE",), ""),
     "keygen": (("NEW.pem",), ""),
@@ -148,7 +151,9 @@ ROWS = {
         ),
         "opencv",
     ),
+    "report": (("BUNDLE",), ""),
     "run": (("BUNDLE", "--camera", "replay:FOLDER"), "opencv"),
+    "serve": (("BUNDLE", "--socket", "NEW.sock"), "serve"),
     "soak": (("BUNDLE", "--minutes", "0.1"), "cpu"),
     "synth": (("NEW.set", "--captures", "30"), "opencv"),
     "train": (("LIST", "-o", "NEW", "--model", "mmdg", "--development", "LIST"), "build"),
@@ -169,6 +174,7 @@ MORE = {
     ),
     "profile --html": ("profile", ("BUNDLE", "--html", "NEW.html"), "report"),
     "profile --trace": ("profile", ("BUNDLE", "--trace", "NEW.trace"), "build"),
+    "report -o": ("report", ("BUNDLE", "-o", "NEW.html"), "report"),
     "run opencv": ("run", ("BUNDLE", "--camera", "opencv:0"), "opencv"),
     "run --face-model": (
         "run",
@@ -239,6 +245,8 @@ def files(tmp_path_factory, bundles):
         (folder / name).write_bytes(b"not read")
     assert main(["keygen", str(folder / "key.pem")]) == 0
     signed = tiny_bundle.write(folder / "signed.fasb", folder / "key.pem")
+    audit = folder / "door.audit"
+    write_log(audit)
     return {
         "BUNDLE": bundles[0],
         "SIGNED": signed,
@@ -247,6 +255,7 @@ def files(tmp_path_factory, bundles):
         "RGB.npy": folder / "rgb.npy",
         "LIST": folder / "list.jsonl",
         "ARRAYS": folder / "arrays.jsonl",
+        "AUDIT": audit,
         "SCORES": folder / "scores.csv",
         "SOURCE": folder / "source.pth",
         "NET": folder / "net.onnx",

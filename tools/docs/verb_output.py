@@ -102,8 +102,19 @@ EXAMPLES = (
             *("--backend", "onnxruntime"),
         ),
     ),
+    Example("serve", (BUNDLE, "--socket", "door.sock", "--dry-run", "--backend", "onnxruntime")),
+    Example(
+        "run",
+        (
+            *(BUNDLE, "--camera", f"replay:{HELD_OUT}", "--each-frame", "--max-captures", "2"),
+            *("--backend", "onnxruntime", "--audit", "door.audit"),
+        ),
+    ),
+    Example("audit verify", ("door.audit",)),
     Example("attempts"),
+    Example("doctor", (BUNDLE, "--backend", "onnxruntime"), statuses=(0, 1)),
     Example("evaluate", (BUNDLE, "--protocol", HELD_OUT)),
+    Example("report", (BUNDLE, "--markdown", "demo.md")),
     Example(
         "tune",
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "strict"),
@@ -159,6 +170,7 @@ EXAMPLES = (
 )
 
 _MASKS: tuple[tuple[str, str], ...] = (
+    (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "YYYY-MM-DDTHH:MM:SS.mmmZ"),
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
     (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
     (r"\b\d[\d,]* calls\b", "N calls"),
@@ -187,19 +199,42 @@ _SOAK_COUNTS = re.compile(
     re.MULTILINE,
 )
 
+# A line of `doctor`, and what in it is of the machine it ran on.
+_DOCTOR_LINE = re.compile(
+    r"^  \S+(?: \S+)*(?: {2,}|\n {4})(?:OK|WARN|FAIL|n/a) .*(?:\n {3,}\S.*)*", re.MULTILINE
+)
+_DOCTOR_MASKS: tuple[tuple[str, str], ...] = (
+    (r"(?<![\w`.])/[\w.+/-]*\w", "PATH"),
+    (r"\b\d{4}-\d\d-\d\d\b", "YYYY-MM-DD"),
+    (r"\b\d\d:\d\d\b", "HH:MM"),
+    (r"\b\d[\d.]* GB\b", "N GB"),
+    (r"\b\d+\.\d[\w.+]*", "X.Y"),
+    (r"\b\d+ processors?\b", "N processors"),
+)
+
 
 def mask(text: str) -> str:
     """Return output with what differs between machines and runs replaced.
 
-    Clock times become HH:MM:SS.mmm; digits of a digest x; durations, rates and counts of calls N;
-    versions of packages X.Y; numbers in exponential notation, all of them rounding errors, Ne-NN;
-    the latencies in a table of `profile`, or how many calls one lacks, and the counts of `soak` N.
+    Clock times become HH:MM:SS.mmm, with a date YYYY-MM-DDTHH:MM:SS.mmmZ; digits of a digest x;
+    durations, rates and counts of calls N; versions of packages X.Y; numbers in exponential
+    notation, all of them rounding errors, Ne-NN; the latencies in a table of `profile`, or how many
+    calls one lacks, and the counts of `soak` N; paths, days and releases in a line of `doctor`
+    PATH, YYYY-MM-DD and X.Y.
     """
     text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
     for pattern, replacement in _MASKS:
         text = re.sub(pattern, replacement, text)
+    text = re.sub(_DOCTOR_LINE, _mask_doctor, text)
     text = "\n".join(_mask_latencies(text.splitlines())).rstrip() + "\n"
     return re.sub(_SOAK_COUNTS, lambda found: re.sub(r"-?\d[\d.,]*\d|\d", "N", found[0]), text)
+
+
+def _mask_doctor(line: re.Match[str]) -> str:
+    text = line[0]
+    for pattern, replacement in _DOCTOR_MASKS:
+        text = re.sub(pattern, replacement, text)
+    return text
 
 
 def _mask_latencies(lines: list[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ All bounds are one-sided 95 % Clopper-Pearson bounds of a binomial proportion.
 
 from __future__ import annotations
 
-from fasdk_calibration.metrics import binomial_supports, binomial_upper
+from fasdk_calibration.metrics import binomial_supports
 
 
 def attacks_needed(max_apcer: float) -> int:
@@ -13,13 +13,26 @@ def attacks_needed(max_apcer: float) -> int:
 
     The least n with 1 - 0.05 ** (1 / n) <= max_apcer.
     """
-    needed = 1
-    while binomial_upper(0, needed) > max_apcer:
-        needed *= 2
-    low = needed // 2
+    return attempts_needed(0, max_apcer)
+
+
+def attempts_needed(errors: int, max_rate: float) -> int:
+    """Return how many presentations support a rate if `errors` of them are classified wrongly.
+
+    The least n whose one-sided bound of `errors` among n is at most `max_rate`.
+
+    Args:
+        errors: Number of presentations classified wrongly, at least 0.
+        max_rate: Rate to support, in (0, 1).
+    """
+    low, needed = errors, errors + 1
+    while not binomial_supports(errors, needed, max_rate):
+        low, needed = needed, 2 * needed
     while needed - low > 1:
         middle = (low + needed) // 2
-        low, needed = (middle, needed) if binomial_upper(0, middle) > max_apcer else (low, middle)
+        low, needed = (
+            (low, middle) if binomial_supports(errors, middle, max_rate) else (middle, needed)
+        )
     return needed
 
 

@@ -1,4 +1,4 @@
-"""Targets of what a machine remembers: its trust store, revocations, revisions and attempts."""
+"""Targets of what a machine keeps: its trust store, revocations, revisions, attempts, audit log."""
 
 from __future__ import annotations
 
@@ -171,6 +171,58 @@ def mutate_attempts(data: bytes, rng: random.Random) -> bytes:
     return _with_digest(mutate_json(data.partition(b"\n")[2], rng))
 
 
+def _audit() -> Callable[[bytes], None]:
+    """Return a parser of an audit log, which is verified and then gone on with."""
+    from fasdk.audit import AuditFlush, AuditLog, AuditPolicy, verify_audit_log
+
+    folder = scratch_folder() / "audit"
+    folder.mkdir(exist_ok=True)
+    path = folder / "door.audit"
+
+    def run(data: bytes) -> None:
+        path.write_bytes(data)  # an empty one is replaced, so it is opened each time
+        was_whole = verify_audit_log(path).is_whole
+        AuditLog(path, AuditPolicy(flush=AuditFlush.SYSTEM)).close()
+        if was_whole and not verify_audit_log(path).is_whole:
+            raise AssertionError("a whole log was gone on with, and is broken now")
+
+    return run
+
+
+def _audit_files() -> list[bytes]:
+    from support.audit_logs import write_log
+
+    path = scratch_folder() / "seed.audit"
+    path.unlink(missing_ok=True)
+    write_log(path, 2)
+    once = path.read_bytes()
+    path.write_bytes(once[:-30])
+    write_log(path, 1)
+    return [once, once[:-30], path.read_bytes()]
+
+
+def mutate_audit(data: bytes, rng: random.Random) -> bytes:
+    """Return an audit log with a line changed, whose hashes are mostly made to fit."""
+    from fasdk.audit.key import chain_digest
+    from fasdk.audit.lines import FIRST_DIGEST, RawLine
+
+    lines = data.splitlines(keepends=True)
+    if not lines or rng.random() < 0.3:
+        return rng.choice((mutate_bytes, _mutate_lines))(data, rng)
+    changed, made, previous = rng.randrange(len(lines)), b"", FIRST_DIGEST
+    for number, text in enumerate(lines):
+        raw = RawLine.of(text.rstrip(b"\n"))
+        if raw is None:
+            made += text
+            continue
+        body = raw.body
+        if number == changed:
+            body = mutate_json(body + b"}", rng).replace(b"\n", b" ")[:-1]
+        previous = chain_digest(previous, body, None)
+        made += raw.torn + b'%b,"hash":"%b"}\n' % (body, previous.encode())
+    return made
+
+
 TARGETS = (
     Target("trust-store", _store("other.pub"), _stored_keys, word_mutator(_STORE_WORDS)),
     Target(
@@ -178,4 +230,5 @@ TARGETS = (
     ),
     Target("revisions", _revisions, _revision_files, mixed(mutate_json, mutate_bytes)),
     Target("attempts", _attempts, _attempt_files, mutate_attempts),
+    Target("audit", _audit, _audit_files, mutate_audit),
 )

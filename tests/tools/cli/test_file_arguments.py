@@ -17,6 +17,7 @@ from fasdk.home import home_folder
 from fasdk_tools import cli
 
 from support import tiny_bundle
+from support.audit_logs import write_log
 
 GIB = 1 << 30
 FILE = "{file}"
@@ -131,6 +132,8 @@ READS = {
     "plan-latency, bundle": "plan-latency {file}",
     "plan-latency, key": "plan-latency {bundle} --key {file}",
     "build-plan, bundle": "build-plan {file} --backend onnxruntime",
+    "audit verify, key": "audit verify {audit} --key {file}",
+    "run, audit-key": "run {bundle} --camera replay:{list} --audit {out} --audit-key {file}",
     "build-plan, key": "build-plan {bundle} --key {file}",
 }
 SOUND = {("profile, arrivals", "number")}  # an arrival time
@@ -149,6 +152,7 @@ BAD_OUTPUTS: dict[str, Callable[[Path], Path]] = {
 WRITES = {
     "evaluate, report": f"evaluate {{bundle}} {LISTED} --report {{file}}",
     "tune, out": f"tune {{bundle}} {LISTED} -o {{file}}",
+    "run, audit": "run {bundle} --camera replay:{list} --audit {file}",
     "profile, samples": "profile {bundle} --samples {file}",
     "profile, html": "profile {bundle} --html {file}",
     "profile, trace": "profile {bundle} --trace {file}",
@@ -184,9 +188,12 @@ def places(bundle, frames, tmp_path):
     ]
     listing = frames.rgb.with_name("sound.jsonl")
     listing.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    audit = tmp_path / "sound.audit"
+    write_log(audit, 1)
     return {
         "bundle": bundle,
         "list": listing,
+        "audit": audit,
         "out": tmp_path / "out",
     }
 

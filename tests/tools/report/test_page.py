@@ -185,7 +185,7 @@ def test_report_puts_warnings_at_the_top(tmp_path, make, said):
         tmp_path, make(tmp_path / "made.fasb"), rows=rows, options=["--allow-overlap"]
     )
     short = page.find("section")[0]
-    assert any(said in warning.text for warning in short.find("p", "warning"))
+    assert any(said in warning.text for warning in short.find("div", "warning"))
 
 
 def test_without_two_classes_the_report_still_stands(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -280,6 +279,7 @@ def check(
     from fasdk.capture import Capture, Modality
     from fasdk.frames import FrameUnits, read_noted_frame
     from fasdk.session.opening import open as open_session
+    from fasdk_tools.terminal.decisions import check_document_of
 
     paths = {Modality.RGB: rgb, Modality.DEPTH: depth, Modality.IR: ir}
     units = FrameUnits(depth_scale_mm, ir_shift)
@@ -304,12 +304,7 @@ def check(
     ) as liveness:
         liveness.require(capture)
         decision = liveness.check(capture)
-        document = asdict(decision) | {
-            "verdict": decision.verdict.value,
-            "modalities": [m.value for m in decision.modalities],
-            "bundle": str(bundle),
-            "backend": liveness.engine.backend.value,
-        }
+        document = check_document_of(decision, bundle, liveness.engine.backend)
     if as_json:
         print_json(document)
     else:

@@ -13,17 +13,14 @@ from fasdk_tools.cli.root import parse_face
 if TYPE_CHECKING:
     from fasdk.capture_loop import FaceLocator
 
-CameraOption = Annotated[
-    str,
-    typer.Option(
-        metavar="SPEC",
-        help="replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
-        "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
-        "csi:NUMBER, gst:PIPELINE, realsense, realsense:SERIAL, realsense:FILE.bag or "
-        "pair:rgb=SPEC;ir=SPEC; options follow a ?, as in opencv:0?width=1280&height=720, and "
-        "quotes go around a SPEC that has some, or an address.",
-    ),
-]
+CAMERA_HELP = (
+    "replay:DIR, replay:LIST.jsonl, opencv:NUMBER, opencv:/dev/NODE, opencv:FILE, "
+    "opencv:rtsp://ADDRESS, opencv:http://ADDRESS, opencv:PIPELINE, opencv:PIPE, "
+    "csi:NUMBER, gst:PIPELINE, realsense, realsense:SERIAL, realsense:FILE.bag or "
+    "pair:rgb=SPEC;ir=SPEC; options follow a ?, as in opencv:0?width=1280&height=720, and "
+    "quotes go around a SPEC that has some, or an address."
+)
+CameraOption = Annotated[str, typer.Option(metavar="SPEC", help=CAMERA_HELP)]
 FaceOption = Annotated[
     str | None, typer.Option(help="Fixed face box x,y,w,h in pixels of the first frame.")
 ]

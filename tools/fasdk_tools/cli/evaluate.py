@@ -89,6 +89,13 @@ def evaluate(
         str | None,
         typer.Option(help="P1, P2 or P3: the benchmark's protocols; adds the mean over the tests."),
     ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="iso30107-3, ibeta-l1, ibeta-l2 or fido: adds a self-assessment against what that "
+            "scheme asks for, with what is short and the source of every limit."
+        ),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="What the model was trained on, in words, for the record.")
     ] = None,
@@ -121,13 +128,14 @@ def evaluate(
         EvaluationRequest,
         parse_family,
         parse_missing,
+        parse_scheme,
         parse_unit,
         run_evaluation,
     )
     from fasdk_tools.outputs import files_of, require_outputs
 
     if len(bundle) > 1 or bundle[0].suffix == ".json":
-        _require_alone(protocol=protocol, development=development, report=report)
+        _require_alone(protocol=protocol, development=development, report=report, scheme=scheme)
         _join(bundle, family, as_json=as_json)
         return
     if not protocol:
@@ -167,6 +175,7 @@ def evaluate(
         allow_overlap=allow_overlap,
         worst=worst,
         threads=threads,
+        scheme=parse_scheme(scheme),
     )
     with progress_view() as view:
         run = run_evaluation(request, view)
@@ -181,6 +190,10 @@ def evaluate(
         from fasdk_tools.evaluation.tables import print_evaluation
 
         print_evaluation(run.record, wide=wide)
+        if run.record.evidence is not None:
+            from fasdk_tools.evaluation.evidence_tables import print_evidence
+
+            print_evidence(run.record.evidence)
     for overlap in run.record.overlap:
         STDERR.print(
             f"fasdk: warning: {overlap.list} shares {len(overlap.subjects)} subjects with "

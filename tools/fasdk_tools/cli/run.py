@@ -15,6 +15,15 @@ import typer
 
 from fasdk.errors import UsageError
 from fasdk.plain_text import plain
+from fasdk_tools.cli.audit_options import (
+    AuditFileMbOption,
+    AuditFlushOption,
+    AuditKeepOption,
+    AuditKeyOption,
+    AuditOption,
+    AuditRequiredOption,
+    audit_log,
+)
 from fasdk_tools.cli.camera_options import (
     CameraOption,
     FaceModelOption,
@@ -82,6 +91,12 @@ def run(
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
     allow: AllowOption = None,
+    audit: AuditOption = None,
+    audit_required: AuditRequiredOption = False,
+    audit_key: AuditKeyOption = None,
+    audit_file_mb: AuditFileMbOption = None,
+    audit_keep: AuditKeepOption = None,
+    audit_flush: AuditFlushOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines: one document per decision.")
     ] = False,
@@ -126,6 +141,14 @@ def run(
             limits=QualityLimits() if gates else None,
             missing=missing,
         ) as liveness,
+        audit_log(
+            audit,
+            required=audit_required,
+            key=audit_key,
+            file_mb=audit_file_mb,
+            keep=audit_keep,
+            flush=audit_flush,
+        ) as log,
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
@@ -137,6 +160,7 @@ def run(
             rig=None if rig is None else Rig.load(rig),
             max_captures=max_captures,
             timeout_ms=timeout_ms,
+            audit=log,
         ):
             counts[result.decision.verdict.value] += 1  # first: what is printed was counted
             if as_json:

@@ -1,8 +1,8 @@
 """Evaluation of a bundle on test lists.
 
 Read in this order: request.py (what is asked, and whether it may be), record.py (the document),
-cases.py (from scores to figures), run.py (all of it),
-joining.py (several bundles' documents as one protocol).
+cases.py (from scores to figures), schemes.py and evidence.py (what a testing scheme asks for),
+run.py (all of it), joining.py (several bundles' documents as one protocol).
 """
 
 from fasdk_tools.evaluation.record import Evaluation, ProtocolFamily
@@ -19,16 +19,19 @@ from fasdk_tools.evaluation.run import (
     run_evaluation,
     score_request,
 )
+from fasdk_tools.evaluation.schemes import Scheme, parse_scheme
 
 __all__ = [
     "Evaluation",
     "EvaluationRequest",
     "EvaluationRun",
     "ProtocolFamily",
+    "Scheme",
     "ScoredRequest",
     "evaluate_scored",
     "parse_family",
     "parse_missing",
+    "parse_scheme",
     "parse_unit",
     "run_evaluation",
     "score_request",

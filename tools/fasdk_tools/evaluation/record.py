@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from fasdk_calibration.error_rates import CaseFigures
+from fasdk_tools.evaluation.evidence_record import EvidenceSheet
 
 DOCUMENT: Final = "fasdk evaluation"
 DOCUMENT_VERSION: Final = 2
@@ -208,6 +209,7 @@ class Evaluation:
         family_figure: The protocol's figure, or None.
         worst: Worst-scored captures with nothing taken away, list by list.
         limits: Limitations of the figures.
+        evidence: The figures held against a testing scheme, or None where none was asked for.
     """
 
     document: str
@@ -226,3 +228,4 @@ class Evaluation:
     family_figure: FamilyFigure | None
     worst: tuple[WorstCapture, ...]
     limits: tuple[str, ...]
+    evidence: EvidenceSheet | None = None

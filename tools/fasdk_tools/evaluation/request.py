@@ -18,6 +18,7 @@ from fasdk_calibration.datasets.pseudonyms import seen_before
 from fasdk_calibration.error_rates import Unit
 from fasdk_calibration.protocols import NONE_MISSING, PROTOCOLS, Missing, as_missing, missing_name
 from fasdk_tools.evaluation.record import Overlap, ProtocolFamily
+from fasdk_tools.evaluation.schemes import Scheme
 from fasdk_tools.evaluation.scoring import reason_not_scorable, require_scorable
 
 STANDARD = "standard"
@@ -41,6 +42,7 @@ class EvaluationRequest:
         allow_overlap: Whether people seen before may stand in the lists.
         worst: Number of worst-scored captures to name for each list and class.
         threads: CPU threads; 0 lets ONNX Runtime take one per core.
+        scheme: Testing scheme to write an evidence sheet for, or None.
     """
 
     bundle: Bundle
@@ -55,17 +57,24 @@ class EvaluationRequest:
     allow_overlap: bool = False
     worst: int = 6
     threads: int = 0
+    scheme: Scheme | None = None
 
     def __post_init__(self) -> None:
-        """Take family, unit and modalities as their members.
+        """Take family, unit, scheme and modalities as their members.
 
         Raises:
-            UsageError: There is no such family, unit or modality, or a fixed threshold is no score.
+            UsageError: There is no such family, unit, scheme or modality, a fixed threshold is no
+                score, or a scheme is asked for by rows.
         """
-        take_choices(self, family=ProtocolFamily, unit=Unit)
+        take_choices(self, family=ProtocolFamily, unit=Unit, scheme=Scheme)
         for threshold in self.fixed:
             if not 0.0 <= threshold <= 1.0:
                 raise UsageError(f"--threshold {threshold}: scores lie in 0 to 1, so must it")
+        if self.scheme is not None and self.unit is not Unit.PRESENTATION:
+            raise UsageError(
+                f"--scheme {self.scheme.value} counts presentations: leave --by {self.unit.value}s "
+                "out"
+            )
         if self.missing is not None:
             object.__setattr__(self, "missing", as_missing(self.missing))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fasdk.bundle.bundle import Bundle
@@ -19,6 +19,7 @@ from fasdk_tools.evaluation.cases import (
     family_figure,
     worst_captures,
 )
+from fasdk_tools.evaluation.evidence import evidence_sheet
 from fasdk_tools.evaluation.record import (
     DOCUMENT,
     DOCUMENT_VERSION,
@@ -182,36 +183,36 @@ def evaluate_scored(
     development = scored.development
     thresholds = development_thresholds(request, development, scored.held, missing)
     cases = build_cases(request, scored.tests, missing, thresholds, progress)
-    return EvaluationRun(
-        Evaluation(
-            document=DOCUMENT,
-            version=DOCUMENT_VERSION,
-            bundle=_identify(bundle),
-            backend=_backend(),
-            family=None if request.family is None else request.family.value,
-            source=request.source,
-            unit=request.unit.value,
-            level=headline_level(bundle, request.level),
-            lists=tuple(
-                _identify_list(source, dataset)
-                for source, dataset in zip(request.protocols, datasets, strict=True)
-            ),
-            development=None
-            if development is None or request.development is None
-            else _identify_list(request.development, development),
-            overlap=scored.overlap,
-            cases=cases,
-            not_evaluated=scored.not_evaluated,
-            family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
-            worst=tuple(
-                item
-                for each in scored.tests
-                for item in worst_captures(each[missing.index(NONE_MISSING)], request)
-            ),
-            limits=_limits(request, datasets, scored.overlap, cases),
+    record = Evaluation(
+        document=DOCUMENT,
+        version=DOCUMENT_VERSION,
+        bundle=_identify(bundle),
+        backend=_backend(),
+        family=None if request.family is None else request.family.value,
+        source=request.source,
+        unit=request.unit.value,
+        level=headline_level(bundle, request.level),
+        lists=tuple(
+            _identify_list(source, dataset)
+            for source, dataset in zip(request.protocols, datasets, strict=True)
         ),
-        datasets,
+        development=None
+        if development is None or request.development is None
+        else _identify_list(request.development, development),
+        overlap=scored.overlap,
+        cases=cases,
+        not_evaluated=scored.not_evaluated,
+        family_figure=family_figure(request.family, cases, joined=len(datasets) > 1),
+        worst=tuple(
+            item
+            for each in scored.tests
+            for item in worst_captures(each[missing.index(NONE_MISSING)], request)
+        ),
+        limits=_limits(request, datasets, scored.overlap, cases),
     )
+    if request.scheme is not None:
+        record = replace(record, evidence=evidence_sheet(record, request.scheme))
+    return EvaluationRun(record, datasets)
 
 
 def _identify(bundle: Bundle) -> BundleIdentity:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from fasdk.backends.specs import MOST_THREADS
 from fasdk.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +123,8 @@ class LoadRequest:
         return max(self.min_calls, math.ceil(round(self.seconds * self.rate_per_s, 6)))
 
     def _require_numbers(self) -> None:
+        from fasdk.backends.specs import MOST_THREADS
+
         """Check each number by itself, but for rates."""
         for name in ("batch", "lanes", "cameras", "min_calls", "calls"):
             if getattr(self, name) < 1:

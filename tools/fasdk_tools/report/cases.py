@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fasdk_calibration.error_rates import AtThreshold
 from fasdk_tools.evaluation.record import Case, Evaluation
-from fasdk_tools.report.charts.drawing import Drawing, line_style
+from fasdk_tools.report.charts.drawing import Chart, Legend, line_style
 from fasdk_tools.report.charts.error_rates import (
     Bar,
     Line,
@@ -17,6 +17,8 @@ from fasdk_tools.report.charts.error_rates import (
     histogram,
     roc,
 )
+
+_WHISKERS = "Whiskers: 95 % Clopper-Pearson bounds."
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class CaseView:
         path: Path of its figures in the record.
         note: Why it has no thresholds, or an empty string.
         has_thresholds: Whether it has figures at thresholds.
-        scores: Histogram of its scores.
-        species: Error rates by species at the first threshold, where there is one.
+        charts: Its scores, and where it has a threshold the error rates by species at the first.
     """
 
     list_name: str
@@ -42,8 +43,7 @@ class CaseView:
     path: list[str | int]
     note: str
     has_thresholds: bool
-    scores: Drawing
-    species: Drawing | None
+    charts: list[Chart]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,13 @@ class ListView:
         name: Name of the list.
         key: Id of its section.
         cases: Its cases.
-        curves: Class and name of every curve of the two charts; empty where there is none.
-        roc: ROC curves.
-        det: DET curves.
+        charts: ROC and DET curves; none where no case has any.
     """
 
     name: str
     key: str
     cases: list[CaseView]
-    curves: list[tuple[str, str]]
-    roc: Drawing
-    det: Drawing
+    charts: list[Chart]
 
 
 def case_views(record: Evaluation) -> list[CaseView]:
@@ -87,9 +83,7 @@ def list_views(record: Evaluation, cases: list[CaseView]) -> list[ListView]:
                 name=name,
                 key=key,
                 cases=[case for case in cases if case.list_name == name],
-                curves=[(f"line {line_style(i)}", line.name) for i, line in enumerate(lines)],
-                roc=roc(f"{key}-roc", f"ROC curve, {name}", lines),
-                det=det(f"{key}-det", f"DET curve, {name}", lines),
+                charts=_curves(key, name, lines) if lines else [],
             )
         )
     return views
@@ -111,16 +105,33 @@ def _case(index: int, case: Case) -> CaseView:
         path=["cases", index, "figures"],
         note=case.thresholds_note or "",
         has_thresholds=bool(found.thresholds),
-        scores=histogram(
-            f"case-{index}-scores",
-            f"Scores, {case.list}, {case_name(case)}",
-            found.histogram.limit,
-            found.histogram.bona_fide,
-            found.histogram.attacks,
-            [Threshold(threshold.name, threshold.threshold) for threshold in found.thresholds],
-        ),
-        species=_species(index, case, found.thresholds[0]) if found.thresholds else None,
+        charts=[
+            _scores(index, case),
+            *([_species(index, case, found.thresholds[0])] if found.thresholds else []),
+        ],
     )
+
+
+def _curves(key: str, name: str, lines: list[Line]) -> list[Chart]:
+    legend: Legend = [(f"line {line_style(i)}", line.name) for i, line in enumerate(lines)]
+    return [
+        Chart("ROC curve", roc(f"{key}-roc", f"ROC curve, {name}", lines), legend),
+        Chart("DET curve", det(f"{key}-det", f"DET curve, {name}", lines), legend),
+    ]
+
+
+def _scores(index: int, case: Case) -> Chart:
+    found = case.figures
+    drawn = histogram(
+        f"case-{index}-scores",
+        f"Scores, {case.list}, {case_name(case)}",
+        found.histogram.limit,
+        found.histogram.bona_fide,
+        found.histogram.attacks,
+        [Threshold(threshold.name, threshold.threshold) for threshold in found.thresholds],
+    )
+    legend = [("area bona-fide", "bona fide"), ("area attack", "attacks")]
+    return Chart("Scores, and the thresholds above which LIVE begins", drawn, legend)
 
 
 def _line(case: Case) -> Line:
@@ -139,7 +150,7 @@ def _line(case: Case) -> Line:
     )
 
 
-def _species(index: int, case: Case, at: AtThreshold) -> Drawing:
+def _species(index: int, case: Case, at: AtThreshold) -> Chart:
     rows = [
         Bar(r.species, r.rate, r.lower, r.upper, f"{r.errors}/{r.attempts}", is_bona_fide=False)
         for r in at.overall.apcer
@@ -150,6 +161,7 @@ def _species(index: int, case: Case, at: AtThreshold) -> Drawing:
         rows.append(
             Bar("bona fide", refused.rate, refused.lower, refused.upper, count, is_bona_fide=True)
         )
-    return bars(
+    drawn = bars(
         f"case-{index}-species", f"Error rates at {at.name}, {case.list}, {case_name(case)}", rows
     )
+    return Chart(f"APCER by species, and BPCER, at {at.name}", drawn, [], _WHISKERS)

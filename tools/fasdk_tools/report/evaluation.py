@@ -12,6 +12,7 @@ from fasdk_calibration.datasets import depth_encoding
 from fasdk_tools.evaluation.record import Evaluation, WorstCapture
 from fasdk_tools.report.cases import case_name, case_views, list_views
 from fasdk_tools.report.environment import embedded_json, render, write_page
+from fasdk_tools.report.evidence import sheet_parts
 from fasdk_tools.report.figures import Figures, write
 from fasdk_tools.report.thumbnails import thumbnail
 
@@ -128,6 +129,7 @@ def page_of(record: Evaluation, pictures: Pictures) -> str:
     worst = _worst(record, pictures)
     sections = [
         ("in-short", "In short"),
+        *([("evidence", "Evidence sheet")] if record.evidence is not None else []),
         *([("missing", "Missing modalities")] if missing else []),
         *((view.key, f"List {view.name}") for view in lists),
         *([("worst", "Worst-scored captures")] if worst else []),
@@ -146,6 +148,9 @@ def page_of(record: Evaluation, pictures: Pictures) -> str:
         figures=Figures(record),
         write=write,
         warnings=_warnings(record),
+        evidence=[]
+        if record.evidence is None
+        else [*sheet_parts(asdict(record.evidence), ("evidence",))],
         cases=cases,
         lists=lists,
         names=names,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fasdk.tracking.track import TrackDecision
 from fasdk_tools.terminal.tables import wrap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fasdk.backends.engine import Backend
     from fasdk.capture_loop import CaptureResult
     from fasdk.decision import Decision
 
@@ -62,6 +66,22 @@ def document_of(result: CaptureResult, trust: str) -> dict[str, Any]:
         "bundle_id": decision.bundle_id,
         "trust": decision.trust or trust,
     } | _track_of(decision)
+
+
+def check_document_of(decision: Decision, bundle: Path, backend: Backend) -> dict[str, Any]:
+    """Return the decision on one capture for programs, as `fasdk check --json` prints it.
+
+    Args:
+        decision: The decision; a track's has the track's fields too.
+        bundle: Path of the bundle, as it was given.
+        backend: Backend of the engine.
+    """
+    return asdict(decision) | {
+        "verdict": decision.verdict.value,
+        "modalities": [m.value for m in decision.modalities],
+        "bundle": str(bundle),
+        "backend": backend.value,
+    }
 
 
 def _track_of(decision: Decision) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fasdk.capture import Modality
-from fasdk.preprocess import DepthPolarity
 from fasdk_tools.terminal.numbers import count_of
 from fasdk_tools.terminal.output import (
     print_answer,
@@ -92,6 +90,9 @@ def _print_table(table: TrialTable, *, wide: bool) -> None:
 
 def _inputs(setting: Setting) -> str:
     """Return what feeds each input, and how depth is drawn where it is one of them."""
+    from fasdk.capture import Modality
+    from fasdk.preprocess import DepthPolarity
+
     names = "+".join(m.value for m in setting.modalities)
     far = Modality.DEPTH in setting.modalities and setting.polarity is DepthPolarity.FAR_BRIGHT
     return f"{names}, {setting.polarity.value}" if far else names

@@ -86,8 +86,12 @@ def print_json(document: Any) -> None:
 
 def print_json_line(document: Any) -> None:
     """Print one JSON document on a line of its own, at once: the reader is waiting."""
-    text = json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
-    print(plain_json(text), flush=True)
+    print(json_line(document), flush=True)
+
+
+def json_line(document: Any) -> str:
+    """Return a document as JSON on one line; see `json_text`."""
+    return plain_json(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False))
 
 
 def json_text(document: Any) -> str:

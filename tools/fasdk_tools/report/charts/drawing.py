@@ -98,11 +98,12 @@ Legend = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its caption and legend."""
+    """A drawing with its caption and legend, and a note below it where there is one."""
 
     caption: str
     drawing: Drawing
     legend: Legend
+    note: str = ""
 
 
 @dataclass(frozen=True)

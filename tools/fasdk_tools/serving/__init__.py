@@ -1,0 +1,1 @@
+"""Local service that gives a session's verdicts to kiosks of other languages."""

@@ -15,6 +15,7 @@ from fasdk.bundle.members import EVALUATION, MANIFEST
 from fasdk.bundle.summary import summarize
 from fasdk.errors import FasdkError, PackageError
 from fasdk_tools.evaluation.record import Evaluation
+from fasdk_tools.terminal.output import json_text
 
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
@@ -45,7 +46,9 @@ def build_document(bundles: Sequence[tuple[Bundle, Sequence[Record]]]) -> dict[s
         "tool": f"fasdk {version('fasdk')}",
         "bundles": [_describe(bundle, records) for bundle, records in bundles],
     }
-    return {**document, "sha256": digest_of(document)}
+    # As it is printed, so that the digest is of what a reader of the JSON has: NaN is null there.
+    printed: dict[str, Any] = json.loads(json_text(document))
+    return {**printed, "sha256": digest_of(printed)}
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from fasdk import __version__
 from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import EVALUATION, MANIFEST
 from fasdk.bundle.summary import summarize
@@ -43,7 +43,7 @@ def build_document(bundles: Sequence[tuple[Bundle, Sequence[Record]]]) -> dict[s
         "document": DOCUMENT,
         "version": DOCUMENT_VERSION,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "tool": f"fasdk {version('fasdk')}",
+        "tool": f"fasdk {__version__}",
         "bundles": [_describe(bundle, records) for bundle, records in bundles],
     }
     # As it is printed, so that the digest is of what a reader of the JSON has: NaN is null there.

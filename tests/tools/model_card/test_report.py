@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from fasdk.backends import registry
 from fasdk_tools.model_card.document import digest_of
 
 from support import recorded_bundle, tiny_bundle
@@ -180,6 +181,14 @@ def test_a_digest_is_of_what_a_reader_of_the_json_has(fasdk, lobby, tmp_path):
         is None
     )
     assert document["sha256"] == digest_of(document)
+
+
+def test_without_onnx_runtime_nothing_is_said_for_or_against(fasdk, monkeypatch, lobby, tmp_path):
+    monkeypatch.setattr(registry, "installed_backends", lambda: ())
+    card = tmp_path / "lobby.md"
+    ran = fasdk("report", lobby[0], "--markdown", card)
+    assert ran.status == 0, ran.stderr
+    assert "The golden captures were not replayed: backend onnxruntime" in card.read_text()
 
 
 def test_an_unsigned_bundle_is_said_to_be_unchecked(fasdk, lobby, tmp_path):

@@ -13,7 +13,7 @@ from fasdk import __version__
 from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import EVALUATION, MANIFEST
 from fasdk.bundle.summary import summarize
-from fasdk.errors import FasdkError, PackageError
+from fasdk.errors import BackendError, FasdkError
 from fasdk_tools.evaluation.record import Evaluation
 from fasdk_tools.terminal.output import json_text
 
@@ -128,7 +128,7 @@ def _without(record: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _verify(bundle: Bundle) -> dict[str, Any]:
     """Replay the golden captures of a bundle and return what came of it."""
     from fasdk.backends.engine import Backend
-    from fasdk.backends.registry import open_engine
+    from fasdk.backends.registry import open_engine, require_installed
     from fasdk.session.session import Liveness
 
     found: dict[str, Any] = {
@@ -140,13 +140,16 @@ def _verify(bundle: Bundle) -> dict[str, Any]:
         "reason": None,
     }
     try:
+        require_installed(Backend.ONNXRUNTIME)
+    except BackendError as error:  # not replayed, which is neither good nor bad
+        found["reason"] = str(error)
+        return found
+    try:
         engine = open_engine(bundle, Backend.ONNXRUNTIME)
         with Liveness(bundle, engine) as liveness:
             found["backend"] = f"{engine.backend.value} {engine.version}"
             found["golden_drift"] = liveness.replay_golden()
             found["ok"] = True
-    except PackageError as error:  # not replayed, which is neither good nor bad
-        found["reason"] = str(error)
     except FasdkError as error:
         found["ok"], found["reason"] = False, str(error)
     return found

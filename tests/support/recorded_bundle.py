@@ -23,12 +23,20 @@ LAYERS = [
 ]
 
 
-def write(folder: Path, name: str = "lobby.fasb", *, drifted: bool = False, **changes) -> Path:
+def write(
+    folder: Path,
+    name: str = "lobby.fasb",
+    *,
+    drifted: bool = False,
+    tuned: dict | None = None,
+    **changes,
+) -> Path:
     """Write a tiny bundle whose members are those of a tuned INT8 bundle.
 
     Args:
         folder: Folder to write to.
         name: Name of its file.
+        tuned: Its evaluation.json, instead of that of `tuning`.
         drifted: Whether its golden captures are of another graph.
         changes: Changes of the manifest.
     """
@@ -38,7 +46,7 @@ def write(folder: Path, name: str = "lobby.fasb", *, drifted: bool = False, **ch
         | changes
     )
     members = tiny_bundle.members(described)
-    members[EVALUATION] = json.dumps(tuning()).encode()
+    members[EVALUATION] = json.dumps(tuned or tuning()).encode()
     members[CALIBRATION] = calibration()
     if drifted:
         for member in [each for each in members if each.startswith("golden/")]:

@@ -8,6 +8,9 @@ import re
 
 import pytest
 
+from fasdk.backends import registry
+from fasdk_tools.model_card.document import digest_of
+
 from support import recorded_bundle, tiny_bundle
 from support.report_page import embedded, fetches_nothing, parse, resolve, says_what_it_is
 
@@ -145,6 +148,47 @@ def test_golden_captures_that_are_not_reproduced_are_said_and_end_in_1(fasdk, tm
     assert ran.status == 1
     assert "NOT reproduced" in ran.stdout
     assert "Verification failed" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "tuned",
+    [
+        {"kind": "tuned"},
+        recorded_bundle.tuning() | {"subsets": [{"levels": 3}]},
+        recorded_bundle.tuning() | {"captures": ["<b>"]},
+        recorded_bundle.tuning() | {"method": 7},
+    ],
+)
+def test_a_record_in_a_bundle_that_is_not_whole_is_not_shown(fasdk, tmp_path, tuned):
+    bundle = recorded_bundle.write(tmp_path, tuned=tuned)
+    page, card = tmp_path / "odd.html", tmp_path / "odd.md"
+    ran = fasdk("report", bundle, "-o", page, "--markdown", card)
+    assert ran.status == 0, ran.stderr
+    assert "not as this release writes it" in card.read_text()
+    assert "<b>" not in page.read_text("utf-8").split("<script")[0]
+
+
+def test_a_digest_is_of_what_a_reader_of_the_json_has(fasdk, lobby, tmp_path):
+    odd = tmp_path / "odd.json"
+    odd.write_text(
+        re.sub(r'"auc": \{"value": [0-9.]+', '"auc": {"value": NaN', lobby[1].read_text())
+    )
+    document = json.loads(fasdk("report", lobby[0], "--record", odd, "--json").stdout)
+    assert (
+        document["bundles"][0]["evaluations"][0]["cases"][0]["figures"]["separation"]["auc"][
+            "value"
+        ]
+        is None
+    )
+    assert document["sha256"] == digest_of(document)
+
+
+def test_without_onnx_runtime_nothing_is_said_for_or_against(fasdk, monkeypatch, lobby, tmp_path):
+    monkeypatch.setattr(registry, "installed_backends", lambda: ())
+    card = tmp_path / "lobby.md"
+    ran = fasdk("report", lobby[0], "--markdown", card)
+    assert ran.status == 0, ran.stderr
+    assert "The golden captures were not replayed: backend onnxruntime" in card.read_text()
 
 
 def test_an_unsigned_bundle_is_said_to_be_unchecked(fasdk, lobby, tmp_path):

@@ -7,14 +7,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from fasdk import __version__
 from fasdk.bundle.calibration import read_calibration
 from fasdk.bundle.members import EVALUATION, MANIFEST
 from fasdk.bundle.summary import summarize
-from fasdk.errors import FasdkError, PackageError
+from fasdk.errors import BackendError, FasdkError
 from fasdk_tools.evaluation.record import Evaluation
+from fasdk_tools.terminal.output import json_text
 
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
@@ -42,10 +43,12 @@ def build_document(bundles: Sequence[tuple[Bundle, Sequence[Record]]]) -> dict[s
         "document": DOCUMENT,
         "version": DOCUMENT_VERSION,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "tool": f"fasdk {version('fasdk')}",
+        "tool": f"fasdk {__version__}",
         "bundles": [_describe(bundle, records) for bundle, records in bundles],
     }
-    return {**document, "sha256": digest_of(document)}
+    # As it is printed, so that the digest is of what a reader of the JSON has: NaN is null there.
+    printed: dict[str, Any] = json.loads(json_text(document))
+    return {**printed, "sha256": digest_of(printed)}
 
 
 def digest_of(document: Mapping[str, Any]) -> str:
@@ -125,7 +128,7 @@ def _without(record: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _verify(bundle: Bundle) -> dict[str, Any]:
     """Replay the golden captures of a bundle and return what came of it."""
     from fasdk.backends.engine import Backend
-    from fasdk.backends.registry import open_engine
+    from fasdk.backends.registry import open_engine, require_installed
     from fasdk.session.session import Liveness
 
     found: dict[str, Any] = {
@@ -137,13 +140,16 @@ def _verify(bundle: Bundle) -> dict[str, Any]:
         "reason": None,
     }
     try:
+        require_installed(Backend.ONNXRUNTIME)
+    except BackendError as error:  # not replayed, which is neither good nor bad
+        found["reason"] = str(error)
+        return found
+    try:
         engine = open_engine(bundle, Backend.ONNXRUNTIME)
         with Liveness(bundle, engine) as liveness:
             found["backend"] = f"{engine.backend.value} {engine.version}"
             found["golden_drift"] = liveness.replay_golden()
             found["ok"] = True
-    except PackageError as error:  # not replayed, which is neither good nor bad
-        found["reason"] = str(error)
     except FasdkError as error:
         found["ok"], found["reason"] = False, str(error)
     return found

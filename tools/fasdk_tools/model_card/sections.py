@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from fasdk_tools.model_card.measured import evaluation_parts, profile_parts
+from fasdk_tools.report.figures import Figures, write
 from fasdk_tools.report.parts import (
     Absent,
     Cell,
@@ -66,25 +68,25 @@ class BundleSections:
 
 def bundle_sections(document: Mapping[str, Any]) -> list[BundleSections]:
     """Return the sections of every bundle of a report's document."""
-    found = []
+    found, figures = [], Figures(document)
     for index, bundle in enumerate(document["bundles"]):
         at: tuple[str | int, ...] = ("bundles", index)
         parts: list[list[Part]] = [
-            [*_identity(bundle, at)],
-            [*_provenance(bundle)],
-            [*_precision(bundle, at)],
-            [*_operating_points(bundle, at)],
-            [*_tuning(bundle, at)],
-            [*_records(bundle, "evaluations", at, index)],
-            [*_calibration(bundle, at)],
-            [*_records(bundle, "profiles", at, index)],
+            _shown(_identity(bundle, at), figures),
+            _shown(_provenance(bundle), figures),
+            _shown(_precision(bundle, at), figures),
+            _shown(_operating_points(bundle, at), figures),
+            _shown(_tuning(bundle, at), figures),
+            _shown(_records(bundle, "evaluations", at, index), figures),
+            _shown(_calibration(bundle, at), figures),
+            _shown(_records(bundle, "profiles", at, index), figures),
             [
                 Absent(
                     "No record of a commissioning on site was given: nothing here says how the "
                     "bundle does on a door's own camera."
                 )
             ],
-            [*_verification(bundle, at)],
+            _shown(_verification(bundle, at), figures),
         ]
         found.append(
             BundleSections(
@@ -97,6 +99,38 @@ def bundle_sections(document: Mapping[str, Any]) -> list[BundleSections]:
             )
         )
     return found
+
+
+def _shown(parts: Iterable[Part], figures: Figures) -> list[Part]:
+    """Return the parts of a section, or a warning where a record in the bundle lacks something.
+
+    The documents in a bundle are as whoever signed it wrote them, and unsigned by anyone.
+    """
+    try:
+        found = [*parts]
+        for cell in chain.from_iterable(map(_cells, found)):
+            if isinstance(cell, Figure):
+                if (value := figures.get(cell.path)) is not None:
+                    write(cell.form, value)
+            elif not isinstance(cell, str | None):
+                raise TypeError(f"{cell!r} is no text")
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        text = (
+            "What the bundle holds on this is not as this release writes it, so nothing of it is "
+            f"shown ({type(error).__name__}: {error}): build or tune it again."
+        )
+        return [Notice("warning", text)]
+    return found
+
+
+def _cells(part: Part) -> Iterator[Cell]:
+    match part:
+        case Facts():
+            yield from (value for _, value in part.pairs)
+        case Table():
+            yield from chain.from_iterable(part.rows)
+        case Sentences():
+            yield from part.texts
 
 
 def signing_parts(document: Mapping[str, Any]) -> list[Part]:

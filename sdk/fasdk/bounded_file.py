@@ -42,6 +42,7 @@ class FileKind(Enum):
     KEY = ("key", 2**16)
     STATE = ("state file", 2**20)
     RIG = ("rig", 2**20)
+    PIN = ("camera pin", 2**16)
     POLICY = ("batching policy", 2**20)
     PROFILE = ("latency profile", 2**26)
     CONFIG = ("configuration", 2**24)

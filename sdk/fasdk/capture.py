@@ -114,6 +114,20 @@ class FaceBox:
         return FaceBox(x, y, width, height)
 
 
+@dataclass(frozen=True)
+class DeviceStamp:
+    """What a device itself wrote on a frame, as it is, for checks that a sensor took it.
+
+    Attributes:
+        number: The device's count of the frame; None where it counts none.
+        clock_ms: Time of the frame on the device's own clock, in milliseconds from any origin; None
+            where it has none.
+    """
+
+    number: int | None = None
+    clock_ms: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Capture:
     """Synchronized frames of one face; modalities a rig does not have stay None.
@@ -136,6 +150,7 @@ class Capture:
         other_faces: Boxes of further faces in that frame; a kiosk admits one person at a time.
         taken_ms: Time of exposure by modality, in milliseconds of `time.monotonic`; a modality
             without one was not timed.
+        stamps: What the device wrote on its frames, by modality; one without was not stamped.
 
     Raises:
         CaptureError: No frame at all, or a frame of another dtype or shape, or a box outside.
@@ -150,6 +165,7 @@ class Capture:
     frame_landmarks: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
     other_faces: tuple[FaceBox, ...] = ()
     taken_ms: Mapping[Modality, float] = field(default_factory=dict)
+    stamps: Mapping[Modality, DeviceStamp] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check dtypes, shapes and face boxes on construction."""
@@ -161,10 +177,14 @@ class Capture:
         object.__setattr__(self, "frame_landmarks", points)
         times = _by_modality(self.taken_ms, "taken_ms", "milliseconds of time.monotonic")
         object.__setattr__(self, "taken_ms", times)
+        stamps = _by_modality(self.stamps, "stamps", "a fasdk.capture.DeviceStamp")
+        object.__setattr__(self, "stamps", stamps)
         self.require_sound()
         object.__setattr__(self, "other_faces", _boxes(self.other_faces))
         for modality, time_ms in times.items():
             _require_time(modality, time_ms)
+        for modality, stamp in stamps.items():
+            _require_stamp(modality, stamp)
         if self.landmarks is not None and not _are_landmarks(self.landmarks):
             raise CaptureError("landmarks must be five finite (x, y) pairs in pixels: [5, 2]")
         for modality, found in points.items():
@@ -355,6 +375,21 @@ def _require_time(modality: Modality, time_ms: object) -> None:
             f"{modality.value} was taken at {time_ms!r:.40}, expected milliseconds of "
             "time.monotonic"
         )
+
+
+def _require_stamp(modality: Modality, stamp: object) -> None:
+    """Check that a stamp is one; whether it is plausible is for a track."""
+    if not isinstance(stamp, DeviceStamp):
+        raise CaptureError(
+            f"stamps of {modality.value} is {_shown(stamp)}, expected a fasdk.capture.DeviceStamp"
+        )
+    number = stamp.number
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise CaptureError(
+            f"stamps of {modality.value} has the number {number!r:.40}, expected a whole number"
+        )
+    if stamp.clock_ms is not None:
+        _require_time(modality, stamp.clock_ms)
 
 
 def _fits_float(number: Any) -> bool:

@@ -13,6 +13,7 @@ from fasdk.errors import (
     BadCaptureError,
     CameraError,
     EndOfStreamError,
+    ForeignCameraError,
     UnreadableRecordingError,
 )
 from fasdk.faults import finding_of
@@ -89,7 +90,8 @@ class CaptureResult(NoTruthValue):
     Attributes:
         capture: Number of the capture, from 1; None where the camera gave none.
         decision: Decision on it; ERROR with code `camera` for a fault of the camera, with code
-            `bad-capture` for a recording's capture that cannot be read.
+            `foreign-camera` for one that is not the camera it must be, with code `bad-capture` for
+            a recording's capture that cannot be read.
         latency_ms: Milliseconds from the exposure of its oldest frame to the decision; None without
             frames.
         unix_s: Time of the decision, in seconds since the Unix epoch.
@@ -160,8 +162,10 @@ def run_captures(
             continue
         except Exception as error:  # noqa: BLE001 - whatever a driver raises, the loop goes on
             faults += 1
+            if isinstance(error, ForeignCameraError) and isinstance(checker, Track):
+                checker.reset()  # what was gathered may be of the camera that was put in its place
             finding = finding_of(error)
-            if finding.reason is not Reason.BAD_CAPTURE:
+            if finding.reason not in (Reason.BAD_CAPTURE, Reason.FOREIGN_CAMERA):
                 finding = Finding(Reason.CAMERA, finding.message)
             yield result(None, refused([finding]), None)
             sleep(backoff.pause_ms(faults) / 1000.0)

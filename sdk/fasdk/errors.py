@@ -30,6 +30,10 @@ class CameraError(FasdkError):
     """A camera is not there, stopped, or gave no fresh frame in time; reading again may help."""
 
 
+class ForeignCameraError(CameraError):
+    """A camera is another than it must be, or software that is not allowed gives its frames."""
+
+
 class EndOfStreamError(CameraError):
     """A recording has no further frame; this camera fault is final."""
 

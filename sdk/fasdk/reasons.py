@@ -70,6 +70,8 @@ class Reason(str, Enum):
     NO_IMAGE = _Definition("no-image", Remedy.RETRY)
     STALE = _Definition("stale", Remedy.RETRY)
     NOT_NEW = _Definition("not-new", Remedy.RETRY)
+    REPLAYED = _Definition("replayed", Remedy.RETRY)
+    DEVICE_STAMPS = _Definition("device-stamps", Remedy.RETRY)
     OUT_OF_STEP = _Definition("out-of-step", Remedy.RETRY)
     IR_UNLIT = _Definition("ir-unlit", Remedy.RETRY)
     NO_FACE = _Definition("no-face", Remedy.RETRY)
@@ -90,6 +92,7 @@ class Reason(str, Enum):
     WAIT = _Definition("wait", Remedy.RETRY)
     LOCKED_OUT = _Definition("locked-out", Remedy.OPERATOR)  # kept on disk: no restart lifts it
     UNRECORDED = _Definition("unrecorded", Remedy.OPERATOR)
+    FOREIGN_CAMERA = _Definition("foreign-camera", Remedy.OPERATOR)
     CAMERA = _Definition("camera", Remedy.OPERATOR)  # read again after a pause, without a restart
     ENGINE_FAULT = _Definition("engine-fault", Remedy.RESTART)
     QUEUE_FULL = _Definition("queue-full", Remedy.RESTART)

@@ -28,11 +28,13 @@ def sharp_capture(level):
     rng = np.random.default_rng(level)
     depth = np.full((240, 320), 1400, np.uint16)
     depth[50:200, 90:220] = 500 + rng.integers(0, 5, (150, 130))
-    light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+    depth[50:200, 90:220] -= (30 * np.outer(np.hanning(150), np.hanning(130))).astype(np.uint16)
+    light = rng.integers(level // 2, 2 * level + 1, (240, 320, 4), np.uint8)
     light = np.where((depth < 1000)[..., None], 1.15, 0.95) * light  # an outline in every sensor
     light = light.clip(0, 255).astype(np.uint8)
     taken_ms = dict.fromkeys(fasdk.Modality, monotonic_ms())
-    return light, depth, np.ascontiguousarray(light[..., 0]), FACE, taken_ms
+    rgb, ir = np.ascontiguousarray(light[..., :3]), np.ascontiguousarray(light[..., 3])
+    return rgb, depth, ir, FACE, taken_ms
 
 
 def paced_capture(level):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasdk.capture import Capture, FaceBox, Modality
+from fasdk.capture import Capture, DeviceStamp, FaceBox, Modality
 from fasdk.errors import CaptureError
 
 RGB = np.zeros((24, 32, 3), np.uint8)
@@ -223,3 +223,18 @@ def test_times_are_numbers_and_whether_they_are_of_now_is_for_the_gates_to_say()
 
 def test_a_modality_is_found_under_the_word_it_equals():
     assert {Modality.IR: 1}["ir"] == {"ir": 1}[Modality.IR] == 1
+
+
+def test_stamps_are_what_devices_write():
+    stamp = DeviceStamp(7, 33.25)
+    assert Capture(rgb=RGB, stamps={"rgb": stamp}).stamps == {Modality.RGB: stamp}
+    assert Capture(rgb=RGB).stamps == {}
+    for wrong, message in (
+        ({"rgb": 7}, "stamps of rgb is a int, expected a fasdk.capture.DeviceStamp"),
+        ({"rgb": DeviceStamp(7.5)}, "stamps of rgb has the number 7.5, expected a whole number"),
+        ({"rgb": DeviceStamp(clock_ms="now")}, "expected milliseconds of"),
+        ({"left": stamp}, "stamps names 'left'"),
+        (None, "stamps is None, expected a fasdk.capture.DeviceStamp by modality"),
+    ):
+        with pytest.raises(CaptureError, match=message):
+            Capture(rgb=RGB, stamps=wrong)

@@ -48,12 +48,13 @@ def people(tmp_path):
     for number, level in enumerate([120] * 4 + [40] * 4):
         depth = np.full((240, 320), 1400, np.uint16)
         depth[50:200, 90:220] = 500 + rng.integers(0, 5, (150, 130))
-        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+        depth[50:200, 90:220] -= (30 * np.outer(np.hanning(150), np.hanning(130))).astype(np.uint16)
+        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 4), np.uint8)
         light = np.where((depth < 1000)[..., None], 1.15, 0.95) * light  # an outline in each sensor
         light = light.clip(0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{number}.rgb.png"), light)
+        cv2.imwrite(str(folder / f"{number}.rgb.png"), light[..., :3])
         cv2.imwrite(str(folder / f"{number}.depth.png"), depth)
-        cv2.imwrite(str(folder / f"{number}.ir.png"), light[..., 0])
+        cv2.imwrite(str(folder / f"{number}.ir.png"), light[..., 3])
     return folder
 
 

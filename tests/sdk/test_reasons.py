@@ -24,6 +24,8 @@ RETRY_HELPS = {
     "no-image",
     "stale",
     "not-new",
+    "replayed",
+    "device-stamps",
     "out-of-step",
     "ir-unlit",
     "no-face",

@@ -243,7 +243,7 @@ def attack(
     rng = np.random.default_rng(seed)
     shared = -1.25 + rules.correlation**0.5 * float(rng.normal())
     # Without the lock-out, which would stop more than the schedule of attempts alone.
-    policy = TrackPolicy(remembered_frames=0, lock_out=None)
+    policy = TrackPolicy(remembered_frames=0, repeat_ms=0.0, lock_out=None)
     doors = [Door(rules, with_test, policy, rng) for _ in range(strategy.accounts)]
     for door in doors:
         if any(_tries(door, strategy, shared, duration_ms, rng)):
@@ -309,7 +309,7 @@ def honest(
             the account; else each finds an empty one.
     """
     rng = np.random.default_rng(seed)
-    policy = TrackPolicy(remembered_frames=0, lock_out=None)
+    policy = TrackPolicy(remembered_frames=0, repeat_ms=0.0, lock_out=None)
     if before:
         policy = replace(policy, attempts=None)
     door = Door(rules, with_test, policy, rng)

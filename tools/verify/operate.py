@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from audit_log import audit_claims
 from claims import Claim, report
+from injected_frames import injection_claims
 from measuring import pytest_claim, support_json
 from operate_serving import serve_claims
 
@@ -57,6 +58,7 @@ def doctor_claims() -> Iterator[Claim]:
 
 _GROUPS: dict[str, Callable[[], Iterator[Claim]]] = {
     "audit": audit_claims,
+    "injection": injection_claims,
     "pages": page_claims,
     "doctor": doctor_claims,
     "serve": serve_claims,

@@ -14,8 +14,9 @@ from fasdk.cameras.emitter import Emitter, LitFrames, emitter_of
 from fasdk.cameras.gst_frames import SampleReader, caps_of
 from fasdk.cameras.gst_library import require_gstreamer
 from fasdk.cameras.gst_pipeline import PipelineText, RunningPipeline
-from fasdk.cameras.identity import pipeline_identity
+from fasdk.cameras.identity import pipeline_identity, pipeline_nodes
 from fasdk.cameras.mode import VideoMode
+from fasdk.cameras.pin import CameraPin
 from fasdk.cameras.pixels import capture_of
 from fasdk.cameras.pump import Pump
 from fasdk.cameras.pumped import PumpedCamera
@@ -68,6 +69,7 @@ class GStreamerCamera(PumpedCamera[_Pulled]):
             warning is logged where that was found out.
         ir_shift: Number of lowest bits to leave out of infrared levels of 16 bits.
         name: Name in logs and errors; None for that of the pipeline's elements.
+        pin: What the devices of its v4l2src elements must be; None for any hardware.
 
     Raises:
         UsageError: The text is no pipeline with one appsink, GStreamer or an element of it is not
@@ -84,6 +86,7 @@ class GStreamerCamera(PumpedCamera[_Pulled]):
         emitter: Emitter = Emitter.AUTO,
         ir_shift: int | None = None,
         name: str | None = None,
+        pin: CameraPin | None = None,
     ) -> None:
         written = PipelineText.named(pipeline)
         self._written = written if name is None else PipelineText(pipeline, name)
@@ -94,6 +97,8 @@ class GStreamerCamera(PumpedCamera[_Pulled]):
         self._samples = SampleReader(self._gst, self.modality, self.name, ir_shift)
         self._written.parse(self._gst)
         self._stopping = threading.Event()
+        self._nodes = pipeline_nodes(pipeline)
+        self._pin = pin or CameraPin()
 
     def read(self, timeout_ms: float = READ_TIMEOUT_MS) -> Capture:
         """Return the next frame as a capture; see `Camera.read`.
@@ -134,7 +139,14 @@ class GStreamerCamera(PumpedCamera[_Pulled]):
 
     def _open(self, stopping: threading.Event) -> _Open:
         caps = caps_of(self.modality)
+        before = [self._pin.admit(node, self.name) for node in self._nodes]
         pipeline = RunningPipeline(self._gst, self._written, caps, stopping)
+        try:
+            for node, found in zip(self._nodes, before, strict=True):
+                self._pin.require_same(found, node, self.name)
+        except BaseException:
+            pipeline.close()
+            raise
         _log.info("%s runs as a %s", self.name, "camera" if pipeline.is_live else "recording")
         return _Open(pipeline, LitFrames.of(self._emitter))
 

@@ -15,6 +15,16 @@ _DEVICES = Path("/dev")
 # Links to a device, those that stay the same after a reboot and in another socket first.
 _LINKS = ("by-id", "by-path")
 _USUAL_DEVICE = "/dev/video0"  # of v4l2src
+# Elements of a pipeline stand between these, those of a further branch after a name and a dot.
+_PARTS = re.compile(r"!|\s(?=[\w-]+src\b)")
+_ADDRESS = re.compile(r"\b(?!file://)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_NETWORK_ELEMENTS = frozenset(
+    f"{name}src"
+    for name in (
+        *("rtsp", "rtmp", "rtmp2", "udp", "multiudp", "tcpclient", "tcpserver", "srt", "rist"),
+        *("souphttp", "curlhttp", "neonhttp", "ndi", "webrtc", "whep", "nice", "sctp", "mms"),
+    )
+)
 _SOURCE_PROPERTY = re.compile(
     r"""(?<![\w-])(device|location|sensor-id)\s*=\s*("[^"]*"|'[^']*'|[^\s"']+)"""
 )
@@ -79,6 +89,24 @@ def pipeline_identity(pipeline: str) -> str:
         return file_identity(Path(location))
     digest = hashlib.sha256(" ".join(pipeline.split()).encode()).hexdigest()
     return f"{' ! '.join(pipeline_elements(pipeline))} {digest[:8]}"
+
+
+def pipeline_nodes(pipeline: str) -> tuple[Path, ...]:
+    """Return the device nodes of a pipeline's v4l2src elements, in order."""
+    nodes = []
+    for part in _PARTS.split(pipeline):
+        if (part.split() or [""])[0] == "v4l2src":
+            found = {name: value.strip("\"'") for name, value in _SOURCE_PROPERTY.findall(part)}
+            nodes.append(Path(found.get("device", _USUAL_DEVICE)))
+    return tuple(nodes)
+
+
+def takes_network(pipeline: str) -> bool:
+    """Return whether an element of a pipeline reads from the network, as far as its text shows."""
+    if _ADDRESS.search(pipeline):
+        return True
+    words = (part.split() or [""] for part in _PARTS.split(pipeline))
+    return any(each[0] in _NETWORK_ELEMENTS for each in words)
 
 
 def _device_number(path: Path) -> int | None:

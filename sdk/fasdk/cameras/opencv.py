@@ -20,7 +20,7 @@ from fasdk.cameras.pixels import GRAY_FORMATS, RAW_FORMATS, PixelReader, capture
 from fasdk.cameras.pump import Pump
 from fasdk.cameras.pumped import PumpedCamera
 from fasdk.cameras.source import VideoSource, backend_number, device_source
-from fasdk.capture import Modality, monotonic_ms
+from fasdk.capture import DeviceStamp, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class OpenCvCamera(PumpedCamera[_Grabbed]):
         """
         arrival = self._take(timeout_ms)
         taken_ms = self._taken_ms(arrival.value.kernel_ms, arrival.arrived_ms)
-        return capture_of(arrival.value.frame, self._pixels.modality, taken_ms)
+        kernel_ms = arrival.value.kernel_ms
+        stamp = DeviceStamp(clock_ms=kernel_ms) if self._kernel_is_monotonic else None
+        return capture_of(arrival.value.frame, self._pixels.modality, taken_ms, stamp)
 
     def _patience_ms(self, *, is_open: bool) -> float:
         """Return after how long without a frame it is opened anew, in milliseconds.

@@ -161,7 +161,10 @@ class PairCamera(Camera):
             late_ms = monotonic_ms() - max(moments.values())
             taken_ms = {modality: moment + late_ms for modality, moment in moments.items()}
         return Capture(
-            rgb=captures[Modality.RGB].rgb, ir=captures[Modality.IR].ir, taken_ms=taken_ms
+            rgb=captures[Modality.RGB].rgb,
+            ir=captures[Modality.IR].ir,
+            taken_ms=taken_ms,
+            stamps={m: stamp for each in captures.values() for m, stamp in each.stamps.items()},
         )
 
     def _never_close(self, timeout_ms: float, closest_ms: float) -> CameraError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasdk.capture import Capture, Modality
+from fasdk.capture import Capture, DeviceStamp, Modality
 from fasdk.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
@@ -21,13 +21,23 @@ _LUMA_PLANE = {"YUYV": 0, "UYVY": 1}
 _USUAL_SHIFTS = {"Y10 ": 2, "Y12 ": 4}
 
 
-def capture_of(frame: NDArray[Any], modality: Modality, taken_ms: float) -> Capture:
-    """Return a capture of one frame with its time, in milliseconds of `time.monotonic`."""
+def capture_of(
+    frame: NDArray[Any], modality: Modality, taken_ms: float, stamp: DeviceStamp | None = None
+) -> Capture:
+    """Return a capture of one frame.
+
+    Args:
+        frame: Frame of the modality.
+        modality: Its modality.
+        taken_ms: Its time, in milliseconds of `time.monotonic`.
+        stamp: What the device wrote on it; None for nothing.
+    """
     return Capture(
         rgb=frame if modality is Modality.RGB else None,
         depth=frame if modality is Modality.DEPTH else None,
         ir=frame if modality is Modality.IR else None,
         taken_ms={modality: taken_ms},
+        stamps={} if stamp is None else {modality: stamp},
     )
 
 

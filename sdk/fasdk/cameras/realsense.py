@@ -15,9 +15,11 @@ from fasdk.bounded_file import is_file
 from fasdk.cameras.camera import READ_TIMEOUT_MS, Camera, FrameCounts
 from fasdk.cameras.clock import DeviceClock
 from fasdk.cameras.identity import file_identity
+from fasdk.cameras.pin import CameraPin
 from fasdk.cameras.profiles import StreamRequest, choose_profiles
 from fasdk.cameras.realsense_rig import rig_of
-from fasdk.capture import Capture, Modality, monotonic_ms
+from fasdk.cameras.v4l2 import Detour
+from fasdk.capture import Capture, DeviceStamp, Modality, monotonic_ms
 from fasdk.errors import CameraError, EndOfStreamError, UnreadableRecordingError, UsageError
 from fasdk.extras import how_to_install
 
@@ -32,6 +34,7 @@ _REOPEN_AFTER_MS = 5000.0
 # So long at most until the end of a recording is noticed.
 _SLICE_MS = 100.0
 RECORDING_SUFFIXES = (".bag", ".db3")
+_NETWORK_WAYS = frozenset({"DDS", "Ethernet"})  # connection types of librealsense
 
 
 class RealSenseCamera(Camera):
@@ -59,6 +62,7 @@ class RealSenseCamera(Camera):
         is_recording: Whether it plays a file: its clock is then never the computer's.
         loop: Play a recording again from the start.
         identify: Returns its one name; None for `name`.
+        pin: What the device must be; None for any camera of this machine.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class RealSenseCamera(Camera):
         request: StreamRequest | None = None,
         is_recording: bool = False,
         loop: bool = False,
+        pin: CameraPin | None = None,
     ) -> None:
         self.name = name
         self.counts = FrameCounts()
@@ -77,6 +82,7 @@ class RealSenseCamera(Camera):
         self._identify = identify
         self._request = request or StreamRequest()
         self._is_recording = is_recording
+        self._pin = pin or CameraPin()
         self._loop = loop
         self._session: _Session | None = None
         self._last_frame_ms = 0.0
@@ -84,7 +90,11 @@ class RealSenseCamera(Camera):
 
     @classmethod
     def attached(
-        cls, serial: str | None = None, *, request: StreamRequest | None = None
+        cls,
+        serial: str | None = None,
+        *,
+        request: StreamRequest | None = None,
+        pin: CameraPin | None = None,
     ) -> RealSenseCamera:
         """Return the camera with that serial number, or the only one attached.
 
@@ -98,6 +108,7 @@ class RealSenseCamera(Camera):
             name,
             request=request,
             identify=lambda: _identity_of(rs, serial),
+            pin=pin,
         )
 
     @classmethod
@@ -159,11 +170,32 @@ class RealSenseCamera(Camera):
 
     def _start(self) -> _Session:
         try:
-            session = _Session(require_realsense(), self._connect(), self._request, self.name)
+            rs, device = require_realsense(), self._connect()
+            if not self._is_recording:
+                self._require_pinned(rs, device)
+            session = _Session(rs, device, self._request, self.name)
         except RuntimeError as error:
             raise self._fault(f"cannot be opened: {error}") from error
         self._last_frame_ms = monotonic_ms()
         return session
+
+    def _require_pinned(self, rs: Any, device: Any) -> None:
+        """Check that a device is what it must be.
+
+        Raises:
+            ForeignCameraError: It is another one, or stands in the network.
+        """
+        info = rs.camera_info
+        way = _stated(device, getattr(info, "connection_type", None))
+        detour = Detour.NETWORK if way in _NETWORK_WAYS else None
+        self._pin.require_allowed(detour, f"{self.name} is connected by {way}")
+        self._pin.require(
+            {
+                "serial": _stated(device, info.serial_number),
+                "firmware": _stated(device, info.firmware_version),
+            },
+            self.name,
+        )
 
     def _fault(self, what: str) -> CameraError:
         """Return the error for a fault of librealsense, which is final for a recording."""
@@ -326,6 +358,10 @@ class _Session:
             depth=arrays.get(Modality.DEPTH),
             ir=arrays.get(Modality.IR),
             taken_ms=self._stamps(frames, arrived_ms, on_host_clock=on_host_clock),
+            stamps={
+                m: DeviceStamp(int(f.get_frame_number()), float(f.get_timestamp()))
+                for m, f in frames.items()
+            },
         )
 
     def stop(self) -> None:
@@ -355,6 +391,13 @@ class _Session:
                 offset_ms = clock.observe(latest_ms, arrived_ms)
             stamps |= {m: stamp + offset_ms for m, stamp in times.items()}
         return stamps
+
+
+def _stated(device: Any, what: Any) -> str | None:
+    """Return what a device states of itself, or None where it does not."""
+    if what is None or not device.supports(what):
+        return None
+    return str(device.get_info(what))
 
 
 def require_realsense() -> Any:

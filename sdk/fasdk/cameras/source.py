@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,10 @@ from fasdk.cameras.identity import (
     device_identity,
     file_identity,
     pipeline_identity,
+    pipeline_nodes,
     stream_identity,
 )
+from fasdk.cameras.pin import CameraPin
 from fasdk.errors import CameraError, UsageError
 from fasdk.extras import require_package
 
@@ -71,6 +73,8 @@ class VideoSource:
         modes_command: How to list its modes, for errors; empty where it has none to choose.
         ffmpeg_options: Options of FFmpeg to open it with, as `NAME;VALUE`.
         has_sent_times: Whether the stream's own times are the sender's, not made up from a rate.
+        nodes: Device nodes of Video4Linux that its frames come from.
+        pin: What the device behind them must be.
     """
 
     target: int | str
@@ -84,20 +88,30 @@ class VideoSource:
     modes_command: str = ""
     ffmpeg_options: tuple[str, ...] = ()
     has_sent_times: bool = False
+    nodes: tuple[Path, ...] = ()
+    pin: CameraPin = field(default_factory=CameraPin)
 
     def open(self) -> Any:
         """Return the open cv2.VideoCapture.
 
         Raises:
+            ForeignCameraError: It is not the camera that it must be.
             CameraError: It cannot be opened.
         """
         import cv2
 
+        before = [self.pin.admit(node, self.name) for node in self.nodes]
         with _writer_of(self.pipe), _ffmpeg_options(self.ffmpeg_options, self.name):
             device = cv2.VideoCapture(self.target, self.backend, self.parameters)
         if not device.isOpened():
             device.release()
             raise CameraError(f"{self.name} {self.explain()}")
+        try:
+            for node, found in zip(self.nodes, before, strict=True):
+                self.pin.require_same(found, node, self.name)
+        except BaseException:
+            device.release()
+            raise
         return device
 
 
@@ -143,8 +157,15 @@ def _ffmpeg_options(options: tuple[str, ...], name: str) -> Iterator[None]:
         _environment.release()
 
 
-def device_source(camera: int | Path, backend: str | None = None) -> VideoSource:
+def device_source(
+    camera: int | Path, backend: str | None = None, pin: CameraPin | None = None
+) -> VideoSource:
     """Return a local camera, by OpenCV's number or by its device node.
+
+    Args:
+        camera: Number or device node.
+        backend: OpenCV's backend; None for Video4Linux where this OpenCV has it.
+        pin: What the device must be; None for any hardware.
 
     Raises:
         UsageError: The backend is unknown or not in this OpenCV.
@@ -177,7 +198,16 @@ def device_source(camera: int | Path, backend: str | None = None) -> VideoSource
     )
     target = camera if isinstance(camera, int) else str(camera)
     identify = partial(device_identity, node)
-    return VideoSource(target, name, number, identify, explain, modes_command=modes)
+    return VideoSource(
+        target,
+        name,
+        number,
+        identify,
+        explain,
+        modes_command=modes,
+        nodes=(node,) if on_linux else (),
+        pin=pin or CameraPin(),
+    )
 
 
 def stream_source(address: str, transport: Transport | None = None) -> VideoSource:
@@ -230,8 +260,12 @@ def pipe_source(path: Path) -> VideoSource:
     )
 
 
-def pipeline_source(pipeline: str) -> VideoSource:
+def pipeline_source(pipeline: str, pin: CameraPin | None = None) -> VideoSource:
     """Return a GStreamer pipeline that ends in an appsink, as for a CSI camera of a Jetson.
+
+    Args:
+        pipeline: The pipeline.
+        pin: What the devices of its v4l2src elements must be; None for any hardware.
 
     Raises:
         UsageError: OpenCV was built without GStreamer, or the pipeline has no appsink.
@@ -250,6 +284,8 @@ def pipeline_source(pipeline: str) -> VideoSource:
             "which says what is wrong"
         ),
         modes_command="its caps set the mode",
+        nodes=pipeline_nodes(pipeline),
+        pin=pin or CameraPin(),
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fasdk.cameras.address import scheme_of, without_credentials
+from fasdk.cameras.address import pipeline_elements, scheme_of, without_credentials
 from fasdk.cameras.options import SpecOptions, split_members, split_target
 from fasdk.capture import Modality
 from fasdk.errors import UsageError
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from fasdk.cameras.mode import VideoMode
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
     from fasdk.cameras.pair import Member
+    from fasdk.cameras.pin import CameraPin
 
     OpenCvSource: TypeAlias = OpenCvCamera | OpenCvFile
 
 CameraT = TypeVar("CameraT", bound="Camera")
 _NUMBER = re.compile("[0-9]{1,4}")
+_NODE_FIELDS = ("serial", "driver", "port")  # that a Video4Linux device states
 
 
 def open_camera(spec: str) -> Camera:
@@ -39,19 +41,22 @@ def open_camera(spec: str) -> Camera:
             - `replay:DIR` or `replay:LIST.jsonl`, options `fps` and `loop`;
             - `opencv:NUMBER` or `opencv:/dev/NODE`, options `modality` (rgb or ir), `width`,
               `height`, `fps`, `fourcc`, `backend`, and for infrared `emitter` (auto, steady or
-              flashing) and `ir_shift` (bits to leave out of levels of more than 8);
+              flashing) and `ir_shift` (bits to leave out of levels of more than 8); and of its pin
+              `serial`, `driver`, `port`, `allow` and `pin` (a JSON file of these), as
+              `fasdk.cameras.pin` has them;
             - `opencv:FILE`, options `modality`, `fps`, `loop`, `backend`, `emitter` and `ir_shift`;
-            - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality` and `emitter`,
-              and `opencv:http://ADDRESS` likewise without the first;
+            - `opencv:rtsp://ADDRESS`, options `transport` (tcp or udp), `modality`, `emitter` and
+              `allow`, which must name network, and `opencv:http://ADDRESS` likewise without the
+              first;
             - `opencv:PIPELINE` of GStreamer, which holds a `!` and ends in an appsink, and
               `opencv:PIPE`, a named pipe; options `modality` and `emitter`, and a pipeline's
-              `ir_shift`;
+              `ir_shift`, and pin of the devices that it reads;
             - `csi:NUMBER`, on a Jetson's own connector, options `modality`, `emitter`, `width`,
               `height` and `fps`;
             - `gst:PIPELINE`, read by GStreamer itself, which ends in an appsink; options `modality`
-              (rgb, ir or depth), `emitter` and `ir_shift`;
-            - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT) and
-              `fps`;
+              (rgb, ir or depth), `emitter` and `ir_shift`, and pin of the devices that it reads;
+            - `realsense` or `realsense:SERIAL`, options `depth` and `color` (WIDTHxHEIGHT), `fps`,
+              and of its pin `serial`, `firmware`, `allow` and `pin`;
             - `realsense:FILE.bag` or `.db3`, option `loop`;
             - `pair:rgb=SPEC;ir=SPEC` of two opencv, csi or gst cameras, option `skew_ms`.
 
@@ -113,14 +118,17 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     from fasdk.cameras import source
     from fasdk.cameras.emitter import Emitter
     from fasdk.cameras.opencv import OpenCvCamera, OpenCvFile
+    from fasdk.cameras.pin import require_network_allowed, take_pin
 
     modality = options.take("modality", Modality, "rgb or ir") or usual
     emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
     if scheme_of(target) is not None:
-        transport = None
+        pin, transport = take_pin(options), None
         if scheme_of(target) == "rtsp":
             transport = options.take("transport", source.Transport, "tcp or udp")
         stream = source.stream_source(target, transport)
+        options.require_all_taken()
+        require_network_allowed(pin, f"camera {options.shown!r}")
         return OpenCvCamera(stream, modality=modality, emitter=emitter)
     kind = _kind_of_file(target)
     if stat.S_ISFIFO(kind):
@@ -128,15 +136,16 @@ def _opencv(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB
     ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
     if "!" in target:
         options.take("backend", {"gstreamer": ""}.__getitem__, "gstreamer")
-        pipeline = source.pipeline_source(target)
+        pipeline = source.pipeline_source(target, _pipeline_pin(target, options))
         return OpenCvCamera(pipeline, modality=modality, emitter=emitter, ir_shift=ir_shift)
     backend = options.take("backend", str, "a backend of OpenCV")
     number = int(target) if _NUMBER.fullmatch(target) else None
     if number is not None or target.startswith("/dev/") or stat.S_ISCHR(kind):
+        mode, pin = _mode(options), take_pin(options, *_NODE_FIELDS)
         return OpenCvCamera(
-            source.device_source(Path(target) if number is None else number, backend),
+            source.device_source(Path(target) if number is None else number, backend, pin),
             modality=modality,
-            mode=_mode(options),
+            mode=mode,
             emitter=emitter,
             ir_shift=ir_shift,
         )
@@ -178,9 +187,24 @@ def _gst(target: str, options: SpecOptions, *, usual: Modality = Modality.RGB) -
     modality = options.take("modality", Modality, "rgb, ir or depth") or usual
     emitter = options.take("emitter", Emitter, "auto, steady or flashing") or Emitter.AUTO
     ir_shift = options.take("ir_shift", int, "a whole number of bits, such as 2")
-    # Before a pipeline that a ? of its own cut short is looked at.
-    options.require_all_taken()
-    return GStreamerCamera(target, modality=modality, emitter=emitter, ir_shift=ir_shift)
+    pin = _pipeline_pin(target, options)
+    return GStreamerCamera(target, modality=modality, emitter=emitter, ir_shift=ir_shift, pin=pin)
+
+
+def _pipeline_pin(pipeline: str, options: SpecOptions) -> CameraPin:
+    """Return the pin of a pipeline: of its devices where it reads any.
+
+    Raises:
+        UsageError: It reads from the network, and the pin does not allow that.
+    """
+    from fasdk.cameras.identity import pipeline_nodes, takes_network
+    from fasdk.cameras.pin import require_network_allowed, take_pin
+
+    pin = take_pin(options, *(_NODE_FIELDS if pipeline_nodes(pipeline) else ()))
+    options.require_all_taken()  # before a pipeline that a ? of its own cut short is looked at
+    if takes_network(pipeline):
+        require_network_allowed(pin, f"pipeline {' ! '.join(pipeline_elements(pipeline))}")
+    return pin
 
 
 def _kind_of_file(path: str) -> int:
@@ -232,6 +256,7 @@ def _member(spec: str, modality: Modality) -> Member:
 
 
 def _realsense(target: str, options: SpecOptions) -> Camera:
+    from fasdk.cameras.pin import take_pin
     from fasdk.cameras.profiles import StreamRequest
     from fasdk.cameras.realsense import RECORDING_SUFFIXES, RealSenseCamera
 
@@ -247,7 +272,13 @@ def _realsense(target: str, options: SpecOptions) -> Camera:
         color_size=options.take("color", _size, "WIDTHxHEIGHT, such as 1280x720"),
         fps=options.take("fps", int, "a whole number of frames a second"),
     )
-    return RealSenseCamera.attached(target or None, request=request)
+    pin = take_pin(options, "serial", "firmware")
+    if target and pin.serial not in {None, target}:
+        raise UsageError(
+            f"camera {options.shown!r}: the address names camera {target}, its pin {pin.serial}: "
+            "leave one of them out"
+        )
+    return RealSenseCamera.attached(target or pin.serial, request=request, pin=pin)
 
 
 def _fps(options: SpecOptions) -> float | None:

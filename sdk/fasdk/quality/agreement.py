@@ -6,6 +6,10 @@ neither light nor distance matters. Two maps of one face correlate best where th
 other. The margin of two maps is the largest normalized cross-correlation (Lewis, "Fast normalized
 cross-correlation", Vision Interface 1995) at a shift of at most 4 pixels less the largest at a
 shift of 8 to 20; 4 pixels are a tenth of the face's width, as well as sensors are registered.
+
+The relief of a face is what its depth differs by from the plane that fits it best. A face has more
+of it than a wall, a board or a frame of depth that was made up; where color or infrared show a face
+that the model takes for one, flat depth is of something else.
 """
 
 from __future__ import annotations
@@ -35,6 +39,10 @@ _DARK = 8.0  # 8-bit levels; sensor noise below them makes no edges
 _MIDDLE = 0.7  # share of the box whose median depth is the face's
 _HOLE_PX = 5
 _LEAST_KNOWN = 0.25  # share of a map's pixel that must have depth
+# Chosen on synthetic development captures, measured on others: tools/bench/injection.py.
+LEAST_RELIEF_MM = 2.0
+_RELIEF_CELLS = 10  # a side, over the middle of the face; noise goes down with a cell's pixels
+_LEAST_RELIEF_CELLS = 30
 
 
 class Pair(Enum):
@@ -69,7 +77,45 @@ def disagreement(capture: Capture) -> Finding | None:
                 f"at least {pair.least}): hold still; if it stays, register the sensors "
                 "(fasdk.Rig) and keep anything out of the way of single ones",
             )
+    relief = None if len(capture.present) < 2 else relief_mm(capture)
+    if relief is not None and not relief >= LEAST_RELIEF_MM:
+        return Finding(
+            Reason.SENSORS_DISAGREE,
+            f"depth shows a flat surface where the face is (relief {relief:.1f} mm, at least "
+            f"{LEAST_RELIEF_MM:.1f} mm): if it stays, check the depth sensor and its unit",
+        )
     return None
+
+
+def relief_mm(capture: Capture) -> float | None:
+    """Return the relief of the face in depth: deviation from the plane that fits it, in mm.
+
+    None without depth, without a face box, or where too little of the face has depth to tell.
+    """
+    if capture.depth is None:
+        return None
+    box = capture.face_in(Modality.DEPTH)
+    if box is None:
+        return None
+    part, _ = _cut(capture.depth, box, _MIDDLE)
+    side = _RELIEF_CELLS
+    if min(part.shape) < side:
+        return None
+    tall, wide = part.shape[0] // side, part.shape[1] // side
+    blocks = part[: tall * side, : wide * side].reshape(side, tall, side, wide)
+    known = np.add.reduce(np.add.reduce(blocks > 0, axis=3, dtype=np.int32), axis=1)
+    sums = np.add.reduce(np.add.reduce(blocks, axis=3, dtype=np.uint32), axis=1, dtype=np.float64)
+    rows, columns = np.nonzero(2 * known >= tall * wide)
+    if rows.size < _LEAST_RELIEF_CELLS:
+        return None
+    depth_mm = sums[rows, columns] / known[rows, columns]
+    plane = np.stack((rows, columns, np.ones_like(rows)), axis=1).astype(np.float64)
+    depth_mm -= depth_mm.mean()
+    try:
+        fitted = np.linalg.solve(plane.T @ plane, plane.T @ depth_mm)
+    except np.linalg.LinAlgError:  # all in one line
+        return None
+    return float(np.sqrt(np.square(depth_mm - plane @ fitted).mean()))
 
 
 def margins(capture: Capture) -> dict[Pair, float]:

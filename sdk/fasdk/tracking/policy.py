@@ -160,6 +160,8 @@ class TrackPolicy:
             [0, 1]; a box that moves further counts as another face.
         remembered_frames: Number of last frames that no frame may repeat bit for bit; frames must
             also be in the order of their times. 0 for no check.
+        repeat_ms: Time for which no frame may come again re-encoded or a little changed, in
+            milliseconds; 0 for no check. See `fasdk.tracking.repeat_watch`.
         missing: Treatment of a capture that lacks one of the model's modalities.
         combinations: Combinations of the model's modalities that the camera may show besides all
             of them, where `missing` is DEGRADE; empty for the one that it showed first. Any other
@@ -181,6 +183,7 @@ class TrackPolicy:
     face_lost_ms: float = 1_000.0
     min_overlap: float = 0.3
     remembered_frames: int = 64
+    repeat_ms: float = 10_000.0
     missing: MissingModalities = MissingModalities.REQUIRE
     combinations: tuple[tuple[Modality, ...], ...] = ()
     attempts: AttemptPolicy | None = field(default_factory=AttemptPolicy)
@@ -194,6 +197,7 @@ class TrackPolicy:
         require_whole("track max_unscored", self.max_unscored, least=0)
         require_ms("track max_ms", self.max_ms)
         require_ms("track face_lost_ms", self.face_lost_ms)
+        require_ms("track repeat_ms", self.repeat_ms, least=0.0)
         if not isinstance(self.on_disk, bool):
             raise UsageError(f"track on_disk is {self.on_disk!r}, expected True or False")
         share = self.min_overlap

@@ -17,6 +17,9 @@ from fasdk.tracking.attempts import Standing, refusal_of
 from fasdk.tracking.face_watch import FaceWatch
 from fasdk.tracking.motion_watch import MotionWatch
 from fasdk.tracking.newness import FrameHistory
+from fasdk.tracking.repeat_watch import RepeatWatch
+from fasdk.tracking.size_watch import SizeWatch
+from fasdk.tracking.stamp_watch import StampWatch
 from fasdk.tracking.track_decision import TrackDecision
 
 if TYPE_CHECKING:
@@ -39,7 +42,8 @@ class TrackState:
         policy: Rules by which its frames make a verdict.
         account: Account of its attempts and its lock-out.
         late: Function of a capture that returns why a LIVE on it would come too late, or None.
-        compares_motion: Whether a LIVE is refused where the sensors do not move together.
+        compares_motion: Whether a LIVE is refused where the sensors do not move together, or the
+            face's size and distance do not change together.
     """
 
     def __init__(
@@ -57,8 +61,11 @@ class TrackState:
         self._late = late
         self._face = FaceWatch(policy.face_lost_ms, policy.min_overlap)
         self._history = FrameHistory(policy.remembered_frames)
+        self._stamps = StampWatch()
+        self._repeats = RepeatWatch(policy.repeat_ms) if policy.repeat_ms else None
         self._motion = MotionWatch() if compares_motion else None
-        self._apart: Finding | None = None  # of a frame of the run whose sensors moved apart
+        self._size = SizeWatch() if compares_motion else None
+        self._doubt: Finding | None = None  # of a frame of the run that no sensor took
         self._run: Run | None = None
         self._run_of: tuple[str, str] | None = None  # bundle and operating point
         self._is_charged = False  # whether the account has the run as an attempt
@@ -141,6 +148,9 @@ class TrackState:
         if not same:
             self._begin_face(now_ms)
         if unscored is None:
+            strange = self._stamps.take_in(capture, at_ms)
+            if strange is not None:
+                return self._refuse(frame, strange, now_ms)
             unscored = self._not_new(capture, frame)
         if unscored is not None:
             return self._pass_over(frame, unscored, at_ms, now_ms)
@@ -160,10 +170,9 @@ class TrackState:
         rules = (frame.bundle_id, frame.operating_point)
         if self._run is not None and self._run_of != rules:
             self._end_run(Step.OUT_OF_TIME, now_ms)  # else it could be restarted without end
-        if self._motion is not None:
-            self._apart = self._motion.take_in(capture) or self._apart
-        if frame.is_live and self._apart is not None:
-            return self._refuse(frame, self._apart, now_ms)
+        self._doubt = self._doubt_about(capture, at_ms) or self._doubt
+        if frame.is_live and self._doubt is not None:
+            return self._refuse(frame, self._doubt, now_ms)
         if self._run is None:
             refusal = self._begin_run(rules, bundle, at_ms, now_ms)
             if refusal is not None:
@@ -172,13 +181,22 @@ class TrackState:
         assert run is not None  # noqa: S101 - it was begun
         self._scored_ms = at_ms
         step = run.add(ScoredFrame(frame.score, frame.is_live, at_ms))
-        if step is Step.LIVE and (doubt := self._apart or self._late(capture)) is not None:
+        if step is Step.LIVE and (doubt := self._doubt or self._late(capture)) is not None:
             return self._refuse(frame, doubt, now_ms)
         if step is not Step.UNDECIDED:
             self._end_run(step, now_ms)
         if step is Step.SPOOF:
             self._count_spoof(now_ms)
         return self._verdict(frame, step, run, now_ms)
+
+    def _doubt_about(self, capture: Capture, at_ms: float) -> Finding | None:
+        """Take in a frame that counts; return why its sensors did not take it together, or None."""
+        found = [
+            None if self._repeats is None else self._repeats.take_in(capture, at_ms),
+            None if self._motion is None else self._motion.take_in(capture),
+            None if self._size is None else self._size.take_in(capture),
+        ]
+        return next((each for each in found if each is not None), None)
 
     def _not_new(self, capture: Capture, frame: Decision) -> Decision | None:
         """Return the answer on a frame that was there before or is out of order, else None."""
@@ -219,11 +237,11 @@ class TrackState:
         run = self._run
         if run is not None:
             self._end_run(Step.OUT_OF_TIME, now_ms)
-        self._apart = None
+        self._doubt = None
         return self._answer(add_findings(frame, [doubt]), frame, now_ms, run)
 
     def _end_run(self, step: Step, now_ms: float) -> None:
-        self._run, self._apart = None, None
+        self._run, self._doubt = None, None
         if step is Step.LIVE:
             self._was_live = True
             self._record(lambda: self._account.live(now_ms))
@@ -284,7 +302,9 @@ class TrackState:
             if self._is_charged:
                 self._fail(now_ms)
         self._unscored_frames = 0
-        self._apart = None
+        self._doubt = None
         if self._motion is not None:
             self._motion.forget()
+        if self._size is not None:
+            self._size.forget()
         self._spoof_counted = self._was_live = self._is_charged = False

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fasdk.cameras import open_camera
+from fasdk.cameras import open_camera, pin
 from fasdk.cameras.gst_frames import SampleReader
 from fasdk.cameras.gst_library import package_of, require_gstreamer
 from fasdk.cameras.gstreamer import csi_pipeline
@@ -92,7 +92,9 @@ def test_what_is_wrong_with_a_pipeline_is_one_line(pipeline, fault):
     ],
 )
 @pytest.mark.usefixtures("gst")
-def test_no_fault_of_a_pipeline_holds_its_password(pipeline, capfd):
+def test_no_fault_of_a_pipeline_holds_its_password(pipeline, capfd, monkeypatch):
+    assert "hush" not in first_fault(f"gst:{pipeline}")
+    monkeypatch.setattr(pin, "require_network_allowed", lambda *_: None)
     assert "hush" not in first_fault(f"gst:{pipeline}")
     assert "hush" not in "".join(capfd.readouterr())
 

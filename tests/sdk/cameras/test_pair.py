@@ -208,7 +208,9 @@ def test_two_network_streams_make_a_pair():
     color.show(150)
     infrared.show(90)
     with serving("http", color) as one, serving("rtsp", infrared) as other:
-        spec = f"pair:rgb=opencv:http://{one}/a;ir=opencv:rtsp://{other}/b?skew_ms=50"
+        color_spec = f"'opencv:http://{one}/a?allow=network'"
+        infrared_spec = f"'opencv:rtsp://{other}/b?allow=network'"
+        spec = f"pair:rgb={color_spec};ir={infrared_spec}?skew_ms=50"
         with open_camera(spec) as camera:
             captures = []
             deadline = time.monotonic() + 15.0

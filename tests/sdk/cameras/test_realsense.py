@@ -62,6 +62,9 @@ def test_a_set_is_color_depth_and_infrared_of_one_moment(soft, camera):
     assert stamps[IR] - stamps[DEPTH] == pytest.approx(1, abs=1e-6)
     assert stamps[RGB] - stamps[DEPTH] == pytest.approx(2, abs=1e-6)
     assert before - 200 < stamps[RGB] <= time.monotonic() * 1000
+    assert {m: stamp.number for m, stamp in capture.stamps.items()} == dict.fromkeys(stamps, 2)
+    clocks = {m: stamp.clock_ms for m, stamp in capture.stamps.items()}
+    assert clocks[RGB] - clocks[DEPTH] == pytest.approx(2, abs=1e-3)
 
 
 def test_the_newest_set_is_given_and_what_was_skipped_is_counted(soft, camera):

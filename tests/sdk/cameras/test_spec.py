@@ -96,7 +96,10 @@ def test_realsense_by_serial_and_sizes():
         ("pair:rgb=opencv:0;ir=opencv:", "names no source: expected opencv:TARGET"),
         ("pair:rgb=opencv:0;ir=realsense", "cannot be one of a pair: expected opencv:"),
         ("pair:rgb=opencv:0;ir=opencv:{folder}/0.rgb.png", "have no common clock"),
-        ("pair:rgb=opencv:0;ir=opencv:rtsp://h/x", "have no common clock: pair a camera with"),
+        (
+            "pair:rgb=opencv:0;ir='opencv:rtsp://h/x?allow=network'",
+            "have no common clock: pair a camera with",
+        ),
         ("opencv:" + "9" * 5000, "cannot be reached: File name too long"),
         ("opencv:a\0b", "does not exist"),
         ("opencv:{folder}/0.rgb.png/x", "does not exist"),

@@ -37,13 +37,13 @@ def read_until(camera, accepted, seconds=15.0):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("http", ""), ("rtsp", ""), ("rtsp", "?transport=tcp"), ("rtsp", "?transport=udp")],
+    [("http", ""), ("rtsp", ""), ("rtsp", "&transport=tcp"), ("rtsp", "&transport=udp")],
 )
 def test_a_stream_gives_fresh_frames_and_keeps_its_password(kind, options, capfd):
     picture = Picture(LOGIN)
     picture.show(60)
     with serving(kind, picture) as where:
-        spec = f"opencv:{kind}://{WRITTEN}@{where}/cam{options}"
+        spec = f"opencv:{kind}://{WRITTEN}@{where}/cam?allow=network{options}"
         with open_camera(spec) as camera:
             first = read_until(camera, lambda _: True)
             assert first.present == (Modality.RGB,)
@@ -67,7 +67,7 @@ def test_a_lost_stream_is_a_fault_and_comes_back(kind):
     picture = Picture()
     picture.show(60)
     with serving(kind, picture) as where:
-        camera = open_camera(f"opencv:{kind}://{where}/cam?modality=ir")
+        camera = open_camera(f"opencv:{kind}://{where}/cam?modality=ir&allow=network")
         assert read_until(camera, lambda _: True).ir.shape == SIZE[::-1]
     with pytest.raises(CameraError, match="gave no frame: it ended, or nothing came for four"):
         for _ in range(200):
@@ -82,7 +82,7 @@ def test_a_lost_stream_is_a_fault_and_comes_back(kind):
 def test_a_wrong_password_is_told_from_a_server_that_is_away(capfd):
     with (
         serving("rtsp", Picture(LOGIN)) as where,
-        open_camera(f"opencv:rtsp://joe:nonsense@{where}/cam") as camera,
+        open_camera(f"opencv:rtsp://joe:nonsense@{where}/cam?allow=network") as camera,
         pytest.raises(CameraError, match=r"answers at port \d+ and gives no video; check the path"),
     ):
         camera.read(10_000)
@@ -98,14 +98,19 @@ def test_options_for_ffmpeg_that_were_there_stay(monkeypatch):
         raise CameraError("enough")
 
     monkeypatch.setattr(cv2, "VideoCapture", looks)
-    with open_camera("opencv:rtsp://h/x?transport=udp") as camera, pytest.raises(CameraError):
+    with (
+        open_camera("opencv:rtsp://h/x?transport=udp&allow=network") as camera,
+        pytest.raises(CameraError),
+    ):
         camera.read(2000)
     assert seen == ["threads;1|rtsp_transport;udp"]
     assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "threads;1"
 
 
 def test_an_address_with_a_query_of_its_own_is_quoted():
-    camera = open_camera('opencv:"rtsp://h/cam?channel=1&subtype=0"?transport=udp&modality=ir')
+    camera = open_camera(
+        'opencv:"rtsp://h/cam?channel=1&subtype=0"?transport=udp&modality=ir&allow=network'
+    )
     assert isinstance(camera, OpenCvCamera)
     assert camera._source.target == "rtsp://h/cam?channel=1&subtype=0"
     assert camera._source.ffmpeg_options == ("rtsp_transport;udp",)
@@ -113,7 +118,7 @@ def test_an_address_with_a_query_of_its_own_is_quoted():
 
 
 def test_a_password_may_hold_an_exclamation_mark():
-    camera = open_camera("opencv:rtsp://joe:pa!ss@h/x")
+    camera = open_camera("opencv:rtsp://joe:pa!ss@h/x?allow=network")
     assert (camera.name, camera._source.target) == (
         "stream rtsp://***@h/x",
         "rtsp://joe:pa!ss@h/x",
@@ -228,7 +233,7 @@ def test_a_pipe_without_a_writer_holds_no_other_stream_up(tmp_path):
         waiting = open_camera(f"opencv:{path}")
         with pytest.raises(CameraError):
             waiting.read(50)
-        with open_camera(f"opencv:rtsp://{where}/x?transport=tcp") as camera:
+        with open_camera(f"opencv:rtsp://{where}/x?transport=tcp&allow=network") as camera:
             assert read_until(camera, lambda _: True).rgb.shape == (*SIZE[::-1], 3)
     with Writer(path):
         waiting.close()

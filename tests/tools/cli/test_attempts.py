@@ -43,7 +43,7 @@ def test_release_forgets_one_camera_and_no_other(fasdk):
 
 def test_release_takes_a_camera_as_run_takes_it(fasdk):
     charge("rtsp://door.example/ch1", lock=True)
-    released = "opencv:rtsp://joe:hush@door.example:554/ch1?transport=tcp"
+    released = "opencv:rtsp://joe:hush@door.example:554/ch1?transport=tcp&allow=network"
     ran = fasdk("attempts", "--release", released, "--json")
     document = json.loads(ran.stdout)
     assert document["released"] == "rtsp://door.example/ch1"

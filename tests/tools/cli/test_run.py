@@ -107,12 +107,14 @@ def people(tmp_path_factory):
     for number, level in enumerate([120] * 4 + [0] + [40] * 6):
         depth = np.full((240, 320), 1400, np.uint16)
         depth[50:200, 100:220] = 500 + rng.integers(0, 5, (150, 120))
-        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
+        relief = 30 * np.outer(np.hanning(150), np.hanning(120))
+        depth[50:200, 100:220] -= relief.astype(np.uint16)
+        light = rng.integers(level // 2, 2 * level + 1, (240, 320, 4), np.uint8)
         light = np.where((depth < 1000)[..., None], 1.15, 0.95) * light  # an outline in each sensor
         light = light.clip(0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{number:06}.rgb.png"), light)
+        cv2.imwrite(str(folder / f"{number:06}.rgb.png"), light[..., :3])
         cv2.imwrite(str(folder / f"{number:06}.depth.png"), depth)
-        cv2.imwrite(str(folder / f"{number:06}.ir.png"), light[..., 0])
+        cv2.imwrite(str(folder / f"{number:06}.ir.png"), light[..., 3])
     return folder
 
 
@@ -363,7 +365,7 @@ def test_a_password_is_in_no_line(tiny):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    camera = f"opencv:rtsp://joe:hush@127.0.0.1:{port}/x"
+    camera = f"opencv:rtsp://joe:hush@127.0.0.1:{port}/x?allow=network"
     with started(tiny, camera, "--json") as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
@@ -375,7 +377,7 @@ def test_a_password_is_in_no_line(tiny):
 def test_a_track_is_named_without_a_password(fasdk, tiny):
     picture = Picture("joe:hush")
     with serving("http", picture) as where:
-        camera = f"opencv:http://joe:hush@{where}/x"
+        camera = f"opencv:http://joe:hush@{where}/x?allow=network"
         words = ("--backend", "onnxruntime", "--max-captures", "1", "--face", "4,3,40,30")
         ran = fasdk("run", tiny, "--camera", camera, *words, "--json")
     last = json.loads(ran.stdout.splitlines()[-1])

@@ -26,6 +26,7 @@ _POLICY = TrackPolicy(
     attempts=AttemptPolicy(first_wait_ms=0.0, longest_wait_ms=0.0),
     lock_out=None,
     remembered_frames=0,
+    repeat_ms=0.0,
     missing=MissingModalities.DEGRADE,  # golden captures may lack a modality
     on_disk=False,
 )

@@ -197,8 +197,9 @@ def by_jpeg(quality: int) -> Change:
 def moved(across: float, down: float) -> Change:
     """Return what moves a picture by pixels."""
     move = np.array([[1.0, 0.0, across], [0.0, 1.0, down]])
-    return lambda frame: cv2.warpAffine(
-        frame, move, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
+    edge = cv2.BORDER_REPLICATE
+    return lambda frame: np.asarray(
+        cv2.warpAffine(frame, move, frame.shape[1::-1], borderMode=edge)
     )
 
 

@@ -180,8 +180,8 @@ def in_bands(capture: Capture, at: int) -> Capture:
 
 def changed(capture: Capture, change: Change) -> Capture:
     """Return a capture with its pictures changed."""
-    pictures = (Modality.RGB, Modality.IR)
-    return replace(capture, **{m.value: change(capture.frame(m)) for m in pictures})
+    rgb, ir = (change(capture.frame(modality)) for modality in (Modality.RGB, Modality.IR))
+    return replace(capture, rgb=rgb, ir=ir)
 
 
 def by_jpeg(quality: int) -> Change:
@@ -197,8 +197,9 @@ def by_jpeg(quality: int) -> Change:
 def moved(across: float, down: float) -> Change:
     """Return what moves a picture by pixels."""
     move = np.array([[1.0, 0.0, across], [0.0, 1.0, down]])
-    return lambda frame: cv2.warpAffine(
-        frame, move, frame.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
+    edge = cv2.BORDER_REPLICATE
+    return lambda frame: np.asarray(
+        cv2.warpAffine(frame, move, frame.shape[1::-1], borderMode=edge)
     )
 
 
@@ -236,6 +237,10 @@ REPEATS: dict[str, Change] = {
 }
 
 
+def _gray(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 def streams(mine: Stream, other: Stream) -> Iterator[tuple[str, Stream, Stream]]:
     """Yield the name of each injected stream, the live frames before it, and its frames.
 
@@ -251,7 +256,7 @@ def streams(mine: Stream, other: Stream) -> Iterator[tuple[str, Stream, Stream]]
     noise, encode = noisy(0.7), by_jpeg(90)
     frozen = [changed(pictures[-1], lambda frame: encode(noise(frame))) for _ in range(8)]
     yield "frozen by JPEG 90 with new noise", pictures, frozen
-    made = [replace(f, ir=cv2.cvtColor(by_jpeg(90)(f.rgb), cv2.COLOR_RGB2GRAY)) for f in mine]
+    made = [replace(f, ir=_gray(by_jpeg(90)(f.frame(Modality.RGB)))) for f in mine]
     yield "infrared made of color", [], made
     for name in ("ir", "depth"):
         pairs = zip(mine, other, strict=True)

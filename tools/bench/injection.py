@@ -173,7 +173,7 @@ def in_bands(capture: Capture, at: int) -> Capture:
     def change(frame: NDArray[Any]) -> NDArray[Any]:
         rows = np.arange(len(frame)).reshape(-1, *(1,) * (frame.ndim - 1))
         gain = 1.0 + 0.02 * np.sin(2.0 * np.pi * rows / 60.0 + phase)
-        return np.clip(np.rint(frame * gain), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(frame * gain), 0, 255), np.uint8)
 
     return changed(capture, change)
 

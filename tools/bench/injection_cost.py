@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fasdk.tracking.track import Track
 
-_FRAMES, _PEOPLE = 12, 8
+_FRAMES, _PEOPLE = 12, 14  # more frames than are remembered
 
 
 def frames() -> list[Capture]:

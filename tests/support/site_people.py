@@ -22,9 +22,11 @@ def frames(
     """Return sharp frames with an outline in each sensor, by modality."""
     rng = np.random.default_rng(seed)
     depth = np.full((240, 320), 1400, np.uint16)
-    depth[50:200, 100:220] = distance_mm + rng.integers(0, 5, (150, 120))
+    down, across = np.mgrid[50:200, 100:220]
+    round_mm = 40.0 * ((down - 125) ** 2 + (across - 160) ** 2) / 75**2  # a face is not flat
+    depth[50:200, 100:220] = distance_mm + round_mm + rng.integers(0, 5, (150, 120))
     light = rng.integers(level // 2, 2 * level + 1, (240, 320, 3), np.uint8)
-    light = np.where((depth < 1300)[..., None], 1.15, 0.95) * light
+    light = np.where((depth < 1390)[..., None], 1.15, 0.95) * light
     light = light.clip(0, 255).astype(np.uint8)
     ir = light[..., 0] if ir_level is None else rng.integers(0, ir_level, (240, 320), np.uint8)
     return {"rgb": light, "depth": depth, "ir": np.ascontiguousarray(ir)}

@@ -24,6 +24,7 @@ from fasdk.reasons import Reason as Reason
 from fasdk.registration import Rig as Rig
 from fasdk.session.opening import open as open  # noqa: A004 - the word a caller expects
 from fasdk.session.session import Liveness as Liveness
+from fasdk.site.profile import SiteProfile as SiteProfile
 from fasdk.tracking.policy import AttemptPolicy as AttemptPolicy
 from fasdk.tracking.policy import LockOutPolicy as LockOutPolicy
 from fasdk.tracking.policy import TrackPolicy as TrackPolicy

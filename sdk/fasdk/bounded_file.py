@@ -43,6 +43,7 @@ class FileKind(Enum):
     STATE = ("state file", 2**20)
     RIG = ("rig", 2**20)
     PIN = ("camera pin", 2**16)
+    SITE = ("site profile", 2**20)
     POLICY = ("batching policy", 2**20)
     PROFILE = ("latency profile", 2**26)
     CONFIG = ("configuration", 2**24)

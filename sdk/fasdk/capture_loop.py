@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fasdk.audit import AuditLog
     from fasdk.cameras import Camera
     from fasdk.capture import FaceBox
+
+_log = logging.getLogger("fasdk.capture_loop")
 
 
 class Checker(Protocol):
@@ -114,6 +117,7 @@ def run_captures(
     backoff: Backoff | None = None,
     audit: AuditLog | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    observe: Callable[[Capture, Decision], None] | None = None,
 ) -> Iterator[CaptureResult]:
     """Yield one result per capture and per fault of the camera, until the camera's stream ends.
 
@@ -134,6 +138,8 @@ def run_captures(
         backoff: Waits after a fault before the camera is read again; None for the defaults.
         audit: Log in which every decision stands before it is yielded; None for none.
         sleep: Function that waits for that many seconds.
+        observe: Receiver of every capture, with its face in every frame where that was found, and
+            its decision, once the caller asks for the next result; one that raises is dropped.
 
     Raises:
         UnreadableRecordingError: The camera is a recording that cannot be read.
@@ -172,8 +178,12 @@ def run_captures(
             continue
         faults = 0
         captures += 1
-        decision = check_capture(capture, checker, locator, camera.rig if rig is None else rig)
-        yield result(captures, decision, capture)
+        registrar = camera.rig if rig is None else rig
+        capture, decision = _checked(capture, checker, locator, registrar, require_times=True)
+        answer = result(captures, decision, capture)
+        yield answer
+        if observe is not None:  # after the answer, which the door waits for
+            observe = _observed(observe, capture, answer.decision)
 
 
 def _name_of(camera: Camera, checker: Checker) -> str:
@@ -219,19 +229,44 @@ def check_capture(
             view.
         require_times: Whether a frame without a time of exposure is RETRY (stale).
     """
+    return _checked(capture, checker, locator, rig, require_times=require_times)[1]
+
+
+def _checked(
+    capture: Capture,
+    checker: Checker,
+    locator: FaceLocator | None,
+    rig: Rig | Callable[[], Rig | None] | None,
+    *,
+    require_times: bool,
+) -> tuple[Capture, Decision]:
+    """Return a capture as it was judged, and the decision on it; see `check_capture`."""
     try:
         untimed = untimed_finding(capture) if require_times else None
         if untimed is not None:
-            return _refused(capture, checker, untimed)
+            return capture, _refused(capture, checker, untimed)
         if locator is not None:
             capture = locator.locate(capture)
             if capture.face is None:
-                return _no_face(checker.check(capture))
+                return capture, _no_face(checker.check(capture))
         rig = rig if rig is None or isinstance(rig, Rig) else rig()
-        return checker.check(capture if rig is None else rig.register(capture))
+        capture = capture if rig is None else rig.register(capture)
+        return capture, checker.check(capture)
     except Exception as error:  # noqa: BLE001 - every capture gets an answer
         finding = finding_of(error)
-    return _refused(capture, checker, finding)
+    return capture, _refused(capture, checker, finding)
+
+
+def _observed(
+    observe: Callable[[Capture, Decision], None], capture: Capture, decision: Decision
+) -> Callable[[Capture, Decision], None] | None:
+    """Hand a capture to an observer, and return it where it goes on."""
+    try:
+        observe(capture, decision)
+    except Exception:  # noqa: BLE001 - whatever an observer raises, the door goes on
+        _log.exception("what observes the captures failed, and is not asked again")
+        return None
+    return observe
 
 
 def _refused(capture: Capture, checker: Checker, finding: Finding) -> Decision:

@@ -54,6 +54,10 @@ class RigError(FasdkError):
     """A rig's calibration file is unreadable, inconsistent, or for another camera mode."""
 
 
+class SiteError(FasdkError):
+    """A site's profile is unreadable, edited, of another bundle or camera, or loosens a limit."""
+
+
 class FaceFinderError(FasdkError):
     """A face detector's model cannot be read, is another than asked for, or failed."""
 

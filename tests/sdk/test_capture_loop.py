@@ -246,3 +246,18 @@ def test_a_log_that_takes_no_more_makes_errors_only_where_required(tmp_path, req
         assert all((Reason.UNRECORDED in one.decision.codes) is required for one in found)
         if required:
             assert {one.decision.verdict for one in found} == {Verdict.ERROR}
+
+
+def test_an_observer_gets_every_capture_after_its_answer_and_cannot_stop_the_loop():
+    answers, observed = [], []
+
+    def observe(capture, decision):
+        observed.append((len(answers), capture.present, decision.verdict))
+        if len(observed) == 2:
+            raise RuntimeError("a full disk")
+
+    captures = [tiny_bundle.capture() for _ in range(4)]
+    found = run_captures(ScriptedCamera(*captures), Answers(), observe=observe)
+    answers.extend(found)  # one after another
+    assert len(answers) == 4
+    assert observed == [(n, captures[0].present, Verdict.LIVE) for n in (1, 2)]

@@ -126,6 +126,7 @@ ROWS = {
     "build-engine": (("SOURCE", "-o", "NEW", "--model", "minifasnet-v2"), "build"),
     "build-plan": (("BUNDLE",), "cpu"),
     "check": (("BUNDLE", "--rgb", "RGB.png"), "opencv"),
+    "commission": (("BUNDLE", "--camera", "replay:FOLDER", "-o", "NEW.json"), "opencv"),
     "convert-clip": (("SOURCE",), "build"),
     "dataset check": (("LIST",), "opencv"),
     "dataset convert": (("LIST", "-o", "NEW.jsonl"), ""),

@@ -39,6 +39,7 @@ from fasdk_tools.terminal.tables import wrap
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "output"
 WIDTH = 80
 DEMO, BUNDLE = ".demo", ".demo/demo.fasb"
+PEOPLE = ".demo/captures/people.jsonl"  # the genuine people of the held-out captures
 HELD_OUT, DEVELOPMENT = ".demo/captures/held-out.jsonl", ".demo/development/development.jsonl"
 
 
@@ -125,6 +126,15 @@ EXAMPLES = (
         (BUNDLE, "-o", "tuned.fasb", "--protocol", DEVELOPMENT, "--level", "lobby=0.5"),
     ),
     Example("metrics", ("scores.csv",)),
+    Example(
+        "commission",
+        (
+            *(BUNDLE, "--camera", f"replay:{PEOPLE}", "-o", "site.json"),
+            *("--people", "2", "--presentations", "5", "--captures", "1"),
+            *("--backend", "onnxruntime"),
+        ),
+        statuses=(1,),
+    ),
     Example(
         "record",
         (
@@ -321,12 +331,16 @@ def output_of(words: Sequence[str], statuses: tuple[int, ...], width: int) -> st
 
 
 def write_inputs(folder: Path) -> None:
-    """Write what no command writes: an ONNX file, scores, a release, a CLIP and videos.
+    """Write what no command writes: people, an ONNX file, scores, a release, a CLIP and videos.
 
-    The file is the demo's graph, whose names say nothing; the scores, for `metrics`, are of two
-    species of attack; the release, for `accept`, is the demo's bundle, signed by a key of its own;
-    the CLIP is a small one with random weights, and the videos are WMCA's in form alone.
+    The people are the genuine ones of the held-out captures; the file is the demo's graph, whose
+    names say nothing; the scores, for `metrics`, are of two species of attack; the release, for
+    `accept`, is the demo's bundle, signed by a key of its own; the CLIP is a small one with random
+    weights, and the videos are WMCA's in form alone.
     """
+    listed = (folder / HELD_OUT).read_text().splitlines(keepends=True)
+    genuine = [line for line in listed if json.loads(line)["label"] == "bona fide"]
+    (folder / PEOPLE).write_text("".join(genuine))
     write_clip_archive(folder / "ViT-B-16.pt")
     demo = open_bundle(folder / BUNDLE)
     for name in ("release.pem", "release.pem.pub"):  # of the same examples at another width

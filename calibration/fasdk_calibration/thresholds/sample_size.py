@@ -1,11 +1,12 @@
 """Number of attack presentations that an APCER bound needs, and of errors it allows.
 
-All bounds are one-sided 95 % Clopper-Pearson bounds of a binomial proportion.
+All bounds are one-sided Clopper-Pearson bounds of a binomial proportion, of 95 % unless said.
 """
 
 from __future__ import annotations
 
 from fasdk_calibration.metrics import binomial_supports
+from fasdk_calibration.metrics.bounds import CONFIDENCE
 
 
 def attacks_needed(max_apcer: float) -> int:
@@ -36,17 +37,16 @@ def attempts_needed(errors: int, max_rate: float) -> int:
     return needed
 
 
-def attacks_allowed(attempts: int, max_apcer: float) -> int | None:
+def attacks_allowed(attempts: int, max_apcer: float, confidence: float = CONFIDENCE) -> int | None:
     """Return how many of `attempts` attacks may be accepted within a bound; None if not even 0."""
-    if attempts < 1 or not binomial_supports(0, attempts, max_apcer):
+    if attempts < 1 or not binomial_supports(0, attempts, max_apcer, confidence):
         return None
     # Doubling first: few are allowed as a rule, and the bound of many takes long to sum.
     low, high = 0, 1
-    while high < attempts and binomial_supports(high, attempts, max_apcer):
+    while high < attempts and binomial_supports(high, attempts, max_apcer, confidence):
         low, high = high, min(2 * high, attempts)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high) if binomial_supports(middle, attempts, max_apcer) else (low, middle)
-        )
+        is_supported = binomial_supports(middle, attempts, max_apcer, confidence)
+        low, high = (middle, high) if is_supported else (low, middle)
     return low

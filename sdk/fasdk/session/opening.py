@@ -13,6 +13,7 @@ from fasdk.bundle.succession import allowed_changes
 from fasdk.core_dumps import forbid_core_dumps
 from fasdk.decision import MissingModalities
 from fasdk.errors import BackendError, FasdkError
+from fasdk.quality import QualityLimits
 from fasdk.session.admission import Admission
 from fasdk.session.engine_calls import unexpected
 from fasdk.session.session import Liveness
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
     from fasdk.backends.plan_options import PlanOptions
     from fasdk.batching import BatchingPolicy
+    from fasdk.bundle.bundle import Bundle
     from fasdk.bundle.revisions import RevisionState
     from fasdk.bundle.succession import AllowedChanges
     from fasdk.bundle.trust import TrustPolicy
     from fasdk.progress import Progress
-    from fasdk.quality import QualityLimits
+    from fasdk.site.profile import SiteProfile
 
 _log = logging.getLogger("fasdk.session")
 
@@ -43,6 +45,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     progress: Progress | None = None,
     batching: BatchingPolicy | str | Path | None = None,
     limits: QualityLimits | None = None,
+    site: SiteProfile | str | Path | None = None,
     missing: MissingModalities | str = MissingModalities.REQUIRE,
     cuda_graphs: bool = True,
     device_times: bool = False,
@@ -69,6 +72,9 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             of them, as `fasdk profile --find` writes it; None for the defaults.
         limits: Quality limits on captures; `QualityLimits()` for a person in front of a camera,
             None only against stale or skewed frames and depth that cannot be millimeters.
+        site: Profile of this site, or its file, as `fasdk commission` writes it: its limits are put
+            in the place of those of `limits`, each of which it may only tighten. They stay in force
+            when another bundle is swapped in.
         missing: Treatment of a capture that lacks one of the model's modalities.
         cuda_graphs: Whether TensorRT's lanes replay recorded CUDA graphs; off only for debugging.
         device_times: Whether TensorRT's lanes time upload, engine and download on the device, for
@@ -91,6 +97,8 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
             was not allowed.
         StateError: The memory of the bundles taken before is damaged or open to others.
         HomeError: The account's folder is not its own.
+        SiteError: The site's profile is unreadable, edited, of another bundle, or would loosen a
+            limit.
         UsageError: The policy asks for larger batches than the engine takes or its file is wrong,
             `backend` is no backend's name, `preprocess` is none of `Preprocessing`, `missing` is
             none of `MissingModalities`, or `path` is no path.
@@ -113,6 +121,7 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     admission = Admission.of(trust, revisions)
     bundle = admission.verify(path)
     admission.check(bundle, allowed)  # before a plan takes minutes
+    limits = _limits_at(site, bundle, limits)
     _log.log(
         logging.WARNING if bundle.signed_by is None else logging.INFO,
         "%s: opened with trust: %s",
@@ -153,3 +162,16 @@ def open(  # noqa: A001 - `fasdk.open` is the word a caller expects
     except BaseException:
         liveness.close()
         raise
+
+
+def _limits_at(
+    site: SiteProfile | str | Path | None, bundle: Bundle, limits: QualityLimits | None
+) -> QualityLimits | None:
+    """Return a session's limits, tightened by a site's profile where there is one."""
+    if site is None:
+        return limits
+    from fasdk.site.profile import SiteProfile
+
+    profile = site if isinstance(site, SiteProfile) else SiteProfile.load(site)
+    profile.require_bundle(bundle.id)
+    return profile.tightened(limits or QualityLimits.faults())

@@ -541,3 +541,93 @@ def test_tune_prints_a_table_and_inspect_shows_the_bounds(fasdk, source, write_l
     ran = fasdk("tune", source, "-o", tmp_path / "x.fasb", "--protocol", write_list(development()))
     assert ran.status == 1
     assert "not written" in ran.stdout
+
+
+def vendors(count: int = 150) -> list[dict]:
+    """Return what a vendor tunes on: as `development`, with more attacks."""
+    return development(count)
+
+
+def of_site(change: int, attacks: int = 20, people: int = 40) -> list[dict]:
+    """Return a site's captures: people of its own, and the brightest levels changed by so much."""
+    return [
+        *rows("bona fide", spread(105 + change, 240 + change, people), subject="w"),
+        *rows("print", spread(15, 125 + change, attacks), subject="x"),
+        *rows("mask", spread(30, 135 + change, attacks), subject="y"),
+    ]
+
+
+@pytest.fixture
+def vendor_bundle(fasdk, source, write_list, tmp_path):
+    out = tmp_path / "vendor.fasb"
+    ran, _ = tune(fasdk, source, out, write_list(vendors()), "--level", "standard")
+    assert ran.status == 0
+    return out
+
+
+SITE = ("--level", "standard", "--vendor-development")
+
+
+def test_a_site_with_lower_scores_gets_a_lower_threshold_with_20_attacks_of_a_species(
+    fasdk, vendor_bundle, write_list, tmp_path
+):
+    out, listed = tmp_path / "site.fasb", write_list(of_site(-45), "site.jsonl")
+    ran, document = tune(fasdk, vendor_bundle, out, listed, *SITE)
+    assert ran.status == 0, ran.stderr
+    before, after = open_bundle(vendor_bundle).manifest, open_bundle(out).manifest
+    (was,), (now,) = before.operating_points, after.operating_points
+    assert now.threshold < was.threshold
+    assert now.apcer_upper == 0.05
+    assert "merged with the vendor's development scores" in now.source
+    assert after.score_calibrations == before.score_calibrations
+    assert after.sequential_tests == ()
+    (subset,) = document["subsets"]
+    assert subset["attacks"] == {"mask": 20, "print": 20}
+    # The same list alone supports nothing.
+    alone, found = tune(fasdk, vendor_bundle, tmp_path / "alone.fasb", listed, *SITE[:2])
+    assert alone.status == 1 and not found["written"]
+    # Nobody borrows a site's few captures as if they were a vendor's.
+    again, _ = tune(fasdk, out, tmp_path / "again.fasb", listed, *SITE)
+    refused(again, "carries no development scores")
+
+
+def test_a_site_with_higher_scores_gets_a_higher_threshold(
+    fasdk, vendor_bundle, write_list, tmp_path
+):
+    out, listed = tmp_path / "site.fasb", write_list(of_site(12), "site.jsonl")
+    ran, _ = tune(fasdk, vendor_bundle, out, listed, *SITE)
+    assert ran.status == 0, ran.stderr
+    (was,) = open_bundle(vendor_bundle).manifest.operating_points
+    (now,) = open_bundle(out).manifest.operating_points
+    assert now.threshold > was.threshold
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"attacks": 19}, "needs 20 site presentations of every species, has 19"),
+        ({"people": 20}, "needs 30 genuine site presentations; has 20"),
+    ],
+)
+def test_too_little_of_a_site_writes_nothing(
+    fasdk, vendor_bundle, write_list, tmp_path, changed, words
+):
+    out = tmp_path / "site.fasb"
+    listed = write_list(of_site(0, **changed), "site.jsonl")
+    ran, document = tune(fasdk, vendor_bundle, out, listed, *SITE)
+    assert ran.status == 1 and not document["written"]
+    assert words in ran.stderr and not out.exists()
+
+
+def test_a_bundle_without_development_scores_lends_none(fasdk, source, write_list, tmp_path):
+    listed = write_list(of_site(0), "site.jsonl")
+    ran, _ = tune(fasdk, source, tmp_path / "site.fasb", listed, *SITE)
+    refused(ran, source, "carries no development scores")
+
+
+def test_development_scores_are_numbers_in_order_and_name_nobody(vendor_bundle):
+    (stored,) = open_bundle(vendor_bundle).document(EVALUATION)["development_scores"]
+    assert set(stored) == {"modalities", "bona_fide", "attacks"}
+    assert len(stored["bona_fide"]) == 60 and len(stored["attacks"]["mask"]) == 150
+    for values in (stored["bona_fide"], *stored["attacks"].values()):
+        assert values == sorted(values)

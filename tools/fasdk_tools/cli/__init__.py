@@ -23,6 +23,7 @@ from fasdk_tools.cli import (  # noqa: F401
     build,
     build_plan,
     bundle,
+    commission,
     convert_clip,
     data,
     dataset,

@@ -58,6 +58,20 @@ def run(
     face: FaceOption = None,
     face_model: FaceModelOption = None,
     rig: RigOption = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Site profile of this camera, as `fasdk commission` writes it."
+        ),
+    ] = None,
+    health: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON file to write at the end and every minute: counts, and what has moved "
+            "against the site profile, or else against the bundle's own record.",
+        ),
+    ] = None,
     gates: Annotated[
         bool,
         typer.Option(
@@ -114,8 +128,11 @@ def run(
     from fasdk.quality import QualityLimits
     from fasdk.registration import Rig
     from fasdk.session.opening import open as open_session
+    from fasdk.site import SiteProfile
     from fasdk.tracking.policy import TrackPolicy
     from fasdk.watchdog import Watchdog
+    from fasdk_tools.commissioning.health_file import HealthFile
+    from fasdk_tools.outputs import require_outputs
     from fasdk_tools.terminal.decisions import document_of, text_of
 
     # OpenCV would print a page about each camera it cannot open; the error line covers it.
@@ -125,9 +142,12 @@ def run(
     limit_malloc_arenas()  # a door runs for months
     locator = face_locator(face, face_model)
     missing = missing_policy(missing_modalities)
+    profile = None if site is None else SiteProfile.load(site)
     # A recording opens no door: judged twice, it gets the same answers twice.
     policy = TrackPolicy(missing=missing, on_disk=not camera.startswith("replay:"))
     counts: Counter[str] = Counter()
+    if health is not None:
+        require_outputs({"--health": health}, {"the bundle itself": bundle, "--site": site})
     watchdog = Watchdog.from_environment()
     with (
         open_camera(camera) as opened_camera,
@@ -139,6 +159,7 @@ def run(
             **allowing(allow or []),
             batching=batching,
             limits=QualityLimits() if gates else None,
+            site=profile,
             missing=missing,
         ) as liveness,
         audit_log(
@@ -152,6 +173,11 @@ def run(
         _until_told_to_stop(),
     ):
         _require_level(liveness.bundle, bundle, level)
+        if profile is not None:
+            profile.require_camera(opened_camera.identity())
+        kept = None
+        if health is not None:
+            kept = HealthFile(health, liveness.bundle, profile, is_recording=not policy.on_disk)
         trust = liveness.bundle.trust
         for result in run_captures(
             opened_camera,
@@ -161,7 +187,10 @@ def run(
             max_captures=max_captures,
             timeout_ms=timeout_ms,
             audit=log,
+            observe=None if kept is None else kept.observe,
         ):
+            if kept is not None and result.capture is None:
+                kept.camera_fault(result.decision)
             counts[result.decision.verdict.value] += 1  # first: what is printed was counted
             if as_json:
                 print_json_line(document_of(result, trust))
@@ -169,6 +198,8 @@ def run(
                 print(plain(text_of(result, terminal_width(), trust)), flush=True)
             watchdog.notify_decision(result.decision)
     watchdog.stopping()
+    if kept is not None:
+        kept.write()
     summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
     dropped = opened_camera.counts.dropped
     STDERR.print(f"fasdk: {summary or 'no decision'}; {dropped} captures dropped by the camera")

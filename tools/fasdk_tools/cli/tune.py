@@ -97,6 +97,14 @@ def tune(
             "list has presentations of several frames, in order.",
         ),
     ] = 5_000.0,
+    vendor_development: Annotated[
+        bool,
+        typer.Option(
+            "--vendor-development",
+            help="The captures are of one site: merge them with the development scores that the "
+            "bundle carries, so that 20 attacks of a species are enough.",
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 for one per core.")] = 0,
     sign_key: SignKeyOption = None,
     key: KeyOption = None,
@@ -124,6 +132,7 @@ def tune(
         trust=trust_policy(key, unsigned),
         threads=threads,
         time_limit_ms=time_limit_ms,
+        vendor_development=vendor_development,
     )
     with progress_view() as view:
         report = choose(request, view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from rich.text import Text
 from fasdk.capture import monotonic_ms
 from fasdk.plain_text import plain_line
 from fasdk_tools.terminal.output import STDERR
+from fasdk_tools.terminal.typed import discard_typed, was_entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +52,11 @@ class RecordingView:
             pause_s = 0.0 if first or self._pause_s is None else self._pause_s
             self._due_ms = monotonic_ms() + pause_s * 1000.0
             if self._pause_s is None:
-                _discard_typed()
+                discard_typed()
                 self._say(f"presentation {presentation} of {self._presentations}: press Enter")
             elif pause_s:
                 self._say(f"step away; the next presentation begins in {pause_s:g} s")
-        begins = _was_entered() if self._pause_s is None else monotonic_ms() >= self._due_ms
+        begins = was_entered() if self._pause_s is None else monotonic_ms() >= self._due_ms
         self._is_waiting = not begins
         return begins
 
@@ -99,16 +99,3 @@ def recording_view(
         pause_s = _USUAL_PAUSE_S
     with STDERR.status("") as status:
         yield RecordingView(status, presentations, frames, pause_s)
-
-
-def _was_entered() -> bool:
-    """Return whether a line was typed, without waiting for one; at its end, input is one."""
-    if not select.select([sys.stdin], [], [], 0.0)[0]:
-        return False
-    sys.stdin.readline()
-    return True
-
-
-def _discard_typed() -> None:
-    while select.select([sys.stdin], [], [], 0.0)[0] and sys.stdin.readline():
-        pass

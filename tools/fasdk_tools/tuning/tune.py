@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +38,13 @@ from fasdk_tools.evaluation.scoring import ScoredDataset, score_subsets
 from fasdk_tools.outputs import files_of, require_outputs
 from fasdk_tools.tuning.golden import golden_near_thresholds
 from fasdk_tools.tuning.report import SubsetReport, TuneReport, sequential_report, subset_report
+from fasdk_tools.tuning.site import (
+    SITE_METHOD,
+    DevelopmentScores,
+    calibration_for,
+    development_scores,
+    retune_level,
+)
 
 if TYPE_CHECKING:
     from fasdk.bundle.bundle import Bundle
@@ -78,6 +85,8 @@ class TuneRequest:
         trust: Signatures the bundle must carry; None for the keys of the machine's trust store.
         threads: CPU threads; 0 for one per core.
         time_limit_ms: Time limit of the sequential tests, in milliseconds.
+        vendor_development: Whether the captures are a site's, to be merged with the development
+            scores that the bundle carries; see `fasdk_tools.tuning.site`.
     """
 
     bundle: Path
@@ -90,6 +99,7 @@ class TuneRequest:
     trust: TrustPolicy | None = None
     threads: int = 0
     time_limit_ms: float = 5_000.0
+    vendor_development: bool = False
 
     def __post_init__(self) -> None:
         """Take the modalities as their members.
@@ -144,6 +154,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
     bundle = open_bundle(request.bundle, request.trust)
     signer = request.signer or open_signer(None)
     dataset = request.protocol.open()
+    vendor = development_scores(bundle) if request.vendor_development else None
     _require_both_classes(dataset)
     require_none_shared(
         seen_subjects(bundle, CALIBRATION, dataset.subjects) or (),
@@ -161,10 +172,16 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> TuneReport:
         progress=progress,
     )
     graph = bundle.manifest.members[GRAPH]
-    tuned = [
-        _with_tests(_tune_subset(subset, request.targets, request.protocol.name, graph), request)
-        for subset in _subsets(bundle.manifest, dataset, scored)
-    ]
+    subsets = _subsets(bundle.manifest, dataset, scored)
+    if vendor is None:
+        tuned = [
+            _with_tests(
+                _tune_subset(subset, request.targets, request.protocol.name, graph), request
+            )
+            for subset in subsets
+        ]
+    else:
+        tuned = [_retune_subset(subset, request, bundle, vendor) for subset in subsets]
     chosen = [(point.point, each.calibration) for each in tuned for point in each.points]
     plans = _plans_to_keep(bundle, signer)
     notes = (
@@ -303,6 +320,63 @@ def _tune_subset(
     )
 
 
+def _retune_subset(
+    subset: _Subset,
+    request: TuneRequest,
+    bundle: Bundle,
+    vendor: Mapping[frozenset[Modality], DevelopmentScores],
+) -> _Tuned:
+    """Tune a site's captures with the development scores of the bundle.
+
+    The bundle's calibration stays, since the development scores are in it. There is no sequential
+    test: its correlation between frames is not the site's.
+    """
+    frames, held = subset.log_odds, subset.modalities
+    stored = vendor.get(frozenset(held))
+    try:
+        calibration = calibration_for(bundle, held)
+    except OperatingPointError as error:
+        calibration, stored, reason = None, None, str(error)
+    else:
+        reason = "the bundle carries no development scores of these modalities"
+    if calibration is None or stored is None:
+        refusals = tuple(Refusal(t.level, t.max_apcer, held, reason) for t in request.targets)
+        return _Tuned(subset, None, (), refusals)
+    values = np.array([calibration.score(value) for value in frames.values])
+    outcomes = [
+        retune_level(
+            replace(frames, values=values),
+            stored,
+            target,
+            source=(
+                f"tuned on {len(fuse(frames))} site presentations ({len(frames)} captures) in "
+                f"{request.protocol.name}"
+            ),
+            graph_sha256=bundle.manifest.members[GRAPH],
+        )
+        for target in request.targets
+    ]
+    return _Tuned(
+        subset,
+        calibration,
+        tuple(each for each in outcomes if isinstance(each, TunedPoint)),
+        tuple(each for each in outcomes if isinstance(each, Refusal)),
+    )
+
+
+def _development(tuned: Sequence[_Tuned]) -> list[dict[str, Any]]:
+    """Return the scores that a site may later be tuned with, of every calibrated combination."""
+    found = []
+    for each in tuned:
+        if each.calibration is None:
+            continue
+        frames = each.subset.log_odds
+        values = np.array([each.calibration.score(value) for value in frames.values])
+        scores = fuse(replace(frames, values=values))
+        found.append(DevelopmentScores.of(each.subset.modalities, scores).model_dump(mode="json"))
+    return found
+
+
 def _with_tests(tuned: _Tuned, request: TuneRequest) -> _Tuned:
     """Add a sequential test to each level that has a threshold, where the frames support one."""
     calibration, frames = tuned.calibration, tuned.subset.log_odds
@@ -389,8 +463,10 @@ def _evaluation(
         "from_bundle": bundle.id,
         "graph_sha256": bundle.manifest.members[GRAPH],
         "precision": bundle.manifest.precision.value,
-        "method": METHOD,
+        "method": SITE_METHOD if request.vendor_development else METHOD,
         "sequential_method": SEQUENTIAL_METHOD,
+        # Not of a site's few captures: nobody may borrow them for the vendor's.
+        "development_scores": [] if request.vendor_development else _development(tuned),
         "unit": "presentation",
         "notes": list(notes),
         "captures": len(records),

@@ -40,7 +40,7 @@ class TornPlace:
 
 
 @dataclass(frozen=True)
-class Origin:
+class DecisionOrigin:
     """What decisions were made by.
 
     Attributes:
@@ -111,8 +111,8 @@ class AuditReport:
     first_time: str = ""
     last_time: str = ""
     head: str = ""
-    decided: dict[Origin, Decided] = field(default_factory=dict)
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    decided: dict[DecisionOrigin, Decided] = field(default_factory=dict)
+    verdicts: Counter[Verdict] = field(default_factory=Counter, init=False)
     starts: int = 0
     cut_off: int = 0
     is_ended: bool = False

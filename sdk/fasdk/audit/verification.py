@@ -21,7 +21,7 @@ from fasdk.audit.lines import (
     StartLine,
     is_torn,
 )
-from fasdk.audit.report import AuditReport, BrokenLink, Decided, Origin, TornPlace
+from fasdk.audit.report import AuditReport, BrokenLink, Decided, DecisionOrigin, TornPlace
 from fasdk.bounded_file import FileKind, open_bounded
 from fasdk.errors import AuditError, UsageError
 from fasdk.settings import as_path
@@ -287,7 +287,9 @@ class _Reader:
     def _count_decision(self, line: DecisionLine) -> None:
         report = self._report
         report.verdicts[line.verdict] += 1
-        origin = Origin(line.bundle, line.trust, line.operating_point, line.threshold, line.version)
+        origin = DecisionOrigin(
+            line.bundle, line.trust, line.operating_point, line.threshold, line.version
+        )
         decided = report.decided.get(origin)
         if decided is None:
             if len(report.decided) >= _MAX_ORIGINS:

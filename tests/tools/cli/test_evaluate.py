@@ -100,7 +100,7 @@ def test_the_documents_keys_belong_to_its_version(evaluate, bundle, listing):
     assert (document["document"], document["version"]) == ("fasdk evaluation", 2)
     assert " ".join(document) == (
         "document version bundle backend family source unit level lists development overlap cases "
-        "not_evaluated family_figure worst limits"
+        "not_evaluated family_figure worst limits evidence"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasdk.backends.tensorrt.versions import NEWEST, OLDEST
 from fasdk.errors import UsageError
 from fasdk_tools.doctor import account, gpu, machine, native_probe, probes, run
 from fasdk_tools.doctor import bundle as bundle_checks
@@ -33,7 +34,7 @@ def levels(findings):
 def jetson(folder, tree):
     """Return a sound Jetson, and what its child processes would answer."""
     tree.write("etc/nvpmodel.conf", ORIN_NANO_MODES)
-    answers = {"gpu": SOUND_GPU, "import tensorrt": {"version": "10.3.0"}}
+    answers = {"gpu": SOUND_GPU, "import tensorrt": {"version": f"{OLDEST}.0"}}
     answers["kernels"] = {"source": "fatbin"}
     return Place(root=folder, child=Answers(answers))
 
@@ -133,9 +134,9 @@ def test_core_dumps_are_on_where_the_limit_and_the_kernel_allow_them(
     ("version", "release", "level"),
     [
         ("10.2.9", "36", Level.FAIL),
-        ("10.3.0", "36", Level.OK),
+        (f"{OLDEST}.0", "36", Level.OK),
         ("10.16.2.10", "39", Level.OK),
-        ("11.4.1", "39", Level.OK),
+        (f"{NEWEST}.1", "39", Level.OK),
         ("11.5.0", "39", Level.WARN),
         ("11.0.0", "36", Level.FAIL),
         ("unknown", "36", Level.UNKNOWN),
@@ -189,7 +190,7 @@ def test_the_plan_cache_of_the_self_test_deletes_nothing(tmp_path):
     key = PlanKey(
         graph_sha256="0" * 64,
         module="tensorrt",
-        version="10.3.0",
+        version=f"{OLDEST}.0",
         cuda="12.6",
         device="Orin",
         compute_capability="8.7",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fasdk_tools.profiling.machine.files import SystemFiles
 
 GPU_SECONDS = 8.0
-OLDEST_CUDA = "11.4"
+OLDEST_CUDA = (11, 4)
 _DRIVER = "proc/driver/nvidia/version"
 _DRIVER_VERSION = re.compile(r"\b(\d{3}\.\d+(?:\.\d+)?)\b")
 _RELEASE = "etc/nv_tegra_release"
@@ -114,8 +114,8 @@ def _cuda_finding(cuda: str, named: str, pycuda: str | None, *, jetson: bool) ->
         if jetson
         else "install a newer driver (nvidia.com/drivers), or packages for the driver's CUDA"
     )
-    if Version(cuda) < Version(OLDEST_CUDA):
-        found = f"{named} knows CUDA {cuda}; fasdk needs {OLDEST_CUDA} or later"
+    if Version(cuda).release[:2] < OLDEST_CUDA:
+        found = f"{named} knows CUDA {cuda}; fasdk needs {OLDEST_CUDA[0]}.{OLDEST_CUDA[1]} or later"
         return Finding(Group.GPU, "CUDA", Level.FAIL, found, fix)
     needed = {name: int(m[1]) for name in names_of(_CUDA_USERS) if (m := _NEEDED.match(name))}
     if pycuda is not None:
@@ -218,8 +218,8 @@ def _release_finding(version: str, files: SystemFiles, *, has_driver: bool) -> F
     elif linux is not None and int(linux[1]) <= _JETPACK_6 and release.major >= _NOT_ON_JETPACK_6:
         level, found = Level.FAIL, f"{version}, which does not run on JetPack 6"
         fix = (
-            "use JetPack 6's TensorRT 10.3: `pip uninstall tensorrt`, and a virtual environment "
-            "with --system-site-packages"
+            f"use JetPack 6's TensorRT {OLDEST}: `pip uninstall tensorrt`, and a virtual "
+            "environment with --system-site-packages"
         )
     elif (release.major, release.minor) > (newest.major, newest.minor):
         level = Level.WARN

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Finer towards both ends, where scores and thresholds lie.
 _EDGES = (0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999, 1.0)
-_BAR = 30  # characters of the longest bar of a histogram
+_BAR = 22  # characters of the longest bar of a histogram
 _TITLES = {
     Area.SENSORS: "Sensors",
     Area.RIG: "Sensors to each other",
@@ -132,7 +132,7 @@ def score_histogram(report: CommissionReport) -> str:
     if not any(kinds.values()):
         return ""
     counts = {kind: Counter(map(_bin, scores)) for kind, scores in kinds.items()}
-    longest = max(count for counted in counts.values() for count in counted.values())
+    longest = max(sum(counts.values(), Counter()).values())  # both bars stand in one row
     at = None if report.threshold is None else _bin(report.threshold)
     lines = []
     for place in reversed(range(len(_EDGES) - 1)):

@@ -182,7 +182,7 @@ EXAMPLES = (
 _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "YYYY-MM-DDTHH:MM:SS.mmmZ"),
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "HH:MM:SS.mmm"),
-    (r"\b\d[\d.]* (ms|s|captures/s)\b", r"N \1"),
+    (r"\b\d[\d.]* (ms|s|captures/s|captures a second)\b", r"N \1"),
     (r"\b\d[\d,]* calls\b", "N calls"),
     (r"\bkey [0-9a-f]{8}\b", "key xxxxxxxx"),
     (r"\b[0-9a-f]{8}(?=-\d{5}\b)", "xxxxxxxx"),  # of a recording
@@ -232,7 +232,8 @@ def mask(text: str) -> str:
     calls one lacks, and the counts of `soak` N; paths, days and releases in a line of `doctor`
     PATH, YYYY-MM-DD and X.Y.
     """
-    text = re.sub(r"\b[0-9a-f]{16,64}\b", lambda found: "x" * len(found[0]), text)
+    text = text.replace(f"{Path.cwd()}/", "")
+    text = re.sub(r"\b[0-9a-f]{12,64}\b", lambda found: "x" * len(found[0]), text)
     for pattern, replacement in _MASKS:
         text = re.sub(pattern, replacement, text)
     text = re.sub(_DOCTOR_LINE, _mask_doctor, text)
@@ -273,7 +274,9 @@ def shape(text: str) -> list[str]:
             in_command = True
             continue
         if below.strip().startswith("─"):
-            found.append(" ".join(line.split()))
+            # Where a column is narrow its header takes two lines.
+            wrapped = above if above.startswith("  ") else ""
+            found.append(" ".join(sorted(f"{wrapped} {line}".split())))
         elif line and not above and not line.startswith(" "):
             found.append(re.sub(r"\d[\d.,]*", "N", line))
         elif in_fields and (name := re.match(r"  (\S+(?: \S+)*)(?:  |$)", line)):

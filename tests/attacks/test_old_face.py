@@ -23,7 +23,7 @@ from fasdk.tracking.policy import TrackPolicy
 
 from support import tiny_bundle
 from support.attack_door import AttackDoor
-from support.scripted_engine import FakeEngine, Script, live
+from support.scripted_engine import FakeEngine, Script, live, until
 from support.track_fakes import plain_bundle
 
 LATE_S = 0.3
@@ -60,7 +60,9 @@ def test_a_live_that_waited_for_an_earlier_answer_is_late_too(bundle):
     batching = BatchingPolicy(lanes=2, max_batch=1)
     engine = FakeEngine(Script(late))
     with Liveness(bundle, engine, limits=STRICT, batching=batching) as session:
-        futures = [session.submit(fresh()) for _ in range(2)]
+        futures = [session.submit(fresh())]
+        until(lambda: engine.batches)  # else the second may reach the engine first
+        futures.append(session.submit(fresh()))
         found = [future.result(60) for future in futures]
     assert [(each.verdict, each.codes) for each in found] == [STALE] * 2
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from claims import Claim
-from measuring import ROOT, bench_json, demo_bundle, outcomes_by_file
-from trust import attack_of
+from measuring import ROOT, bench_json, demo_bundle
+from trust import attack_claims
 
 INJECTION_ATTACKS = ROOT / "tests" / "attacks" / "injection"
 INJECTION_ALARMS_PERCENT = 0.1
@@ -67,20 +67,4 @@ def injection_claims() -> Iterator[Claim]:
         f"{cost['decision_cpu_ms']} ms against {cost['decision_without_cpu_ms']} ms, medians of "
         f"{cost['decisions']} decisions in turn",
     )
-    yield from injection_attack_claims()
-
-
-def injection_attack_claims() -> Iterator[Claim]:
-    """Every file of tests/attacks/injection: the attack of its docstring gets its answer."""
-    files = sorted(INJECTION_ATTACKS.glob("test_*.py"))
-    names = [str(file.relative_to(ROOT)) for file in files]
-    if not files:
-        yield Claim("injection: attacks that are tried", 0, ">=", 1)
-    counts = outcomes_by_file(*names, "-m", "not gpu and not cuda_sim", "--timeout=900")
-    for name, file in zip(names, files, strict=True):
-        claim = f"injection: {attack_of(file)}: tests that fail or skip"
-        counted = counts.get(name)
-        if counted is None:
-            yield Claim(claim, None, "==", 0, "no test ran")
-        else:
-            yield Claim(claim, counted.missed, "==", 0, f"{counted.tests} tests")
+    yield from attack_claims(INJECTION_ATTACKS, "injection: ")

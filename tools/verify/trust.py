@@ -49,15 +49,15 @@ _GROUPS = ("attacks", "gaming", "agreement", "flips", "bombs", "fuzz", "kills", 
 _QUICK_AND_SLOW = ("-m", "not gpu and not cuda_sim", "--timeout=900")
 
 
-def attack_claims() -> Iterator[Claim]:
-    """Every file of tests/attacks: the attack that its docstring states gets its answer."""
-    files = sorted(ATTACKS.glob("test_*.py"))
+def attack_claims(folder: Path = ATTACKS, prefix: str = "") -> Iterator[Claim]:
+    """Every file of a folder: the attack that its docstring states gets its answer."""
+    files = sorted(folder.glob("test_*.py"))
     if not files:
-        yield Claim("attacks that are tried", 0, ">=", 1)
+        yield Claim(f"{prefix}attacks that are tried", 0, ">=", 1)
     names = [str(file.relative_to(ROOT)) for file in files]
     counts = outcomes_by_file(*names, *_QUICK_AND_SLOW)
     for name, file in zip(names, files, strict=True):
-        claim = f"{attack_of(file)}: tests that fail or skip"
+        claim = f"{prefix}{attack_of(file)}: tests that fail or skip"
         counted = counts.get(name)
         if counted is None:
             yield Claim(claim, None, "==", 0, "no test ran")

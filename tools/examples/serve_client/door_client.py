@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,8 +126,8 @@ class Service:
         return ("\r\n".join((first, "Host: localhost", *token, *lines)) + "\r\n\r\n").encode()
 
 
-class Checker:
-    """Client that asks for one capture at a time, on one connection that it keeps.
+class _Client(ABC):
+    """Client on one connection that it keeps until something fails.
 
     Attributes:
         service: Where the service is.
@@ -145,15 +146,21 @@ class Checker:
     def check(
         self, frames: Mapping[str, Frame], face: Sequence[int] | None = None, **more: Any
     ) -> Answer:
-        """Return the decision on a capture, before the deadline; never raises an Exception."""
+        """Return the answer on a capture, before the deadline; never raises an Exception."""
         until_s = time.monotonic() + self.service.deadline_ms / 1e3
         try:
-            buffers = capture_buffers(frames, face, **more)
-            return self._ask(buffers, until_s)
+            return self._ask(capture_buffers(frames, face, **more), until_s)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the door stays shut
             # What is answered on this connection from now on belongs to no capture.
             self.close()
             return error_answer(f"{type(error).__name__}: {error}")
+
+    @abstractmethod
+    def _ask(self, buffers: Sequence[Buffer], until_s: float) -> Answer: ...
+
+
+class Checker(_Client):
+    """Client that asks for one capture at a time, on one connection that it keeps."""
 
     def _ask(self, buffers: Sequence[Buffer], until_s: float) -> Answer:
         if self._end is None or self._end.is_over():
@@ -180,48 +187,29 @@ class Checker:
         return answer
 
 
-class Camera:
+class Camera(_Client):
     """Client that streams a camera's frames, each of which gets an answer of its track.
 
     After a failure the stream is closed, and the next frame opens another, on which the evidence
     gathered before does not count.
 
-    Attributes:
-        service: Where the service is.
-
     Args:
-        service: The same.
+        service: Where the service is.
         name: Name of the camera, on whose account attempts are.
     """
 
     def __init__(self, service: Service, name: str) -> None:
-        self.service = service
+        super().__init__(service)
         self._name = name
-        self._end: _Stream | None = None
 
-    def close(self) -> None:
-        """Close the stream."""
-        if self._end is not None:
-            self._end.close()
-            self._end = None
-
-    def check(
-        self, frames: Mapping[str, Frame], face: Sequence[int] | None = None, **more: Any
-    ) -> Answer:
-        """Return the answer after one more frame, in time; never raises an Exception."""
-        until_s = time.monotonic() + self.service.deadline_ms / 1e3
-        try:
-            payload = b"".join(capture_buffers(frames, face, **more))
-            if self._end is None:
-                self._end = self._open(until_s)
-            self._end.until_s = until_s
-            self._end.send(*_masked(_BINARY, payload))
-            answer = _answer_of(self._message(self._end))
-            _left_s(until_s)
-            return answer
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the door stays shut
-            self.close()
-            return error_answer(f"{type(error).__name__}: {error}")
+    def _ask(self, buffers: Sequence[Buffer], until_s: float) -> Answer:
+        if self._end is None:
+            self._end = self._open(until_s)
+        self._end.until_s = until_s
+        self._end.send(*_masked(_BINARY, b"".join(buffers)))
+        answer = _answer_of(self._message(self._end))
+        _left_s(until_s)
+        return answer
 
     def _open(self, until_s: float) -> _Stream:
         end = _Stream(self.service.connect(until_s), until_s)

@@ -70,6 +70,18 @@ BackendOption = Annotated[
         help="auto (TensorRT if installed), tensorrt, tensorrt-rtx, onnxruntime or openvino."
     ),
 ]
+LevelOption = Annotated[str, typer.Option(help="Security level.")]
+GatesOption = Annotated[
+    bool,
+    typer.Option(
+        "--gates/--no-gates",
+        help="Answer RETRY for a capture too far, blurred or dark, or without a face.",
+    ),
+]
+BatchingOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="JSON file of a batching policy and the engine's threads."),
+]
 MissingOption = Annotated[
     str,
     typer.Option(

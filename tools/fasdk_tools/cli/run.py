@@ -34,8 +34,11 @@ from fasdk_tools.cli.camera_options import (
 from fasdk_tools.cli.root import (
     AllowOption,
     BackendOption,
+    BatchingOption,
     BundleArgument,
+    GatesOption,
     KeyOption,
+    LevelOption,
     MissingOption,
     Panel,
     UnsignedOption,
@@ -72,13 +75,7 @@ def run(
             "against the site profile, or else against the bundle's own record.",
         ),
     ] = None,
-    gates: Annotated[
-        bool,
-        typer.Option(
-            "--gates/--no-gates",
-            help="Answer RETRY for a capture too far, blurred or dark, or without a face.",
-        ),
-    ] = True,
+    gates: GatesOption = True,
     each_frame: Annotated[
         bool,
         typer.Option(
@@ -86,7 +83,7 @@ def run(
             help="Decide on each capture by itself: no multi-frame verdict, no lock-out.",
         ),
     ] = False,
-    level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    level: LevelOption = "standard",
     missing_modalities: MissingOption = "require",
     max_captures: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many captures.")
@@ -94,13 +91,7 @@ def run(
     timeout_ms: Annotated[
         float, typer.Option(min=1.0, help="Longest wait for a capture.")
     ] = 1000.0,
-    batching: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="JSON file of a batching policy and the engine's threads.",
-        ),
-    ] = None,
+    batching: BatchingOption = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,

@@ -16,8 +16,11 @@ from fasdk_tools.cli.camera_options import FaceModelOption, RigOption, face_loca
 from fasdk_tools.cli.root import (
     AllowOption,
     BackendOption,
+    BatchingOption,
     BundleArgument,
+    GatesOption,
     KeyOption,
+    LevelOption,
     MissingOption,
     Panel,
     UnsignedOption,
@@ -67,14 +70,8 @@ def serve(
     ] = None,
     face_model: FaceModelOption = None,
     rig: RigOption = None,
-    gates: Annotated[
-        bool,
-        typer.Option(
-            "--gates/--no-gates",
-            help="Answer RETRY for a capture too far, blurred or dark, or without a face.",
-        ),
-    ] = True,
-    level: Annotated[str, typer.Option(help="Security level.")] = "standard",
+    gates: GatesOption = True,
+    level: LevelOption = "standard",
     missing_modalities: MissingOption = "require",
     deadline_ms: Annotated[
         float, typer.Option(metavar="MS", help="Longest time to an answer, in milliseconds.")
@@ -93,13 +90,7 @@ def serve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="End as soon as the service is ready.")
     ] = False,
-    batching: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="JSON file of a batching policy and the engine's threads.",
-        ),
-    ] = None,
+    batching: BatchingOption = None,
     backend: BackendOption = "auto",
     key: KeyOption = None,
     unsigned: UnsignedOption = False,
